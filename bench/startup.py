@@ -1,0 +1,109 @@
+"""From the command to the first hit: choosing functions, and `count`, beside `cat` and bpftrace in the same guest.
+
+Runs in a guest: `multiprobe vm --kernel 6.12 -- .venv/bin/python bench/startup.py`. "Attached" is the moment when the
+command that a tool runs once everything is attached (ours: `-- COMMAND`; bpftrace: `-c COMMAND`) has noted the time.
+Prints JSON lines; ratios are medians of ours over medians of the peer's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+FILES = (
+    "/proc/kallsyms",
+    "/sys/kernel/tracing/available_filter_functions_addrs",
+    "/sys/kernel/btf/vmlinux",
+)
+CHOOSE = "import multiprobe as mp; k = mp.Kernel(use_cache={}); print(k.functions('*').n_attachable())"
+MULTIPROBE = Path(sys.executable).with_name("multiprobe")
+
+
+def seconds(command: list[str]) -> float:
+    """How long a command takes, whole; it must succeed."""
+    began = time.monotonic()
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+    return time.monotonic() - began
+
+
+def seconds_until_attached(command: Callable[[list[str]], list[str]]) -> tuple[float, float]:
+    """(until attached, whole) of a tool whose command line is made around a command that touches a file."""
+    with tempfile.TemporaryDirectory() as directory:
+        noted = Path(directory, "attached")
+        line = command(["/usr/bin/touch", str(noted)])
+        began = time.time()
+        result = subprocess.run(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+        ended = time.time()
+        if not noted.exists():
+            raise SystemExit(f"{line}: {result.stderr.decode()}")
+        return noted.stat().st_mtime - began, ended - began
+
+
+def multiprobe_count(pattern: str) -> Callable[[list[str]], list[str]]:
+    return lambda command: [str(MULTIPROBE), "count", pattern, "--", *command]
+
+
+def bpftrace_count(pattern: str) -> Callable[[list[str]], list[str]]:
+    return lambda command: ["bpftrace", "-c", " ".join(command), "-e", f"kprobe:{pattern} {{ @[func] = count(); }}"]
+
+
+def say(**figures: object) -> None:
+    print(json.dumps(figures), flush=True)
+
+
+def choosing(runs: int) -> None:
+    """Choosing all functions from an empty process, against reading the same files with cat."""
+    python = [sys.executable, "-c"]
+    seconds([*python, CHOOSE.format(True)])  # fills the cache
+    times: dict[str, list[float]] = {"cat": [], "read": [], "cached": [], "python": []}
+    for _ in range(runs):
+        times["cat"].append(seconds(["cat", *FILES]))
+        times["read"].append(seconds([*python, CHOOSE.format(False)]))
+        times["cached"].append(seconds([*python, CHOOSE.format(True)]))
+        times["python"].append(seconds([*python, "0"]))
+    medians = {name: statistics.median(found) for name, found in times.items()}
+    say(bench="choose", **medians, ratio={n: medians[n] / medians["cat"] for n in ("read", "cached", "python")})
+
+
+def counting(pattern: str, runs: int) -> None:
+    """`count PATTERN`, second run, against bpftrace's."""
+    ours, theirs = multiprobe_count(pattern), bpftrace_count(pattern)
+    seconds_until_attached(ours)
+    has_peer = shutil.which("bpftrace") is not None
+    times: dict[str, list[tuple[float, float]]] = {"multiprobe": [], "bpftrace": []}
+    for _ in range(runs):
+        times["multiprobe"].append(seconds_until_attached(ours))
+        if has_peer:
+            times["bpftrace"].append(seconds_until_attached(theirs))
+    figures = {
+        name: {"attached": statistics.median(a for a, _ in found), "whole": statistics.median(w for _, w in found)}
+        for name, found in times.items()
+        if found
+    }
+    ratio = {}
+    if has_peer:
+        ratio = {what: figures["multiprobe"][what] / figures["bpftrace"][what] for what in ("attached", "whole")}
+    say(bench="count", pattern=pattern, ratio=ratio, **figures)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--runs", type=int, default=3)
+    options.add_argument("--skip-all", action="store_true", help="leave out count '*', which takes minutes")
+    chosen = options.parse_args()
+    choosing(chosen.runs)
+    counting("tcp_*", chosen.runs)
+    if not chosen.skip_all:
+        counting("*", 1)
+
+
+if __name__ == "__main__":
+    main()

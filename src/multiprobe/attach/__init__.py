@@ -1,0 +1,1 @@
+"""Plans, links, reports: how one program gets onto many functions."""

@@ -1,0 +1,268 @@
+"""`attach`: choose, plan, load, link, verify, activate; and undo all of it when any step fails.
+
+Nothing of the program counts before everything is attached: programs return at once until they are activated.
+"""
+
+from __future__ import annotations
+
+import time
+from array import array
+
+from multiprobe.attach.attachment import Attachment
+from multiprobe.attach.culprits import Culprits
+from multiprobe.attach.loading import Loading
+from multiprobe.attach.meaning import meaning
+from multiprobe.attach.outcome import Held, Job
+from multiprobe.attach.plan import make_plan
+from multiprobe.attach.report import Failure, Report
+from multiprobe.attach.request import choose, cookies_by_place
+from multiprobe.attach.usable import require_switched_on, usable_mechanisms, why_none
+from multiprobe.attach.verify import differences
+from multiprobe.errors import AttachError, MultiprobeError, NoMatchError, NotSupportedError, UsageError
+from multiprobe.functions.sets import FunctionSet, Refusal
+from multiprobe.kernel.mechanism import NAMES, Mechanism, mechanism_bit, mechanism_names
+from multiprobe.program.shape import SIDES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from multiprobe.attach.plan import Group, Plan
+    from multiprobe.attach.request import Functions
+    from multiprobe.functions.kernel import Kernel
+    from multiprobe.program.programs import Program
+    from multiprobe.syscalls.fd import FileDescriptor
+
+_CONTEXTS = {
+    Mechanism.KPROBE_MULTI: "kprobe_multi",
+    Mechanism.TRACING_MULTI: "tracing",
+    Mechanism.TRAMPOLINE: "tracing",
+    Mechanism.KPROBE: "kprobe",
+}
+
+
+def attach(
+    program: Program,
+    functions: Functions,
+    *,
+    cookies: Iterable[int] | None = None,
+    when: str | None = None,
+    mechanism: str | None = None,
+    without: Sequence[str] = (),
+    pid: int | None = None,
+    on_bad: str = "skip",
+    unsafe: bool = False,
+    kernel: Kernel | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Attachment:
+    """Attach `program` to all of `functions`, in as few links as the kernel allows.
+
+    functions: a FunctionSet from `kernel.functions(…)`; or a pattern, a list of patterns, of symbols or of addresses
+    cookies: one integer (64 bits, unsigned) for each function, in order: `ctx.cookie` in the program
+    when: "entry", "return" or "session" (both); the program's own `when`, or "entry", if not given
+    mechanism, without: the only mechanism allowed, and those not allowed, by name; otherwise the cheapest that can
+    pid: act only in this process (its thread group id, as seen from the initial pid namespace)
+    on_bad: "skip" attaches what can be attached and reports the rest; "error" attaches all or nothing
+    unsafe: also functions known to hang or crash a machine
+    progress: called with (done, all) while functions go one by one
+
+    Raises UsageError, CompileError, NoMatchError (nothing to attach to), NotSupportedError and NotPermittedError
+    (this kernel or user can't), AttachError (`on_bad="error"` and something was refused; its `report` says what),
+    VerifierError and KernelError.
+    """
+    side = when or program.when or "entry"
+    _check(side, on_bad)
+    started = time.perf_counter()
+    chosen = choose(functions, kernel, unsafe=unsafe)
+    given = cookies_by_place(cookies, chosen)
+    usable = _usable(chosen.kernel, mechanism, without, side)
+    plan, report = _plan(chosen, side, usable)
+    report.timings["plan"] = time.perf_counter() - started
+    if report.skipped and on_bad == "error":
+        raise _refused(report, "nothing was attached: ")
+    if not plan.n_functions:
+        raise _nothing(chosen, report, usable=usable, side=side, mechanism=mechanism)
+    attaching = _Attaching(program, chosen, plan, report, given, pid=pid, progress=progress)
+    with attaching:
+        attaching.run()
+        if report.failed and on_bad == "error":
+            raise _refused(report, "everything was detached again: ")
+        return attaching.finish()
+
+
+def _check(side: str, on_bad: str) -> None:
+    if side not in SIDES:
+        raise UsageError(f"when={side!r} means nothing", hint=f"use one of {', '.join(map(repr, SIDES))}")
+    if on_bad not in ("skip", "error"):
+        raise UsageError(f"on_bad={on_bad!r} means nothing", hint="use 'skip' or 'error'")
+
+
+def _usable(kernel: Kernel, mechanism: str | None, without: Sequence[str], side: str) -> int:
+    allowed = mechanism_bit(mechanism) if mechanism else Mechanism.ALL
+    for name in without:
+        allowed &= ~mechanism_bit(name)
+    if not allowed:
+        raise UsageError("no mechanism is left to attach with", hint=f"there are {', '.join(NAMES.values())}")
+    usable = allowed & usable_mechanisms(kernel, when=side)
+    return require_switched_on(usable) if usable else 0
+
+
+def _plan(chosen: FunctionSet, side: str, usable: int) -> tuple[Plan, Report]:
+    masks = chosen.mechanisms(when=side)
+    culprits = Culprits.load(chosen.kernel.build_id)
+    if culprits:
+        masks = culprits.without_known(masks, chosen)
+    plan = make_plan(masks, when=side, usable=usable)
+    skipped = chosen.refusals(usable, when=side) if plan.refused or chosen.unresolved else []
+    known = {refusal.request for refusal in skipped}
+    skipped += [
+        Refusal(chosen.label(place), "refused_before", culprits.reason(chosen, place))
+        for place in plan.refused
+        if culprits and chosen.label(place) not in known
+    ]
+    return plan, Report(len(chosen) + len(chosen.unresolved), skipped)
+
+
+def _refused(report: Report, what: str) -> AttachError:
+    words = [str(item) for item in (*report.skipped, *report.failed)]
+    more = f" (and {len(words) - 5} more)" if len(words) > 5 else ""
+    return AttachError(what + "; ".join(words[:5]) + more, report=report, hint="on_bad='skip' attaches the rest")
+
+
+def _nothing(chosen: FunctionSet, report: Report, *, usable: int, side: str, mechanism: str | None) -> MultiprobeError:
+    if not report.requested:
+        return NoMatchError("no function matches", hint="`multiprobe functions PATTERN…` shows what a pattern matches")
+    codes = {refusal.code for refusal in report.skipped}
+    if not usable or codes & {"list_unreadable", "address_hidden"}:
+        return why_none(chosen.kernel, mechanism=mechanism, when=side)
+    if len(chosen) and any(mask & ~usable for mask in chosen.mechanisms(when=side)):
+        names = mechanism_names(usable)
+        return NotSupportedError(
+            f"none of the {report.requested} functions can be reached by {' or '.join(names)}: {report}",
+            hint="allow another mechanism, or see `multiprobe functions --why NAME`",
+        )
+    words = "; ".join(str(refusal) for refusal in report.skipped[:3])
+    return NoMatchError(
+        f"none of the {report.requested} requested functions can be attached: {words}",
+        hint="`multiprobe functions --why NAME` explains each",
+    )
+
+
+def _carrier(mechanism: int) -> Callable[[Job, Held], dict[int, int]]:
+    """The `attach` of a mechanism's module; only the one that is used is imported."""
+    if mechanism == Mechanism.KPROBE_MULTI:
+        from multiprobe.attach.kprobe_multi import attach
+    elif mechanism == Mechanism.TRACING_MULTI:
+        from multiprobe.attach.tracing_multi import attach
+    elif mechanism == Mechanism.TRAMPOLINE:
+        from multiprobe.attach.trampoline import attach
+    else:
+        from multiprobe.attach.kprobe import attach
+    return attach
+
+
+class _Attaching:
+    """The way from a plan to an Attachment; leaving the `with` block before `finish` undoes everything."""
+
+    def __init__(
+        self,
+        program: Program,
+        chosen: FunctionSet,
+        plan: Plan,
+        report: Report,
+        cookies: array[int] | None,
+        *,
+        pid: int | None,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        order = plan.groups[0].places  # ascending, as all groups' are
+        if len(plan.groups) > 1:
+            order = sorted(place for group in plan.groups for place in group.places)
+        self.index_of = {place: index for index, place in enumerate(order)} if len(plan.groups) > 1 else None
+        self.program = program
+        self.plan = plan
+        self.report = report
+        self.functions = chosen.take(order)
+        self.cookies = None if cookies is None else array("Q", [cookies[place] for place in order])
+        self.progress = progress
+        self.held: list[Held] = []
+        contexts = {_CONTEXTS[group.mechanism] for group in plan.groups}
+        self.loading = Loading(program, self.functions, self.cookies, contexts=contexts, when=plan.when, pid=pid)
+        self.is_finished = False
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        if not self.is_finished:
+            for held in self.held:
+                held.close()
+            self.loading.close()
+
+    def run(self) -> None:
+        """Attach one group after the other."""
+        for group in self.plan.groups:
+            self._attach(group)
+
+    def _attach(self, group: Group) -> None:
+        index_of = self.index_of
+        indices = range(len(self.functions)) if index_of is None else [index_of[place] for place in group.places]
+        share = self.functions.take(indices)
+        held = Held(group.mechanism)
+        self.held.append(held)
+        context = _CONTEXTS[group.mechanism]
+        began = time.perf_counter()
+        self.loading.code(context)
+        self._add_time("compile", began)
+
+        def load(kind: int, **target: int) -> FileDescriptor:
+            began = time.perf_counter()
+            try:
+                return self.loading.load(kind, context, **target)
+            finally:
+                self._add_time("load", began)
+
+        job = Job(share, self._kernel_cookies(context, indices), self.plan.when, load, self._show(len(share)))
+        began = time.perf_counter()
+        refused = _carrier(group.mechanism)(job, held)
+        self._add_time("attach", began)
+        self._account(group.mechanism, share, held, refused)
+
+    def _kernel_cookies(self, context: str, indices: Sequence[int]) -> array[int] | None:
+        if self.cookies is not None:
+            return array("Q", [self.cookies[index] for index in indices])
+        return array("Q", indices) if self.loading.function_from(context) == "cookie" else None
+
+    def _show(self, n: int) -> Callable[[int], None] | None:
+        progress = self.progress
+        return (lambda done: progress(done, n)) if progress else None
+
+    def _add_time(self, what: str, began: float) -> None:
+        self.report.timings[what] = self.report.timings.get(what, 0.0) + time.perf_counter() - began
+
+    def _account(self, mechanism: int, share: FunctionSet, held: Held, refused: dict[int, int]) -> None:
+        n = len(share) - len(refused)
+        name = NAMES[mechanism]
+        self.report.attached += n
+        self.report.links += len(held.links)
+        if n:
+            self.report.mechanisms[name] = n
+        self.report.failed += [
+            Failure(share.label(place), name, number, meaning(mechanism, number))
+            for place, number in sorted(refused.items())
+        ]
+        if refused:
+            Culprits.remember(share.kernel.build_id, mechanism, {share.label(p): n for p, n in refused.items()})
+        wrong = differences(mechanism, share, held, refused)
+        if wrong:
+            raise AttachError(
+                f"the kernel attached somewhere else than planned: {'; '.join(wrong[:5])}", report=self.report
+            )
+
+    def finish(self) -> Attachment:
+        attachment = Attachment(
+            self.program, self.functions, held=self.held, store=self.loading.store, report=self.report
+        )
+        attachment.start()
+        self.is_finished = True
+        return attachment

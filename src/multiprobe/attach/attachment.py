@@ -1,0 +1,142 @@
+"""`Attachment`: one program on many functions, now. Owns every descriptor that keeps it there."""
+
+from __future__ import annotations
+
+import time
+
+from multiprobe.errors import UsageError
+from multiprobe.kernel.mechanism import Mechanism
+from multiprobe.maps.maps import HashMap
+from multiprobe.syscalls import bpf
+from multiprobe.uapi import info
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from array import array
+    from types import TracebackType
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from multiprobe.attach.outcome import Held
+    from multiprobe.attach.report import Report
+    from multiprobe.functions.sets import Function, FunctionSet
+    from multiprobe.maps.maps import ArrayMap
+    from multiprobe.maps.specs import MapSpec
+    from multiprobe.maps.store import Store
+    from multiprobe.program.programs import Program
+
+
+class Attachment:
+    """A program, attached. Close it (or leave its `with` block) to detach; the kernel does if the process dies.
+
+    functions: the attached functions; `functions[i]` is the one that the program knows as `ctx.function == i`.
+        One that the kernel refused keeps its place (see `report.failed`).
+    report: what became of every requested function
+    """
+
+    __slots__ = ("_held", "_is_closed", "_store", "functions", "program", "report")
+
+    def __init__(
+        self, program: Program, functions: FunctionSet, *, held: list[Held], store: Store, report: Report
+    ) -> None:
+        self.program = program
+        self.functions = functions
+        self.report = report
+        self._held = held
+        self._is_closed = False
+        self._store = store
+
+    # Results
+
+    def map(self, spec: MapSpec) -> ArrayMap | HashMap:
+        """The kernel map that stands for `spec` in this attachment."""
+        return self._store.map(spec)
+
+    def read(self, spec: MapSpec, *, per_cpu: bool = False) -> NDArray[np.generic]:
+        """A map's content now: for PerFunction shape (n functions,), or (n CPUs, n functions) with `per_cpu`."""
+        found = self.map(spec)
+        if isinstance(found, HashMap):
+            if per_cpu:
+                raise UsageError(f"{spec!r} is shared by all CPUs", hint="leave per_cpu out")
+            return found.read()
+        return found.read(per_cpu=per_cpu)
+
+    def totals(self, spec: MapSpec) -> array[int]:
+        """What `read` gives for PerFunction and Array, summed over CPUs, without NumPy: one total each."""
+        found = self.map(spec)
+        if isinstance(found, HashMap):
+            raise UsageError(f"{spec!r} has keys, not places", hint="use attachment.map(spec).as_dict()")
+        return found.totals()
+
+    def top(self, spec: MapSpec, n: int = 10) -> list[tuple[Function, int]]:
+        """The `n` functions with the largest totals, largest first; zeros are left out."""
+        totals = self.totals(spec)
+        places = sorted((i for i, total in enumerate(totals) if total), key=lambda i: (-totals[i], i))
+        return [(self.functions[place], totals[place]) for place in places[:n]]
+
+    def missed(self) -> dict[str, int]:
+        """What is known not to have been seen, by cause; all zero when nothing was missed.
+
+        link_misses: calls that the kernel did not hand over because another probe was running on that CPU (it
+        tells them for kprobe.multi only); recursion_misses: programs not run because one was running already;
+        full_maps, out_of_range, failed_reads, cut_loops: what programs could not do; unknown_function: what they
+        booked on no attached function.
+        """
+        from multiprobe.attach import kprobe_multi
+
+        links = sum(
+            kprobe_multi.missed(link)
+            for held in self._held
+            if held.mechanism == Mechanism.KPROBE_MULTI
+            for link in held.links
+            if not link.is_closed
+        )
+        recursion = sum(
+            info.parse_prog(bpf.object_info(prog, info.PROG_SIZE)).recursion_misses
+            for held in self._held
+            for prog in held.programs
+            if not prog.is_closed
+        )
+        return {"link_misses": links, "recursion_misses": recursion} | self._store.losses()
+
+    # Life
+
+    def start(self) -> None:
+        """Let the program act; `mp.attach` does so itself once everything is attached."""
+        self._store.activate()
+
+    def stop(self) -> None:
+        """Have the program return at once on every hit, from now on: counts stand still until `start`."""
+        self._store.deactivate()
+
+    @property
+    def is_closed(self) -> bool:
+        return self._is_closed
+
+    def close(self) -> None:
+        """Detach from every function; nothing of the program is left in the kernel when this returns."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        started = time.perf_counter()
+        try:
+            self.report.missed = self.report.missed or self.missed()
+        finally:
+            held, self._held = self._held, []
+            for part in held:
+                part.close()
+            self._store.close()
+        self.report.timings["detach"] = time.perf_counter() - started
+
+    def __enter__(self) -> Attachment:
+        if self.is_closed:
+            raise UsageError("this attachment is closed", hint="call mp.attach again")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.is_closed else f"{self.report.attached} functions in {self.report.links} links"
+        return f"<Attachment of {self.program.name}: {state}>"

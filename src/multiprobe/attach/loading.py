@@ -1,0 +1,123 @@
+"""Making instances of a program for one attachment: its code for each kind of hook, linked with its maps, loaded."""
+
+from __future__ import annotations
+
+from multiprobe.errors import VerifierError
+from multiprobe.maps.cpus import load_n_cpus
+from multiprobe.maps.index import build_index
+from multiprobe.maps.store import Store
+from multiprobe.program.code import KFUNC
+from multiprobe.program.shape import Shape
+from multiprobe.syscalls import bpf
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from array import array
+
+    from multiprobe.functions.sets import FunctionSet
+    from multiprobe.maps.index import FunctionIndex
+    from multiprobe.program.code import Code
+    from multiprobe.program.programs import Program
+    from multiprobe.syscalls.fd import FileDescriptor
+
+
+class Loading:
+    """The maps of one attachment, and instances of its program linked with them. Owns the maps (`store`).
+
+    functions: in the order of their indices; cookies: the user's, in the same order, or None
+    contexts: the kinds of hook that the plan uses ("kprobe_multi", "kprobe", "tracing")
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        functions: FunctionSet,
+        cookies: array[int] | None,
+        *,
+        contexts: set[str],
+        when: str,
+        pid: int | None,
+    ) -> None:
+        self.program = program
+        self.functions = functions
+        self.when = when
+        self.pid = pid
+        asks_for = program.asks_for
+        self.has_cookies = cookies is not None or "cookie" in asks_for
+        index = self._index(contexts, asks_for)
+        self.index_shift = index.shift if index else Shape().index_shift
+        self.store = Store(
+            program.maps.values(),
+            n_functions=len(functions),
+            n_cpus=load_n_cpus(),
+            index=index,
+            cookies=self._cookie_table(cookies) if index and "cookie" in asks_for else None,
+            arg_counts=functions.slots() if "arg_count" in asks_for and contexts - {"tracing"} else None,
+        )
+        self._codes: dict[str, Code] = {}
+
+    def _index(self, contexts: set[str], asks_for: frozenset[str]) -> FunctionIndex | None:
+        wanted = asks_for & {"function", "cookie", "arg_count"}
+        by_address = "kprobe_multi" in contexts or (self.has_cookies and "function" in asks_for)
+        return build_index(self.functions.addresses()) if wanted and by_address else None
+
+    def _cookie_table(self, cookies: array[int] | None) -> array[int]:
+        from array import array
+
+        return array("Q", bytes(8 * len(self.functions))) if cookies is None else cookies
+
+    def function_from(self, context: str) -> str:
+        """Where programs of that kind take ctx.function from: the link's cookie, unless cookies are the user's."""
+        return "ip" if context == "kprobe_multi" or self.has_cookies else "cookie"
+
+    def load(
+        self,
+        kind: int,
+        context: str,
+        *,
+        expected_attach_type: int = 0,
+        attach_btf_id: int = 0,
+        attach_btf_obj_fd: int = 0,
+    ) -> FileDescriptor:
+        """One more instance of the program, for that kind of hook."""
+        code = self.code(context)
+        specs = [self.program.maps[name] for name in code.maps]
+        values = self.store.values(specs) | self._kernel_functions(code)
+        if self.pid is not None:
+            values["pid"] = self.pid
+        try:
+            return bpf.prog_load(
+                kind,
+                code.link(values),
+                name=self.program.name,
+                expected_attach_type=expected_attach_type,
+                attach_btf_id=attach_btf_id,
+                attach_btf_obj_fd=attach_btf_obj_fd,
+            )
+        except VerifierError as error:
+            from multiprobe.program.verifier import explain
+
+            raise explain(error, code, self.program) from None
+
+    def code(self, context: str) -> Code:
+        """The program compiled for that kind of hook, from the disk cache if it is there."""
+        if context not in self._codes:
+            from multiprobe.program.compiler import compile_program
+
+            shape = Shape(
+                function_from=self.function_from(context),
+                has_pid=self.pid is not None,
+                index_shift=self.index_shift,
+            )
+            self._codes[context] = compile_program(self.program, context=context, when=self.when, shape=shape)
+        return self._codes[context]
+
+    def _kernel_functions(self, code: Code) -> dict[str, int]:
+        """The BTF ids of the kernel functions that the code calls, by relocation key ("kfunc:NAME")."""
+        keys = {relocation.key for relocation in code.relocations if relocation.kind == KFUNC}
+        table = self.functions.table
+        return {key: table.btf_ids[row] for key in keys for row in table.rows_of_name(key.removeprefix("kfunc:"))[:1]}
+
+    def close(self) -> None:
+        """Give the maps back."""
+        self.store.close()

@@ -1,0 +1,61 @@
+"""What an errno means when the kernel refuses to attach, mechanism by mechanism: the rule behind it, in a sentence.
+
+Sources: kernel/trace/bpf_trace.c, kernel/trace/fprobe.c, kernel/bpf/verifier.c and kernel/bpf/trampoline.c of
+Linux 6.1 to 7.3.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from multiprobe.errors import errno_name
+from multiprobe.kernel.mechanism import Mechanism
+
+_BATCH = frozenset(
+    {errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENODEV, errno.EFAULT, errno.ENOSPC, errno.EMFILE}
+)
+"""Errnos that speak of the whole request, never of one function in it."""
+
+_MEANINGS = {
+    (
+        Mechanism.KPROBE_MULTI,
+        errno.ENOENT,
+    ): "no ftrace location is here (not traceable, or inside a function)",
+    (Mechanism.KPROBE_MULTI, errno.ESRCH): "no traceable function of this name",
+    (Mechanism.KPROBE_MULTI, errno.EINVAL): "its module is going away, or the program may not run here",
+    (
+        Mechanism.TRACING_MULTI,
+        errno.ENOENT,
+    ): "the kernel finds no traceable function of this name (or several)",
+    (Mechanism.TRACING_MULTI, errno.EINVAL): "the kernel forbids trampolines here (deny list, prototype, or no return)",
+    (Mechanism.TRACING_MULTI, errno.EOPNOTSUPP): "its return value is larger than 8 bytes",
+    (
+        Mechanism.TRACING_MULTI,
+        errno.E2BIG,
+    ): "its trampoline is full (36 programs at the most)",
+    (Mechanism.TRACING_MULTI, errno.EBUSY): "this program is attached to it already, or replaced by another",
+    (Mechanism.TRAMPOLINE, errno.ENOENT): "the kernel finds no traceable function of this name",
+    (Mechanism.TRAMPOLINE, errno.EINVAL): "the kernel forbids trampolines here (deny list, prototype, or no return)",
+    (Mechanism.TRAMPOLINE, errno.E2BIG): "its trampoline is full (36 programs at the most)",
+    (Mechanism.TRAMPOLINE, errno.EBUSY): "another user of ftrace holds this function's call site",
+    (Mechanism.KPROBE, errno.EINVAL): "the kernel forbids kprobes here (notrace or on its blacklist)",
+    (Mechanism.KPROBE, errno.EILSEQ): "this offset is not the start of an instruction",
+    (Mechanism.KPROBE, errno.EADDRNOTAVAIL): "several functions have this name",
+    (Mechanism.KPROBE, errno.ENOENT): "there is no such symbol",
+}
+_MEANINGS_OF_ANY = {
+    errno.ENOMEM: "the kernel ran out of memory for it",
+    524: "too many arguments for a trampoline",
+    errno.EAGAIN: "the function is being live-patched",
+}
+
+
+def is_about_the_batch(mechanism: int, number: int) -> bool:
+    """Whether the errno speaks of the whole request, so that looking for a guilty function is no use."""
+    return number in _BATCH and (mechanism, number) not in _MEANINGS
+
+
+def meaning(mechanism: int, number: int) -> str:
+    """Why the kernel refused this function, as far as the errno tells."""
+    known = _MEANINGS.get((mechanism, number)) or _MEANINGS_OF_ANY.get(number)
+    return known or f"the kernel answered {errno_name(number)}"

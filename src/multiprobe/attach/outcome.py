@@ -1,0 +1,53 @@
+"""What one mechanism is asked to do, and what it did: the values between the procedure and the mechanisms."""
+
+from __future__ import annotations
+
+from multiprobe.values import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Callable
+
+    from multiprobe.functions.sets import FunctionSet
+    from multiprobe.syscalls.fd import FileDescriptor
+
+    Load = Callable[..., FileDescriptor]
+    """load(expected_attach_type=…, attach_btf_id=…, attach_btf_obj_fd=…): one more instance of the program."""
+
+
+@value
+class Job:
+    """Attach these functions by one mechanism.
+
+    functions: in the order of their indices; cookies: what the kernel is told for each (or None: nothing)
+    when: "entry", "return" or "session"; load: makes an instance of the program
+    progress: called with the number done, where functions go one by one
+    """
+
+    functions: FunctionSet
+    cookies: array[int] | None
+    when: str
+    load: Load
+    progress: Callable[[int], None] | None = None
+
+
+class Held:
+    """What keeps one mechanism's share attached: its links (and probes), and the programs behind them."""
+
+    __slots__ = ("extra", "links", "mechanism", "programs")
+
+    def __init__(self, mechanism: int) -> None:
+        self.mechanism = mechanism
+        self.links: list[FileDescriptor] = []
+        self.extra: list[FileDescriptor] = []
+        self.programs: list[FileDescriptor] = []
+
+    def close(self) -> None:
+        """Detach: links first, then probes, then programs."""
+        from multiprobe.attach.singles import close_all  # not needed on the way to the first hit
+
+        close_all(self.links)
+        close_all(self.extra)
+        for program in self.programs:
+            program.close()

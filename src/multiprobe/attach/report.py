@@ -1,0 +1,88 @@
+"""What became of every requested function: attached, skipped, or failed. Values and their words; no kernel."""
+
+from __future__ import annotations
+
+from multiprobe.errors import errno_name
+from multiprobe.values import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from multiprobe.functions.sets import Refusal
+
+
+@value
+class Failure:
+    """A function that the kernel refused: `errno` is its answer, `reason` what that means here."""
+
+    function: str
+    mechanism: str
+    errno: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.function}: {errno_name(self.errno)} from {self.mechanism}: {self.reason}"
+
+
+class Report:
+    """Every requested function in exactly one of `attached` (a count), `skipped` and `failed`.
+
+    `links` counts kernel links, `mechanisms` the functions attached by each mechanism, `timings` gives seconds
+    for "plan", "load", "attach" and, once closed, "detach"; `missed` what the kernel says was not seen.
+    """
+
+    __slots__ = ("attached", "failed", "links", "mechanisms", "missed", "notes", "requested", "skipped", "timings")
+
+    def __init__(self, requested: int, skipped: list[Refusal]) -> None:
+        self.requested = requested
+        self.attached = 0
+        self.skipped = skipped
+        self.failed: list[Failure] = []
+        self.links = 0
+        self.mechanisms: dict[str, int] = {}
+        self.missed: dict[str, int] = {}
+        self.notes: list[str] = []
+        self.timings: dict[str, float] = {}
+
+    def to_json(self) -> dict[str, object]:
+        """The report as the object that `--json` prints last."""
+        return {
+            "type": "report",
+            "requested": self.requested,
+            "attached": self.attached,
+            "skipped": [{"function": r.request, "code": r.code, "reason": r.reason} for r in self.skipped],
+            "failed": [
+                {
+                    "function": f.function,
+                    "mechanism": f.mechanism,
+                    "errno": errno_name(f.errno),
+                    "reason": f.reason,
+                }
+                for f in self.failed
+            ],
+            "links": self.links,
+            "mechanisms": dict(self.mechanisms),
+            "missed": dict(self.missed),
+            "notes": list(self.notes),
+            "timings": {name: round(seconds, 6) for name, seconds in self.timings.items()},
+        }
+
+    def __str__(self) -> str:
+        how = ", ".join(f"{n} by {mechanism}" for mechanism, n in self.mechanisms.items())
+        links = f" in {self.links} link{'' if self.links == 1 else 's'}" if self.links else ""
+        lines = [f"requested {self.requested}, attached {self.attached}{links}{f' ({how})' if how else ''}"]
+        lines += [f"skipped {n}: {reason}" for reason, n in self._skipped_by_reason()]
+        lines += [f"failed: {failure}" for failure in self.failed]
+        missed = {name: n for name, n in self.missed.items() if n}
+        lines += [f"missed: {', '.join(f'{n} {name}' for name, n in missed.items())}"] if missed else []
+        return "\n".join(lines + [f"note: {note}" for note in self.notes])
+
+    def _skipped_by_reason(self) -> list[tuple[str, int]]:
+        counts: dict[str, int] = {}
+        one: dict[str, str] = {}
+        for refusal in self.skipped:
+            counts[refusal.code] = counts.get(refusal.code, 0) + 1
+            one.setdefault(refusal.code, str(refusal))
+        return [
+            (one[code] if n == 1 else f"{code.replace('_', ' ')} (as {one[code]})", n)
+            for code, n in sorted(counts.items(), key=lambda item: -item[1])
+        ]

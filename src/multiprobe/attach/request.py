@@ -1,0 +1,77 @@
+"""From what the user passes to `mp.attach` to a set of functions, with a cookie for each. No system call of its own."""
+
+from __future__ import annotations
+
+from array import array
+
+from multiprobe.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from multiprobe.functions.kernel import Kernel
+    from multiprobe.functions.sets import Function, FunctionSet
+
+    Functions = FunctionSet | Function | str | int | Iterable[str] | Iterable[int] | Iterable[Function]
+
+_PATTERN_CHARACTERS = frozenset("*?[!/")
+_MAX_COOKIE = (1 << 64) - 1
+
+
+def choose(functions: Functions, kernel: Kernel | None, *, unsafe: bool) -> FunctionSet:
+    """The functions meant by a set, a pattern, or a list of patterns, of symbols or of addresses.
+
+    A list of strings without any pattern character is a list of exact symbols: each is answered for by itself.
+    """
+    from multiprobe.functions.sets import FunctionSet
+
+    if isinstance(functions, FunctionSet):
+        if kernel is not None and kernel is not functions.kernel:
+            raise UsageError("these functions were chosen from another kernel= than the one given")
+        return functions
+    return _listed([functions] if _is_one(functions) else list(functions), kernel, unsafe=unsafe)  # type: ignore[arg-type]
+
+
+def _is_one(functions: object) -> bool:
+    from multiprobe.functions.sets import Function
+
+    return isinstance(functions, str | int | Function)
+
+
+def _listed(items: Sequence[object], kernel: Kernel | None, *, unsafe: bool) -> FunctionSet:
+    from multiprobe.functions.kernel import Kernel
+    from multiprobe.functions.sets import Function
+
+    if not items:
+        raise UsageError(
+            "no functions were asked for", hint="give a pattern, symbols, addresses or kernel.functions(…)"
+        )
+    kernel = kernel or Kernel()
+    strings = [item for item in items if isinstance(item, str)]
+    if len(strings) == len(items):
+        if any(_PATTERN_CHARACTERS & set(text) or ":" in text for text in strings):
+            return kernel.functions(*strings, unsafe=unsafe)
+        return kernel.by_symbols(strings, unsafe=unsafe)
+    numbers = [item.address + item.offset if isinstance(item, Function) else item for item in items]
+    if all(isinstance(number, int) and not isinstance(number, bool) for number in numbers):
+        return kernel.by_addresses(numbers, unsafe=unsafe)  # type: ignore[arg-type]
+    raise UsageError("functions must be all patterns, all symbols or all addresses", hint="split the request in two")
+
+
+def cookies_by_place(cookies: Iterable[int] | None, chosen: FunctionSet) -> array[int] | None:
+    """A cookie for each function of `chosen`: those given stand for the requests, one by one.
+
+    For lists of symbols or addresses `cookies` go with the list's items; for sets with the functions in their order.
+    """
+    if cookies is None:
+        return None
+    given = list(cookies)
+    positions = chosen.positions
+    n_requests = len(chosen) if positions is None else len(chosen) + len(chosen.unresolved)
+    if len(given) != n_requests:
+        raise UsageError(f"{len(given)} cookies for {n_requests} functions", hint="give one cookie for each, in order")
+    for cookie in given:
+        if not isinstance(cookie, int) or not 0 <= cookie <= _MAX_COOKIE:
+            raise UsageError(f"a cookie is an integer from 0 to 2⁶⁴ − 1, not {cookie!r}")
+    return array("Q", given if positions is None else [given[position] for position in positions])

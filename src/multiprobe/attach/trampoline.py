@@ -1,0 +1,65 @@
+"""Single trampolines: one fentry, fexit or fsession program per function, loaded for it by BTF id.
+
+Linux kernel commit fec56f5890d9 ("bpf: Introduce BPF trampoline") (in v5.5); cookies: 2fcc82411e74 (in v5.19).
+"""
+
+from __future__ import annotations
+
+from multiprobe.attach.kernel_btf import open_kernel_btf
+from multiprobe.attach.singles import attach_each
+from multiprobe.syscalls import bpf
+from multiprobe.uapi.bpf import AttachType, ProgType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from multiprobe.attach.outcome import Held, Job
+    from multiprobe.syscalls.fd import FileDescriptor
+
+PROG_TYPE = ProgType.TRACING
+
+_ATTACH_TYPES = {
+    "entry": AttachType.TRACE_FENTRY,
+    "return": AttachType.TRACE_FEXIT,
+    "session": AttachType.TRACE_FSESSION,
+}
+
+
+def attach_type(when: str) -> int:
+    """The expected attach type of a program that runs `when`."""
+    return _ATTACH_TYPES[when]
+
+
+def attach(job: Job, held: Held) -> dict[int, int]:
+    """Attach the job's functions one by one, many at a time; the errno of each place that was refused."""
+    ids, rows, table = job.functions.btf_ids(), job.functions.rows, job.functions.table
+    modules = {table.module(row) for row in rows} - {""}
+    btf = {module: open_kernel_btf(module) for module in modules}
+
+    def open_one(place: int) -> list[FileDescriptor]:
+        module = table.module(rows[place])
+        prog = job.load(
+            PROG_TYPE,
+            expected_attach_type=attach_type(job.when),
+            attach_btf_id=ids[place],
+            attach_btf_obj_fd=btf[module].fileno() if module else 0,
+        )
+        try:
+            return [open_link(prog, job.cookies[place] if job.cookies else 0, when=job.when), prog]
+        except BaseException:
+            prog.close()
+            raise
+
+    try:
+        opened, refused = attach_each(open_one, range(len(rows)), progress=job.progress)
+    finally:
+        for fd in btf.values():
+            fd.close()
+    for link, prog in opened.values():
+        held.links.append(link)
+        held.programs.append(prog)
+    return refused
+
+
+def open_link(prog: FileDescriptor, cookie: int, *, when: str) -> FileDescriptor:
+    """Attach a program to the function that it was loaded for."""
+    return bpf.link_create_tracing(prog, attach_type(when), cookie=cookie)

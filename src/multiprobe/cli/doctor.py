@@ -1,0 +1,131 @@
+"""`multiprobe doctor`: what this kernel, its configuration and this user allow, and what stands in the way.
+
+Knows how to show it; what is looked at stands in `kernel.examine`, what follows from it in `kernel.diagnosis`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from multiprobe.kernel.diagnosis import Finding
+    from multiprobe.kernel.examine import State
+
+EPILOG = """\
+Nothing is attached: the kernel is asked with programs that are loaded and dropped at once.
+
+\b
+Examples:
+  multiprobe doctor                   what works here, why not, and what to do about it
+  multiprobe doctor --json | jq -r 'select(.type == "mechanism" and .usable) | .mechanism'
+  sudo multiprobe doctor              the same with root's rights
+  multiprobe doctor --vm=7.3          the same in a virtual machine with Linux 7.3
+
+Exit status: 0, whatever was found.
+"""
+SUMMARIES = {
+    "tracing_multi": "many functions by one link, through BPF trampolines",
+    "kprobe_multi": "many functions by one link, through ftrace",
+    "trampoline": "one function a link (fentry, fexit)",
+    "kprobe": "one place a link, anywhere in a function",
+}
+NOTHING_WORKS = (
+    "Nothing can be attached here. `--vm` runs any command of multiprobe in a throw-away virtual machine instead: "
+    "multiprobe count 'tcp_*' --vm -- COMMAND"
+)
+MARKS = {True: ("yes", "green"), False: ("no", "red"), None: ("unknown", "yellow")}
+
+
+@click.command("doctor", epilog=EPILOG)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for scripts.")
+def command(as_json: bool) -> int:
+    """What this kernel and user can do, and what stands in the way.
+
+    For each mechanism by which programs are attached to kernel functions: whether it can be used here, how that was
+    found out, and what to do where it can't.
+    """
+    from multiprobe.kernel.diagnosis import diagnose_mechanisms, diagnose_needs
+    from multiprobe.kernel.examine import examine
+
+    state = examine()
+    mechanisms, needs = diagnose_mechanisms(state), diagnose_needs(state)
+    if as_json:
+        from multiprobe.output.json_lines import write_json_lines
+
+        write_json_lines(json_objects(state, mechanisms, needs), sys.stdout)
+    else:
+        width = shutil.get_terminal_size().columns
+        click.echo("\n".join(text_lines(state, mechanisms, needs, width=width)))
+    return 0
+
+
+def json_objects(state: State, mechanisms: list[Finding], needs: list[Finding]) -> Iterator[dict[str, Any]]:
+    """The machine, then the mechanisms, what they need, and the features behind them. `usable` is null for unknown."""
+    limits = state.limits
+    yield {
+        "type": "machine",
+        "release": state.release,
+        "machine": state.machine,
+        "uid": limits.uid,
+        "capabilities": sorted(limits.capabilities),
+        "lockdown": limits.lockdown.level if limits.lockdown else None,
+        "container": limits.container or None,
+        "settings": limits.sysctls,
+    }
+    for finding in mechanisms:
+        yield _json_finding("mechanism", finding)
+    for finding in needs:
+        yield _json_finding("need", finding)
+    for feature, answer in state.answers.items():
+        yield {"type": "feature", "feature": feature, "answer": answer.verdict, "evidence": answer.evidence}
+
+
+def _json_finding(kind: str, finding: Finding) -> dict[str, Any]:
+    return {
+        "type": kind,
+        kind: finding.subject,
+        "usable": finding.usable,
+        "why": finding.why,
+        "advice": finding.advice,
+    }
+
+
+def text_lines(state: State, mechanisms: list[Finding], needs: list[Finding], *, width: int) -> Iterator[str]:
+    """The same for people."""
+    limits = state.limits
+    place = f", in a container ({limits.container})" if limits.container else ""
+    rights = ", ".join(sorted(limits.capabilities)) or "no capabilities that matter here"
+    yield from _wrapped(f"Linux {state.release} ({state.machine}), user {limits.uid}{place}, with {rights}.", "", width)
+    if limits.lockdown:
+        yield from _wrapped(f"Kernel lockdown: {limits.lockdown.level}, says {limits.lockdown.source}.", "", width)
+    yield ""
+    for finding in mechanisms:
+        yield from _finding(finding, SUMMARIES[finding.subject], width)
+    yield ""
+    for finding in needs:
+        yield from _finding(finding, "", width)
+    if not any(finding.usable for finding in mechanisms):
+        yield ""
+        yield from _wrapped(NOTHING_WORKS, "", width)
+
+
+def _finding(finding: Finding, summary: str, width: int) -> Iterator[str]:
+    word, colour = MARKS[finding.usable]
+    title = click.style(finding.subject, bold=True) + (f": {summary}" if summary else "")
+    yield f"{click.style(f'{word:8}', fg=colour)}{title}"
+    yield from _wrapped(finding.why, " " * 8, width)
+    if finding.advice:
+        yield from _wrapped(f"→ {finding.advice}", " " * 8, width)
+
+
+def _wrapped(text: str, indent: str, width: int) -> list[str]:
+    wrapper = textwrap.TextWrapper(max(width, 40), initial_indent=indent, subsequent_indent=indent)
+    wrapper.break_on_hyphens = wrapper.break_long_words = False
+    return wrapper.wrap(text)

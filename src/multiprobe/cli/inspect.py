@@ -1,0 +1,161 @@
+"""`multiprobe inspect`: every tracing link on this system, a function's entry and trampoline, what overlaps where.
+
+Knows options and which of three questions is asked; finding out is `multiprobe.inspect`, words are `inspect.text`.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from multiprobe.cli.group import SETTINGS, Examples
+from multiprobe.cli.options import SHARED, click_option
+from multiprobe.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from multiprobe.inspect import FunctionPicture, Link, Missing, Mix
+    from multiprobe.inspect.records import Record
+    from multiprobe.inspect.text import Spans
+
+HELP = """Show what is attached on this system now, also by other programs. Changes nothing.
+
+Without arguments: every tracing link, its program, functions, cookies, misses, and the process that holds it. With a
+FUNCTION (a name, module:name, or an address): its first bytes, where its call site leads, the ftrace ops and the
+trampoline there, disassembled with its calls named, and all that is attached to it.
+"""
+
+EXAMPLES = """\
+Examples:
+  multiprobe inspect                             every tracing link on this system
+  multiprobe inspect vfs_read                    one function: call site, trampoline, programs, cookies
+  multiprobe inspect vfs_read --programs         … and the machine code of its programs
+  multiprobe inspect --mix 'vfs_*'               which attachments overlap on which functions
+  multiprobe inspect --json | jq .program.name   for scripts: one JSON object a line
+
+Needs root (listing BPF objects takes CAP_SYS_ADMIN); what can't be read is left out and named at the end."""
+
+DEFAULT_ROWS = 60
+
+
+def run(function: str | None, *, patterns: tuple[str, ...], programs: bool, top: int | None, json: bool) -> int:
+    """Answer one of the three questions. Returns the exit status."""
+    if patterns and function:
+        raise UsageError(
+            "--mix takes patterns, not a FUNCTION besides",
+            hint=f"multiprobe inspect --mix {patterns[0]} --mix {function}",
+        )
+    if programs and not function:
+        raise UsageError("--programs goes with a FUNCTION", hint="multiprobe inspect vfs_read --programs")
+    if patterns:
+        return _show_mix(patterns, top=DEFAULT_ROWS if top is None else top or sys.maxsize, json=json)
+    if function:
+        return _show_function(function, programs=programs, json=json)
+    return _show_links(json=json)
+
+
+def _show_links(*, json: bool) -> int:
+    from multiprobe import inspect
+    from multiprobe.inspect import records, text
+    from multiprobe.output.table import Column, Table, write_table
+
+    missing: list[Missing] = []
+    found: tuple[Link, ...] = inspect.links(missing=missing)
+    if json:
+        return _write(records.link_records(found), missing)
+    if found:
+        grid = text.links_grid(found)
+        columns = tuple(Column(title, title in grid.numeric) for title in grid.titles)
+        write_table(Table(columns, grid.rows), sys.stdout)
+    else:
+        print("no tracing link on this system")
+    return _note(missing)
+
+
+def _show_function(function: str, *, programs: bool, json: bool) -> int:
+    from multiprobe import inspect
+    from multiprobe.inspect import records, text
+
+    picture: FunctionPicture = inspect.function(function, programs=programs)
+    if json:
+        return _write(records.picture_records(picture), picture.missing)
+    _print_spans(text.picture_lines(picture))
+    return _note(picture.missing)
+
+
+def _show_mix(patterns: tuple[str, ...], *, top: int, json: bool) -> int:
+    from multiprobe import inspect
+    from multiprobe.inspect import records
+    from multiprobe.inspect.mix import LEGEND, mix_lines, rich_mix
+
+    missing: list[Missing] = []
+    found: Mix = inspect.mix(patterns, missing=missing)
+    if json:
+        return _write(records.mix_records(found), missing)
+    if not found.links:
+        print(f"nothing is attached to these {len(found.rows) + found.n_bare} functions")
+        return _note(missing)
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        Console(file=sys.stdout).print(rich_mix(found, limit=top))
+    else:
+        print("\n".join(mix_lines(found, limit=top)))
+    bare = f"; {found.n_bare} functions more carry nothing" if found.n_bare else ""
+    print(f"\n{LEGEND}{bare}")
+    return _note(missing)
+
+
+def _write(found: Iterable[Record], missing: Iterable[Missing]) -> int:
+    from multiprobe.inspect.records import missing_records
+    from multiprobe.output.json_lines import write_json_lines
+
+    write_json_lines(found, sys.stdout)
+    write_json_lines(missing_records(missing), sys.stdout)
+    return 0
+
+
+def _print_spans(lines: Iterable[Spans]) -> None:
+    if not sys.stdout.isatty():
+        for line in lines:
+            print("".join(text for text, _ in line))
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(file=sys.stdout)
+    for line in lines:
+        console.print(Text.assemble(*line), soft_wrap=True)
+
+
+def _note(missing: Iterable[Missing]) -> int:
+    from multiprobe.inspect.text import missing_lines
+
+    sys.stdout.flush()
+    for line in missing_lines(missing):
+        print(line, file=sys.stderr)
+    return 0
+
+
+def _callback(function: str | None, mix: tuple[str, ...], programs: bool, top: int | None, json: bool, vm: str) -> int:
+    return run(function, patterns=mix, programs=programs, top=top, json=json)
+
+
+command = Examples(
+    "inspect",
+    params=[
+        click.Argument(["function"], required=False, metavar="[FUNCTION]"),
+        click.Option(["--mix"], multiple=True, metavar="PATTERN", help="Functions × attachments; repeatable."),
+        click.Option(["--programs"], is_flag=True, help="Show the machine code of the function's programs."),
+        click_option(SHARED["top"]),
+        click_option(SHARED["json"]),
+        click_option(SHARED["vm"]),
+    ],
+    callback=_callback,
+    help=HELP,
+    epilog=EXAMPLES,
+    context_settings=SETTINGS,
+)

@@ -1,0 +1,149 @@
+"""Where the command line begins and every error ends.
+
+Knows which commands have a short way in (no click), how an exception becomes a sentence, a hint and an exit status.
+Must not know what any command does, and imports nothing that a command may not need.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from multiprobe import __version__
+from multiprobe.errors import MultiprobeError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Commands that can read a plain command line themselves: `run_plain(arguments) -> int | None`.
+PLAIN = ("count",)
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line (of this process, unless given) and return its exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        status = _dispatch(given)
+        sys.stdout.flush()
+    except BaseException as error:
+        return _funnel(error, is_debug=_is_debug(given))
+    return status
+
+
+def _dispatch(given: list[str]) -> int:
+    name = given[0] if given else ""
+    if given == ["--version"]:
+        print(f"multiprobe {__version__}")
+        return 0
+    if name in PLAIN and not any(argument == "--vm" or argument.startswith("--vm=") for argument in given):
+        module = __import__(f"multiprobe.cli.{name}", fromlist=["run_plain"])
+        status: int | None = module.run_plain(given[1:])
+        if status is not None:
+            return status
+    elif name != "vm":
+        from multiprobe.cli.options import take_vm
+
+        series, rest = take_vm(given)
+        if series is not None:
+            return _run_in_vm(rest, series)
+    from multiprobe.cli import group
+
+    return group.run(given)
+
+
+def _run_in_vm(arguments: list[str], series: str) -> int:
+    """Run the same command line, checked first, in a guest."""
+    from multiprobe.cli import group
+    from multiprobe.cli.options import DEFAULT_SERIES
+
+    group.check(arguments)
+    from multiprobe.vm import rerun_in_vm
+
+    if arguments[:1] == ["count"]:
+        _compile_count(arguments)
+    return rerun_in_vm(arguments, None if series == DEFAULT_SERIES else series)
+
+
+def _compile_count(arguments: list[str]) -> None:
+    """Fill the cache, which the guest sees, with what `count` needs: an emulated processor compiles slowly."""
+    from multiprobe.instruments.count import count
+    from multiprobe.program.compiler import compile_ahead
+
+    compile_ahead(count, when="return" if "--return" in arguments else "entry")
+
+
+def _is_debug(arguments: list[str]) -> bool:
+    at = arguments.index("--") if "--" in arguments else len(arguments)
+    return "--debug" in arguments[:at]
+
+
+def _funnel(error: BaseException, *, is_debug: bool) -> int:
+    """Tell the user about an exception, on stderr, and return the exit status it ends with."""
+    if _is_broken_pipe(error):
+        return _drop_output()
+    if is_debug and not isinstance(error, SystemExit | KeyboardInterrupt):
+        import traceback
+
+        traceback.print_exception(error)
+        if log := getattr(error, "log", ""):  # the verifier's
+            print(log, file=sys.stderr)
+    if isinstance(error, MultiprobeError):
+        _say(str(error), error.hint)
+        return error.exit_status
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else 0 if error.code is None else 1
+    if type(error).__module__.startswith("click."):
+        return _funnel_click(error)
+    if isinstance(error, OSError) and error.strerror:
+        _say(f"{error.filename or 'a system call'}: {error.strerror}")
+        return 4 if isinstance(error, PermissionError) else 1
+    _say(f"internal error: {type(error).__name__}: {error}", "" if is_debug else "--debug shows where it came from")
+    return 1
+
+
+def _is_broken_pipe(error: BaseException) -> bool:
+    """Whether the reader of our output went away, of which click makes an exit and a wrapped stdout."""
+    if isinstance(error, SystemExit):
+        return type(sys.stdout).__name__.endswith("PacifyFlushWrapper")
+    return isinstance(error, BrokenPipeError) and not isinstance(error, MultiprobeError)
+
+
+def _funnel_click(error: BaseException) -> int:
+    """What click raises: usage errors, `--help` (which it ends by an exception), Ctrl-C."""
+    import click
+
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return error.exit_code
+    if isinstance(error, click.UsageError):
+        path = error.ctx.command_path if error.ctx else "multiprobe"
+        _say(error.format_message(), f"{path} --help")
+        return error.exit_code
+    if isinstance(error, click.ClickException):
+        _say(error.format_message())
+        return error.exit_code
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    return INTERRUPTED  # click.Abort
+
+
+def _say(message: str, hint: str = "") -> None:
+    try:
+        print(f"multiprobe: {message}", file=sys.stderr)
+        if hint:
+            print(f"  hint: {hint}", file=sys.stderr)
+    except OSError:  # nobody listens
+        pass
+
+
+def _drop_output() -> int:
+    """The reader of our output is gone: end quietly, and keep the interpreter from complaining at exit."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+    return BROKEN_PIPE

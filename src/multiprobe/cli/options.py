@@ -1,0 +1,195 @@
+"""The options that commands share, declared once and read twice: by click, and by the short way in.
+
+Importing click costs more than everything else between `multiprobe count 'tcp_*'` and its first attached function
+(it pulls in inspect, typing, gettext, ...). So options are inert values here; `parse_plain` reads a well-formed command
+line from them without click, and answers None to anything else (an unknown flag, a value that can't be read, `--help`),
+and then click, built from the same values, parses again and does what it is good at: help and errors.
+
+Knows nothing of what the options do.
+"""
+
+from __future__ import annotations
+
+from multiprobe.values import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, TypeVar
+
+    import click
+
+    F = TypeVar("F", bound=Callable[..., Any])
+
+MECHANISMS = ("tracing_multi", "kprobe_multi", "trampoline", "kprobe")
+UNITS = (("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0))
+#: What a bare `--vm` stands for: whatever series the VM takes by default.
+DEFAULT_SERIES = "default"
+
+
+@value
+class Option:
+    """One option: `name` is the parameter it fills, `kind` a key of `CONVERTERS`, or "flag" (takes no value)."""
+
+    name: str
+    flags: tuple[str, ...]
+    kind: str
+    help: str
+    metavar: str = ""
+    default: Any = None
+    many: bool = False
+
+
+def _seconds(text: str) -> float:
+    """A time: a number of seconds, or one with a unit (500ms, 10s, 2m, 1h)."""
+    for unit, factor in UNITS:
+        if text.endswith(unit):
+            return _seconds(text.removesuffix(unit)) * factor
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no time: give seconds, or a number with ms, s, m or h") from None
+    if not 0 <= seconds < 1e9:
+        raise ValueError(f"{text!r} is no time that can be waited for")
+    return seconds
+
+
+def _natural(text: str) -> int:
+    """A whole number, zero or more."""
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"{text!r} is not a whole number of zero or more")
+    return int(text)
+
+
+def _mechanism(text: str) -> str:
+    """The name of a mechanism; `-` may stand for `_`."""
+    name = text.replace("-", "_")
+    if name not in MECHANISMS:
+        raise ValueError(f"{text!r} is no mechanism: there are {', '.join(MECHANISMS)}")
+    return name
+
+
+def _pid(text: str) -> int:
+    """A process id: a whole number from 1."""
+    pid = _natural(text)
+    if pid == 0:
+        raise ValueError("0 is no process id")
+    return pid
+
+
+CONVERTERS: dict[str, Callable[[str], Any]] = {
+    "seconds": _seconds,
+    "natural": _natural,
+    "mechanism": _mechanism,
+    "pid": _pid,
+    "text": str,
+}
+
+SHARED = {
+    option.name: option
+    for option in (
+        Option("duration", ("--duration", "-d"), "seconds", "Stop after this time (10, 0.5, 500ms, 2m).", "TIME"),
+        Option("top", ("--top", "-n"), "natural", "Show the N largest only; 0 shows all.", "N"),
+        Option("pid", ("--pid", "-p"), "pid", "Only what this process does; ends when it ends.", "PID"),
+        Option("json", ("--json",), "flag", "One JSON object a line, for scripts.", default=False),
+        Option(
+            "mechanism", ("--mechanism",), "mechanism", f"Attach by this one only: {', '.join(MECHANISMS)}.", "NAME"
+        ),
+        Option("without", ("--without",), "mechanism", "Do without this mechanism; repeatable.", "NAME", (), True),
+        Option("unsafe", ("--unsafe",), "flag", "Also functions known to hang a machine when traced.", default=False),
+        Option("dry_run", ("--dry-run",), "flag", "Say what would be attached, and attach nothing.", default=False),
+        Option("vm", ("--vm",), "text", "Run this very command in a throw-away virtual machine.", "[=VERSION]"),
+        Option("debug", ("--debug",), "flag", "Show a traceback with an error.", default=False),
+    )
+}
+
+
+def split_command(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The arguments before the first `--`, and the COMMAND after it."""
+    if "--" not in arguments:
+        return list(arguments), []
+    at = arguments.index("--")
+    return list(arguments[:at]), list(arguments[at + 1 :])
+
+
+def take_vm(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The series that `--vm[=V]` asks for ("default" for a bare `--vm`, None without), and the arguments without it."""
+    ours, theirs = split_command(arguments)
+    series: str | None = None
+    rest = []
+    for argument in ours:
+        if argument == "--vm":
+            series = DEFAULT_SERIES
+        elif argument.startswith("--vm="):
+            series = argument.removeprefix("--vm=") or DEFAULT_SERIES
+        else:
+            rest.append(argument)
+    return series, [*rest, *arguments[len(ours) :]] if series is not None or theirs else list(arguments)
+
+
+def parse_plain(options: Sequence[Option], arguments: Sequence[str]) -> dict[str, Any] | None:
+    """Read a well-formed command line: every option's value, `patterns` and `command`. None: let click look at it."""
+    ours, command = split_command(arguments)
+    by_flag = {flag: option for option in options for flag in option.flags}
+    values: dict[str, Any] = {option.name: option.default for option in options}
+    patterns = []
+    left = iter(ours)
+    for argument in left:
+        if not argument.startswith("-"):
+            patterns.append(argument)
+            continue
+        flag, equals, text = argument.partition("=")
+        option = by_flag.get(flag)
+        if option is None or (equals and (option.kind == "flag" or not flag.startswith("--"))):
+            return None
+        if option.kind == "flag":
+            values[option.name] = True
+            continue
+        try:
+            read = CONVERTERS[option.kind](text if equals else next(left))
+        except (ValueError, StopIteration):
+            return None
+        values[option.name] = (*values[option.name], read) if option.many else read
+    return {**values, "patterns": tuple(patterns), "command": tuple(command)} if patterns else None
+
+
+def click_option(option: Option) -> click.Option:
+    """The same option for click."""
+    import click
+
+    if option.kind == "flag":
+        return click.Option([*option.flags, option.name], is_flag=True, default=option.default, help=option.help)
+
+    class Value(click.ParamType):  # type: ignore[type-arg]
+        name = option.kind
+
+        def convert(self, text: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+            try:
+                return CONVERTERS[option.kind](text) if isinstance(text, str) else text
+            except ValueError as error:
+                self.fail(str(error), param, ctx)
+
+    return click.Option(
+        [*option.flags, option.name],
+        type=Value(),
+        metavar=option.metavar,
+        default=option.default,
+        multiple=option.many,
+        help=option.help,
+    )
+
+
+def shared(*names: str) -> Callable[[F], F]:
+    """Decorator for click commands: add the shared options of these names, e.g. `@shared("json", "vm", "debug")`."""
+
+    def decorate(function: F) -> F:
+        import click
+
+        made = [click_option(SHARED[name]) for name in names]
+        if isinstance(function, click.Command):
+            function.params.extend(made)
+        else:  # as click.option does it, which reads them from the last to the first
+            function.__dict__.setdefault("__click_params__", []).extend(reversed(made))
+        return function
+
+    return decorate

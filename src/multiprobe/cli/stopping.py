@@ -1,0 +1,71 @@
+"""Waiting for an end: a time, Ctrl-C, SIGTERM, or the end of a process. Only while it is active are signals changed."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType, TracebackType
+    from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Until:
+    """`wait(seconds)` says True once the end has come; `why` then says which: "time", "signal" or "process".
+
+    The first signal only marks the end, so that what was gathered can be shown. A second one acts as ever.
+    """
+
+    def __init__(self, *, duration: float | None = None, process_fds: Sequence[int] = ()) -> None:
+        self._deadline = None if duration is None else time.monotonic() + duration
+        self._process_fds = tuple(process_fds)
+        self._before: dict[signal.Signals, Any] = {}
+        self.why = ""
+
+    def __enter__(self) -> Until:
+        self._wake_out, self._wake_in = os.pipe()
+        os.set_blocking(self._wake_in, False)
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and background jobs keep what they ignore
+                self._before[number] = signal.signal(number, self._mark)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._restore()
+        os.close(self._wake_out)
+        os.close(self._wake_in)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait so long at the most; whether the end has come."""
+        if self._deadline is not None:
+            seconds = min(seconds, self._deadline - time.monotonic())
+        ready = self._poll(max(0.0, seconds))
+        if not self.why and any(fd in ready for fd in self._process_fds):
+            self.why = "process"
+        if not self.why and self._deadline is not None and time.monotonic() >= self._deadline:
+            self.why = "time"
+        return bool(self.why)
+
+    def _poll(self, seconds: float) -> set[int]:
+        poll = select.poll()
+        for fd in (self._wake_out, *self._process_fds):
+            poll.register(fd, select.POLLIN)
+        return {fd for fd, _ in poll.poll(seconds * 1000)}
+
+    def _mark(self, _number: int, _frame: FrameType | None) -> None:
+        self.why = self.why or "signal"
+        os.write(self._wake_in, b"!")
+        self._restore()
+
+    def _restore(self) -> None:
+        while self._before:
+            number, handler = self._before.popitem()
+            signal.signal(number, handler)

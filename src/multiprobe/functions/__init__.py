@@ -1,0 +1,1 @@
+"""Choosing functions: patterns, types, sets, and a verdict for every function."""

@@ -1,0 +1,294 @@
+"""`Kernel`: the functions of one kernel, the running one or another, and every way to choose among them.
+
+Knows how a request becomes a `FunctionSet`: patterns, types, symbols, addresses. Must not know how to attach anything.
+On the fast path: with a table in the cache, choosing imports neither NumPy nor any parser.
+"""
+
+from __future__ import annotations
+
+import os
+
+from multiprobe.errors import NoMatchError, NotSupportedError, UsageError
+from multiprobe.functions import cache, request
+from multiprobe.functions.pattern import in_modules, in_order, match, parse_pattern
+from multiprobe.functions.sets import Function, FunctionSet
+from multiprobe.kernel.mechanism import Mechanism, mechanism_bit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from multiprobe.functions.pattern import Pattern
+    from multiprobe.functions.sources import LiveBtf
+    from multiprobe.functions.table import FunctionTable
+    from multiprobe.kernel.btf import Btf
+
+BOOT_ID = "proc/sys/kernel/random/boot_id"
+
+
+class Kernel:
+    """What one kernel offers, read once, when first asked for.
+
+    `Kernel()` is the running one; `Kernel.from_files(…)` another one, known by copies of its files, without root.
+    """
+
+    def __init__(self, *, root: str = "/", use_cache: bool = True) -> None:
+        """`root` is where the system's files stand (tests); without `use_cache` everything is read afresh."""
+        self._root = root
+        self._use_cache = use_cache
+        self._table: FunctionTable | None = None
+        self._types: LiveBtf | None = None
+        self._files: dict[str, str | None] | None = None
+        self._release = ""
+
+    @classmethod
+    def from_files(
+        cls,
+        *,
+        kallsyms: str,
+        available: str | None = None,
+        btf: str | None = None,
+        module_btfs: Mapping[str, str] | None = None,
+        blacklist: str | None = None,
+        config: str | None = None,
+        release: str = "",
+    ) -> Kernel:
+        """Another kernel, from paths of copies of its files, all taken in one boot.
+
+        available: available_filter_functions_addrs, or available_filter_functions, of its tracefs
+        btf: its /sys/kernel/btf/vmlinux; module_btfs: those of its modules, by name
+        blacklist: kprobes/blacklist of its debugfs; config: its configuration
+
+        Raises DataError when a file can't be read or decoded, at the first question that needs it.
+        """
+        from multiprobe.functions.sources import FileBtf
+
+        kernel = cls(use_cache=False)
+        kernel._files = {"kallsyms": kallsyms, "available": available, "blacklist": blacklist, "config": config}
+        kernel._types = FileBtf(btf, dict(module_btfs or {}))
+        kernel._release = release
+        return kernel
+
+    # -- facts -----------------------------------------------------------------------------------------------------
+
+    @property
+    def is_running(self) -> bool:
+        """Is this the kernel that we run on, and not one out of files?"""
+        return self._files is None
+
+    @property
+    def table(self) -> FunctionTable:
+        """All functions, with what is known of each."""
+        if self._table is None:
+            self._table = self._read() if self.is_running else self._read_files()
+        return self._table
+
+    @property
+    def release(self) -> str:
+        """The kernel's release, as `uname -r` says; "" for a kernel out of files that wasn't told."""
+        return os.uname().release if self.is_running else self._release
+
+    @property
+    def boot_id(self) -> str:
+        """The random id of this boot; "" for a kernel out of files, or without /proc."""
+        return self._read_file(BOOT_ID).decode().strip() if self.is_running else ""
+
+    @property
+    def build_id(self) -> str:
+        """The build id of the running kernel's image, in hexadecimal; "" if it tells none."""
+        return _build_id(self._read_file("sys/kernel/notes")) if self.is_running else ""
+
+    @property
+    def btf(self) -> Btf:
+        """The types of vmlinux. `NotSupportedError` if the kernel has none."""
+        found = self.btf_of("")
+        if found is None:
+            raise NotSupportedError(
+                f"no types: {self._live_types().problem or 'no BTF file was given'}",
+                hint="the kernel needs CONFIG_DEBUG_INFO_BTF=y",
+            )
+        return found
+
+    def btf_of(self, module: str) -> Btf | None:
+        """The types of a module, or of vmlinux (""); None where there are none."""
+        return self._live_types().get(module)
+
+    def _live_types(self) -> LiveBtf:
+        if self._types is None:
+            from multiprobe.functions.sources import LiveBtf
+
+            self._types = LiveBtf(os.path.join(self._root, "sys/kernel/btf"))
+        return self._types
+
+    def has(self, mechanism: str | int) -> bool:
+        """Was the kernel built with this mechanism, by the evidence of its own symbols? Whether it works, only a probe
+        tells (`kernel.features`).
+        """
+        bit = mechanism_bit(mechanism) if isinstance(mechanism, str) else mechanism
+        return bool(self.offers & bit)
+
+    @property
+    def offers(self) -> int:
+        """The mechanisms that the kernel was built with, as a mask of `Mechanism` bits."""
+        return int(self.table.evidence.get("offers", str(Mechanism.ALL)))
+
+    def problems(self) -> list[str]:
+        """What kept the table from being complete, in sentences; empty when nothing did."""
+        evidence = self.table.evidence
+        found = []
+        if "list_problem" in evidence:
+            found.append(f"which functions are traceable is not known: {evidence['list_problem']}")
+        if self.table.is_zeroed:
+            found.append(
+                "the kernel hides its addresses: run as root, or with CAP_SYSLOG, and kernel.kptr_restrict at most 1"
+            )
+        if "btf_problem" in evidence:
+            found.append(f"types are missing: {evidence['btf_problem']}")
+        return found
+
+    # -- choosing --------------------------------------------------------------------------------------------------
+
+    def functions(
+        self,
+        *patterns: str,
+        takes: str | None = None,
+        position: int | None = None,
+        returns: str | None = None,
+        n_args: int | None = None,
+        module: str | None = None,
+        unsafe: bool = False,
+    ) -> FunctionSet:
+        """The functions that any of `patterns` names and that fit everything else; without patterns, all that fit.
+
+        patterns: `tcp_*`, `/tcp_v[46]_.*/`, `module:pattern`, an exact symbol, `0xffffffff81000000`, `symbol+0x10`;
+            `!pattern` takes away what it matches, wherever it stands
+        takes: a type in C's spelling, `struct sk_buff *`, that a parameter has: any, or the one at `position` (from 0)
+        returns: the type that the function returns; n_args: how many parameters it has
+        module: a glob of module names; `vmlinux` is the kernel itself
+        unsafe: let functions be attached that are known to hang machines
+
+        The order is that of addresses, unless only single functions are named: then that of the request. Raises
+        PatternError for what can't be read; what names nothing stands in the set's `unresolved`.
+        """
+        if position is not None and takes is None:
+            raise UsageError("position= says where a type stands: give takes= with it")
+        parsed = [parse_pattern(text) for text in patterns]
+        chosen = self._choose([pattern for pattern in parsed if not pattern.is_exclusion], unsafe=unsafe)
+        for pattern in parsed:
+            if pattern.is_exclusion:
+                chosen = self._keep(chosen, set(match(self.table, pattern)), wanted=False)
+        if module is not None:
+            chosen = self._keep(chosen, set(in_modules(self.table, range(self.table.n), module)))
+        if takes is not None or returns is not None or n_args is not None:
+            from multiprobe.functions.types import rows_with_types
+
+            fitting = rows_with_types(self, takes=takes, position=position, returns=returns, n_args=n_args)
+            chosen = self._keep(chosen, fitting)
+        return chosen
+
+    def _choose(self, patterns: list[Pattern], *, unsafe: bool) -> FunctionSet:
+        table = self.table
+        if not patterns:
+            return FunctionSet(self, in_order(table, range(table.n)), unsafe=unsafe, is_head=True)
+        if all(pattern.names_one for pattern in patterns):
+            return request.resolve(self, patterns, unsafe=unsafe)
+        if len(patterns) == 1:
+            found = match(table, patterns[0])
+            return FunctionSet(self, in_order(table, found), unsafe=unsafe, is_head=isinstance(found, range))
+        single = request.resolve(self, [pattern for pattern in patterns if pattern.names_one], unsafe=unsafe)
+        rows = {row for pattern in patterns if not pattern.names_one for row in match(table, pattern)}
+        if single.offsets is None:
+            rows.update(single.rows)
+            return FunctionSet(self, in_order(table, rows), unresolved=single.unresolved, unsafe=unsafe)
+        return FunctionSet(self, in_order(table, rows), unsafe=unsafe) | single
+
+    def _keep(self, chosen: FunctionSet, rows: set[int], *, wanted: bool = True) -> FunctionSet:
+        """Those functions of a set that are (or aren't) among `rows`, under whatever name."""
+        functions = set(self.table.distinct_rows(list(rows)))
+        selectors = bytes((row in functions) == wanted for row in self.table.distinct_rows(chosen.rows))
+        kept = chosen.where(selectors)
+        kept.unresolved = chosen.unresolved
+        return kept
+
+    def function(self, name_or_address: str | int, *, unsafe: bool = False) -> Function:
+        """One function, by name, address or `symbol+offset`; NoMatchError says why there is none."""
+        if isinstance(name_or_address, int):
+            chosen = self.by_addresses([name_or_address], unsafe=unsafe)
+        else:
+            chosen = self.by_symbols([name_or_address], unsafe=unsafe)
+        if not len(chosen):
+            refusal = chosen.unresolved[0]
+            raise NoMatchError(str(refusal), hint="multiprobe functions PATTERN lists what there is")
+        return chosen[0]
+
+    def by_symbols(self, symbols: Iterable[str], *, unsafe: bool = False) -> FunctionSet:
+        """Exactly these functions, in this order; `positions` and `unresolved` answer for every one.
+
+        A symbol may be `module:name` to tell namesakes apart, `name+0x10`, or an address in hexadecimal.
+        """
+        patterns = []
+        for text in symbols:
+            pattern = parse_pattern(text)
+            if pattern.is_exclusion or not pattern.names_one:
+                raise UsageError(f"{text!r} is a pattern, not a symbol", hint="use kernel.functions() for patterns")
+            patterns.append(pattern)
+        return request.resolve(self, patterns, unsafe=unsafe)
+
+    def by_addresses(self, addresses: Iterable[int], *, unsafe: bool = False) -> FunctionSet:
+        """The functions at these addresses, in this order; `positions` and `unresolved` answer for every one.
+
+        An address may be the symbol's, or that of ftrace's call in it (4 bytes on after an ENDBR), as tracefs lists it.
+        """
+        return request.resolve_addresses(self, list(addresses), unsafe=unsafe)
+
+    def __repr__(self) -> str:
+        state = f"{self._table.n} functions" if self._table is not None else "not read yet"
+        return f"<Kernel {self.release or 'out of files'}: {state}>"
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def _read(self) -> FunctionTable:
+        key = cache.make_key(boot_id=self.boot_id, modules=self._read_file("proc/modules"), uid=os.geteuid())
+        path = cache.table_path(key)
+        table = cache.load_table(path, key) if self._use_cache else None
+        if table is None:
+            from multiprobe.functions.sources import read_live
+
+            table = read_live(self._live_types(), root=self._root)
+            if self._use_cache and cache.save_table(path, key, table):
+                cache.drop_old(os.path.dirname(path))
+        return table
+
+    def _read_files(self) -> FunctionTable:
+        from multiprobe.functions.sources import FileBtf, read_files
+
+        assert self._files is not None
+        assert isinstance(self._types, FileBtf)
+        kallsyms = self._files["kallsyms"]
+        assert kallsyms is not None
+        return read_files(
+            kallsyms=kallsyms,
+            available=self._files["available"],
+            types=self._types,
+            blacklist=self._files["blacklist"],
+            config=self._files["config"],
+        )
+
+    def _read_file(self, name: str) -> bytes:
+        try:
+            with open(os.path.join(self._root, name), "rb", buffering=0) as file:
+                return file.read()
+        except OSError:
+            return b""
+
+
+def _build_id(notes: bytes) -> str:
+    """The GNU build id among ELF notes: (name size, size, type 3), the name `GNU`, the id."""
+    position = 0
+    while position + 12 <= len(notes):
+        name_size, size, kind = (int.from_bytes(notes[position + at : position + at + 4], "little") for at in (0, 4, 8))
+        start = position + 12 + (name_size + 3 & ~3)
+        if kind == 3 and notes[position + 12 : position + 16] == b"GNU\0":
+            return notes[start : start + size].hex()
+        position = start + (size + 3 & ~3)
+    return ""

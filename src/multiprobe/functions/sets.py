@@ -1,0 +1,344 @@
+"""`FunctionSet`: functions that somebody chose, in a stable order, with what was asked for and named nothing.
+
+Knows rows of a table, and the algebra of sets. Must not know patterns or files. A set holds refused functions too; who
+plans an attachment splits it by `mechanisms()` or `attachable()`.
+"""
+
+from __future__ import annotations
+
+from array import array
+from itertools import compress
+
+from multiprobe.errors import UsageError
+from multiprobe.functions import verdict
+from multiprobe.functions.verdict import Verdict
+from multiprobe.kernel.mechanism import Mechanism
+from multiprobe.values import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from multiprobe.functions.kernel import Kernel
+    from multiprobe.functions.table import FunctionTable
+    from multiprobe.functions.verdict import Rule
+
+
+@value
+class Function:
+    """One function. `offset` is where in it a probe goes: 0 is its entry. `module` is "" for vmlinux."""
+
+    name: str
+    address: int
+    module: str
+    row: int
+    verdict: Verdict
+    offset: int = 0
+
+    def __str__(self) -> str:
+        place = f"{self.name}+{self.offset:#x}" if self.offset else self.name
+        return f"{place} [{self.module}]" if self.module else place
+
+
+class Refusal(tuple[str, str, str]):
+    """Something asked for that can't be attached: the request as made, a code for programs, a reason for people.
+
+    A tuple, because ten thousand of them are made on the way to an attachment of everything.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, request: str, code: str, reason: str) -> Refusal:
+        return super().__new__(cls, (request, code, reason))
+
+    def __getnewargs__(self) -> tuple[str, str, str]:
+        return self[0], self[1], self[2]
+
+    @property
+    def request(self) -> str:
+        return self[0]
+
+    @property
+    def code(self) -> str:
+        return self[1]
+
+    @property
+    def reason(self) -> str:
+        return self[2]
+
+    def __str__(self) -> str:
+        return self.reason if self.reason.startswith(self.request) else f"{self.request}: {self.reason}"
+
+    def __repr__(self) -> str:
+        return f"Refusal(request={self[0]!r}, code={self[1]!r}, reason={self[2]!r})"
+
+
+class FunctionSet:
+    """Functions of one kernel, each at most once.
+
+    rows: array("I") of rows of `kernel.table`; in the order of the request for lists, of addresses for patterns
+    offsets: array("I") of the same length, or None when every probe goes to the entry
+    positions: array("I"): which request (index) each row answers, for lists of addresses or symbols; else None
+    unresolved: what was asked for and named nothing that could be attached
+    """
+
+    __slots__ = ("_addresses", "_is_head", "_masks", "kernel", "offsets", "positions", "rows", "unresolved", "unsafe")
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        rows: array[int],
+        *,
+        offsets: array[int] | None = None,
+        positions: array[int] | None = None,
+        unresolved: tuple[Refusal, ...] = (),
+        unsafe: bool = False,
+        is_head: bool = False,
+    ) -> None:
+        """`is_head` promises that `rows` are 0, 1, 2, …, so that whole columns can be taken."""
+        self._is_head = is_head
+        self._addresses: array[int] | None = None
+        self.kernel = kernel
+        self.rows = rows
+        self.offsets = offsets
+        self.positions = positions
+        self.unresolved = unresolved
+        self.unsafe = unsafe
+        self._masks: dict[str, bytes] = {}
+
+    # -- columns of the chosen functions ---------------------------------------------------------------------------
+
+    @property
+    def table(self) -> FunctionTable:
+        return self.kernel.table
+
+    def addresses(self) -> array[int]:
+        """The address of each function's symbol (plus its offset), array("Q"); shared, not to be changed."""
+        if self._addresses is None:
+            chosen = self._pick(self.table.addresses)
+            if self.offsets is not None:
+                chosen = list(map(int.__add__, chosen, self.offsets))
+            self._addresses = array("Q", chosen)
+        return self._addresses
+
+    def btf_ids(self) -> array[int]:
+        """The type id of each function in the BTF of its module, 0 for none; array("I")."""
+        return array("I", self._pick(self.table.btf_ids))
+
+    def call_offsets(self) -> bytes:
+        """Where ftrace's call site stands in each function, from its symbol: 4 after an ENDBR, else 0."""
+        return bytes(self._pick(self.table.call_offsets))
+
+    def slots(self) -> bytes:
+        """How many 8-byte arguments each function takes; 255 where there is no BTF."""
+        return bytes(self._pick(self.table.slots))
+
+    def mechanisms(self, *, when: str = "entry") -> bytes:
+        """A mask of `Mechanism` bits for each function: what may carry it on a kernel that has everything."""
+        known = self._masks.get(when)
+        if known is None:
+            known = self._masks[when] = self._find_masks(when)
+        return known
+
+    def _find_masks(self, when: str) -> bytes:
+        table = self.table
+        entry = leave = b""
+        if when != "return":
+            entry = bytes(self._pick(table.mechanisms))
+        if when != "entry":
+            leave = bytes(self._pick(table.return_mechanisms))
+        masks = bytearray(map(int.__and__, entry, leave)) if when == "session" else bytearray(entry or leave)
+        if self.unsafe:
+            facts = table.facts
+            for place, row in enumerate(self.rows):
+                if facts[row] & verdict.UNSAFE:
+                    masks[place] = verdict.mask_of(facts[row], when=when, unsafe=True)
+        if self.offsets is not None:
+            for place, offset in enumerate(self.offsets):
+                if offset:
+                    masks[place] &= Mechanism.KPROBE if when == "entry" else 0
+        return bytes(masks)
+
+    def _pick(self, column: memoryview) -> Sequence[int]:
+        if self._is_head:
+            return column[: len(self.rows)]
+        return list(map(column.__getitem__, self.rows))
+
+    # -- verdicts --------------------------------------------------------------------------------------------------
+
+    def attachable(self, mask: int = Mechanism.ALL, *, when: str = "entry") -> FunctionSet:
+        """Those functions that at least one mechanism of `mask` may carry."""
+        return self.where(self.mechanisms(when=when).translate(_selectors(mask, wanted=True)))
+
+    def refused(self, mask: int = Mechanism.ALL, *, when: str = "entry") -> FunctionSet:
+        """Those functions that no mechanism of `mask` may carry."""
+        return self.where(self.mechanisms(when=when).translate(_selectors(mask, wanted=False)))
+
+    def n_attachable(self, mask: int = Mechanism.ALL, *, when: str = "entry") -> int:
+        """How many functions at least one mechanism of `mask` may carry."""
+        return self.mechanisms(when=when).translate(_selectors(mask, wanted=True)).count(1)
+
+    def refusals(self, mask: int = Mechanism.ALL, *, when: str = "entry") -> list[Refusal]:
+        """A refusal for each function that no mechanism of `mask` may carry, and all that was unresolved."""
+        selectors = self.mechanisms(when=when).translate(_selectors(mask, wanted=False))
+        refuse = _Refusing(self, mask, when=when)
+        return [*map(refuse, compress(range(len(self)), selectors)), *self.unresolved]
+
+    def why_not(self, mask: int = Mechanism.ALL, *, when: str = "entry") -> Callable[[int], Refusal]:
+        """A function of places: why some (or all) mechanisms of `mask` may not carry the function there.
+
+        What it gives has the code "" where all of them may.
+        """
+        return _Refusing(self, mask, when=when)
+
+    def verdicts(self) -> list[Verdict]:
+        """The verdict of each function."""
+        return [function.verdict for function in self]
+
+    def take(self, places: Sequence[int]) -> FunctionSet:
+        """The functions at these places, in this order (itself, if that is all of them as they are)."""
+        if len(places) == len(self) and list(places) == list(range(len(self))):
+            return self
+        offsets = None if self.offsets is None else array("I", [self.offsets[place] for place in places])
+        rows = array("I", [self.rows[place] for place in places])
+        return FunctionSet(self.kernel, rows, offsets=offsets, unsafe=self.unsafe)
+
+    def where(self, selectors: bytes) -> FunctionSet:
+        """Those functions at whose place `selectors` has a byte other than 0."""
+
+        def chosen(column: array[int] | None) -> array[int] | None:
+            return None if column is None else array("I", compress(column, selectors))
+
+        return FunctionSet(
+            self.kernel,
+            array("I", compress(self.rows, selectors)),
+            offsets=chosen(self.offsets),
+            positions=chosen(self.positions),
+            unsafe=self.unsafe,
+        )
+
+    # -- a sequence ------------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, place: int) -> Function:
+        """The function at a place in the set's order."""
+        row = self.rows[place]
+        offset = self.offsets[place] if self.offsets is not None else 0
+        return function_at(self.table, row, offset=offset, unsafe=self.unsafe)
+
+    def __iter__(self) -> Iterator[Function]:
+        return map(self.__getitem__, range(len(self.rows)))
+
+    def label(self, place: int) -> str:
+        """How the function at a place is written: `name`, `name+0x10`, `name [module]`."""
+        table, row = self.table, self.rows[place]
+        name, module = table.name(row), table.module(row)
+        if self.offsets is not None and self.offsets[place]:
+            name = f"{name}+{self.offsets[place]:#x}"
+        return f"{name} [{module}]" if module else name
+
+    def __contains__(self, item: object) -> bool:
+        """Is a function in the set? By itself, by name or by address."""
+        if isinstance(item, Function):
+            return item.row in self.rows
+        if isinstance(item, int):
+            row = self.table.row_of_address(item)
+            return row is not None and any(self.table.addresses[own] == item for own in self.rows)
+        return isinstance(item, str) and any(row in self.rows for row in self.table.rows_of_name(item))
+
+    def __repr__(self) -> str:
+        return f"<FunctionSet of {len(self)} functions, {self.n_attachable()} of them attachable>"
+
+    # -- algebra ---------------------------------------------------------------------------------------------------
+
+    def __or__(self, other: FunctionSet) -> FunctionSet:
+        """All functions of both: this set's in its order, then what the other one adds."""
+        self._check(other)
+        mine = set(self._keys())
+        added = [place for key, place in zip(other._keys(), other._places(), strict=True) if key not in mine]
+        return self._make([*self._places(), *added], unresolved=other.unresolved, unsafe=other.unsafe)
+
+    def __and__(self, other: FunctionSet) -> FunctionSet:
+        """The functions that are in both, in this set's order."""
+        self._check(other)
+        theirs = set(other._keys())
+        return self._make([place for key, place in zip(self._keys(), self._places(), strict=True) if key in theirs])
+
+    def __sub__(self, other: FunctionSet) -> FunctionSet:
+        """The functions that are not in the other set, in this set's order."""
+        self._check(other)
+        theirs = set(other._keys())
+        return self._make([place for key, place in zip(self._keys(), self._places(), strict=True) if key not in theirs])
+
+    def _keys(self) -> list[int]:
+        """What makes each probe: its function, under whatever name, and its offset; in one number."""
+        rows = self.table.distinct_rows(self.rows)
+        if self.offsets is None:
+            return list(rows)
+        return [row | offset << 32 for row, offset in zip(rows, self.offsets, strict=True)]
+
+    def _places(self) -> list[int]:
+        """Row and offset of each probe, in one number."""
+        if self.offsets is None:
+            return list(self.rows)
+        return [row | offset << 32 for row, offset in zip(self.rows, self.offsets, strict=True)]
+
+    def _check(self, other: FunctionSet) -> None:
+        if other.table is not self.table:
+            raise UsageError(
+                "these sets belong to two different readings of the kernel", hint="choose both from one mp.Kernel()"
+            )
+
+    def _make(self, places: list[int], *, unresolved: tuple[Refusal, ...] = (), unsafe: bool = False) -> FunctionSet:
+        """The set of these probes, with what this set (and another) could not resolve."""
+        has_offsets = any(place >> 32 for place in places)
+        return FunctionSet(
+            self.kernel,
+            array("I", [place & 0xFFFFFFFF for place in places]),
+            offsets=array("I", [place >> 32 for place in places]) if has_offsets else None,
+            unresolved=tuple(dict.fromkeys((*self.unresolved, *unresolved))),
+            unsafe=self.unsafe or unsafe,
+        )
+
+
+class _Refusing:
+    """Makes refusals for places of one set; remembers which rule stands behind which facts."""
+
+    __slots__ = ("_chosen", "_mask", "_rules", "_when")
+
+    def __init__(self, chosen: FunctionSet, mask: int, *, when: str) -> None:
+        self._chosen = chosen
+        self._mask = mask
+        self._when = when
+        self._rules: dict[int, Rule | None] = {}
+
+    def __call__(self, place: int) -> Refusal:
+        chosen, table = self._chosen, self._chosen.table
+        row = chosen.rows[place]
+        facts = table.facts[row]
+        if facts not in self._rules:
+            self._rules[facts] = verdict.main_rule(facts, mask=self._mask, when=self._when, unsafe=chosen.unsafe)
+        rule = self._rules[facts]
+        name = table.name(row)
+        is_inside = chosen.offsets is not None and chosen.offsets[place] != 0
+        if is_inside and (rule is None or not self._mask & Mechanism.KPROBE or self._when != "entry"):
+            reason = f"{name} would be probed inside: only a single kprobe goes there, and only at entry"
+            return Refusal(chosen.label(place), "offset", reason)
+        if rule is None:
+            return Refusal(chosen.label(place), "", "")
+        return Refusal(chosen.label(place), rule.code, verdict.sentence_of(rule, name))
+
+
+def function_at(table: FunctionTable, row: int, *, offset: int = 0, unsafe: bool = False) -> Function:
+    """The function in one row of a table."""
+    name = table.name(row)
+    return Function(
+        name, table.addresses[row], table.module(row), row, verdict.judge(table.facts[row], name, unsafe=unsafe), offset
+    )
+
+
+def _selectors(mask: int, *, wanted: bool) -> bytes:
+    """A translation of masks to 1 where a mechanism of `mask` is (or is not) allowed, else 0."""
+    return bytes(bool(bits & mask) == wanted for bits in range(256))

@@ -1,0 +1,165 @@
+"""From files to a function table: those of the running kernel, or copies taken from another one.
+
+Knows which files say what, and what it means when one can't be read: a table is built from what there is, and its
+evidence says what is missing. Must not know patterns or caches. Off the fast path: it runs when a table is built.
+"""
+
+from __future__ import annotations
+
+import os
+
+from multiprobe.errors import DataError, MultiprobeError, NotPermittedError, NotSupportedError
+from multiprobe.functions.build import build_table
+from multiprobe.functions.table import FunctionTable
+from multiprobe.kernel import btf, symbols, tracing
+from multiprobe.kernel.mechanism import Mechanism
+
+NO_TRACEFS = "tracefs is not mounted: mount -t tracefs tracefs /sys/kernel/tracing"
+NO_FTRACE = "this kernel was built without ftrace (CONFIG_DYNAMIC_FTRACE), so that no function can be traced"
+ON_NOTRACE = b"\nCONFIG_KPROBE_EVENTS_ON_NOTRACE=y\n"
+
+
+class LiveBtf:
+    """The BTF of the running kernel and its modules, each read when asked for and kept."""
+
+    def __init__(self, directory: str = btf.BTF_DIRECTORY) -> None:
+        self.directory = directory
+        self.problem = ""
+        self._known: dict[str, btf.Btf | None] = {}
+
+    def get(self, module: str) -> btf.Btf | None:
+        """The BTF of a module, or of vmlinux (""); None where there is none or it can't be read."""
+        if module not in self._known:
+            base = self.get("") if module else None
+            self._known[module] = None if module and base is None else self._load(module or "vmlinux", base)
+        return self._known[module]
+
+    def _load(self, name: str, base: btf.Btf | None) -> btf.Btf | None:
+        try:
+            return btf.load_btf(name, base=base, directory=self.directory)
+        except (NotSupportedError, NotPermittedError, DataError) as error:
+            self.problem = self.problem or _one_line(error)
+            return None
+
+
+class FileBtf(LiveBtf):
+    """BTF out of files: vmlinux's, and those of modules by name."""
+
+    def __init__(self, vmlinux: str | None, modules: dict[str, str]) -> None:
+        super().__init__()
+        self._paths = {**modules, **({"vmlinux": vmlinux} if vmlinux else {})}
+
+    def _load(self, name: str, base: btf.Btf | None) -> btf.Btf | None:
+        path = self._paths.get(name)
+        if path is None:
+            return None
+        return btf.Btf.parse(read_file(path), base)
+
+
+def read_live(types: LiveBtf, *, root: str = "/") -> FunctionTable:
+    """The functions of the running kernel. Only kallsyms is indispensable."""
+    names = symbols.load_kallsyms(os.path.join(root, "proc/kallsyms"))
+    evidence: dict[str, str] = {}
+    available = None
+    try:
+        available = tracing.load_available(_need_tracefs(root, names))
+    except MultiprobeError as error:
+        evidence["list_problem"] = _one_line(error)
+    blacklist = tracing.load_blacklist(tracing.find_debugfs(root=root))
+    evidence["blacklist"] = "unreadable" if blacklist is None else "read"
+    table = build_table(
+        names,
+        available=available,
+        btfs=_types_of(names, types),
+        blacklist=blacklist,
+        has_kprobes_on_notrace=_has_kprobes_on_notrace(root),
+        evidence=evidence,
+    )
+    if types.problem:
+        table.evidence["btf_problem"] = types.problem
+    return table
+
+
+def _types_of(names: symbols.Symbols, types: LiveBtf) -> dict[str, btf.Btf]:
+    """The BTF of vmlinux and of every module that has some."""
+    modules = [module for module in names.module_names if not symbols.is_generated(module)]
+    return {module: found for module in modules if (found := types.get(module)) is not None}
+
+
+def _need_tracefs(root: str, names: symbols.Symbols) -> str:
+    """Where tracefs is mounted; where it isn't, the error that says what to do."""
+    found = tracing.find_tracefs(root=root)
+    if found is not None:
+        return found
+    if b"\nftrace_location\n" not in names.names or not _has_filesystem(root, b"tracefs"):
+        raise NotSupportedError(NO_FTRACE)
+    raise NotSupportedError(NO_TRACEFS)
+
+
+def _has_filesystem(root: str, name: bytes) -> bool:
+    """Does the kernel know this kind of file system (as far as can be told)?"""
+    try:
+        with open(os.path.join(root, "proc/filesystems"), "rb") as file:
+            return name in file.read().split()
+    except OSError:
+        return True
+
+
+def _has_kprobes_on_notrace(root: str) -> bool:
+    """Does the kernel's configuration, where it can be read, allow single kprobes on what ftrace can't reach?"""
+    path = os.path.join(root, f"boot/config-{os.uname().release}")
+    try:
+        with open(path, "rb") as file:
+            return ON_NOTRACE in file.read()
+    except OSError:
+        return False
+
+
+def read_files(
+    *,
+    kallsyms: str,
+    available: str | None,
+    types: FileBtf,
+    blacklist: str | None,
+    config: str | None,
+) -> FunctionTable:
+    """The functions of a kernel known by copies of its files; what isn't given counts as unreadable."""
+    names = symbols.parse_kallsyms(read_file(kallsyms))
+    listed = None
+    if available is not None:
+        data = read_file(available)
+        listed = tracing.parse_available(data, with_addresses=_starts_with_address(data))
+    return build_table(
+        names,
+        available=listed,
+        btfs=_types_of(names, types),
+        blacklist=tracing.parse_blacklist(read_file(blacklist)) if blacklist is not None else None,
+        has_kprobes_on_notrace=config is not None and ON_NOTRACE in read_file(config),
+        evidence={"list_problem": "no list of traceable functions was given (available=)"} if listed is None else {},
+    )
+
+
+def _starts_with_address(data: bytes) -> bool:
+    """Does a list of traceable functions begin with an address, as available_filter_functions_addrs does?"""
+    head, space, rest = data[: data.find(b"\n") + 1].partition(b" ")
+    return bool(space) and len(head) in (8, 16) and not rest.startswith(b"[") and not head.strip(b"0123456789abcdef")
+
+
+def read_file(path: str) -> bytes:
+    """A file's bytes; a missing or closed one as an error of ours."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.read()
+    except PermissionError as error:
+        raise NotPermittedError(f"{path} can't be read: {error.strerror}") from error
+    except OSError as error:
+        raise DataError(f"{path} can't be read: {error.strerror}", hint="give the path of a copied file") from error
+
+
+def offers_of(table: FunctionTable) -> int:
+    """The mechanisms that the kernel was built with, by the evidence of its own symbols."""
+    return int(table.evidence.get("offers", str(Mechanism.ALL)))
+
+
+def _one_line(error: MultiprobeError) -> str:
+    return " ".join(f"{error}{'; ' + error.hint if error.hint else ''}".split())

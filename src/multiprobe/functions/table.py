@@ -1,0 +1,175 @@
+"""`FunctionTable`: every function of one kernel and its modules, as columns without NumPy.
+
+Knows how the columns look and how to find a row by name or address. Must not know where the facts came from (`build`),
+how they are kept on disk (`cache`) or what they mean (`verdict`). Columns are memoryviews, so that a table cut out of
+a file costs nothing to open.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Literal
+
+    Code = Literal["Q", "I", "H", "B"]
+
+# Column name and memoryview format. `name_offsets` has n + 1 items, `aliases` its own number, all others n.
+COLUMNS: tuple[tuple[str, Code], ...] = (
+    ("addresses", "Q"),
+    ("name_offsets", "I"),
+    ("facts", "I"),
+    ("btf_ids", "I"),
+    ("by_name", "I"),
+    ("aliases", "I"),
+    ("modules", "H"),
+    ("mechanisms", "B"),
+    ("return_mechanisms", "B"),
+    ("reasons", "B"),
+    ("call_offsets", "B"),
+    ("slots", "B"),
+)
+NO_SLOTS = 255
+
+
+class FunctionTable:
+    """The functions of one kernel; a function is named by its row.
+
+    The first `n_distinct` rows are sorted by address, one for each. Further names of the same addresses follow: row
+    `n_distinct + i` is another name of row `aliases[i]`.
+
+    names: all names, each followed by a newline; name i is `names[name_offsets[i] : name_offsets[i + 1] - 1]`
+    addresses: of the symbols; all 0 where the kernel hides them (`is_zeroed`)
+    modules: index into `module_names`; 0 is vmlinux, with the name ""
+    facts: what is known of each function, bits of `verdict`
+    mechanisms, return_mechanisms: which mechanisms may carry it at the entry and at the return (unsafe ones: none)
+    reasons: index into `verdict.REASONS`: the main reason for what is missing in the two masks
+    btf_ids: type id in the BTF of its module (or vmlinux); 0 is none
+    call_offsets: where ftrace's call site stands, from the symbol: 4 after an ENDBR, else 0
+    slots: 8-byte argument slots, 255 where there is no BTF
+    by_name: the rows in order of their names
+    evidence: facts about the whole: how the table came to be, and what stood in the way
+    """
+
+    __slots__ = (
+        "addresses",
+        "aliases",
+        "btf_ids",
+        "by_name",
+        "call_offsets",
+        "evidence",
+        "facts",
+        "mechanisms",
+        "module_names",
+        "modules",
+        "n",
+        "n_distinct",
+        "name_offsets",
+        "names",
+        "reasons",
+        "return_mechanisms",
+        "slots",
+    )
+
+    addresses: memoryview
+    name_offsets: memoryview
+    facts: memoryview
+    btf_ids: memoryview
+    by_name: memoryview
+    aliases: memoryview
+    modules: memoryview
+    mechanisms: memoryview
+    return_mechanisms: memoryview
+    reasons: memoryview
+    call_offsets: memoryview
+    slots: memoryview
+
+    def __init__(
+        self,
+        *,
+        names: bytes,
+        module_names: tuple[str, ...],
+        columns: Mapping[str, memoryview],
+        evidence: Mapping[str, str],
+    ) -> None:
+        self.names = names
+        self.module_names = module_names
+        self.evidence = dict(evidence)
+        for name, _ in COLUMNS:
+            setattr(self, name, columns[name])
+        self.n = len(self.addresses)
+        self.n_distinct = self.n - len(self.aliases)
+
+    def __len__(self) -> int:
+        return self.n
+
+    @property
+    def is_zeroed(self) -> bool:
+        """Did the kernel hide all addresses from whoever read its symbols?"""
+        return self.evidence.get("addresses") == "hidden"
+
+    def raw_name(self, row: int) -> bytes:
+        """The name of one function, as bytes."""
+        return self.names[self.name_offsets[row] : self.name_offsets[row + 1] - 1]
+
+    def name(self, row: int) -> str:
+        """The name of one function."""
+        return self.raw_name(row).decode("ascii", "backslashreplace")
+
+    def module(self, row: int) -> str:
+        """The module that a function lives in, "" for vmlinux."""
+        return self.module_names[self.modules[row]]
+
+    def all_names(self) -> list[bytes]:
+        """All names, in row order."""
+        return self.names[:-1].split(b"\n") if self.n else []
+
+    def rows_of_name(self, name: str) -> list[int]:
+        """The rows of all functions called exactly `name`, in row order."""
+        raw = name.encode("ascii", "replace")
+        start = bisect_left(self.by_name, raw, key=self.raw_name)
+        end = start
+        while end < self.n and self.raw_name(self.by_name[end]) == raw:
+            end += 1
+        return sorted(self.by_name[start:end])
+
+    def rows_of_prefix(self, prefix: bytes) -> list[int]:
+        """The rows of all functions whose name starts with `prefix` (not empty), in row order."""
+        start = bisect_left(self.by_name, prefix, key=self.raw_name)
+        end = bisect_left(self.by_name, _after(prefix), lo=start, key=self.raw_name)
+        return sorted(self.by_name[start:end])
+
+    def row_at_offset(self, position: int) -> int:
+        """The row whose name covers byte `position` of `names`."""
+        return bisect_right(self.name_offsets, position) - 1
+
+    def row_of_address(self, address: int) -> int | None:
+        """The row whose symbol stands at `address` exactly, or None."""
+        row = bisect_left(self.addresses, address, hi=self.n_distinct)
+        is_found = row < self.n_distinct and self.addresses[row] == address and not self.is_zeroed
+        return row if is_found else None
+
+    def row_around(self, address: int) -> int | None:
+        """The row of the function that `address` lies in or after, or None below all of them."""
+        row = bisect_right(self.addresses, address, hi=self.n_distinct) - 1
+        return None if row < 0 or self.is_zeroed else row
+
+    def distinct_row(self, row: int) -> int:
+        """The row itself, or the one that it is another name of."""
+        return row if row < self.n_distinct else self.aliases[row - self.n_distinct]
+
+    def distinct_rows(self, rows: Sequence[int]) -> Sequence[int]:
+        """`distinct_row` of each."""
+        return rows if max(rows, default=0) < self.n_distinct else list(map(self.distinct_row, rows))
+
+    def size(self, row: int) -> int:
+        """At most how long a function is: up to the next function, padding included; 0 for the last one."""
+        after = self.distinct_row(row) + 1
+        return self.addresses[after] - self.addresses[row] if after < self.n_distinct else 0
+
+
+def _after(prefix: bytes) -> bytes:
+    """The first string after all those that start with `prefix` (names are ASCII, so that a byte can be added to)."""
+    return prefix[:-1] + bytes((prefix[-1] + 1,))

@@ -1,0 +1,122 @@
+"""What is attached on this system now: `links()`, `function(name)`, `mix(functions)`.
+
+Reads only: the ids of BPF objects and their info, /proc, tracefs, and the kernel's memory through /proc/kcore. What
+can't be read is left out and named in `missing` of a picture, or in the list that `missing=` takes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+# Imported before the functions of the same names are defined below: the submodules stay reachable as modules of the
+# package, `multiprobe.inspect.links(...)` is the function.
+from multiprobe.inspect.callsite import CallSite as CallSite
+from multiprobe.inspect.disassembly import Instruction as Instruction
+from multiprobe.inspect.function import Attached as Attached
+from multiprobe.inspect.function import FunctionPicture as FunctionPicture
+from multiprobe.inspect.function import Trampoline as Trampoline
+from multiprobe.inspect.function import picture as _picture
+from multiprobe.inspect.links import Link as Link
+from multiprobe.inspect.links import Program as Program
+from multiprobe.inspect.links import list_links as _list_links
+from multiprobe.inspect.mix import Mix as Mix
+from multiprobe.inspect.mix import Row as Row
+from multiprobe.inspect.mix import make_mix as _make_mix
+from multiprobe.inspect.owners import Owner as Owner
+from multiprobe.inspect.sources import Missing as Missing
+from multiprobe.inspect.sources import Sources as Sources
+from multiprobe.inspect.targets import Target as Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from multiprobe.functions.sets import Function, FunctionSet
+
+__all__ = [
+    "Attached",
+    "CallSite",
+    "FunctionPicture",
+    "Instruction",
+    "Link",
+    "Missing",
+    "Mix",
+    "Owner",
+    "Program",
+    "Row",
+    "Sources",
+    "Target",
+    "Trampoline",
+    "function",
+    "links",
+    "mix",
+]
+
+_MAX_BARE = 40
+
+
+def links(*, missing: list[Missing] | None = None) -> tuple[Link, ...]:
+    """Every tracing link on the system, also of other processes.
+
+    What could not be told is appended to `missing`. Raises NotPermittedError without CAP_SYS_ADMIN.
+    """
+    with Sources() as sources:
+        found = _list_links(sources)
+        if missing is not None:
+            missing += sources.missing
+    return found
+
+
+def function(name: str | int | Function, *, programs: bool = False) -> FunctionPicture:
+    """What is at the entry of a kernel function, and where that leads; `name` may be `module:name` or an address.
+
+    With `programs`, the machine code of its programs comes too. Raises NoMatchError for an unknown name, UsageError for
+    one that several functions have (give the address then).
+    """
+    with Sources() as sources:
+        return _picture(sources, _spelled(name), programs=programs)
+
+
+def _spelled(function: str | int | Function) -> str:
+    if isinstance(function, str):
+        return function
+    return hex(function if isinstance(function, int) else function.address)
+
+
+def mix(
+    functions: str | Iterable[str | Function], *, keep_bare: int = _MAX_BARE, missing: list[Missing] | None = None
+) -> Mix:
+    """Functions × attachments, for a pattern, several, or a FunctionSet.
+
+    Functions that carry nothing are kept as long as they are at most `keep_bare`. Raises NoMatchError when nothing
+    matches.
+    """
+    rows = _rows(functions)
+    with Sources() as sources:
+        found = _make_mix(rows, _list_links(sources), keep_bare=keep_bare)
+        if missing is not None:
+            missing += sources.missing
+    return found
+
+
+def _rows(functions: str | Iterable[str | Function]) -> list[Row]:
+    from multiprobe.errors import NoMatchError
+    from multiprobe.functions.kernel import Kernel
+    from multiprobe.functions.sets import FunctionSet
+
+    if isinstance(functions, FunctionSet):
+        return _rows_of(functions)
+    asked = [functions] if isinstance(functions, str) else list(functions)
+    patterns = [item for item in asked if isinstance(item, str)]
+    rows = [Row(item.name, item.module, item.address) for item in asked if not isinstance(item, str)]
+    if patterns:
+        matched = Kernel().functions(*patterns, unsafe=True)
+        rows += _rows_of(matched)
+        if not rows:
+            refused = [str(refusal) for refusal in matched.unresolved]
+            raise NoMatchError(refused[0] if refused else f"no function matches {' '.join(patterns)}")
+    return list(dict.fromkeys(rows))
+
+
+def _rows_of(functions: FunctionSet) -> list[Row]:
+    table = functions.table
+    return [Row(table.name(row), table.module(row), table.addresses[row]) for row in functions.rows]

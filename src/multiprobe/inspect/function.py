@@ -1,0 +1,292 @@
+"""The picture of the talk for one function of the running kernel: its entry, where that leads, the trampoline, the
+programs, all that is attached to it. Joins what the other rooms of this package read; `picture` reads, values are
+snapshots.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from multiprobe.errors import NoMatchError, NotPermittedError, NotSupportedError, UsageError
+from multiprobe.inspect import ops as ftrace_ops
+from multiprobe.inspect.callsite import (
+    MACHINE,
+    SITE_BYTES,
+    CallSite,
+    destination,
+    is_trampoline,
+    parse_site,
+    trampoline_name,
+)
+from multiprobe.inspect.disassembly import Instruction, disassemble, disassemble_routine
+from multiprobe.inspect.links import Link, Program, list_links
+from multiprobe.inspect.sources import NAMES
+from multiprobe.inspect.targets import Target
+from multiprobe.inspect.tracefs import Enabled, Probe, parse_enabled
+from multiprobe.inspect.trampoline import Call, program_calls, read_calls
+
+if TYPE_CHECKING:
+    from multiprobe.inspect.names import Symbol
+    from multiprobe.inspect.ops import Ops
+    from multiprobe.inspect.sources import Missing, Sources
+
+MAX_IMAGE = 4096  # a trampoline's image is a page at the most
+_TRACING = ("tracing_multi", "trampoline")
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A link that is on the function, and what it has there (its cookie, an offset)."""
+
+    link: Link
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class Trampoline:
+    """The image of the function's BPF trampoline; `instructions` and `calls` are empty without capstone."""
+
+    name: str
+    address: int
+    code: bytes
+    instructions: tuple[Instruction, ...]
+    calls: tuple[Call, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Routine:
+    """One function of a program: its machine code."""
+
+    name: str
+    address: int
+    instructions: tuple[Instruction, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionPicture:
+    """All that can be said about a function's entry.
+
+    site, trampoline, enabled, ops: None where they can't be read, or there is none; `missing` tells which
+    destination: where the entry leads, a key of `callsite.DESTINATIONS`, or "" where the entry can't be read
+    names: of every address that the instructions refer to
+    """
+
+    name: str
+    module: str
+    address: int
+    site: CallSite | None
+    destination: str
+    entry: tuple[Instruction, ...]
+    enabled: Enabled | None
+    ops: tuple[Ops, ...] | None
+    probes: tuple[Probe, ...]
+    trampoline: Trampoline | None
+    attached: tuple[Attached, ...]
+    programs: tuple[Routine, ...]
+    names: dict[int, str]
+    missing: tuple[Missing, ...]
+
+
+def picture(sources: Sources, function: str, *, programs: bool = False) -> FunctionPicture:
+    """Look at a function, by name, `module:name` or address; with `programs`, at its programs' machine code too.
+
+    Raises NoMatchError for an unknown name, UsageError for one that several functions have.
+    """
+    symbol = find_function(sources, function)
+    links = sources.attempt("links", lambda: list_links(sources)) or ()
+    attached = attachments(links, symbol)
+    site = _read_site(sources, symbol)
+    entry = _without_padding(_disassemble(sources, site.code, symbol.address), site.address) if site else ()
+    enabled = _read_enabled(sources, symbol) if site is None or site.is_patched else None
+    found = _find_trampoline(sources, symbol, site, enabled, attached)
+    trampoline = _read_trampoline(sources, found, site) if found else None
+    routines = _read_programs(sources, attached) if programs else ()
+    instructions = [*entry, *(trampoline.instructions if trampoline else ())]
+    instructions += [instruction for routine in routines for instruction in routine.instructions]
+    return FunctionPicture(
+        name=symbol.name,
+        module=symbol.module,
+        address=symbol.address,
+        site=site,
+        destination=destination(site, _symbol_at(sources, site.target)) if site else "",
+        entry=entry,
+        enabled=enabled,
+        ops=ftrace_ops.ops_on(sources.objects, site.address) if sources.objects and site else None,
+        probes=tuple(probe for probe in sources.probes if symbol.address <= probe.address < symbol.end),
+        trampoline=trampoline,
+        attached=_with_cookies(attached, trampoline),
+        programs=routines,
+        names=_names(sources, instructions),
+        missing=tuple(sources.missing),
+    )
+
+
+def find_function(sources: Sources, function: str) -> Symbol:
+    """The symbol of a function given by name, `module:name` or address."""
+    names = sources.names
+    if names is None:
+        why = next(item for item in sources.missing if item.what == NAMES)
+        raise NotPermittedError(f"no function can be found: {why.why}", hint=why.advice)
+    if function.startswith("0x"):
+        try:
+            symbol = names.at(int(function, 16))
+        except (ValueError, OverflowError):
+            raise UsageError(f"{function!r} is no address") from None
+        if symbol is None:
+            raise NoMatchError(f"no function lies at {function}")
+        return symbol
+    module, colon, name = function.rpartition(":")
+    home = None if not colon else "" if module == "vmlinux" else module
+    found = names.named(name, home)
+    if not found:
+        raise NoMatchError(
+            f"this kernel has no function {function!r}",
+            hint=f"`multiprobe functions '*{name}*'` lists the ones with this in their name",
+        )
+    if len(found) > 1:
+        addresses = ", ".join(f"{symbol.address:#x}" for symbol in found)
+        raise UsageError(f"{len(found)} functions are named {name}", hint=f"give one by its address: {addresses}")
+    return found[0]
+
+
+def attachments(links: tuple[Link, ...], symbol: Symbol) -> tuple[Attached, ...]:
+    """The links that are on a function, each with what it has there."""
+    found = []
+    for link in links:
+        for target in link.targets:
+            is_here = target.address == symbol.address if target.address else target.name == symbol.name
+            if is_here:
+                found.append(Attached(link, target))
+    return tuple(found)
+
+
+def _symbol_at(sources: Sources, address: int | None) -> Symbol | None:
+    return sources.names.at(address) if sources.names and address else None
+
+
+def _read_site(sources: Sources, symbol: Symbol) -> CallSite | None:
+    if os.uname().machine != MACHINE:
+        sources.miss("call sites and trampolines", f"they are read on {MACHINE} only")
+        return None
+    size = min(SITE_BYTES, symbol.end - symbol.address)
+    code = sources.memory.read(symbol.address, size) if sources.memory else None
+    if code is None:
+        if sources.memory is not None:
+            sources.miss("the function's entry", f"the kernel doesn't show the memory at {symbol.address:#x}")
+        return None
+    return parse_site(code, symbol.address)
+
+
+def _read_enabled(sources: Sources, symbol: Symbol) -> Enabled | None:
+    entries = [entry for entry in parse_enabled(sources.enabled or "", symbol.name) if entry.module == symbol.module]
+    if len(entries) > 1:
+        sources.miss("ftrace's own account", f"enabled_functions has {len(entries)} functions named {symbol.name}")
+    return entries[0] if len(entries) == 1 else None
+
+
+def _find_trampoline(
+    sources: Sources,
+    symbol: Symbol,
+    site: CallSite | None,
+    enabled: Enabled | None,
+    attached: tuple[Attached, ...],
+) -> Symbol | None:
+    """The symbol of the function's trampoline: from the call itself, else ftrace's tables, else its name."""
+    names = sources.names
+    if names is None:
+        return None
+    candidates = [site.target if site else None]
+    if sources.objects and site:
+        candidates.append(ftrace_ops.direct_target(sources.objects, site.address))
+    for candidate in candidates:
+        found = names.at(candidate) if candidate else None
+        if found is not None and is_trampoline(found):
+            return found
+    wanted = [enabled.direct] if enabled and enabled.direct else []
+    wanted += [
+        trampoline_name(on.target.btf_obj_id, on.target.btf_id)
+        for on in attached
+        if on.target.btf_obj_id and on.target.btf_id
+    ]
+    for name in wanted:
+        images = names.named(name)
+        if images:
+            return images[-1]
+    return None
+
+
+def _read_trampoline(sources: Sources, symbol: Symbol, site: CallSite | None) -> Trampoline | None:
+    if sources.memory is None or sources.names is None or os.uname().machine != MACHINE:
+        return Trampoline(symbol.name, symbol.address, b"", (), ())
+    code = sources.memory.read(symbol.address, min(symbol.end - symbol.address, MAX_IMAGE))
+    if code is None:
+        sources.miss("the trampoline's image", f"the kernel doesn't show the memory at {symbol.address:#x}")
+        return Trampoline(symbol.name, symbol.address, b"", (), ())
+    instructions = _disassemble(sources, code, symbol.address, is_routine=True)
+    if instructions:
+        last = instructions[-1]
+        code = code[: last.address + len(last.code) - symbol.address]
+
+    def name_of(address: int) -> str:
+        return describe_address(sources, address)
+
+    calls = read_calls(instructions, name_of, resume=site.resume if site else None)
+    return Trampoline(symbol.name, symbol.address, code, instructions, calls)
+
+
+def _disassemble(sources: Sources, code: bytes, address: int, *, is_routine: bool = False) -> tuple[Instruction, ...]:
+    try:
+        return disassemble_routine(code, address) if is_routine else disassemble(code, address)
+    except NotSupportedError as error:
+        sources.miss("disassembly", str(error), error.hint)
+        return ()
+
+
+def _without_padding(instructions: tuple[Instruction, ...], site: int) -> tuple[Instruction, ...]:
+    """A short function's instructions, up to its call site at least, without the padding behind it."""
+    end = len(instructions)
+    while end and instructions[end - 1].address > site and instructions[end - 1].mnemonic.startswith(("int3", "nop")):
+        end -= 1
+    return instructions[:end]
+
+
+def _with_cookies(attached: tuple[Attached, ...], trampoline: Trampoline | None) -> tuple[Attached, ...]:
+    """The same, with cookies that only the trampoline's image tells."""
+    cookies = {call.target: call.cookie for call in program_calls(trampoline.calls)} if trampoline else {}
+    found = []
+    for on in attached:
+        cookie = cookies.get(on.link.program.address)
+        if on.target.cookie is None and on.link.kind in _TRACING and cookie is not None:
+            on = replace(on, target=replace(on.target, cookie=cookie))
+        found.append(on)
+    return tuple(found)
+
+
+def _read_programs(sources: Sources, attached: tuple[Attached, ...]) -> tuple[Routine, ...]:
+    programs: dict[int, Program] = {on.link.program.prog_id: on.link.program for on in attached}
+    routines = []
+    for program in programs.values():
+        if not program.images:
+            sources.miss(f"machine code of {program}", "the kernel hides it, or the program isn't jited", "run as root")
+        for image in program.images:
+            code = image.code
+            if not code and sources.memory is not None:
+                code = sources.memory.read(image.address, image.size) or b""
+            name = describe_address(sources, image.address) or str(program)
+            routines.append(Routine(name, image.address, _disassemble(sources, code, image.address)))
+    return tuple(routines)
+
+
+def describe_address(sources: Sources, address: int) -> str:
+    """`symbol` or `symbol+0x10`, or "" for an address that belongs to none."""
+    symbol = _symbol_at(sources, address)
+    if symbol is None:
+        return ""
+    return symbol.name if symbol.address == address else f"{symbol.name}+{address - symbol.address:#x}"
+
+
+def _names(sources: Sources, instructions: list[Instruction]) -> dict[int, str]:
+    targets = {instruction.target for instruction in instructions if instruction.target is not None}
+    return {target: name for target in targets if (name := describe_address(sources, target))}

@@ -1,0 +1,157 @@
+"""Every tracing link on the system, also of other processes: what it is on, with which cookies, what it missed, whose.
+
+`list_links` reads; the values are snapshots. A field is None where the kernel doesn't tell it. Links come and go while
+they are listed: one that went away is left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from multiprobe.errors import KernelError, NotPermittedError
+from multiprobe.inspect.owners import Owner
+from multiprobe.inspect.targets import Details, ProbingEvent, Target, describe, probing_events
+from multiprobe.syscalls import bpf, query
+from multiprobe.uapi import info
+from multiprobe.uapi.bpf import Cmd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from multiprobe.inspect.sources import Sources
+    from multiprobe.syscalls.fd import FileDescriptor
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A BPF program: `tag` is the digest of its instructions, `images` where its machine code lies.
+
+    recursion_misses counts the calls that the kernel didn't hand to it because it, or one like it, was running.
+    """
+
+    prog_id: int
+    name: str
+    tag: str
+    recursion_misses: int
+    images: tuple[query.Image, ...] = ()
+
+    @property
+    def address(self) -> int:
+        """Where its main function lies; 0 where hidden, or not jited."""
+        return self.images[0].address if self.images else 0
+
+    def __str__(self) -> str:
+        return f"{self.name or 'unnamed'} (program {self.prog_id})"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link: a program on one function or many.
+
+    link_id: 0 for a program attached to a perf event without a link (PERF_EVENT_IOC_SET_BPF)
+    kind: "tracing_multi", "kprobe_multi", "trampoline", "kprobe", or what else a tracing link can be ("tracepoint",
+    "raw_tracepoint", "uprobe", "uprobe_multi", "lsm", …)
+    when: "entry", "return" or "session"; "" for kinds without sides, and where the kernel doesn't tell
+    n_functions: how many it is on; `targets` may hold fewer where their names and addresses are hidden
+    missed: calls that the link missed because of another probe running; None where not counted
+    """
+
+    link_id: int
+    kind: str
+    when: str
+    program: Program
+    n_functions: int | None
+    targets: tuple[Target, ...]
+    missed: int | None
+    owners: tuple[Owner, ...]
+
+    @property
+    def has_cookies(self) -> bool | None:
+        """Whether any function has a cookie other than 0; None where the kernel doesn't tell cookies."""
+        known = [target.cookie for target in self.targets if target.cookie is not None]
+        return any(known) if known else None
+
+
+def list_links(sources: Sources) -> tuple[Link, ...]:
+    """Every tracing link, by id, then what is attached without one. Listing takes CAP_SYS_ADMIN."""
+    holders = sources.holders  # first, while we hold no descriptors of other processes' links ourselves
+    found = []
+    programs: dict[int, Program] = {}
+    for link_id in _ids():
+        link = _read(sources, link_id, programs)
+        if link is not None:
+            found.append(replace(link, owners=holders.by_link.get(link_id, ())))
+    linked = {link.program.prog_id for link in found}
+    found += [_unlinked(event, programs) for event in probing_events(sources) if event.prog_id not in linked]
+    return tuple(found)
+
+
+def _unlinked(event: ProbingEvent, programs: dict[int, Program]) -> Link:
+    if event.prog_id not in programs:
+        programs[event.prog_id] = _read_program(event.prog_id)
+    details = event.details
+    return Link(
+        0,
+        details.kind,
+        details.when,
+        programs[event.prog_id],
+        details.n_functions,
+        details.targets,
+        None,
+        event.owners,
+    )
+
+
+def _ids() -> Iterator[int]:
+    at: int | None = 0
+    try:
+        while (at := bpf.next_id(Cmd.LINK_GET_NEXT_ID, at or 0)) is not None:
+            yield at
+    except NotPermittedError as error:
+        raise NotPermittedError(
+            "the kernel doesn't let this user list BPF links", hint="this takes root, or CAP_SYS_ADMIN"
+        ) from error
+
+
+def _read(sources: Sources, link_id: int, programs: dict[int, Program]) -> Link | None:
+    fd = bpf.open_by_id(Cmd.LINK_GET_FD_BY_ID, link_id, "link")
+    if fd is None:
+        return None
+    with fd:
+        head = info.parse_link(bpf.object_info(fd, info.LINK_SIZE))
+        details = describe(sources, fd, head)
+    if details is None:
+        return None
+    if head.prog_id not in programs:
+        programs[head.prog_id] = _read_program(head.prog_id)
+    return _link(head, details, programs[head.prog_id])
+
+
+def _link(head: info.LinkInfo, details: Details, program: Program) -> Link:
+    return Link(
+        head.link_id,
+        details.kind,
+        details.when,
+        program,
+        details.n_functions,
+        details.targets,
+        details.missed,
+        (),
+    )
+
+
+def _read_program(prog_id: int) -> Program:
+    fd = bpf.open_by_id(Cmd.PROG_GET_FD_BY_ID, prog_id, "program")
+    if fd is None:
+        return Program(prog_id, "", "", 0)
+    with fd:
+        told = info.parse_prog(bpf.object_info(fd, info.PROG_SIZE))
+        return Program(prog_id, told.name, told.tag, told.recursion_misses, _images(fd))
+
+
+def _images(fd: FileDescriptor) -> tuple[query.Image, ...]:
+    try:
+        return query.prog_images(fd)
+    except KernelError:
+        return ()

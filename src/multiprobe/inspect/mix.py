@@ -1,0 +1,180 @@
+"""Functions × attachments: what overlaps where, as on the slides "mixing trampolines".
+
+Pure: made of snapshots (`links`), shown by formatting alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from rich.table import Table as RichTable
+
+    from multiprobe.inspect.links import Link
+    from multiprobe.inspect.targets import Target
+
+#: One colour for each attachment, in turn.
+COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "red")
+_MARKS = {"entry": "●", "return": "○", "session": "◉", "": "◆"}
+_NONE = "·"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A function; `name` may stand for one that has no address here."""
+
+    name: str
+    module: str
+    address: int | None
+
+    def __str__(self) -> str:
+        return f"{self.name} [{self.module}]" if self.module else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A link on a function: its cookie, None where the kernel doesn't tell; offsets within the function but 0."""
+
+    cookie: int | None
+    offsets: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """`cells[i][j]` is what link j has on function i, or None. `n_bare` functions more carry nothing."""
+
+    rows: tuple[Row, ...]
+    links: tuple[Link, ...]
+    cells: tuple[tuple[Cell | None, ...], ...]
+    n_bare: int
+
+
+def make_mix(functions: Iterable[Row], links: Sequence[Link], *, keep_bare: int = 0) -> Mix:
+    """Which links are on which functions; functions that carry nothing are kept if they are at most `keep_bare`."""
+    rows = tuple(functions)
+    find = _finder(rows)
+    table: list[dict[int, Cell]] = [{} for _ in rows]
+    for column, link in enumerate(links):
+        for target in link.targets:
+            for place in find(target):
+                before = table[place].get(column)
+                offsets = (*(before.offsets if before else ()), *([target.offset] if target.offset else []))
+                table[place][column] = Cell(target.cookie, offsets)
+    columns = sorted({column for cells in table for column in cells})
+    bare = sum(not cells for cells in table)
+    kept = [place for place, cells in enumerate(table) if cells or bare <= keep_bare]
+    return Mix(
+        tuple(rows[place] for place in kept),
+        tuple(links[column] for column in columns),
+        tuple(tuple(table[place].get(column) for column in columns) for place in kept),
+        0 if bare <= keep_bare else bare,
+    )
+
+
+def _finder(rows: Sequence[Row]) -> Callable[[Target], Sequence[int]]:
+    """Which rows a target means: by its address (which several names may have), else by a name that no other has."""
+    by_address: dict[int, list[int]] = {}
+    by_name: dict[str, list[int]] = {}
+    for place, row in enumerate(rows):
+        if row.address:
+            by_address.setdefault(row.address, []).append(place)
+        by_name.setdefault(row.name, []).append(place)
+
+    def find(target: Target) -> Sequence[int]:
+        if target.address:
+            return by_address.get(target.address, ())
+        named = by_name.get(target.name, ())
+        return named if len(named) == 1 else ()
+
+    return find
+
+
+def cell_text(cell: Cell | None, when: str) -> str:
+    """A cell in a word: a mark for the side, and the cookie unless it is 0."""
+    if cell is None:
+        return _NONE
+    mark = _MARKS.get(when, "◆")
+    places = "".join(f"+{offset:#x}" for offset in cell.offsets)
+    cookie = "" if not cell.cookie else f" {short_number(cell.cookie)}"
+    return f"{mark}{places}{cookie}"
+
+
+def short_number(number: int) -> str:
+    """Small numbers as decimal, large ones as hexadecimal."""
+    return str(number) if number < 1_000_000 else f"{number:#x}"
+
+
+def headings(link: Link) -> tuple[str, str, str]:
+    """The three lines above a link's column: kind, side, program."""
+    name = link.program.name or f"program {link.program.prog_id}"
+    number = f" #{link.link_id}" if link.link_id else ""
+    return f"{link.kind}{number}", link.when or "?", name
+
+
+def runs(mix: Mix) -> Iterator[tuple[int, int]]:
+    """Stretches [first, end) of rows whose cells look alike."""
+    first = 0
+    for place in range(1, len(mix.rows) + 1):
+        if place == len(mix.rows) or _looks(mix, place) != _looks(mix, first):
+            yield first, place
+            first = place
+
+
+def _looks(mix: Mix, place: int) -> tuple[bool, ...]:
+    return tuple(cell is not None for cell in mix.cells[place])
+
+
+def shown_rows(mix: Mix, limit: int) -> list[tuple[str, tuple[str, ...]]]:
+    """Rows to show, as texts: all of them, or if they are more than `limit`, one for each stretch of like rows."""
+    if len(mix.rows) <= limit:
+        return [(str(row), _texts(mix, place)) for place, row in enumerate(mix.rows)]
+    shown = []
+    for first, end in runs(mix):
+        if end - first < 3:
+            shown += [(str(mix.rows[place]), _texts(mix, place)) for place in range(first, end)]
+        else:
+            name = f"{mix.rows[first]} … {mix.rows[end - 1]} ({end - first} functions)"
+            marks = zip(mix.cells[first], mix.links, strict=True)
+            shown.append((name, tuple(_NONE if cell is None else _MARKS[link.when] for cell, link in marks)))
+    return shown
+
+
+def _texts(mix: Mix, place: int) -> tuple[str, ...]:
+    return tuple(cell_text(cell, link.when) for cell, link in zip(mix.cells[place], mix.links, strict=True))
+
+
+def rich_mix(mix: Mix, *, limit: int) -> RichTable:
+    """The mix for a terminal: every link a colour of its own."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", caption_justify="left")
+    table.add_column("FUNCTION", no_wrap=True)
+    for place, link in enumerate(mix.links):
+        colour = COLOURS[place % len(COLOURS)]
+        table.add_column(Text("\n".join(headings(link)), style=f"bold {colour}"), no_wrap=True)
+    for name, texts in shown_rows(mix, limit):
+        cells = [
+            Text(text, style="dim")
+            if text == _NONE
+            else Text(f" {text} ", style=f"black on {COLOURS[i % len(COLOURS)]}")
+            for i, text in enumerate(texts)
+        ]
+        table.add_row(Text(name), *cells)
+    return table
+
+
+def mix_lines(mix: Mix, *, limit: int) -> Iterator[str]:
+    """The mix as aligned plain text."""
+    body = [[name, *texts] for name, texts in shown_rows(mix, limit)]
+    heads = [headings(link) for link in mix.links]
+    head = [["FUNCTION" if line == 0 else "", *(texts[line] for texts in heads)] for line in range(3)]
+    widths = [max(map(len, column)) for column in zip(*head, *body, strict=True)]
+    for row in (*head, *body):
+        yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+
+
+LEGEND = f"{_MARKS['entry']} entry  {_MARKS['return']} return  {_MARKS['session']} session; the number is the cookie"

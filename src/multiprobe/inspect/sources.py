@@ -1,0 +1,185 @@
+"""Where everything comes from: symbols, types, memory, ftrace's files. Each is read when first asked for, once.
+
+A source that can't be read is None, and `missing` says so, why, and what to do. Must not know what is made of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar
+
+from multiprobe.errors import MultiprobeError, NotPermittedError, NotSupportedError
+from multiprobe.inspect import owners, tracefs
+from multiprobe.inspect.memory import KCORE, KernelMemory
+from multiprobe.inspect.names import Names
+from multiprobe.inspect.objects import Layouts, Objects
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from multiprobe.kernel.btf import Btf
+
+T = TypeVar("T")
+
+#: What is missing when `Sources.names` is None.
+NAMES = "names and addresses of functions"
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Something that could not be shown: what, why, and what to do about it ("" if nothing helps)."""
+
+    what: str
+    why: str
+    advice: str = ""
+
+
+class Sources:
+    """The sources of this system; close it when done. `kcore` names another core file, "" none at all."""
+
+    def __init__(self, *, kcore: str = KCORE) -> None:
+        self.missing: list[Missing] = []
+        self._kcore = kcore
+        self._memory: KernelMemory | None = None
+        self._btfs: dict[int, Btf | None] = {}
+
+    def miss(self, what: str, why: str, advice: str = "") -> None:
+        """Note, once, that something can't be shown."""
+        missing = Missing(what, why, advice)
+        if missing not in self.missing:
+            self.missing.append(missing)
+
+    def attempt(self, what: str, read: Callable[[], T]) -> T | None:
+        """What `read` gives, or None and a note when it can't be read."""
+        try:
+            return read()
+        except MultiprobeError as error:
+            self.miss(what, str(error), error.hint)
+        except OSError as error:
+            self.miss(what, f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        return None
+
+    @cached_property
+    def names(self) -> Names | None:
+        """Names and addresses of functions, programs and trampolines."""
+        return self.attempt(NAMES, self._load_names)
+
+    def _load_names(self) -> Names:
+        from multiprobe.kernel.symbols import load_kallsyms
+
+        symbols = load_kallsyms()
+        if symbols.is_zeroed:
+            raise NotPermittedError(
+                "/proc/kallsyms shows no addresses to this user",
+                hint="run as root, or with CAP_SYSLOG; kernel.kptr_restrict=2 hides them from everyone",
+            )
+        return Names(symbols)
+
+    @cached_property
+    def btf(self) -> Btf | None:
+        """The types of vmlinux."""
+        from multiprobe.kernel.btf import load_btf
+
+        return self.attempt("type information", load_btf)
+
+    @cached_property
+    def layouts(self) -> Layouts | None:
+        """Where the members of the kernel's structures lie."""
+        return None if self.btf is None else Layouts(self.btf)
+
+    def btf_object(self, object_id: int) -> Btf | None:
+        """The types of a BTF object of the kernel: vmlinux or a module."""
+        if object_id not in self._btfs:
+            self._btfs[object_id] = self.attempt(
+                f"names of the functions of BTF object {object_id}", lambda: self._load_btf(object_id)
+            )
+        return self._btfs[object_id]
+
+    def _load_btf(self, object_id: int) -> Btf | None:
+        from multiprobe.kernel.btf import load_btf
+        from multiprobe.syscalls import bpf
+        from multiprobe.uapi.bpf import Cmd
+
+        fd = bpf.open_by_id(Cmd.BTF_GET_FD_BY_ID, object_id, "BTF object")
+        if fd is None:
+            return None
+        with fd:
+            name = bpf.kernel_btf_name(fd)
+        if name == "vmlinux":
+            return self.btf
+        return load_btf(name, base=self.btf) if name else None
+
+    @cached_property
+    def memory(self) -> KernelMemory | None:
+        """The kernel's memory."""
+        if not self._kcore:
+            return None
+        self._memory = self.attempt("the kernel's memory (call sites, images)", lambda: KernelMemory(self._kcore))
+        return self._memory
+
+    @cached_property
+    def objects(self) -> Objects | None:
+        """The kernel's structures, where symbols, types and memory can all be read."""
+        if self.layouts is None or self.memory is None or self.names is None:
+            return None
+        return Objects(self.layouts, self.memory, self.names)
+
+    @cached_property
+    def enabled(self) -> str | None:
+        """The text of enabled_functions: what ftrace has patched."""
+        return self.attempt("ftrace's own account (enabled_functions)", _read_enabled)
+
+    @cached_property
+    def probes(self) -> tuple[tracefs.Probe, ...]:
+        """All kprobes of the kernel; none when its list can't be read."""
+        return tuple(self.attempt("the list of kprobes", _read_probes) or ())
+
+    @cached_property
+    def holders(self) -> owners.Holders:
+        """Which processes hold links and perf events."""
+        found = owners.find_holders()
+        if found.n_hidden:
+            self.miss(
+                "some owners",
+                f"the descriptors of {found.n_hidden} process{'es' * (found.n_hidden != 1)} can't be read",
+                "run as root, with CAP_SYS_PTRACE",
+            )
+        return found
+
+    def close(self) -> None:
+        """Close what was opened."""
+        if self._memory is not None:
+            self._memory.close()
+
+    def __enter__(self) -> Sources:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _read_enabled() -> str:
+    from multiprobe.kernel.tracing import find_tracefs
+
+    mount = find_tracefs()
+    if mount is None:
+        raise NotSupportedError("tracefs isn't mounted", hint="mount -t tracefs tracefs /sys/kernel/tracing")
+    return _read_text(f"{mount}/enabled_functions")
+
+
+def _read_probes() -> list[tracefs.Probe]:
+    from multiprobe.kernel.tracing import find_debugfs
+
+    mount = find_debugfs()
+    if mount is None:
+        raise NotSupportedError("debugfs isn't mounted", hint="mount -t debugfs debugfs /sys/kernel/debug")
+    return tracefs.parse_probes(_read_text(f"{mount}/kprobes/list"))
+
+
+def _read_text(path: str) -> str:
+    with open(path, "rb", buffering=0) as file:
+        return file.readall().decode(errors="replace")

@@ -1,0 +1,329 @@
+"""What a link is on: each kind of link's own part of the link info, in one form.
+
+Which fields this kernel's link info has, its BTF says: a field that it lacks reads 0 and must not be taken for an
+answer. What link info lacks is looked for in the kernel's memory (`objects`) and in the owner's descriptors.
+"""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from multiprobe.errors import DataError, KernelError, MultiprobeError
+from multiprobe.inspect import owners
+from multiprobe.kernel import btf_format as fmt
+from multiprobe.syscalls import bpf, query
+from multiprobe.uapi import info
+from multiprobe.uapi.bpf import F_KPROBE_MULTI_RETURN, AttachType, Cmd, LinkType, PerfEventLinkType
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from multiprobe.inspect.names import Symbol
+    from multiprobe.inspect.sources import Sources
+    from multiprobe.syscalls.fd import FileDescriptor
+
+_SIDES = {
+    AttachType.TRACE_FENTRY: "entry",
+    AttachType.TRACE_FEXIT: "return",
+    AttachType.TRACE_FSESSION: "session",
+    AttachType.TRACE_FENTRY_MULTI: "entry",
+    AttachType.TRACE_FEXIT_MULTI: "return",
+    AttachType.TRACE_FSESSION_MULTI: "session",
+}
+_LSM_MAC, _NO_ATTACH_TYPE = 27, 0
+_OTHER_TRACING = {AttachType.MODIFY_RETURN: "modify_return", _LSM_MAC: "lsm", _NO_ATTACH_TYPE: "freplace"}
+_PERF = {
+    PerfEventLinkType.UPROBE: ("uprobe", "entry"),
+    PerfEventLinkType.URETPROBE: ("uprobe", "return"),
+    PerfEventLinkType.KPROBE: ("kprobe", "entry"),
+    PerfEventLinkType.KRETPROBE: ("kprobe", "return"),
+    PerfEventLinkType.TRACEPOINT: ("tracepoint", ""),
+    PerfEventLinkType.EVENT: ("perf_event", ""),
+}
+_TASK_FD = {1: ("tracepoint", ""), 2: ("kprobe", "entry"), 3: ("kprobe", "return"), 4: ("uprobe", "entry"),
+            5: ("uprobe", "return")}  # fmt: skip  # enum bpf_task_fd_type
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A function that a link is on; None stands for what isn't told.
+
+    `address` is the function's, `offset` the place in it (0: its entry). `module` is "" for vmlinux.
+    """
+
+    name: str
+    module: str
+    address: int | None
+    offset: int
+    btf_obj_id: int | None
+    btf_id: int | None
+    cookie: int | None
+
+    def __str__(self) -> str:
+        name = self.name or (f"{self.address:#x}" if self.address else f"BTF id {self.btf_id}")
+        place = f"+{self.offset:#x}" if self.offset else ""
+        return f"{name}{place} [{self.module}]" if self.module else name + place
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What the kind-dependent part of a link info says; see `links.Link`."""
+
+    kind: str
+    when: str
+    n_functions: int | None
+    targets: tuple[Target, ...]
+    missed: int | None
+
+
+def describe(sources: Sources, fd: FileDescriptor, head: info.LinkInfo) -> Details | None:
+    """Read what a link is on; None for links that trace nothing (of networks, iterators, …)."""
+    if head.kind == LinkType.KPROBE_MULTI:
+        return _kprobe_multi(sources, fd, head)
+    if head.kind == LinkType.TRACING_MULTI:
+        return _tracing_multi(sources, fd, head)
+    if head.kind == LinkType.TRACING:
+        return _tracing(sources, head)
+    if head.kind == LinkType.PERF_EVENT:
+        return _perf(sources, head)
+    if head.kind in (LinkType.RAW_TRACEPOINT, LinkType.UPROBE_MULTI):
+        return Details("raw_tracepoint" if head.kind == LinkType.RAW_TRACEPOINT else "uprobe_multi", "", None, (), None)
+    return None
+
+
+def has_info(sources: Sources, path: str) -> bool:
+    """Does this kernel's struct bpf_link_info have this member? Without BTF: assume so."""
+    return sources.layouts is None or sources.layouts.offset("bpf_link_info", path) is not None
+
+
+def _tells_cookies(sources: Sources, path: str, cookies: Sequence[int]) -> bool:
+    """Are these cookies an answer? Without BTF, zeros alone are none."""
+    return has_info(sources, path) and (sources.layouts is not None or any(cookies))
+
+
+def _kprobe_multi(sources: Sources, fd: FileDescriptor, head: info.LinkInfo) -> Details:
+    has_any = has_info(sources, "kprobe_multi.count")
+    has_cookies = has_info(sources, "kprobe_multi.cookies")
+    told = info.parse_kprobe_multi(head.rest)
+    addresses, cookies = array("Q", bytes(8 * told.count)), array("Q", bytes(8 * told.count))
+    request = info.request_kprobe_multi(
+        addresses.buffer_info()[0], told.count, cookies.buffer_info()[0] if has_cookies else 0
+    )
+    targets: tuple[Target, ...] = ()
+    if has_any and told.count and _fill(fd, request):
+        has_cookies = _tells_cookies(sources, "kprobe_multi.cookies", cookies)
+        targets = at_addresses(sources, addresses, cookies if has_cookies else None)
+    if not has_any:
+        # Linux kernel commit 7ac8d0d26165 ("bpf: Support ->fill_link_info for kprobe_multi") (in v6.6)
+        sources.miss("functions of kprobe.multi links", "this kernel doesn't tell them (6.6 and later do)")
+        return Details("kprobe_multi", "", None, (), None)
+    if told.count and not targets:
+        sources.miss("functions of kprobe.multi links", "the kernel hides addresses from this user", "run as root")
+    when = "return" if told.flags & F_KPROBE_MULTI_RETURN else _entry_or_session(sources, head.link_id)
+    missed = told.missed if has_info(sources, "kprobe_multi.missed") else None
+    return Details("kprobe_multi", when, told.count, targets, missed)
+
+
+def _entry_or_session(sources: Sources, link_id: int) -> str:
+    is_session = sources.objects.is_session(link_id) if sources.objects else None
+    if is_session is None:
+        sources.miss("whether a kprobe.multi link is a session", "link info doesn't tell, and memory can't be read")
+        return ""
+    return "session" if is_session else "entry"
+
+
+def _fill(fd: FileDescriptor, request: bytes) -> bool:
+    try:
+        bpf.object_info(fd, info.LINK_SIZE, request)
+    except KernelError:
+        return False
+    return True
+
+
+def _tracing_multi(sources: Sources, fd: FileDescriptor, head: info.LinkInfo) -> Details:
+    told = info.parse_tracing_multi(head.rest)
+    if not has_info(sources, "tracing_multi.ids"):
+        return _tracing_multi_of_fdinfo(sources, fd)
+    ids, addresses, cookies = (array(code, bytes(size * told.count)) for code, size in (("I", 4), ("Q", 8), ("Q", 8)))
+    request = info.request_tracing_multi(
+        ids.buffer_info()[0], told.count, addresses.buffer_info()[0], cookies.buffer_info()[0]
+    )
+    targets: tuple[Target, ...] = ()
+    if told.count and _fill(fd, request):
+        symbols = _symbols(sources, addresses)
+        targets = tuple(_of_btf(sources, told.btf_obj_id, ids[i], cookies[i], symbols[i]) for i in range(told.count))
+    return Details("tracing_multi", _SIDES.get(told.attach_type, ""), told.count, targets, None)
+
+
+def _tracing_multi_of_fdinfo(sources: Sources, fd: FileDescriptor) -> Details:
+    # Link info of tracing_multi came after the link itself; fdinfo has told from the start.
+    import os
+
+    text = owners.read_fdinfo(owners.Owner(os.getpid(), "", fd.fileno()))
+    kind = owners.parse_fdinfo(text).get("attach_type", "")
+    targets = tuple(
+        _of_btf(sources, line.btf_obj_id, line.btf_id, line.cookie, None) for line in owners.parse_functions(text)
+    )
+    when = _SIDES.get(int(kind), "") if kind.isdecimal() else ""
+    return Details("tracing_multi", when, len(targets), targets, None)
+
+
+def _tracing(sources: Sources, head: info.LinkInfo) -> Details:
+    told = info.parse_tracing(head.rest)
+    kind = "trampoline" if told.attach_type in _SIDES else _OTHER_TRACING.get(told.attach_type, "tracing")
+    when = _SIDES.get(told.attach_type, "")
+    cookie: int | None = told.cookie
+    if not _tells_cookies(sources, "tracing.cookie", [told.cookie]):
+        cookie = sources.objects.trampoline_cookie(head.link_id) if sources.objects else None
+    if not told.target_btf_id:
+        return Details(kind, when, None, (), None)
+    program = _target_program(sources, head.prog_id, told.target_obj_id)
+    if program is not None:
+        target = Target(program, "bpf", None, 0, None, None, cookie)
+    else:
+        target = _of_btf(sources, told.target_obj_id, told.target_btf_id, cookie, None)
+    return Details(kind, when, 1, (target,), None)
+
+
+def _target_program(sources: Sources, prog_id: int, object_id: int) -> str | None:
+    """The name of the BPF program that another one traces; None when it traces a function of the kernel.
+
+    A link's target object is one of BTF or a program. The tracing program names the BTF object if it is one, and
+    nothing otherwise.
+    """
+    if sources.layouts is None or sources.layouts.offset("bpf_prog_info", "attach_btf_obj_id") is None:
+        return None
+    fd = bpf.open_by_id(Cmd.PROG_GET_FD_BY_ID, prog_id, "program")
+    if fd is None:
+        return None
+    with fd:
+        if info.parse_prog(bpf.object_info(fd, info.PROG_SIZE)).attach_btf_obj_id:
+            return None
+    target = bpf.open_by_id(Cmd.PROG_GET_FD_BY_ID, object_id, "program")
+    if target is None:
+        return f"program {object_id}"
+    with target:
+        return info.parse_prog(bpf.object_info(target, info.PROG_SIZE)).name or f"program {object_id}"
+
+
+def _perf(sources: Sources, head: info.LinkInfo) -> Details:
+    if not has_info(sources, "perf_event.kprobe"):
+        # Linux kernel commit 1b715e1b0ec5 ("bpf: Support ->fill_link_info for perf_event") (in v6.6)
+        return _perf_of_owner(sources, head)
+    told = info.parse_perf_kprobe(head.rest)
+    kind, when = _PERF.get(told.kind, ("perf_event", ""))
+    if kind != "kprobe":
+        return Details(kind, when, None, (), None)
+    cookie: int | None = told.cookie
+    if not _tells_cookies(sources, "perf_event.kprobe.cookie", [told.cookie]):
+        cookie = sources.objects.perf_cookie(head.link_id) if sources.objects else None
+    targets = at_addresses(sources, [told.address], [cookie]) if told.address else ()
+    missed = told.missed if has_info(sources, "perf_event.kprobe.missed") else None
+    return Details(kind, when, 1, targets, missed)
+
+
+def _perf_of_owner(sources: Sources, head: info.LinkInfo) -> Details:
+    """Ask what perf events with the same program probe; if they are several, memory tells which is the link's."""
+    events = [event for event in probing_events(sources) if event.prog_id == head.prog_id]
+    cookie = sources.objects.perf_cookie(head.link_id) if sources.objects else None
+    if events and all(event.details.kind == "kprobe" for event in events):
+        probe = sources.objects.perf_kprobe(head.link_id) if sources.objects else None
+        if probe is not None:
+            targets = at_addresses(sources, [probe.address], [cookie])
+            return Details("kprobe", "return" if probe.is_return else "entry", 1, targets, probe.missed)
+    if len(events) == 1:
+        details = events[0].details
+        return replace(details, targets=tuple(replace(target, cookie=cookie) for target in details.targets))
+    sources.miss("what some links on perf events probe", "this kernel doesn't tell (6.6 and later do)")
+    return Details(events[0].details.kind if events else "perf_event", "", None, (), None)
+
+
+@dataclass(frozen=True, slots=True)
+class ProbingEvent:
+    """A perf event that runs a BPF program, and who holds it."""
+
+    prog_id: int
+    details: Details
+    owners: tuple[owners.Owner, ...]
+
+
+def probing_events(sources: Sources) -> tuple[ProbingEvent, ...]:
+    """What the perf events of all processes probe; several descriptors of the same one count once."""
+    found: dict[tuple[int, int, int, int, str], list[owners.Owner]] = {}
+    for event in sources.holders.perf_events:
+        try:
+            answer = query.perf_probe(event.pid, event.fd)
+        except MultiprobeError as error:
+            sources.miss("what perf events probe", str(error), error.hint)
+            break
+        if answer is not None:
+            probe, symbol = answer
+            found.setdefault((probe.prog_id, probe.kind, probe.address, probe.offset, symbol), []).append(event)
+    return tuple(
+        ProbingEvent(prog_id, _probe_details(sources, kind, address, offset, symbol), tuple(events))
+        for (prog_id, kind, address, offset, symbol), events in found.items()
+    )
+
+
+def _probe_details(sources: Sources, type_: int, address: int, offset: int, symbol: str) -> Details:
+    kind, when = _TASK_FD.get(type_, ("perf_event", ""))
+    if kind != "kprobe":
+        return Details(kind, when, None, (), None)
+    if address:
+        return Details(kind, when, 1, at_addresses(sources, [address], None), None)
+    return Details(kind, when, 1, tuple(_named(sources, symbol, offset, None)), None)
+
+
+def _named(sources: Sources, name: str, offset: int, cookie: int | None) -> list[Target]:
+    symbols = sources.names.named(name) if sources.names else []
+    symbol = symbols[0] if len(symbols) == 1 else None
+    module, address = (symbol.module, symbol.address) if symbol else ("", None)
+    return [Target(name, module, address, offset, None, None, cookie)]
+
+
+def at_addresses(
+    sources: Sources, addresses: Sequence[int], cookies: Sequence[int | None] | None
+) -> tuple[Target, ...]:
+    """The targets at some addresses, hidden ones (0) left out."""
+    symbols = _symbols(sources, addresses)
+    found = []
+    for place, (address, symbol) in enumerate(zip(addresses, symbols, strict=True)):
+        cookie = cookies[place] if cookies is not None else None
+        if symbol is not None:
+            offset = entry_offset(address - symbol.address)
+            found.append(Target(symbol.name, symbol.module, symbol.address, offset, None, None, cookie))
+        elif address:
+            found.append(Target("", "", address, 0, None, None, cookie))
+    return tuple(found)
+
+
+def entry_offset(offset: int) -> int:
+    """0 for the places that all mean a function's entry: its first byte, and its call site behind ENDBR."""
+    return 0 if offset == 4 else offset
+
+
+def _symbols(sources: Sources, addresses: Sequence[int]) -> list[Symbol | None]:
+    if sources.names is None or not any(addresses):
+        return [None] * len(addresses)
+    return sources.names.each_at(addresses)
+
+
+def _of_btf(sources: Sources, object_id: int, btf_id: int, cookie: int | None, symbol: Symbol | None) -> Target:
+    """The target with a BTF id; its address is the symbol's, or the one of the only function with its name."""
+    btf = sources.btf_object(object_id)
+    name = ""
+    if btf is not None:
+        try:
+            name = btf.name(btf_id) if btf.kind(btf_id) == fmt.FUNC else ""
+        except DataError:
+            name = ""
+    if symbol is None and name and sources.names is not None:
+        # The kernel resolves by name: the first symbol of vmlinux, or of the module (bpf_check_attach_target).
+        symbols = sources.names.named(name)
+        is_vmlinux = btf is sources.btf
+        symbols = [found for found in symbols if (not found.module) == is_vmlinux]
+        symbol = symbols[0] if len(symbols) == 1 else None
+    module, address = (symbol.module, symbol.address) if symbol else ("", None)
+    return Target(name or (symbol.name if symbol else ""), module, address, 0, object_id, btf_id, cookie)

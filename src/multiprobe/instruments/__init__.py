@@ -1,0 +1,1 @@
+"""Ready-made programs and how their results are shown."""

@@ -1,0 +1,133 @@
+"""Counting calls: the program in our own language, and what is made of its numbers.
+
+Knows how to attach, sample, rank; must not know terminals, signals or output formats.
+"""
+
+from __future__ import annotations
+
+import time
+
+import multiprobe as mp
+from multiprobe.values import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+    from typing import Any
+
+    from multiprobe.attach.report import Report
+    from multiprobe.functions.sets import Function, FunctionSet
+
+calls = mp.PerFunction(mp.u64)
+
+
+@mp.program
+def count(ctx: Any) -> None:
+    """Count every call of every function, each CPU for itself."""
+    calls[ctx.function] += 1
+
+
+@value
+class Sample:
+    """All counters at one moment: `seconds` since counting began, `totals` by function index."""
+
+    seconds: float
+    totals: array[int]
+
+
+@value
+class CallCount:
+    """One function's calls: how many, how many a second, and its share of all that were counted (0 to 1)."""
+
+    function: Function
+    calls: int
+    rate: float
+    share: float
+
+
+class Counting:
+    """A running count. Must be closed, which detaches; `sample` reads the counters at any time before."""
+
+    def __init__(self, attachment: Any) -> None:
+        self._attachment = attachment
+        self._began = time.monotonic()
+        self._last: Sample | None = None
+
+    @property
+    def functions(self) -> Sequence[Function]:
+        """What is attached, in index order."""
+        functions: Sequence[Function] = self._attachment.functions
+        return functions
+
+    @property
+    def report(self) -> Report:
+        """What became of every requested function."""
+        report: Report = self._attachment.report
+        return report
+
+    def sample(self) -> Sample:
+        """The counters now, or, after `stop`, as they were then."""
+        if self._last is not None:
+            return self._last
+        return Sample(time.monotonic() - self._began, self._attachment.totals(calls))
+
+    def stop(self) -> Sample:
+        """Count no more, and note what was missed; the last sample."""
+        if self._last is None:
+            self._attachment.stop()
+            self._last = self.sample()
+            self._attachment.report.missed = self._attachment.missed()
+        return self._last
+
+    def close(self) -> None:
+        """Detach."""
+        self._attachment.close()
+
+    def __enter__(self) -> Counting:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def start(functions: FunctionSet, **options: Any) -> Counting:
+    """Attach to `functions`; the options are those of `multiprobe.attach`."""
+    return Counting(mp.attach(count, functions, **options))
+
+
+def gather(
+    counting: Counting, wait: Callable[[float], bool], *, show: Callable[[Sample], None] | None = None
+) -> Sample:
+    """Count until `wait(seconds)` says True; `show` gets a sample about once a second. The last sample."""
+    while not wait(1.0):
+        if show is not None:
+            show(counting.sample())
+    return counting.stop()
+
+
+def rank(totals: Sequence[int], *, top: int = 0) -> list[int]:
+    """Indices of the called functions, most calls first (equal ones in index order); `top` of them, or all."""
+    called = [index for index, n in enumerate(totals) if n]
+    called.sort(key=lambda index: -totals[index])
+    return called[:top] if top else called
+
+
+def call_counts(
+    functions: Sequence[Function], sample: Sample, *, before: Sample | None = None, top: int = 0
+) -> list[CallCount]:
+    """The called functions, most calls first; the rate is over the whole time, or over that since `before`."""
+    everything = sum(sample.totals) or 1
+    seconds = sample.seconds - (before.seconds if before else 0.0)
+    return [
+        CallCount(
+            functions[index],
+            sample.totals[index],
+            (sample.totals[index] - (before.totals[index] if before else 0)) / seconds if seconds > 0 else 0.0,
+            sample.totals[index] / everything,
+        )
+        for index in rank(sample.totals, top=top)
+    ]

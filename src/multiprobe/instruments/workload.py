@@ -1,0 +1,131 @@
+"""A command that runs while something is traced: started before, let go after, so that nothing of it is missed.
+
+The child is forked before anything is attached and waits at a pipe; its program begins (exec) when `release` is called.
+Knows processes; knows nothing of tracing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from multiprobe.errors import UsageError, errno_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+_PATIENCE = 2.0  # seconds between SIGTERM and SIGKILL
+
+
+def find_program(name: str) -> str:
+    """The file that a shell would run for `name`. Raises UsageError when there is none."""
+    candidates = [name] if "/" in name else [os.path.join(folder or ".", name) for folder in os.get_exec_path()]
+    for path in candidates:
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    raise UsageError(f"can't run {name!r}: no such program", hint="the command after -- is run as it stands, no shell")
+
+
+class Workload:
+    """A child process that waits to be let go. `pid` is its process id, `status` its exit status once it has ended.
+
+    A status below zero is the signal that ended it. Must be closed: a child that still runs is then ended.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self.command = tuple(command)
+        self.status: int | None = None
+        path = find_program(self.command[0])
+        gate_out, gate_in = os.pipe()
+        report_out, report_in = os.pipe()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(gate_in)  # so that the child sees the end of the pipe when this process dies
+            _become(path, self.command, gate=gate_out, report=report_in)
+        os.close(gate_out)
+        os.close(report_in)
+        self._gate = gate_in
+        self._report = report_out
+        self.end_fd = os.pidfd_open(self.pid)  # readable once the child has ended
+
+    def release(self) -> None:
+        """Let the command begin. Raises UsageError when the kernel refuses to run it."""
+        os.write(self._gate, b"!")
+        failure = os.read(self._report, 16)
+        if failure:
+            self.wait()
+            raise UsageError(f"can't run {self.command[0]!r}: {errno_name(int(failure))}")
+
+    def poll(self) -> int | None:
+        """The exit status if the command has ended, else None."""
+        if self.status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.status = os.waitstatus_to_exitcode(status)
+        return self.status
+
+    def wait(self) -> int:
+        """Wait for the end of the command; its exit status."""
+        if self.status is None:
+            _, status = os.waitpid(self.pid, 0)
+            self.status = os.waitstatus_to_exitcode(status)
+        return self.status
+
+    def close(self) -> None:
+        """End the command if it still runs: asked to first (SIGTERM), then made to (SIGKILL)."""
+        if self._gate >= 0:
+            for fd in (self._gate, self._report):
+                os.close(fd)
+            self._gate = -1
+            self._end()
+            os.close(self.end_fd)
+
+    def _end(self) -> None:
+        if self.poll() is not None:
+            return
+        os.kill(self.pid, 15)
+        until = time.monotonic() + _PATIENCE
+        while self.poll() is None and time.monotonic() < until:
+            time.sleep(0.01)
+        if self.poll() is None:
+            os.kill(self.pid, 9)
+            self.wait()
+
+    def __enter__(self) -> Workload:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _become(path: str, command: Sequence[str], *, gate: int, report: int) -> None:
+    """In the child: wait at the gate, then become the command. Never returns."""
+    try:
+        import signal
+
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # which Python ignores, and exec would pass on
+        if os.read(gate, 1):
+            os.execv(path, list(command))
+    except OSError as error:
+        os.write(report, str(error.errno).encode())
+    finally:
+        os._exit(127)
+
+
+def describe_status(status: int) -> str:
+    """How a command ended, in words."""
+    if status >= 0:
+        return f"ended with status {status}"
+    import signal
+
+    try:
+        return f"was ended by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was ended by signal {-status}"

@@ -1,0 +1,76 @@
+"""The state of this machine as far as probing kernel functions goes: limits, features, lists. Reads, doesn't judge."""
+
+from __future__ import annotations
+
+import os
+
+from multiprobe.kernel.config import KernelConfig, load_config
+from multiprobe.kernel.evidence import Evidence
+from multiprobe.kernel.features import FEATURES, Answer, Features
+from multiprobe.kernel.limits import Limits, load_limits
+from multiprobe.kernel.tracing import AVAILABLE, find_tracefs
+from multiprobe.values import value
+
+
+@value
+class ListState:
+    """Can the list of traceable functions be read? `path` is where tracefs is mounted, or "".
+
+    errno_name: of what opening the list answered, "" when it opened
+    is_built_in: does the kernel know tracefs at all? None where /proc/filesystems can't be read
+    """
+
+    path: str
+    errno_name: str
+    is_built_in: bool | None
+
+
+@value
+class State:
+    """What was found: `answers` by feature; `hides_addresses` None where kallsyms can't be read."""
+
+    release: str
+    machine: str
+    limits: Limits
+    answers: dict[str, Answer]
+    traceable: ListState
+    hides_addresses: bool | None
+    config: KernelConfig | None
+
+
+def examine(*, root: str = "/", features: Features | None = None) -> State:
+    """Look at everything once."""
+    evidence = features.evidence if features else Evidence(root=root)
+    asked = features or Features(root=root, evidence=evidence)
+    system = os.uname()
+    return State(
+        release=system.release,
+        machine=system.machine,
+        limits=load_limits(root=root),
+        answers={feature: asked.probe(feature) for feature in FEATURES},
+        traceable=_traceable(root),
+        hides_addresses=evidence.hides_addresses(),
+        config=load_config(root=root),
+    )
+
+
+def _traceable(root: str) -> ListState:
+    tracefs = find_tracefs(root=root)
+    if tracefs is None:
+        return ListState("", "ENOENT", _knows_tracefs(root))
+    try:
+        with open(os.path.join(tracefs, AVAILABLE), "rb", buffering=0) as file:
+            file.read(1)
+    except OSError as error:
+        from multiprobe.errors import errno_name
+
+        return ListState(tracefs, errno_name(error.errno or 0), True)
+    return ListState(tracefs, "", True)
+
+
+def _knows_tracefs(root: str) -> bool | None:
+    try:
+        with open(os.path.join(root, "proc/filesystems"), "rb") as file:
+            return b"\ttracefs\n" in file.read()
+    except OSError:
+        return None

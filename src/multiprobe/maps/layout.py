@@ -1,0 +1,81 @@
+"""How maps lie in memory, and the numbers that programs are linked with. Pure.
+
+Knows specs and sizes; must not know descriptors, system calls or LLVM.
+"""
+
+from __future__ import annotations
+
+from multiprobe.errors import UsageError
+from multiprobe.maps.specs import MAX_VALUE_BYTES, Array, Hash, MapSpec, PerFunction
+from multiprobe.values import value
+
+CACHE_LINE = 64
+
+CONTROL_SIZE = 64
+ACTIVE, FULL_MAPS, OUT_OF_RANGE, FAILED_READS, CUT_LOOPS = 0, 8, 16, 24, 32
+"""Offsets in the control map: whether the programs run at all, and what they lost: writes to full maps, writes
+outside of an array, failed reads of kernel memory, loops cut off at their limit. 8 bytes each."""
+LOSSES = {
+    "full_maps": FULL_MAPS,
+    "out_of_range": OUT_OF_RANGE,
+    "failed_reads": FAILED_READS,
+    "cut_loops": CUT_LOOPS,
+}
+
+
+@value
+class Layout:
+    """A map's sizes in bytes. One that is `is_mapped` has a single entry of `value_size` bytes, which is mapped into
+    this process: `rows` rows of `row_size` bytes, each with `slots` slots of the spec's type (and padding).
+    """
+
+    key_size: int
+    value_size: int
+    max_entries: int
+    is_mapped: bool
+    rows: int = 1
+    row_size: int = 0
+    slots: int = 0
+
+
+def layout(spec: MapSpec, n_functions: int, n_cpus: int) -> Layout:
+    """Where everything lies when the map serves `n_functions` functions on `n_cpus` possible CPUs.
+
+    Raises UsageError when that is more than a program can reach.
+    """
+    if isinstance(spec, Hash):
+        return Layout(spec.key_size, spec.value.size, spec.max_entries, False)
+    if isinstance(spec, PerFunction):
+        slots, rows = n_functions + 1, n_cpus  # slot 0: a function that isn't known
+        row_size = _padded(slots * spec.value.size)
+    else:
+        assert isinstance(spec, Array)
+        slots, rows = spec.size, 1
+        row_size = slots * spec.value.size
+    size = _eights(rows * row_size)
+    if size > MAX_VALUE_BYTES:
+        raise UsageError(
+            f"{spec!r} for {n_functions} functions on {n_cpus} CPUs takes {size >> 20} MB, and a program can reach "
+            f"{MAX_VALUE_BYTES >> 20} MB",
+            hint="choose fewer functions, or a narrower type",
+        )
+    return Layout(4, size, 1, True, rows, row_size, slots)
+
+
+def constants(spec: MapSpec, made: Layout, key: str, *, n_functions: int) -> dict[str, int]:
+    """The numbers that a program needs about the map that its code calls `key`."""
+    if not isinstance(spec, PerFunction):
+        return {}
+    return {
+        f"{key}.stride": made.row_size // spec.value.size,
+        f"{key}.limit": made.value_size // spec.value.size - 1,
+        "n_functions": n_functions,
+    }
+
+
+def _padded(size: int) -> int:
+    return -(-size // CACHE_LINE) * CACHE_LINE
+
+
+def _eights(size: int) -> int:
+    return -(-size // 8) * 8

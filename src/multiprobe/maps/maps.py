@@ -1,0 +1,199 @@
+"""Maps in the kernel, read from Python: arrays as memory that both share, hash tables by system calls in batches.
+
+Owns descriptors and mappings; must not know programs. NumPy is imported by what returns NumPy arrays.
+"""
+
+from __future__ import annotations
+
+import mmap
+from array import array
+
+from multiprobe.errors import KernelError, UsageError
+from multiprobe.maps.layout import Layout
+from multiprobe.maps.specs import Hash, MapSpec, PerFunction
+from multiprobe.maps.types import LETTERS, NUMPY, Integer
+from multiprobe.syscalls import bpf
+from multiprobe.uapi.bpf import F_MMAPABLE, MapType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+_BATCH = 4096
+_MASK = (1 << 64) - 1
+
+
+class SharedArray:
+    """A single-entry array map and its value as memory of this process. The base of whatever is laid out in it."""
+
+    def __init__(self, size: int, *, name: str) -> None:
+        self.size = size
+        self.fd = bpf.map_create(MapType.ARRAY, 4, size, 1, name=name, flags=F_MMAPABLE)
+        try:
+            self._mapping = mmap.mmap(self.fd.fileno(), -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
+        except BaseException:
+            self.fd.close()
+            raise
+        self.memory = memoryview(self._mapping)[:size]
+
+    def close(self) -> None:
+        """Unmap, and give the map back to the kernel. What was read before stays valid."""
+        if not self.fd.is_closed:
+            self.memory.release()
+            self._mapping.close()
+            self.fd.close()
+
+
+class ArrayMap(SharedArray):
+    """A PerFunction or Array map. All reading is reading memory: no system call, and never a lost update."""
+
+    def __init__(self, spec: MapSpec, made: Layout, *, name: str) -> None:
+        super().__init__(made.value_size, name=name)
+        self.spec = spec
+        self.layout = made
+
+    @property
+    def _first(self) -> int:
+        return 1 if isinstance(self.spec, PerFunction) else 0
+
+    def _rows(self) -> list[memoryview[int]]:
+        made, size = self.layout, self.spec.value.size
+        starts = [row * made.row_size for row in range(made.rows)]
+        return [
+            as_integers(self.memory[start + self._first * size : start + made.slots * size], self.spec.value)
+            for start in starts
+        ]
+
+    def totals(self) -> array[int]:
+        """One number per slot (function or index), summed over the CPUs, wrapped to 64 bits; without NumPy."""
+        rows = self._rows()
+        letter = "q" if self.spec.value.is_signed else "Q"
+        if len(rows) == 1:
+            return array(letter, rows[0].tolist())
+        try:
+            return array(letter, map(sum, zip(*rows, strict=True)))
+        except OverflowError:
+            return array("Q", (sum(slot) & _MASK for slot in zip(*rows, strict=True)))
+
+    def read(self, *, per_cpu: bool = False) -> NDArray[np.generic]:
+        """A copy of the values: shape (slots,), summed over the CPUs, or (CPUs, slots) with `per_cpu`."""
+        import numpy as np
+
+        made, size = self.layout, self.spec.value.size
+        flat: Any = np.frombuffer(
+            self.memory, dtype=NUMPY[self.spec.value.name], count=made.rows * (made.row_size // size)
+        )
+        table = flat.reshape(made.rows, -1)[:, self._first : made.slots]
+        if per_cpu:
+            return np.array(table)
+        if made.rows == 1:
+            return np.array(table[0])
+        return np.array(table.sum(axis=0, dtype=np.int64 if self.spec.value.is_signed else np.uint64))
+
+    def unknown(self) -> int:
+        """What was booked on functions that the program could not name: more than 0 is a defect."""
+        if not self._first:
+            return 0
+        made, size = self.layout, self.spec.value.size
+        return sum(
+            as_integers(self.memory[row * made.row_size :][:size], self.spec.value)[0] for row in range(made.rows)
+        )
+
+    def clear(self) -> None:
+        """Set everything to 0. Counts that arrive at the same moment may be lost or kept."""
+        self.memory[:] = bytes(self.size)
+
+
+class HashMap:
+    """A Hash map."""
+
+    def __init__(self, spec: Hash, made: Layout, *, name: str) -> None:
+        self.spec = spec
+        self.layout = made
+        self.fd = bpf.map_create(MapType.HASH, made.key_size, made.value_size, made.max_entries, name=name)
+
+    def as_dict(self) -> dict[int | tuple[int, ...], int]:
+        """All keys (integers, or tuples of them) and their values; not one moment's picture while programs run."""
+        keys, values = self._all()
+        return dict(zip(self._split(keys), as_integers(values, self.spec.value), strict=True))
+
+    def read(self) -> NDArray[np.void]:
+        """The same as a structured array: fields "key" (or "key0", "key1", …) and "value"."""
+        import numpy as np
+
+        keys, values = self._all()
+        spec = self.spec
+        names = [f"key{n}" for n in range(len(spec.keys))] if spec.is_tuple else ["key"]
+        formats = [NUMPY[key.name] for key in spec.keys]
+        layout = {"names": names, "formats": formats, "offsets": spec.key_offsets(), "itemsize": spec.key_size}
+        source: Any = np.frombuffer(keys, dtype=np.dtype(layout))  # type: ignore[call-overload]
+        made = np.empty(len(source), dtype=[*zip(names, formats, strict=True), ("value", NUMPY[spec.value.name])])
+        for name in names:
+            made[name] = source[name]
+        made["value"] = np.frombuffer(values, dtype=NUMPY[spec.value.name])
+        return made
+
+    def clear(self) -> dict[int | tuple[int, ...], int]:
+        """Take everything out: what was in it. What arrives meanwhile stays for the next time."""
+        keys, values = self._all(delete=True)
+        return dict(zip(self._split(keys), as_integers(values, self.spec.value), strict=True))
+
+    def close(self) -> None:
+        """Give the map back to the kernel."""
+        self.fd.close()
+
+    def _split(self, keys: bytes) -> list[int | tuple[int, ...]]:
+        spec = self.spec
+        if not spec.is_tuple:
+            return list(as_integers(keys, spec.keys[0]))
+        from struct import Struct
+
+        form, end = "<", 0
+        for offset, key in zip(spec.key_offsets(), spec.keys, strict=True):
+            form += f"{offset - end}x{LETTERS[key.name]}"
+            end = offset + key.size
+        return list(Struct(f"{form}{spec.key_size - end}x").iter_unpack(keys))
+
+    def _all(self, *, delete: bool = False) -> tuple[bytes, bytes]:
+        keys, values, position, count = [], [], None, min(_BATCH, self.layout.max_entries)
+        while True:
+            try:
+                some, found, position = bpf.map_lookup_batch(
+                    self.fd,
+                    key_size=self.layout.key_size,
+                    value_size=self.layout.value_size,
+                    count=count,
+                    position=position,
+                    delete=delete,
+                )
+            except KernelError as error:
+                if error.errno_name != "ENOSPC" or count >= 1 << 24:
+                    raise
+                count *= 2  # a bucket holds more than that
+                continue
+            keys.append(some)
+            values.append(found)
+            if position is None:
+                return b"".join(keys), b"".join(values)
+
+
+def as_integers(memory: bytes | memoryview, type_: Integer) -> memoryview[int]:
+    """Memory as a sequence of integers."""
+    letter: Any = LETTERS[type_.name]
+    return memoryview(memory).cast(letter)
+
+
+Map = ArrayMap | HashMap
+
+
+def open_map(spec: MapSpec, made: Layout, *, name: str = "") -> Map:
+    """Create the map in the kernel. The caller closes it."""
+    label = name or spec.kind
+    if isinstance(spec, Hash):
+        return HashMap(spec, made, name=label)
+    if not made.is_mapped:
+        raise UsageError(f"{spec!r} and its layout don't go together")
+    return ArrayMap(spec, made, name=label)

@@ -1,0 +1,112 @@
+"""All maps of one attachment: the user's, and those that its programs need to find their way.
+
+Owns them; gives programs the numbers to be linked with. Must not know programs or links.
+"""
+
+from __future__ import annotations
+
+from struct import pack_into, unpack_from
+
+from multiprobe.errors import UsageError
+from multiprobe.maps.layout import ACTIVE, CONTROL_SIZE, LOSSES, constants, layout
+from multiprobe.maps.maps import ArrayMap, SharedArray, open_map
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Iterable, Sequence
+    from types import TracebackType
+
+    from multiprobe.maps.index import FunctionIndex
+    from multiprobe.maps.maps import Map
+    from multiprobe.maps.specs import MapSpec
+
+
+class Store:
+    """The open maps of one attachment, closed together. Programs linked with them stay idle until `activate`."""
+
+    def __init__(
+        self,
+        specs: Iterable[MapSpec],
+        *,
+        n_functions: int,
+        n_cpus: int,
+        index: FunctionIndex | None = None,
+        cookies: array[int] | None = None,
+        arg_counts: bytes | None = None,
+    ) -> None:
+        """Open a map for each spec.
+
+        `index` finds functions by address (programs with function_from="ip"); `cookies` (array 'Q') and `arg_counts`
+        (a byte each), by function index, are for programs whose links can't carry them.
+        """
+        self.n_functions = n_functions
+        self._maps: dict[MapSpec, Map] = {}
+        self._tables: dict[str, SharedArray] = {}
+        try:
+            self._tables["control"] = SharedArray(CONTROL_SIZE, name="control")
+            for spec in specs:
+                if spec not in self._maps:
+                    self._maps[spec] = open_map(spec, layout(spec, n_functions, n_cpus))
+            if index is not None:
+                self._fill("index", index.table)
+            if cookies is not None:
+                self._fill("cookies", bytes(8) + cookies.tobytes())
+            if arg_counts is not None:
+                self._fill("arg_counts", bytes(1) + arg_counts)
+        except BaseException:
+            self.close()
+            raise
+
+    def _fill(self, name: str, content: bytes | array[int]) -> None:
+        data = memoryview(content).cast("B")
+        table = self._tables[name] = SharedArray(-(-len(data) // 8) * 8, name=name)
+        table.memory[: len(data)] = data
+
+    def map(self, spec: MapSpec) -> Map:
+        """The open map of a spec."""
+        try:
+            return self._maps[spec]
+        except KeyError:
+            raise UsageError(f"{spec!r} is used by no program of this attachment") from None
+
+    def values(self, specs: Sequence[MapSpec]) -> dict[str, int]:
+        """The numbers to link a program with whose maps "map0", "map1", … are `specs`."""
+        found = {"n_functions": self.n_functions}
+        for name, table in self._tables.items():
+            found[name] = table.fd.fileno()
+        for name, last in (("index", 4), ("cookies", 8), ("arg_counts", 1)):
+            if name in self._tables:
+                found[f"{name}.limit"] = self._tables[name].size - last
+        for place, spec in enumerate(specs):
+            key, made = f"map{place}", self.map(spec)
+            found[key] = made.fd.fileno()
+            found |= constants(spec, made.layout, key, n_functions=self.n_functions)
+        return found
+
+    def activate(self) -> None:
+        """Let the programs run."""
+        pack_into("<Q", self._tables["control"].memory, ACTIVE, 1)
+
+    def deactivate(self) -> None:
+        """Have the programs leave at once when they are hit."""
+        pack_into("<Q", self._tables["control"].memory, ACTIVE, 0)
+
+    def losses(self) -> dict[str, int]:
+        """What programs could not do, and how often: full_maps, out_of_range, failed_reads, cut_loops; and
+        unknown_function, what was booked on no function (a defect)."""
+        control = self._tables["control"].memory
+        found = {name: unpack_from("<Q", control, offset)[0] for name, offset in LOSSES.items()}
+        unknown = sum(one.unknown() for one in self._maps.values() if isinstance(one, ArrayMap))
+        return found | {"unknown_function": unknown}
+
+    def close(self) -> None:
+        """Close every map."""
+        for one in (*self._maps.values(), *self._tables.values()):
+            one.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()

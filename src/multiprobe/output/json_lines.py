@@ -1,0 +1,18 @@
+"""One JSON object a line, flushed line by line. Knows the format, not what is in it."""
+
+from __future__ import annotations
+
+import json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any, TextIO
+
+
+def write_json_lines(objects: Iterable[Mapping[str, Any]], file: TextIO) -> None:
+    """Write each object as one line."""
+    for item in objects:
+        file.write(json.dumps(item, separators=(",", ":"), ensure_ascii=False))
+        file.write("\n")
+    file.flush()

@@ -1,0 +1,42 @@
+"""A table that is redrawn in place while something runs; gone when it ends. Knows the terminal, not the table."""
+
+from __future__ import annotations
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from multiprobe.output.table import Table, rich_table
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import TextIO
+
+_ROOM = 5  # lines left for title, heading and prompt
+
+
+class LiveTable:
+    """Draws on `file`, a terminal; `rows` is how many rows of a table fit."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._console = Console(file=file)
+        self._live = Live(console=self._console, transient=True, auto_refresh=False)
+
+    @property
+    def rows(self) -> int:
+        """How many rows fit now (the window may change)."""
+        return max(3, self._console.size.height - _ROOM)
+
+    def show(self, title: str, table: Table) -> None:
+        """Draw anew."""
+        self._live.update(Group(Text(title, style="dim"), rich_table(table)), refresh=True)
+
+    def __enter__(self) -> LiveTable:
+        self._live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.__exit__(kind, error, trace)

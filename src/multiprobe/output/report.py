@@ -1,0 +1,63 @@
+"""The report of an attachment in words. Reads the object that `--json` prints, so that both always say the same."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
+
+_EXAMPLES = 3
+
+
+def report_lines(report: Mapping[str, Any], *, is_plan: bool = False, n_failures: int = 20) -> Iterator[str]:
+    """What was asked for and what became of it (or would, for a plan): attached, skipped by reason, failed, missed."""
+    links, mechanisms = report["links"], report.get("mechanisms", {})
+    how = ", ".join(f"{n:,} by {name}" if len(mechanisms) > 1 else name for name, n in mechanisms.items())
+    yield (
+        f"{'would attach' if is_plan else 'attached'} {report['attached']:,}"
+        f" of {_count(report['requested'], 'function')}"
+        f" in {_count(links, 'link')}{f' ({how})' if how else ''}"
+    )
+    yield from _skipped_lines(report["skipped"])
+    if not is_plan:
+        yield from _failed_lines(report["failed"], n_failures)
+        missed = {name: n for name, n in report["missed"].items() if n}
+        words = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in missed.items())
+        yield f"missed: {words or 'nothing known'}"
+    yield from (f"note: {note}" for note in report.get("notes", ()))
+
+
+def _failed_lines(failed: Sequence[Mapping[str, Any]], n_failures: int) -> Iterator[str]:
+    if failed:
+        yield f"failed {len(failed):,}:"
+        yield from (
+            f"  {failure['function']}: {failure.get('errno', '')}: {failure['reason']}"
+            for failure in failed[:n_failures]
+        )
+        if len(failed) > n_failures:
+            yield f"  … and {len(failed) - n_failures:,} more (--json names all)"
+
+
+def _skipped_lines(skipped: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for refusal in skipped:
+        groups.setdefault(refusal.get("code", refusal["reason"]), []).append(refusal)
+    if groups:
+        yield f"skipped {len(skipped):,}:"
+    for code, refusals in sorted(groups.items(), key=lambda item: -len(item[1])):
+        reasons = {_without_name(refusal) for refusal in refusals}
+        why = reasons.pop() if len(reasons) == 1 else code.replace("_", " ")
+        names = ", ".join(refusal["function"] for refusal in refusals[:_EXAMPLES])
+        more = ", …" if len(refusals) > _EXAMPLES else ""
+        yield f"  {len(refusals):,}  {why}: {names}{more}"
+
+
+def _without_name(refusal: Mapping[str, Any]) -> str:
+    """The reason without the function's name at its head, so that the same reason reads the same."""
+    reason: str = refusal["reason"]
+    return reason.removeprefix(refusal["function"].partition(" ")[0] + " ").removeprefix("is ")
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"

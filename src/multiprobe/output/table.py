@@ -1,0 +1,70 @@
+"""Tables: aligned plain text for pipes and files, rich for a terminal. Knows columns and rows, not what they mean."""
+
+from __future__ import annotations
+
+from multiprobe.values import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import TextIO
+
+    from rich.table import Table as RichTable
+
+#: Above this many rows a terminal gets plain text as well: rich measures every cell, several times.
+MANY_ROWS = 2000
+
+
+@value
+class Column:
+    """A column's title, and whether its cells are numbers (which stand at the right)."""
+
+    title: str
+    is_number: bool = False
+
+
+@value
+class Table:
+    """Columns and rows of text."""
+
+    columns: tuple[Column, ...]
+    rows: Sequence[Sequence[str]]
+
+
+def table_lines(table: Table) -> Iterator[str]:
+    """The table as aligned lines, titles first; the last column isn't padded."""
+    titles = [column.title for column in table.columns]
+    widths = [max(map(len, cells)) for cells in zip(titles, *table.rows, strict=True)]
+    for row in (titles, *table.rows):
+        cells = [
+            cell.rjust(width) if column.is_number else cell.ljust(width)
+            for cell, width, column in zip(row, widths, table.columns, strict=True)
+        ]
+        yield "  ".join(cells).rstrip()
+
+
+def rich_table(table: Table) -> RichTable:
+    """The table for rich."""
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    made = RichTable(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in table.columns:
+        made.add_column(
+            column.title, justify="right" if column.is_number else "left", no_wrap=True, overflow="ellipsis"
+        )
+    for row in table.rows:
+        made.add_row(*(Text(cell) for cell in row))
+    return made
+
+
+def write_table(table: Table, file: TextIO) -> None:
+    """Write a table the way that suits `file`."""
+    if file.isatty() and len(table.rows) <= MANY_ROWS:
+        from rich.console import Console
+
+        Console(file=file).print(rich_table(table))
+    else:
+        for line in table_lines(table):
+            file.write(line + "\n")
+    file.flush()

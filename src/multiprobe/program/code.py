@@ -1,0 +1,86 @@
+"""Compiled programs: BPF instructions with holes, and how the holes are filled for one attachment.
+
+A `Code` is inert and can be written to disk. What differs from one attachment to the next (map descriptors, sizes,
+the pid asked for) is left open as relocations, so that one compilation serves all. Knows the instruction encoding
+of 64-bit immediates and calls; must not know Python sources, LLVM or system calls.
+"""
+
+from __future__ import annotations
+
+from struct import pack_into
+
+from multiprobe.errors import UsageError
+from multiprobe.values import value
+
+MAP, MAP_VALUE, CONSTANT, KFUNC = "map", "map_value", "constant", "kfunc"
+LD_IMM64 = 0x18
+PSEUDO_MAP_FD, PSEUDO_MAP_VALUE, PSEUDO_KFUNC_CALL = 1, 2, 2
+INSN_SIZE = 8
+
+
+@value
+class Relocation:
+    """The instruction at `insn` waits for the value called `key`.
+
+    `kind` "map": a map's descriptor; "map_value": the descriptor of a single-entry array, whose value's address it
+    becomes; "constant": a 64-bit number; "kfunc": the BTF id of a kernel function in vmlinux.
+    """
+
+    insn: int
+    kind: str
+    key: str
+
+
+@value
+class Code:
+    """A compiled program. `maps` are the Python names of its maps, in the order of the keys "map0", "map1", ….
+
+    `needs` ⊂ {function, cookie, ip, arg, arg_count, ret, is_return, session, pid, cpu, time}; `lines` are pairs of an
+    instruction and the Python line (counted from the function's first line as 0) that it and those after it come from.
+    """
+
+    insns: bytes
+    relocations: tuple[Relocation, ...]
+    maps: tuple[str, ...]
+    needs: frozenset[str]
+    lines: tuple[tuple[int, int], ...]
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The names of all values that `link` needs."""
+        return frozenset(relocation.key for relocation in self.relocations)
+
+    def line_of(self, insn: int) -> int | None:
+        """The Python line of an instruction, counted from the function's first line as 0."""
+        found = None
+        for first, line in self.lines:
+            if first > insn:
+                break
+            found = line
+        return found
+
+    def link(self, values: dict[str, int]) -> bytes:
+        """The instructions with every hole filled. Raises UsageError naming what is missing."""
+        missing = sorted(self.keys - values.keys())
+        if missing:
+            raise UsageError(f"linking a program: no value for {', '.join(missing)}")
+        linked = bytearray(self.insns)
+        for relocation in self.relocations:
+            _fill(linked, relocation, values[relocation.key])
+        return bytes(linked)
+
+
+def _fill(insns: bytearray, relocation: Relocation, number: int) -> None:
+    at = relocation.insn * INSN_SIZE
+    if relocation.kind == KFUNC:
+        insns[at + 1] = insns[at + 1] & 0x0F | PSEUDO_KFUNC_CALL << 4
+        pack_into("<hi", insns, at + 2, 0, number)
+        return
+    source = {MAP: PSEUDO_MAP_FD, MAP_VALUE: PSEUDO_MAP_VALUE, CONSTANT: 0}[relocation.kind]
+    insns[at + 1] = insns[at + 1] & 0x0F | source << 4
+    if relocation.kind == CONSTANT:
+        pack_into("<I", insns, at + 4, number & 0xFFFFFFFF)
+        pack_into("<I", insns, at + 12, number >> 32 & 0xFFFFFFFF)
+    else:
+        pack_into("<i", insns, at + 4, number)
+        pack_into("<I", insns, at + 12, 0)

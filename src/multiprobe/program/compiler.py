@@ -1,0 +1,65 @@
+"""From a Program to a Code, by way of the disk cache.
+
+On the path to the first attached function: imports neither LLVM nor `ast` nor `inspect` unless there is something to
+compile. Knows the order of the steps; each of them lives in a module of its own.
+"""
+
+from __future__ import annotations
+
+from multiprobe.program import cache
+from multiprobe.program import shape as shapes
+from multiprobe.program.digest import digest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from multiprobe.program.code import Code
+    from multiprobe.program.programs import Program
+    from multiprobe.program.shape import Shape
+
+
+def compile_program(
+    program: Program, *, context: str, when: str, shape: Shape | None = None, is_cached: bool = True
+) -> Code:
+    """The program's code for a kind of hook ("kprobe_multi", "kprobe", "tracing") and a side of the function.
+
+    From the disk cache if it was compiled before (unless not `is_cached`). Raises CompileError (the language),
+    NotSupportedError (the hook can't answer what the program asks), UsageError.
+    """
+    chosen = shapes.Shape() if shape is None else shape
+    shapes.check(context, when, chosen)
+    if not is_cached:
+        return _compile(program, context, when, chosen)
+    key = digest(program, context=context, when=when, shape=chosen)
+    found = cache.load(key)
+    if found is None:
+        found = _compile(program, context, when, chosen)
+        cache.save(key, found)
+    return found
+
+
+def _compile(program: Program, context: str, when: str, shape: Shape) -> Code:
+    from multiprobe.program.pipeline import compile_now
+
+    return compile_now(program, context=context, when=when, shape=shape)
+
+
+def compile_ahead(program: Program, *, when: str | None = None) -> int:
+    """Compile a program for every usual hook into the disk cache, before a slow machine has to; how many there are.
+
+    What a hook can't answer is left out: attaching says so when it matters.
+    """
+    from multiprobe.errors import NotSupportedError
+
+    side = when or program.when or "entry"
+    hooks = [("kprobe_multi", "ip"), ("tracing", "cookie"), ("tracing", "ip")]
+    hooks += [("kprobe", "cookie"), ("kprobe", "ip")] if side != "session" else []
+    n = 0
+    for context, function_from in hooks:
+        for has_pid in (False, True):
+            try:
+                shape = shapes.Shape(function_from=function_from, has_pid=has_pid)
+                compile_program(program, context=context, when=side, shape=shape)
+            except NotSupportedError:
+                continue
+            n += 1
+    return n

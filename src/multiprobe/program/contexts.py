@@ -1,0 +1,255 @@
+"""How each kind of hook answers a program's questions: what `ctx.ip`, `ctx.arg(n)`, `ctx.function`… become.
+
+Knows the kernel's helpers and contexts (sources: kernel/trace/bpf_trace.c, and the measured rules that are quoted where
+they matter); must not know the language.
+"""
+
+from __future__ import annotations
+
+from multiprobe.errors import NotSupportedError
+from multiprobe.maps.index import BLOCK_BITS, DIRECTORY_SIZE
+from multiprobe.maps.layout import FAILED_READS
+from multiprobe.program import arch as arches
+from multiprobe.program.code import CONSTANT
+from multiprobe.program.emitter import Emitter
+from multiprobe.program.shape import Shape
+from multiprobe.uapi.bpf import Helper
+
+
+class Context:
+    """What all hooks share. Every answer is a 64-bit operand (`is_return`: i1), calculated once if possible."""
+
+    def __init__(self, emitter: Emitter, *, when: str, shape: Shape) -> None:
+        self.e = emitter
+        self.when = when
+        self.shape = shape
+        self.arch = arches.native()
+        self._registers: dict[int, str] = {}
+
+    def read(self, name: str, index: int) -> str:
+        """The answer to `ctx.NAME` or `ctx.arg(index)`."""
+        key = (name, index)
+        found = self.e.known(key)
+        if found is None:
+            found = self.arg(index) if name == "arg" else getattr(self, name)()
+            if name not in ("time", "session"):
+                self.e.remember(key, found)
+        return found
+
+    def refuse(self, what: str, hint: str) -> NotSupportedError:
+        return NotSupportedError(what, hint=hint)
+
+    # The same everywhere
+
+    def pid(self) -> str:
+        return self.e.make(f"lshr i64 {self._pid_tgid()}, 32")
+
+    def tid(self) -> str:
+        return self.e.make(f"and i64 {self._pid_tgid()}, 4294967295")
+
+    def _pid_tgid(self) -> str:
+        known = self.e.known("pid_tgid")
+        return known or self.e.remember("pid_tgid", self.e.call(Helper.GET_CURRENT_PID_TGID))
+
+    def cpu(self) -> str:
+        return self.e.call(Helper.GET_SMP_PROCESSOR_ID)
+
+    def time(self) -> str:
+        return self.e.call(Helper.KTIME_GET_NS)
+
+    def ip(self) -> str:
+        return self.e.call(Helper.GET_FUNC_IP, "ptr %ctx")
+
+    def is_return(self) -> str:
+        if self.when != "session":
+            return "true" if self.when == "return" else "false"
+        if self.shape.session_side:
+            return "true" if self.shape.session_side == "return" else "false"
+        answer = self.e.call_kfunc("bpf_session_is_return", "ptr %ctx")
+        return self.e.make(f"trunc i64 {answer} to i1")
+
+    def session(self) -> str:
+        return self.e.load(self.session_pointer())
+
+    def session_pointer(self) -> str:
+        """The address of the session's 8 bytes. The kernels that take no context there don't look at the register."""
+        if self.when != "session" or self.shape.session_side:
+            raise self.refuse("ctx.session is only there in a session of the kernel's", 'use when="session"')
+        answer = self.e.call_kfunc("bpf_session_cookie", "ptr %ctx")
+        return self.e.make(f"inttoptr i64 {answer} to ptr")
+
+    def ret(self) -> str:
+        if self.when == "entry" or self.shape.session_side == "entry":
+            raise self.refuse("ctx.ret is not known when a function is entered", 'use when="return" or "session"')
+        if self.when == "return" or self.shape.session_side:
+            return self.returned()
+        return self.e.make(f"select i1 {self.read('is_return', 0)}, i64 {self.returned()}, i64 0")
+
+    # The function's place in the attached set
+
+    def slot(self) -> str:
+        """ctx.function + 1, or 0 for a function that isn't known. The verifier knows nothing of its size."""
+        known = self.e.known("slot")
+        if known is None:
+            from_cookie = self.shape.function_from == "cookie"
+            known = self.e.remember("slot", self._slot_from_cookie() if from_cookie else self._slot_from_ip())
+        return known
+
+    def _slot_from_cookie(self) -> str:
+        return self.e.make(f"add i64 {self.link_cookie()}, 1")
+
+    def _slot_from_ip(self) -> str:
+        e, shift = self.e, self.shape.index_shift
+        ip, table = self.read("ip", 0), e.map_value("index")
+        entries = DIRECTORY_SIZE // 4
+        block_size = 4 << (BLOCK_BITS - shift)
+        directory = e.make(f"and i64 {e.make(f'lshr i64 {ip}, {BLOCK_BITS}')}, {entries - 1}")
+        entry = e.at(e.at(table, e.make(f"shl i64 {directory}, 2")), block_size)
+        block = e.load(entry, 4)
+        inside = e.make(f"shl i64 {e.make(f'lshr i64 {ip}, {shift}')}, 2")
+        inside = e.make(f"and i64 {inside}, {block_size - 4}")
+        offset = e.make(f"add i64 {block}, {inside}")
+        # The verifier needs a bound; what the table holds never passes it.
+        offset = self.bounded(offset, "index.limit")
+        return e.load(e.at(table, offset), 4)
+
+    def bounded(self, offset: str, limit: str) -> str:
+        """`offset`; the program ends where it is above the linked constant `limit`."""
+        e, go = self.e, self.e.label("go")
+        e.branch(e.make(f"icmp ule i64 {offset}, {e.hole(CONSTANT, limit)}"), go, e.end)
+        e.begin(go)
+        return offset
+
+    def function(self) -> str:
+        return self.e.make(f"sub i64 {self.slot()}, 1")
+
+    def cookie(self) -> str:
+        if self.shape.function_from == "ip":
+            return self._cookie_from_table()
+        return self.link_cookie()
+
+    def link_cookie(self) -> str:
+        """The number that the link gave to this function."""
+        return self.e.call(Helper.GET_ATTACH_COOKIE, "ptr %ctx")
+
+    def _cookie_from_table(self) -> str:
+        # Under kprobe.multi the helper searches all addresses at every hit, and reads 0 where functions start with
+        # ENDBR (measured on 6.12).
+        offset = self.bounded(self.e.make(f"shl i64 {self.slot()}, 3"), "cookies.limit")
+        return self.e.load(self.e.at(self.e.map_value("cookies"), offset))
+
+    def word(self, offset: int) -> str:
+        """The 8 bytes at `offset` of the context."""
+        # Loaded at the program's start: LLVM would otherwise merge loads into one from a calculated address, which
+        # the verifier refuses ("dereference of modified ctx ptr").
+        if offset not in self._registers:
+            pointer = self.e.at_entry(f"getelementptr i8, ptr %ctx, i64 {offset}")
+            self._registers[offset] = self.e.at_entry(f"load volatile i64, ptr {pointer}, align 8")
+        return self._registers[offset]
+
+    # Different everywhere
+
+    def arg(self, index: int) -> str:
+        raise NotImplementedError
+
+    def arg_count(self) -> str:
+        raise NotImplementedError
+
+    def returned(self) -> str:
+        raise NotImplementedError
+
+
+class Registers(Context):
+    """Kprobes of both kinds: the context is the processor's registers."""
+
+    def arg(self, index: int) -> str:
+        if self.when == "return":
+            raise self.refuse(
+                f"ctx.arg({index}) is gone when a function returns to a kprobe",
+                'use when="session" and keep it, or a tracing mechanism',
+            )
+        if index < len(self.arch.arguments):
+            found = self.word(self.arch.arguments[index])
+        else:
+            found = self._from_stack(index - len(self.arch.arguments))
+        if self.when == "session":
+            return self.e.make(f"select i1 {self.read('is_return', 0)}, i64 0, i64 {found}")
+        return found
+
+    def _from_stack(self, place: int) -> str:
+        e = self.e
+        buffer = e.stack("i64")
+        address = e.make(f"add i64 {self.word(self.arch.stack_pointer)}, {self.arch.stack_offset + 8 * place}")
+        e.store(buffer, "0")
+        failed = e.call(Helper.PROBE_READ_KERNEL, f"ptr {buffer}", "i32 8", f"i64 {address}")
+        count_if(e, e.make(f"icmp ne i64 {failed}, 0"), FAILED_READS)
+        return e.load(buffer)
+
+    def arg_count(self) -> str:
+        offset = self.bounded(self.slot(), "arg_counts.limit")
+        return self.e.load(self.e.at(self.e.map_value("arg_counts"), offset), 1)
+
+    def returned(self) -> str:
+        return self.word(self.arch.returned)
+
+
+class KprobeMulti(Registers):
+    """BPF links of kprobe.multi and its sessions."""
+
+
+class Kprobe(Registers):
+    """A single kprobe through perf."""
+
+    def cookie(self) -> str:
+        return self.link_cookie()
+
+
+class Tracing(Context):
+    """Trampolines, single and multi."""
+
+    def cookie(self) -> str:
+        return self.link_cookie()
+
+    def arg(self, index: int) -> str:
+        buffer = self.e.stack("i64")
+        self.e.store(buffer, "0")
+        self.e.call(Helper.GET_FUNC_ARG, "ptr %ctx", f"i32 {index}", f"ptr {buffer}")
+        return self.e.load(buffer)
+
+    def arg_count(self) -> str:
+        return self.e.call(Helper.GET_FUNC_ARG_CNT, "ptr %ctx")
+
+    def returned(self) -> str:
+        buffer = self.e.stack("i64")
+        self.e.store(buffer, "0")
+        self.e.call(Helper.GET_FUNC_RET, "ptr %ctx", f"ptr {buffer}")
+        return self.e.load(buffer)
+
+
+class RawTracepoint(Context):
+    """A raw tracepoint: its arguments, and nothing else."""
+
+    def arg(self, index: int) -> str:
+        return self.word(8 * index)
+
+    def ip(self) -> str:
+        raise self.refuse("a raw tracepoint has no function", "it has arguments only")
+
+    cookie = arg_count = returned = link_cookie = ip
+
+
+def count_if(e: Emitter, test: str, counter: int) -> None:
+    """Count a loss in the control map."""
+    lost, on = e.label("lost"), e.label("on")
+    e.branch(test, lost, on)
+    e.begin(lost)
+    e.do(f"atomicrmw add ptr {e.at(e.map_value('control'), counter)}, i64 1 monotonic, align 8")
+    e.begin(on)
+
+
+CONTEXTS: dict[str, type[Context]] = {
+    "kprobe_multi": KprobeMulti,
+    "kprobe": Kprobe,
+    "tracing": Tracing,
+    "raw_tracepoint": RawTracepoint,
+}

@@ -1,0 +1,251 @@
+"""The typed program between Python's syntax and LLVM: a tree in which every value has a kind and nothing is implicit.
+
+A value is a 64-bit integer without a sign (U64) or with one (I64), a truth value (BOOL), or made of nothing but numbers
+written in the program (LITERAL: with a sign, until it meets what has none). Narrow types exist in memory and in
+conversions. Knows neither `ast` nor LLVM.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from multiprobe.maps.types import Integer
+
+U64, I64, BOOL, LITERAL = "u64", "i64", "bool", "literal"
+MASK = (1 << 64) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Const:
+    """A number known when compiling. Kind LITERAL takes the kind of what it meets."""
+
+    value: int
+    kind: str = LITERAL
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """`op`: add sub mul floordiv mod and or xor shl shr, in 64 bits; the sign of `kind` tells how to divide."""
+
+    op: str
+    left: Expression
+    right: Expression
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """`op`: eq ne lt le gt ge; exact, also between a signed and an unsigned value."""
+
+    op: str
+    left: Expression
+    right: Expression
+    kind: str = BOOL
+
+
+@dataclass(frozen=True, slots=True)
+class Logical:
+    """`and` and `or`, which yield one of their operands and evaluate the right one only if they must."""
+
+    is_and: bool
+    left: Expression
+    right: Expression
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    operand: Expression
+    kind: str = BOOL
+
+
+@dataclass(frozen=True, slots=True)
+class Conditional:
+    test: Expression
+    then: Expression
+    other: Expression
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Convert:
+    """Wrap into the range of `type`."""
+
+    operand: Expression
+    type: Integer
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Extreme:
+    """The smaller (or larger) of two values, compared exactly."""
+
+    is_max: bool
+    left: Expression
+    right: Expression
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A value that the hook provides: `ctx.NAME`, or `ctx.arg(index)`."""
+
+    name: str
+    kind: str
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a map holds at a key; 0 where there is nothing."""
+
+    map: int
+    key: tuple[Expression, ...]
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contains:
+    map: int
+    key: tuple[Expression, ...]
+    kind: str = BOOL
+
+
+@dataclass(frozen=True, slots=True)
+class Inline:
+    """A helper function's body in place of its call; its Leave statements set `result`."""
+
+    body: tuple[Statement, ...]
+    result: Local
+    kind: str
+
+
+Expression = (
+    Const | Local | Binary | Compare | Logical | Not | Conditional | Convert | Extreme | Read | Load | Contains | Inline
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    line: int
+    name: str
+    value: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """`map[key] = value`."""
+
+    line: int
+    map: int
+    key: tuple[Expression, ...]
+    value: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """`map[key] op= value` in one atomic step; `op`: add, and, or, xor."""
+
+    line: int
+    map: int
+    key: tuple[Expression, ...]
+    op: str
+    value: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    line: int
+    map: int
+    key: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SetSession:
+    """`ctx.session = value`."""
+
+    line: int
+    value: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluate:
+    """An expression for its effects."""
+
+    line: int
+    value: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class If:
+    line: int
+    test: Expression
+    then: tuple[Statement, ...]
+    other: tuple[Statement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """`for name in range(start, stop, step)`, all three known."""
+
+    line: int
+    name: str
+    values: range
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class While:
+    """At most `limit` rounds; one that wants more is cut off and counted."""
+
+    line: int
+    test: Expression
+    body: tuple[Statement, ...]
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """`break`, or `continue` when not `is_break`."""
+
+    line: int
+    is_break: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """`return`, from the program or from the innermost Inline."""
+
+    line: int
+    value: Expression | None = None
+
+
+Statement = Assign | Store | Update | Delete | SetSession | Evaluate | If | Count | While | Jump | Leave
+
+
+@dataclass(frozen=True, slots=True)
+class Routine:
+    """A whole program: its locals with their kinds, its maps (as Python names), and its body."""
+
+    name: str
+    file: str
+    first_line: int
+    body: tuple[Statement, ...]
+    locals: dict[str, str]
+    maps: tuple[str, ...]
+    needs: frozenset[str] = field(default_factory=frozenset)
+
+
+def reaches_end(body: tuple[Statement, ...]) -> bool:
+    """Whether control can come to the end of `body`."""
+    return not any(
+        isinstance(statement, Leave | Jump)
+        or (isinstance(statement, If) and not reaches_end(statement.then) and not reaches_end(statement.other))
+        for statement in body
+    )

@@ -1,0 +1,30 @@
+"""LLVM, through llvmlite: IR text in, BPF instructions out. The only module that imports it."""
+
+from __future__ import annotations
+
+from multiprobe.errors import MultiprobeError
+from multiprobe.program import elf
+
+CPU = "v3"  # 32-bit arithmetic and all atomic operations; every kernel since 5.12
+
+
+def compile_ir(text: str, *, target: str) -> tuple[bytes, tuple[tuple[int, int], ...]]:
+    """The instructions of the module's only function, and pairs of (instruction, line as in the debug locations)."""
+    import llvmlite.binding as llvm
+
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    try:
+        module = llvm.parse_assembly(text)
+        module.verify()
+    except RuntimeError as error:
+        raise MultiprobeError(
+            f"the compiler made code that LLVM refuses: {error}", hint="please report this"
+        ) from error
+    machine = llvm.Target.from_triple(target).create_target_machine(cpu=CPU, opt=2)
+    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
+    builder.getModulePassManager().run(module, builder)
+    found = elf.sections(machine.emit_object(module))
+    if ".rel.text" in found:
+        raise MultiprobeError("LLVM made a table or a call of what the program does", hint="please report this")
+    return found[".text"], elf.line_info(found.get(".BTF.ext", b""))

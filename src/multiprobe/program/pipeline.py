@@ -1,0 +1,55 @@
+"""From a Program to a Code: front end, code generator, LLVM.
+
+Knows the order of the steps; each of them lives in a module of its own.
+"""
+
+from __future__ import annotations
+
+from struct import unpack_from
+from typing import TYPE_CHECKING
+
+from multiprobe.program import arch
+from multiprobe.program.backedges import separate_back_edges
+from multiprobe.program.code import INSN_SIZE, KFUNC, LD_IMM64, Code, Relocation
+from multiprobe.program.codegen import generate
+from multiprobe.program.emitter import HOLE, KFUNC_CALL
+from multiprobe.program.llvm import compile_ir
+from multiprobe.program.statements import build
+
+if TYPE_CHECKING:
+    from multiprobe.program.programs import Program
+    from multiprobe.program.shape import Shape
+
+_CALL = 0x85
+
+
+def compile_now(program: Program, *, context: str, when: str, shape: Shape) -> Code:
+    """Compile. Raises CompileError (the language), NotSupportedError (the hook can't answer what the program asks)."""
+    routine = build(program)
+    specs = [program.maps[name] for name in routine.maps]
+    target = arch.native().target
+    emitter = generate(routine, specs, context=context, when=when, shape=shape, target=target)
+    insns, lines = separate_back_edges(*compile_ir(emitter.text(), target=target))
+    return Code(
+        insns=insns,
+        relocations=tuple(_relocations(insns, emitter.holes)),
+        maps=routine.maps,
+        needs=routine.needs,
+        lines=tuple((insn, line - 1) for insn, line in lines),
+    )
+
+
+def _relocations(insns: bytes, holes: list[tuple[str, str]]) -> list[Relocation]:
+    kinds = {source: kind for kind, source in HOLE.items()}
+    found, place, n = [], 0, len(insns) // INSN_SIZE
+    while place < n:
+        opcode, registers, _, immediate = unpack_from("<BBhi", insns, place * INSN_SIZE)
+        if opcode == LD_IMM64 and registers >> 4:
+            kind, key = holes[immediate - 1]
+            assert kind == kinds[registers >> 4]
+            found.append(Relocation(place, kind, key))
+        elif opcode == _CALL and immediate >= KFUNC_CALL:
+            kind, key = holes[immediate - KFUNC_CALL - 1]
+            found.append(Relocation(place, KFUNC, key))
+        place += 2 if opcode == LD_IMM64 else 1
+    return found

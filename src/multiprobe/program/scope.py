@@ -1,0 +1,71 @@
+"""What a name means at a place in a program: a local, `ctx`, or a value from outside.
+
+Knows Python's scoping and what is known about locals so far; must not build code.
+"""
+
+from __future__ import annotations
+
+import builtins
+from dataclasses import dataclass, field
+from types import FunctionType
+
+from multiprobe.program import kinds
+from multiprobe.program.ir import BOOL
+from multiprobe.program.source import Source, read
+
+MISSING = object()
+
+
+@dataclass(slots=True)
+class Facts:
+    """What one pass over the program learns and the next one uses: the kinds of locals, by qualified name, and the
+    sources of the functions that it consists of."""
+
+    kinds: dict[str, str] = field(default_factory=dict)
+    sources: dict[FunctionType, Source] = field(default_factory=dict)
+
+    def source(self, function: FunctionType) -> Source:
+        if function not in self.sources:
+            self.sources[function] = read(function)
+        return self.sources[function]
+
+    def of(self, name: str) -> str:
+        return self.kinds.get(name, BOOL)
+
+    def learn(self, name: str, kind: str) -> None:
+        """A value of `kind` is assigned to `name`."""
+        self.kinds[name] = kinds.join(self.kinds.get(name), kind)
+
+
+@dataclass(slots=True)
+class Scope:
+    """One function's names. `prefix` keeps the locals of inlined helpers apart; `contexts` are parameters that stand
+    for the program's `ctx`; `result` is where `return` leaves its value (helpers only)."""
+
+    function: FunctionType
+    source: Source
+    prefix: str = ""
+    contexts: set[str] = field(default_factory=set)
+    result: str | None = None
+    has_result: bool = False
+    loops: int = 0
+
+    def is_local(self, name: str) -> bool:
+        code = self.function.__code__
+        return name in code.co_varnames or name in code.co_cellvars
+
+    def qualified(self, name: str) -> str:
+        return self.prefix + name
+
+    def outside(self, name: str) -> object:
+        """The value of a name from outside the function now, or MISSING."""
+        code = self.function.__code__
+        for free, cell in zip(code.co_freevars, self.function.__closure__ or (), strict=True):
+            if free == name:
+                try:
+                    return cell.cell_contents
+                except ValueError:
+                    return MISSING
+        if name in self.function.__globals__:
+            return self.function.__globals__[name]
+        return getattr(builtins, name, MISSING)

@@ -1,0 +1,334 @@
+"""bpf(2), one typed function per command; failures are KernelErrors that name the object and the errno.
+
+Functions that create something return a FileDescriptor that the caller owns. Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+import errno
+from array import array
+
+from multiprobe.errors import KernelError, NotPermittedError, VerifierError
+from multiprobe.syscalls.fd import FileDescriptor
+from multiprobe.syscalls.raw import BPF, address_of, c_string, call
+from multiprobe.uapi import bpf as uapi
+from multiprobe.uapi import info
+from multiprobe.uapi.bpf import AttachType, Cmd
+
+LICENSE = b"Dual MIT/GPL"
+_LOG_SIZE = 1 << 20
+_MAX_LOG_SIZE = 1 << 26
+_RETRIES = 5  # the verifier answers EAGAIN when a signal interrupts it
+
+
+def _bpf(cmd: int, attr: bytearray) -> int:
+    return call(BPF, cmd, address_of(attr), len(attr))
+
+
+def _checked(result: int, operation: str, subject: str = "") -> int:
+    if result < 0:
+        raise error(operation, -result, subject)
+    return result
+
+
+def error(operation: str, number: int, subject: str = "") -> KernelError | NotPermittedError:
+    """The error for a failed bpf(2) command: what a missing right looks like is told from the rest."""
+    if number == errno.EPERM:
+        return NotPermittedError(
+            f"{operation}{f' ({subject})' if subject else ''}: EPERM, the kernel does not permit it",
+            hint="this takes CAP_BPF and CAP_PERFMON (or root), and a kernel that isn't locked down: "
+            "see `multiprobe doctor`",
+        )
+    if number == errno.ENOSYS:
+        return KernelError(
+            operation, number, subject=subject, hint="this kernel has no bpf(2): CONFIG_BPF_SYSCALL is off"
+        )
+    return KernelError(operation, number, subject=subject)
+
+
+# Maps
+
+
+def map_create(
+    kind: int, key_size: int, value_size: int, max_entries: int, *, name: str = "", flags: int = 0
+) -> FileDescriptor:
+    """Create a map of MapType `kind`; sizes in bytes."""
+    attr = uapi.map_create(kind, key_size, value_size, max_entries, flags=flags, name=name)
+    subject = f"map {name!r}, {max_entries} × {value_size} bytes"
+    return FileDescriptor(_checked(_bpf(Cmd.MAP_CREATE, attr), "creating a map", subject), f"map {name}")
+
+
+def map_lookup(map_fd: FileDescriptor, key: bytes, value_size: int) -> bytes | None:
+    """The value at `key` (for per-CPU maps: all CPUs', each padded to 8 bytes), or None."""
+    key_buffer, found = bytearray(key), bytearray(value_size)
+    attr = uapi.map_elem(map_fd.fileno(), address_of(key_buffer), address_of(found))
+    result = _bpf(Cmd.MAP_LOOKUP_ELEM, attr)
+    if result == -errno.ENOENT:
+        return None
+    _checked(result, "reading a map", map_fd.what)
+    return bytes(found)
+
+
+def map_update(map_fd: FileDescriptor, key: bytes, item: bytes, *, flags: int = 0) -> None:
+    """Set the value at `key`."""
+    key_buffer, item_buffer = bytearray(key), bytearray(item)
+    attr = uapi.map_elem(map_fd.fileno(), address_of(key_buffer), address_of(item_buffer), flags=flags)
+    _checked(_bpf(Cmd.MAP_UPDATE_ELEM, attr), "writing a map", map_fd.what)
+
+
+def map_delete(map_fd: FileDescriptor, key: bytes) -> bool:
+    """Remove `key`; whether it was there."""
+    key_buffer = bytearray(key)
+    result = _bpf(Cmd.MAP_DELETE_ELEM, uapi.map_elem(map_fd.fileno(), address_of(key_buffer), 0))
+    if result == -errno.ENOENT:
+        return False
+    _checked(result, "deleting from a map", map_fd.what)
+    return True
+
+
+def map_next_key(map_fd: FileDescriptor, key: bytes | None, key_size: int) -> bytes | None:
+    """The key after `key` (None: the first), or None at the end."""
+    key_buffer, found = bytearray(key or b""), bytearray(key_size)
+    attr = uapi.map_elem(map_fd.fileno(), address_of(key_buffer), address_of(found))
+    result = _bpf(Cmd.MAP_GET_NEXT_KEY, attr)
+    if result == -errno.ENOENT:
+        return None
+    _checked(result, "walking a map", map_fd.what)
+    return bytes(found)
+
+
+def map_lookup_batch(
+    map_fd: FileDescriptor,
+    *,
+    key_size: int,
+    value_size: int,
+    count: int,
+    position: bytes | None = None,
+    delete: bool = False,
+) -> tuple[bytes, bytes, bytes | None]:
+    """Up to `count` (keys, values, next position) from `position` (None: the start); position None at the end.
+
+    `value_size` is the size that user space sees: 8-byte padded times possible CPUs for per-CPU maps. With
+    `delete`, what is read is removed in the same step. KernelError ENOSPC: `count` is too small for a bucket.
+    """
+    keys, values = bytearray(key_size * count), bytearray(value_size * count)
+    start, end = bytearray(position or b""), bytearray(max(4, key_size))
+    attr = uapi.map_batch(
+        map_fd.fileno(),
+        in_batch=address_of(start),
+        out_batch=address_of(end),
+        keys=address_of(keys),
+        values=address_of(values),
+        count=count,
+    )
+    command = Cmd.MAP_LOOKUP_AND_DELETE_BATCH if delete else Cmd.MAP_LOOKUP_BATCH
+    result = _bpf(command, attr)
+    is_last = result == -errno.ENOENT
+    if not is_last:
+        _checked(result, "reading a map in batches", map_fd.what)
+    n = uapi.batch_count(attr)
+    return bytes(keys[: n * key_size]), bytes(values[: n * value_size]), None if is_last else bytes(end)
+
+
+# Programs
+
+
+def prog_load(
+    kind: int,
+    insns: bytes,
+    *,
+    name: str,
+    expected_attach_type: int = 0,
+    attach_btf_id: int = 0,
+    attach_btf_obj_fd: int = 0,
+    flags: int = 0,
+    license: bytes = LICENSE,
+    btf_fd: int = 0,
+    func_info: tuple[int, bytes] = (0, b""),
+    line_info: tuple[int, bytes] = (0, b""),
+) -> FileDescriptor:
+    """Load a program; `func_info` and `line_info` are (record size, records).
+
+    Raises VerifierError (with cause and whole log) when the verifier refuses it. The log costs nothing otherwise: it
+    is asked for by a second attempt.
+    """
+    code, license_text = bytearray(insns), c_string(license)
+    functions, lines = bytearray(func_info[1]), bytearray(line_info[1])
+
+    def attempt(log: bytearray) -> tuple[int, bytearray]:
+        attr = uapi.prog_load(
+            kind,
+            insns=address_of(code),
+            n_insns=len(code) // 8,
+            license_address=address_of(license_text),
+            name=name,
+            expected_attach_type=expected_attach_type,
+            attach_btf_id=attach_btf_id,
+            attach_btf_obj_fd=attach_btf_obj_fd,
+            flags=flags,
+            log_level=1 if log else 0,
+            log_size=len(log),
+            log=address_of(log),
+            btf_fd=btf_fd,
+            func_info=(func_info[0], address_of(functions), len(functions) // (func_info[0] or 1)),
+            line_info=(line_info[0], address_of(lines), len(lines) // (line_info[0] or 1)),
+        )
+        for _ in range(_RETRIES):
+            result = _bpf(Cmd.PROG_LOAD, attr)
+            if result != -errno.EAGAIN:
+                break
+        return result, log
+
+    result, _ = attempt(bytearray())
+    if result < 0:
+        raise _load_error(result, attempt, name)
+    return FileDescriptor(result, f"program {name}")
+
+
+def _load_error(result: int, attempt, name: str) -> KernelError | NotPermittedError:  # type: ignore[no-untyped-def]
+    size, log = _LOG_SIZE, bytearray()
+    while size <= _MAX_LOG_SIZE:
+        again, log = attempt(bytearray(size))
+        if again >= 0:  # it loaded now (a passing fault): don't keep it, report the first failure
+            FileDescriptor(again, f"program {name}").close()
+            break
+        if again != -errno.ENOSPC:
+            break
+        size *= 8
+    text = bytes(log).split(b"\0", 1)[0].decode(errors="replace")
+    if text.strip():
+        return VerifierError("loading a program", -result, subject=f"program {name!r}", cause=_cause(text), log=text)
+    return error("loading a program", -result, f"program {name!r}")
+
+
+def _cause(log: str) -> str:
+    """The verifier's last word: the last line that is neither statistics nor state."""
+    noise = ("processed ", "verification time", "stack depth", "mark_precise", "insns ")
+    lines = [line.strip() for line in log.splitlines() if line.strip() and not line.startswith(noise)]
+    return lines[-1] if lines else "no reason given"
+
+
+def prog_test_run(prog: FileDescriptor, *, data: bytes = b"", context: bytes = b"", repeat: int = 0) -> tuple[int, int]:
+    """Run a program once (or `repeat` times): (its return value, nanoseconds per run)."""
+    data_buffer, context_buffer = bytearray(data), bytearray(context)
+    attr = uapi.prog_test_run(
+        prog.fileno(),
+        data=address_of(data_buffer),
+        data_size=len(data),
+        context=address_of(context_buffer),
+        context_size=len(context),
+        repeat=repeat,
+    )
+    _checked(_bpf(Cmd.PROG_TEST_RUN, attr), "test-running a program", prog.what)
+    return uapi.test_run_result(attr)
+
+
+def btf_load(btf: bytes) -> FileDescriptor:
+    """Load type information for programs."""
+    buffer, log = bytearray(btf), bytearray(1 << 16)
+    result = _bpf(Cmd.BTF_LOAD, uapi.btf_load(address_of(buffer), len(buffer)))
+    if result < 0:
+        _bpf(Cmd.BTF_LOAD, uapi.btf_load(address_of(buffer), len(buffer), log=address_of(log), log_size=len(log)))
+        text = bytes(log).split(b"\0", 1)[0].decode(errors="replace")
+        raise error("loading BTF", -result, _cause(text) if text else "")
+    return FileDescriptor(result, "BTF")
+
+
+def enable_stats() -> FileDescriptor:
+    """Have the kernel time every BPF program while the descriptor is open."""
+    return FileDescriptor(
+        _checked(_bpf(Cmd.ENABLE_STATS, uapi.enable_stats(uapi.STATS_RUN_TIME)), "enabling BPF statistics"), "BPF stats"
+    )
+
+
+# Links
+
+
+def link_create_kprobe_multi(
+    prog: FileDescriptor,
+    addresses: array[int],
+    *,
+    cookies: array[int] | None = None,
+    is_return: bool = False,
+    is_session: bool = False,
+) -> FileDescriptor:
+    """One link on all `addresses` (array 'Q'), with a cookie each (array 'Q' of the same length)."""
+    attr = uapi.link_create_kprobe_multi(
+        prog.fileno(),
+        attach_type=AttachType.TRACE_KPROBE_SESSION if is_session else AttachType.TRACE_KPROBE_MULTI,
+        flags=uapi.F_KPROBE_MULTI_RETURN if is_return else 0,
+        count=len(addresses),
+        addresses=addresses.buffer_info()[0] if addresses else 0,
+        cookies=cookies.buffer_info()[0] if cookies else 0,
+    )
+    result = _bpf(Cmd.LINK_CREATE, attr)
+    return FileDescriptor(_checked(result, "attaching by kprobe.multi", f"{len(addresses)} functions"), "link")
+
+
+def link_create_tracing_multi(
+    prog: FileDescriptor, attach_type: int, ids: array[int], *, cookies: array[int] | None = None
+) -> FileDescriptor:
+    """One link on the functions with BTF `ids` (array 'I'), with a cookie each (array 'Q')."""
+    attr = uapi.link_create_tracing_multi(
+        prog.fileno(),
+        attach_type=attach_type,
+        ids=ids.buffer_info()[0] if ids else 0,
+        cookies=cookies.buffer_info()[0] if cookies else 0,
+        count=len(ids),
+    )
+    result = _bpf(Cmd.LINK_CREATE, attr)
+    return FileDescriptor(_checked(result, "attaching by tracing_multi", f"{len(ids)} functions"), "link")
+
+
+def link_create_tracing(prog: FileDescriptor, attach_type: int, *, cookie: int) -> FileDescriptor:
+    """Attach one fentry, fexit or fsession program to the function that it was loaded for."""
+    attr = uapi.link_create_tracing(prog.fileno(), attach_type=attach_type, cookie=cookie)
+    return FileDescriptor(_checked(_bpf(Cmd.LINK_CREATE, attr), "attaching a trampoline", prog.what), "link")
+
+
+def raw_tracepoint_open(prog: FileDescriptor) -> FileDescriptor:
+    """Attach one fentry or fexit program, without a cookie (kernels before 6.0)."""
+    attr = uapi.raw_tracepoint_open(prog.fileno())
+    return FileDescriptor(_checked(_bpf(Cmd.RAW_TRACEPOINT_OPEN, attr), "attaching a trampoline", prog.what), "link")
+
+
+def link_create_perf_event(prog: FileDescriptor, event: FileDescriptor, *, cookie: int) -> FileDescriptor:
+    """Attach a kprobe program to a perf event, with a cookie."""
+    attr = uapi.link_create_perf_event(prog.fileno(), event.fileno(), cookie=cookie)
+    return FileDescriptor(_checked(_bpf(Cmd.LINK_CREATE, attr), "attaching a kprobe", event.what), "link")
+
+
+# Objects by id
+
+
+def next_id(command: int, start: int) -> int | None:
+    """The id after `start` for a *_GET_NEXT_ID command, or None at the end."""
+    attr = uapi.get_id(start)
+    result = _bpf(command, attr)
+    if result == -errno.ENOENT:
+        return None
+    _checked(result, "listing BPF objects")
+    return uapi.next_id(attr)
+
+
+def open_by_id(command: int, object_id: int, what: str) -> FileDescriptor | None:
+    """A descriptor of the object with that id, or None if it is gone by now."""
+    result = _bpf(command, uapi.get_id(object_id))
+    if result == -errno.ENOENT:
+        return None
+    return FileDescriptor(_checked(result, f"opening {what} {object_id}"), f"{what} {object_id}")
+
+
+def object_info(fd: FileDescriptor, size: int, request: bytes = b"") -> bytes:
+    """What the kernel tells of an object, at most `size` bytes; `request` asks for arrays, by their addresses."""
+    buffer = bytearray(request.ljust(size, b"\0"))
+    attr = uapi.get_info(fd.fileno(), address_of(buffer), len(buffer))
+    _checked(_bpf(Cmd.OBJ_GET_INFO_BY_FD, attr), "reading object info", fd.what)
+    return bytes(buffer[: uapi.info_size(attr)])
+
+
+def kernel_btf_name(btf: FileDescriptor) -> str:
+    """The name of a BTF object of the kernel: "vmlinux" or a module's; "" for a program's own."""
+    name = bytearray(64)
+    answer = object_info(btf, info.BTF_SIZE, info.request_btf_name(address_of(name), len(name)))
+    return bytes(name).split(b"\0", 1)[0].decode(errors="replace") if info.parse_btf(answer).is_kernel else ""

@@ -1,0 +1,74 @@
+"""Asking the kernel about BPF objects of any process: programs' machine code, what a perf event probes.
+
+Beside `bpf`, which holds the commands; here are the questions that take several steps. Read-only.
+"""
+
+from __future__ import annotations
+
+import errno
+from array import array
+
+from multiprobe.errors import DataError
+from multiprobe.syscalls import bpf
+from multiprobe.syscalls.raw import BPF, address_of, call
+from multiprobe.uapi import info
+from multiprobe.uapi.bpf import Cmd
+from multiprobe.values import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from multiprobe.syscalls.fd import FileDescriptor
+
+_TRIES = 3
+_MAX_NAME = 256
+
+
+@value
+class Image:
+    """The machine code of one function of a program, and where it lies; `code` is empty where the kernel hides it."""
+
+    address: int
+    size: int
+    code: bytes
+
+
+def prog_images(prog: FileDescriptor) -> tuple[Image, ...]:
+    """A program's machine code, its main function first. Empty when it isn't jited, or hidden (kptr_restrict)."""
+    for _ in range(_TRIES):
+        sizes = info.parse_prog(bpf.object_info(prog, info.PROG_SIZE))
+        count = sizes.n_jited_ksyms
+        addresses, lengths = array("Q", bytes(8 * count)), array("I", bytes(4 * count))
+        code = bytearray(sizes.jited_len)
+        request = info.request_prog_images(
+            jited=address_of(code),
+            jited_len=len(code),
+            addresses=addresses.buffer_info()[0] if count else 0,
+            lengths=lengths.buffer_info()[0] if count else 0,
+            count=count,
+        )
+        answer = info.parse_prog(bpf.object_info(prog, info.PROG_SIZE, request))
+        if (answer.n_jited_ksyms, answer.jited_len) == (count, len(code)):
+            break
+    else:
+        raise DataError(f"{prog.what} changes while it is read")
+    is_whole = sum(lengths) == len(code) and any(code)
+    images, at = [], 0
+    for address, length in zip(addresses, lengths, strict=True):
+        images.append(Image(address, length, bytes(code[at : at + length]) if is_whole else b""))
+        at += length
+    return tuple(image for image in images if image.address)
+
+
+def perf_probe(pid: int, fd: int) -> tuple[info.PerfProbe, str] | None:
+    """What the perf event behind descriptor `fd` of process `pid` probes, and the symbol if it was named by one.
+
+    None when it is gone, is no probe, or has no program.
+    """
+    symbol = bytearray(_MAX_NAME)
+    attr = bytearray(info.request_task_fd(pid, fd, address_of(symbol), len(symbol)))
+    result = call(BPF, Cmd.TASK_FD_QUERY, address_of(attr), len(attr))
+    if result < 0:
+        if -result == errno.EPERM:
+            raise bpf.error("asking what a perf event probes", errno.EPERM, f"descriptor {fd} of process {pid}")
+        return None
+    return info.parse_task_fd(bytes(attr)), bytes(symbol).split(b"\0", 1)[0].decode(errors="replace")

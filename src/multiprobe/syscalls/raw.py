@@ -1,0 +1,72 @@
+"""The one funnel through which system calls leave: numbers by architecture, errno by value.
+
+Nothing else in the project calls into libc. `call` never raises for a failed call: it answers -errno, as the
+kernel does, and the typed functions beside this module turn that into errors that say what was tried.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_NUMBERS = {
+    "x86_64": {"bpf": 321, "perf_event_open": 298},
+    "aarch64": {"bpf": 280, "perf_event_open": 241},
+}
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_syscall = _libc.syscall
+_syscall.restype = ctypes.c_long
+
+
+def number(name: str) -> int:
+    """The number of system call `name` on this machine, or -1 (which the kernel answers with ENOSYS)."""
+    return _NUMBERS.get(os.uname().machine, {}).get(name, -1)
+
+
+BPF = number("bpf")
+PERF_EVENT_OPEN = number("perf_event_open")
+
+
+def _real_kernel(nr: int, *arguments: int) -> int:
+    result: int = _syscall(ctypes.c_long(nr), *map(ctypes.c_long, arguments))
+    return -ctypes.get_errno() if result < 0 else result
+
+
+_kernel: Callable[..., int] = _real_kernel
+
+
+def call(nr: int, *arguments: int) -> int:
+    """Make system call `nr`; its result, or -errno."""
+    return _kernel(nr, *arguments)
+
+
+class using:  # noqa: N801  (read as a verb: `with raw.using(fake): …`)
+    """While entered, system calls go to `kernel(nr, *arguments) -> result or -errno` instead: the seam for tests."""
+
+    def __init__(self, kernel: Callable[..., int]) -> None:
+        self._other = kernel
+
+    def _swap(self) -> None:
+        global _kernel
+        _kernel, self._other = self._other, _kernel
+
+    def __enter__(self) -> None:
+        self._swap()
+
+    def __exit__(self, *_: object) -> None:
+        self._swap()
+
+
+def address_of(buffer: bytearray) -> int:
+    """Where `buffer` lies in memory; valid while the caller keeps it alive and at its size."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer)) if buffer else 0
+
+
+def c_string(text: bytes) -> bytearray:
+    """A NUL-terminated copy of `text`, to be passed by `address_of`."""
+    return bytearray(text + b"\0")

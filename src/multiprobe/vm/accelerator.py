@@ -1,0 +1,59 @@
+"""KVM or TCG. `/dev/kvm` proves nothing: KVM counts once a guest has really booted with it, and the answer is
+remembered for this host's kernel and processor and this QEMU."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from multiprobe.cachedir import read_own, write_own
+from multiprobe.vm import cache
+from multiprobe.vm.qemu import KVM, TCG
+
+#: A real machine boots the guest in about a second; one that can't must not keep the user waiting.
+PROBE_SECONDS = 10.0
+
+
+def choose(qemu_version: str, probe: Callable[[], bool], *, device: str = "/dev/kvm") -> str:
+    """KVM if a guest boots with it (`probe` tries, once per host and QEMU), else TCG."""
+    if not os.access(device, os.R_OK | os.W_OK):
+        return TCG
+    place = _answer_file(qemu_version)
+    answer = _load(place)
+    if answer is None:
+        answer = probe()
+        remember(qemu_version, is_usable=answer)
+    return KVM if answer else TCG
+
+
+def remember(qemu_version: str, *, is_usable: bool) -> None:
+    """Keep the answer for the next guest."""
+    answer = {"kvm": is_usable, "qemu": qemu_version, "host": os.uname().release}
+    write_own(str(_answer_file(qemu_version)), json.dumps(answer).encode())
+
+
+def _load(place: Path) -> bool | None:
+    try:
+        answer = json.loads(read_own(str(place)) or b"")["kvm"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return answer if isinstance(answer, bool) else None
+
+
+def _answer_file(qemu_version: str) -> Path:
+    identity = "\n".join((os.uname().release, os.uname().version, processor(), qemu_version))
+    return cache.directory("accelerator") / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
+
+
+def processor() -> str:
+    """What /proc/cpuinfo says of the first processor, but for what changes by itself."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(errors="replace")
+    except OSError:
+        return "unknown"
+    first = text.split("\n\n", 1)[0].splitlines()
+    wanted = ("vendor_id", "cpu family", "model", "model name", "stepping", "microcode")
+    return "\n".join(line for line in first if line.split(":")[0].strip() in wanted)

@@ -1,0 +1,212 @@
+"""Debian packages through apt, without touching the machine's own state: a private list of sources and lists of
+packages in the user's cache, made from the mirror and keyring that the machine already uses.
+
+apt verifies every index and package by the archive's signature. Nothing is installed: packages are unpacked into a
+directory. Knows nothing of kernels.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from multiprobe.errors import VmError
+from multiprobe.vm.mirrors import Mirrors, Source
+
+ARCHITECTURE = "amd64"
+_POLL_SECONDS = 0.2
+
+_CONFIGURATION = """\
+Dir::Etc::SourceList "/dev/null";
+Dir::Etc::SourceParts "{state}/sources.d";
+Dir::Etc::Preferences "/dev/null";
+Dir::Etc::PreferencesParts "/dev/null";
+Dir::State::Lists "{state}/lists";
+Dir::Cache "{state}/cache";
+#clear APT::Architectures;
+APT::Architectures {{ "{architecture}"; }};
+APT::Architecture "{architecture}";
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+#clear DPkg::Post-Invoke;
+Acquire::AllowInsecureRepositories "false";
+Acquire::AllowDowngradeToInsecureRepositories "false";
+APT::Get::AllowUnauthenticated "false";
+Acquire::Languages "none";
+Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
+Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled "false";
+Acquire::http::Timeout "30";
+Acquire::Retries "2";
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """One version of a package in the archive; `size` in bytes."""
+
+    name: str
+    version: str
+    size: int
+    depends: tuple[str, ...] = ()
+
+
+class Apt:
+    """apt with a state directory of its own."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self._configuration = state / "apt.conf"
+
+    def configure(self, mirrors: Mirrors, suites: Iterable[str]) -> None:
+        """Write the private sources: each suite from the mirror that serves it."""
+        if not shutil.which("apt-get"):
+            raise VmError(
+                "apt is not on this machine, and kernels are fetched as Debian packages",
+                hint="bring a kernel: multiprobe vm --kernel-image FILE",
+            )
+        for name in ("sources.d", "lists/partial", "cache/archives/partial"):
+            (self.state / name).mkdir(parents=True, exist_ok=True)
+        text = "\n".join(stanza(mirrors, suite) for suite in suites)
+        (self.state / "sources.d/debian.sources").write_text(text)
+        sandbox = 'APT::Sandbox::User "root";\n' if os.geteuid() == 0 else ""
+        settings = _CONFIGURATION.format(state=self.state, architecture=ARCHITECTURE)
+        self._configuration.write_text(settings + sandbox)
+
+    def update(self) -> None:
+        """Fetch the lists of packages. A suite that the mirror lacks is no error as long as another one is there."""
+        done = self._run(["apt-get", "update"], check=False)
+        if not any((self.state / "lists").glob("*Packages*")):
+            raise VmError(
+                f"the package lists could not be fetched: {_last_error(done.stderr)}",
+                hint="check the network and apt's sources (apt-get update), or bring a kernel: --kernel-image FILE",
+            )
+        (self.state / "updated").touch()
+
+    def age_of_lists(self) -> float:
+        """Seconds since the last update; infinite before the first."""
+        try:
+            return time.time() - (self.state / "updated").stat().st_mtime
+        except FileNotFoundError:
+            return float("inf")
+
+    def names(self, prefix: str) -> list[str]:
+        """The names of all packages that begin with `prefix`."""
+        return self._run(["apt-cache", "pkgnames", prefix]).stdout.split()
+
+    def show(self, names: Sequence[str]) -> list[Package]:
+        """All versions of the packages `names` that the archive has."""
+        return parse_packages(self._run(["apt-cache", "show", *names]).stdout) if names else []
+
+    def download(
+        self, packages: Sequence[Package], into: Path, *, on_progress: Callable[[int], None] = lambda _: None
+    ) -> list[Path]:
+        """Fetch packages side by side, verified by apt; `on_progress` gets the bytes that have arrived so far."""
+        running = []
+        for package in packages:
+            place = into / package.name
+            place.mkdir(parents=True, exist_ok=True)
+            arguments = ["apt-get", "-q", "download", f"{package.name}={package.version}"]
+            running.append((package, place, self._start(arguments, place)))
+        try:
+            while any(process.poll() is None for _, _, process in running):
+                on_progress(sum(_size_of(place) for _, place, _ in running))
+                time.sleep(_POLL_SECONDS)
+        finally:
+            for _, _, process in running:
+                process.kill()
+        return [_downloaded(package, place, process) for package, place, process in running]
+
+    def _start(self, arguments: Sequence[str], place: Path) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self._command(arguments),
+            cwd=place,
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def _command(self, arguments: Sequence[str]) -> list[str]:
+        return [arguments[0], "-c", str(self._configuration), *arguments[1:]]
+
+    def _run(self, arguments: Sequence[str], *, check: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            self._command(arguments),
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if check and done.returncode:
+            raise VmError(f"{' '.join(arguments[:2])}: {_last_error(done.stderr)}")
+        return done
+
+
+def stanza(mirrors: Mirrors, suite: str) -> str:
+    """The deb822 stanza for `suite`, or "" if this machine has no mirror for it."""
+    source: Source | None = mirrors.security if suite.endswith("-security") else mirrors.main
+    if source is None:
+        return ""
+    lines = ["Types: deb", f"URIs: {source.uri}", f"Suites: {suite}", "Components: main"]
+    if source.signed_by:
+        lines.append(f"Signed-By: {source.signed_by}")
+    return "\n".join(lines) + "\n"
+
+
+def parse_packages(text: str) -> list[Package]:
+    """The packages in the output of `apt-cache show`."""
+    found = {}
+    for paragraph in text.split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in paragraph.splitlines() if ": " in line and line[0] != " ")
+        if "Package" in fields and "Version" in fields:
+            depends = tuple(part.split()[0] for part in fields.get("Depends", "").split(",") if part.strip())
+            package = Package(fields["Package"], fields["Version"], int(fields.get("Size", 0)), depends)
+            found[package.name, package.version] = package
+    return list(found.values())
+
+
+def unpack(package: Path, into: Path) -> None:
+    """Unpack a package's files, running none of its scripts."""
+    done = subprocess.run(["dpkg", "-x", package, into], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise VmError(f"unpacking {package.name}: {_last_error(done.stderr)}")
+
+
+def _downloaded(package: Package, place: Path, process: subprocess.Popen[str]) -> Path:
+    _, stderr = process.communicate()
+    files = list(place.glob("*.deb"))
+    if process.returncode or not files:
+        raise VmError(
+            f"fetching {package.name} {package.version}: {_last_error(stderr)}",
+            hint="check the network and apt's sources (apt-get update), or bring a kernel: --kernel-image FILE",
+        )
+    return files[0]
+
+
+def _size_of(place: Path) -> int:
+    total = 0
+    for root, _, files in os.walk(place):
+        for name in files:
+            try:
+                total += os.stat(os.path.join(root, name)).st_size
+            except FileNotFoundError:  # renamed when it is complete
+                continue
+    return total
+
+
+def _last_error(stderr: str) -> str:
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    errors = [line.removeprefix("E: ") for line in lines if line.startswith(("E:", "dpkg"))]
+    return (errors or lines or ["no reason given"])[0]
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}

@@ -1,0 +1,67 @@
+"""A program of its own, `python -m multiprobe.vm.confine`: becomes another program that dies with its parent and,
+on demand, sees the machine's files only through a read-only copy of the mount tree.
+
+    confine --parent PID [--read-only-root DIRECTORY] -- PROGRAM ARGUMENT…
+
+The kernel enforces both, so they hold even when the parent is killed, and whatever the guest does: its root can
+remount what it sees, but not what the file server sees.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+
+from multiprobe.errors import KernelError, MultiprobeError
+from multiprobe.syscalls import namespaces
+
+#: Kernel file systems make no sense in another kernel, and reading some of their files has effects here.
+HIDDEN = ("proc", "sys", "dev")
+_MANY_FILES = 1 << 20
+
+
+def main(arguments: list[str]) -> int:
+    """Prepare this process and become the program; only returns when that failed."""
+    at = arguments.index("--")
+    options, command = arguments[:at], arguments[at + 1 :]
+    settings = dict(zip(options[::2], options[1::2], strict=True))
+    try:
+        namespaces.set_parent_death_signal(signal.SIGKILL)
+        if os.getppid() != int(settings["--parent"]):
+            return 1  # it died before the kernel knew whom to tell
+        if root := settings.get("--read-only-root"):
+            mount_read_only_root(root)
+        raise_file_limit()
+        os.execv(command[0], command)
+    except (MultiprobeError, OSError) as error:
+        print(f"confine: {error}", file=sys.stderr)
+        return 1
+
+
+def mount_read_only_root(at: str) -> None:
+    """Mount the whole tree of this machine once more at `at`, read-only with all that is mounted below."""
+    namespaces.unshare_mounts()
+    namespaces.mount("/", at, namespaces.MS_BIND | namespaces.MS_REC)
+    for name in HIDDEN:
+        try:
+            namespaces.unmount(os.path.join(at, name))
+        except KernelError:  # not a mount here
+            continue
+    namespaces.make_read_only(at)
+
+
+def raise_file_limit() -> None:
+    """A file server holds a descriptor for every file that the guest knows."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for limit in ((_MANY_FILES, max(hard, _MANY_FILES)), (hard, hard)):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+        except (ValueError, PermissionError):
+            continue
+        return
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,138 @@
+"""Serving this machine's files to the guest: virtiofsd, the one in C (Debian 12) or the one in Rust (since then).
+
+The machine's tree is served from a read-only copy of the mount tree, in a mount namespace of its own (see `confine`):
+nothing that the guest does can write to it. Directories that the user shares are served as they are.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from multiprobe.errors import NotPermittedError, VmError
+from multiprobe.vm import cache
+from multiprobe.vm.confine_command import confined
+
+PLACES = ("/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd", "/usr/lib/virtiofsd")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A virtiofsd: the program, and the options that its `--help` names."""
+
+    path: str
+    options: frozenset[str]
+
+    def arguments(self, directory: Path, *, fd: int, is_read_only: bool) -> list[str]:
+        """The command line to serve `directory` on the listening socket `fd`.
+
+        A read-only tree can be cached for good by the guest, which makes everything some three times faster.
+        """
+        cache_mode = "always" if is_read_only else "auto"
+        common = [self.path, f"--fd={fd}", "--rlimit-nofile=0"]
+        if "--shared-dir" not in self.options:  # the one in C
+            options = [f"source={directory}", f"cache={cache_mode}", "sandbox=chroot", "modcaps=-sys_resource"]
+            return [*common, *(word for option in options for word in ("-o", option))]
+        wanted = ["--no-announce-submounts"]  # overlayfs can't stand on a tree with automounts in it
+        if is_read_only:
+            wanted.append("--readonly")
+        return [
+            *common,
+            *(f"--shared-dir={directory}", f"--cache={cache_mode}", "--sandbox=chroot", "--modcaps=-sys_resource"),
+            *(option for option in wanted if option in self.options),
+        ]
+
+
+def find_server() -> Server:
+    """The machine's virtiofsd."""
+    found = next((path for path in PLACES if os.access(path, os.X_OK)), None) or shutil.which("virtiofsd")
+    if not found:
+        raise VmError(
+            "virtiofsd is missing, which shows this machine's files to the guest",
+            hint="apt-get install virtiofsd (Debian 12: qemu-system-common)",
+        )
+    return describe(found, subprocess.run([found, "--help"], capture_output=True, text=True, check=False).stdout)
+
+
+def describe(path: str, help_text: str) -> Server:
+    """What kind of virtiofsd prints this help."""
+    return Server(path, frozenset(re.findall(r"--[a-z][a-z-]*", help_text)))
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A running server: `tag` is its name in the guest, `socket` QEMU's end of the connection."""
+
+    tag: str
+    socket: socket.socket
+    process: subprocess.Popen[bytes]
+    log_fd: int
+
+    def failure(self) -> str:
+        """What it said if it failed, or ""."""
+        if self.process.poll() in (None, 0):
+            return ""
+        return os.pread(self.log_fd, 1 << 14, 0).decode(errors="replace").strip() or "virtiofsd failed"
+
+    def close(self) -> None:
+        """End it; the connection is QEMU's to close."""
+        self.process.kill()
+        self.process.wait()
+        self.socket.close()
+        os.close(self.log_fd)
+
+
+def error(message: str) -> VmError | NotPermittedError:
+    """The error for a file server that failed with `message`."""
+    last = message.splitlines()[-1]
+    if "EPERM" in message or "Operation not permitted" in message:
+        return NotPermittedError(
+            f"this machine's files can't be served read-only to the guest: {last}",
+            hint="run as root; in a container, with CAP_SYS_ADMIN",
+        )
+    return VmError(f"this machine's files can't be served to the guest: {last}")
+
+
+def serve_machine(server: Server, tag: str) -> Serving:
+    """Serve all files of this machine, read-only."""
+    root = cache.directory("root")
+    return _serve(server, tag, root, ["--read-only-root", str(root)])
+
+
+def serve_share(server: Server, tag: str, directory: Path) -> Serving:
+    """Serve a directory that the guest may write to."""
+    return _serve(server, tag, directory, [])
+
+
+def _serve(server: Server, tag: str, directory: Path, confinement: Sequence[str]) -> Serving:
+    log_fd = os.memfd_create("virtiofsd-log")
+    with socket.socket(socket.AF_UNIX) as listening:
+        ours = _connected(listening)
+        arguments = server.arguments(directory, fd=listening.fileno(), is_read_only=bool(confinement))
+        process = subprocess.Popen(
+            confined(arguments, confinement),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=log_fd,
+            pass_fds=[listening.fileno()],
+            start_new_session=True,
+        )
+    return Serving(tag, ours, process, log_fd)
+
+
+def _connected(listening: socket.socket) -> socket.socket:
+    """Bind, connect, unlink: the path is never seen by anyone else."""
+    with tempfile.TemporaryDirectory(prefix="multiprobe-") as place:
+        path = os.path.join(place, "socket")
+        listening.bind(path)
+        listening.listen(1)
+        ours = socket.socket(socket.AF_UNIX)
+        ours.connect(path)
+    return ours

@@ -1,0 +1,169 @@
+"""The guest's first file system: a cpio archive in the kernel's "newc" format, made in memory.
+
+It holds busybox, the modules that reaching the machine's files takes, `init`, and what to do in the guest (`/job`).
+Knows what the guest needs before it sees the machine's files, and nothing of QEMU.
+"""
+
+from __future__ import annotations
+
+import lzma
+import os
+import shlex
+import shutil
+import stat
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from multiprobe.errors import VmError
+
+#: In the order in which they have to be loaded; those that a kernel has built in are not there as files.
+MODULES = (
+    "virtio_ring",
+    "virtio",
+    "virtio_pci_modern_dev",
+    "virtio_pci_legacy_dev",
+    "virtio_pci",
+    "fuse",
+    "virtiofs",
+    "virtio_console",
+    "overlay",
+)
+DIRECTORIES = ("bin", "dev", "job", "lower", "modules", "newroot", "proc", "sys", "upper")
+_INIT = Path(__file__).with_name("guest_init.sh")
+_SYMLINK_NAME_MAX = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A member of the archive: `mode` as in stat(2), with the type of file."""
+
+    name: str
+    mode: int
+    content: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to do in the guest: a command, where, with which variables, and how it is wired.
+
+    `shares` maps virtiofs tags to directories; `on_terminal` names those of stdin, stdout, stderr that are the
+    guest's terminal (the others are ports); `end_mark` follows the last byte of each stream.
+    """
+
+    command: Sequence[str]
+    directory: str
+    environment: Mapping[str, str]
+    end_mark: str
+    shares: Mapping[str, str] = field(default_factory=dict)
+    on_terminal: frozenset[str] = frozenset()
+    window: tuple[int, int] = (24, 80)
+    has_stdin: bool = True
+    modules: str = ""
+
+
+def newc(entries: Iterable[Entry]) -> bytes:
+    """The archive: for each member a header of 110 characters, its name and its content, padded to 4 bytes."""
+    parts = []
+    for number, entry in enumerate([*entries, Entry("TRAILER!!!", 0)], start=1):
+        name = os.fsencode(entry.name) + b"\0"
+        links = 2 if stat.S_ISDIR(entry.mode) else 1
+        fields = (number, entry.mode, 0, 0, links, 0, len(entry.content), 0, 0, 0, 0, len(name), 0)
+        header = b"070701" + b"".join(b"%08X" % number for number in fields)
+        parts += [_padded(header + name), _padded(entry.content)]
+    return b"".join(parts)
+
+
+def _padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % 4)
+
+
+def build(job: Job, *, modules: Path | None) -> bytes:
+    """The whole archive for a kernel whose modules lie in `modules` (lib/modules/RELEASE; None: all built in)."""
+    entries = [Entry(name, stat.S_IFDIR | 0o755) for name in DIRECTORIES]
+    entries += [
+        Entry("bin/busybox", stat.S_IFREG | 0o755, busybox().read_bytes()),
+        Entry("bin/sh", stat.S_IFLNK | 0o777, b"busybox"),
+        Entry("init", stat.S_IFREG | 0o755, _INIT.read_bytes()),
+        Entry("job/settings", stat.S_IFREG | 0o644, settings(job).encode()),
+        Entry("job/command", stat.S_IFREG | 0o755, command_script(job).encode("utf-8", "surrogateescape")),
+    ]
+    for number, path in enumerate(find_modules(modules) if modules else ()):
+        entries.append(Entry(f"modules/{number:02}.ko", stat.S_IFREG | 0o644, load_module(path)))
+    return newc(entries)
+
+
+def settings(job: Job) -> str:
+    """Shell variables for `init`."""
+    rows, columns = job.window
+    values = {
+        "end_mark": job.end_mark,
+        "rows": str(rows),
+        "columns": str(columns),
+        "terminal": " ".join(sorted(job.on_terminal)),
+        "has_stdin": "yes" if job.has_stdin else "",
+        "host_modules": job.modules,
+        "shares": "\n".join(f"{tag} {directory}" for tag, directory in job.shares.items()),
+    }
+    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
+
+
+def command_script(job: Job) -> str:
+    """A shell script that becomes the command, in the right directory and with these variables only."""
+    command = list(job.command)
+    if "=" in command[0]:  # env(1) would take it for a variable
+        command = ["/bin/sh", "-c", 'exec "$@"', "sh", *command]
+    variables = [f"{name}={value}" for name, value in job.environment.items()]
+    words = ["/bin/busybox", "chroot", "/newroot", "/usr/bin/env", "-i", "-C", job.directory, *variables, *command]
+    return f"exec {shlex.join(words)}\n"
+
+
+def busybox() -> Path:
+    """The statically linked busybox of this machine."""
+    found = shutil.which("busybox")
+    if not found:
+        raise VmError("busybox is missing, which the guest starts with", hint="apt-get install busybox-static")
+    path = Path(found)
+    if not is_static(path.read_bytes()):
+        raise VmError(
+            f"{path} is linked to libraries, which the guest doesn't have when it starts",
+            hint="apt-get install busybox-static",
+        )
+    return path
+
+
+def is_static(elf: bytes) -> bool:
+    """Whether a 64-bit little-endian ELF file needs no interpreter (it has no PT_INTERP segment)."""
+    interpreter = 3
+    start = int.from_bytes(elf[32:40], "little")
+    size = int.from_bytes(elf[54:56], "little")
+    count = int.from_bytes(elf[56:58], "little")
+    headers = (start + size * i for i in range(count))
+    return elf[:4] == b"\x7fELF" and all(int.from_bytes(elf[h : h + 4], "little") != interpreter for h in headers)
+
+
+def find_modules(directory: Path) -> list[Path]:
+    """The files of MODULES that are there, in the order to load them."""
+    found = {}
+    for path in (directory / "kernel").rglob("*.ko*"):
+        name = path.name.split(".")[0].replace("-", "_")
+        if name in MODULES:
+            found[name] = path
+    return [found[name] for name in MODULES if name in found]
+
+
+def load_module(path: Path) -> bytes:
+    """A module's file, decompressed."""
+    data = path.read_bytes()
+    if path.suffix == ".xz":
+        return lzma.decompress(data)
+    if path.suffix == ".zst":
+        return _unzstd(path)
+    return data
+
+
+def _unzstd(path: Path) -> bytes:
+    if not shutil.which("zstd"):
+        raise VmError(f"{path.name} is compressed by zstd, which is not installed", hint="apt-get install zstd")
+    return subprocess.run(["zstd", "-dcq", path], check=True, capture_output=True).stdout

@@ -1,0 +1,285 @@
+"""Debian's kernels by series ("6.12"): which there are, fetched once into the user's cache, never installed.
+
+The pure part chooses packages from a list; the rest asks apt. Knows nothing of virtual machines.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from multiprobe.cachedir import read_own
+from multiprobe.errors import VmError
+from multiprobe.vm import apt, cache
+from multiprobe.vm.mirrors import load_mirrors
+
+DEFAULT_SERIES = "6.12"
+SUITES = ("bookworm", "bookworm-security", "trixie", "trixie-security", "trixie-backports")
+FLAVOUR = f"cloud-{apt.ARCHITECTURE}"
+_SECONDS_A_DAY = 86400
+_IMAGE = re.compile(rf"linux-(image|binary)-(unsigned-)?(?P<release>\d+\.\d+\.\d+[^ ]*-{FLAVOUR})(-unsigned)?")
+_SERIES = re.compile(r"\d+\.\d+")
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, and how many of how many bytes have arrived (0 of 0: no idea)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A kernel that can be booted: its image, and the directory `lib/modules/RELEASE` of its modules if it has any."""
+
+    series: str
+    release: str
+    version: str
+    image: Path
+    modules: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A kernel that the archive has: the package with its image and the others that it needs."""
+
+    release: str
+    image: apt.Package
+    others: tuple[apt.Package, ...] = ()
+
+    @property
+    def series(self) -> str:
+        return ".".join(version_key(self.image.version)[i] for i in (0, 1))
+
+    @property
+    def size(self) -> int:
+        return sum(package.size for package in (self.image, *self.others))
+
+
+def version_key(version: str) -> list[str]:
+    """The runs of digits of a version."""
+    return re.findall(r"\d+", version)
+
+
+def _order(candidate: Candidate) -> tuple[bool, list[int], bool]:
+    """Released before release candidates, then by number, then signed before unsigned."""
+    version = candidate.image.version
+    return "~rc" not in version, [int(run) for run in version_key(version)], "unsigned" not in candidate.image.name
+
+
+def candidates(packages: Iterable[apt.Package]) -> list[Candidate]:
+    """Every kernel among `packages`, with the module package of the newer layout (linux-binary + linux-modules)."""
+    everything = list(packages)
+    modules = {(p.name, p.version): p for p in everything if p.name.startswith("linux-modules-")}
+    found = []
+    for package in everything:
+        match = _IMAGE.fullmatch(package.name)
+        if not match:
+            continue
+        release = match["release"]
+        if match[1] == "image":
+            if "linux-modules-" in " ".join(package.depends):  # only a name for the newer layout
+                continue
+            found.append(Candidate(release, package))
+        elif other := modules.get((f"linux-modules-{release}", package.version)):
+            found.append(Candidate(release, package, (other,)))
+    return found
+
+
+def _release_of_debian(candidate: Candidate) -> int:
+    """Debian's release that a kernel was built for, from its version (deb12, bpo13, …); plain versions come first."""
+    match = re.search(r"(?:deb|bpo)(\d+)", f"{candidate.release} {candidate.image.version}")
+    return int(match[1]) if match else 0
+
+
+def choose(found: Iterable[Candidate], series: str) -> Candidate:
+    """The newest kernel of `series` in the oldest release of Debian that has it; VmError names those there are."""
+    everything = list(found)
+    fitting = [candidate for candidate in everything if candidate.series == series]
+    if not fitting:
+        names = ", ".join(sorted({c.series for c in everything}, key=series_key)) or "none at all"
+        raise VmError(
+            f"there is no kernel of series {series!r} in Debian's archive", hint=f"choose one of these: {names}"
+        )
+    oldest = min(map(_release_of_debian, fitting))
+    return max((c for c in fitting if _release_of_debian(c) == oldest), key=_order)
+
+
+def newest(found: Iterable[Candidate]) -> dict[str, Candidate]:
+    """For every series the kernel that `choose` chooses."""
+    everything = list(found)
+    return {series: choose(everything, series) for series in {candidate.series for candidate in everything}}
+
+
+def series_key(series: str) -> list[int]:
+    """What to sort series by."""
+    return [int(run) for run in version_key(series)]
+
+
+def cached(series: str) -> Kernel | None:
+    """The kernel of `series` in the user's cache, if it is there and complete."""
+    place = cache.directory("kernels") / series
+    try:
+        fields = json.loads(read_own(str(place / "kernel.json")) or b"")
+        kernel = Kernel(
+            **{**fields, "image": place / fields["image"], "modules": place / fields["modules"]},
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
+    return kernel if kernel.image.is_file() else None
+
+
+def all_cached() -> list[Kernel]:
+    """Every kernel in the user's cache, by series."""
+    names = sorted(
+        (path.name for path in cache.directory("kernels").iterdir() if _SERIES.fullmatch(path.name)), key=series_key
+    )
+    return [kernel for name in names if (kernel := cached(name))]
+
+
+def of_image(image: Path, modules: Path | None = None) -> Kernel:
+    """A kernel of the user's own; without `modules` all that the guest needs must be built in."""
+    if not image.is_file():
+        raise VmError(f"{image} is no file, so it can't be booted", hint="give the path of a bzImage or vmlinuz")
+    if modules and not (modules / "kernel").is_dir():
+        raise VmError(f"{modules} holds no modules", hint="give the directory lib/modules/RELEASE of that kernel")
+    release = modules.resolve().name if modules else image.name
+    return Kernel("", release, "", image.resolve(), modules.resolve() if modules else None)
+
+
+def check_series(series: str) -> str:
+    """`series` itself; VmError if it can't be one."""
+    if not _SERIES.fullmatch(series):
+        raise VmError(
+            f"{series!r} is no series of kernels", hint="give the first two numbers of a version, such as 6.12"
+        )
+    return series
+
+
+def find(series: str, *, on_progress: Progress = lambda *_: None) -> Kernel:
+    """The kernel of `series`: from the cache, or fetched now."""
+    kernel = cached(check_series(series)) or fetch([series], on_progress=on_progress)[0]
+    if kernel.modules:
+        index_modules(kernel.modules)
+    return kernel
+
+
+def fetch(series: Sequence[str], *, refresh: bool = False, on_progress: Progress = lambda *_: None) -> list[Kernel]:
+    """Fetch the kernels of `series` that the cache lacks (with `refresh`: newer ones too), side by side."""
+    names = list(dict.fromkeys(map(check_series, series)))
+    if refresh or not all(map(cached, names)):
+        with _only_one():  # what another one has fetched meanwhile is not fetched again
+            _fetch_missing([name for name in names if refresh or not cached(name)], refresh, on_progress)
+    return [_must(cached(name), name) for name in names]
+
+
+def _fetch_missing(wanted: Sequence[str], refresh: bool, on_progress: Progress) -> None:
+    if not wanted:
+        return
+    on_progress("reading the lists of packages", 0, 0)
+    source = open_archive(refresh=refresh)
+    there = available(source)
+    chosen = [choose(there, name) for name in wanted]
+    _fetch_all(
+        source, [c for c in chosen if not ((old := cached(c.series)) and old.version == c.image.version)], on_progress
+    )
+
+
+@contextlib.contextmanager
+def _only_one() -> Iterator[None]:
+    """Hold the lock of the cache: apt takes no two at a time."""
+    with open(cache.directory() / "lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _must(kernel: Kernel | None, series: str) -> Kernel:
+    if kernel is None:
+        raise VmError(f"the kernel of series {series} is not complete", hint="try again, and report this if it stays")
+    return kernel
+
+
+def open_archive(*, refresh: bool = False) -> apt.Apt:
+    """apt with today's lists of packages of all SUITES."""
+    source = apt.Apt(cache.directory("apt"))
+    source.configure(load_mirrors(), SUITES)
+    if refresh or source.age_of_lists() > _SECONDS_A_DAY:
+        source.update()
+    return source
+
+
+def available(source: apt.Apt) -> list[Candidate]:
+    """Every kernel that the archive has now."""
+    names = [n for prefix in ("linux-image-", "linux-binary-", "linux-modules-") for n in source.names(prefix)]
+    return candidates(source.show([name for name in names if name.removesuffix("-unsigned").endswith(FLAVOUR)]))
+
+
+def _fetch_all(source: apt.Apt, chosen: Sequence[Candidate], on_progress: Progress) -> None:
+    if not chosen:
+        return
+    total = sum(candidate.size for candidate in chosen)
+    what = "fetching " + ", ".join(f"{c.series} ({c.image.version})" for c in chosen)
+    with tempfile.TemporaryDirectory(dir=cache.directory("kernels"), prefix=".new-") as name:
+        packages = [package for c in chosen for package in (c.image, *c.others)]
+        files = source.download(packages, Path(name), on_progress=lambda n: on_progress(what, min(n, total), total))
+        on_progress(what, total, total)
+        by_name = dict(zip((package.name for package in packages), files, strict=True))
+        on_progress("unpacking " + ", ".join(candidate.series for candidate in chosen), 0, 0)
+
+        def store(candidate: Candidate) -> None:
+            _store(candidate, [by_name[package.name] for package in (candidate.image, *candidate.others)], Path(name))
+
+        with ThreadPoolExecutor() as pool:  # xz is what takes the time, in processes of its own
+            list(pool.map(store, chosen))
+
+
+def _store(candidate: Candidate, debs: Sequence[Path], work: Path) -> None:
+    """Unpack into a new directory and put that in its place in one step."""
+    tree = work / f"{candidate.series}.tree"
+    tree.mkdir()
+    for deb in debs:
+        apt.unpack(deb, tree)
+    if (tree / "usr/lib/modules").is_dir():
+        (tree / "usr/lib/modules").rename(_made(tree / "lib") / "modules")
+    modules = tree / "lib/modules" / candidate.release
+    image = next(
+        (p for p in (modules / "vmlinuz", tree / "boot" / f"vmlinuz-{candidate.release}") if p.is_file()), None
+    )
+    if image is None:
+        raise VmError(f"{candidate.image.name} {candidate.image.version} holds no kernel image for {candidate.release}")
+    index_modules(modules)
+    fields = Kernel(
+        candidate.series,
+        candidate.release,
+        candidate.image.version,
+        image.relative_to(tree),
+        modules.relative_to(tree),
+    )
+    (tree / "kernel.json").write_text(json.dumps(asdict(fields), default=str))
+    place = cache.directory("kernels") / candidate.series
+    if place.exists():
+        place.rename(work / f"{candidate.series}.old")
+    tree.rename(place)
+
+
+def _made(path: Path) -> Path:
+    path.mkdir(exist_ok=True)
+    return path
+
+
+def index_modules(modules: Path) -> None:
+    """Write the index that modprobe reads in the guest; without depmod only insmod works there.
+
+    It may have been missing when the kernel was fetched, so this looks again each time. busybox has one too, but
+    modprobe can't read what that writes.
+    """
+    tool = shutil.which("depmod", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if tool and not (modules / "modules.dep.bin").exists():
+        tree = modules.parents[2]
+        subprocess.run([tool, "-b", tree, modules.name], capture_output=True, check=False)

@@ -1,0 +1,98 @@
+"""QEMU's command line. Pure, but for finding the program."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from multiprobe.errors import VmError
+
+PORTS = ("stdin", "stdout", "stderr", "control", "result")
+#: On the kernel's command line of every guest: how a program knows that it runs in one.
+GUEST_MARK = "multiprobe.guest=1"
+
+TCG = "tcg"
+KVM = "kvm"
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A guest as QEMU is told to build it; `fds` are QEMU's ends of the sockets, by port name or file-system tag."""
+
+    image: Path
+    initramfs_fd: int
+    accelerator: str
+    cpus: int
+    memory_mib: int
+    console_fd: int
+    port_fds: Mapping[str, int]
+    files_fds: Mapping[str, int]
+    terminal_fd: int | None = None
+    extra: Sequence[str] = field(default=())
+
+    def arguments(self, qemu: str) -> list[str]:
+        """The whole command line."""
+        return [qemu, *self._board(), *self._confinement(), *self._files(), *self._ports(), *self._boot(), *self.extra]
+
+    def _board(self) -> list[str]:
+        # With several threads, TCG races when the kernel patches its code (Oops: int3): one thread for all CPUs.
+        accelerator = "tcg,thread=single" if self.accelerator == TCG else "kvm"
+        processor = "max" if self.accelerator == TCG else "host"
+        memory = f"{self.memory_mib}M"
+        return [
+            *("-accel", accelerator, "-cpu", processor, "-smp", str(self.cpus), "-m", memory),
+            *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-nic", "none"),
+            *("-object", f"memory-backend-memfd,id=memory,size={memory},share=on", "-numa", "node,memdev=memory"),
+            *("-chardev", f"socket,id=console,fd={self.console_fd}", "-serial", "chardev:console"),
+        ]
+
+    def _confinement(self) -> list[str]:
+        """Should the guest break out of QEMU, it finds itself without the system calls that QEMU doesn't need."""
+        return ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
+
+    def _files(self) -> list[str]:
+        words = []
+        for tag, fd in self.files_fds.items():
+            device = f"vhost-user-fs-pci,chardev=files-{tag},tag={tag},queue-size=1024"
+            words += ["-chardev", f"socket,id=files-{tag},fd={fd}", "-device", device]
+        return words
+
+    def _ports(self) -> list[str]:
+        words = ["-device", "virtio-serial-pci"]
+        if self.terminal_fd is not None:
+            words += [
+                "-chardev",
+                f"socket,id=terminal,fd={self.terminal_fd}",
+                "-device",
+                "virtconsole,chardev=terminal",
+            ]
+        for name, fd in self.port_fds.items():
+            words += ["-chardev", f"socket,id=port-{name},fd={fd}"]
+            words += ["-device", f"virtserialport,chardev=port-{name},name={name}"]
+        return words
+
+    def _boot(self) -> list[str]:
+        line = f"console=ttyS0 quiet panic=-1 mitigations=off {GUEST_MARK}"
+        return ["-kernel", str(self.image), "-initrd", f"/proc/self/fd/{self.initramfs_fd}", "-append", line]
+
+
+def find_qemu() -> str:
+    """The machine's QEMU for x86-64 guests."""
+    found = shutil.which("qemu-system-x86_64")
+    if not found:
+        raise VmError(
+            "QEMU is missing, which runs the virtual machine",
+            hint="apt-get install qemu-system-x86 qemu-system-common busybox-static",
+        )
+    return found
+
+
+def version(qemu: str) -> str:
+    """QEMU's version, such as "7.2.22"."""
+    done = subprocess.run([qemu, "--version"], capture_output=True, text=True, check=False)
+    match = re.search(r"version (\S+)", done.stdout)
+    return match[1] if match else "unknown"

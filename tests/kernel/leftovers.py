@@ -1,0 +1,82 @@
+"""What tracing leaves in a kernel, asked of the kernel itself and not through multiprobe: BPF objects by id, functions
+that ftrace patched, kprobes; and the kernel's complaints."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import struct
+import time
+from pathlib import Path
+
+BPF = {"x86_64": 321, "aarch64": 280}.get(os.uname().machine, -1)
+NEXT_ID = {"program": 11, "map": 12, "link": 31}
+FILES = {
+    "traced function": Path("/sys/kernel/tracing/enabled_functions"),
+    "kprobe event": Path("/sys/kernel/tracing/kprobe_events"),
+    "uprobe event": Path("/sys/kernel/tracing/uprobe_events"),
+    "kprobe": Path("/sys/kernel/debug/kprobes/list"),
+}
+PATIENCE_SECONDS = 15
+
+_COMPLAINT = re.compile(
+    r"\b(WARNING:|BUG:|Oops|general protection|Call Trace|kernel panic|INFO: task|rcu:.*(stall|detected)"
+    r"|refcount_t|ODEBUG|KASAN|UBSAN|list_(add|del) corruption|ftrace (bug|failed)|Failed on adding breakpoints)",
+    re.IGNORECASE,
+)
+#: Late timers of an emulated machine on a busy one.
+_HARMLESS = re.compile(r"clocksource|hrtimer: interrupt took|perf: interrupt took too long")
+
+_syscall = ctypes.CDLL(None, use_errno=True).syscall
+
+
+def ids(kind: str) -> set[int]:
+    """The ids of all BPF objects of a kind."""
+    found: set[int] = set()
+    start = 0
+    while True:
+        attr = ctypes.create_string_buffer(struct.pack("<III", start, 0, 0).ljust(64, b"\0"))
+        if _syscall(BPF, NEXT_ID[kind], attr, len(attr)) < 0:
+            return found
+        (start,) = struct.unpack_from("<I", attr.raw, 4)
+        found.add(start)
+
+
+def take() -> set[str]:
+    """Everything there is now, as lines."""
+    found = {f"{kind} {number}" for kind in NEXT_ID for number in ids(kind)}
+    for what, path in FILES.items():
+        if path.exists():
+            found |= {f"{what} {line}" for line in path.read_text().splitlines()}
+    return found
+
+
+def wait_until_gone(before: set[str]) -> list[str]:
+    """What is there beyond `before`, after the kernel had time to free it."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while (left := take() - before) and time.monotonic() < end:
+        time.sleep(0.5)
+    return sorted(left)[:20]
+
+
+def kernel_log() -> str:
+    """The whole kernel log."""
+    parts = []
+    fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        while True:
+            try:
+                parts.append(os.read(fd, 8192).decode(errors="replace").partition(";")[2].splitlines()[0])
+            except BrokenPipeError:  # a line was overwritten before it was read
+                continue
+            except (BlockingIOError, IndexError):
+                break
+    finally:
+        os.close(fd)
+    return "\n".join(parts)
+
+
+def complaints(log: str) -> list[str]:
+    """The lines in which the kernel says that something went wrong."""
+    return [line for line in log.splitlines() if _COMPLAINT.search(line) and not _HARMLESS.search(line)]

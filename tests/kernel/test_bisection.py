@@ -1,0 +1,75 @@
+"""Bisection against real kernels: what the kernel refuses is found and set aside, and the rest is one link."""
+
+from __future__ import annotations
+
+import errno
+from array import array
+from collections.abc import Sequence
+
+import pytest
+
+import multiprobe as mp
+from multiprobe.attach import batch
+from multiprobe.attach.kprobe_multi import open_link as open_kprobe_multi
+from multiprobe.attach.kprobe_multi import read_back
+from multiprobe.attach.tracing_multi import attach_type
+from multiprobe.attach.tracing_multi import open_link as open_tracing_multi
+from multiprobe.kernel.mechanism import Mechanism
+from multiprobe.syscalls import bpf
+from multiprobe.syscalls.fd import FileDescriptor
+from multiprobe.uapi.bpf import AttachType, ProgType
+
+RETURN_0 = bytes([0xB7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0])
+N = 2000
+
+
+@pytest.fixture(scope="module")
+def kernel() -> mp.Kernel:
+    return mp.Kernel()
+
+
+def test_addresses_that_kprobe_multi_refuses(kernel: mp.Kernel) -> None:
+    if not kernel.has("kprobe_multi"):
+        pytest.skip("this kernel has no kprobe.multi")
+    good = kernel.functions("vmlinux:*").attachable(Mechanism.KPROBE_MULTI).take(range(N)).addresses()
+    bad = {good[place] + 9: place for place in (0, N // 3, N - 1)}  # inside functions
+    addresses = array("Q", sorted([*good, *bad]))
+    prog = bpf.prog_load(ProgType.KPROBE, RETURN_0, name="empty", expected_attach_type=AttachType.TRACE_KPROBE_MULTI)
+
+    def open_part(places: Sequence[int]) -> FileDescriptor:
+        return open_kprobe_multi(prog, [addresses[place] for place in places], None, when="entry")
+
+    links, culprits = batch.attach_batch(open_part, range(len(addresses)), mechanism=Mechanism.KPROBE_MULTI)
+    try:
+        assert {addresses[place] for place in culprits} == set(bad)
+        assert set(culprits.values()) <= {errno.ENOENT, errno.EINVAL}
+        assert len(links) == 1
+        answer = read_back(links[0], N)
+        assert answer is not None
+        assert sorted(answer[0]) == sorted(good)
+    finally:
+        for fd in (*links, prog):
+            fd.close()
+
+
+def test_functions_that_tracing_multi_denies(kernel: mp.Kernel) -> None:
+    if not kernel.has("tracing_multi"):
+        pytest.skip("this kernel has no tracing_multi")
+    table = kernel.table
+    denied = [table.btf_ids[row] for name in ("migrate_disable", "migrate_enable") for row in table.rows_of_name(name)]
+    denied = [type_id for type_id in denied if type_id]
+    assert denied
+    chosen = kernel.functions("vmlinux:vfs_*", "vmlinux:tcp_*").attachable(Mechanism.TRACING_MULTI)
+    ids = [*chosen.btf_ids(), *denied]
+    prog = bpf.prog_load(ProgType.TRACING, RETURN_0, name="empty", expected_attach_type=attach_type("entry"))
+
+    def open_part(places: Sequence[int]) -> FileDescriptor:
+        return open_tracing_multi(prog, [ids[place] for place in places], None, when="entry")
+
+    links, culprits = batch.attach_batch(open_part, range(len(ids)), mechanism=Mechanism.TRACING_MULTI)
+    try:
+        assert {ids[place]: number for place, number in culprits.items()} == dict.fromkeys(denied, errno.EINVAL)
+        assert len(links) == 1
+    finally:
+        for fd in (*links, prog):
+            fd.close()

@@ -1,0 +1,129 @@
+"""The verdicts on functions, asked of the kernel one by one: what we allow attaches, what we refuse is refused."""
+
+from __future__ import annotations
+
+import random
+from array import array
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+import multiprobe as mp
+from multiprobe.attach import kprobe
+from multiprobe.attach.kernel_btf import open_kernel_btf
+from multiprobe.errors import MultiprobeError
+from multiprobe.functions import verdict
+from multiprobe.kernel.mechanism import NAMES, Mechanism
+from multiprobe.syscalls import bpf
+from multiprobe.syscalls.fd import FileDescriptor
+from multiprobe.uapi.bpf import AttachType, ProgType
+
+RETURN_ZERO = bytes.fromhex("b7000000000000009500000000000000")
+#: Refused for reasons that asking for one function alone can't show: our own rule, no id to ask with, a namesake taken
+#: in its place, or the kernel's word for functions that only other builds refuse.
+NOT_ASKED = {"unsafe", "no_btf", "duplicate_name", "instance_unknown", "deny_listed"}
+#: Refused by us on every kernel, by the kernel only where it has a list of them (noreturn_deny; seen: 6.12 and 7.3
+#: do, 6.1 does not): without it the trampoline is never left, nor freed.
+SOMETIMES = {"noreturn"}
+PER_RULE = 6
+SIDES = {
+    ("tracing_multi", "entry"): AttachType.TRACE_FENTRY_MULTI,
+    ("tracing_multi", "return"): AttachType.TRACE_FEXIT_MULTI,
+    ("trampoline", "entry"): AttachType.TRACE_FENTRY,
+    ("trampoline", "return"): AttachType.TRACE_FEXIT,
+}
+
+
+@pytest.fixture(scope="module")
+def kernel() -> mp.Kernel:
+    return mp.Kernel()
+
+
+def attach_one(kernel: mp.Kernel, row: int, mechanism: str, when: str) -> None:
+    """Attach an empty program to one function, and detach it; raises what the kernel answers."""
+    table = kernel.table
+    with ExitStack() as stack:
+        keep = stack.enter_context
+        if mechanism == "kprobe_multi":
+            prog = keep(
+                bpf.prog_load(
+                    ProgType.KPROBE, RETURN_ZERO, name="empty", expected_attach_type=AttachType.TRACE_KPROBE_MULTI
+                )
+            )
+            keep(bpf.link_create_kprobe_multi(prog, array("Q", [table.addresses[row]]), is_return=when == "return"))
+        elif mechanism == "kprobe":
+            prog = keep(bpf.prog_load(ProgType.KPROBE, RETURN_ZERO, name="empty"))
+            opened = kprobe.open_probe(prog, table.addresses[row], 0, is_return=when == "return", pmu=kprobe.pmu())
+            for fd in opened:
+                keep(fd)
+        else:
+            _attach_by_id(stack, table.btf_ids[row], table.module(row), mechanism, SIDES[mechanism, when])
+
+
+def _attach_by_id(stack: ExitStack, btf_id: int, module: str, mechanism: str, attach_type: int) -> None:
+    is_batch = mechanism == "tracing_multi"
+    btf: FileDescriptor | None = stack.enter_context(open_kernel_btf(module)) if module else None
+    prog = stack.enter_context(
+        bpf.prog_load(
+            ProgType.TRACING,
+            RETURN_ZERO,
+            name="empty",
+            expected_attach_type=attach_type,
+            attach_btf_id=0 if is_batch else btf_id,
+            attach_btf_obj_fd=btf.fileno() if btf else 0,
+        )
+    )
+    if is_batch:
+        stack.enter_context(bpf.link_create_tracing_multi(prog, attach_type, array("I", [btf_id])))
+    else:
+        stack.enter_context(bpf.raw_tracepoint_open(prog))
+
+
+def samples(kernel: mp.Kernel, bit: int, when: str) -> Iterator[tuple[str, int]]:
+    """(code, row) of some functions that each rule refuses for a mechanism, and of some that none does ("")."""
+    table = kernel.table
+    by_code: dict[str, list[int]] = defaultdict(list)
+    for row, facts in enumerate(table.facts[: table.n_distinct]):
+        code, _ = verdict.refusal_of(facts, "", mask=bit, when=when)
+        by_code[code].append(row)
+    generator = random.Random(20261122)
+    for code, rows in sorted(by_code.items()):
+        for row in generator.sample(rows, min(len(rows), PER_RULE)):
+            yield code, row
+
+
+@pytest.mark.parametrize("when", ["entry", "return"])
+@pytest.mark.parametrize("mechanism", list(NAMES.values()))
+def test_the_kernel_agrees(kernel: mp.Kernel, mechanism: str, when: str) -> None:
+    if not kernel.has(mechanism):
+        pytest.skip(f"this kernel has no {mechanism}")
+    bit = next(bit for bit, name in NAMES.items() if name == mechanism)
+    disagreements = []
+    asked = defaultdict(int)
+    for code, row in samples(kernel, bit, when):
+        if code in NOT_ASKED or (bit & verdict.BY_BTF and not kernel.table.btf_ids[row]):
+            continue
+        asked[code] += 1
+        try:
+            attach_one(kernel, row, mechanism, when)
+        except MultiprobeError as error:
+            if not code:
+                disagreements.append(f"{kernel.table.name(row)} allowed, and refused by the kernel: {error}")
+        else:
+            if code and code not in SOMETIMES:
+                disagreements.append(f"{kernel.table.name(row)} refused ({code}), and attached by the kernel")
+    print(mechanism, when, dict(asked))
+    assert asked[""]
+    assert disagreements == []
+
+
+def test_a_batch_of_everything_is_taken_whole(kernel: mp.Kernel) -> None:
+    if not kernel.has("kprobe_multi"):
+        pytest.skip("this kernel has no kprobe_multi")
+    addresses = kernel.functions("*").attachable(Mechanism.KPROBE_MULTI).addresses()
+    assert len(addresses) > 40_000
+    prog = bpf.prog_load(ProgType.KPROBE, RETURN_ZERO, name="empty", expected_attach_type=AttachType.TRACE_KPROBE_MULTI)
+    with prog, bpf.link_create_kprobe_multi(prog, addresses):
+        pass

@@ -1,0 +1,196 @@
+"""Mixing, proven: any attachments on the same functions at once, and each program runs exactly as often as it must.
+
+Random scenarios: two to four attachments, each by a random mechanism, on a random side, on a random set of functions,
+with random cookies, attached and detached in a random order. After each step the kernel calls the functions a known
+number of times. Hypothesis shrinks a failing scenario to a small one. `make soak` runs many more of them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import multiprobe as mp
+from multiprobe.syscalls import bpf
+from multiprobe.syscalls.fd import FileDescriptor
+from multiprobe.uapi.bpf import AttachType, ProgType
+
+N_SCENARIOS = int(os.environ.get("MULTIPROBE_SCENARIOS", "24"))
+RETURN_0 = bytes([0xB7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0])
+
+runs = mp.PerFunction(mp.u64)
+cookies = mp.PerFunction(mp.u64)
+addresses = mp.PerFunction(mp.u64)
+
+
+@mp.program
+def observe(ctx):
+    runs[ctx.function] += 1
+    cookies[ctx.function] = ctx.cookie
+    addresses[ctx.function] = ctx.ip
+
+
+class Driver:
+    """Has the kernel call each of its `bpf_fentry_test…` functions once a run, by BPF_PROG_TEST_RUN."""
+
+    def __init__(self, kernel: mp.Kernel) -> None:
+        target = kernel.functions("bpf_fentry_test1")
+        self.prog: FileDescriptor = bpf.prog_load(
+            ProgType.TRACING,
+            RETURN_0,
+            name="driver",
+            expected_attach_type=AttachType.TRACE_FENTRY,
+            attach_btf_id=target.btf_ids()[0],
+        )
+
+    def run(self, n: int) -> None:
+        for _ in range(n):
+            bpf.prog_test_run(self.prog)
+
+
+@pytest.fixture(scope="module")
+def kernel() -> mp.Kernel:
+    return mp.Kernel()
+
+
+@pytest.fixture(scope="module")
+def driver(kernel: mp.Kernel):
+    made = Driver(kernel)
+    yield made
+    made.prog.close()
+
+
+@pytest.fixture(scope="module")
+def targets(kernel: mp.Kernel, driver: Driver) -> list[str]:
+    """The functions that one run calls exactly once, as one count of all candidates shows."""
+    candidates = [f.name for f in kernel.functions("bpf_fentry_test*") if re.fullmatch(r"bpf_fentry_test\d+", f.name)]
+    with mp.attach(observe, candidates, kernel=kernel) as attachment:
+        driver.run(3)
+        counts = attachment.totals(runs)
+    found = [f.name for f, n in zip(attachment.functions, counts, strict=True) if n == 3]
+    assert len(found) >= 6, counts
+    return found
+
+
+def mechanisms_of(kernel: mp.Kernel) -> dict[str, list[str]]:
+    """Mechanism names by side, as far as this kernel has them."""
+    from multiprobe.attach.usable import usable_mechanisms
+    from multiprobe.kernel.mechanism import mechanism_names
+
+    return {when: mechanism_names(usable_mechanisms(kernel, when=when)) for when in ("entry", "return", "session")}
+
+
+@dataclass
+class Wish:
+    """One attachment of a scenario."""
+
+    mechanism: str
+    when: str
+    functions: list[int]
+    cookies: list[int]
+
+
+@dataclass
+class Live:
+    """One attachment while it lives, and how often each of its functions has been called since."""
+
+    wish: Wish
+    attachment: mp.Attachment
+    names: list[str]
+    calls: int = 0
+    detached: bool = field(default=False)
+
+    def check(self) -> None:
+        per_call = 2 if self.wish.when == "session" else 1
+        where = f"{self.wish} after {self.calls} calls"
+        assert list(self.attachment.totals(runs)) == [per_call * self.calls] * len(self.names), where
+        if not self.calls:
+            return
+        seen = self.attachment.read(cookies, per_cpu=True)
+        places = self.attachment.read(addresses, per_cpu=True)
+        for index, function in enumerate(self.attachment.functions):
+            assert set(seen[:, index].tolist()) - {0} == {self.wish.cookies[index]} - {0}, where
+            assert set(places[:, index].tolist()) - {0} == {function.address}, where
+
+
+def wishes(n_targets: int, mechanisms: dict[str, list[str]]) -> st.SearchStrategy[Wish]:
+    sides = [(when, mechanism) for when, names in mechanisms.items() for mechanism in names]
+    indices = st.lists(st.integers(0, n_targets - 1), min_size=1, max_size=n_targets, unique=True)
+    cookie = st.integers(0, (1 << 64) - 1)
+
+    def make(side: tuple[str, str], functions: list[int], given: list[int]) -> Wish:
+        return Wish(side[1], side[0], functions, given[: len(functions)])
+
+    return st.builds(make, st.sampled_from(sides), indices, st.lists(cookie, min_size=n_targets, max_size=n_targets))
+
+
+@settings(max_examples=N_SCENARIOS, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_mixing(kernel: mp.Kernel, driver: Driver, targets: list[str], data: st.DataObject) -> None:
+    wanted = data.draw(st.lists(wishes(len(targets), mechanisms_of(kernel)), min_size=2, max_size=4), label="wishes")
+    live: dict[int, Live] = {}
+    pending = list(range(len(wanted)))
+    try:
+        while pending or live:
+            step = data.draw(st.sampled_from([("attach", i) for i in pending] + [("detach", i) for i in live]))
+            if step[0] == "attach":
+                pending.remove(step[1])
+                wish = wanted[step[1]]
+                names = [targets[i] for i in wish.functions]
+                made = mp.attach(
+                    observe, names, cookies=wish.cookies, mechanism=wish.mechanism, when=wish.when, kernel=kernel
+                )
+                live[step[1]] = Live(wish, made, names)
+                assert made.report.attached == len(names), str(made.report)
+            else:
+                gone = live.pop(step[1])
+                gone.check()
+                gone.attachment.close()
+            n = data.draw(st.integers(1, 3))
+            driver.run(n)
+            for one in live.values():
+                one.calls += n
+                one.check()
+    finally:
+        for one in live.values():
+            one.attachment.close()
+
+
+def test_detached_programs_stay_silent(kernel: mp.Kernel, driver: Driver, targets: list[str]) -> None:
+    with mp.attach(observe, targets, kernel=kernel) as stays:
+        leaves = mp.attach(observe, targets, kernel=kernel)
+        driver.run(2)
+        leaves.stop()
+        driver.run(1)
+        assert list(leaves.totals(runs)) == [2] * len(targets)
+        leaves.close()
+        driver.run(1)
+        assert list(stays.totals(runs)) == [4] * len(targets)
+
+
+def test_one_program_too_many(kernel: mp.Kernel, driver: Driver, targets: list[str]) -> None:
+    """A trampoline holds 36 programs on x86-64 (38 up to 6.1): the next one is refused in words, and the rest stays."""
+    mechanism = "tracing_multi" if kernel.has("tracing_multi") else "trampoline"
+    attachments: list[mp.Attachment] = []
+    try:
+        for _ in range(40):
+            made = mp.attach(observe, targets[:2], mechanism=mechanism, kernel=kernel)
+            attachments.append(made)
+            if made.report.failed:
+                break
+        full = attachments.pop()
+        assert full.report.attached == 0
+        assert [failure.errno for failure in full.report.failed] == [7, 7]  # E2BIG
+        assert "36" in full.report.failed[0].reason
+        full.close()
+        assert 30 <= len(attachments) <= 38
+        driver.run(1)
+        assert all(list(one.totals(runs)) == [1, 1] for one in attachments)
+    finally:
+        for one in attachments:
+            one.close()

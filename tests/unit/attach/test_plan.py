@@ -1,0 +1,44 @@
+"""The planner sends each function to one mechanism, the cheapest, or refuses it."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from multiprobe.attach.plan import make_plan
+from multiprobe.kernel.mechanism import Mechanism
+from multiprobe.program.shape import SIDES
+
+
+@given(st.lists(st.integers(0, 15), max_size=200), st.sampled_from(SIDES), st.integers(0, 15))
+def test_every_function_has_exactly_one_place(masks: list[int], when: str, usable: int) -> None:
+    plan = make_plan(masks, when=when, usable=usable)
+    places = [place for group in plan.groups for place in group.places] + plan.refused
+    assert sorted(places) == list(range(len(masks)))
+    for group in plan.groups:
+        assert all(masks[place] & group.mechanism & usable for place in group.places)
+    assert all(not masks[place] & usable for place in plan.refused)
+
+
+def test_few_functions_go_where_a_hit_is_cheap_and_many_where_attaching_is() -> None:
+    both = Mechanism.KPROBE_MULTI | Mechanism.TRACING_MULTI
+    assert [g.mechanism for g in make_plan([both] * 100, when="entry").groups] == [Mechanism.TRACING_MULTI]
+    assert [g.mechanism for g in make_plan([both] * 40_000, when="entry").groups] == [Mechanism.KPROBE_MULTI]
+
+
+def test_batches_come_before_single_links() -> None:
+    plan = make_plan(
+        [Mechanism.ALL] * 10, when="entry", usable=Mechanism.KPROBE_MULTI | Mechanism.TRAMPOLINE | Mechanism.KPROBE
+    )
+    assert [g.mechanism for g in plan.groups] == [Mechanism.KPROBE_MULTI]
+    assert plan.n_links == 1
+
+
+def test_single_mechanisms_take_a_link_each() -> None:
+    plan = make_plan(
+        [Mechanism.TRAMPOLINE | Mechanism.KPROBE, Mechanism.KPROBE, 0],
+        when="return",
+        usable=Mechanism.TRAMPOLINE | Mechanism.KPROBE,
+    )
+    assert plan.n_links == plan.n_functions == 2
+    assert plan.refused == [2]

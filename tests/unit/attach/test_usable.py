@@ -1,0 +1,71 @@
+"""Where nothing can be attached, the error names what stands in each mechanism's way, and the way out."""
+
+from __future__ import annotations
+
+import pytest
+
+from multiprobe.attach.usable import why_none
+from multiprobe.errors import NotPermittedError, NotSupportedError
+from multiprobe.kernel import diagnosis, examine
+from multiprobe.kernel.diagnosis import Finding
+from multiprobe.kernel.features import Answer, forbidden, no
+from multiprobe.kernel.mechanism import NAMES, Mechanism
+
+
+class FakeTable:
+    def rows_of_name(self, _name: str) -> list[int]:
+        return []
+
+
+class FakeKernel:
+    release = "6.18"
+    offers = Mechanism.TRAMPOLINE
+    table = FakeTable()
+
+    def problems(self) -> list[str]:
+        return ["tracefs is not mounted"]
+
+
+class FakeState:
+    release = "6.18"
+
+    def __init__(self, answer: Answer) -> None:
+        self.answers = dict.fromkeys(NAMES.values(), answer)
+
+
+@pytest.fixture
+def state(monkeypatch: pytest.MonkeyPatch) -> object:
+    def install(answer: Answer, *findings: Finding) -> None:
+        monkeypatch.setattr(examine, "examine", lambda: FakeState(answer))
+        monkeypatch.setattr(diagnosis, "diagnose_mechanisms", lambda _state: list(findings))
+
+    return install
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"), [(forbidden("EPERM"), NotPermittedError), (no("EINVAL"), NotSupportedError)]
+)
+def test_each_mechanism_is_named(answer: Answer, kind: type[Exception], state: object) -> None:
+    state(answer, Finding("kprobe_multi", False, "CONFIG_FPROBE is not set", "boot another kernel"))  # type: ignore[operator]
+    error = why_none(FakeKernel(), mechanism=None, when="entry")  # type: ignore[arg-type]
+    assert type(error) is kind
+    assert "kprobe_multi: CONFIG_FPROBE is not set" in str(error)
+    assert "--vm" in error.hint
+    assert "doctor" in error.hint
+
+
+def test_what_the_kernels_lists_lack_is_told_where_features_are_well(state: object) -> None:
+    state(no("EINVAL"))  # type: ignore[operator]
+    assert "tracefs is not mounted" in str(why_none(FakeKernel(), mechanism=None, when="entry"))  # type: ignore[arg-type]
+
+
+def test_a_mechanism_that_was_forced() -> None:
+    error = why_none(FakeKernel(), mechanism="kprobe_multi", when="entry")  # type: ignore[arg-type]
+    assert isinstance(error, NotSupportedError)
+    assert "trampoline" in error.hint
+
+
+def test_sessions() -> None:
+    error = why_none(FakeKernel(), mechanism=None, when="session")  # type: ignore[arg-type]
+    assert "session" in str(error)
+    assert "when='return'" in error.hint

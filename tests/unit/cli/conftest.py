@@ -1,0 +1,107 @@
+"""Fakes of the layers under the command line: a kernel with a handful of functions, attachments with given numbers."""
+
+from __future__ import annotations
+
+from array import array
+from typing import Any
+
+import pytest
+
+import multiprobe as mp
+from multiprobe.attach.report import Failure, Report
+from multiprobe.values import value
+
+
+@value
+class FakeFunction:
+    name: str
+    module: str
+    address: int
+
+    def __str__(self) -> str:
+        return self.name if not self.module else f"{self.name} [{self.module}]"
+
+
+@value
+class FakeRefusal:
+    request: str
+    code: str
+    reason: str
+
+
+class FakeSet(list[FakeFunction]):
+    unresolved: tuple[FakeRefusal, ...] = ()
+
+    def n_attachable(self, *, when: str) -> int:
+        return len(self)
+
+
+class FakeAttachment:
+    """Counts nothing: `totals` gives the numbers it was made with."""
+
+    def __init__(self, functions: FakeSet, calls: list[int], options: dict[str, Any]) -> None:
+        self.functions = functions
+        self.options = options
+        self.events: list[str] = []
+        self._calls = calls
+        self.report = Report(len(functions) + 2, [FakeRefusal("schedule_idle", "not_traceable", "it is notrace")])  # type: ignore[list-item]
+        self.report.attached = len(functions)
+        self.report.links = 1
+        self.report.mechanisms = {"kprobe_multi": len(functions)}
+        self.report.failed = [Failure("tcp_bad", "kprobe_multi", 22, "its module is going away")]
+
+    def totals(self, _spec: object) -> array[int]:
+        self.events.append("totals")
+        return array("Q", self._calls)
+
+    def missed(self) -> dict[str, int]:
+        return {"link_misses": 3, "recursion_misses": 0}
+
+    def stop(self) -> None:
+        self.events.append("stop")
+
+    def close(self) -> None:
+        self.events.append("close")
+
+
+class FakeWorld:
+    """What the fakes have been asked, and what they answer."""
+
+    def __init__(self) -> None:
+        self.functions = FakeSet(
+            [
+                FakeFunction("tcp_sendmsg", "", 0xFFFFFFFF81000010),
+                FakeFunction("tcp_recvmsg", "", 0xFFFFFFFF81000020),
+                FakeFunction("tcp_diag_dump", "tcp_diag", 0xFFFFFFFFC0000010),
+            ]
+        )
+        self.calls = [10, 30, 0]
+        self.patterns: tuple[str, ...] = ()
+        self.attachments: list[FakeAttachment] = []
+        self.error: BaseException | None = None
+
+    def kernel(self) -> FakeWorld:
+        return self
+
+    def choose(self, *patterns: str, unsafe: bool = False) -> FakeSet:
+        self.patterns = patterns
+        return self.functions
+
+    def attach(self, _program: object, functions: FakeSet, **options: Any) -> FakeAttachment:
+        if self.error is not None:
+            raise self.error
+        self.attachments.append(FakeAttachment(functions, self.calls, options))
+        return self.attachments[-1]
+
+
+class _FakeKernel:
+    def __init__(self, world: FakeWorld) -> None:
+        self.functions = world.choose
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> FakeWorld:
+    made = FakeWorld()
+    monkeypatch.setattr(mp, "Kernel", lambda: _FakeKernel(made), raising=False)
+    monkeypatch.setattr(mp, "attach", made.attach, raising=False)
+    return made

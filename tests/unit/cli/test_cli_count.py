@@ -1,0 +1,194 @@
+"""`multiprobe count` over fakes: what is asked of the layers below, in which order, and what is printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from multiprobe.cli.main import run
+from multiprobe.errors import NotSupportedError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .conftest import FakeWorld
+
+
+def json_lines(text: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_json(world: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["count", "tcp_*", "--json", "--duration", "0"]) == 0
+    out, err = capsys.readouterr()
+    *functions, report = json_lines(out)
+    assert err == ""
+    assert [(f["type"], f["function"], f["module"], f["calls"]) for f in functions] == [
+        ("function", "tcp_recvmsg", "", 30),
+        ("function", "tcp_sendmsg", "", 10),
+    ]
+    assert functions[0]["address"] == "0xffffffff81000020"
+    assert functions[0]["share"] == 0.75
+    assert report["type"] == "report"
+    assert (report["requested"], report["attached"], report["links"]) == (5, 3, 1)
+    assert report["skipped"] == [{"function": "schedule_idle", "code": "not_traceable", "reason": "it is notrace"}]
+    assert report["failed"][0]["errno"] == "EINVAL"  # type: ignore[index]
+    assert report["missed"] == {"link_misses": 3, "recursion_misses": 0}
+    assert report["calls"] == 40
+
+
+def test_text(world: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["count", "tcp_*", "--duration", "0"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["CALLS", "RATE/S", "SHARE", "FUNCTION"]
+    assert lines[1].split()[0] == "30"
+    assert lines[1].endswith("75.0%  tcp_recvmsg")
+    assert "40 calls of 2 functions" in "\n".join(lines)
+    assert "attached 3 of 5 functions in 1 link (kprobe_multi)" in lines
+    assert "  1  it is notrace: schedule_idle" in lines
+    assert "  tcp_bad: EINVAL: its module is going away" in lines
+    assert "missed: 3 link misses" in lines
+
+
+def test_top(world: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["count", "tcp_*", "--duration", "0", "--top", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "tcp_recvmsg" in out
+    assert "tcp_sendmsg" not in out
+    assert "… and 1 more" in out
+
+
+def test_what_is_asked_of_attach(world: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [
+        "--return",
+        "--mechanism",
+        "kprobe-multi",
+        "--without",
+        "kprobe",
+        "--unsafe",
+        "--pid",
+        str(os.getpid()),
+    ]
+    assert run(["count", "a", "!b", "-d", "0", *arguments]) == 0
+    assert world.patterns == ("a", "!b")
+    assert world.attachments[0].options == {
+        "when": "return",
+        "mechanism": "kprobe_multi",
+        "without": ("kprobe",),
+        "unsafe": True,
+        "pid": os.getpid(),
+    }
+
+
+def test_counting_is_stopped_read_and_detached(world: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    run(["count", "a", "-d", "0"])
+    events = world.attachments[0].events
+    assert events[:2] == ["stop", "totals"]
+    assert "close" in events
+
+
+def test_nothing_matches(world: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    world.functions.clear()
+    assert run(["count", "nonsense"]) == 3
+    assert "no function matches" in capsys.readouterr().err
+    assert world.attachments == []
+
+
+def test_a_kernel_that_lacks_it(world: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    world.error = NotSupportedError("no mechanism", hint="--vm would work")
+    assert run(["count", "a"]) == 5
+    assert "--vm would work" in capsys.readouterr().err
+
+
+def test_a_command_runs_after_attaching(world: FakeWorld, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    attach = world.attach
+
+    def attach_and_look(*args: object, **options: object) -> object:
+        trace.write_text("attached ")
+        return attach(*args, **options)  # type: ignore[arg-type]
+
+    import multiprobe as mp
+
+    mp.attach = attach_and_look  # type: ignore[assignment]
+    assert run(["count", "a", "--json", "--", "sh", "-c", f"echo ran >> {trace}; exit 3"]) == 0
+    assert trace.read_text() == "attached ran\n"
+    report = json_lines(capfd.readouterr().out)[-1]
+    assert report["command"]["status"] == 3  # type: ignore[index]
+    assert report["command"]["arguments"][0] == "sh"  # type: ignore[index]
+
+
+def test_command_only_gives_the_childs_pid(world: FakeWorld, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["count", "a", "--json", "--command-only", "--", "sh", "-c", "exit 0"]) == 0
+    report = json_lines(capfd.readouterr().out)[-1]
+    assert world.attachments[0].options["pid"] == report["command"]["pid"]  # type: ignore[index]
+
+
+def test_a_command_that_does_not_exist(world: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["count", "a", "--", "no-such-program"]) == 2
+    assert "no-such-program" in capsys.readouterr().err
+    assert world.attachments == []
+
+
+def test_duration_ends_a_command(world: FakeWorld, capfd: pytest.CaptureFixture[str]) -> None:
+    began = time.monotonic()
+    assert run(["count", "a", "-d", "0.1", "--", "sleep", "60"]) == 0
+    assert time.monotonic() - began < 10
+    assert "sleep" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_with_results(
+    world: FakeWorld, capsys: pytest.CaptureFixture[str], number: signal.Signals
+) -> None:
+    threading.Timer(0.3, os.kill, (os.getpid(), number)).start()
+    assert run(["count", "a", "--json"]) == 0
+    assert json_lines(capsys.readouterr().out)[-1]["calls"] == 40
+
+
+def test_counting_a_process_ends_with_it(world: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    with subprocess.Popen(["sleep", "0.3"]) as child:
+        threading.Timer(0.1, lambda: child.wait()).start()
+        assert run(["count", "a", "--json", "--pid", str(child.pid)]) == 0
+
+
+def test_the_way_to_attach_imports_nothing_heavy() -> None:
+    """click, rich, numpy, inspect and the like cost more than all that `count` does before it attaches."""
+    code = """
+import sys
+import multiprobe as mp
+class Functions(list):
+    def n_attachable(self, **options): return 1
+class Kernel:
+    def functions(self, *patterns, **options): return Functions([1])
+def attach(*args, **options):
+    print(*sorted(sys.modules)); raise KeyboardInterrupt
+mp.Kernel, mp.attach = Kernel, attach
+from multiprobe.cli.main import run
+run(["count", "tcp_*", "--duration", "3", "--json"])
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    heavy = {"click", "rich", "numpy", "llvmlite", "inspect", "typing", "dataclasses", "pathlib", "subprocess", "ast"}
+    heavy |= {"argparse", "logging", "threading", "json", "signal", "enum"}
+    assert "multiprobe.instruments.count" in out.split()
+    assert not heavy & set(out.split())
+
+
+def test_the_layers_on_the_way_import_nothing_heavy_either() -> None:
+    """Of the real modules below: what runs when functions and code come from their caches."""
+    names = (
+        "functions.kernel functions.cache functions.sets functions.request functions.pattern attach.attaching"
+        " attach.attachment attach.loading attach.kprobe_multi maps.store program.programs program.cache syscalls.bpf"
+    )
+    code = f"import sys, {', '.join('multiprobe.' + name for name in names.split())}; print(*sorted(sys.modules))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    heavy = {"click", "rich", "numpy", "llvmlite", "inspect", "typing", "dataclasses", "pathlib", "subprocess", "ast"}
+    assert not (heavy | {"argparse", "logging", "threading", "json", "enum", "re", "hashlib"}) & set(out.split())

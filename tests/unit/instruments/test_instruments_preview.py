@@ -1,0 +1,70 @@
+"""The preview over a fake of a function set, and a real planner."""
+
+from __future__ import annotations
+
+import pytest
+
+from multiprobe.attach import usable
+from multiprobe.errors import NotSupportedError
+from multiprobe.functions.sets import Refusal
+from multiprobe.instruments.preview import preview
+from multiprobe.kernel.mechanism import Mechanism
+
+
+class FakeTable:
+    is_zeroed = False
+
+    def rows_of_name(self, _name: str) -> list[int]:
+        return []
+
+
+class FakeKernel:
+    release = "6.12"
+    table = FakeTable()
+
+    def __init__(self, offers: int) -> None:
+        self.offers = offers
+
+    def problems(self) -> list[str]:
+        return []
+
+
+class FakeSet:
+    """Four functions: two for any mechanism, one for kprobes only, one for none; and one name unknown."""
+
+    unresolved = (Refusal("nonsense", "unknown_name", "nonsense is no function"),)
+
+    def __init__(self, offers: int = Mechanism.ALL) -> None:
+        self.kernel = FakeKernel(offers)
+
+    def __len__(self) -> int:
+        return 4
+
+    def mechanisms(self, *, when: str) -> bytes:
+        return bytes([15, 15, Mechanism.KPROBE, 0])
+
+    def refusals(self, mask: int, *, when: str) -> list[Refusal]:
+        refused = [n for n, own in enumerate(self.mechanisms(when=when)) if not own & mask]
+        return [Refusal(f"f{n}", "unsafe", f"f{n} is unsafe") for n in refused] + list(self.unresolved)
+
+
+def test_every_request_is_accounted_for() -> None:
+    report = preview(FakeSet(), when="entry", mechanism=None, without=())  # type: ignore[arg-type]
+    assert (report.requested, report.attached, len(report.skipped)) == (5, 3, 2)
+    assert report.mechanisms["kprobe"] == 1
+    assert sum(report.mechanisms.values()) == 3
+    assert report.links == 2
+
+
+def test_mechanisms_can_be_forced_and_left_out() -> None:
+    forced = preview(FakeSet(), when="entry", mechanism="kprobe", without=())  # type: ignore[arg-type]
+    assert forced.mechanisms == {"kprobe": 3}
+    without = preview(FakeSet(), when="entry", mechanism=None, without=("kprobe", "tracing_multi"))  # type: ignore[arg-type]
+    assert without.mechanisms == {"kprobe_multi": 2}
+    assert without.attached + len(without.skipped) == without.requested
+
+
+def test_a_kernel_that_offers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usable, "_diagnosed", lambda _kernel: NotSupportedError("nothing works"))
+    with pytest.raises(NotSupportedError):
+        preview(FakeSet(offers=0), when="entry", mechanism=None, without=())  # type: ignore[arg-type]

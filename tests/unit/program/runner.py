@@ -1,0 +1,108 @@
+"""Compiling a program and running it on the test machine, with maps laid out as in the kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from struct import unpack_from
+
+from machine import Machine, words
+
+from multiprobe.maps import Array, Hash, PerFunction
+from multiprobe.maps.index import FunctionIndex, build_index
+from multiprobe.maps.layout import CONTROL_SIZE, LOSSES, constants, layout
+from multiprobe.maps.maps import as_integers
+from multiprobe.program.code import Code
+from multiprobe.program.compiler import compile_program
+from multiprobe.program.programs import Program
+from multiprobe.program.shape import Shape
+
+CONTROL_FD, INDEX_FD, COOKIES_FD, COUNTS_FD, FIRST_MAP_FD = 3, 4, 5, 6, 10
+KFUNCS = {"kfunc:bpf_session_is_return": 901, "kfunc:bpf_session_cookie": 902}
+
+
+@dataclass
+class Bench:
+    """One program with its maps on a machine, ready to be hit."""
+
+    program: Program
+    context: str = "raw_tracepoint"
+    when: str = "entry"
+    shape: Shape = field(default_factory=Shape)
+    addresses: tuple[int, ...] = ()
+    n_cpus: int = 1
+    cookies: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.machine = Machine()
+        self.code: Code = compile_program(
+            self.program, context=self.context, when=self.when, shape=self.shape, is_cached=False
+        )
+        self.control = self.machine.add_array(CONTROL_FD, CONTROL_SIZE)
+        self.machine.write(self.control, 8, 1)
+        self.values = {"control": CONTROL_FD, "n_functions": len(self.addresses), "pid": 77, **KFUNCS}
+        self.machine.kfuncs = {number: name for name, number in KFUNCS.items()}
+        self._add_index()
+        self._add_bytes(
+            "cookies", COOKIES_FD, bytes(8) + b"".join(cookie.to_bytes(8, "little") for cookie in self.cookies), 8
+        )
+        self._add_bytes("arg_counts", COUNTS_FD, bytes(range(len(self.addresses) + 1)), 1)
+        self.layouts = {}
+        for place, name in enumerate(self.code.maps):
+            self._add_map(place, name)
+        self.insns = self.code.link(self.values)
+
+    def _add_index(self) -> None:
+        self.index: FunctionIndex = build_index(self.addresses)
+        self._add_bytes("index", INDEX_FD, self.index.table.tobytes(), 4)
+
+    def _add_bytes(self, name: str, fd: int, content: bytes, last: int) -> None:
+        address = self.machine.add_array(fd, len(content))
+        memory, _ = self.machine.find(address, len(content))
+        memory[:] = content
+        self.values |= {name: fd, f"{name}.limit": len(content) - last}
+
+    def _add_map(self, place: int, name: str) -> None:
+        spec, fd = self.program.maps[name], FIRST_MAP_FD + place
+        made = layout(spec, len(self.addresses), self.n_cpus)
+        self.layouts[name] = made
+        if isinstance(spec, Hash):
+            self.machine.add_table(fd, made.key_size, made.value_size, made.max_entries)
+        else:
+            self.machine.add_array(fd, made.value_size)
+        self.values |= {f"map{place}": fd} | constants(spec, made, f"map{place}", n_functions=len(self.addresses))
+
+    def hit(self, *arguments: int, context: bytes | None = None, **facts: int) -> Bench:
+        """One hit; `facts` are what helpers answer (ip, cookie, cpu, pid_tgid, time, ret)."""
+        self.machine.facts = {"cpu": 0, "pid_tgid": (77 << 32) | 78, "time": 1000} | facts
+        self.machine.arguments = list(arguments)
+        padded = [*arguments, *[0] * (12 - len(arguments))]
+        assert self.machine.run(self.insns, words(*padded) if context is None else context) == 0
+        return self
+
+    def _fd(self, name: str) -> int:
+        return FIRST_MAP_FD + self.code.maps.index(name)
+
+    def array(self, name: str) -> list[int]:
+        """An Array's values."""
+        spec, made = self.program.maps[name], self.layouts[name]
+        assert isinstance(spec, Array)
+        memory, _ = self.machine.find(self.machine.arrays[self._fd(name)], made.value_size)
+        return list(as_integers(bytes(memory[: made.slots * spec.value.size]), spec.value))
+
+    def per_function(self, name: str) -> list[list[int]]:
+        """A PerFunction's values: for each CPU, one for each function; slot 0 (unknown) first."""
+        spec, made = self.program.maps[name], self.layouts[name]
+        assert isinstance(spec, PerFunction)
+        memory, _ = self.machine.find(self.machine.arrays[self._fd(name)], made.value_size)
+        used = made.slots * spec.value.size
+        return [list(as_integers(bytes(memory[row * made.row_size :][:used]), spec.value)) for row in range(made.rows)]
+
+    def table(self, name: str) -> dict[bytes, int]:
+        """A Hash's contents."""
+        return self.machine.contents(self._fd(name))
+
+    def losses(self) -> dict[str, int]:
+        """What the program could not do."""
+        memory, _ = self.machine.find(self.control, CONTROL_SIZE)
+        counted = {name: unpack_from("<Q", memory, offset)[0] for name, offset in LOSSES.items()}
+        return {name: n for name, n in counted.items() if n}

@@ -1,0 +1,78 @@
+"""Every code block of README and docs means something: Python that parses and names what exists, command lines that
+click accepts, JSON that loads, links that lead somewhere. `tests/kernel/test_docs.py` runs them."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import multiprobe as mp
+from multiprobe.cli import group
+from multiprobe.cli.options import take_vm
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+LANGUAGES = {"python", "console", "json", "text"}
+
+
+def blocks(language: str) -> list[object]:
+    """All blocks of a language, as pytest parameters."""
+    found = []
+    for page in PAGES:
+        for match in re.finditer(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
+            if match[1] == language:
+                line = page.read_text()[: match.start()].count("\n") + 1
+                found.append(pytest.param(match[2], id=f"{page.name}:{line}"))
+    return found
+
+
+def commands() -> list[object]:
+    """Every command line after a `$`."""
+    return [
+        pytest.param(line.removeprefix("$ "), id=f"{block.id}:{line[2:40]}")  # type: ignore[attr-defined]
+        for block in blocks("console")
+        for line in block.values[0].splitlines()  # type: ignore[attr-defined]
+        if line.startswith("$ ")
+    ]
+
+
+def test_every_block_says_what_it_is() -> None:
+    for page in PAGES:
+        fences = re.findall(r"^```(.*)$", page.read_text(), re.MULTILINE)
+        assert set(fences[::2]) <= LANGUAGES, page.name
+        assert set(fences[1::2]) <= {""}, page.name
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_python(block: str) -> None:
+    names = {
+        node.attr
+        for node in ast.walk(ast.parse(block))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "mp"
+    }
+    assert names <= set(mp.__all__)
+
+
+@pytest.mark.parametrize("command", commands())
+def test_command(command: str) -> None:
+    words = shlex.split(command, comments=True)
+    if words[0] == "multiprobe":
+        group.check(take_vm(words[1:])[1])
+    else:
+        assert words[0] in ("make", "git", "pip", "python3", "sudo")
+
+
+@pytest.mark.parametrize("block", blocks("json"))
+def test_json(block: str) -> None:
+    assert all("type" in json.loads(line) for line in block.splitlines())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        assert target.startswith("https://") or (page.parent / target).exists(), target

@@ -1,0 +1,83 @@
+"""The façade: every public name is there, is what it should be, and costs nothing before it is used."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import multiprobe as mp
+
+# fmt: off
+PUBLIC = [
+    "Array", "AttachError", "Attachment", "CompileError", "DataError", "Failure", "Function", "FunctionSet",
+    "Hash", "Kernel", "KernelError", "MultiprobeError", "NoMatchError", "NotPermittedError",
+    "NotSupportedError", "PatternError", "PerFunction", "Refusal", "Report", "UsageError", "VerifierError",
+    "VmError", "VmLostError", "__version__", "attach", "bool_", "function", "i16", "i32", "i64", "i8",
+    "program", "u16", "u32", "u64", "u8",
+]
+# fmt: on
+
+
+def run(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def test_these_are_the_public_names() -> None:
+    assert sorted(mp.__all__) == sorted(PUBLIC)
+    assert set(PUBLIC) <= set(dir(mp))
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_name_is_there(name: str) -> None:
+    item = getattr(mp, name)
+    assert not isinstance(item, type(sys)), "a package stands in the place of a name"
+    assert getattr(mp, name) is item
+
+
+def test_type_checkers_see_the_same_names() -> None:
+    tree = ast.parse(Path(mp.__file__).read_text())
+    seen = {
+        f"{node.module}.{alias.name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("multiprobe.")
+        for alias in node.names
+    }
+    assert seen == {f"{home}.{name}" for name, home in mp._HOME_OF.items()}
+
+
+def test_packages_of_the_same_name_do_not_take_its_place() -> None:
+    code = """
+import multiprobe.attach.report, multiprobe.program.programs
+import multiprobe as mp
+print(callable(mp.attach), callable(mp.program))
+from multiprobe import attach
+import multiprobe.attach.plan
+from multiprobe.attach.plan import make_plan
+print(callable(attach), attach is mp.attach)
+"""
+    assert run(code).split() == ["True"] * 4
+
+
+def test_inspect_is_a_room_of_its_own() -> None:
+    assert callable(mp.inspect.links)
+    assert "inspect" in dir(mp)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="nonsense"):
+        mp.nonsense  # noqa: B018
+
+
+def test_importing_it_imports_nothing_else() -> None:
+    code = "import sys; before = set(sys.modules); import multiprobe; print(*(set(sys.modules) - before))"
+    assert set(run(code).split()) <= {"multiprobe", "__future__"}
+
+
+def test_the_version_is_the_projects() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert mp.__version__ == project["version"]

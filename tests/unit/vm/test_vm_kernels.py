@@ -1,0 +1,133 @@
+"""Choosing a kernel from what the archive has, and the cache of those that were fetched."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from multiprobe.errors import VmError
+from multiprobe.vm import kernels
+from multiprobe.vm.apt import Package, parse_packages, stanza
+from multiprobe.vm.kernels import candidates, choose, newest
+from multiprobe.vm.mirrors import Mirrors, Source
+
+CLOUD = "cloud-amd64"
+
+
+def package(name: str, version: str, *depends: str) -> Package:
+    return Package(name, version, 1000, depends)
+
+
+ARCHIVE = [
+    package(f"linux-image-6.1.0-9-{CLOUD}", "6.1.27-1"),
+    package(f"linux-image-6.1.0-50-{CLOUD}", "6.1.176-1"),
+    package(f"linux-image-6.1.0-56-{CLOUD}", "6.1.192-2"),
+    package(f"linux-image-6.1.0-56-{CLOUD}-unsigned", "6.1.192-2"),
+    package(f"linux-image-6.1.0-56-{CLOUD}-dbg", "6.1.192-2"),
+    package(f"linux-image-{CLOUD}", "6.1.192-2"),
+    package(f"linux-image-6.12.117+deb12-{CLOUD}", "6.12.117-1~deb12u1"),
+    package(f"linux-image-6.12.99+deb12-{CLOUD}", "6.12.99-1~deb12u1"),
+    package(f"linux-image-6.12.120+deb13-{CLOUD}", "6.12.120-1"),
+    package(f"linux-image-7.3.4+deb13-{CLOUD}", "7.3.4-1~bpo13+1", f"linux-modules-7.3.4+deb13-{CLOUD}"),
+    package(f"linux-binary-7.3.4+deb13-{CLOUD}", "7.3.4-1~bpo13+1"),
+    package(f"linux-binary-unsigned-7.3.4+deb13-{CLOUD}", "7.3.4-1~bpo13+1"),
+    package(f"linux-modules-7.3.4+deb13-{CLOUD}", "7.3.4-1~bpo13+1"),
+    package(f"linux-binary-unsigned-7.3.5+deb13-{CLOUD}", "7.3.5-1~bpo13+1"),
+    package(f"linux-binary-7.2.1+deb13-{CLOUD}", "7.2.1-1~bpo13+1"),  # its modules are gone
+    package("linux-image-6.1.0-56-amd64", "6.1.192-2"),
+]
+
+
+@pytest.mark.parametrize(
+    ("series", "expected"),
+    [
+        ("6.1", f"linux-image-6.1.0-56-{CLOUD}"),
+        ("6.12", f"linux-image-6.12.117+deb12-{CLOUD}"),  # the oldest Debian that has the series
+        ("7.3", f"linux-binary-7.3.4+deb13-{CLOUD}"),  # signed before unsigned
+    ],
+)
+def test_the_newest_of_a_series(series: str, expected: str) -> None:
+    assert choose(candidates(ARCHIVE), series).image.name == expected
+
+
+def test_the_newer_layout_brings_its_modules() -> None:
+    chosen = choose(candidates(ARCHIVE), "7.3")
+    assert [other.name for other in chosen.others] == [f"linux-modules-7.3.4+deb13-{CLOUD}"]
+    assert chosen.release == f"7.3.4+deb13-{CLOUD}"
+    assert chosen.size == 2000
+
+
+def test_a_wrong_series_is_answered_with_those_there_are() -> None:
+    with pytest.raises(VmError, match=r"'5\.4'") as caught:
+        choose(candidates(ARCHIVE), "5.4")
+    assert caught.value.hint == "choose one of these: 6.1, 6.12, 7.3"
+
+
+@pytest.mark.parametrize("series", ["", "6", "6.12.1", "v6.1", "../6.1", "6.1\n"])
+def test_what_is_no_series(series: str) -> None:
+    with pytest.raises(VmError):
+        kernels.check_series(series)
+
+
+def test_release_candidates_come_after_releases() -> None:
+    names = [(f"linux-image-7.4.0-{CLOUD}", "7.4~rc9-1"), (f"linux-image-7.4.1-{CLOUD}", "7.4.1-1")]
+    assert newest(candidates([package(*name) for name in names]))["7.4"].image.version == "7.4.1-1"
+
+
+def test_packages_are_read_from_apt_cache() -> None:
+    text = (
+        "Package: a\nVersion: 1\nSize: 12\nDepends: b (>= 2), c | d\nDescription: x\n y: z\n\nPackage: e\nVersion: 2\n"
+    )
+    assert parse_packages(text) == [Package("a", "1", 12, ("b", "c")), Package("e", "2", 0)]
+
+
+def test_private_sources() -> None:
+    mirrors = Mirrors(Source("http://a.example/debian", "bookworm", ("main",), "/k.gpg"), None)
+    assert stanza(mirrors, "trixie-backports") == (
+        "Types: deb\nURIs: http://a.example/debian\nSuites: trixie-backports\nComponents: main\nSigned-By: /k.gpg\n"
+    )
+    assert stanza(mirrors, "bookworm-security") == ""
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MULTIPROBE_CACHE", str(tmp_path))
+    place = tmp_path / "vm/kernels/6.12"
+    (place / "boot").mkdir(parents=True)
+    (place / "boot/vmlinuz").write_bytes(b"kernel")
+    fields = {"series": "6.12", "release": "6.12.1", "version": "6.12.1-1", "image": "boot/vmlinuz", "modules": "lib"}
+    (place / "kernel.json").write_text(json.dumps(fields))
+    return place
+
+
+def test_a_fetched_kernel_is_found(store: Path) -> None:
+    kernel = kernels.cached("6.12")
+    assert kernel is not None
+    assert kernel.image == store / "boot/vmlinuz"
+    assert kernels.find("6.12") == kernel
+    assert kernels.all_cached() == [kernel]
+
+
+@pytest.mark.parametrize("damage", ["{", "{}", "[]", '{"image": 3}'])
+def test_a_damaged_entry_is_none(store: Path, damage: str) -> None:
+    (store / "kernel.json").write_text(damage)
+    assert kernels.cached("6.12") is None
+
+
+def test_an_incomplete_entry_is_none(store: Path) -> None:
+    (store / "boot/vmlinuz").unlink()
+    assert kernels.cached("6.12") is None
+
+
+def test_a_kernel_of_ones_own(tmp_path: Path) -> None:
+    image = tmp_path / "bzImage"
+    with pytest.raises(VmError, match="is no file"):
+        kernels.of_image(image)
+    image.write_bytes(b"")
+    assert kernels.of_image(image).modules is None
+    with pytest.raises(VmError, match="holds no modules"):
+        kernels.of_image(image, tmp_path)
+    (tmp_path / "9.9/kernel").mkdir(parents=True)
+    assert kernels.of_image(image, tmp_path / "9.9").release == "9.9"
