@@ -227,7 +227,8 @@ class Generator:
         if made == kind:
             return text
         if kind == "b":
-            return f"bool({text})" if self.chance(0.5) else f"({text} != 0)"
+            # `0 != 0` would be a truth value of Python's own in the reference
+            return f"bool({text})" if made == "n" or self.chance(0.5) else f"({text} != 0)"
         if made == "n" and (kind == "s" or not text.startswith("-")) and self.chance(0.3):
             return text if abs(int(text)) < 1 << 63 else f"mp.{'u' if kind == 'u' else 'i'}64({text})"
         name = self.random.choice([name for name in TYPES if (name[0] == "i") == (kind == "s")])

@@ -150,14 +150,16 @@ class Expressions:
         return self.operate(node, op, self.expression(node.left), self.expression(node.right))
 
     def operate(self, node: ast.AST, op: str, left: Expression, right: Expression) -> Expression:
-        """`left op right`, calculated now if both are known."""
-        if isinstance(left, Const) and isinstance(right, Const) and {left.kind, right.kind} <= {LITERAL, BOOL}:
+        """`left op right`, calculated now if both are numbers as written.
+
+        Truth values never are: what they yield must not depend on whether the compiler happens to know them.
+        """
+        if isinstance(left, Const) and isinstance(right, Const) and left.kind == right.kind == LITERAL:
             result = kinds.fold(op, left.value, right.value)
             if result is not None:
                 return Const(result)
-            if right.kind == LITERAL:
-                why = "division by zero" if right.value == 0 else f"{right.value} is no count to shift or raise by"
-                raise self.fail(node, why)
+            why = "division by zero" if right.value == 0 else f"{right.value} is no count to shift or raise by"
+            raise self.fail(node, why)
         if op == "pow":
             raise self.fail(node, "** needs numbers that are known when compiling")
         for operand in (left, right):
@@ -169,7 +171,7 @@ class Expressions:
         if isinstance(node.op, ast.Not):
             return self._not(self.expression(node.operand))
         operand = self.expression(node.operand)
-        if isinstance(operand, Const) and operand.kind in (LITERAL, BOOL):
+        if isinstance(operand, Const) and operand.kind == LITERAL:
             if isinstance(node.op, ast.Invert):
                 return Const(~operand.value)
             return Const(-operand.value if isinstance(node.op, ast.USub) else operand.value)
@@ -377,7 +379,7 @@ class Expressions:
 
     def _absolute(self, node: ast.Call) -> Expression:
         operand = self._only(node, "takes one value")
-        if isinstance(operand, Const) and operand.kind in (LITERAL, BOOL):
+        if isinstance(operand, Const) and operand.kind == LITERAL:
             return Const(abs(operand.value))
         if operand.kind == U64:
             return operand
