@@ -10,9 +10,10 @@ from array import array
 
 from multiprobe.attach.attachment import Attachment
 from multiprobe.attach.culprits import Culprits
+from multiprobe.attach.linking import CONTEXTS, Linking
 from multiprobe.attach.loading import Loading
 from multiprobe.attach.meaning import meaning
-from multiprobe.attach.outcome import Held, Job
+from multiprobe.attach.outcome import Held
 from multiprobe.attach.plan import make_plan
 from multiprobe.attach.report import Failure, Report
 from multiprobe.attach.request import choose, cookies_by_place
@@ -31,14 +32,6 @@ if TYPE_CHECKING:
     from multiprobe.attach.request import Functions
     from multiprobe.functions.kernel import Kernel
     from multiprobe.program.programs import Program
-    from multiprobe.syscalls.fd import FileDescriptor
-
-_CONTEXTS = {
-    Mechanism.KPROBE_MULTI: "kprobe_multi",
-    Mechanism.TRACING_MULTI: "tracing",
-    Mechanism.TRAMPOLINE: "tracing",
-    Mechanism.KPROBE: "kprobe",
-}
 
 
 def attach(
@@ -148,19 +141,6 @@ def _nothing(chosen: FunctionSet, report: Report, *, usable: int, side: str, mec
     )
 
 
-def _carrier(mechanism: int) -> Callable[[Job, Held], dict[int, int]]:
-    """The `attach` of a mechanism's module; only the one that is used is imported."""
-    if mechanism == Mechanism.KPROBE_MULTI:
-        from multiprobe.attach.kprobe_multi import attach
-    elif mechanism == Mechanism.TRACING_MULTI:
-        from multiprobe.attach.tracing_multi import attach
-    elif mechanism == Mechanism.TRAMPOLINE:
-        from multiprobe.attach.trampoline import attach
-    else:
-        from multiprobe.attach.kprobe import attach
-    return attach
-
-
 class _Attaching:
     """The way from a plan to an Attachment; leaving the `with` block before `finish` undoes everything."""
 
@@ -186,8 +166,9 @@ class _Attaching:
         self.cookies = None if cookies is None else array("Q", [cookies[place] for place in order])
         self.progress = progress
         self.held: list[Held] = []
-        contexts = {_CONTEXTS[group.mechanism] for group in plan.groups}
+        contexts = {CONTEXTS[group.mechanism] for group in plan.groups}
         self.loading = Loading(program, self.functions, self.cookies, contexts=contexts, when=plan.when, pid=pid)
+        self.linking = Linking(self.loading, self.cookies, timings=report.timings)
         self.is_finished = False
 
     def __enter__(self) -> None:
@@ -207,38 +188,10 @@ class _Attaching:
     def _attach(self, group: Group) -> None:
         index_of = self.index_of
         indices = range(len(self.functions)) if index_of is None else [index_of[place] for place in group.places]
-        share = self.functions.take(indices)
         held = Held(group.mechanism)
         self.held.append(held)
-        context = _CONTEXTS[group.mechanism]
-        began = time.perf_counter()
-        self.loading.code(context)
-        self._add_time("compile", began)
-
-        def load(kind: int, **target: int) -> FileDescriptor:
-            began = time.perf_counter()
-            try:
-                return self.loading.load(kind, context, **target)
-            finally:
-                self._add_time("load", began)
-
-        job = Job(share, self._kernel_cookies(context, indices), self.plan.when, load, self._show(len(share)))
-        began = time.perf_counter()
-        refused = _carrier(group.mechanism)(job, held)
-        self._add_time("attach", began)
-        self._account(group.mechanism, share, held, refused)
-
-    def _kernel_cookies(self, context: str, indices: Sequence[int]) -> array[int] | None:
-        if self.cookies is not None:
-            return array("Q", [self.cookies[index] for index in indices])
-        return array("Q", indices) if self.loading.function_from(context) == "cookie" else None
-
-    def _show(self, n: int) -> Callable[[int], None] | None:
-        progress = self.progress
-        return (lambda done: progress(done, n)) if progress else None
-
-    def _add_time(self, what: str, began: float) -> None:
-        self.report.timings[what] = self.report.timings.get(what, 0.0) + time.perf_counter() - began
+        refused = self.linking.link(held, indices, progress=self.progress)
+        self._account(group.mechanism, self.functions.take(indices), held, refused)
 
     def _account(self, mechanism: int, share: FunctionSet, held: Held, refused: dict[int, int]) -> None:
         n = len(share) - len(refused)

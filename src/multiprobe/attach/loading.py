@@ -13,6 +13,7 @@ from multiprobe.syscalls import bpf
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from array import array
+    from collections.abc import Mapping
 
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.maps.index import FunctionIndex
@@ -26,6 +27,7 @@ class Loading:
 
     functions: in the order of their indices; cookies: the user's, in the same order, or None
     contexts: the kinds of hook that the plan uses ("kprobe_multi", "kprobe", "tracing")
+    has_gate: instances can be replaced while attached, and their hits are counted
     """
 
     def __init__(
@@ -37,12 +39,14 @@ class Loading:
         contexts: set[str],
         when: str,
         pid: int | None,
+        has_gate: bool = False,
     ) -> None:
         self.program = program
         self.functions = functions
         self.when = when
         self.pid = pid
-        asks_for = program.asks_for
+        self.has_gate = has_gate
+        asks_for = program.asks_for | ({"function"} if has_gate else set())
         self.has_cookies = cookies is not None or "cookie" in asks_for
         index = self._index(contexts, asks_for)
         self.index_shift = index.shift if index else Shape().index_shift
@@ -53,6 +57,7 @@ class Loading:
             index=index,
             cookies=self._cookie_table(cookies) if index and "cookie" in asks_for else None,
             arg_counts=functions.slots() if "arg_count" in asks_for and contexts - {"tracing"} else None,
+            has_hits=has_gate,
         )
         self._codes: dict[str, Code] = {}
 
@@ -78,11 +83,13 @@ class Loading:
         expected_attach_type: int = 0,
         attach_btf_id: int = 0,
         attach_btf_obj_fd: int = 0,
+        gate: Mapping[str, int] | None = None,
     ) -> FileDescriptor:
-        """One more instance of the program, for that kind of hook."""
+        """One more instance of the program, for that kind of hook; `gate` has the values of its gate, if any."""
         code = self.code(context)
         specs = [self.program.maps[name] for name in code.maps]
         values = self.store.values(specs) | self._kernel_functions(code)
+        values |= gate or {}
         if self.pid is not None:
             values["pid"] = self.pid
         try:
@@ -108,6 +115,7 @@ class Loading:
                 function_from=self.function_from(context),
                 has_pid=self.pid is not None,
                 index_shift=self.index_shift,
+                has_gate=self.has_gate,
             )
             self._codes[context] = compile_program(self.program, context=context, when=self.when, shape=shape)
         return self._codes[context]

@@ -10,6 +10,8 @@ from struct import pack_into, unpack_from
 from multiprobe.errors import UsageError
 from multiprobe.maps.layout import ACTIVE, CONTROL_SIZE, LOSSES, constants, layout
 from multiprobe.maps.maps import ArrayMap, SharedArray, open_map
+from multiprobe.maps.specs import PerFunction
+from multiprobe.maps.types import u64
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from multiprobe.maps.index import FunctionIndex
     from multiprobe.maps.maps import Map
     from multiprobe.maps.specs import MapSpec
+
+HITS = PerFunction(u64)
 
 
 class Store:
@@ -34,20 +38,26 @@ class Store:
         index: FunctionIndex | None = None,
         cookies: array[int] | None = None,
         arg_counts: bytes | None = None,
+        has_hits: bool = False,
     ) -> None:
         """Open a map for each spec.
 
         `index` finds functions by address (programs with function_from="ip"); `cookies` (array 'Q') and `arg_counts`
-        (a byte each), by function index, are for programs whose links can't carry them.
+        (a byte each), by function index, are for programs whose links can't carry them. `has_hits`: programs have a
+        gate, where they count how often each function was hit.
         """
         self.n_functions = n_functions
         self._maps: dict[MapSpec, Map] = {}
+        self._hits: ArrayMap | None = None
         self._tables: dict[str, SharedArray] = {}
         try:
             self._tables["control"] = SharedArray(CONTROL_SIZE, name="control")
             for spec in specs:
                 if spec not in self._maps:
                     self._maps[spec] = open_map(spec, layout(spec, n_functions, n_cpus))
+            if has_hits:
+                self._hits = ArrayMap(HITS, layout(HITS, n_functions, n_cpus), name="hits")
+                self._tables["hits"] = self._hits
             if index is not None:
                 self._fill("index", index.table)
             if cookies is not None:
@@ -78,11 +88,24 @@ class Store:
         for name, last in (("index", 4), ("cookies", 8), ("arg_counts", 1)):
             if name in self._tables:
                 found[f"{name}.limit"] = self._tables[name].size - last
+        if self._hits is not None:
+            found |= constants(HITS, self._hits.layout, "hits", n_functions=self.n_functions)
         for place, spec in enumerate(specs):
             key, made = f"map{place}", self.map(spec)
             found[key] = made.fd.fileno()
             found |= constants(spec, made.layout, key, n_functions=self.n_functions)
         return found
+
+    @property
+    def hits(self) -> ArrayMap:
+        """How often each function was hit, by CPU, whether or not the programs were active."""
+        assert self._hits is not None
+        return self._hits
+
+    @property
+    def control(self) -> SharedArray:
+        """The map in which the programs are switched on and off."""
+        return self._tables["control"]
 
     def activate(self) -> None:
         """Let the programs run."""

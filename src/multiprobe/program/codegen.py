@@ -13,6 +13,7 @@ from multiprobe.program.access import Access
 from multiprobe.program.code import CONSTANT
 from multiprobe.program.contexts import CONTEXTS, count_if
 from multiprobe.program.emitter import Emitter
+from multiprobe.program.gate import pass_gate
 from multiprobe.program.ir import BOOL, I64, LITERAL, U64, Const, Expression, Statement
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class Generator:
     def program(self) -> None:
         """The whole body, behind the questions whether the attachment is active and the process is the right one."""
         e = self.e
+        if self.shape.has_gate:
+            pass_gate(e, self.hook)
         self._guard(e.make(f"icmp ne i64 {self._active()}, 0"))
         if self.shape.has_pid:
             self._guard(e.make(f"icmp eq i64 {self.hook.read('pid', 0)}, {e.hole(CONSTANT, 'pid')}"))

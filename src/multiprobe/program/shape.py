@@ -22,13 +22,14 @@ class Shape:
     and single kprobes without cookies of the user's) or "ip" (a table by address). `has_pid`: only one process is
     looked at (constant "pid"). `index_shift`: functions share no block of 1 << index_shift bytes of text.
     `session_side`: "" when the kernel itself runs both sides of a session; "entry" or "return" when this is one of
-    the two programs that together make one.
+    the two programs that together make one. `has_gate`: it can be replaced while attached, and its hits are counted.
     """
 
     function_from: str = "ip"
     has_pid: bool = False
     index_shift: int = 4
     session_side: str = ""
+    has_gate: bool = False
 
 
 def check(context: str, when: str, shape: Shape) -> None:

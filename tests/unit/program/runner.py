@@ -9,14 +9,16 @@ from machine import Machine, words
 
 from multiprobe.maps import Array, Hash, PerFunction
 from multiprobe.maps.index import FunctionIndex, build_index
-from multiprobe.maps.layout import CONTROL_SIZE, LOSSES, constants, layout
+from multiprobe.maps.layout import CACHE_LINE, CONTROL_SIZE, LOSSES, constants, layout
 from multiprobe.maps.maps import as_integers
+from multiprobe.maps.store import HITS
 from multiprobe.program.code import Code
 from multiprobe.program.compiler import compile_program
 from multiprobe.program.programs import Program
 from multiprobe.program.shape import Shape
 
-CONTROL_FD, INDEX_FD, COOKIES_FD, COUNTS_FD, FIRST_MAP_FD = 3, 4, 5, 6, 10
+CONTROL_FD, INDEX_FD, COOKIES_FD, COUNTS_FD, SWITCH_FD, HITS_FD, FIRST_MAP_FD = 3, 4, 5, 6, 7, 8, 10
+GENERATION = 5
 KFUNCS = {"kfunc:bpf_session_is_return": 901, "kfunc:bpf_session_cookie": 902}
 
 
@@ -46,6 +48,8 @@ class Bench:
             "cookies", COOKIES_FD, bytes(8) + b"".join(cookie.to_bytes(8, "little") for cookie in self.cookies), 8
         )
         self._add_bytes("arg_counts", COUNTS_FD, bytes(range(len(self.addresses) + 1)), 1)
+        if self.shape.has_gate:
+            self._add_gate()
         self.layouts = {}
         for place, name in enumerate(self.code.maps):
             self._add_map(place, name)
@@ -60,6 +64,23 @@ class Bench:
         memory, _ = self.machine.find(address, len(content))
         memory[:] = content
         self.values |= {name: fd, f"{name}.limit": len(content) - last}
+
+    def _add_gate(self) -> None:
+        self._add_bytes("switch", SWITCH_FD, bytes(CACHE_LINE * self.n_cpus), 8)
+        made = layout(HITS, len(self.addresses), self.n_cpus)
+        self._add_bytes("hits", HITS_FD, bytes(made.value_size), 8)
+        self.values |= {"generation": GENERATION} | constants(HITS, made, "hits", n_functions=len(self.addresses))
+
+    def turn(self, cpu: int, generation: int) -> None:
+        """Say whose turn it is on a CPU."""
+        self.machine.write(self.machine.arrays[SWITCH_FD] + CACHE_LINE * cpu, 8, generation)
+
+    def hits(self) -> list[list[int]]:
+        """What the gate counted: for each CPU, one for each function; slot 0 (unknown) first."""
+        made = layout(HITS, len(self.addresses), self.n_cpus)
+        memory, _ = self.machine.find(self.machine.arrays[HITS_FD], made.value_size)
+        rows = [bytes(memory[row * made.row_size :][: made.slots * 8]) for row in range(made.rows)]
+        return [list(as_integers(row, HITS.value)) for row in rows]
 
     def _add_map(self, place: int, name: str) -> None:
         spec, fd = self.program.maps[name], FIRST_MAP_FD + place

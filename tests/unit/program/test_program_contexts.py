@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from runner import Bench
+from runner import GENERATION, Bench
 
 import multiprobe as mp
 from multiprobe.errors import NotSupportedError, UsageError
@@ -50,6 +50,29 @@ def test_counting_is_cheap(context: str, function_from: str) -> None:
     bench = Bench(count, context, shape=Shape(function_from=function_from), addresses=ADDRESSES)
     bench.hit(context=registers(), **facts(0, function_from))
     assert bench.machine.n_steps <= (31 if function_from == "ip" else 20)
+
+
+@pytest.mark.parametrize(("context", "function_from"), HOOKS)
+def test_only_the_generation_whose_turn_it_is_acts_and_counts_hits(context: str, function_from: str) -> None:
+    shape = Shape(function_from=function_from, has_gate=True)
+    bench = Bench(count, context, shape=shape, addresses=ADDRESSES, n_cpus=3)
+    bench.turn(1, GENERATION)
+    bench.turn(2, GENERATION - 1)
+    for cpu, index in ((0, 0), (1, 1), (1, 1), (1, 4), (2, 2)):
+        bench.hit(context=registers(), cpu=cpu, **facts(index, function_from))
+    expected = [[0] * 6, [0, 0, 2, 0, 0, 1], [0] * 6]
+    assert bench.per_function("calls") == expected
+    assert bench.hits() == expected
+
+
+def test_hits_are_counted_of_what_is_switched_off_or_another_process() -> None:
+    bench = Bench(count, "kprobe_multi", shape=Shape(has_gate=True, has_pid=True), addresses=ADDRESSES)
+    bench.turn(0, GENERATION)
+    bench.hit(context=registers(), **facts(0, "ip"), pid_tgid=78 << 32)
+    bench.machine.write(bench.control, 8, 0)
+    bench.hit(context=registers(), **facts(0, "ip"))
+    assert bench.hits() == [[0, 2, 0, 0, 0, 0]]
+    assert bench.per_function("calls") == [[0] * 6]
 
 
 def test_an_unknown_address_is_booked_apart() -> None:
