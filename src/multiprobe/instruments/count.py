@@ -13,7 +13,7 @@ from multiprobe.values import value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
     from typing import Any
 
@@ -97,16 +97,6 @@ class Counting:
 def start(functions: FunctionSet, **options: Any) -> Counting:
     """Attach to `functions`; the options are those of `multiprobe.attach`."""
     return Counting(mp.attach(count, functions, **options))
-
-
-def gather(
-    counting: Counting, wait: Callable[[float], bool], *, show: Callable[[Sample], None] | None = None
-) -> Sample:
-    """Count until `wait(seconds)` says True; `show` gets a sample about once a second. The last sample."""
-    while not wait(1.0):
-        if show is not None:
-            show(counting.sample())
-    return counting.stop()
 
 
 def rank(totals: Sequence[int], *, top: int = 0) -> list[int]:

@@ -5,7 +5,7 @@ from array import array
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multiprobe.instruments.count import CallCount, Sample, call_counts, gather, rank
+from multiprobe.instruments.count import CallCount, Sample, call_counts, rank
 
 
 def sample(seconds: float, *totals: int) -> Sample:
@@ -34,25 +34,3 @@ def test_rates_since_an_earlier_sample() -> None:
 def test_no_time_and_no_calls() -> None:
     assert call_counts(["a"], sample(0.0, 0)) == []  # type: ignore[list-item]
     assert call_counts(["a"], sample(0.0, 5))[0].rate == 0.0  # type: ignore[list-item]
-
-
-class FakeCounting:
-    def __init__(self) -> None:
-        self.events: list[str] = []
-
-    def sample(self) -> str:
-        self.events.append("sample")
-        return "sample"
-
-    def stop(self) -> str:
-        self.events.append("stop")
-        return "last"
-
-
-def test_gather_shows_until_the_end_and_stops() -> None:
-    counting = FakeCounting()
-    ends = iter([False, False, True])
-    shown: list[object] = []
-    assert gather(counting, lambda _: next(ends), show=shown.append) == "last"  # type: ignore[arg-type]
-    assert shown == ["sample", "sample"]
-    assert counting.events == ["sample", "sample", "stop"]

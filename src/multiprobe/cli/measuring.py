@@ -1,0 +1,184 @@
+"""What all commands share that attach, watch until an end, and print: everything but the question itself.
+
+Knows the order of events (choose, fork the command, attach, let it go, wait, stop, print, detach) and the words for
+them; must not know what is measured. On the way to the first attached function: imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from multiprobe.cli.options import SHARED, Option
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from multiprobe.cli.stopping import Until
+    from multiprobe.functions.sets import FunctionSet
+    from multiprobe.instruments.workload import Workload
+    from multiprobe.output.table import Table
+
+#: Rows of text shown unless `--top` says otherwise; JSON has no such limit.
+DEFAULT_TOP = 40
+
+COMMAND_ONLY = Option(
+    "command_only", ("--command-only",), "flag", "Only what COMMAND's own process does.", default=False
+)
+ATTACHING = tuple(SHARED[name] for name in ("mechanism", "without", "unsafe", "dry_run", "vm", "debug"))
+"""The options that say how to attach, at the end of every such command's list."""
+
+
+def check(name: str, *, command: Sequence[str], pid: int | None, command_only: bool) -> None:
+    """Raise UsageError for what can't mean anything."""
+    from multiprobe.errors import UsageError
+
+    if command_only and not command:
+        raise UsageError(
+            "--command-only needs a command", hint=f"multiprobe {name} PATTERN… --command-only -- COMMAND…"
+        )
+    if command_only and pid is not None:
+        raise UsageError("--command-only and --pid name two processes: give one of them")
+    if pid is not None and not os.path.exists(f"/proc/{pid}"):
+        raise UsageError(f"there is no process {pid}")
+
+
+def choose(patterns: Sequence[str], *, unsafe: bool) -> FunctionSet:
+    """The functions that match. Raises NoMatchError."""
+    import multiprobe as mp
+    from multiprobe.output.progress import Progress
+
+    with Progress("reading the kernel's functions"):
+        functions = mp.Kernel().functions(*patterns, unsafe=unsafe)
+    if not len(functions) and not functions.unresolved:
+        raise mp.NoMatchError(
+            f"no function matches {' '.join(patterns)}",
+            hint="`multiprobe functions PATTERN…` shows what a pattern matches; quote patterns in a shell",
+        )
+    return functions
+
+
+def prepare(command: Sequence[str]) -> Workload | None:
+    """The command, forked and waiting, or None."""
+    if not command:
+        return None
+    from multiprobe.instruments.workload import Workload
+
+    return Workload(command)
+
+
+def attach(start: Callable[..., Any], functions: FunctionSet, *, when: str, **options: Any) -> Any:
+    """`start(functions, when=…, …)`, an instrument's, with words on stderr if it takes long."""
+    from multiprobe.output.progress import Progress
+
+    with Progress(f"attaching to {functions.n_attachable(when=when):,} functions"):
+        return start(functions, when=when, **options)
+
+
+def watch(
+    measuring: Any,
+    workload: Workload | None,
+    *,
+    duration: float | None,
+    pid: int | None,
+    show: Callable[[Any, Any, int], Table] | None = None,
+) -> Any:
+    """Let the command go and measure until the end: of time, command or process, or Ctrl-C. The last sample.
+
+    measuring: an instrument that runs, with `sample()` and `stop()`; `show(sample, the one before or None, rows)` makes
+    the table that a terminal shows meanwhile.
+    """
+    from multiprobe.cli.stopping import Until
+
+    pid_fd = os.pidfd_open(pid) if pid is not None else -1
+    fds = ([workload.end_fd] if workload else []) + ([pid_fd] if pid is not None else [])
+    try:
+        with Until(duration=duration, process_fds=fds) as until:
+            if workload is not None:
+                workload.release()
+            # A command that writes to the same terminal has it to itself.
+            if show is not None and sys.stderr.isatty() and not (workload and sys.stdout.isatty()):
+                return _watch_live(measuring, until, show)
+            while not until.wait(1.0):
+                pass
+            return measuring.stop()
+    finally:
+        if pid_fd >= 0:
+            os.close(pid_fd)
+
+
+def _watch_live(measuring: Any, until: Until, show: Callable[[Any, Any, int], Table]) -> Any:
+    """The same with a table redrawn every second."""
+    from multiprobe.output.live import LiveTable
+
+    before: Any = None
+    with LiveTable(sys.stderr) as live:
+        while not until.wait(1.0):
+            sample = measuring.sample()
+            title = f"{measuring.report.attached:,} functions, {sample.seconds:.0f} s, Ctrl-C ends"
+            live.show(title, show(sample, before, live.rows))
+            before = sample
+        return measuring.stop()
+
+
+def make_report(measuring: Any, workload: Workload | None, **more: Any) -> dict[str, Any]:
+    """The report as `--json` prints it, with `more` of the instrument's own."""
+    report: dict[str, Any] = measuring.report.to_json() | more
+    if workload is not None:
+        report["command"] = {"arguments": list(workload.command), "pid": workload.pid, "status": workload.poll()}
+    return report
+
+
+def print_json(objects: Sequence[dict[str, Any]]) -> None:
+    """One line each."""
+    from multiprobe.output.json_lines import write_json_lines
+
+    write_json_lines(objects, sys.stdout)
+
+
+def print_table(table: Table, *, n_more: int) -> None:
+    """A table of results, if there are any, and how many it leaves out."""
+    from multiprobe.output.table import write_table
+
+    if table.rows:
+        write_table(table, sys.stdout)
+        if n_more > 0:
+            print(f"… and {n_more:,} more (--top 0 shows all)")
+        print()
+
+
+def print_report(report: dict[str, Any], workload: Workload | None, *, is_plan: bool = False) -> None:
+    """What became of every function, and of the command."""
+    from multiprobe.output.report import report_lines
+
+    for line in report_lines(report, is_plan=is_plan):
+        print(line)
+    if workload is not None:
+        from multiprobe.instruments.workload import describe_status
+
+        status = workload.poll()
+        how = "still runs: it is ended now" if status is None else describe_status(status)
+        print(f"command: {workload.command[0]} {how}")
+    sys.stdout.flush()
+
+
+def print_plan(functions: FunctionSet, *, when: str, mechanism: str | None, without: Sequence[str], json: bool) -> int:
+    """Say what would be attached. The object of JSON is that of a report, with the type "plan"."""
+    from multiprobe.instruments.preview import preview
+
+    plan = preview(functions, when=when, mechanism=mechanism, without=without).to_json() | {"type": "plan"}
+    if json:
+        print_json([plan])
+    else:
+        print_report(plan, None, is_plan=True)
+    return 0
+
+
+def detach(measuring: Any) -> None:
+    """Close it, with words on stderr if it takes long."""
+    from multiprobe.output.progress import Progress
+
+    with Progress("detaching"):
+        measuring.close()
