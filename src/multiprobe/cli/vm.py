@@ -40,6 +40,7 @@ class _Examples(click.Command):
 @click.option("--memory", metavar="M", type=click.IntRange(256), help="Memory in MiB  [default: up to 3072].")
 @click.option("--share", metavar="DIR", type=click.Path(path_type=Path), multiple=True, help="It may write here.")
 @click.option("--timeout", metavar="S", type=click.FloatRange(0, min_open=True), help="Interrupt it after S seconds.")
+@click.option("--icount", is_flag=True, help="Its clocks count instructions, one each nanosecond: to measure by.")
 @click.option("--fetch", is_flag=True, help="Fetch the kernels that are not there yet, and run nothing.")
 @click.option("--refresh", is_flag=True, help="With --fetch: newer versions of those that are there, too.")
 @click.option("--list", "is_listing", is_flag=True, help="List the series that Debian has, and those fetched.")
@@ -52,6 +53,7 @@ def command(
     memory: int | None,
     share: tuple[Path, ...],
     timeout: float | None,
+    icount: bool,
     fetch: bool,
     refresh: bool,
     is_listing: bool,
@@ -79,6 +81,7 @@ def command(
             memory_mib=memory,
             shares=share,
             timeout=timeout,
+            icount=icount,
             on_progress=lambda what: on_progress(what, 0, 0),
         )
 

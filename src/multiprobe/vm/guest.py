@@ -35,6 +35,7 @@ class Hardware:
     cpus: int
     memory_mib: int
     shares: tuple[Path, ...] = ()
+    is_counted: bool = False
 
     def tags(self) -> dict[str, str]:
         """Virtiofs tags of the shared directories."""
@@ -82,6 +83,7 @@ class Guest:
                 accelerator=hardware.accelerator,
                 cpus=hardware.cpus,
                 memory_mib=hardware.memory_mib,
+                is_counted=hardware.is_counted,
                 console_fd=console_fd,
                 port_fds={name: fd for name, (_, fd) in wired.items()},
                 files_fds={serving.tag: serving.socket.fileno() for serving in self._servers},

@@ -21,7 +21,10 @@ KVM = "kvm"
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A guest as QEMU is told to build it; `fds` are QEMU's ends of the sockets, by port name or file-system tag."""
+    """A guest as QEMU is told to build it; `fds` are QEMU's ends of the sockets, by port name or file-system tag.
+
+    `is_counted`: the guest's clocks go by instructions, one each nanosecond (TCG and one CPU only).
+    """
 
     image: Path
     initramfs_fd: int
@@ -33,6 +36,7 @@ class Machine:
     files_fds: Mapping[str, int]
     terminal_fd: int | None = None
     extra: Sequence[str] = field(default=())
+    is_counted: bool = False
 
     def arguments(self, qemu: str) -> list[str]:
         """The whole command line."""
@@ -45,6 +49,7 @@ class Machine:
         memory = f"{self.memory_mib}M"
         return [
             *("-accel", accelerator, "-cpu", processor, "-smp", str(self.cpus), "-m", memory),
+            *(("-icount", "shift=0,sleep=off") if self.is_counted else ()),
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-nic", "none"),
             *("-object", f"memory-backend-memfd,id=memory,size={memory},share=on", "-numa", "node,memdev=memory"),
             *("-chardev", f"socket,id=console,fd={self.console_fd}", "-serial", "chardev:console"),

@@ -62,6 +62,7 @@ def run(
     memory_mib: int | None = None,
     shares: Sequence[Path] = (),
     timeout: float | None = None,
+    icount: bool = False,
     streams: Streams | None = None,
     environment: Mapping[str, str] | None = None,
     directory: str | None = None,
@@ -70,8 +71,11 @@ def run(
     """Run `command` in a guest with `kernel` and return its exit status (128 + n if signal n ended it or us).
 
     `timeout` counts seconds from the start of the command; `shares` are the directories that the guest may write to;
+    `icount` makes the guest's clocks count instructions, one each nanosecond: emulated, with one CPU;
     `environment` is added to what the guest gets of ours. Raises VmError, and VmLostError when the guest dies or hangs.
     """
+    if icount and cpus > 1:
+        raise UsageError("instructions are counted on one CPU", hint="leave --cpus out")
     program = qemu.find_qemu()
     host_files.find_server()
 
@@ -82,10 +86,11 @@ def run(
     version = qemu.version(program)
     hardware = Hardware(
         kernel,
-        accelerator.choose(version, boots_with_kvm),
+        qemu.TCG if icount else accelerator.choose(version, boots_with_kvm),
         cpus,
         memory_mib or default_memory(),
         tuple(checked_share(path) for path in shares),
+        is_counted=icount,
     )
     streams = streams or Streams()
     on_progress(f"booting Linux {kernel.release}")

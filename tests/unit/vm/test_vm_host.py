@@ -80,7 +80,7 @@ def test_without_the_device_nothing_is_tried() -> None:
     assert accelerator.choose("7.2", probe, device="/nonexistent") == TCG
 
 
-def machine(kind: str, *, terminal: int | None = None) -> list[str]:
+def machine(kind: str, *, terminal: int | None = None, is_counted: bool = False) -> list[str]:
     return Machine(
         image=Path("/k"),
         initramfs_fd=9,
@@ -91,6 +91,7 @@ def machine(kind: str, *, terminal: int | None = None) -> list[str]:
         port_fds={"stdout": 6},
         files_fds={"host": 7},
         terminal_fd=terminal,
+        is_counted=is_counted,
     ).arguments("qemu")
 
 
@@ -99,6 +100,12 @@ def test_tcg_runs_in_one_thread() -> None:
     assert arguments[arguments.index("-accel") + 1] == "tcg,thread=single"
     assert arguments[arguments.index("-cpu") + 1] == "max"
     assert arguments[arguments.index("-smp") + 1] == "2"
+
+
+def test_clocks_that_count_instructions() -> None:
+    arguments = machine(TCG, is_counted=True)
+    assert arguments[arguments.index("-icount") + 1] == "shift=0,sleep=off"
+    assert "-icount" not in machine(TCG)
 
 
 def test_kvm_shows_the_real_processor() -> None:
