@@ -55,7 +55,7 @@ bench: setup
 # Hundreds of random mixes of attachments on each kernel, for as long as it takes: make soak SCENARIOS=300
 soak: setup
 	for kernel in $(KERNELS); do \
-		$(BIN)/multiprobe vm --kernel $$kernel -- env MULTIPROBE_SCENARIOS=$(or $(SCENARIOS),300) \
+		$(BIN)/multiprobe vm --kernel $$kernel -- env MULTIPROBE_SCENARIOS=$(or $(SCENARIOS),300) MULTIPROBE_TEST_SECONDS=20000 \
 			$(abspath $(BIN)/python) -m pytest -p no:cacheprovider tests/kernel/test_mixing.py || exit 1; \
 	done
 

@@ -12,7 +12,7 @@ import leftovers
 import pytest
 
 GUEST_MARK = "multiprobe.guest=1"
-TEST_SECONDS = 240
+TEST_SECONDS = int(os.environ.get("MULTIPROBE_TEST_SECONDS", "240"))
 
 #: What the kernels that we test on lack. A test may skip with the reason "this kernel has no NAME" and no other; the
 #: name's dots and underscores are the same. A kernel that isn't listed lacks nothing.

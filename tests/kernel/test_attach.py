@@ -127,29 +127,71 @@ def pair(ctx):
         entries[ctx.function] += 1
 
 
-@pytest.mark.parametrize("mechanism", ["kprobe_multi", "tracing_multi"])
-def test_a_session_sees_both_sides_of_a_call(kernel: mp.Kernel, mechanism: str) -> None:
-    if not kernel.has(mechanism):
-        pytest.skip(f"this kernel has no {mechanism}")
-    with mp.attach(pair, ["vfs_read", "vfs_getattr_nosec"], mechanism=mechanism, pid=os.getpid()) as attachment:
+def fits(kernel: mp.Kernel, mechanism: str) -> bool:
+    from multiprobe.attach.usable import usable_mechanisms
+    from multiprobe.kernel.mechanism import mechanism_bit
+
+    return bool(usable_mechanisms(kernel, when="session") & mechanism_bit(mechanism))
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "without"),
+    [
+        ("kprobe_multi", ()),
+        ("tracing_multi", ()),
+        ("trampoline", ()),
+        ("trampoline", ("fsession",)),
+        ("kprobe", ()),
+        (None, ("trampoline",)),
+        (None, ("kprobe",)),
+        (None, ()),
+    ],
+)
+def test_a_session_sees_both_sides_of_a_call(kernel: mp.Kernel, mechanism: str, without: tuple[str, ...]) -> None:
+    if mechanism and not fits(kernel, mechanism):
+        pytest.skip(f"this kernel has no {'kprobe_session' if kernel.has(mechanism) else mechanism}")
+    names = ["vfs_read", "vfs_getattr_nosec", "seq_read_iter", "seq_read"]
+    with mp.attach(pair, names, mechanism=mechanism, without=without, pid=os.getpid()) as attachment:
         for _ in range(50):
             os.stat("/proc/self/status")
             with open("/proc/self/comm") as file:
                 file.read()
         attachment.stop()
         seen = [list(attachment.totals(spec)) for spec in (entries, returns, kept)]
+        missed = attachment.missed()
     assert min(seen[0]) >= 50
     assert seen[1] == seen[0]
     assert seen[2] == seen[0]
+    assert not any(missed.values()), missed
 
 
-def test_a_session_without_the_kernels_help_is_refused(kernel: mp.Kernel) -> None:
-    from multiprobe.attach.usable import usable_mechanisms
+@mp.program(when="session")
+def exits(ctx):
+    if ctx.is_return:
+        returns[ctx.function] += 1
+    else:
+        ctx.session = 1
+        entries[ctx.function] += 1
 
-    if usable_mechanisms(kernel, when="session"):
-        return
-    with pytest.raises(mp.NotSupportedError, match="session"):
-        mp.attach(pair, ["vfs_read"], kernel=kernel)
+
+@pytest.mark.parametrize("mechanism", ["kprobe", "kprobe_multi"])
+def test_a_session_on_what_never_returns(kernel: mp.Kernel, mechanism: str) -> None:
+    """Calls of do_exit leave their sessions open; those of other functions, in the same stacks, are none the worse."""
+    if not fits(kernel, mechanism):
+        pytest.skip("this kernel has no kprobe.multi sessions (kprobe_session)")
+    with mp.attach(exits, ["do_exit", "vfs_read"], mechanism=mechanism, kernel=kernel) as attachment:
+        for _ in range(40):
+            pid = os.fork()
+            if not pid:
+                os._exit(0)
+            os.waitpid(pid, 0)
+        with open("/proc/self/comm") as file:
+            file.read()
+        attachment.stop()
+        seen = [list(attachment.totals(spec)) for spec in (entries, returns)]
+    assert seen[0][0] >= 40
+    assert seen[1][0] == 0
+    assert seen[0][1] == seen[1][1] > 0
 
 
 @pytest.mark.usefixtures("needs_batch")

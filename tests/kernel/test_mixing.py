@@ -35,6 +35,21 @@ def observe(ctx):
     addresses[ctx.function] = ctx.ip
 
 
+kept = mp.PerFunction(mp.u64)
+
+
+@mp.program
+def observe_session(ctx):
+    """The same at both sides; and what the entry leaves, the return must find."""
+    runs[ctx.function] += 1
+    cookies[ctx.function] = ctx.cookie
+    addresses[ctx.function] = ctx.ip
+    if ctx.is_return:
+        kept[ctx.function] += ctx.session == ctx.cookie ^ ctx.ip
+    elif not ctx.session:
+        ctx.session = ctx.cookie ^ ctx.ip
+
+
 class Driver:
     """Has the kernel call each of its `bpf_fentry_test…` functions once a run, by BPF_PROG_TEST_RUN."""
 
@@ -93,6 +108,7 @@ class Wish:
     when: str
     functions: list[int]
     cookies: list[int]
+    without: tuple[str, ...] = ()
 
 
 @dataclass
@@ -109,8 +125,11 @@ class Live:
         per_call = 2 if self.wish.when == "session" else 1
         where = f"{self.wish} after {self.calls} calls"
         assert list(self.attachment.totals(runs)) == [per_call * self.calls] * len(self.names), where
+        assert not any(self.attachment.missed().values()), where
         if not self.calls:
             return
+        if self.wish.when == "session":
+            assert list(self.attachment.totals(kept)) == [self.calls] * len(self.names), where
         seen = self.attachment.read(cookies, per_cpu=True)
         places = self.attachment.read(addresses, per_cpu=True)
         for index, function in enumerate(self.attachment.functions):
@@ -123,10 +142,13 @@ def wishes(n_targets: int, mechanisms: dict[str, list[str]]) -> st.SearchStrateg
     indices = st.lists(st.integers(0, n_targets - 1), min_size=1, max_size=n_targets, unique=True)
     cookie = st.integers(0, (1 << 64) - 1)
 
-    def make(side: tuple[str, str], functions: list[int], given: list[int]) -> Wish:
-        return Wish(side[1], side[0], functions, given[: len(functions)])
+    without = st.sampled_from([(), ("fsession",)])  # sessions of the kernel's and of our own making
 
-    return st.builds(make, st.sampled_from(sides), indices, st.lists(cookie, min_size=n_targets, max_size=n_targets))
+    def make(side: tuple[str, str], functions: list[int], given: list[int], without: tuple[str, ...]) -> Wish:
+        return Wish(side[1], side[0], functions, given[: len(functions)], without)
+
+    given = st.lists(cookie, min_size=n_targets, max_size=n_targets)
+    return st.builds(make, st.sampled_from(sides), indices, given, without)
 
 
 @settings(max_examples=N_SCENARIOS, deadline=None, database=None, suppress_health_check=list(HealthCheck))
@@ -143,7 +165,13 @@ def test_mixing(kernel: mp.Kernel, driver: Driver, targets: list[str], data: st.
                 wish = wanted[step[1]]
                 names = [targets[i] for i in wish.functions]
                 made = mp.attach(
-                    observe, names, cookies=wish.cookies, mechanism=wish.mechanism, when=wish.when, kernel=kernel
+                    observe_session if wish.when == "session" else observe,
+                    names,
+                    cookies=wish.cookies,
+                    mechanism=wish.mechanism,
+                    when=wish.when,
+                    without=wish.without,
+                    kernel=kernel,
                 )
                 live[step[1]] = Live(wish, made, names)
                 assert made.report.attached == len(names), str(made.report)

@@ -14,14 +14,13 @@ from multiprobe.attach.linking import CONTEXTS, Linking
 from multiprobe.attach.loading import Loading
 from multiprobe.attach.meaning import meaning
 from multiprobe.attach.outcome import Held
-from multiprobe.attach.plan import make_plan
+from multiprobe.attach.planning import MAX_SINGLES, Terms, plan_attachment
 from multiprobe.attach.report import Failure, Report
 from multiprobe.attach.request import choose, cookies_by_place
 from multiprobe.attach.usable import require_switched_on, usable_mechanisms, why_none
 from multiprobe.attach.verify import differences
 from multiprobe.errors import AttachError, MultiprobeError, NoMatchError, NotSupportedError, UsageError
-from multiprobe.functions.sets import FunctionSet, Refusal
-from multiprobe.kernel.mechanism import NAMES, Mechanism, mechanism_bit, mechanism_names
+from multiprobe.kernel.mechanism import NAMES, mechanism_names
 from multiprobe.program.shape import SIDES
 
 TYPE_CHECKING = False
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from multiprobe.attach.plan import Group, Plan
     from multiprobe.attach.request import Functions
     from multiprobe.functions.kernel import Kernel
+    from multiprobe.functions.sets import FunctionSet
     from multiprobe.program.programs import Program
 
 
@@ -45,6 +45,7 @@ def attach(
     pid: int | None = None,
     on_bad: str = "skip",
     unsafe: bool = False,
+    max_singles: int = MAX_SINGLES,
     kernel: Kernel | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Attachment:
@@ -53,10 +54,12 @@ def attach(
     functions: a FunctionSet from `kernel.functions(…)`; or a pattern, a list of patterns, of symbols or of addresses
     cookies: one integer (64 bits, unsigned) for each function, in order: `ctx.cookie` in the program
     when: "entry", "return" or "session" (both); the program's own `when`, or "entry", if not given
-    mechanism, without: the only mechanism allowed, and those not allowed, by name; otherwise the cheapest that can
+    mechanism, without: the only mechanism allowed, and those not allowed, by name; otherwise the cheapest that can.
+        `without="fsession"`, in a list, makes sessions on single trampolines of two programs each
     pid: act only in this process (its thread group id, as seen from the initial pid namespace)
     on_bad: "skip" attaches what can be attached and reports the rest; "error" attaches all or nothing
     unsafe: also functions known to hang or crash a machine
+    max_singles: how many functions may be attached one by one (mechanisms trampoline and kprobe); 0 is any number
     progress: called with (done, all) while functions go one by one
 
     Raises UsageError, CompileError, NoMatchError (nothing to attach to), NotSupportedError and NotPermittedError
@@ -68,8 +71,9 @@ def attach(
     started = time.perf_counter()
     chosen = choose(functions, kernel, unsafe=unsafe)
     given = cookies_by_place(cookies, chosen)
-    usable = _usable(chosen.kernel, mechanism, without, side)
-    plan, report = _plan(chosen, side, usable)
+    terms = Terms(side, mechanism, tuple(without), max_singles)
+    usable = _usable(chosen.kernel, terms)
+    plan, report = plan_attachment(chosen, terms, usable=usable)
     report.timings["plan"] = time.perf_counter() - started
     if report.skipped and on_bad == "error":
         raise _refused(report, "nothing was attached: ")
@@ -90,30 +94,9 @@ def _check(side: str, on_bad: str) -> None:
         raise UsageError(f"on_bad={on_bad!r} means nothing", hint="use 'skip' or 'error'")
 
 
-def _usable(kernel: Kernel, mechanism: str | None, without: Sequence[str], side: str) -> int:
-    allowed = mechanism_bit(mechanism) if mechanism else Mechanism.ALL
-    for name in without:
-        allowed &= ~mechanism_bit(name)
-    if not allowed:
-        raise UsageError("no mechanism is left to attach with", hint=f"there are {', '.join(NAMES.values())}")
-    usable = allowed & usable_mechanisms(kernel, when=side)
+def _usable(kernel: Kernel, terms: Terms) -> int:
+    usable = terms.allowed & usable_mechanisms(kernel, when=terms.when)
     return require_switched_on(usable) if usable else 0
-
-
-def _plan(chosen: FunctionSet, side: str, usable: int) -> tuple[Plan, Report]:
-    masks = chosen.mechanisms(when=side)
-    culprits = Culprits.load(chosen.kernel.build_id)
-    if culprits:
-        masks = culprits.without_known(masks, chosen)
-    plan = make_plan(masks, when=side, usable=usable)
-    skipped = chosen.refusals(usable, when=side) if plan.refused or chosen.unresolved else []
-    known = {refusal.request for refusal in skipped}
-    skipped += [
-        Refusal(chosen.label(place), "refused_before", culprits.reason(chosen, place))
-        for place in plan.refused
-        if culprits and chosen.label(place) not in known
-    ]
-    return plan, Report(len(chosen) + len(chosen.unresolved), skipped)
 
 
 def _refused(report: Report, what: str) -> AttachError:
@@ -167,7 +150,15 @@ class _Attaching:
         self.progress = progress
         self.held: list[Held] = []
         contexts = {CONTEXTS[group.mechanism] for group in plan.groups}
-        self.loading = Loading(program, self.functions, self.cookies, contexts=contexts, when=plan.when, pid=pid)
+        self.loading = Loading(
+            program,
+            self.functions,
+            self.cookies,
+            contexts=contexts,
+            when=plan.when,
+            pid=pid,
+            paired=plan.paired & plan.mechanisms,
+        )
         self.linking = Linking(self.loading, self.cookies, timings=report.timings)
         self.is_finished = False
 

@@ -6,7 +6,7 @@ e12f03d7031a ("perf/core: Implement the 'perf_kprobe' PMU") (in v4.17); cookies:
 
 from __future__ import annotations
 
-from multiprobe.attach.singles import attach_each
+from multiprobe.attach.singles import attach_each, open_sides
 from multiprobe.errors import NotSupportedError
 from multiprobe.syscalls import bpf, perf
 from multiprobe.uapi.bpf import ProgType
@@ -36,17 +36,23 @@ def attach(job: Job, held: Held) -> dict[int, int]:
     """Attach the job's functions one by one, many at a time; the errno of each place that was refused."""
     addresses = job.functions.addresses()
     kprobe_pmu = pmu()
-    prog = job.load(PROG_TYPE)
-    held.programs.append(prog)
+    programs = {}
+    for side in job.sides:
+        programs[side] = job.load(PROG_TYPE, session_side=side if job.is_paired else "")
+        held.programs.append(programs[side])
 
     def open_one(place: int) -> list[FileDescriptor]:
-        cookie = job.cookies[place] if job.cookies else 0
-        return open_probe(prog, addresses[place], cookie, is_return=job.when == "return", pmu=kprobe_pmu)
+        address, cookie = addresses[place], job.cookies[place] if job.cookies else 0
+
+        def open_side(side: str) -> list[FileDescriptor]:
+            return open_probe(programs[side], address, cookie, is_return=side == "return", pmu=kprobe_pmu)
+
+        return open_sides(open_side, job.sides)
 
     opened, refused = attach_each(open_one, range(len(addresses)), progress=job.progress)
-    for link, event in opened.values():
-        held.links.append(link)
-        held.extra.append(event)
+    for descriptors in opened.values():
+        held.links += descriptors[::2]
+        held.extra += descriptors[1::2]
     return refused
 
 

@@ -14,6 +14,7 @@ from multiprobe.kernel.mechanism import Mechanism
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
 
     from multiprobe.attach.loading import Loading
     from multiprobe.syscalls.fd import FileDescriptor
@@ -51,11 +52,13 @@ class Linking:
         """
         share = self.loading.functions.take(indices)
         context = CONTEXTS[held.mechanism]
+        is_paired = bool(held.mechanism & self.loading.paired)
         began = time.perf_counter()
-        self.loading.code(context)
+        for side in ("entry", "return") if is_paired else ("",):
+            self.loading.code(context, side)
         self._add_time("compile", began)
 
-        def load(kind: int, **target: int) -> FileDescriptor:
+        def load(kind: int, **target: Any) -> FileDescriptor:
             began = time.perf_counter()
             try:
                 return self.loading.load(kind, context, gate=gate, **target)
@@ -63,7 +66,7 @@ class Linking:
                 self._add_time("load", began)
 
         show = _show(progress, len(share)) if progress else None
-        job = Job(share, self._kernel_cookies(context, indices), self.loading.when, load, show)
+        job = Job(share, self._kernel_cookies(context, indices), self.loading.when, load, show, is_paired)
         began = time.perf_counter()
         try:
             return carrier(held.mechanism)(job, held)

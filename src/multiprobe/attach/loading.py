@@ -28,6 +28,7 @@ class Loading:
     functions: in the order of their indices; cookies: the user's, in the same order, or None
     contexts: the kinds of hook that the plan uses ("kprobe_multi", "kprobe", "tracing")
     has_gate: instances can be replaced while attached, and their hits are counted
+    paired: mask of the mechanisms in use for which a session is two programs
     """
 
     def __init__(
@@ -40,12 +41,14 @@ class Loading:
         when: str,
         pid: int | None,
         has_gate: bool = False,
+        paired: int = 0,
     ) -> None:
         self.program = program
         self.functions = functions
         self.when = when
         self.pid = pid
         self.has_gate = has_gate
+        self.paired = paired
         asks_for = program.asks_for | ({"function"} if has_gate else set())
         self.has_cookies = cookies is not None or "cookie" in asks_for
         index = self._index(contexts, asks_for)
@@ -58,8 +61,9 @@ class Loading:
             cookies=self._cookie_table(cookies) if index and "cookie" in asks_for else None,
             arg_counts=functions.slots() if "arg_count" in asks_for and contexts - {"tracing"} else None,
             has_hits=has_gate,
+            has_sessions=bool(paired),
         )
-        self._codes: dict[str, Code] = {}
+        self._codes: dict[tuple[str, str], Code] = {}
 
     def _index(self, contexts: set[str], asks_for: frozenset[str]) -> FunctionIndex | None:
         wanted = asks_for & {"function", "cookie", "arg_count"}
@@ -84,9 +88,13 @@ class Loading:
         attach_btf_id: int = 0,
         attach_btf_obj_fd: int = 0,
         gate: Mapping[str, int] | None = None,
+        session_side: str = "",
     ) -> FileDescriptor:
-        """One more instance of the program, for that kind of hook; `gate` has the values of its gate, if any."""
-        code = self.code(context)
+        """One more instance of the program, for that kind of hook.
+
+        `gate` has the values of its gate, if any; with `session_side` it is one half of a session.
+        """
+        code = self.code(context, session_side)
         specs = [self.program.maps[name] for name in code.maps]
         values = self.store.values(specs) | self._kernel_functions(code)
         values |= gate or {}
@@ -106,9 +114,10 @@ class Loading:
 
             raise explain(error, code, self.program) from None
 
-    def code(self, context: str) -> Code:
+    def code(self, context: str, session_side: str = "") -> Code:
         """The program compiled for that kind of hook, from the disk cache if it is there."""
-        if context not in self._codes:
+        key = (context, session_side)
+        if key not in self._codes:
             from multiprobe.program.compiler import compile_program
 
             shape = Shape(
@@ -116,9 +125,10 @@ class Loading:
                 has_pid=self.pid is not None,
                 index_shift=self.index_shift,
                 has_gate=self.has_gate,
+                session_side=session_side,
             )
-            self._codes[context] = compile_program(self.program, context=context, when=self.when, shape=shape)
-        return self._codes[context]
+            self._codes[key] = compile_program(self.program, context=context, when=self.when, shape=shape)
+        return self._codes[key]
 
     def _kernel_functions(self, code: Code) -> dict[str, int]:
         """The BTF ids of the kernel functions that the code calls, by relocation key ("kfunc:NAME")."""

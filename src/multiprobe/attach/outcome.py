@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from multiprobe.syscalls.fd import FileDescriptor
 
     Load = Callable[..., FileDescriptor]
-    """load(expected_attach_type=…, attach_btf_id=…, attach_btf_obj_fd=…): one more instance of the program."""
+    """load(kind, expected_attach_type=…, attach_btf_id=…, attach_btf_obj_fd=…, session_side=…): one more instance of
+    the program."""
 
 
 @value
@@ -22,6 +23,7 @@ class Job:
 
     functions: in the order of their indices; cookies: what the kernel is told for each (or None: nothing)
     when: "entry", "return" or "session"; load: makes an instance of the program
+    is_paired: a session is two programs to attach, one for each side
     progress: called with the number done, where functions go one by one
     """
 
@@ -30,6 +32,12 @@ class Job:
     when: str
     load: Load
     progress: Callable[[int], None] | None = None
+    is_paired: bool = False
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """The sides to attach a program of its own to, in this order: where an entry is seen, its return is too."""
+        return ("return", "entry") if self.is_paired else (self.when,)
 
 
 class Held:

@@ -27,23 +27,38 @@ class Group:
 
 @value
 class Plan:
-    """`groups` to attach, in this order, and the `refused` places (their masks were empty)."""
+    """`groups` to attach, in this order, and the `refused` places (their masks were empty).
+
+    `paired`: mask of the mechanisms for which a session is two links.
+    """
 
     when: str
     groups: list[Group]
     refused: list[int]
+    paired: int = 0
 
     @property
     def n_functions(self) -> int:
         return sum(len(group.places) for group in self.groups)
 
     @property
+    def mechanisms(self) -> int:
+        """Mask of the mechanisms that it uses."""
+        return sum(group.mechanism for group in self.groups)
+
+    @property
     def n_links(self) -> int:
         """Links that the plan takes, if the kernel accepts all of it."""
-        return sum(1 if COSTS[self.when, g.mechanism].is_batch else len(g.places) for g in self.groups)
+        return sum(self.links_of(group) for group in self.groups)
+
+    def links_of(self, group: Group) -> int:
+        """Links that one group takes."""
+        if COSTS[self.when, group.mechanism].is_batch:
+            return 1
+        return len(group.places) * (2 if group.mechanism & self.paired else 1)
 
 
-def make_plan(masks: Sequence[int], *, when: str, usable: int = Mechanism.ALL) -> Plan:
+def make_plan(masks: Sequence[int], *, when: str, usable: int = Mechanism.ALL, paired: int = 0) -> Plan:
     """Choose a mechanism for each function.
 
     `masks` has, for each requested function, the mechanisms (bits of `kernel.mechanism`) that may carry it on this
@@ -57,7 +72,7 @@ def make_plan(masks: Sequence[int], *, when: str, usable: int = Mechanism.ALL) -
     chosen = wanted.translate(choice)
     places = range(len(chosen))
     groups = [Group(bit, list(compress(places, chosen.translate(_only(bit))))) for bit in order if chosen.count(bit)]
-    return Plan(when, groups, list(compress(places, chosen.translate(_only(0)))))
+    return Plan(when, groups, list(compress(places, chosen.translate(_only(0)))), paired)
 
 
 def _carries_all(bit: int, wanted: bytes, *, when: str, usable: int) -> bool:

@@ -50,6 +50,19 @@ def attach_each(
     return opened, refused
 
 
+def open_sides(open_side: Callable[[str], list[FileDescriptor]], sides: Iterable[str]) -> list[FileDescriptor]:
+    """What all sides of one function take, or nothing: an error closes what was opened before it."""
+    opened: list[FileDescriptor] = []
+    try:
+        for side in sides:
+            opened += open_side(side)
+    except BaseException:
+        for fd in opened:
+            fd.close()
+        raise
+    return opened
+
+
 def close_all(descriptors: Sequence[FileDescriptor]) -> None:
     """Close all of them, in parallel: each close waits for the kernel's grace periods."""
     if len(descriptors) < 4:

@@ -1,12 +1,13 @@
 """Single trampolines: one fentry, fexit or fsession program per function, loaded for it by BTF id.
 
 Linux kernel commit fec56f5890d9 ("bpf: Introduce BPF trampoline") (in v5.5); cookies: 2fcc82411e74 (in v5.19).
+A session is one fsession program where the kernel has those, else an fexit and an fentry program.
 """
 
 from __future__ import annotations
 
 from multiprobe.attach.kernel_btf import open_kernel_btf
-from multiprobe.attach.singles import attach_each
+from multiprobe.attach.singles import attach_each, open_sides
 from multiprobe.syscalls import bpf
 from multiprobe.uapi.bpf import AttachType, ProgType
 
@@ -35,28 +36,32 @@ def attach(job: Job, held: Held) -> dict[int, int]:
     modules = {table.module(row) for row in rows} - {""}
     btf = {module: open_kernel_btf(module) for module in modules}
 
-    def open_one(place: int) -> list[FileDescriptor]:
+    def open_side(place: int, side: str) -> list[FileDescriptor]:
         module = table.module(rows[place])
         prog = job.load(
             PROG_TYPE,
-            expected_attach_type=attach_type(job.when),
+            expected_attach_type=attach_type(side),
             attach_btf_id=ids[place],
             attach_btf_obj_fd=btf[module].fileno() if module else 0,
+            session_side=side if job.is_paired else "",
         )
         try:
-            return [open_link(prog, job.cookies[place] if job.cookies else 0, when=job.when), prog]
+            return [open_link(prog, job.cookies[place] if job.cookies else 0, when=side), prog]
         except BaseException:
             prog.close()
             raise
+
+    def open_one(place: int) -> list[FileDescriptor]:
+        return open_sides(lambda side: open_side(place, side), job.sides)
 
     try:
         opened, refused = attach_each(open_one, range(len(rows)), progress=job.progress)
     finally:
         for fd in btf.values():
             fd.close()
-    for link, prog in opened.values():
-        held.links.append(link)
-        held.programs.append(prog)
+    for descriptors in opened.values():
+        held.links += descriptors[::2]
+        held.programs += descriptors[1::2]
     return refused
 
 

@@ -11,11 +11,17 @@ from multiprobe.kernel.mechanism import NAMES, Mechanism, mechanism_bit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from multiprobe.functions.kernel import Kernel
 
 _FTRACE_SWITCH = "/proc/sys/kernel/ftrace_enabled"
 _KPROBES_SWITCH = "/sys/kernel/debug/kprobes/enabled"
 _TRY_VM = "`--vm` runs the same command on a kernel in a virtual machine; `multiprobe doctor` shows what is missing"
+
+
+FSESSION = "fsession"
+"""What else can be done without, beside mechanisms: the kernel's own sessions on single trampolines."""
 
 
 def usable_mechanisms(kernel: Kernel, *, when: str) -> int:
@@ -28,7 +34,15 @@ def usable_mechanisms(kernel: Kernel, *, when: str) -> int:
         offers &= ~Mechanism.KPROBE_MULTI & ~Mechanism.TRACING_MULTI
     if not names("bpf_jit_supports_fsession"):
         offers &= ~Mechanism.TRACING_MULTI
-    return offers & ~Mechanism.TRAMPOLINE & ~Mechanism.KPROBE
+    return offers
+
+
+def paired_mechanisms(kernel: Kernel, *, when: str, without: Sequence[str] = ()) -> int:
+    """Mask of the mechanisms for which a session is two programs and two links, the kernel having none for them."""
+    if when != "session":
+        return 0
+    has_fsession = kernel.table.rows_of_name("bpf_jit_supports_fsession") and FSESSION not in without
+    return Mechanism.KPROBE | (0 if has_fsession else Mechanism.TRAMPOLINE)
 
 
 def require_switched_on(usable: int) -> int:
@@ -67,11 +81,6 @@ def why_none(kernel: Kernel, *, mechanism: str | None, when: str) -> MultiprobeE
         return NotSupportedError(
             f"kernel {kernel.release} has no {mechanism} for programs that run at {when}",
             hint=f"it has {others}; leave the choice to multiprobe, or see `multiprobe doctor`",
-        )
-    if not offered and when == "session" and kernel.offers:
-        return NotSupportedError(
-            f"kernel {kernel.release} has no sessions (entry and return of a function by one program)",
-            hint="attach one program with when='entry' and one with when='return'",
         )
     return _diagnosed(kernel)
 

@@ -87,6 +87,7 @@ def run(
     json: bool,
     mechanism: str | None,
     without: Sequence[str],
+    max_singles: int,
     unsafe: bool,
     dry_run: bool,
     vm: str | None,
@@ -99,6 +100,7 @@ def run(
         "when": "return" if is_return else "entry",
         "mechanism": mechanism,
         "without": tuple(without),
+        "max_singles": max_singles,
     }
     if dry_run:
         return print_plan(functions, **choice, json=json)

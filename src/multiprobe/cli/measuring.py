@@ -27,7 +27,7 @@ DEFAULT_TOP = 40
 COMMAND_ONLY = Option(
     "command_only", ("--command-only",), "flag", "Only what COMMAND's own process does.", default=False
 )
-ATTACHING = tuple(SHARED[name] for name in ("mechanism", "without", "unsafe", "dry_run", "vm", "debug"))
+ATTACHING = tuple(SHARED[name] for name in ("mechanism", "without", "max_singles", "unsafe", "dry_run", "vm", "debug"))
 """The options that say how to attach, at the end of every such command's list."""
 
 
@@ -164,11 +164,13 @@ def print_report(report: dict[str, Any], workload: Workload | None, *, is_plan: 
     sys.stdout.flush()
 
 
-def print_plan(functions: FunctionSet, *, when: str, mechanism: str | None, without: Sequence[str], json: bool) -> int:
-    """Say what would be attached. The object of JSON is that of a report, with the type "plan"."""
+def print_plan(functions: FunctionSet, *, json: bool, **terms: Any) -> int:
+    """Say what would be attached on these terms (the fields of `Terms`). The object of JSON is that of a report, with
+    the type "plan"."""
+    from multiprobe.attach.planning import Terms
     from multiprobe.instruments.preview import preview
 
-    plan = preview(functions, when=when, mechanism=mechanism, without=without).to_json() | {"type": "plan"}
+    plan = preview(functions, Terms(**terms)).to_json() | {"type": "plan"}
     if json:
         print_json([plan])
     else:

@@ -69,6 +69,11 @@ def _mechanism(text: str) -> str:
     return name
 
 
+def _without(text: str) -> str:
+    """What to do without: a mechanism, or `fsession`."""
+    return text if text == "fsession" else _mechanism(text)
+
+
 def _pid(text: str) -> int:
     """A process id: a whole number from 1."""
     pid = _natural(text)
@@ -81,6 +86,7 @@ CONVERTERS: dict[str, Callable[[str], Any]] = {
     "seconds": _seconds,
     "natural": _natural,
     "mechanism": _mechanism,
+    "without": _without,
     "pid": _pid,
     "text": str,
 }
@@ -95,7 +101,15 @@ SHARED = {
         Option(
             "mechanism", ("--mechanism",), "mechanism", f"Attach by this one only: {', '.join(MECHANISMS)}.", "NAME"
         ),
-        Option("without", ("--without",), "mechanism", "Do without this mechanism; repeatable.", "NAME", (), True),
+        Option("without", ("--without",), "without", "Do without this mechanism; repeatable.", "NAME", (), True),
+        Option(
+            "max_singles",
+            ("--max-singles",),
+            "natural",
+            "Attach at most N functions one by one; 0 is any number.",
+            "N",
+            1000,
+        ),
         Option("unsafe", ("--unsafe",), "flag", "Also functions known to hang a machine when traced.", default=False),
         Option("dry_run", ("--dry-run",), "flag", "Say what would be attached, and attach nothing.", default=False),
         Option("vm", ("--vm",), "text", "Run this very command in a throw-away virtual machine.", "[=VERSION]"),

@@ -13,14 +13,25 @@ CACHE_LINE = 64
 
 CONTROL_SIZE = 64
 ACTIVE, FULL_MAPS, OUT_OF_RANGE, FAILED_READS, CUT_LOOPS = 0, 8, 16, 24, 32
+UNPAIRED_ENTRIES, UNPAIRED_RETURNS = 40, 48
 """Offsets in the control map: whether the programs run at all, and what they lost: writes to full maps, writes
-outside of an array, failed reads of kernel memory, loops cut off at their limit. 8 bytes each."""
+outside of an array, failed reads of kernel memory, loops cut off at their limit, and sides of sessions without the
+other one. 8 bytes each."""
 LOSSES = {
     "full_maps": FULL_MAPS,
     "out_of_range": OUT_OF_RANGE,
     "failed_reads": FAILED_READS,
     "cut_loops": CUT_LOOPS,
+    "unpaired_entries": UNPAIRED_ENTRIES,
+    "unpaired_returns": UNPAIRED_RETURNS,
 }
+
+SESSION_BITS = 15
+SESSION_SIZE = 32
+SESSIONS_SIZE = SESSION_SIZE << SESSION_BITS
+SESSION_FRAME, SESSION_OWNER, SESSION_VALUE = 0, 8, 16
+"""The table of calls under way, for sessions that two programs make together: records of SESSION_SIZE bytes, each with
+the address of the call's frame (0: free), its function and the session's 8 bytes."""
 
 
 @value

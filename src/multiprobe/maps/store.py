@@ -8,7 +8,7 @@ from __future__ import annotations
 from struct import pack_into, unpack_from
 
 from multiprobe.errors import UsageError
-from multiprobe.maps.layout import ACTIVE, CONTROL_SIZE, LOSSES, constants, layout
+from multiprobe.maps.layout import ACTIVE, CONTROL_SIZE, LOSSES, SESSIONS_SIZE, constants, layout
 from multiprobe.maps.maps import ArrayMap, SharedArray, open_map
 from multiprobe.maps.specs import PerFunction
 from multiprobe.maps.types import u64
@@ -39,12 +39,14 @@ class Store:
         cookies: array[int] | None = None,
         arg_counts: bytes | None = None,
         has_hits: bool = False,
+        has_sessions: bool = False,
     ) -> None:
         """Open a map for each spec.
 
         `index` finds functions by address (programs with function_from="ip"); `cookies` (array 'Q') and `arg_counts`
         (a byte each), by function index, are for programs whose links can't carry them. `has_hits`: programs have a
-        gate, where they count how often each function was hit.
+        gate, where they count how often each function was hit. `has_sessions`: with a table of calls under way, for
+        sessions that two programs make together.
         """
         self.n_functions = n_functions
         self._maps: dict[MapSpec, Map] = {}
@@ -64,6 +66,8 @@ class Store:
                 self._fill("cookies", bytes(8) + cookies.tobytes())
             if arg_counts is not None:
                 self._fill("arg_counts", bytes(1) + arg_counts)
+            if has_sessions:
+                self._tables["sessions"] = SharedArray(SESSIONS_SIZE, name="sessions")
         except BaseException:
             self.close()
             raise
@@ -116,8 +120,8 @@ class Store:
         pack_into("<Q", self._tables["control"].memory, ACTIVE, 0)
 
     def losses(self) -> dict[str, int]:
-        """What programs could not do, and how often: full_maps, out_of_range, failed_reads, cut_loops; and
-        unknown_function, what was booked on no function (a defect)."""
+        """What programs could not do, and how often: full_maps, out_of_range, failed_reads, cut_loops,
+        unpaired_entries, unpaired_returns; and unknown_function, what was booked on no function (a defect)."""
         control = self._tables["control"].memory
         found = {name: unpack_from("<Q", control, offset)[0] for name, offset in LOSSES.items()}
         unknown = sum(one.unknown() for one in self._maps.values() if isinstance(one, ArrayMap))

@@ -66,6 +66,7 @@ class Generator:
         self._guard(e.make(f"icmp ne i64 {self._active()}, 0"))
         if self.shape.has_pid:
             self._guard(e.make(f"icmp eq i64 {self.hook.read('pid', 0)}, {e.hole(CONSTANT, 'pid')}"))
+        self.hook.begin()
         self.leave.append((e.end, None))
         self.block(self.routine.body)
         e.line = 0

@@ -10,7 +10,8 @@ from multiprobe.errors import NotSupportedError
 from multiprobe.maps.index import BLOCK_BITS, DIRECTORY_SIZE
 from multiprobe.maps.layout import FAILED_READS
 from multiprobe.program import arch as arches
-from multiprobe.program.code import CONSTANT
+from multiprobe.program import sessions
+from multiprobe.program.code import CONSTANT, MAP_VALUE
 from multiprobe.program.emitter import Emitter
 from multiprobe.program.shape import Shape
 from multiprobe.uapi.bpf import Helper
@@ -25,6 +26,14 @@ class Context:
         self.shape = shape
         self.arch = arches.native()
         self._registers: dict[int, str] = {}
+        self._session = ""
+
+    def begin(self) -> None:
+        """What comes before the program's body: its half of a session that two programs make together."""
+        if self.shape.session_side == "entry":
+            self._session = sessions.open_record(self.e, self.frame(), self.owner())
+        elif self.shape.session_side == "return":
+            self._session = sessions.take_record(self.e, self.frame(), self.owner())
 
     def read(self, name: str, index: int) -> str:
         """The answer to `ctx.NAME` or `ctx.arg(index)`."""
@@ -73,13 +82,17 @@ class Context:
 
     def session_pointer(self) -> str:
         """The address of the session's 8 bytes. The kernels that take no context there don't look at the register."""
-        if self.when != "session" or self.shape.session_side:
-            raise self.refuse("ctx.session is only there in a session of the kernel's", 'use when="session"')
+        if self.when != "session":
+            raise self.refuse("ctx.session is only there in a session", 'use when="session"')
+        if self.shape.session_side:
+            return self._session
         answer = self.e.call_kfunc("bpf_session_cookie", "ptr %ctx")
         return self.e.make(f"inttoptr i64 {answer} to ptr")
 
     def ret(self) -> str:
-        if self.when == "entry" or self.shape.session_side == "entry":
+        if self.shape.session_side == "entry":
+            return "0"  # as in the kernel's sessions
+        if self.when == "entry":
             raise self.refuse("ctx.ret is not known when a function is entered", 'use when="return" or "session"')
         if self.when == "return" or self.shape.session_side:
             return self.returned()
@@ -149,6 +162,14 @@ class Context:
 
     # Different everywhere
 
+    def frame(self) -> str:
+        """An address in this call's stack frame, the same at entry and at return: no other call has it meanwhile."""
+        raise NotImplementedError
+
+    def owner(self) -> str:
+        """What tells calls apart that share a frame: a function may end by jumping to another one."""
+        raise NotImplementedError
+
     def arg(self, index: int) -> str:
         raise NotImplementedError
 
@@ -203,12 +224,29 @@ class Kprobe(Registers):
     def cookie(self) -> str:
         return self.link_cookie()
 
+    def frame(self) -> str:
+        # Where the return address is, or was until the function returned.
+        at = self.word(self.arch.stack_pointer)
+        return self.e.make(f"sub i64 {at}, {self.arch.stack_offset}") if self.shape.session_side == "return" else at
+
+    def owner(self) -> str:
+        return self.read("ip", 0)
+
 
 class Tracing(Context):
     """Trampolines, single and multi."""
 
     def cookie(self) -> str:
         return self.link_cookie()
+
+    def frame(self) -> str:
+        # The context lies in the trampoline's own frame, and both programs of a call get the same. The verifier takes
+        # the difference of two pointers for a number (to whom it lets see addresses), but no pointer for one.
+        at = self.e.make("ptrtoint ptr %ctx to i64")
+        return self.e.opaque(self.e.make(f"sub i64 {at}, {self.e.hole(MAP_VALUE, 'sessions')}"))
+
+    def owner(self) -> str:
+        return "0"
 
     def arg(self, index: int) -> str:
         buffer = self.e.stack("i64")

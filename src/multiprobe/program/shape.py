@@ -42,5 +42,7 @@ def check(context: str, when: str, shape: Shape) -> None:
     ):
         if word not in known:
             raise UsageError(f"{what}={word!r} means nothing", hint=f"use one of {', '.join(map(repr, known))}")
+    if shape.session_side and (when != "session" or context not in ("kprobe", "tracing")):
+        raise UsageError(f"no session is made of two programs at when={when!r} under {context}")
     if context == "kprobe_multi" and shape.function_from == "cookie":
         raise UsageError("under kprobe.multi a function is found by its address", hint="use Shape(function_from='ip')")

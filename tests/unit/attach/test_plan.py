@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from multiprobe.attach.plan import make_plan
+from multiprobe.attach.planning import Terms, limit_singles
+from multiprobe.errors import UsageError
 from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.program.shape import SIDES
 
@@ -42,3 +45,35 @@ def test_single_mechanisms_take_a_link_each() -> None:
     )
     assert plan.n_links == plan.n_functions == 2
     assert plan.refused == [2]
+
+
+def test_a_session_of_two_programs_takes_two_links() -> None:
+    singles = Mechanism.TRAMPOLINE | Mechanism.KPROBE
+    plan = make_plan([singles] * 3, when="session", usable=singles, paired=singles)
+    assert (plan.n_functions, plan.n_links) == (3, 6)
+
+
+def test_a_limit_on_what_goes_one_by_one() -> None:
+    batch, single = Mechanism.KPROBE_MULTI, Mechanism.KPROBE
+    plan = make_plan([batch, single, single, batch, single], when="entry", usable=batch | single)
+    limited, over = limit_singles(plan, 2)
+    assert {group.mechanism: group.places for group in limited.groups} == {batch: [0, 3], single: [1, 2]}
+    assert over == [4]
+    assert limit_singles(plan, 3) == (plan, [])
+    assert limit_singles(plan, 0) == (plan, [])
+
+
+def test_nothing_but_single_links_over_the_limit_is_an_error() -> None:
+    plan = make_plan([Mechanism.KPROBE] * 5, when="entry", usable=Mechanism.KPROBE)
+    with pytest.raises(UsageError, match="the limit is 4") as caught:
+        limit_singles(plan, 4)
+    assert "--max-singles" in caught.value.hint
+
+
+def test_terms() -> None:
+    assert Terms("entry").allowed == Mechanism.ALL
+    assert Terms("entry", without=("fsession", "kprobe")).allowed == Mechanism.ALL & ~Mechanism.KPROBE
+    with pytest.raises(UsageError, match="no mechanism is left"):
+        _ = Terms("entry", "kprobe", without=("kprobe",)).allowed
+    with pytest.raises(UsageError, match="no mechanism 'fsession'"):
+        _ = Terms("session", "fsession").allowed

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from multiprobe.attach.usable import why_none
+from multiprobe.attach.usable import paired_mechanisms, usable_mechanisms, why_none
 from multiprobe.errors import NotPermittedError, NotSupportedError
 from multiprobe.kernel import diagnosis, examine
 from multiprobe.kernel.diagnosis import Finding
@@ -13,8 +15,11 @@ from multiprobe.kernel.mechanism import NAMES, Mechanism
 
 
 class FakeTable:
-    def rows_of_name(self, _name: str) -> list[int]:
-        return []
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def rows_of_name(self, name: str) -> list[int]:
+        return [1] if name in self.names else []
 
 
 class FakeKernel:
@@ -65,7 +70,14 @@ def test_a_mechanism_that_was_forced() -> None:
     assert "trampoline" in error.hint
 
 
-def test_sessions() -> None:
-    error = why_none(FakeKernel(), mechanism=None, when="session")  # type: ignore[arg-type]
-    assert "session" in str(error)
-    assert "when='return'" in error.hint
+def test_sessions_are_paired_where_the_kernel_has_none() -> None:
+    kernel: Any = FakeKernel()
+    kernel.offers = Mechanism.ALL
+    assert usable_mechanisms(kernel, when="session") == Mechanism.TRAMPOLINE | Mechanism.KPROBE
+    assert paired_mechanisms(kernel, when="session") == Mechanism.TRAMPOLINE | Mechanism.KPROBE
+    assert paired_mechanisms(kernel, when="return") == 0
+    kernel.table = FakeTable("bpf_session_is_return", "bpf_jit_supports_fsession")
+    assert usable_mechanisms(kernel, when="session") == Mechanism.ALL
+    assert paired_mechanisms(kernel, when="session") == Mechanism.KPROBE
+    without = paired_mechanisms(kernel, when="session", without=("fsession",))
+    assert without == Mechanism.TRAMPOLINE | Mechanism.KPROBE

@@ -73,6 +73,8 @@ def test_what_is_asked_of_attach(world: FakeWorld, capsys: pytest.CaptureFixture
         "kprobe-multi",
         "--without",
         "kprobe",
+        "--without=fsession",
+        "--max-singles=5",
         "--unsafe",
         "--pid",
         str(os.getpid()),
@@ -82,7 +84,8 @@ def test_what_is_asked_of_attach(world: FakeWorld, capsys: pytest.CaptureFixture
     assert world.attachments[0].options == {
         "when": "return",
         "mechanism": "kprobe_multi",
-        "without": ("kprobe",),
+        "without": ("kprobe", "fsession"),
+        "max_singles": 5,
         "unsafe": True,
         "pid": os.getpid(),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from multiprobe.attach import usable
+from multiprobe.attach.planning import Terms
 from multiprobe.errors import NotSupportedError
 from multiprobe.functions.sets import Refusal
 from multiprobe.instruments.preview import preview
@@ -20,6 +21,7 @@ class FakeTable:
 
 class FakeKernel:
     release = "6.12"
+    build_id = ""
     table = FakeTable()
 
     def __init__(self, offers: int) -> None:
@@ -49,7 +51,7 @@ class FakeSet:
 
 
 def test_every_request_is_accounted_for() -> None:
-    report = preview(FakeSet(), when="entry", mechanism=None, without=())  # type: ignore[arg-type]
+    report = preview(FakeSet(), Terms("entry"))  # type: ignore[arg-type]
     assert (report.requested, report.attached, len(report.skipped)) == (5, 3, 2)
     assert report.mechanisms["kprobe"] == 1
     assert sum(report.mechanisms.values()) == 3
@@ -57,9 +59,9 @@ def test_every_request_is_accounted_for() -> None:
 
 
 def test_mechanisms_can_be_forced_and_left_out() -> None:
-    forced = preview(FakeSet(), when="entry", mechanism="kprobe", without=())  # type: ignore[arg-type]
+    forced = preview(FakeSet(), Terms("entry", "kprobe"))  # type: ignore[arg-type]
     assert forced.mechanisms == {"kprobe": 3}
-    without = preview(FakeSet(), when="entry", mechanism=None, without=("kprobe", "tracing_multi"))  # type: ignore[arg-type]
+    without = preview(FakeSet(), Terms("entry", without=("kprobe", "tracing_multi")))  # type: ignore[arg-type]
     assert without.mechanisms == {"kprobe_multi": 2}
     assert without.attached + len(without.skipped) == without.requested
 
@@ -67,4 +69,4 @@ def test_mechanisms_can_be_forced_and_left_out() -> None:
 def test_a_kernel_that_offers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usable, "_diagnosed", lambda _kernel: NotSupportedError("nothing works"))
     with pytest.raises(NotSupportedError):
-        preview(FakeSet(offers=0), when="entry", mechanism=None, without=())  # type: ignore[arg-type]
+        preview(FakeSet(offers=0), Terms("entry"))  # type: ignore[arg-type]

@@ -65,7 +65,8 @@ class Machine:
         memory[offset : offset + size] = (number & ((1 << 8 * size) - 1)).to_bytes(size, "little")
 
     def add_array(self, fd: int, size: int) -> int:
-        self.arrays[fd] = self.allocate(size)
+        if fd not in self.arrays:
+            self.arrays[fd] = self.allocate(size)
         return self.arrays[fd]
 
     def add_table(self, fd: int, key_size: int, value_size: int, max_entries: int) -> HashTable:
@@ -75,10 +76,12 @@ class Machine:
 
     # Running
 
-    def run(self, insns: bytes, context: bytes = b"") -> int:
-        """Run a program to its exit: the value of r0."""
+    def run(self, insns: bytes, context: bytes = b"", *, at: int = 0) -> int:
+        """Run a program to its exit: the value of r0. The context stands `at` an address, if one is given."""
         registers = [0] * 11
-        registers[1] = self.allocate(max(1, len(context)))
+        registers[1] = at or self.allocate(max(1, len(context)))
+        if at:
+            self.regions.append((at, bytearray(context)))
         self.regions[-1][1][: len(context)] = context
         registers[10] = self.allocate(STACK_SIZE) + STACK_SIZE
         passing = self.regions[-2:]
@@ -189,6 +192,10 @@ class Machine:
             raise MachineError("an atomic operation on what is not aligned")
         old = self.read(address, size)
         b = r[src]
+        if operation == 0xF1:  # compare r0 and exchange
+            self.write(address, size, b if old == r[0] else old)
+            r[0] = old
+            return
         new = {0x00: old + b, 0x40: old | b, 0x50: old & b, 0xA0: old ^ b, 0xE0: b}[operation & 0xF0]
         self.write(address, size, new)
         if operation & 1:

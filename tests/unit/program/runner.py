@@ -9,7 +9,7 @@ from machine import Machine, words
 
 from multiprobe.maps import Array, Hash, PerFunction
 from multiprobe.maps.index import FunctionIndex, build_index
-from multiprobe.maps.layout import CACHE_LINE, CONTROL_SIZE, LOSSES, constants, layout
+from multiprobe.maps.layout import CACHE_LINE, CONTROL_SIZE, LOSSES, SESSIONS_SIZE, constants, layout
 from multiprobe.maps.maps import as_integers
 from multiprobe.maps.store import HITS
 from multiprobe.program.code import Code
@@ -17,14 +17,14 @@ from multiprobe.program.compiler import compile_program
 from multiprobe.program.programs import Program
 from multiprobe.program.shape import Shape
 
-CONTROL_FD, INDEX_FD, COOKIES_FD, COUNTS_FD, SWITCH_FD, HITS_FD, FIRST_MAP_FD = 3, 4, 5, 6, 7, 8, 10
+CONTROL_FD, INDEX_FD, COOKIES_FD, COUNTS_FD, SWITCH_FD, HITS_FD, SESSIONS_FD, FIRST_MAP_FD = 3, 4, 5, 6, 7, 8, 9, 10
 GENERATION = 5
 KFUNCS = {"kfunc:bpf_session_is_return": 901, "kfunc:bpf_session_cookie": 902}
 
 
 @dataclass
 class Bench:
-    """One program with its maps on a machine, ready to be hit."""
+    """One program with its maps on a machine, ready to be hit. Two of one program can share a machine and its maps."""
 
     program: Program
     context: str = "raw_tracepoint"
@@ -33,9 +33,9 @@ class Bench:
     addresses: tuple[int, ...] = ()
     n_cpus: int = 1
     cookies: tuple[int, ...] = ()
+    machine: Machine = field(default_factory=Machine)
 
     def __post_init__(self) -> None:
-        self.machine = Machine()
         self.code: Code = compile_program(
             self.program, context=self.context, when=self.when, shape=self.shape, is_cached=False
         )
@@ -50,6 +50,8 @@ class Bench:
         self._add_bytes("arg_counts", COUNTS_FD, bytes(range(len(self.addresses) + 1)), 1)
         if self.shape.has_gate:
             self._add_gate()
+        self.machine.add_array(SESSIONS_FD, SESSIONS_SIZE)
+        self.values["sessions"] = SESSIONS_FD
         self.layouts = {}
         for place, name in enumerate(self.code.maps):
             self._add_map(place, name)
@@ -92,12 +94,13 @@ class Bench:
             self.machine.add_array(fd, made.value_size)
         self.values |= {f"map{place}": fd} | constants(spec, made, f"map{place}", n_functions=len(self.addresses))
 
-    def hit(self, *arguments: int, context: bytes | None = None, **facts: int) -> Bench:
-        """One hit; `facts` are what helpers answer (ip, cookie, cpu, pid_tgid, time, ret)."""
+    def hit(self, *arguments: int, context: bytes | None = None, at: int = 0, **facts: int) -> Bench:
+        """One hit; `facts` are what helpers answer (ip, cookie, cpu, pid_tgid, time, ret); `at` is the context's
+        address."""
         self.machine.facts = {"cpu": 0, "pid_tgid": (77 << 32) | 78, "time": 1000} | facts
         self.machine.arguments = list(arguments)
         padded = [*arguments, *[0] * (12 - len(arguments))]
-        assert self.machine.run(self.insns, words(*padded) if context is None else context) == 0
+        assert self.machine.run(self.insns, words(*padded) if context is None else context, at=at) == 0
         return self
 
     def _fd(self, name: str) -> int:
