@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from multiprobe.maps.types import u64 as u64
     from multiprobe.program.programs import function as function
     from multiprobe.program.programs import program as program
+    from multiprobe.records import Records as Records
 
 __version__ = "0.1.0.dev0"
 
@@ -60,6 +61,7 @@ _HOMES = {
     "multiprobe.maps.specs": "Array Hash PerFunction",
     "multiprobe.maps.types": "bool_ i8 i16 i32 i64 u8 u16 u32 u64",
     "multiprobe.program.programs": "function program",
+    "multiprobe.records": "Records",
 }
 _ROOMS = ("inspect",)  # packages that are public as such: mp.inspect.links()
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

@@ -16,7 +16,7 @@ import multiprobe as mp
 PUBLIC = [
     "Array", "AttachError", "Attachment", "CompileError", "DataError", "Failure", "Function", "FunctionSet",
     "Hash", "Kernel", "KernelError", "MultiprobeError", "NoMatchError", "NotPermittedError",
-    "NotSupportedError", "PatternError", "PerFunction", "Refusal", "Report", "UsageError", "VerifierError",
+    "NotSupportedError", "PatternError", "PerFunction", "Records", "Refusal", "Report", "UsageError", "VerifierError",
     "VmError", "VmLostError", "__version__", "attach", "bool_", "function", "i16", "i32", "i64", "i8",
     "program", "u16", "u32", "u64", "u8",
 ]

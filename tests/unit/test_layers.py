@@ -22,6 +22,7 @@ ALLOWED = {
     "errors": set(),
     "values": set(),
     "cachedir": {"errors", "values"},
+    "records": {"errors"},
     "uapi": {"errors", "values"},
     "syscalls": {*BASE, "uapi"},
     "kernel": {*BASE, "uapi", "syscalls"},
@@ -29,7 +30,7 @@ ALLOWED = {
     "maps": {*BASE, "uapi", "syscalls", "kernel", "functions"},
     "program": {*BASE, "uapi", "syscalls", "kernel", "functions", "maps"},
     "attach": {*BASE, "uapi", "syscalls", "kernel", "functions", "maps", "program"},
-    "instruments": {*BASE, "kernel", "functions", "maps", "program", "attach", "façade"},
+    "instruments": {*BASE, "kernel", "functions", "maps", "program", "attach", "records", "façade"},
     "inspect": {*BASE, "uapi", "syscalls", "kernel", "functions", "maps", "program", "attach"},
     "output": {"errors", "values"},
     "vm": {*BASE, "uapi", "syscalls", "output"},
@@ -44,9 +45,10 @@ ALLOWED = {
         "inspect",
         "output",
         "vm",
+        "records",
         "façade",
     },
-    "façade": {"errors", "functions", "inspect", "maps", "program", "attach", "kernel"},
+    "façade": {"errors", "functions", "inspect", "maps", "program", "attach", "kernel", "records"},
     "__main__": {"cli"},
 }
 ROOMS = {path.stem if path.is_file() else path.name for path in SOURCE.iterdir()} - {"__init__", "__pycache__", "py"}

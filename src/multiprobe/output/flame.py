@@ -1,0 +1,210 @@
+"""Flame graphs: stacks with numbers as one SVG file, which needs nothing else.
+
+A frame's width is its share of the sum; frames stand on what called them, neighbours in alphabetical order, so that
+the same stacks always give the same file. Hovering tells a frame's numbers; a click zooms into it, Escape or the button
+zooms out; a search marks frames by a regular expression and tells their share. Without scripts the picture and
+the hover text are there all the same. Knows stacks; must not know what was measured.
+"""
+
+from __future__ import annotations
+
+from multiprobe.output.svg import xml_text
+from multiprobe.output.units import percent_text, time_text
+from multiprobe.values import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+WIDTH = 1200
+ROW = 18
+_HEAD = 56
+_FOOT = 12
+_SIDE = 10
+_LETTER = 6.7  # the advance of 11 px DejaVu Sans Mono and its like, on the safe side
+_PIXELS = WIDTH - 2 * _SIDE
+_LEAST = 0.1  # pixels: what is narrower is left out, and so is all upon it
+
+
+class _Frame:
+    """A node of the tree: `value` is all of it, `own` what ended here."""
+
+    __slots__ = ("children", "own", "value")
+
+    def __init__(self) -> None:
+        self.value = 0
+        self.own = 0
+        self.children: dict[str, _Frame] = {}
+
+
+@value
+class _Box:
+    name: str
+    path: tuple[str, ...]
+    depth: int
+    start: int
+    value: int
+    own: int
+
+
+def flame_svg(stacks: Mapping[tuple[str, ...], int], *, title: str, unit: str = "count", subtitle: str = "") -> str:
+    """A flame graph of these stacks (outermost frame first).
+
+    unit: "ns" for times, or what is counted ("calls", "samples")
+    """
+    boxes = list(_boxes(_tree(stacks)))
+    total = boxes[0].value
+    shown = [box for box in boxes if total and box.value / total * _PIXELS >= _LEAST]
+    height = _HEAD + ROW * (max((box.depth for box in shown), default=0) + 1) + _FOOT
+    lines = [_open(title, subtitle or _amount(total, unit), height)]
+    lines += [_rectangle(box, total, unit, height) for box in shown]
+    if not shown:
+        lines.append(f'<text x="{WIDTH // 2}" y="{_HEAD + 12}" text-anchor="middle">nothing was seen</text>')
+    lines += ["</g>", f"<script><![CDATA[{_SCRIPT}]]></script>", "</svg>", ""]
+    return "\n".join(lines)
+
+
+def _tree(stacks: Mapping[tuple[str, ...], int]) -> _Frame:
+    root = _Frame()
+    for frames, n in stacks.items():
+        if n <= 0:
+            continue
+        node = root
+        node.value += n
+        for name in frames:
+            node = node.children.setdefault(name, _Frame())
+            node.value += n
+        node.own += n
+    return root
+
+
+def _boxes(root: _Frame) -> Iterator[_Box]:
+    """Every frame with its place, parents first. A loop: kernel stacks may be deeper than Python's."""
+    pending: list[tuple[str, tuple[str, ...], int, int, _Frame]] = [("all", (), 0, 0, root)]
+    while pending:
+        name, path, depth, start, node = pending.pop()
+        yield _Box(name, path, depth, start, node.value, node.own)
+        at = start
+        for child in sorted(node.children):
+            inner = node.children[child]
+            pending.append((child, (*path, child), depth + 1, at, inner))
+            at += inner.value
+
+
+def _amount(n: int, unit: str) -> str:
+    return time_text(n) if unit == "ns" else f"{n:,} {unit}"
+
+
+def _rectangle(box: _Box, total: int, unit: str, height: int) -> str:
+    x = _SIDE + box.start / total * _PIXELS
+    width = box.value / total * _PIXELS
+    y = height - _FOOT - ROW * (box.depth + 1)
+    own = f", {_amount(box.own, unit)} of it itself" if box.own and box.own != box.value else ""
+    hover = f"{box.name}: {_amount(box.value, unit)} ({percent_text(box.value / total)}){own}"
+    label = _fit(box.name, width)
+    return (
+        f'<g class="f" data-d="{box.depth}" data-s="{box.start / total:.9g}" data-w="{box.value / total:.9g}"'
+        f' data-n="{xml_text(box.name)}"><title>{xml_text(hover)}</title>'
+        f'<rect x="{x:.2f}" y="{y}" width="{max(width - 0.5, 0.1):.2f}" height="{ROW - 1}" rx="1.5"'
+        f' fill="{_colour(box.name, box.depth)}"/>'
+        f'<text x="{x + 3:.2f}" y="{y + 12.5}">{xml_text(label)}</text></g>'
+    )
+
+
+def _fit(name: str, width: float) -> str:
+    """As much of the name as fits, or nothing when that is less than three letters."""
+    room = int((width - 6) / _LETTER)
+    if len(name) <= room:
+        return name
+    return name[: room - 1] + "…" if room >= 4 else ""
+
+
+def _colour(name: str, depth: int) -> str:
+    """Warm for the kernel, cool for modules (`name [module]`), green for user space; the tone by the name alone."""
+    if depth == 0:
+        return "#d8d4cf"
+    spread = 0
+    for letter in name.encode("utf-8", "replace"):
+        spread = (spread * 31 + letter) & 0xFFFF
+    tone, light = spread % 23, spread // 23 % 9
+    if name.endswith("]") and " [" in name:
+        return f"hsl({200 + tone},55%,{70 + light}%)"
+    if name.startswith("user:"):
+        return f"hsl({105 + tone},38%,{70 + light}%)"
+    return f"hsl({18 + tone},78%,{66 + light}%)"
+
+
+def _open(title: str, subtitle: str, height: int) -> str:
+    return f"""\
+<?xml version="1.0" encoding="UTF-8"?>
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}">
+<title>{xml_text(title)}</title>
+<style>
+svg {{ background: #fff; font: 11px "DejaVu Sans Mono", Menlo, Consolas, monospace; }}
+.h {{ font: bold 15px "DejaVu Sans", Helvetica, Arial, sans-serif; }}
+.s {{ font: 12px "DejaVu Sans", Helvetica, Arial, sans-serif; fill: #555; }}
+.b {{ font: 12px "DejaVu Sans", Helvetica, Arial, sans-serif; fill: #06c; cursor: pointer; }}
+.f {{ cursor: pointer; }} .f text {{ pointer-events: none; }}
+.f:hover rect {{ stroke: #000; stroke-width: 1; }}
+.m rect {{ fill: #c6f; }} .p {{ opacity: .55; }} .x {{ display: none; }}
+</style>
+<rect width="{WIDTH}" height="{height}" fill="#fff"/>
+<text class="h" x="{_SIDE}" y="22">{xml_text(title)}</text>
+<text class="s" x="{_SIDE}" y="42">{xml_text(subtitle)}</text>
+<text class="b x" id="reset" x="{WIDTH - 150}" y="22" text-anchor="end">reset zoom</text>
+<text class="b" id="search" x="{WIDTH - _SIDE}" y="22" text-anchor="end">search (Ctrl-F)</text>
+<text class="s" id="found" x="{WIDTH - _SIDE}" y="42" text-anchor="end"></text>
+<g id="frames">"""
+
+
+_SCRIPT = f"""
+(function () {{
+  "use strict";
+  var side = {_SIDE}, pixels = {_PIXELS}, letter = {_LETTER};
+  var frames = Array.prototype.slice.call(document.querySelectorAll(".f"));
+  function num(f, k) {{ return parseFloat(f.getAttribute("data-" + k)); }}
+  function fit(name, width) {{
+    var room = Math.floor((width - 6) / letter);
+    return name.length <= room ? name : room >= 4 ? name.slice(0, room - 1) + "\\u2026" : "";
+  }}
+  function zoom(to) {{
+    var s = num(to, "s"), w = num(to, "w"), d = num(to, "d"), eps = w * 1e-6;
+    frames.forEach(function (f) {{
+      var fs = num(f, "s"), fw = num(f, "w"), fd = num(f, "d");
+      var above = fd < d && fs <= s + eps && fs + fw >= s + w - eps;
+      var inside = fd >= d && fs >= s - eps && fs + fw <= s + w + eps;
+      f.classList.toggle("x", !above && !inside);
+      f.classList.toggle("p", above);
+      if (!above && !inside) return;
+      var x = above ? side : side + (fs - s) / w * pixels, width = above ? pixels : fw / w * pixels;
+      var box = f.querySelector("rect"), text = f.querySelector("text");
+      box.setAttribute("x", x); box.setAttribute("width", Math.max(width - 0.5, 0.1));
+      text.setAttribute("x", x + 3); text.textContent = fit(f.getAttribute("data-n"), width);
+    }});
+    document.getElementById("reset").classList.toggle("x", d === 0);
+  }}
+  function search() {{
+    var wanted = window.prompt("Mark frames whose name matches (regular expression):", "");
+    if (wanted === null) return;
+    var test;
+    try {{ test = new RegExp(wanted); }} catch (error) {{ window.alert(error.message); return; }}
+    var found = [];
+    frames.forEach(function (f) {{
+      var hit = wanted !== "" && test.test(f.getAttribute("data-n"));
+      f.classList.toggle("m", hit);
+      if (hit) found.push([num(f, "s"), num(f, "s") + num(f, "w")]);
+    }});
+    found.sort(function (a, b) {{ return a[0] - b[0]; }});
+    var sum = 0, end = 0;
+    found.forEach(function (r) {{ sum += Math.max(0, r[1] - Math.max(end, r[0])); end = Math.max(end, r[1]); }});
+    document.getElementById("found").textContent = wanted === "" ? "" : "matched: " + (100 * sum).toFixed(1) + "%";
+  }}
+  frames.forEach(function (f) {{ f.addEventListener("click", function () {{ zoom(f); }}); }});
+  document.getElementById("reset").addEventListener("click", function () {{ zoom(frames[0]); }});
+  document.getElementById("search").addEventListener("click", search);
+  window.addEventListener("keydown", function (event) {{
+    if (event.key === "Escape" && frames.length) zoom(frames[0]);
+    if ((event.ctrlKey || event.metaKey) && event.key === "f") {{ event.preventDefault(); search(); }}
+  }});
+}})();
+"""

@@ -1,0 +1,29 @@
+"""Folded stacks: one line for each stack, frames joined by semicolons, then a space and a number.
+
+The format that flame graph tools read (flamegraph.pl, inferno, speedscope). Knows it, not what the numbers count.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+
+def fold(stacks: Iterable[tuple[Sequence[str], int]]) -> dict[tuple[str, ...], int]:
+    """Sum up equal stacks (outermost frame first), in the order in which each was first seen."""
+    sums: dict[tuple[str, ...], int] = {}
+    for frames, n in stacks:
+        path = tuple(frames)
+        sums[path] = sums.get(path, 0) + n
+    return sums
+
+
+def folded_lines(stacks: Mapping[tuple[str, ...], int]) -> Iterator[str]:
+    """The lines, sorted. A semicolon or line break inside a frame's name becomes a colon or a space."""
+    for frames in sorted(stacks):
+        yield f"{';'.join(map(_safe, frames))} {stacks[frames]}"
+
+
+def _safe(name: str) -> str:
+    return " ".join(name.replace(";", ":").split()) or "?"

@@ -1,0 +1,121 @@
+"""Heat maps: how a distribution changes over time, as one SVG file. Time runs to the right, values upwards.
+
+Each column is a histogram taken over one stretch of time, each row one of its buckets; the darker a cell, the more of
+values it holds, on a logarithmic scale, since calls come in orders of magnitude.
+Hovering tells a cell's numbers. Knows counts by time and bucket; must not know what was measured.
+"""
+
+from __future__ import annotations
+
+from math import log1p
+
+from multiprobe.output.histogram import log2_bounds
+from multiprobe.output.svg import xml_text
+from multiprobe.output.units import count_text, time_text
+from multiprobe.values import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+_LEFT, _RIGHT, _TOP, _BOTTOM = 84, 150, 60, 44
+_ROW = 20
+_PLOT = 900
+_TICKS = 8
+
+
+@value
+class HeatMap:
+    """`columns[t][b]` is how many values fell into log2 bucket b in the t-th stretch of time, `seconds` each."""
+
+    columns: Sequence[Sequence[int]]
+    seconds: float
+
+
+def heat_svg(heat: HeatMap, *, title: str, subtitle: str = "", form: Callable[[float], str] = time_text) -> str:
+    """The heat map as SVG. `form` spells a bucket's bounds (times in ns unless told otherwise)."""
+    buckets = _used(heat.columns)
+    height = _TOP + _ROW * max(1, len(buckets)) + _BOTTOM
+    most = max((n for column in heat.columns for n in column), default=0)
+    lines = [_open(title, subtitle, height)]
+    if most:
+        lines += _cells(heat, buckets, most, form)
+        lines += _value_axis(buckets, form)
+        lines += _time_axis(heat, len(buckets))
+        lines += _legend(most)
+    else:
+        lines.append(f'<text x="{_LEFT}" y="{_TOP + 14}">nothing was seen</text>')
+    return "\n".join([*lines, "</svg>", ""])
+
+
+def _used(columns: Sequence[Sequence[int]]) -> range:
+    used = [bucket for column in columns for bucket, n in enumerate(column) if n]
+    return range(min(used), max(used) + 1) if used else range(0)
+
+
+def _cells(heat: HeatMap, buckets: range, most: int, form: Callable[[float], str]) -> Iterator[str]:
+    width = _PLOT / len(heat.columns)
+    yield f'<rect x="{_LEFT}" y="{_TOP}" width="{_PLOT}" height="{_ROW * len(buckets)}" fill="#f6f6f4"/>'
+    for place, column in enumerate(heat.columns):
+        for bucket in buckets:
+            n = column[bucket] if bucket < len(column) else 0
+            if n:
+                low, high = map(form, log2_bounds(bucket))
+                when = f"{place * heat.seconds:g} to {(place + 1) * heat.seconds:g} s"
+                yield (
+                    f'<rect x="{_LEFT + place * width:.2f}" y="{_TOP + (buckets[-1] - bucket) * _ROW}"'
+                    f' width="{width:.2f}" height="{_ROW}" fill="{_colour(n, most)}">'
+                    f"<title>{n:,} × {low} to {high}, {when}</title></rect>"
+                )
+
+
+def _colour(n: int, most: int) -> str:
+    """From pale yellow to dark red, by the logarithm."""
+    share = log1p(n) / log1p(most)
+    hue = 52 - 52 * share
+    return f"hsl({hue:.0f},90%,{88 - 58 * share:.0f}%)"
+
+
+def _value_axis(buckets: range, form: Callable[[float], str]) -> Iterator[str]:
+    step = max(1, -(-len(buckets) // 16))
+    for bucket in [*buckets[::step], buckets[-1] + 1]:
+        y = _TOP + (buckets[-1] + 1 - bucket) * _ROW
+        yield f'<path d="M{_LEFT - 4} {y}h4" stroke="#888"/>'
+        yield f'<text x="{_LEFT - 8}" y="{y + 4}" text-anchor="end">{xml_text(form(log2_bounds(bucket)[0]))}</text>'
+
+
+def _time_axis(heat: HeatMap, n_rows: int) -> Iterator[str]:
+    bottom = _TOP + n_rows * _ROW
+    n = len(heat.columns)
+    step = max(1, -(-n // _TICKS))
+    for place in range(0, n + 1, step):
+        x = _LEFT + place * _PLOT / n
+        yield f'<path d="M{x:.2f} {bottom}v5" stroke="#888"/>'
+        yield f'<text x="{x:.2f}" y="{bottom + 18}" text-anchor="middle">{place * heat.seconds:g} s</text>'
+
+
+def _legend(most: int) -> Iterator[str]:
+    x, steps = _LEFT + _PLOT + 24, 8
+    yield f'<text x="{x}" y="{_TOP - 8}" class="s">per cell</text>'
+    for step in range(steps):
+        n = max(1, round(most ** ((steps - 1 - step) / (steps - 1))))
+        y = _TOP + step * 14
+        yield f'<rect x="{x}" y="{y}" width="18" height="14" fill="{_colour(n, most)}"/>'
+        if step % 2 == 1 or step == 0:
+            yield f'<text x="{x + 24}" y="{y + 11}">{count_text(n)}</text>'
+
+
+def _open(title: str, subtitle: str, height: int) -> str:
+    width = _LEFT + _PLOT + _RIGHT
+    return f"""\
+<?xml version="1.0" encoding="UTF-8"?>
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">
+<title>{xml_text(title)}</title>
+<style>
+svg {{ font: 11px "DejaVu Sans", Helvetica, Arial, sans-serif; }}
+.h {{ font-weight: bold; font-size: 15px; }} .s {{ fill: #555; }}
+rect:hover {{ stroke: #000; }}
+</style>
+<rect width="{width}" height="{height}" fill="#fff"/>
+<text class="h" x="{_LEFT}" y="24">{xml_text(title)}</text>
+<text class="s" x="{_LEFT}" y="42">{xml_text(subtitle)}</text>"""

@@ -1,0 +1,82 @@
+"""Results as tables of records: the same rows as JSON lines, CSV, Arrow, Parquet or pandas.
+
+Knows rows (one mapping of plain values each) and formats; must not know what is in them. pyarrow and pandas are
+imported by what returns their objects, and needed by nothing else.
+"""
+
+from __future__ import annotations
+
+from multiprobe.errors import NotSupportedError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any, BinaryIO, TextIO
+
+    import pandas
+    import pyarrow
+
+
+class Records(list["dict[str, Any]"]):
+    """A list of records: plain values (None, bool, int, float, str, and lists and mappings of them) by field name."""
+
+    def __init__(self, rows: Iterable[Mapping[str, Any]] = ()) -> None:
+        super().__init__(map(dict, rows))
+
+    def columns(self) -> list[str]:
+        """The names of all fields, in the order in which they first come."""
+        return list(dict.fromkeys(name for row in self for name in row))
+
+    def to_csv(self, file: TextIO) -> None:
+        """Write CSV with a line of titles (RFC 4180, but lines end in a line feed); lists and mappings as JSON."""
+        import csv
+
+        names = self.columns()
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows([_cell(row.get(name)) for name in names] for row in self)
+
+    def to_arrow(self) -> pyarrow.Table:
+        """An Arrow table, one column a field; what a record lacks is null. Needs pyarrow (`multiprobe[arrow]`)."""
+        pa = _pyarrow()
+        names = self.columns()
+        return pa.table({name: _arrow_column(pa, [row.get(name) for row in self]) for name in names})
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A pandas DataFrame, one column a field. Needs pandas."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise NotSupportedError("pandas is not installed", hint="pip install pandas") from error
+        return pandas.DataFrame.from_records(self, columns=self.columns())
+
+    def to_parquet(self, file: str | BinaryIO) -> None:
+        """Write a Parquet file, to a path or a binary file. Needs pyarrow (`multiprobe[arrow]`)."""
+        table = self.to_arrow()
+        from pyarrow import parquet
+
+        parquet.write_table(table, file)
+
+
+def _cell(item: object) -> object:
+    if isinstance(item, list | tuple | dict):
+        import json
+
+        return json.dumps(item, separators=(",", ":"), ensure_ascii=False)
+    if isinstance(item, bool):
+        return "true" if item else "false"
+    return item
+
+
+def _arrow_column(pa: Any, items: Sequence[Any]) -> Any:
+    """Integers above 2⁶³ need the unsigned type, which pyarrow doesn't choose by itself."""
+    is_unsigned = any(isinstance(item, int) and item >= 1 << 63 for item in items)
+    return pa.array(items, pa.uint64()) if is_unsigned else pa.array(items)
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise NotSupportedError("pyarrow is not installed", hint="pip install 'multiprobe[arrow]'") from error
+    return pyarrow

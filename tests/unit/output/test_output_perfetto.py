@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from trace_reader import Read, read_trace
+
+from multiprobe.output.perfetto import write_perfetto
+from multiprobe.output.protobuf import varint
+from multiprobe.output.slices import Slice, Thread, Track, self_times, walk
+
+SHELL = Thread(40, 41, "worker", "sh")
+
+
+def trace(*tracks: Track, **options: Any) -> bytes:
+    file = io.BytesIO()
+    write_perfetto(tracks, file, **options)
+    return file.getvalue()
+
+
+def slices_of(*tracks: Track) -> list[Read]:
+    return read_trace(trace(*tracks))
+
+
+@st.composite
+def trees(draw: Any) -> list[Slice]:
+    """A thread's calls as they may come: nested, of no length, without an end."""
+    made: list[Slice] = []
+
+    def calls(begin: int, end: int, depth: int) -> None:
+        at = begin
+        for _ in range(draw(st.integers(0, 3 if depth < 4 else 0))):
+            at = draw(st.integers(at, end))
+            last = draw(st.integers(at, end))
+            is_seen = draw(st.integers(0, 5)) > 0
+            name = draw(st.sampled_from("abcdefgh"))
+            made.append(Slice(name, at, last if is_seen else None, depth, {"n": draw(st.integers(-5, (1 << 64) - 1))}))
+            calls(at, last, depth + 1)
+            at = last
+
+    calls(0, 1 << 40, 0)
+    return made
+
+
+@given(trees())
+def test_every_slice_comes_back_where_it_was(slices: list[Slice]) -> None:
+    found = slices_of(Track(SHELL, slices))
+    assert [(r.name, r.begin, r.depth) for r in found] == [(s.name, s.begin, s.depth) for s in slices]
+    for read, slice_ in zip(found, slices, strict=True):
+        assert read.arguments["n"] == slice_.arguments["n"]
+        assert ("end_seen" in read.arguments) == (slice_.end is None)
+        if slice_.end is not None:
+            assert read.end == slice_.end
+        assert (read.process, read.thread, read.tid) == ("sh", "worker", 41)
+
+
+def test_what_never_ended_stays_open_and_what_must_have_ended_says_so() -> None:
+    slices = [Slice("outer", 10, 50, 0), Slice("lost", 20, None, 1), Slice("next", 60, None, 0)]
+    outer, lost, last = slices_of(Track(SHELL, slices))
+    assert (outer.end, lost.end, last.end) == (50, 50, None)
+    assert (outer.arguments, lost.arguments, last.arguments) == ({}, {"end_seen": False}, {"end_seen": False})
+
+
+def test_threads_have_tracks_and_idle_tasks_one_for_each_cpu() -> None:
+    idle = [Thread(0, 0, f"swapper/{cpu}", cpu=cpu) for cpu in (0, 1)]
+    other = Thread(40, 40, "sh", "sh")
+    found = slices_of(*(Track(thread, [Slice("f", 5, 6, 0)]) for thread in (SHELL, other, *idle)))
+    assert [(r.process, r.thread, r.tid) for r in found] == [
+        ("sh", "worker", 41),
+        ("sh", "sh", 40),
+        ("", "swapper/0", 0),
+        ("", "swapper/1", 0),
+    ]
+
+
+def test_arguments_keep_their_types() -> None:
+    arguments = {"path": "/etc/ä\udcff", "size": -1, "big": (1 << 64) - 1, "yes": True}
+    (found,) = slices_of(Track(SHELL, [Slice("f", 1, 2, 0, arguments)]))
+    assert found.arguments == {**arguments, "path": "/etc/ä?"}
+
+
+def test_perfettos_own_definitions_read_it() -> None:
+    pb2 = pytest.importorskip("perfetto.protos.perfetto.trace.perfetto_trace_pb2")
+    from google.protobuf import unknown_fields
+
+    slices = [Slice("f", 10, 50, 0, {"fd": -1}), Slice("g", 20, 30, 1)]
+    read = pb2.Trace.FromString(trace(Track(SHELL, slices), boottime=5))
+    assert not [packet for packet in read.packet if len(unknown_fields.UnknownFieldSet(packet))]
+    events = [packet for packet in read.packet if packet.HasField("track_event")]
+    kinds = [packet.track_event.Type.Name(packet.track_event.type) for packet in events]
+    assert kinds == ["TYPE_SLICE_BEGIN", "TYPE_SLICE_BEGIN", "TYPE_SLICE_END", "TYPE_SLICE_END"]
+    assert [packet.timestamp for packet in events] == [10, 20, 30, 50]
+    assert events[0].track_event.debug_annotations[0].int_value == -1
+    thread = next(p.track_descriptor for p in read.packet if p.track_descriptor.HasField("thread"))
+    assert (thread.thread.pid, thread.thread.tid, thread.thread.thread_name) == (40, 41, "worker")
+    process = next(p.track_descriptor for p in read.packet if p.track_descriptor.HasField("process"))
+    assert (process.process.process_name, thread.parent_uuid) == ("sh", process.uuid)
+    clocks = {c.clock_id: c.timestamp for c in read.packet[0].clock_snapshot.clocks}
+    assert clocks[6] - clocks[3] == 5
+    assert read.packet[0].clock_snapshot.primary_trace_clock == 3
+    assert read.packet[1].trace_packet_defaults.timestamp_clock_id == 3
+
+
+@pytest.mark.parametrize(("number", "encoded"), [(0, "00"), (127, "7f"), (300, "ac02"), (-1, "ff" * 9 + "01")])
+def test_varints(number: int, encoded: str) -> None:
+    assert varint(number).hex() == encoded
+
+
+def test_self_times_leave_out_what_children_took() -> None:
+    slices = [Slice("a", 0, 100, 0), Slice("b", 10, 40, 1), Slice("c", 20, 25, 2), Slice("b", 50, 60, 1)]
+    assert list(self_times(slices)) == [
+        (("a", "b", "c"), 5),
+        (("a", "b"), 25),
+        (("a", "b"), 10),
+        (("a",), 60),
+    ]
+
+
+@given(trees())
+def test_self_times_add_up_to_what_the_roots_took(slices: list[Slice]) -> None:
+    if any(s.end is None for s in slices):
+        return
+    assert sum(ns for _, ns in self_times(slices)) == sum(s.end - s.begin for s in slices if not s.depth and s.end)
+
+
+@given(trees())
+def test_a_walk_begins_and_ends_each_slice_once(slices: list[Slice]) -> None:
+    steps = list(walk(slices))
+    assert [begins for begins, _ in steps if begins] == slices
+    assert sorted(map(id, (ends for _, ends in steps if ends))) == sorted(map(id, slices))

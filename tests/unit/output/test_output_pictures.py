@@ -1,0 +1,101 @@
+"""Flame graphs and heat maps, read by an XML parser."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from multiprobe.output.flame import WIDTH, flame_svg
+from multiprobe.output.folded import fold, folded_lines
+from multiprobe.output.heat import HeatMap, heat_svg
+
+SVG = "{http://www.w3.org/2000/svg}"
+STACKS = {("main", "read"): 600, ("main",): 100, ("main", "write [ext4]"): 300, ("idle",): 1000}
+names = st.text(min_size=1, max_size=30)
+stacks = st.dictionaries(st.lists(names, min_size=1, max_size=6).map(tuple), st.integers(1, 10**12), max_size=20)
+
+
+def frames(svg: str) -> dict[str, tuple[float, float, float, str]]:
+    """(x, y, width, hover text) of each frame, by name."""
+    found = {}
+    for group in ET.fromstring(svg).iter(f"{SVG}g"):
+        if group.get("class") == "f":
+            box, title = group.find(f"{SVG}rect"), group.find(f"{SVG}title")
+            assert box is not None
+            assert title is not None
+            place = tuple(float(box.get(key, "")) for key in ("x", "y", "width"))
+            found[group.get("data-n", "")] = (*place, title.text or "")
+    return found  # type: ignore[return-value]
+
+
+def test_frames_are_as_wide_as_their_share_and_stand_on_their_callers() -> None:
+    found = frames(flame_svg(STACKS, title="t", unit="calls"))
+    full = found["all"][2]
+    assert found["main"][2] / full == pytest.approx(0.5, abs=0.001)
+    assert found["read"][2] / full == pytest.approx(0.3, abs=0.001)
+    assert found["read"][1] < found["main"][1] < found["all"][1]
+    assert found["read"][0] == pytest.approx(found["main"][0], abs=0.01)
+    assert found["main"][3] == "main: 1,000 calls (50.0%), 100 calls of it itself"
+    assert found["read"][3] == "read: 600 calls (30.0%)"
+
+
+def test_times_are_spelled_with_units() -> None:
+    found = frames(flame_svg({("f",): 1_500_000}, title="t", unit="ns"))
+    assert found["f"][3] == "f: 1.50 ms (100.0%)"
+
+
+def test_the_same_stacks_give_the_same_file() -> None:
+    turned = dict(reversed(STACKS.items()))
+    assert flame_svg(STACKS, title="t") == flame_svg(turned, title="t")
+
+
+def test_names_cannot_break_out() -> None:
+    name = "<script>alert('&')</script>]]>\x00\"\ufffe"
+    found = frames(flame_svg({(name,): 1}, title=name, subtitle=name))
+    assert "<script>alert('&')</script>]]>?\"?" in found
+
+
+@given(stacks)
+def test_any_stacks_make_xml_with_frames_inside(stacks: dict[tuple[str, ...], int]) -> None:
+    for x, _, width, _ in frames(flame_svg(stacks, title="t")).values():
+        assert x >= 0
+        assert x + width <= WIDTH
+
+
+def test_nothing_was_seen() -> None:
+    assert "nothing was seen" in flame_svg({}, title="t")
+    assert "nothing was seen" in heat_svg(HeatMap([[0, 0]], 1.0), title="t")
+    assert "nothing was seen" in heat_svg(HeatMap([], 1.0), title="t")
+
+
+def test_deep_stacks() -> None:
+    deep = tuple(f"f{n}" for n in range(3000))
+    assert len(frames(flame_svg({deep: 1}, title="t"))) == 3001
+
+
+def test_folded() -> None:
+    folded = fold([(("a", "b"), 1), (("a",), 2), (("a", "b"), 3), (("x;y\nz",), 1)])
+    assert list(folded_lines(folded)) == ["a 2", "a;b 4", "x:y z 1"]
+
+
+@given(stacks)
+def test_folded_lines_can_be_split_again(stacks: dict[tuple[str, ...], int]) -> None:
+    for line in folded_lines(stacks):
+        assert re.fullmatch(r"[^\n]+ \d+", line)
+    assert sum(int(line.rpartition(" ")[2]) for line in folded_lines(stacks)) == sum(stacks.values())
+
+
+def test_a_heat_map_has_a_cell_for_each_count() -> None:
+    svg = heat_svg(HeatMap([[0, 0, 5], [0, 1, 1000], [0, 0, 0, 7]], 2.0), title="t <&>")
+    texts = [title.text for title in ET.fromstring(svg).iter(f"{SVG}title")]
+    assert texts == [
+        "t <&>",
+        "5 × 2 ns to 4 ns, 0 to 2 s",
+        "1 × 1 ns to 2 ns, 2 to 4 s",
+        "1,000 × 2 ns to 4 ns, 2 to 4 s",
+        "7 × 4 ns to 8 ns, 4 to 6 s",
+    ]
