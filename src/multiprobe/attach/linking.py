@@ -55,7 +55,7 @@ class Linking:
         is_paired = bool(held.mechanism & self.loading.paired)
         began = time.perf_counter()
         for side in ("entry", "return") if is_paired else ("",):
-            self.loading.code(context, side)
+            self.loading.prepare(context, side)
         self._add_time("compile", began)
 
         def load(kind: int, **target: Any) -> FileDescriptor:
@@ -71,6 +71,7 @@ class Linking:
         try:
             return carrier(held.mechanism)(job, held)
         finally:
+            self.loading.release()
             self._add_time("attach", began)
 
     def _kernel_cookies(self, context: str, indices: Sequence[int]) -> array[int] | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from multiprobe.errors import VerifierError
+from multiprobe.errors import KernelError, NotPermittedError, VerifierError
 from multiprobe.maps.cpus import load_n_cpus
 from multiprobe.maps.index import build_index
 from multiprobe.maps.store import Store
 from multiprobe.program.code import KFUNC
+from multiprobe.program.debug_info import debug_info
 from multiprobe.program.shape import Shape
 from multiprobe.syscalls import bpf
+from multiprobe.uapi.btf import FUNC_INFO_SIZE, LINE_INFO_SIZE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.maps.index import FunctionIndex
     from multiprobe.program.code import Code
+    from multiprobe.program.debug_info import DebugInfo
     from multiprobe.program.programs import Program
     from multiprobe.syscalls.fd import FileDescriptor
 
@@ -64,6 +67,7 @@ class Loading:
             has_sessions=bool(paired),
         )
         self._codes: dict[tuple[str, str], Code] = {}
+        self._debug: dict[tuple[str, str], tuple[FileDescriptor, DebugInfo]] = {}
 
     def _index(self, contexts: set[str], asks_for: frozenset[str]) -> FunctionIndex | None:
         wanted = asks_for & {"function", "cookie", "arg_count"}
@@ -100,6 +104,7 @@ class Loading:
         values |= gate or {}
         if self.pid is not None:
             values["pid"] = self.pid
+        btf, info = self._debug.get((context, session_side), (None, None))
         try:
             return bpf.prog_load(
                 kind,
@@ -108,11 +113,27 @@ class Loading:
                 expected_attach_type=expected_attach_type,
                 attach_btf_id=attach_btf_id,
                 attach_btf_obj_fd=attach_btf_obj_fd,
+                btf_fd=btf.fileno() if btf else 0,
+                func_info=(FUNC_INFO_SIZE, info.func_info if info else b""),
+                line_info=(LINE_INFO_SIZE, info.line_info if info else b""),
             )
         except VerifierError as error:
             from multiprobe.program.verifier import explain
 
             raise explain(error, code, self.program) from None
+
+    def prepare(self, context: str, session_side: str = "") -> None:
+        """Compile the program for that kind of hook, and load the debug information that its instances share until
+        `release`."""
+        code, key = self.code(context, session_side), (context, session_side)
+        if key in self._debug:
+            return
+        python = self.program.function.__code__
+        info = debug_info(code, name=self.program.name, file=python.co_filename, first_line=python.co_firstlineno)
+        try:
+            self._debug[key] = bpf.btf_load(info.btf), info
+        except (KernelError, NotPermittedError):
+            return  # programs run without it: only words would be missing
 
     def code(self, context: str, session_side: str = "") -> Code:
         """The program compiled for that kind of hook, from the disk cache if it is there."""
@@ -136,6 +157,13 @@ class Loading:
         table = self.functions.table
         return {key: table.btf_ids[row] for key in keys for row in table.rows_of_name(key.removeprefix("kfunc:"))[:1]}
 
+    def release(self) -> None:
+        """Give back what loaded programs no longer need."""
+        for btf, _ in self._debug.values():
+            btf.close()
+        self._debug.clear()
+
     def close(self) -> None:
-        """Give the maps back."""
+        """Give everything back, the maps too."""
+        self.release()
         self.store.close()

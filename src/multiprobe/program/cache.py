@@ -13,7 +13,7 @@ from zlib import crc32
 from multiprobe.cachedir import cache_directory, read_own, write_own
 from multiprobe.program.code import Code, Relocation
 
-MAGIC = b"mpcode\0\1"
+MAGIC = b"mpcode\0\2"
 KEPT = 256
 
 
@@ -25,7 +25,7 @@ def path_of(key: str) -> str:
 def encode(key: str, code: Code) -> bytes:
     """The file's bytes."""
     relocations = tuple((one.insn, one.kind, one.key) for one in code.relocations)
-    body = marshal.dumps((key, code.insns, relocations, code.maps, tuple(sorted(code.needs)), code.lines), 2)
+    body = marshal.dumps((key, code.insns, relocations, code.maps, tuple(sorted(code.needs)), code.lines, code.text), 2)
     return MAGIC + crc32(body).to_bytes(4, "little") + body
 
 
@@ -35,12 +35,12 @@ def decode(key: str, data: bytes) -> Code | None:
     if data[: len(MAGIC)] != MAGIC or crc32(body) != int.from_bytes(data[len(MAGIC) : len(MAGIC) + 4], "little"):
         return None
     try:
-        found, insns, relocations, maps, needs, lines = marshal.loads(body)
+        found, insns, relocations, maps, needs, lines, text = marshal.loads(body)
     except (ValueError, EOFError, TypeError):
         return None
     if found != key:
         return None
-    return Code(insns, tuple(Relocation(*one) for one in relocations), maps, frozenset(needs), lines)
+    return Code(insns, tuple(Relocation(*one) for one in relocations), maps, frozenset(needs), lines, text)
 
 
 def load(key: str) -> Code | None:

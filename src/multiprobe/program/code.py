@@ -36,7 +36,8 @@ class Code:
     """A compiled program. `maps` are the Python names of its maps, in the order of the keys "map0", "map1", ….
 
     `needs` ⊂ {function, cookie, ip, arg, arg_count, ret, is_return, session, pid, cpu, time}; `lines` are pairs of an
-    instruction and the Python line (counted from the function's first line as 0) that it and those after it come from.
+    instruction and the place in the source that it and those after it come from: the line (counted from the function's
+    first line as 0) above ten bits for the column (from 1; 0: not known). `text` is the function's source, by lines.
     """
 
     insns: bytes
@@ -44,19 +45,21 @@ class Code:
     maps: tuple[str, ...]
     needs: frozenset[str]
     lines: tuple[tuple[int, int], ...]
+    text: tuple[str, ...] = ()
 
     @property
     def keys(self) -> frozenset[str]:
         """The names of all values that `link` needs."""
         return frozenset(relocation.key for relocation in self.relocations)
 
-    def line_of(self, insn: int) -> int | None:
-        """The Python line of an instruction, counted from the function's first line as 0."""
+    def place_of(self, insn: int) -> tuple[int, int] | None:
+        """(line, column) of an instruction in the source: the line counted from the function's first line as 0, the
+        column from 1, or 0 if it isn't known."""
         found = None
-        for first, line in self.lines:
+        for first, place in self.lines:
             if first > insn:
                 break
-            found = line
+            found = place >> 10, place & 1023
         return found
 
     def link(self, values: dict[str, int]) -> bytes:

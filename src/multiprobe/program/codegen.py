@@ -69,7 +69,7 @@ class Generator:
         self.hook.begin()
         self.leave.append((e.end, None))
         self.block(self.routine.body)
-        e.line = 0
+        e.place = 0
         e.begin(e.end)
         e.do("ret i64 0")
 
@@ -97,8 +97,12 @@ class Generator:
 
     def value(self, expression: Expression) -> str:
         """An operand of the expression's own kind: i1 for BOOL, i64 otherwise."""
+        before = self.e.place
+        if isinstance(expression, ir.Placed) and expression.at >= 0:
+            self.e.place = expression.at
         made = getattr(self, f"_{type(expression).__name__.lower()}")(expression)
         assert isinstance(made, str)
+        self.e.place = before
         return made
 
     def integer(self, expression: Expression) -> str:
@@ -280,7 +284,7 @@ class Generator:
     def block(self, body: Sequence[Statement]) -> None:
         for statement in body:
             if statement.line >= 0:
-                self.e.line = statement.line
+                self.e.place = statement.line
             getattr(self, f"_do_{type(statement).__name__.lower()}")(statement)
 
     def branch(self, test: Expression, then: str, other: str) -> None:

@@ -31,7 +31,7 @@ def sections(data: bytes) -> dict[str, bytes]:
 
 
 def line_info(data: bytes) -> tuple[tuple[int, int], ...]:
-    """Pairs of (instruction, line) from a .BTF.ext section, one for each change of line."""
+    """Pairs of (instruction, line << 10 | column) from a .BTF.ext section, one for each change."""
     if not data:
         return ()
     _, _, _, header_size, _, _, offset, size = _BTF_EXT.unpack_from(data)
@@ -44,7 +44,8 @@ def line_info(data: bytes) -> tuple[tuple[int, int], ...]:
         at += 8
         for _ in range(count):
             insn_offset, _, _, place = _LINE.unpack_from(data, at)
-            if not found or found[-1][1] != place >> 10:
-                found.append((insn_offset // 8, place >> 10))
+            is_known = place >> 10 > 0  # LLVM writes line 0 for what comes from several
+            if is_known and (not found or found[-1][1] != place):
+                found.append((insn_offset // 8, place))
             at += _LINE.size
     return tuple(found)

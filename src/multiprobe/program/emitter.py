@@ -42,7 +42,7 @@ class Emitter:
 
     def __init__(self, target: str) -> None:
         self.target = target
-        self.line = 0
+        self.place = 0
         self.holes: list[tuple[str, str]] = []
         self._entry: list[str] = []
         self._body: list[str] = []
@@ -63,8 +63,8 @@ class Emitter:
             *self._body,
             "}",
         ]
-        for line, node in self._locations.items():
-            lines.append(f"!{node} = !DILocation(line: {line + 1}, column: 1, scope: !6)")
+        for place, node in self._locations.items():
+            lines.append(f"!{node} = !DILocation(line: {(place >> 10) + 1}, column: {place & 1023}, scope: !6)")
         return "\n".join(lines) + "\n"
 
     # Instructions
@@ -73,22 +73,22 @@ class Emitter:
         """Emit an instruction that yields a value."""
         self._n += 1
         name = f"%t{self._n}"
-        self._body.append(f"  {name} = {instruction}{self._place()}")
+        self._body.append(f"  {name} = {instruction}{self._location()}")
         return name
 
     def do(self, instruction: str) -> None:
         """Emit an instruction that yields nothing."""
-        self._body.append(f"  {instruction}{self._place()}")
+        self._body.append(f"  {instruction}{self._location()}")
 
-    def _place(self) -> str:
-        node = self._locations.setdefault(self.line, _FIRST_LOCATION + len(self._locations))
+    def _location(self) -> str:
+        node = self._locations.setdefault(self.place, _FIRST_LOCATION + len(self._locations))
         return f", !dbg !{node}"
 
     def at_entry(self, instruction: str) -> str:
         """Emit an instruction before everything else: memory on the stack, loads from the context."""
         self._n += 1
         name = f"%t{self._n}"
-        self._entry.append(f"  {name} = {instruction}{self._place()}")
+        self._entry.append(f"  {name} = {instruction}{self._location()}")
         return name
 
     def stack(self, type_: str, *, align: int = 8) -> str:

@@ -6,6 +6,7 @@ Knows `ast`, names and kinds; must not know LLVM, hooks or the kernel.
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from multiprobe.errors import CompileError
@@ -58,7 +59,13 @@ class Expressions:
         if build is None:
             what, hint = language.describe(node)
             raise self.fail(node, f"a program can't use {what}", hint=hint)
-        return build(self, node)
+        made = build(self, node)
+        if isinstance(made, ir.Placed) and made.at < 0:
+            return replace(made, at=self.line(node))
+        return made
+
+    def line(self, node: ast.AST) -> int:
+        raise NotImplementedError
 
     def number(self, node: ast.expr) -> Expression:
         """As `expression`, and a number written in the program must have a place in 64 bits."""

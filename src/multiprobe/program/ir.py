@@ -2,7 +2,8 @@
 
 A value is a 64-bit integer without a sign (U64) or with one (I64), a truth value (BOOL), or made of nothing but numbers
 written in the program (LITERAL: with a sign, until it meets what has none). Narrow types exist in memory and in
-conversions. Knows neither `ast` nor LLVM.
+conversions. The `line` of a statement, and the `at` of an expression that the verifier may object to, are places in the
+source: line and column, packed by `source.place`; negative where there is none. Knows neither `ast` nor LLVM.
 """
 
 from __future__ import annotations
@@ -99,6 +100,7 @@ class Read:
     name: str
     kind: str
     index: int = 0
+    at: int = field(default=-1, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ class Load:
     map: int
     key: tuple[Expression, ...]
     kind: str
+    at: int = field(default=-1, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,7 @@ class Contains:
     map: int
     key: tuple[Expression, ...]
     kind: str = BOOL
+    at: int = field(default=-1, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,10 @@ class Inline:
 Expression = (
     Const | Local | Binary | Compare | Logical | Not | Conditional | Convert | Extreme | Read | Load | Contains | Inline
 )
+
+
+Placed = Read | Load | Contains
+"""What knows its place, `at`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +239,7 @@ Statement = Assign | Store | Update | Delete | SetSession | Evaluate | If | Coun
 
 @dataclass(frozen=True, slots=True)
 class Routine:
-    """A whole program: its locals with their kinds, its maps (as Python names), and its body."""
+    """A whole program: its locals with their kinds, its maps (as Python names), its body, and its source by lines."""
 
     name: str
     file: str
@@ -240,6 +248,7 @@ class Routine:
     locals: dict[str, str]
     maps: tuple[str, ...]
     needs: frozenset[str] = field(default_factory=frozenset)
+    text: tuple[str, ...] = ()
 
 
 def reaches_end(body: tuple[Statement, ...]) -> bool:

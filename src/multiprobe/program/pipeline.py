@@ -35,7 +35,8 @@ def compile_now(program: Program, *, context: str, when: str, shape: Shape) -> C
         relocations=tuple(_relocations(insns, emitter.holes)),
         maps=routine.maps,
         needs=routine.needs,
-        lines=tuple((insn, line - 1) for insn, line in lines),
+        lines=tuple((insn, place - (1 << 10)) for insn, place in lines),
+        text=routine.text,
     )
 
 

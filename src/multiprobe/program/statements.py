@@ -55,6 +55,7 @@ def _pass(program: Program, source: Source, facts: Facts) -> Routine:
         locals=dict(facts.kinds),
         maps=tuple(all_names[place] for place in builder.used),
         needs=frozenset(builder.needs),
+        text=source.lines,
     )
 
 
@@ -82,7 +83,8 @@ class Builder(Expressions):
         return made
 
     def line(self, node: ast.AST) -> int:
-        return self.call_line if self.depth else self.scope.source.line(node)
+        """A node's place; inside of a helper, its call's."""
+        return self.call_line if self.depth else self.scope.source.place(node)
 
     call_line = 0
 

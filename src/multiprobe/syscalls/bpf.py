@@ -13,11 +13,17 @@ from multiprobe.syscalls.fd import FileDescriptor
 from multiprobe.syscalls.raw import BPF, address_of, c_string, call
 from multiprobe.uapi import bpf as uapi
 from multiprobe.uapi import info
-from multiprobe.uapi.bpf import AttachType, Cmd
+from multiprobe.uapi.bpf import LOG_INSNS, LOG_STATS, AttachType, Cmd
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    _Attempt = Callable[[int, int], tuple[int, bytearray]]
 
 LICENSE = b"Dual MIT/GPL"
 _LOG_SIZE = 1 << 20
-_MAX_LOG_SIZE = 1 << 26
+LOG_CUT = "[the log was too long: here the kernel cut it off]"
 _RETRIES = 5  # the verifier answers EAGAIN when a signal interrupts it
 
 
@@ -155,7 +161,8 @@ def prog_load(
     code, license_text = bytearray(insns), c_string(license)
     functions, lines = bytearray(func_info[1]), bytearray(line_info[1])
 
-    def attempt(log: bytearray) -> tuple[int, bytearray]:
+    def attempt(log_size: int = 0, level: int = 0) -> tuple[int, bytearray]:
+        log = bytearray(log_size)
         attr = uapi.prog_load(
             kind,
             insns=address_of(code),
@@ -166,7 +173,7 @@ def prog_load(
             attach_btf_id=attach_btf_id,
             attach_btf_obj_fd=attach_btf_obj_fd,
             flags=flags,
-            log_level=1 if log else 0,
+            log_level=level,
             log_size=len(log),
             log=address_of(log),
             btf_fd=btf_fd,
@@ -177,34 +184,37 @@ def prog_load(
             result = _bpf(Cmd.PROG_LOAD, attr)
             if result != -errno.EAGAIN:
                 break
+        if log and result >= 0:  # it loads now (a passing fault): don't keep it, the first failure is reported
+            FileDescriptor(result, f"program {name}").close()
         return result, log
 
-    result, _ = attempt(bytearray())
+    result, _ = attempt()
     if result < 0:
         raise _load_error(result, attempt, name)
     return FileDescriptor(result, f"program {name}")
 
 
-def _load_error(result: int, attempt, name: str) -> KernelError | NotPermittedError:  # type: ignore[no-untyped-def]
-    size, log = _LOG_SIZE, bytearray()
-    while size <= _MAX_LOG_SIZE:
-        again, log = attempt(bytearray(size))
-        if again >= 0:  # it loaded now (a passing fault): don't keep it, report the first failure
-            FileDescriptor(again, f"program {name}").close()
-            break
-        if again != -errno.ENOSPC:
-            break
-        size *= 8
-    text = bytes(log).split(b"\0", 1)[0].decode(errors="replace")
+def _load_error(result: int, attempt: _Attempt, name: str) -> KernelError | NotPermittedError:
+    again, log = attempt(_LOG_SIZE, LOG_INSNS)
+    text = _text(log)
+    if again == -errno.ENOSPC:  # more steps than the log holds; kernels before 6.4 keep its beginning, not its end
+        _, log = attempt(_LOG_SIZE, LOG_STATS)
+        text = text if (cause := _cause(_text(log))) in text else f"{text}\n{LOG_CUT}\n{_text(log)}"
+        return VerifierError("loading a program", -result, subject=f"program {name!r}", cause=cause, log=text)
     if text.strip():
         return VerifierError("loading a program", -result, subject=f"program {name!r}", cause=_cause(text), log=text)
     return error("loading a program", -result, f"program {name!r}")
 
 
+def _text(log: bytearray) -> str:
+    return bytes(log).split(b"\0", 1)[0].decode(errors="replace")
+
+
 def _cause(log: str) -> str:
-    """The verifier's last word: the last line that is neither statistics nor state."""
-    noise = ("processed ", "verification time", "stack depth", "mark_precise", "insns ")
-    lines = [line.strip() for line in log.splitlines() if line.strip() and not line.startswith(noise)]
+    """The verifier's last word: the last line that is neither statistics nor state, nor what explains it."""
+    noise = ("processed ", "verification time", "stack depth", "mark_precise", "insns ", "subprog ")
+    said = log.partition("\nVerification failed: ")[0]
+    lines = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith(noise)]
     return lines[-1] if lines else "no reason given"
 
 
@@ -225,11 +235,12 @@ def prog_test_run(prog: FileDescriptor, *, data: bytes = b"", context: bytes = b
 
 def btf_load(btf: bytes) -> FileDescriptor:
     """Load type information for programs."""
-    buffer, log = bytearray(btf), bytearray(1 << 16)
+    buffer = bytearray(btf)
     result = _bpf(Cmd.BTF_LOAD, uapi.btf_load(address_of(buffer), len(buffer)))
     if result < 0:
+        log = bytearray(1 << 16)
         _bpf(Cmd.BTF_LOAD, uapi.btf_load(address_of(buffer), len(buffer), log=address_of(log), log_size=len(log)))
-        text = bytes(log).split(b"\0", 1)[0].decode(errors="replace")
+        text = _text(log)
         raise error("loading BTF", -result, _cause(text) if text else "")
     return FileDescriptor(result, "BTF")
 

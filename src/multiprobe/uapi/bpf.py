@@ -121,6 +121,7 @@ F_KPROBE_MULTI_RETURN = 1  # link_create.kprobe_multi.flags
 F_MMAPABLE = 1 << 10  # map_create.map_flags
 F_NO_PREALLOC = 1
 NOEXIST, EXIST = 1, 2  # map_update_elem flags
+LOG_INSNS, LOG_STATS = 1, 4  # BPF_LOG_LEVEL1, BPF_LOG_STATS (include/linux/bpf_verifier.h)
 STATS_RUN_TIME = 0  # enum bpf_stats_type
 MAX_MULTI = 1 << 20  # MAX_KPROBE_MULTI_CNT, MAX_TRACING_MULTI_CNT (kernel/trace/bpf_trace.c)
 MAX_TRAMPOLINE_LINKS = 36  # BPF_MAX_TRAMP_LINKS on x86-64 (include/linux/bpf.h)
