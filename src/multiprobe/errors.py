@@ -153,10 +153,34 @@ class VmLostError(VmError):
         self.console = console
 
 
+#: Errnos that user space isn't meant to see (include/linux/errno.h); probes do, as return values.
+KERNEL_ERRNOS = {
+    512: "ERESTARTSYS",
+    513: "ERESTARTNOINTR",
+    514: "ERESTARTNOHAND",
+    515: "ENOIOCTLCMD",
+    516: "ERESTART_RESTARTBLOCK",
+    517: "EPROBE_DEFER",
+    518: "EOPENSTALE",
+    519: "ENOPARAM",
+    521: "EBADHANDLE",
+    522: "ENOTSYNC",
+    523: "EBADCOOKIE",
+    524: "ENOTSUPP",
+    525: "ETOOSMALL",
+    526: "ESERVERFAULT",
+    527: "EBADTYPE",
+    528: "EJUKEBOX",
+    529: "EIOCBQUEUED",
+    530: "ERECALLCONFLICT",
+    531: "ENOGRACE",
+}
+
+
 def errno_name(number: int) -> str:
-    """The kernel's name of an errno, 524 (ENOTSUPP, kernel-internal) included."""
-    if number == 524:
-        return "ENOTSUPP"
+    """The kernel's name of an errno, those included that stay inside the kernel (ENOTSUPP, ERESTARTSYS, …)."""
+    if number in KERNEL_ERRNOS:
+        return KERNEL_ERRNOS[number]
     if number == _errno.EOPNOTSUPP:
         return "EOPNOTSUPP"  # which Python calls by its alias
     return _errno.errorcode.get(number, f"errno {number}")
