@@ -22,6 +22,9 @@ SECTIONS: dict[str, dict[str, str]] = {
     "Measure": {
         "count": "Calls per function.",
     },
+    "Program": {
+        "run": "Run a script of your own.",
+    },
     "Look around": {
         "doctor": "What this kernel and user can do, and what stands in the way.",
         "inspect": "Every tracing link on this system, and what sits at a function's entry.",

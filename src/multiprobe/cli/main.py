@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 #: Commands that can read a plain command line themselves: `run_plain(arguments) -> int | None`.
-PLAIN = ("count",)
+PLAIN = ("count", "run")
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
@@ -38,12 +38,12 @@ def _dispatch(given: list[str]) -> int:
     if given == ["--version"]:
         print(f"multiprobe {__version__}")
         return 0
-    if name in PLAIN and not any(argument == "--vm" or argument.startswith("--vm=") for argument in given):
+    if name in PLAIN and (name == "run" or not _asks_for_vm(given)):
         module = __import__(f"multiprobe.cli.{name}", fromlist=["run_plain"])
         status: int | None = module.run_plain(given[1:])
         if status is not None:
             return status
-    elif name != "vm":
+    elif name not in ("vm", "run"):
         from multiprobe.cli.options import take_vm
 
         series, rest = take_vm(given)
@@ -52,6 +52,10 @@ def _dispatch(given: list[str]) -> int:
     from multiprobe.cli import group
 
     return group.run(given)
+
+
+def _asks_for_vm(given: list[str]) -> bool:
+    return any(argument == "--vm" or argument.startswith("--vm=") for argument in given)
 
 
 def _run_in_vm(arguments: list[str], series: str) -> int:
@@ -76,6 +80,10 @@ def _compile_count(arguments: list[str]) -> None:
 
 
 def _is_debug(arguments: list[str]) -> bool:
+    if arguments[:1] == ["run"]:
+        from multiprobe.cli.run import n_own
+
+        return "--debug" in arguments[1:][: n_own(arguments[1:])]
     at = arguments.index("--") if "--" in arguments else len(arguments)
     return "--debug" in arguments[:at]
 
