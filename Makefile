@@ -15,12 +15,14 @@ $(VENV)/.installed: pyproject.toml $(if $(shell $(BIN)/python -c 'import multipr
 	python=$$(tools/system-packages) && \
 	{ $(BIN)/python -c 'import pip' 2>/dev/null || "$$python" -m venv --clear $(VENV); } && \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore -e '.[dev,inspect]'
+	$(BIN)/python tools/quick-command
 	touch $@
 
-# Guests see these files read-only: without byte code they would compile every module in every run.
+# Guests see these files read-only: without byte code they would compile every module in every run. All of it also
+# stands in one file, which the command starts from.
 .PHONY: FORCE bytecode kernels
 bytecode: $(VENV)/.installed
-	@$(BIN)/python -m compileall -q src/multiprobe
+	@$(BIN)/python -m multiprobe.bytecode
 
 FORCE:
 

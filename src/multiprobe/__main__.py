@@ -5,6 +5,9 @@ from __future__ import annotations
 
 def main() -> int:
     """Run the command line and return its exit status."""
+    from multiprobe.bytecode import install
+
+    install()
     from multiprobe.cli.main import run
 
     return run()

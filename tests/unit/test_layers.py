@@ -17,10 +17,11 @@ SOURCE = Path(multiprobe.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 #: What each room may import besides itself. The façade is `multiprobe` itself.
-BASE = {"errors", "values", "cachedir"}
+BASE = {"errors", "values", "cachedir"}  # and `bytecode`, which stands below everything, for who starts things
 ALLOWED = {
     "errors": set(),
     "values": set(),
+    "bytecode": set(),
     "cachedir": {"errors", "values"},
     "records": {"errors"},
     "uapi": {"errors", "values"},
@@ -33,7 +34,7 @@ ALLOWED = {
     "instruments": {*BASE, "kernel", "functions", "maps", "program", "attach", "records", "façade"},
     "inspect": {*BASE, "uapi", "syscalls", "kernel", "functions", "maps", "program", "attach"},
     "output": {"errors", "values"},
-    "vm": {*BASE, "uapi", "syscalls", "output"},
+    "vm": {*BASE, "bytecode", "uapi", "syscalls", "output"},
     "cli": {
         *BASE,
         "kernel",
@@ -49,7 +50,7 @@ ALLOWED = {
         "façade",
     },
     "façade": {"errors", "functions", "inspect", "maps", "program", "attach", "kernel", "records"},
-    "__main__": {"cli"},
+    "__main__": {"bytecode", "cli"},
 }
 ROOMS = {path.stem if path.is_file() else path.name for path in SOURCE.iterdir()} - {"__init__", "__pycache__", "py"}
 

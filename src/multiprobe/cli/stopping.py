@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Sequence
     from types import FrameType, TracebackType
     from typing import Any
+else:  # what `signal` makes enums of, at a cost that stands in the way of the first hit
+    import _signal as signal
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -25,7 +27,7 @@ class Until:
     def __init__(self, *, duration: float | None = None, process_fds: Sequence[int] = ()) -> None:
         self._deadline = None if duration is None else time.monotonic() + duration
         self._process_fds = tuple(process_fds)
-        self._before: dict[signal.Signals, Any] = {}
+        self._before: dict[int, Any] = {}
         self.why = ""
 
     def __enter__(self) -> Until:

@@ -108,9 +108,9 @@ class Workload:
 def _become(path: str, command: Sequence[str], *, gate: int, report: int) -> None:
     """In the child: wait at the gate, then become the command. Never returns."""
     try:
-        import signal
+        import _signal  # type: ignore[import-not-found]  # `signal` without its enums
 
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # which Python ignores, and exec would pass on
+        _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)  # which Python ignores, and exec would pass on
         if os.read(gate, 1):
             os.execv(path, list(command))
     except OSError as error:

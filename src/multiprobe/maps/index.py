@@ -11,8 +11,8 @@ index + 1; 0 is an address that isn't known. Pure; must not know maps or program
 
 from __future__ import annotations
 
+from _bisect import bisect_left
 from array import array
-from bisect import bisect_left
 from itertools import islice
 from operator import lt
 

@@ -6,7 +6,7 @@ kernel does, and the typed functions beside this module turn that into errors th
 
 from __future__ import annotations
 
-import ctypes
+import _ctypes  # what `ctypes` is made of: importing that takes longer than attaching a hundred functions
 import os
 
 TYPE_CHECKING = False
@@ -18,9 +18,22 @@ _NUMBERS = {
     "aarch64": {"bpf": 280, "perf_event_open": 241},
 }
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_syscall = _libc.syscall
-_syscall.restype = ctypes.c_long
+
+class _Long(_ctypes._SimpleCData):  # type: ignore[type-arg]
+    _type_ = "l"
+
+
+class _Char(_ctypes._SimpleCData):  # type: ignore[type-arg]
+    _type_ = "c"
+
+
+class _Function(_ctypes.CFuncPtr):
+    _flags_ = _ctypes.FUNCFLAG_CDECL | _ctypes.FUNCFLAG_USE_ERRNO
+    _restype_ = _Long
+
+
+_this_process = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
+_syscall = _Function(_ctypes.dlsym(_this_process, "syscall"))
 
 
 def number(name: str) -> int:
@@ -33,8 +46,8 @@ PERF_EVENT_OPEN = number("perf_event_open")
 
 
 def _real_kernel(nr: int, *arguments: int) -> int:
-    result: int = _syscall(ctypes.c_long(nr), *map(ctypes.c_long, arguments))
-    return -ctypes.get_errno() if result < 0 else result
+    result: int = _syscall(_Long(nr), *map(_Long, arguments))
+    return -_ctypes.get_errno() if result < 0 else result
 
 
 _kernel: Callable[..., int] = _real_kernel
@@ -64,7 +77,7 @@ class using:  # noqa: N801  (read as a verb: `with raw.using(fake): …`)
 
 def address_of(buffer: bytearray) -> int:
     """Where `buffer` lies in memory; valid while the caller keeps it alive and at its size."""
-    return ctypes.addressof(ctypes.c_char.from_buffer(buffer)) if buffer else 0
+    return _ctypes.addressof(_Char.from_buffer(buffer)) if buffer else 0
 
 
 def c_string(text: bytes) -> bytearray:

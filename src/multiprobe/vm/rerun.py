@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import compileall
 import contextlib
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
+from multiprobe.bytecode import write
 from multiprobe.errors import UsageError
 from multiprobe.vm import kernels, progress, session
 from multiprobe.vm.environment import GUEST_VARIABLE
@@ -33,6 +32,5 @@ def rerun_in_vm(arguments: Sequence[str], series: str | None = None) -> int:
 
 def compile_ahead() -> None:
     """Write this package's byte code: an emulated processor compiles some twenty times slower than this one."""
-    package = Path(__file__).parents[1]
-    with contextlib.suppress(OSError):
-        compileall.compile_dir(package, quiet=2, workers=1)
+    with contextlib.suppress(OSError, SyntaxError):
+        write()
