@@ -17,9 +17,11 @@ from multiprobe.attach.outcome import Held
 from multiprobe.attach.planning import MAX_SINGLES, Terms, plan_attachment
 from multiprobe.attach.report import Failure, Report
 from multiprobe.attach.request import choose, cookies_by_place
+from multiprobe.attach.safety import safety
 from multiprobe.attach.usable import require_switched_on, usable_mechanisms, why_none
 from multiprobe.attach.verify import differences
 from multiprobe.errors import AttachError, MultiprobeError, NoMatchError, NotSupportedError, UsageError
+from multiprobe.functions.sets import Refusal
 from multiprobe.kernel.mechanism import NAMES, mechanism_names
 from multiprobe.program.shape import SIDES
 
@@ -27,8 +29,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from multiprobe.attach.guard import Guard
     from multiprobe.attach.plan import Group, Plan
     from multiprobe.attach.request import Functions
+    from multiprobe.attach.safety import Safety
     from multiprobe.functions.kernel import Kernel
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.program.programs import Program
@@ -46,6 +50,8 @@ def attach(
     on_bad: str = "skip",
     unsafe: bool = False,
     max_singles: int = MAX_SINGLES,
+    budget: float | None = None,
+    careful: bool = False,
     kernel: Kernel | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Attachment:
@@ -60,6 +66,8 @@ def attach(
     on_bad: "skip" attaches what can be attached and reports the rest; "error" attaches all or nothing
     unsafe: also functions known to hang or crash a machine
     max_singles: how many functions may be attached one by one (mechanisms trampoline and kprobe); 0 is any number
+    budget: the share of CPU time that all probes may take (0.05); the hottest functions are dropped until they do
+    careful: attach in growing waves, and detach again, the last wave first, when the machine's latency suffers
     progress: called with (done, all) while functions go one by one
 
     Raises UsageError, CompileError, NoMatchError (nothing to attach to), NotSupportedError and NotPermittedError
@@ -68,6 +76,7 @@ def attach(
     """
     side = when or program.when or "entry"
     _check(side, on_bad)
+    safe = safety(budget, is_careful=careful) if budget is not None or careful else None
     started = time.perf_counter()
     chosen = choose(functions, kernel, unsafe=unsafe)
     given = cookies_by_place(cookies, chosen)
@@ -79,7 +88,7 @@ def attach(
         raise _refused(report, "nothing was attached: ")
     if not plan.n_functions:
         raise _nothing(chosen, report, usable=usable, side=side, mechanism=mechanism)
-    attaching = _Attaching(program, chosen, plan, report, given, pid=pid, progress=progress)
+    attaching = _Attaching(program, chosen, plan, report, given, pid=pid, progress=progress, safe=safe)
     with attaching:
         attaching.run()
         if report.failed and on_bad == "error":
@@ -137,7 +146,10 @@ class _Attaching:
         *,
         pid: int | None,
         progress: Callable[[int, int], None] | None,
+        safe: Safety | None,
     ) -> None:
+        if safe is not None:
+            plan = safe.waves(plan)
         order = plan.groups[0].places  # ascending, as all groups' are
         if len(plan.groups) > 1:
             order = sorted(place for group in plan.groups for place in group.places)
@@ -158,8 +170,11 @@ class _Attaching:
             when=plan.when,
             pid=pid,
             paired=plan.paired & plan.mechanisms,
+            has_gate=safe is not None,
         )
         self.linking = Linking(self.loading, self.cookies, timings=report.timings)
+        self.safe = safe
+        self.guard: Guard | None = None
         self.is_finished = False
 
     def __enter__(self) -> None:
@@ -169,16 +184,49 @@ class _Attaching:
         if not self.is_finished:
             for held in self.held:
                 held.close()
+            if self.guard is not None:
+                self.guard.parts.close()
             self.loading.close()
 
     def run(self) -> None:
-        """Attach one group after the other."""
-        for group in self.plan.groups:
-            self._attach(group)
+        """Attach one group after the other; under guard, as long as the machine bears it."""
+        if self.safe is not None:
+            self.guard = self.safe.guard(self.linking, self.plan, self.report)
+        for place, group in enumerate(self.plan.groups):
+            if self.guard is None:
+                self._attach(group)
+            elif not self._attach_guarded(group, self.guard):
+                self._leave_out(self.plan.groups[place + 1 :])
+                break
+
+    def _indices(self, group: Group) -> Sequence[int]:
+        index_of = self.index_of
+        return range(len(self.functions)) if index_of is None else [index_of[place] for place in group.places]
+
+    def _attach_guarded(self, group: Group, guard: Guard) -> bool:
+        """Attach, and have it watched; whether the machine bears more."""
+        indices = self._indices(group)
+        part, refused = guard.parts.link(group.mechanism, indices, progress=self.progress)
+        self._account(group.mechanism, self.functions.take(indices), part.held, refused)
+        return guard.settle(part)
+
+    def _leave_out(self, groups: Sequence[Group]) -> None:
+        """Report what isn't attached any more because the machine suffered."""
+        why = "was not attached any more, since the machine's latency had suffered"
+        self.report.skipped += [
+            Refusal(self.functions.label(index), "machine_suffered", why)
+            for group in groups
+            for index in self._indices(group)
+        ]
+        if self.guard is not None and not self.guard.parts.all:
+            raise AttachError(
+                f"nothing stays attached: {self.report.dropped[-1].reason}",
+                report=self.report,
+                hint="attach fewer functions, or without care",
+            )
 
     def _attach(self, group: Group) -> None:
-        index_of = self.index_of
-        indices = range(len(self.functions)) if index_of is None else [index_of[place] for place in group.places]
+        indices = self._indices(group)
         held = Held(group.mechanism)
         self.held.append(held)
         refused = self.linking.link(held, indices, progress=self.progress)
@@ -190,7 +238,7 @@ class _Attaching:
         self.report.attached += n
         self.report.links += len(held.links)
         if n:
-            self.report.mechanisms[name] = n
+            self.report.mechanisms[name] = self.report.mechanisms.get(name, 0) + n
         self.report.failed += [
             Failure(share.label(place), name, number, meaning(mechanism, number))
             for place, number in sorted(refused.items())
@@ -205,7 +253,12 @@ class _Attaching:
 
     def finish(self) -> Attachment:
         attachment = Attachment(
-            self.program, self.functions, held=self.held, store=self.loading.store, report=self.report
+            self.program,
+            self.functions,
+            held=self.held,
+            store=self.loading.store,
+            report=self.report,
+            guard=self.guard,
         )
         attachment.start()
         self.is_finished = True

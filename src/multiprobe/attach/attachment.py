@@ -5,10 +5,7 @@ from __future__ import annotations
 import time
 
 from multiprobe.errors import UsageError
-from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.maps.maps import HashMap
-from multiprobe.syscalls import bpf
-from multiprobe.uapi import info
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from multiprobe.attach.guard import Guard
     from multiprobe.attach.outcome import Held
     from multiprobe.attach.report import Report
     from multiprobe.functions.sets import Function, FunctionSet
@@ -35,15 +33,23 @@ class Attachment:
     report: what became of every requested function
     """
 
-    __slots__ = ("_held", "_is_closed", "_store", "functions", "program", "report")
+    __slots__ = ("_guard", "_held", "_is_closed", "_store", "functions", "program", "report")
 
     def __init__(
-        self, program: Program, functions: FunctionSet, *, held: list[Held], store: Store, report: Report
+        self,
+        program: Program,
+        functions: FunctionSet,
+        *,
+        held: list[Held],
+        store: Store,
+        report: Report,
+        guard: Guard | None = None,
     ) -> None:
         self.program = program
         self.functions = functions
         self.report = report
         self._held = held
+        self._guard = guard
         self._is_closed = False
         self._store = store
 
@@ -79,32 +85,22 @@ class Attachment:
         """What is known not to have been seen, by cause; all zero when nothing was missed.
 
         link_misses: calls that the kernel did not hand over because another probe was running on that CPU (it
-        tells them for kprobe.multi only); recursion_misses: programs not run because one was running already;
-        full_maps, out_of_range, failed_reads, cut_loops: what programs could not do; unknown_function: what they
-        booked on no attached function.
+        tells them for kprobe.multi, and on newer kernels for single kprobes); recursion_misses: programs not run
+        because one was running already; full_maps, out_of_range, failed_reads, cut_loops: what programs could not do;
+        unknown_function: what they booked on no attached function.
         """
-        from multiprobe.attach import kprobe_multi
+        from multiprobe.attach.missed import missed_by
 
-        links = sum(
-            kprobe_multi.missed(link)
-            for held in self._held
-            if held.mechanism == Mechanism.KPROBE_MULTI
-            for link in held.links
-            if not link.is_closed
-        )
-        recursion = sum(
-            info.parse_prog(bpf.object_info(prog, info.PROG_SIZE)).recursion_misses
-            for held in self._held
-            for prog in held.programs
-            if not prog.is_closed
-        )
-        return {"link_misses": links, "recursion_misses": recursion} | self._store.losses()
+        kernels = missed_by(self._held) if self._guard is None else self._guard.missed()
+        return kernels | self._store.losses()
 
     # Life
 
     def start(self) -> None:
         """Let the program act; `mp.attach` does so itself once everything is attached."""
         self._store.activate()
+        if self._guard is not None and not self._guard.is_watching:
+            self._guard.start()
 
     def stop(self) -> None:
         """Have the program return at once on every hit, from now on: counts stand still until `start`."""
@@ -120,12 +116,16 @@ class Attachment:
             return
         self._is_closed = True
         started = time.perf_counter()
+        if self._guard is not None:
+            self._guard.stop()
         try:
             self.report.missed = self.report.missed or self.missed()
         finally:
             held, self._held = self._held, []
             for part in held:
                 part.close()
+            if self._guard is not None:
+                self._guard.parts.close()
             self._store.close()
         self.report.timings["detach"] = time.perf_counter() - started
 

@@ -50,7 +50,8 @@ def attach(job: Job, held: Held) -> dict[int, int]:
         return open_sides(open_side, job.sides)
 
     opened, refused = attach_each(open_one, range(len(addresses)), progress=job.progress)
-    for descriptors in opened.values():
+    for place, descriptors in opened.items():
+        held.places += [place] * (len(descriptors) // 2)
         held.links += descriptors[::2]
         held.extra += descriptors[1::2]
     return refused

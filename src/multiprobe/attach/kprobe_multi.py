@@ -75,8 +75,3 @@ def read_back(link: FileDescriptor, count: int) -> tuple[array[int], array[int]]
     if n != count:
         return addresses[:0], cookies[:0]
     return (addresses, cookies) if any(addresses) else None
-
-
-def missed(link: FileDescriptor) -> int:
-    """Calls that the kernel did not hand to the program because another probe was running (fprobe's nmissed)."""
-    return info.parse_kprobe_multi(info.parse_link(bpf.object_info(link, info.LINK_SIZE)).rest).missed

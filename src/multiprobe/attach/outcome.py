@@ -41,15 +41,19 @@ class Job:
 
 
 class Held:
-    """What keeps one mechanism's share attached: its links (and probes), and the programs behind them."""
+    """What keeps one mechanism's share attached: its links (and probes), and the programs behind them.
 
-    __slots__ = ("extra", "links", "mechanism", "programs")
+    places: where each function has links of its own, the place of each link's function (else empty)
+    """
+
+    __slots__ = ("extra", "links", "mechanism", "places", "programs")
 
     def __init__(self, mechanism: int) -> None:
         self.mechanism = mechanism
         self.links: list[FileDescriptor] = []
         self.extra: list[FileDescriptor] = []
         self.programs: list[FileDescriptor] = []
+        self.places: list[int] = []
 
     def close(self) -> None:
         """Detach: links first, then probes, then programs."""

@@ -44,7 +44,10 @@ class Plan:
     @property
     def mechanisms(self) -> int:
         """Mask of the mechanisms that it uses."""
-        return sum(group.mechanism for group in self.groups)
+        mask = 0
+        for group in self.groups:
+            mask |= group.mechanism
+        return mask
 
     @property
     def n_links(self) -> int:

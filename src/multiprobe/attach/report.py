@@ -23,20 +23,55 @@ class Failure:
         return f"{self.function}: {errno_name(self.errno)} from {self.mechanism}: {self.reason}"
 
 
+@value
+class Drop:
+    """A function that was attached and is detached since, before the end; what it counted until then stays.
+
+    `code` says why: "budget" or "latency"; `reason` in words. `rate`: its hits a second by then; `share`: the part of
+    one CPU's time that they took; `seconds`: when, counted from the first function attached.
+    """
+
+    function: str
+    code: str
+    reason: str
+    rate: float
+    share: float
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.function}: {self.reason}"
+
+
 class Report:
     """Every requested function in exactly one of `attached` (a count), `skipped` and `failed`.
 
-    `links` counts kernel links, `mechanisms` the functions attached by each mechanism, `timings` gives seconds
-    for "plan", "load", "attach" and, once closed, "detach"; `missed` what the kernel says was not seen.
+    Those of the attached that had to go before the end stand in `dropped`; `budget` says, where there is one, what
+    share of CPU time the probes took at last, and what a hit costs. `links` counts kernel links, `mechanisms` the
+    functions attached by each mechanism, `timings` gives seconds for "plan", "load", "attach" and, once closed,
+    "detach"; `missed` what the kernel says was not seen.
     """
 
-    __slots__ = ("attached", "failed", "links", "mechanisms", "missed", "notes", "requested", "skipped", "timings")
+    __slots__ = (
+        "attached",
+        "budget",
+        "dropped",
+        "failed",
+        "links",
+        "mechanisms",
+        "missed",
+        "notes",
+        "requested",
+        "skipped",
+        "timings",
+    )
 
     def __init__(self, requested: int, skipped: list[Refusal]) -> None:
         self.requested = requested
         self.attached = 0
         self.skipped = skipped
         self.failed: list[Failure] = []
+        self.dropped: list[Drop] = []
+        self.budget: dict[str, object] = {}
         self.links = 0
         self.mechanisms: dict[str, int] = {}
         self.missed: dict[str, int] = {}
@@ -59,6 +94,18 @@ class Report:
                 }
                 for f in self.failed
             ],
+            "dropped": [
+                {
+                    "function": d.function,
+                    "code": d.code,
+                    "reason": d.reason,
+                    "rate": round(d.rate, 3),
+                    "share": round(d.share, 6),
+                    "seconds": round(d.seconds, 3),
+                }
+                for d in list(self.dropped)
+            ],
+            "budget": dict(self.budget),
             "links": self.links,
             "mechanisms": dict(self.mechanisms),
             "missed": dict(self.missed),
@@ -72,6 +119,7 @@ class Report:
         lines = [f"requested {self.requested}, attached {self.attached}{links}{f' ({how})' if how else ''}"]
         lines += [f"skipped {n}: {reason}" for reason, n in self._skipped_by_reason()]
         lines += [f"failed: {failure}" for failure in self.failed]
+        lines += [f"dropped: {drop}" for drop in self.dropped]
         missed = {name: n for name, n in self.missed.items() if n}
         lines += [f"missed: {', '.join(f'{n} {name}' for name, n in missed.items())}"] if missed else []
         return "\n".join(lines + [f"note: {note}" for note in self.notes])

@@ -59,7 +59,8 @@ def attach(job: Job, held: Held) -> dict[int, int]:
     finally:
         for fd in btf.values():
             fd.close()
-    for descriptors in opened.values():
+    for place, descriptors in opened.items():
+        held.places += [place] * (len(descriptors) // 2)
         held.links += descriptors[::2]
         held.programs += descriptors[1::2]
     return refused

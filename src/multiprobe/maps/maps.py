@@ -67,6 +67,10 @@ class ArrayMap(SharedArray):
             for start in starts
         ]
 
+    def per_cpu(self) -> list[array[int]]:
+        """A copy of the slots (functions or indices) for each CPU; without NumPy."""
+        return [array(LETTERS[self.spec.value.name], row.tobytes()) for row in self._rows()]
+
     def totals(self) -> array[int]:
         """One number per slot (function or index), summed over the CPUs, wrapped to 64 bits; without NumPy."""
         rows = self._rows()

@@ -1,0 +1,85 @@
+"""A budget for probes: what they cost, told from hits and the price of a hit, and which functions to do without. Pure.
+
+Works on columns (one entry per function); knows no kernel, no link, no clock.
+"""
+
+from __future__ import annotations
+
+from operator import mul
+
+from multiprobe.errors import UsageError
+from multiprobe.values import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+GOAL = 0.7
+"""Whoever is over budget is brought down to this part of it, so that the next small rise doesn't cost a relink."""
+SHORTEST_BUSY_WINDOW = 0.5
+"""Seconds below which the kernel's tick (10 ms) is too coarse to say how busy the CPUs were."""
+_LEAST_BUSY = 0.1
+"""A machine counts as at least this busy (of one CPU): 5 % of nothing would be nothing."""
+
+
+@value
+class Window:
+    """What happened in `seconds`: `hits` by CPU and function; `busy`, the CPU seconds not spent idle, or None."""
+
+    seconds: float
+    hits: Sequence[Sequence[int]]
+    busy: float | None = None
+
+
+def checked_budget(budget: float) -> float:
+    """The budget, a share of CPU time. Raises UsageError unless it lies between 0 and 1."""
+    if isinstance(budget, bool) or not isinstance(budget, int | float) or not 0 < budget < 1:
+        raise UsageError(f"budget={budget!r} is no share of CPU time", hint="0.05 is five per cent")
+    return float(budget)
+
+
+def scopes(window: Window) -> list[tuple[Sequence[int], float]]:
+    """(hits by function, the time they are to be compared with, in seconds) for each way to look at a window.
+
+    Each CPU by itself: a busy one must not be slowed because fifty others are idle. And all together against the time
+    that they were busy: a thread that wanders over idle CPUs is on none of them for long.
+    """
+    found = [(row, window.seconds) for row in window.hits]
+    if window.busy is not None and window.seconds >= SHORTEST_BUSY_WINDOW and len(window.hits) > 1:
+        together = list(map(sum, zip(*window.hits, strict=True)))
+        found.append((together, max(window.busy, _LEAST_BUSY * window.seconds)))
+    return found
+
+
+def share(window: Window, prices: Sequence[float]) -> float:
+    """The largest share of time that probes took in any scope; `prices` are nanoseconds per hit, by function."""
+    return max((spent(hits, prices) / (1e9 * seconds) for hits, seconds in scopes(window) if seconds > 0), default=0.0)
+
+
+def spent(hits: Sequence[int], prices: Sequence[float]) -> float:
+    """Nanoseconds that all hits cost."""
+    return float(sum(map(mul, hits, prices)))
+
+
+def choose_drops(window: Window, prices: Sequence[float], budget: float) -> list[int]:
+    """The functions to do without, dearest first, so that no scope stays above the budget; none if none is above.
+
+    The fewest that do: in each scope the dearest go until the rest is below GOAL of what is allowed.
+    """
+    dropped: dict[int, None] = {}
+    for hits, seconds in scopes(window):
+        costs = {index: n * prices[index] for index, n in enumerate(hits) if n and index not in dropped}
+        total, allowed = sum(costs.values()), budget * 1e9 * seconds
+        if total <= allowed:
+            continue
+        for index in sorted(costs, key=costs.__getitem__, reverse=True):
+            if total <= GOAL * allowed:
+                break
+            total -= costs[index]
+            dropped[index] = None
+    return list(dropped)
+
+
+def rates(window: Window, functions: Iterable[int]) -> dict[int, float]:
+    """Hits a second of these functions, over all CPUs."""
+    return {index: sum(row[index] for row in window.hits) / window.seconds for index in functions}

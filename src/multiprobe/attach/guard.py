@@ -1,0 +1,225 @@
+"""The guard of an attachment: holds it to its budget and to the machine's well-being, by detaching what is too much.
+
+Measures after each wave while functions are attached, then in a thread of its own. Knows when to look and what to
+write down; what to drop is `budget`'s decision, when the machine suffers `latency`'s, how to detach `parts`' business.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from array import array
+
+from multiprobe.attach import latency
+from multiprobe.attach.budget import Window, choose_drops, rates, share
+from multiprobe.attach.report import Drop
+from multiprobe.errors import MultiprobeError
+from multiprobe.kernel.pressure import load_busy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from multiprobe.attach.parts import Part, Parts
+    from multiprobe.attach.prices import Prices
+    from multiprobe.attach.report import Report
+    from multiprobe.functions.sets import FunctionSet
+    from multiprobe.maps.maps import ArrayMap
+
+_WAVE_SECONDS, _WAVE_ROUNDS = 0.05, 4
+_CAREFUL_SECONDS = 0.3
+_SHORTEST, _LONGEST = 0.25, 2.0
+_OWN_SHARE = 0.02
+"""The guard itself may take so much of one CPU: it looks less often where looking is slow."""
+_BODIES_EVERY, _BODIES_EVERY_WAVE = 10.0, 2.0
+_BODY_OF_GATE = 2.0
+"""Before they are active, programs leave behind their gate, which finds the function and counts the hit: taken for half
+of what they will do."""
+
+
+class Sampler:
+    """Windows over the hit counters: each from the end of the one before, or from `restart`."""
+
+    def __init__(self, hits: ArrayMap) -> None:
+        self._hits = hits
+        self.restart()
+
+    def restart(self) -> None:
+        self._before, self._busy, self._began = self._hits.per_cpu(), load_busy(), time.monotonic()
+
+    def window(self) -> Window:
+        before, busy, began = self._before, self._busy, self._began
+        self.restart()
+        hits = [list(map(int.__sub__, now, then)) for now, then in zip(self._before, before, strict=True)]
+        was_busy = None if busy is None or self._busy is None else self._busy - busy
+        return Window(max(self._began - began, 1e-9), hits, was_busy)
+
+
+class Guard:
+    """Watches one attachment. `settle` after each wave; then `start`, and `stop` before anything is closed.
+
+    budget: share of CPU time, or None; is_careful: retreat when the machine's latency suffers
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        hits: ArrayMap,
+        functions: FunctionSet,
+        *,
+        budget: float | None,
+        prices: Prices,
+        is_careful: bool,
+        report: Report,
+    ) -> None:
+        self.parts = parts
+        self.budget = budget
+        self.prices = prices
+        self.report = report
+        self._functions = functions
+        self._sampler = Sampler(hits)
+        self._began = time.monotonic()
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._usual = latency.measure(_CAREFUL_SECONDS) if is_careful else None
+        self._n_bad = 0
+        self._bodies_due = 0.0
+
+    # While functions are attached
+
+    def settle(self, part: Part) -> bool:
+        """Let a new part count its hits, and do without what is too much of it; False if no more may be attached."""
+        self.parts.open(part)
+        if self._usual is not None:
+            words = latency.suffering(self._usual, latency.measure(_CAREFUL_SECONDS))
+            if words:
+                self._retreat(words)
+                return False
+        if self.budget is not None:
+            self._time_bodies(factor=_BODY_OF_GATE, every=_BODIES_EVERY_WAVE)
+            for _ in range(_WAVE_ROUNDS):
+                self._sampler.restart()
+                time.sleep(_WAVE_SECONDS)
+                if not self._keep_budget():
+                    break
+        return True
+
+    # Afterwards
+
+    @property
+    def is_watching(self) -> bool:
+        return self._thread is not None
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._bodies_due = 0.0
+        self._sampler.restart()
+        self._thread = threading.Thread(target=self._run, name="multiprobe guard", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Watch no more; what is under way (replacing a link, say) is finished first."""
+        self._ended.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def missed(self) -> dict[str, int]:
+        """What the kernel says was not seen, by links that are gone as well."""
+        with self._lock:
+            return self.parts.missed()
+
+    def _run(self) -> None:
+        pause = _SHORTEST
+        try:
+            while not self._wait(pause):
+                began = time.thread_time()
+                with self._lock:
+                    has_changed = self._look()
+                own = time.thread_time() - began
+                pause = _SHORTEST if has_changed else min(_LONGEST, pause * 1.5)
+                pause = max(pause, own / _OWN_SHARE)
+        except (MultiprobeError, OSError) as error:
+            self.report.notes.append(f"the attachment is not watched any more: {error}")
+
+    def _wait(self, seconds: float) -> bool:
+        """Wait; whether the end has come. With care, the waiting itself is what is measured."""
+        if self._usual is None:
+            return self._ended.wait(seconds)
+        found = latency.measure(seconds, wait=self._ended.wait, pause=5 * latency.PAUSE)
+        if self._ended.is_set():
+            return True
+        words = latency.suffering(self._usual, found)
+        self._n_bad = self._n_bad + 1 if words else 0
+        if self._n_bad >= 2 and self.parts.all:
+            self._n_bad = 0
+            with self._lock:
+                self._retreat(words)
+        return False
+
+    def _look(self) -> bool:
+        if self.budget is None:
+            return False
+        self._time_bodies(every=_BODIES_EVERY)
+        return self._keep_budget()
+
+    def _time_bodies(self, *, factor: float = 1.0, every: float) -> None:
+        if time.monotonic() >= self._bodies_due:
+            self.prices.time_bodies(self.parts.held, factor=factor)
+            self._bodies_due = time.monotonic() + every
+
+    # What is done about it
+
+    def _keep_budget(self) -> bool:
+        """Drop what the last window says is too much; whether anything was."""
+        assert self.budget is not None
+        window, prices = self._sampler.window(), self._prices()
+        taken = share(window, prices)
+        chosen = choose_drops(window, prices, self.budget)
+        self._tell(taken)
+        if not chosen:
+            return False
+        dropped = self.parts.drop(set(chosen))
+        found = rates(window, dropped)
+        self._note(
+            Drop(
+                self._functions.label(index),
+                "budget",
+                f"{found[index]:,.0f} hits a second at {prices[index]:,.0f} ns each, when all probes together took "
+                f"{taken:.1%} of CPU time ({self.budget:.1%} is allowed)",
+                found[index],
+                found[index] * prices[index] / 1e9,
+                time.monotonic() - self._began,
+            )
+            for index in sorted(dropped, key=lambda index: -found[index])
+        )
+        self._sampler.restart()
+        return bool(dropped)
+
+    def _retreat(self, words: str) -> None:
+        indices = self.parts.retreat()
+        at = time.monotonic() - self._began
+        self._note(
+            Drop(self._functions.label(index), "latency", f"the machine suffered: {words}", 0.0, 0.0, at)
+            for index in indices
+        )
+
+    def _note(self, drops: Iterable[Drop]) -> None:
+        self.report.dropped.extend(drops)
+        self.report.links = self.parts.n_links
+
+    def _prices(self) -> array[float]:
+        found = array("d", bytes(8 * len(self._functions)))
+        for part in self.parts.all:
+            price = self.prices.of(part.mechanism)
+            for index in part.indices:
+                found[index] = price
+        return found
+
+    def _tell(self, taken: float) -> None:
+        self.report.budget = {
+            "budget": self.budget,
+            "share": round(taken, 6),
+            "ns_per_hit": self.prices.to_json(),
+            "relinks": self.parts.n_relinks,
+        }
