@@ -21,6 +21,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     },
     "Measure": {
         "count": "Calls per function.",
+        "latency": "Time per function: percentiles, distribution, self time.",
     },
     "Program": {
         "run": "Run a script of your own.",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 #: Commands that can read a plain command line themselves: `run_plain(arguments) -> int | None`.
-PLAIN = ("count", "run")
+PLAIN = ("count", "latency", "run")
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
@@ -68,6 +68,8 @@ def _run_in_vm(arguments: list[str], series: str) -> int:
 
     if arguments[:1] == ["count"]:
         _compile_count(arguments)
+    elif arguments[:1] == ["latency"]:
+        _compile_latency(arguments)
     return rerun_in_vm(arguments, None if series == DEFAULT_SERIES else series)
 
 
@@ -77,6 +79,18 @@ def _compile_count(arguments: list[str]) -> None:
     from multiprobe.program.compiler import compile_ahead
 
     compile_ahead(count, when="return" if "--return" in arguments else "entry")
+
+
+def _compile_latency(arguments: list[str]) -> None:
+    """The same for `latency`."""
+    from multiprobe.cli.latency import OPTIONS
+    from multiprobe.cli.options import parse_plain
+    from multiprobe.instruments.latency_probe import Probe
+    from multiprobe.program.compiler import compile_ahead
+
+    options = parse_plain(OPTIONS, arguments[1:])
+    if options is not None and options["by"] in (None, "process", "thread"):
+        compile_ahead(Probe(by=options["by"], has_self=options["has_self"]).program, when="session")
 
 
 def _is_debug(arguments: list[str]) -> bool:

@@ -84,11 +84,13 @@ def watch(
     duration: float | None,
     pid: int | None,
     show: Callable[[Any, Any, int], Table] | None = None,
+    on_sample: Callable[[Any], None] | None = None,
+    every: float = 1.0,
 ) -> Any:
     """Let the command go and measure until the end: of time, command or process, or Ctrl-C. The last sample.
 
     measuring: an instrument that runs, with `sample()` and `stop()`; `show(sample, the one before or None, rows)` makes
-    the table that a terminal shows meanwhile.
+    the table that a terminal shows meanwhile, `on_sample(sample)` looks at samples too; `every` so many seconds.
     """
     from multiprobe.cli.stopping import Until
 
@@ -100,23 +102,32 @@ def watch(
                 workload.release()
             # A command that writes to the same terminal has it to itself.
             if show is not None and sys.stderr.isatty() and not (workload and sys.stdout.isatty()):
-                return _watch_live(measuring, until, show)
-            while not until.wait(1.0):
-                pass
+                return _watch_live(measuring, until, show, on_sample, every)
+            while not until.wait(every):
+                if on_sample is not None:
+                    on_sample(measuring.sample())
             return measuring.stop()
     finally:
         if pid_fd >= 0:
             os.close(pid_fd)
 
 
-def _watch_live(measuring: Any, until: Until, show: Callable[[Any, Any, int], Table]) -> Any:
-    """The same with a table redrawn every second."""
+def _watch_live(
+    measuring: Any,
+    until: Until,
+    show: Callable[[Any, Any, int], Table],
+    on_sample: Callable[[Any], None] | None,
+    every: float,
+) -> Any:
+    """The same with a table that is redrawn."""
     from multiprobe.output.live import LiveTable
 
     before: Any = None
     with LiveTable(sys.stderr) as live:
-        while not until.wait(1.0):
+        while not until.wait(every):
             sample = measuring.sample()
+            if on_sample is not None:
+                on_sample(sample)
             title = f"{measuring.report.attached:,} functions, {sample.seconds:.0f} s, Ctrl-C ends"
             live.show(title, show(sample, before, live.rows))
             before = sample

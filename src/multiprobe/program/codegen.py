@@ -61,24 +61,32 @@ class Generator:
     def program(self) -> None:
         """The whole body, behind the questions whether the attachment is active and the process is the right one."""
         e = self.e
+        # Linux kernel commit 535a3692ba72 ("bpf: Add support for kprobe session attach") (in v6.10): an entry that
+        # returns 1 has no return side. One whose entry was not ours must not: its session would be what another call
+        # left there.
+        self.idle = e.label("idle") if self.hook.can_skip_return else e.end
         if self.shape.has_gate:
-            pass_gate(e, self.hook)
+            pass_gate(e, self.hook, self.idle)
         self._guard(e.make(f"icmp ne i64 {self._active()}, 0"))
         if self.shape.has_pid:
             self._guard(e.make(f"icmp eq i64 {self.hook.read('pid', 0)}, {e.hole(CONSTANT, 'pid')}"))
-        self.hook.begin()
+        self.hook.begin(has_session="session" in self.routine.needs)
         self.leave.append((e.end, None))
         self.block(self.routine.body)
         e.place = 0
         e.begin(e.end)
         e.do("ret i64 0")
+        if self.idle != e.end:
+            e.is_open = False
+            e.begin(self.idle)
+            e.do("ret i64 1")
 
     def _active(self) -> str:
         return self.e.load(self.e.at(self.e.map_value("control"), ACTIVE))
 
     def _guard(self, test: str) -> None:
         go = self.e.label("go")
-        self.e.branch(test, go, self.e.end)
+        self.e.branch(test, go, self.idle)
         self.e.begin(go)
 
     # Locals

@@ -28,7 +28,12 @@ class Context:
         self._registers: dict[int, str] = {}
         self._session = ""
 
-    def begin(self) -> None:
+    @property
+    def can_skip_return(self) -> bool:
+        """Whether an entry that returns 1 spares the kernel the return side."""
+        return False
+
+    def begin(self, *, has_session: bool) -> None:
         """What comes before the program's body: its half of a session that two programs make together."""
         if self.shape.session_side == "entry":
             self._session = sessions.open_record(self.e, self.frame(), self.owner())
@@ -86,8 +91,11 @@ class Context:
             raise self.refuse("ctx.session is only there in a session", 'use when="session"')
         if self.shape.session_side:
             return self._session
-        answer = self.e.call_kfunc("bpf_session_cookie", "ptr %ctx")
-        return self.e.make(f"inttoptr i64 {answer} to ptr")
+        known = self.e.known("session_pointer")
+        if known is None:
+            answer = self.e.call_kfunc("bpf_session_cookie", "ptr %ctx")
+            known = self.e.remember("session_pointer", self.e.make(f"inttoptr i64 {answer} to ptr"))
+        return known
 
     def ret(self) -> str:
         if self.shape.session_side == "entry":
@@ -216,6 +224,20 @@ class Registers(Context):
 
 class KprobeMulti(Registers):
     """BPF links of kprobe.multi and its sessions."""
+
+    @property
+    def can_skip_return(self) -> bool:
+        return self.when == "session"
+
+    def begin(self, *, has_session: bool) -> None:
+        """A session of kprobe.multi begins with what another call left there; ours is 0."""
+        if self.when == "session" and has_session:
+            clear, go = self.e.label("clear"), self.e.label("go")
+            pointer = self.session_pointer()
+            self.e.branch(self.read("is_return", 0), go, clear)
+            self.e.begin(clear)
+            self.e.store(pointer, "0")
+            self.e.begin(go)
 
 
 class Kprobe(Registers):

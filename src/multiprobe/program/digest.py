@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from multiprobe.program.shape import Shape
 
-VERSION = 7
+VERSION = 8
 """Raised whenever the same program may get other code than before; a test watches it."""
 
 

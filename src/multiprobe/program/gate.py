@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from multiprobe.program.emitter import Emitter
 
 
-def pass_gate(e: Emitter, hook: Context) -> None:
-    """Leave unless this CPU's word is this instance's generation; then count the hit."""
+def pass_gate(e: Emitter, hook: Context, idle: str) -> None:
+    """Go to `idle` unless this CPU's word is this instance's generation; then count the hit."""
     cpu = hook.read("cpu", 0)
     offset = hook.bounded(e.make(f"mul i64 {cpu}, {CACHE_LINE}"), "switch.limit")
     turn = e.load(e.at(e.map_value("switch"), offset))
     go = e.label("go")
-    e.branch(e.make(f"icmp eq i64 {turn}, {e.hole(CONSTANT, 'generation')}"), go, e.end)
+    e.branch(e.make(f"icmp eq i64 {turn}, {e.hole(CONSTANT, 'generation')}"), go, idle)
     e.begin(go)
     row = e.make(f"mul i64 {cpu}, {e.hole(CONSTANT, 'hits.stride')}")
     number = hook.bounded(e.make(f"add i64 {row}, {hook.slot()}"), "hits.limit")

@@ -197,6 +197,29 @@ def test_sessions(context: str, function_from: str) -> None:
     assert bench.array("out")[3] == 0, "registers no longer hold the arguments"
 
 
+@mp.program(when="session")
+def sometimes(ctx):
+    if not ctx.is_return:
+        if ctx.arg(0):
+            ctx.session = 7
+    else:
+        out[0] = ctx.session
+
+
+def test_a_session_of_kprobe_multi_never_sees_what_another_call_left() -> None:
+    bench = Bench(sometimes, "kprobe_multi", "session", shape=Shape(has_pid=True), addresses=ADDRESSES)
+    cookie = bench.machine.allocate(8)
+    entry, back = ({"kfunc:bpf_session_cookie": cookie, "kfunc:bpf_session_is_return": side} for side in (0, 1))
+    bench.machine.write(cookie, 8, 99)
+    bench.hit(context=registers(0), **facts(1, "ip"), **entry)
+    bench.hit(context=registers(0), **facts(1, "ip"), **back)
+    assert bench.array("out")[0] == 0
+    for active, pid in ((0, 77), (1, 78)):  # not ours: 1 tells the kernel to leave the return out
+        bench.machine.write(bench.control, 8, active)
+        bench.machine.facts = {"pid_tgid": pid << 32, **facts(1, "ip"), **entry}
+        assert bench.machine.run(bench.insns, registers(1)) == 1
+
+
 def test_a_pid_filter() -> None:
     bench = Bench(count, "tracing", shape=Shape(function_from="cookie", has_pid=True), addresses=ADDRESSES)
     bench.hit(context=b"", cookie=0)

@@ -1,0 +1,147 @@
+"""What one hit costs, in instructions: `count` and `latency` above an empty program of the same mechanism.
+
+Runs in a guest whose clocks count instructions:
+`multiprobe vm --icount --kernel 6.12 -- .venv/bin/python bench/hits.py`. A loop of getsid() is timed without probes,
+then with each program on the function behind it and 9 (or 9,999) functions that the loop doesn't call; bpftrace with
+`--bpftrace`. Prints JSON lines; `cost` is instructions per call above the loop without probes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from itertools import repeat
+from typing import Any
+
+import multiprobe as mp
+from multiprobe.functions.sets import FunctionSet
+from multiprobe.instruments.count import calls, count
+
+TARGET = "__x64_sys_getsid"
+CALLS, ROUNDS = 4000, 9
+#: What a system call runs through anyway, and what probes themselves use: nothing of this may be among the others.
+BUSY = re.compile(
+    r"sys_|syscall|_pid|pid_|task|rcu|entry|exit|irq|bpf|trace|probe|fgraph|ktime|timekeep|clock|tick|timer|sched|migrate"
+    r"|preempt|lock|copy|cpu|rethook|htab|text_poke|perf|clear|fault|page|mem|vfs|ksys|fuse|virtio"
+)
+
+
+@mp.program
+def empty(ctx):
+    return
+
+
+@mp.program(when="session")
+def empty_session(ctx):
+    return
+
+
+def per_call() -> float:
+    """Instructions of one turn of the loop: the least of several rounds, which interrupts disturb."""
+    getsid, clock = os.getsid, time.perf_counter_ns
+    rounds = []
+    for _ in range(ROUNDS):
+        began = clock()
+        for _ in repeat(None, CALLS):
+            getsid(0)
+        rounds.append(clock() - began)
+    return min(rounds) / CALLS
+
+
+def chosen(kernel: mp.Kernel, n: int) -> FunctionSet:
+    """The target and n - 1 functions that the loop doesn't come through."""
+    everything = kernel.functions("vmlinux:*").attachable()
+    others = [f.name for f in everything if f.name.isidentifier() and not BUSY.search(f.name)]
+    with mp.attach(count, kernel.functions(*others[: n + n // 8]), mechanism="kprobe_multi") as attachment:
+        per_call()
+        hits = attachment.totals(calls)
+        quiet = [f.name for f, n_hits in zip(attachment.functions, hits, strict=True) if n_hits < CALLS // 10]
+    return kernel.functions(TARGET, *quiet[: n - 1])
+
+
+def programs() -> Iterator[tuple[str, Any, str]]:
+    """(name, program, side)."""
+    yield "empty", empty, "entry"
+    yield "count", count, "entry"
+    yield "empty", empty_session, "session"
+    from multiprobe.instruments import latency
+
+    yield "latency", latency.make_program(), "session"
+    yield "latency --self", latency.make_program(has_self=True), "session"
+    yield "latency --by process", latency.make_program(by="process"), "session"
+
+
+def ours(kernel: mp.Kernel, n: int, without: float) -> None:
+    """Each program by each batch mechanism."""
+    functions = chosen(kernel, n)
+    empties: dict[tuple[str, str], float] = {}
+    for mechanism in ("kprobe_multi", "tracing_multi"):
+        for name, program, side in programs():
+            try:
+                attachment = mp.attach(program, functions, when=side, mechanism=mechanism)
+            except mp.NotSupportedError:
+                continue
+            with attachment:
+                cost = per_call() - without
+            if name == "empty":
+                empties[mechanism, side] = cost
+            below = empties[mechanism, side]
+            line = {"program": name, "side": side, "mechanism": mechanism, "functions": attachment.report.attached}
+            print(
+                json.dumps(
+                    line
+                    | {"cost": round(cost, 1), "above_empty": round(cost - below, 1), "ratio": round(cost / below, 2)}
+                ),
+                flush=True,
+            )
+
+
+def bpftrace(without: float, script: str) -> None:
+    """The peer: started, waited for, and asked to end."""
+    version = subprocess.run(["bpftrace", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    with tempfile.TemporaryFile("w+") as out:
+        peer = subprocess.Popen(
+            ["bpftrace", "-e", 'BEGIN { printf("begun\\n") } ' + script], stdout=out, stderr=subprocess.STDOUT
+        )
+        wait(lambda: "begun" in read(out) or peer.poll() is not None)
+        cost = per_call() - without
+        peer.send_signal(2)
+        peer.wait()
+        failure = {} if peer.returncode == 0 else {"output": read(out)}
+    print(json.dumps({"program": script, "peer": version, "cost": round(cost, 1)} | failure), flush=True)
+
+
+def read(file: Any) -> str:
+    """What was written so far."""
+    return os.pread(file.fileno(), 1 << 16, 0).decode()
+
+
+def wait(is_there: Callable[[], bool]) -> None:
+    while not is_there():
+        time.sleep(0.1)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--functions", type=int, nargs="+", default=[10, 10_000])
+    options.add_argument("--bpftrace", action="store_true")
+    given = options.parse_args()
+    kernel = mp.Kernel()
+    without = per_call()
+    print(json.dumps({"kernel": os.uname().release, "loop": round(without, 1)}), flush=True)
+    for n in given.functions:
+        ours(kernel, n, without)
+    if given.bpftrace and shutil.which("bpftrace"):
+        bpftrace(without, "kprobe:" + TARGET + " { }")
+        bpftrace(without, "kprobe:" + TARGET + " { @[func] = count(); }")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""Names of processes and threads, kept from the first time they are seen, since most are gone at the end."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class TaskNames:
+    """The names (`comm`) of tasks by id; one that was gone before it was looked at has the name ""."""
+
+    def __init__(self) -> None:
+        self._names: dict[int, str] = {0: "idle"}
+
+    def look(self, ids: Iterable[int]) -> None:
+        """Note the names of those that aren't known yet."""
+        for number in ids:
+            if not self._names.get(number):
+                self._names[number] = _load_name(number)
+
+    def __getitem__(self, number: int) -> str:
+        return self._names.get(number, "")
+
+
+def _load_name(number: int) -> str:
+    try:
+        with open(f"/proc/{number}/comm", encoding="utf-8", errors="replace") as file:
+            return file.read().rstrip("\n")
+    except OSError:
+        return ""

@@ -1,0 +1,205 @@
+"""`latency` without a kernel: its program on the test machine, and what is made of its numbers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from struct import unpack
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from multiprobe.errors import UsageError
+from multiprobe.instruments import latency, self_time
+from multiprobe.instruments.latency import Latency, all_buckets, rank
+from multiprobe.instruments.latency_probe import Probe
+from multiprobe.instruments.quantiles import bounds, quantile
+
+sys.path[:0] = [str(Path(__file__).parents[1] / "program")]
+
+from runner import Bench  # noqa: E402
+
+ADDRESSES = (0x1000, 0x2000, 0x3000)
+
+
+class Machine:
+    """The probe on the test machine: calls of functions by tasks, in any order that a kernel could have."""
+
+    def __init__(self, probe: Probe) -> None:
+        self.bench = Bench(probe.program, "tracing", "session", addresses=ADDRESSES)
+        self.time = 1000
+
+    def enter(self, function: int, *, tid: int, pid: int = 7, cpu: int = 0) -> int:
+        """The call: the address of its session."""
+        session = self.bench.machine.allocate(8)
+        self._hit(function, session, tid, pid, cpu, is_return=0)
+        return session
+
+    def leave(self, function: int, session: int, *, tid: int, pid: int = 7, cpu: int = 0) -> None:
+        self._hit(function, session, tid, pid, cpu, is_return=1)
+
+    def _hit(self, function: int, session: int, tid: int, pid: int, cpu: int, *, is_return: int) -> None:
+        facts = {"kfunc:bpf_session_cookie": session, "kfunc:bpf_session_is_return": is_return}
+        self.bench.hit(
+            ip=ADDRESSES[function], cookie=function, cpu=cpu, pid_tgid=pid << 32 | tid, time=self.time, **facts
+        )
+
+    def table(self, spec: object) -> dict[tuple[int, ...], int]:
+        name = next(name for name, item in self.bench.program.maps.items() if item is spec)
+        return {unpack(f"<{len(key) // 4}I", key): n for key, n in self.bench.table(name).items() if n}
+
+    def array(self, spec: object) -> list[int]:
+        return self.bench.array(next(name for name, item in self.bench.program.maps.items() if item is spec))
+
+    def open_calls(self) -> int:
+        names = [name for name, item in self.bench.program.maps.items() if item in (self_time.sums, self_time.noted)]
+        return sum(len(self.bench.table(name)) for name in names)
+
+
+def test_self_time_is_what_traced_children_leave() -> None:
+    probe = Probe(by="thread", has_self=True)
+    machine = Machine(probe)
+    outer = machine.enter(0, tid=5)
+    for _ in range(2):
+        machine.time += 10
+        inner = machine.enter(1, tid=5)
+        machine.time += 100
+        innermost = machine.enter(0, tid=5)  # recursion
+        machine.time += 1000
+        machine.leave(0, innermost, tid=5)
+        machine.leave(1, inner, tid=5)
+    machine.time += 1
+    machine.leave(0, outer, tid=5)
+    assert machine.table(probe.total) == {(0, 5): 2221 + 2000, (1, 5): 2200}
+    assert machine.table(probe.own) == {(0, 5): 21 + 2000, (1, 5): 200}
+    assert machine.table(probe.calls) == {(0, 5): 3, (1, 5): 2}
+    assert machine.table(probe.longest) == {(0, 5, 0): 2221, (1, 5, 0): 1100}
+    assert machine.table(probe.histogram) == {(0, 5, 10): 2, (0, 5, 12): 1, (1, 5, 11): 2}
+    assert machine.open_calls() == 0
+
+
+def test_a_missed_return_upsets_only_itself() -> None:
+    probe = Probe(by="thread", has_self=True)
+    machine = Machine(probe)
+    outer = machine.enter(0, tid=5)
+    machine.time += 10
+    machine.enter(1, tid=5)  # whose return is never seen
+    machine.time += 100
+    inner = machine.enter(2, tid=5)
+    machine.time += 1000
+    machine.leave(2, inner, tid=5)
+    machine.time += 1
+    machine.leave(0, outer, tid=5)
+    again = machine.enter(2, tid=5)
+    machine.time += 3
+    machine.leave(2, again, tid=5)
+    assert machine.table(probe.own) == {(0, 5): 111, (2, 5): 1003}
+    assert machine.array(self_time.lost) == [0]
+
+
+def test_idle_tasks_of_two_cpus_are_two_tasks() -> None:
+    probe = Probe(by="thread", has_self=True)
+    machine = Machine(probe)
+    first = machine.enter(0, tid=0, pid=0, cpu=0)
+    machine.time += 10
+    second = machine.enter(1, tid=0, pid=0, cpu=1)
+    machine.time += 100
+    machine.leave(0, first, tid=0, pid=0, cpu=0)
+    machine.time += 1
+    machine.leave(1, second, tid=0, pid=0, cpu=1)
+    assert machine.table(probe.own) == machine.table(probe.total) == {(0, 0): 110, (1, 0): 101}
+
+
+def test_too_deep_is_counted_not_guessed() -> None:
+    probe = Probe(by="thread", has_self=True)
+    machine = Machine(probe)
+    calls = [machine.enter(0, tid=5) for _ in range(self_time.DEEPEST + 2)]
+    machine.time += 1
+    for session in reversed(calls):
+        machine.leave(0, session, tid=5)
+    assert machine.array(self_time.lost) == [2]
+    assert machine.table(probe.total) == {(0, 5): self_time.DEEPEST}
+    assert machine.table(probe.own) == {(0, 5): 1}
+
+
+def test_a_call_that_began_before_is_not_timed() -> None:
+    probe = Probe(by="process")
+    machine = Machine(probe)
+    machine.leave(0, machine.bench.machine.allocate(8), tid=5)
+    assert not machine.table(probe.total)
+    assert not machine.table(probe.histogram)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.booleans(), st.integers(0, 50)), max_size=40))
+def test_any_interleaving_of_tasks(steps: list[tuple[int, int, bool, int]]) -> None:
+    """Against a model that knows the whole tree of calls. Task 0 is idle on CPU 0, the others migrate."""
+    probe = Probe(by="process", has_self=True)
+    machine = Machine(probe)
+    total, own = dict.fromkeys(range(3), 0), dict.fromkeys(range(3), 0)
+    stacks: dict[int, list[list[int]]] = {}
+    for number, (tid, function, is_call, passes) in enumerate(steps):
+        machine.time += passes
+        stack = stacks.setdefault(tid, [])
+        where = {"tid": tid, "pid": 7 if tid else 0, "cpu": number % 4 if tid else 0}
+        if is_call:
+            stack.append([function, machine.time, 0, machine.enter(function, **where)])
+        elif stack:
+            function, began, children, session = stack.pop()
+            machine.leave(function, session, **where)
+            took = machine.time - began
+            total[function] += took
+            own[function] += took - children
+            if stack:
+                stack[-1][2] += took
+    for spec, expected in ((probe.total, total), (probe.own, own)):
+        found = dict.fromkeys(range(3), 0)
+        for (function, _who), n in machine.table(spec).items():
+            found[function] += n
+        assert found == expected
+    assert machine.array(self_time.lost) == [0]
+
+
+# Numbers
+
+
+@given(st.lists(st.integers(0, 1 << 40), min_size=1), st.floats(0, 1))
+def test_quantiles_are_within_a_factor_of_two(values: list[int], share: float) -> None:
+    buckets = [0] * 65
+    for number in values:
+        buckets[number.bit_length()] += 1
+    found = quantile(buckets, share, longest=max(values))
+    exact = sorted(values)[max(0, -(-int(share * len(values) * 1e9) // 10**9) - 1)]
+    low, high = bounds(exact.bit_length())
+    assert found <= max(values)
+    assert low <= found <= high or abs(share * len(values) - round(share * len(values))) < 1e-6
+
+
+def test_quantiles_of_nothing() -> None:
+    assert quantile([], 0.5, longest=0) == 0
+    assert quantile([0, 0], 0.5, longest=0) == 0
+
+
+def row(calls: int, total: int, own: int | None, longest: int, buckets: tuple[int, ...] = ()) -> Latency:
+    return Latency(None, 0, calls, 0, total, own, longest, buckets)  # type: ignore[arg-type]
+
+
+def test_rank() -> None:
+    rows = [row(1, 100, 90, 100), row(10, 50, 50, 5), row(2, 70, 1, 60)]
+    assert rank(rows) == [rows[0], rows[2], rows[1]]
+    assert rank(rows, sort="calls", top=1) == [rows[1]]
+    assert rank(rows, sort="self") == [rows[0], rows[1], rows[2]]
+    assert rank(rows, sort="max")[-1] == rows[1]
+    with pytest.raises(UsageError, match="sort='speed'"):
+        rank(rows, sort="speed")
+
+
+def test_buckets_of_all() -> None:
+    assert all_buckets([row(0, 0, 0, 0, (1, 2)), row(0, 0, 0, 0, (0, 0, 3))]) == [1, 2, 3]
+
+
+def test_unknown_groups_are_refused() -> None:
+    with pytest.raises(UsageError, match="by='cpu'"):
+        Probe(by="cpu")
+    assert latency.SORTS[0] == "total"
