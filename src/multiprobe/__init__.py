@@ -44,6 +44,15 @@ if TYPE_CHECKING:
     from multiprobe.maps.types import u16 as u16
     from multiprobe.maps.types import u32 as u32
     from multiprobe.maps.types import u64 as u64
+    from multiprobe.program.kernel_types import Enum as Enum
+    from multiprobe.program.kernel_types import Struct as Struct
+    from multiprobe.program.kernel_types import address_of as address_of
+    from multiprobe.program.kernel_types import cast as cast
+    from multiprobe.program.kernel_types import container_of as container_of
+    from multiprobe.program.kernel_types import enum as enum
+    from multiprobe.program.kernel_types import per_cpu as per_cpu
+    from multiprobe.program.kernel_types import struct as struct
+    from multiprobe.program.kernel_types import union as union
     from multiprobe.program.programs import function as function
     from multiprobe.program.programs import program as program
     from multiprobe.records import Records as Records
@@ -60,6 +69,7 @@ _HOMES = {
     "multiprobe.functions.sets": "Function FunctionSet Refusal",
     "multiprobe.maps.specs": "Array Hash PerFunction",
     "multiprobe.maps.types": "bool_ i8 i16 i32 i64 u8 u16 u32 u64",
+    "multiprobe.program.kernel_types": "Enum Struct address_of cast container_of enum per_cpu struct union",
     "multiprobe.program.programs": "function program",
     "multiprobe.records": "Records",
 }

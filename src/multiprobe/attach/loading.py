@@ -148,7 +148,9 @@ class Loading:
                 has_gate=self.has_gate,
                 session_side=session_side,
             )
-            self._codes[key] = compile_program(self.program, context=context, when=self.when, shape=shape)
+            self._codes[key] = compile_program(
+                self.program, context=context, when=self.when, shape=shape, kernel=self.functions.kernel
+            )
         return self._codes[key]
 
     def _kernel_functions(self, code: Code) -> dict[str, int]:

@@ -324,6 +324,10 @@ class Btf:
             at = self.strings.find(wanted, at + 1)
         return found
 
+    def int_word(self, row: int) -> int:
+        """The word that describes an integer type of this object: encoding << 24 | bit offset << 16 | bits."""
+        return int(self.words[int(self.starts[row]) + fmt.RECORD_WORDS])
+
     def owner(self, type_id: int) -> tuple[Btf, int]:
         """The object that holds a type, and the row there."""
         if not 0 <= type_id < self.n_types:

@@ -15,6 +15,7 @@ from multiprobe.program.contexts import CONTEXTS, count_if
 from multiprobe.program.emitter import Emitter
 from multiprobe.program.gate import pass_gate
 from multiprobe.program.ir import BOOL, I64, LITERAL, U64, Const, Expression, Statement
+from multiprobe.program.peeks import Peeks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +55,7 @@ class Generator:
         self.shape = shape
         self.hook = CONTEXTS[context](emitter, when=when, shape=shape)
         self.access = Access(self, specs)
+        self.peeks = Peeks(self)
         self.locals: dict[str, str] = {}
         self.leave: list[tuple[str, ir.Local | None]] = []
         self.loops: list[tuple[str, str]] = []
@@ -100,6 +102,7 @@ class Generator:
     def assign(self, name: str, value: Expression) -> None:
         kind = self.routine.locals[name]
         self.e.do(f"store {_type(kind)} {self.as_kind(value, kind)}, ptr {self.place(name)}")
+        self.peeks.forget(name)
 
     # Expressions
 
@@ -244,6 +247,12 @@ class Generator:
     def _contains(self, node: ir.Contains) -> str:
         return self.access.contains(node)
 
+    def _peek(self, node: ir.Peek) -> str:
+        return self.peeks.load(node)
+
+    def _percpu(self, node: ir.PerCpu) -> str:
+        return self.peeks.per_cpu(node)
+
     def _logical(self, node: ir.Logical) -> str:
         e, kind = self.e, node.kind
         result, more, end = e.stack(_type(kind)), e.label("more"), e.label("done")
@@ -343,6 +352,7 @@ class Generator:
         counter = e.stack("i64")
         head, body, step, end = e.label("head"), e.label("body"), e.label("step"), e.label("end")
         e.store(counter, "0")
+        self.peeks.forget_all()
         e.begin(head)
         n = e.load(counter)
         e.branch(e.make(f"icmp ult i64 {n}, {len(values)}"), body, end)
@@ -360,12 +370,14 @@ class Generator:
         with self.e.maybe():
             self.block(body)
         self.loops.pop()
+        self.peeks.forget_all()
 
     def _do_while(self, node: ir.While) -> None:
         e = self.e
         counter = e.stack("i64")
         head, bounded, body, step, end = (e.label(hint) for hint in ("head", "bounded", "body", "step", "end"))
         e.store(counter, "0")
+        self.peeks.forget_all()
         e.begin(head)
         with e.maybe():
             self.branch(node.test, bounded, end)

@@ -12,35 +12,59 @@ from multiprobe.program.digest import digest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from multiprobe.functions.kernel import Kernel
     from multiprobe.program.code import Code
     from multiprobe.program.programs import Program
     from multiprobe.program.shape import Shape
 
 
 def compile_program(
-    program: Program, *, context: str, when: str, shape: Shape | None = None, is_cached: bool = True
+    program: Program,
+    *,
+    context: str,
+    when: str,
+    shape: Shape | None = None,
+    is_cached: bool = True,
+    kernel: Kernel | None = None,
 ) -> Code:
     """The program's code for a kind of hook ("kprobe_multi", "kprobe", "tracing") and a side of the function.
 
-    From the disk cache if it was compiled before (unless not `is_cached`). Raises CompileError (the language),
+    From the disk cache if it was compiled before (unless not `is_cached`); a program that uses the kernel's types is
+    compiled for `kernel` (the running one, if None) and kept for it alone. Raises CompileError (the language),
     NotSupportedError (the hook can't answer what the program asks), UsageError.
     """
     chosen = shapes.Shape() if shape is None else shape
     shapes.check(context, when, chosen)
+    kernel_id = ""
+    if program.uses_types:
+        kernel = kernel or _running()
+        kernel_id = kernel.build_id
+        is_cached = is_cached and bool(kernel_id)
     if not is_cached:
-        return _compile(program, context, when, chosen)
-    key = digest(program, context=context, when=when, shape=chosen)
+        return _compile(program, context, when, chosen, kernel)[0]
+    key = digest(program, context=context, when=when, shape=chosen, kernel_id=kernel_id)
     found = cache.load(key)
     if found is None:
-        found = _compile(program, context, when, chosen)
-        cache.save(key, found)
+        found, is_lasting = _compile(program, context, when, chosen, kernel)
+        if is_lasting:
+            cache.save(key, found)
     return found
 
 
-def _compile(program: Program, context: str, when: str, shape: Shape) -> Code:
-    from multiprobe.program.pipeline import compile_now
+def _running() -> Kernel:
+    from multiprobe.functions.kernel import Kernel
 
-    return compile_now(program, context=context, when=when, shape=shape)
+    return Kernel()
+
+
+def _compile(program: Program, context: str, when: str, shape: Shape, kernel: Kernel | None) -> tuple[Code, bool]:
+    """The code, and whether it may be kept: the key knows nothing of modules, whose types may change."""
+    from multiprobe.program.pipeline import compile_now
+    from multiprobe.program.typed import KernelTypes
+
+    types = KernelTypes.of(kernel or _running())
+    code = compile_now(program, context=context, when=when, shape=shape, types=types)
+    return code, not types.has_modules and (program.uses_types or not types.is_used)
 
 
 def compile_ahead(program: Program, *, when: str | None = None) -> int:

@@ -65,6 +65,9 @@ class Context:
         known = self.e.known("pid_tgid")
         return known or self.e.remember("pid_tgid", self.e.call(Helper.GET_CURRENT_PID_TGID))
 
+    def task(self) -> str:
+        return self.e.call(Helper.GET_CURRENT_TASK)
+
     def cpu(self) -> str:
         return self.e.call(Helper.GET_SMP_PROCESSOR_ID)
 

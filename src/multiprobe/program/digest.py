@@ -9,6 +9,7 @@ import sys
 
 from multiprobe.maps.specs import MapSpec
 from multiprobe.maps.types import Integer
+from multiprobe.program.kernel_types import Enum, Struct
 from multiprobe.program.programs import Helper, Program, is_module, references
 
 try:
@@ -26,9 +27,10 @@ VERSION = 8
 """Raised whenever the same program may get other code than before; a test watches it."""
 
 
-def digest(program: Program, *, context: str, when: str, shape: Shape) -> str:
-    """The key of the program's code: equal keys mean equal code."""
-    parts = [repr((VERSION, sys.version_info[:3], sys.implementation.name, context, when, shape, program.loop_limit))]
+def digest(program: Program, *, context: str, when: str, shape: Shape, kernel_id: str = "") -> str:
+    """The key of the program's code: equal keys mean equal code. `kernel_id` tells kernels with other types apart."""
+    compiler = (VERSION, sys.version_info[:3], sys.implementation.name)
+    parts = [repr((*compiler, context, when, shape, program.loop_limit, kernel_id))]
     maps = list(program.maps.values())
     functions = program.functions
     for function in functions:
@@ -48,8 +50,10 @@ def _of_constant(const: object) -> object:
 
 
 def _of_value(item: object, maps: list[MapSpec], functions: list[FunctionType]) -> object:
-    if isinstance(item, int):
+    if isinstance(item, (int, str)):
         return repr(item)
+    if isinstance(item, (Struct, Enum)):
+        return item.shape()
     if isinstance(item, MapSpec):
         return maps.index(item), item.shape()
     if isinstance(item, Integer):

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from multiprobe.errors import CompileError
 from multiprobe.maps.specs import Hash, MapSpec, PerFunction
-from multiprobe.maps.types import Integer
+from multiprobe.maps.types import Integer, u64
 from multiprobe.program import ir, kinds, language
 from multiprobe.program.ir import BOOL, I64, LITERAL, U64, Const, Expression
+from multiprobe.program.pointers import Pointers
 from multiprobe.program.programs import Helper, Program, is_module
 from multiprobe.program.scope import MISSING, Facts, Scope
 
@@ -49,6 +50,7 @@ class Expressions:
         self.assigned: set[str] | None = set()
         self.n_temporaries = 0
         self.scope: Scope
+        self.pointers = Pointers(self, facts.types)
 
     def fail(self, node: ast.AST, message: str, *, hint: str = "") -> CompileError:
         return self.scope.source.error(node, message, hint=hint)
@@ -135,14 +137,24 @@ class Expressions:
             return self._ask(node, node.attr)
         item = self.value_of(node)
         if item is MISSING:
-            raise self.fail(node, f"a value has no {node.attr!r}", hint="values of programs are integers")
+            return self.pointers.attribute(node)
         return self._from_value(node, item, ast.unparse(node))
+
+    def is_simple(self, node: ast.Attribute) -> bool:
+        """Whether this is `ctx.NAME` or `module.NAME`."""
+        return self.is_context(node.value) or self.value_of(node) is not MISSING
+
+    def decayed(self, made: Expression) -> Expression:
+        """`made`, as a mere number if it is a pointer."""
+        return ir.Convert(made, u64, U64) if ir.is_pointer(made.kind) else made
 
     def _ask(self, node: ast.Attribute, name: str) -> Expression:
         if name == "arg":
             raise self.fail(node, "which argument?", hint="ctx.arg(0) is the first")
+        if name == "task":
+            return ir.Read(name, self.facts.types.named("struct", "task_struct").pointer.kind)
         if name not in ATTRIBUTES:
-            known = ", ".join((*ATTRIBUTES, "arg(n)"))
+            known = ", ".join((*ATTRIBUTES, "task", "arg(n)"))
             raise self.fail(node, f"ctx has no {name!r}", hint=f"it has {known}")
         self.needs.add("pid" if name == "tid" else name)
         return ir.Read(name, ATTRIBUTES[name])
@@ -171,6 +183,10 @@ class Expressions:
             raise self.fail(node, "** needs numbers that are known when compiling")
         for operand in (left, right):
             self.check_fits(node, operand)
+        if op in ("add", "sub") and (ir.is_pointer(left.kind) or ir.is_pointer(right.kind)):
+            hint = "p[n] is an item, mp.u64(p) + n the address n bytes further"
+            raise self.fail(node, "there is no arithmetic with pointers", hint=hint)
+        left, right = self.decayed(left), self.decayed(right)
         kind = kinds.of_shift(left) if op in ("shl", "shr") else kinds.of_arithmetic(left, right)
         return ir.Binary(op, left, right, kind)
 
@@ -183,6 +199,7 @@ class Expressions:
                 return Const(~operand.value)
             return Const(-operand.value if isinstance(node.op, ast.USub) else operand.value)
         self.check_fits(node, operand)
+        operand = self.decayed(operand)
         if isinstance(node.op, ast.Invert):
             return ir.Binary("xor", operand, Const(-1), kinds.of_unary(operand))
         if isinstance(node.op, ast.USub):
@@ -222,6 +239,8 @@ class Expressions:
 
     def _comparison(self, node: ast.Compare) -> Expression:
         parts: list[Expression] = []
+        if _is_none(node.comparators[0]) and len(node.ops) == 1:
+            return self._compare_with_none(node, node.ops[0])
         left = self.number(node.left) if not isinstance(node.ops[0], ast.In | ast.NotIn) or len(node.ops) > 1 else None
         for place, (op, right_node) in enumerate(zip(node.ops, node.comparators, strict=True)):
             if isinstance(op, ast.In | ast.NotIn):
@@ -247,12 +266,21 @@ class Expressions:
             raise self.fail(node, f"a program can't use {what}", hint=hint)
         if isinstance(left, Const) and isinstance(right, Const):
             return Const(int(kinds.COMPARE[name](left.value, right.value)), BOOL)
+        left, right = self.decayed(left), self.decayed(right)
         for one, two in ((left, right), (right, left)):
             if isinstance(one, Const) and one.kind == LITERAL and one.value < 0 and two.kind == U64:
                 raise self.fail(
                     node, f"a value without a sign is never {one.value}", hint="convert it first: mp.i64(…), mp.i32(…)"
                 )
         return ir.Compare(name, left, right)
+
+    def _compare_with_none(self, node: ast.Compare, op: ast.cmpop) -> Expression:
+        """`p is None`, `p == None` and their opposites."""
+        made = self.expression(node.left)
+        if not ir.is_pointer(made.kind) or not isinstance(op, ast.Is | ast.IsNot | ast.Eq | ast.NotEq):
+            raise self.fail(node, "only pointers can be None", hint="compare numbers with 0")
+        is_equal = isinstance(op, ast.Is | ast.Eq)
+        return ir.Compare("eq" if is_equal else "ne", self.decayed(made), Const(0))
 
     def _keep(self, made: Expression) -> tuple[Expression, Expression]:
         """`made` to be evaluated now, and the same value to be used again."""
@@ -299,6 +327,8 @@ class Expressions:
         return *found, self.key(found[1], node.slice)
 
     def _subscript(self, node: ast.Subscript) -> Expression:
+        if self.map_of(node.value) is None:
+            return self.pointers.subscript(node)
         place, spec, key = self.item(node)
         return ir.Load(place, key, kind_of(spec.value))
 
@@ -317,7 +347,10 @@ class Expressions:
         function = node.func
         if isinstance(function, ast.Attribute) and self.is_context(function.value):
             return self._ask_argument(node, function)
-        item = self.value_of(function)
+        item = MISSING if isinstance(function, ast.Call) else self.value_of(function)
+        made = self.pointers.call(node, item)
+        if made is not None:
+            return made
         if isinstance(item, Integer):
             return self.convert(node, item, self._only(node, "converts one value"))
         if isinstance(item, Helper):
@@ -343,7 +376,7 @@ class Expressions:
             if function.attr in ATTRIBUTES:
                 raise self.fail(node, f"ctx.{function.attr} is a value, not a function")
             self._ask(function, function.attr)
-        index = self.expression(node.args[0]) if len(node.args) == 1 else None
+        index = self.expression(node.args[0]) if len(node.args) in (1, 2) else None
         if not isinstance(index, Const):
             raise self.fail(
                 node, "ctx.arg takes one number that is known when compiling", hint="ctx.arg(0) is the first"
@@ -351,7 +384,8 @@ class Expressions:
         if not 0 <= index.value < MAX_ARGUMENTS:
             raise self.fail(node.args[0], f"arguments are numbered from 0 to {MAX_ARGUMENTS - 1}")
         self.needs.add("arg")
-        return ir.Read("arg", U64, index.value)
+        made = ir.Read("arg", U64, index.value)
+        return made if len(node.args) == 1 else self.pointers.argument(node, made)
 
     def convert(self, node: ast.AST, to: Integer, made: Expression) -> Expression:
         """`to(made)`."""
@@ -360,8 +394,6 @@ class Expressions:
         kind = kind_of(to)
         if isinstance(made, Const):
             return Const(to(made.value), kind)
-        if made.kind == BOOL or to.size == 8:
-            return ir.Convert(made, to, kind)
         return ir.Convert(made, to, kind)
 
     def truth(self, made: Expression) -> Expression:
@@ -370,10 +402,10 @@ class Expressions:
             return made
         if isinstance(made, Const):
             return Const(int(bool(made.value)), BOOL)
-        return ir.Compare("ne", made, Const(0))
+        return ir.Compare("ne", self.decayed(made), Const(0))
 
     def _extreme(self, node: ast.Call, *, is_max: bool) -> Expression:
-        values = [self.number(part) for part in node.args]
+        values = [self.decayed(self.number(part)) for part in node.args]
         if len(values) < 2:
             raise self.fail(node, "min and max compare two values or more")
         result = values[0]
@@ -388,8 +420,8 @@ class Expressions:
         operand = self._only(node, "takes one value")
         if isinstance(operand, Const) and operand.kind == LITERAL:
             return Const(abs(operand.value))
-        if operand.kind == U64:
-            return operand
+        if operand.kind == U64 or ir.is_pointer(operand.kind):
+            return self.decayed(operand)
         now, again = self._keep(operand)
         test = ir.Compare("lt", now, Const(0))
         kind = kinds.of_unary(operand)
@@ -414,6 +446,10 @@ class Expressions:
         ast.Subscript: _subscript,
         ast.Call: _call,
     }
+
+
+def _is_none(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is None
 
 
 def kind_of(type_: Integer) -> str:

@@ -1,9 +1,10 @@
 """The typed program between Python's syntax and LLVM: a tree in which every value has a kind and nothing is implicit.
 
 A value is a 64-bit integer without a sign (U64) or with one (I64), a truth value (BOOL), or made of nothing but numbers
-written in the program (LITERAL: with a sign, until it meets what has none). Narrow types exist in memory and in
-conversions. The `line` of a statement, and the `at` of an expression that the verifier may object to, are places in the
-source: line and column, packed by `source.place`; negative where there is none. Knows neither `ast` nor LLVM.
+written in the program (LITERAL: with a sign, until it meets what has none). A kind that begins with "*" is a pointer
+to a type of the kernel (`typed`), and for everybody else U64. Narrow types exist in memory and in conversions. The
+`line` of a statement, and the `at` of an expression that the verifier may object to, are places in the source: line and
+column, packed by `source.place`; negative where there is none. Knows neither `ast` nor LLVM.
 """
 
 from __future__ import annotations
@@ -14,6 +15,11 @@ from multiprobe.maps.types import Integer
 
 U64, I64, BOOL, LITERAL = "u64", "i64", "bool", "literal"
 MASK = (1 << 64) - 1
+
+
+def is_pointer(kind: str) -> bool:
+    """Whether values of this kind are typed pointers: integers without a sign that know what they point to."""
+    return kind.startswith("*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +128,31 @@ class Contains:
 
 
 @dataclass(frozen=True, slots=True)
+class Peek:
+    """`size` bytes of kernel memory, `offset` bytes after an address; 0 if they can't be read, which is counted.
+
+    Widened to 64 bits, with their sign if `is_signed`. With `bits`, only so many of them from bit `shift` on.
+    """
+
+    address: Expression
+    offset: int
+    size: int
+    is_signed: bool
+    kind: str
+    shift: int = 0
+    bits: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PerCpu:
+    """The address of a per-CPU variable, by its BTF id: this CPU's, or 0 if `cpu` isn't there."""
+
+    variable: int
+    cpu: Expression | None
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
 class Inline:
     """A helper function's body in place of its call; its Leave statements set `result`."""
 
@@ -131,7 +162,21 @@ class Inline:
 
 
 Expression = (
-    Const | Local | Binary | Compare | Logical | Not | Conditional | Convert | Extreme | Read | Load | Contains | Inline
+    Const
+    | Local
+    | Binary
+    | Compare
+    | Logical
+    | Not
+    | Conditional
+    | Convert
+    | Extreme
+    | Read
+    | Load
+    | Contains
+    | Peek
+    | PerCpu
+    | Inline
 )
 
 

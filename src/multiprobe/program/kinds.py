@@ -10,18 +10,23 @@ from __future__ import annotations
 import operator
 from typing import TYPE_CHECKING
 
-from multiprobe.program.ir import BOOL, I64, LITERAL, U64, Const, Expression
+from multiprobe.program.ir import BOOL, I64, LITERAL, U64, Const, Expression, is_pointer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_STRENGTH = {BOOL: 0, LITERAL: 1, U64: 2, I64: 3}
+_STRENGTH = {BOOL: 0, LITERAL: 1, U64: 3, I64: 4}
+_POINTER = 2
 _LOWEST, _HIGHEST, _SIGN = -(1 << 63), (1 << 64) - 1, 1 << 63
 
 
 def join(left: str | None, right: str) -> str:
-    """The one kind that holds both; None is the kind of nothing yet."""
-    return right if left is None or _STRENGTH[left] < _STRENGTH[right] else left
+    """The one kind that holds both; None is the kind of nothing yet. Two pointers of unlike types are mere numbers."""
+    if left is None or left == right:
+        return right
+    if is_pointer(left) and is_pointer(right):
+        return U64
+    return right if _STRENGTH.get(left, _POINTER) < _STRENGTH.get(right, _POINTER) else left
 
 
 def of_arithmetic(left: Expression, right: Expression) -> str:

@@ -19,13 +19,14 @@ from multiprobe.program.statements import build
 if TYPE_CHECKING:
     from multiprobe.program.programs import Program
     from multiprobe.program.shape import Shape
+    from multiprobe.program.typed import KernelTypes
 
 _CALL = 0x85
 
 
-def compile_now(program: Program, *, context: str, when: str, shape: Shape) -> Code:
+def compile_now(program: Program, *, context: str, when: str, shape: Shape, types: KernelTypes | None = None) -> Code:
     """Compile. Raises CompileError (the language), NotSupportedError (the hook can't answer what the program asks)."""
-    routine = build(program)
+    routine = build(program, types)
     specs = [program.maps[name] for name in routine.maps]
     target = arch.native().target
     emitter = generate(routine, specs, context=context, when=when, shape=shape, target=target)
@@ -45,7 +46,7 @@ def _relocations(insns: bytes, holes: list[tuple[str, str]]) -> list[Relocation]
     found, place, n = [], 0, len(insns) // INSN_SIZE
     while place < n:
         opcode, registers, _, immediate = unpack_from("<BBhi", insns, place * INSN_SIZE)
-        if opcode == LD_IMM64 and registers >> 4:
+        if opcode == LD_IMM64 and registers >> 4 in kinds:
             kind, key = holes[immediate - 1]
             assert kind == kinds[registers >> 4]
             found.append(Relocation(place, kind, key))

@@ -9,6 +9,7 @@ import sys
 
 from multiprobe.errors import UsageError
 from multiprobe.maps.specs import MapSpec
+from multiprobe.program.kernel_types import FUNCTIONS, Enum, Struct
 from multiprobe.program.shape import SIDES
 
 TYPE_CHECKING = False
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 ATTRIBUTES = frozenset(
-    ("function", "cookie", "ip", "arg", "arg_count", "ret", "is_return", "session", "pid", "tid", "cpu", "time")
+    (
+        *("function", "cookie", "ip", "arg", "args", "arg_count", "ret", "is_return", "session", "pid", "tid", "cpu"),
+        *("task", "time"),
+    )
 )
 """What a program can ask its `ctx` for."""
 LOOP_LIMIT = 256
@@ -56,6 +60,11 @@ class Program:
     def asks_for(self) -> frozenset[str]:
         """What its code may ask `ctx` for: never too little, and known without compiling."""
         return ATTRIBUTES.intersection(name for function in self.functions for name in function.__code__.co_names)
+
+    @property
+    def uses_types(self) -> bool:
+        """Whether its code depends on the types of a kernel: never no if it does, and known without compiling."""
+        return any(_uses_types(function) for function in self.functions)
 
     @property
     def maps(self) -> dict[str, MapSpec]:
@@ -123,6 +132,20 @@ def references(function: FunctionType) -> Iterator[tuple[str, object]]:
                 found = getattr(item, attribute, references)
                 if found is not references:
                     yield f"{name}.{attribute}", found
+
+
+def _uses_types(function: FunctionType) -> bool:
+    code = function.__code__
+    if "args" in code.co_names or "task" in code.co_names:
+        return True
+    if "arg" in code.co_names and any(
+        isinstance(item, str) for item in (*code.co_consts[1:], *(item for _, item in references(function)))
+    ):
+        return True  # ctx.arg(0, "struct sock *")
+    return any(
+        isinstance(item, (Struct, Enum)) or any(item is factory for factory in FUNCTIONS)
+        for _, item in references(function)
+    )
 
 
 def is_module(item: object) -> bool:

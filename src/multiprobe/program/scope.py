@@ -8,10 +8,14 @@ from __future__ import annotations
 import builtins
 from dataclasses import dataclass, field
 from types import FunctionType
+from typing import TYPE_CHECKING
 
 from multiprobe.program import kinds
 from multiprobe.program.ir import BOOL
 from multiprobe.program.source import Source, read
+
+if TYPE_CHECKING:
+    from multiprobe.program.typed import KernelTypes
 
 MISSING = object()
 
@@ -19,8 +23,9 @@ MISSING = object()
 @dataclass(slots=True)
 class Facts:
     """What one pass over the program learns and the next one uses: the kinds of locals, by qualified name, and the
-    sources of the functions that it consists of."""
+    sources of the functions that it consists of. `types` are those of the kernel that it is compiled for."""
 
+    types: KernelTypes
     kinds: dict[str, str] = field(default_factory=dict)
     sources: dict[FunctionType, Source] = field(default_factory=dict)
 

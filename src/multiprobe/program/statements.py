@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, ClassVar
 
+from multiprobe.functions.kernel import Kernel
 from multiprobe.maps.specs import Hash
 from multiprobe.maps.types import Integer
 from multiprobe.program import ir, kinds, language
@@ -16,6 +17,7 @@ from multiprobe.program.ir import BOOL, Const, Expression, Routine, Statement
 from multiprobe.program.programs import Helper, Program
 from multiprobe.program.scope import Facts, Scope
 from multiprobe.program.source import Source
+from multiprobe.program.typed import KernelTypes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,9 +26,12 @@ MAX_PASSES = 16
 MAX_DEPTH = 16
 
 
-def build(program: Program) -> Routine:
-    """The typed program. Raises CompileError for what the language doesn't have."""
-    facts = Facts()
+def build(program: Program, types: KernelTypes | None = None) -> Routine:
+    """The typed program. Raises CompileError for what the language doesn't have.
+
+    `types` are those of the kernel that it is compiled for: the running one, if None.
+    """
+    facts = Facts(KernelTypes.of(Kernel()) if types is None else types)
     source = facts.source(program.function)
     routine = _pass(program, source, facts)
     for _ in range(MAX_PASSES):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 KINDS = {"int": 1, "ptr": 2, "array": 3, "struct": 4, "union": 5, "enum": 6, "fwd": 7, "typedef": 8, "volatile": 9}
-KINDS |= {"const": 10, "restrict": 11, "func": 12, "func_proto": 13, "type_tag": 18, "enum64": 19}
+KINDS |= {"const": 10, "restrict": 11, "func": 12, "func_proto": 13, "var": 14, "type_tag": 18, "enum64": 19}
 
 
 class BtfWriter:
@@ -40,6 +40,12 @@ class BtfWriter:
 
     def integer(self, name: str, size: int) -> int:
         return self.add("int", name, size, (size * 8,))
+
+    def signed(self, name: str, size: int) -> int:
+        return self.add("int", name, size, (1 << 24 | size * 8,))
+
+    def array(self, element: int, n: int, index: int) -> int:
+        return self.add("array", extra=(element, index, n))
 
     def pointer(self, target: int) -> int:
         return self.add("ptr", target=target)

@@ -39,6 +39,8 @@ class Machine:
         self.facts: dict[str, int] = {}
         self.arguments: list[int] = []
         self.kfuncs: dict[int, str] = {}
+        self.variables: dict[int, int] = {}
+        self.n_reads = 0
         self._next = 0xFFFF_8880_0000_0000
 
     # Memory
@@ -124,6 +126,8 @@ class Machine:
             return next(address for address, fd in self.handles.items() if fd == low)
         if src == 2:
             return self.arrays[low] + high
+        if src == 3:
+            return self.variables[low]
         raise MachineError(f"64-bit immediate with source {src}")
 
     def _alu(
@@ -206,7 +210,17 @@ class Machine:
     def _call(self, src: int, number: int, r: list[int]) -> int:
         if src == 2:
             return self.facts[self.kfuncs[number]]
-        simple = {5: "time", 8: "cpu", 14: "pid_tgid", 173: "ip", 174: "cookie", 185: "arg_count"}
+        simple = {
+            5: "time",
+            8: "cpu",
+            14: "pid_tgid",
+            35: "task",
+            153: "per_cpu",
+            154: "this_cpu",
+            173: "ip",
+            174: "cookie",
+            185: "arg_count",
+        }
         if number in simple:
             return self.facts[simple[number]]
         if number in (1, 2, 3):
@@ -224,12 +238,13 @@ class Machine:
         raise MachineError(f"helper {number}")
 
     def _probe_read(self, to: int, size: int, source: int) -> int:
+        self.n_reads += 1
         try:
-            found = self.read(source, size)
+            found = self.read(source, size & 0xFFFFFFFF)
         except MachineError:
-            self.write(to, size, 0)
+            self.write(to, size & 0xFFFFFFFF, 0)
             return -14
-        self.write(to, size, found)
+        self.write(to, size & 0xFFFFFFFF, found)
         return 0
 
     def _table(self, number: int, r: list[int]) -> int:

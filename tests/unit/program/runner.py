@@ -7,6 +7,7 @@ from struct import unpack_from
 
 from machine import Machine, words
 
+from multiprobe.functions.kernel import Kernel
 from multiprobe.maps import Array, Hash, PerFunction
 from multiprobe.maps.index import FunctionIndex, build_index
 from multiprobe.maps.layout import CACHE_LINE, CONTROL_SIZE, LOSSES, SESSIONS_SIZE, constants, layout
@@ -34,10 +35,16 @@ class Bench:
     n_cpus: int = 1
     cookies: tuple[int, ...] = ()
     machine: Machine = field(default_factory=Machine)
+    kernel: Kernel | None = None
 
     def __post_init__(self) -> None:
         self.code: Code = compile_program(
-            self.program, context=self.context, when=self.when, shape=self.shape, is_cached=False
+            self.program,
+            context=self.context,
+            when=self.when,
+            shape=self.shape,
+            is_cached=False,
+            kernel=self.kernel,
         )
         self.control = self.machine.add_array(CONTROL_FD, CONTROL_SIZE)
         self.machine.write(self.control, 8, 1)
