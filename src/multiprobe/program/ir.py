@@ -296,6 +296,16 @@ class Routine:
     text: tuple[str, ...] = ()
 
 
+def has_calls(expression: object) -> bool:
+    """Whether helpers of the user's are called in an expression: they may change maps."""
+    if isinstance(expression, Inline):
+        return True
+    if isinstance(expression, tuple):
+        return any(map(has_calls, expression))
+    names = getattr(expression, "__dataclass_fields__", ())
+    return any(has_calls(getattr(expression, name)) for name in names)
+
+
 def reaches_end(body: tuple[Statement, ...]) -> bool:
     """Whether control can come to the end of `body`."""
     return not any(

@@ -175,6 +175,8 @@ class Builder(Expressions):
             if op == "sub":
                 made = self.operate(node, "sub", Const(0), made)
             made = self.convert(node, spec.value, made)
+            if ir.has_calls((key, made)):  # as in Python: first the key, then the value
+                key = tuple(part if isinstance(part, ir.Read) else self.hold(target, part) for part in key)
             self.out.append(ir.Update(self.line(node), place, key, language.ATOMIC[op], made))
             return
         held = tuple(self.hold(target, part) for part in key)

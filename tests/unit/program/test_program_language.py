@@ -371,3 +371,19 @@ def test_an_inactive_program_does_nothing() -> None:
     bench.machine.write(bench.control, 8, 0)
     assert bench.hit(1, 1).array("out") == [0] * 8
     Bench(nothing).hit()
+
+
+@mp.function
+def bump(x):
+    out[2] = out[2] + 1
+    return x
+
+
+@mp.program
+def update_after_calls(ctx):
+    out[bump(1)] += out[2]
+    out[out[2]] += bump(10) + out[2]
+
+
+def test_updates_evaluate_the_key_before_the_value() -> None:
+    assert Bench(update_after_calls).hit().array("out")[:4] == [0, 1 + 12, 2, 0]
