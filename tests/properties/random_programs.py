@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -305,6 +306,8 @@ class Generator:
         text = operands[0][0]
         for operand, _ in operands[1:]:
             text += f" {self.random.choice(('<', '<=', '>', '>=', '==', '!='))} {operand}"
+        if any(self._is_number(a) and self._is_number(b) for (a, _), (b, _) in pairwise(operands)):
+            return f"bool({text})", "b"  # `x < 1 < 2` may be a truth value of Python's own in the reference
         return f"({text})", "b"
 
     def choice(self, depth: int) -> tuple[str, str]:
