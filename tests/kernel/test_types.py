@@ -1,0 +1,139 @@
+"""Typed pointers in a real kernel: what a program reads through BTF is what /proc and Python know."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from struct import pack
+
+import pytest
+
+import multiprobe as mp
+from multiprobe.maps.cpus import load_n_cpus
+from multiprobe.maps.store import Store
+from multiprobe.program.compiler import compile_program
+from multiprobe.syscalls import bpf
+from multiprobe.uapi.bpf import ProgType
+
+out = mp.Array(mp.u64, 16)
+
+
+def run(program: mp.Program, *arguments: int) -> list[int]:
+    """What a program leaves in `out` when the kernel runs it once, in this process."""
+    code = compile_program(program, context="raw_tracepoint", when="entry", is_cached=False)
+    with Store([out], n_functions=1, n_cpus=load_n_cpus()) as store:
+        values = store.values([program.maps[name] for name in code.maps])
+        with bpf.prog_load(ProgType.RAW_TRACEPOINT, code.link(values), name=program.name) as loaded:
+            store.activate()
+            bpf.prog_test_run(loaded, context=pack("<12Q", *arguments, *[0] * (12 - len(arguments))))
+        return list(store.map(out).totals())
+
+
+@mp.program
+def current(ctx):
+    task = ctx.task
+    out[0] = task.pid
+    out[1] = task.tgid
+    out[2] = task.mm.arg_start
+    out[3] = task.mm.arg_end
+    out[4] = task.comm[0]
+    out[5] = task.real_parent.tgid
+    out[6] = task.group_leader == task.group_leader.group_leader
+    out[7] = task.mm.mm_users.counter if task.mm else 0
+    out[8] = task.cred.uid.val
+    out[9] = task.files.fdt.fd[ctx.arg(0)].f_flags
+    out[10] = mp.container_of(mp.address_of(task.tasks), "struct task_struct", "tasks").pid
+    out[11] = mp.struct("task_struct")(mp.u64(task)).tgid
+
+
+def test_the_current_task_is_this_process() -> None:
+    flags = os.O_RDWR | os.O_APPEND
+    fd = os.open("/tmp", os.O_RDWR | os.O_TMPFILE | os.O_APPEND)
+    found = run(current, fd)
+    os.close(fd)
+    command_line = Path("/proc/self/cmdline").read_bytes()
+    main = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    assert found[:2] == [os.getpid(), os.getpid()]
+    assert found[2:4] == [int(main[45]), int(main[46])], "arg_start and arg_end of /proc/self/stat"
+    assert found[3] - found[2] == len(command_line)
+    assert chr(found[4]) == Path("/proc/self/comm").read_text()[0]
+    assert found[5] == os.getppid()
+    assert found[6] == 1
+    assert found[7] >= 1
+    assert found[8] == os.getuid()
+    assert found[9] & (os.O_RDWR | os.O_APPEND) == flags
+    assert found[10:12] == [os.getpid(), os.getpid()]
+
+
+@mp.program
+def queues(ctx):
+    out[0] = mp.per_cpu("runqueues").cpu
+    out[1] = ctx.cpu
+    out[2] = mp.per_cpu("runqueues", ctx.arg(0)).cpu
+    out[3] = mp.u64(mp.per_cpu("runqueues", 100000))
+    out[4] = mp.per_cpu("runqueues").curr == ctx.task
+
+
+def test_per_cpu_variables() -> None:
+    last = load_n_cpus() - 1
+    found = run(queues, last)
+    assert found[0] == found[1]
+    assert found[2:5] == [last, 0, 1]
+
+
+@mp.program
+def broken(ctx):
+    out[0] = mp.struct("task_struct")(0).pid
+    out[1] = mp.struct("task_struct")(ctx.arg(0)).mm.arg_start
+
+
+def test_what_cannot_be_read_is_zero() -> None:
+    assert run(broken, 0xDEAD_0000_0000_0000)[:2] == [0, 0]
+
+
+@mp.program
+def opened(ctx):
+    file = ctx.arg(0, "struct file *")
+    if ctx.task.tgid == ctx.pid:
+        out[0] = file.f_flags
+        out[1] += 1
+
+
+@pytest.mark.parametrize("mechanism", ["kprobe_multi", "tracing_multi", "trampoline", "kprobe"])
+def test_typed_arguments_under_any_mechanism(mechanism: str) -> None:
+    kernel = mp.Kernel()
+    if not kernel.has(mechanism):
+        pytest.skip(f"this kernel has no {mechanism}")
+    with mp.attach(opened, kernel.by_symbols(["vfs_fsync"]), mechanism=mechanism, pid=os.getpid()) as attachment:
+        fd = os.open("/tmp", os.O_RDWR | os.O_TMPFILE | os.O_NOATIME)
+        os.fsync(fd)
+        os.close(fd)
+        found = list(attachment.map(out).totals())
+    assert found[1] == 1
+    assert found[0] & (os.O_RDWR | os.O_NOATIME) == os.O_RDWR | os.O_NOATIME
+
+
+def test_a_second_run_comes_from_the_cache(tmp_path: Path) -> None:
+    script = tmp_path / "again.py"
+    script.write_text(
+        "import sys, multiprobe as mp\n"
+        "from multiprobe.program.compiler import compile_program\n"
+        "@mp.program\n"
+        "def program(ctx):\n"
+        "    x = ctx.task.pid\n"
+        "compile_program(program, context='kprobe', when='entry')\n"
+        "print('llvmlite' in sys.modules, 'numpy' in sys.modules)\n"
+    )
+    environment = os.environ | {"MULTIPROBE_CACHE": str(tmp_path)}
+    runs = [subprocess.check_output([sys.executable, script], text=True, env=environment).split() for _ in range(2)]
+    assert runs == [["True", "True"], ["False", "False"]]
+
+
+def test_layouts_of_the_running_kernel() -> None:
+    task = mp.struct("task_struct")
+    btf = mp.Kernel().btf
+    assert task.size == btf.size(btf.type_ids("task_struct", 4)[0])
+    assert task.dtype["comm"].itemsize == 16
+    assert mp.enum("pid_type").PIDTYPE_TGID == 1
