@@ -41,7 +41,9 @@ class Job:
 
 
 class Held:
-    """What keeps one mechanism's share attached: its links (and probes), and the programs behind them.
+    """What keeps one mechanism's share attached: its links, and the programs behind them.
+
+    extra: each link's probe, at the link's place, or nothing
 
     places: where each function has links of its own, the place of each link's function (else empty)
     """
@@ -56,10 +58,10 @@ class Held:
         self.places: list[int] = []
 
     def close(self) -> None:
-        """Detach: links first, then probes, then programs."""
+        """Detach: each link, then its probe; then programs."""
         from multiprobe.attach.singles import close_all  # not needed on the way to the first hit
 
-        close_all(self.links)
-        close_all(self.extra)
+        chains = zip(self.links, self.extra, strict=True) if self.extra else ((link,) for link in self.links)
+        close_all(chains)
         for program in self.programs:
             program.close()

@@ -1,4 +1,8 @@
-"""Attaching functions one link each, many at a time: every one of them waits for a grace period of the kernel.
+"""Attaching functions one link each, several at a time, and detaching them many at a time.
+
+Attaching works under the kernel's locks and hardly waits (ftrace looks through all of its call sites for each kprobe,
+seen on 6.1 to 7.3), so that a few threads are all that helps. Detaching waits: for a grace period under a lock at a
+link (bpf_event_mutex), for another one at a perf event (event_mutex). Many threads keep both locks busy at once.
 
 Knows how to spread the work over threads and to bring it back in order, not the mechanism.
 """
@@ -16,7 +20,8 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-WORKERS = 32
+ATTACHING, DETACHING = 4, 32
+"""Threads at work."""
 
 
 def attach_each(
@@ -43,9 +48,9 @@ def attach_each(
             progress(len(opened) + len(refused))
 
     try:
-        in_parallel(work, items)
+        in_parallel(work, items, n_threads=ATTACHING)
     except BaseException:
-        close_all([fd for fds in opened.values() for fd in fds])
+        close_all(opened.values())
         raise
     return opened, refused
 
@@ -63,17 +68,23 @@ def open_sides(open_side: Callable[[str], list[FileDescriptor]], sides: Iterable
     return opened
 
 
-def close_all(descriptors: Sequence[FileDescriptor]) -> None:
-    """Close all of them, in parallel: each close waits for the kernel's grace periods."""
-    if len(descriptors) < 4:
-        for fd in descriptors:
-            fd.close()
+def close_all(chains: Iterable[Sequence[FileDescriptor]]) -> None:
+    """Close all of them: the members of a chain in their order, many chains at a time."""
+    chains = list(chains)
+    if len(chains) < 4:
+        for chain in chains:
+            _close(chain)
     else:
-        in_parallel(lambda fd: fd.close(), descriptors)
+        in_parallel(_close, chains, n_threads=DETACHING)
 
 
-def in_parallel(work: Callable[[T], None], items: Iterable[T]) -> None:
-    """Do `work` on every item, in up to WORKERS threads; the first error stops the rest and is raised."""
+def _close(chain: Sequence[FileDescriptor]) -> None:
+    for fd in chain:
+        fd.close()
+
+
+def in_parallel(work: Callable[[T], None], items: Iterable[T], *, n_threads: int) -> None:
+    """Do `work` on every item, in that many threads; the first error stops the rest and is raised."""
     import threading
 
     pending = iter(items)
@@ -92,7 +103,7 @@ def in_parallel(work: Callable[[T], None], items: Iterable[T]) -> None:
             except BaseException as error:
                 errors.append(error)
 
-    threads = [threading.Thread(target=loop, daemon=True) for _ in range(WORKERS)]
+    threads = [threading.Thread(target=loop, daemon=True) for _ in range(n_threads)]
     for thread in threads:
         thread.start()
     try:
