@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from array import array
+from errno import ENODEV
 
 from multiprobe.attach.attachment import Attachment
 from multiprobe.attach.culprits import Culprits
@@ -22,7 +23,7 @@ from multiprobe.attach.usable import require_switched_on, usable_mechanisms, why
 from multiprobe.attach.verify import differences
 from multiprobe.errors import AttachError, MultiprobeError, NoMatchError, NotSupportedError, UsageError
 from multiprobe.functions.sets import Refusal
-from multiprobe.kernel.mechanism import NAMES, mechanism_names
+from multiprobe.kernel.mechanism import NAMES, Mechanism, mechanism_names
 from multiprobe.program.shape import SIDES
 
 TYPE_CHECKING = False
@@ -133,6 +134,13 @@ def _nothing(chosen: FunctionSet, report: Report, *, usable: int, side: str, mec
     )
 
 
+def _gone(share: FunctionSet, refused: Iterable[int]) -> set[int]:
+    """Those of the refused places whose module is there no more."""
+    modules = {place: share.table.module(share.rows[place]) for place in refused}
+    gone = share.kernel.gone_modules(modules.values())
+    return {place for place, module in modules.items() if module in gone}
+
+
 class _Attaching:
     """The way from a plan to an Attachment; leaving the `with` block before `finish` undoes everything."""
 
@@ -239,19 +247,35 @@ class _Attaching:
         self.report.links += len(held.links)
         if n:
             self.report.mechanisms[name] = self.report.mechanisms.get(name, 0) + n
+        gone = _gone(share, refused)
         self.report.failed += [
-            Failure(share.label(place), name, number, meaning(mechanism, number))
+            Failure(share.label(place), name, number, meaning(mechanism, ENODEV if place in gone else number))
             for place, number in sorted(refused.items())
         ]
-        if refused:
-            Culprits.remember(share.kernel.build_id, mechanism, {share.label(p): n for p, n in refused.items()})
+        lasting = {share.label(place): number for place, number in refused.items() if place not in gone}
+        if lasting:
+            Culprits.remember(share.kernel.build_id, mechanism, lasting)
         wrong = differences(mechanism, share, held, refused)
         if wrong:
             raise AttachError(
                 f"the kernel attached somewhere else than planned: {'; '.join(wrong[:5])}", report=self.report
             )
 
+    def _note_modules(self) -> None:
+        """Say which modules can't be unloaded meanwhile, and which take their probes along."""
+        table = self.functions.table
+        if len(table.module_names) < 2:
+            return
+        modules = sorted(
+            {table.module_names[n] for n in set(map(table.modules.__getitem__, self.functions.rows))} - {""}
+        )
+        if modules:
+            is_pinned = any(held.mechanism != Mechanism.KPROBE and held.links for held in self.held)
+            fate = "can't be unloaded while this is attached" if is_pinned else "take their probes along when unloaded"
+            self.report.notes.append(f"modules that {fate}: {', '.join(modules)}")
+
     def finish(self) -> Attachment:
+        self._note_modules()
         attachment = Attachment(
             self.program,
             self.functions,

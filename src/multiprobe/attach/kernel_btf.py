@@ -11,8 +11,12 @@ if TYPE_CHECKING:
     from multiprobe.syscalls.fd import FileDescriptor
 
 
+class ModuleGoneError(NotSupportedError):
+    """A module has no types in the kernel, or not any more."""
+
+
 def open_kernel_btf(module: str) -> FileDescriptor:
-    """The BTF object of a loaded module. Raises NotSupportedError when there is none (or no longer)."""
+    """The BTF object of a loaded module. Raises ModuleGoneError when there is none (or no longer)."""
     found = 0
     while (found := bpf.next_id(Cmd.BTF_GET_NEXT_ID, found) or 0) != 0:
         btf = bpf.open_by_id(Cmd.BTF_GET_FD_BY_ID, found, "BTF")
@@ -25,4 +29,4 @@ def open_kernel_btf(module: str) -> FileDescriptor:
             btf.close()
             raise
         btf.close()
-    raise NotSupportedError(f"module {module} has no BTF, or was unloaded", hint="choose its functions again")
+    raise ModuleGoneError(f"module {module} has no BTF, or was unloaded", hint="choose its functions again")

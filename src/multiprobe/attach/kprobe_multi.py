@@ -63,6 +63,11 @@ def open_link(prog: FileDescriptor, addresses: array[int], cookies: array[int] |
     )
 
 
+def count(link: FileDescriptor) -> int:
+    """How many functions the kernel says the link is on."""
+    return info.parse_kprobe_multi(info.parse_link(bpf.object_info(link, info.LINK_SIZE)).rest).count
+
+
 def read_back(link: FileDescriptor, count: int) -> tuple[array[int], array[int]] | None:
     """(addresses, cookies) that the kernel says the link is on, or None where it hides or can't tell them."""
     addresses, cookies = array("Q", bytes(8 * count)), array("Q", bytes(8 * count))

@@ -44,6 +44,7 @@ _MEANINGS = {
     (Mechanism.KPROBE, errno.ENOENT): "there is no such symbol",
 }
 _MEANINGS_OF_ANY = {
+    errno.ENODEV: "its module was unloaded meanwhile",
     errno.ENOMEM: "the kernel ran out of memory for it",
     524: "too many arguments for a trampoline",
     errno.EAGAIN: "the function is being live-patched",

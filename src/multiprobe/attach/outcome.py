@@ -44,7 +44,6 @@ class Held:
     """What keeps one mechanism's share attached: its links, and the programs behind them.
 
     extra: each link's probe, at the link's place, or nothing
-
     places: where each function has links of its own, the place of each link's function (else empty)
     """
 

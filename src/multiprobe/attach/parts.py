@@ -110,8 +110,6 @@ class Parts:
         self.n_relinks += 1
 
     def _let_go(self, part: Part, functions: set[int]) -> None:
-        from multiprobe.attach.singles import close_all
-
         held, leaving = part.held, Held(part.mechanism)
         for name in ("links", "extra", "programs"):
             mine, theirs = getattr(held, name), getattr(leaving, name)
@@ -121,9 +119,7 @@ class Parts:
             mine[:] = [fd for fd, place in zip(mine, held.places, strict=True) if place not in functions]
         held.places[:] = [place for place in held.places if place not in functions]
         self._gone = added(self._gone, missed_by([leaving]))
-        close_all(leaving.links)
-        close_all(leaving.extra)
-        close_all(leaving.programs)
+        leaving.close()
 
     def _retire(self, held: Held) -> None:
         self._gone = added(self._gone, missed_by([held]))

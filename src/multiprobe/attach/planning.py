@@ -55,13 +55,14 @@ def plan_attachment(chosen: FunctionSet, terms: Terms, *, usable: int | None = N
     when, kernel = terms.when, chosen.kernel
     if usable is None:
         usable = terms.allowed & usable_mechanisms(kernel, when=when)
-    masks = chosen.mechanisms(when=when)
+    masks, gone = without_gone(chosen, chosen.mechanisms(when=when), usable)
     culprits = Culprits.load(kernel.build_id)
     if culprits:
         masks = culprits.without_known(masks, chosen)
     paired = paired_mechanisms(kernel, when=when, without=terms.without)
     plan = make_plan(masks, when=when, usable=usable, paired=paired)
     skipped = chosen.refusals(usable, when=when) if plan.refused or chosen.unresolved else []
+    skipped += [Refusal(chosen.label(place), "module_gone", GONE) for place in gone]
     known = {refusal.request for refusal in skipped}
     skipped += [
         Refusal(chosen.label(place), "refused_before", culprits.reason(chosen, place))
@@ -71,6 +72,28 @@ def plan_attachment(chosen: FunctionSet, terms: Terms, *, usable: int | None = N
     plan, too_many = limit_singles(plan, terms.max_singles)
     skipped += [Refusal(chosen.label(place), "too_many_singles", _over(terms.max_singles)) for place in too_many]
     return plan, Report(len(chosen) + len(chosen.unresolved), skipped)
+
+
+GONE = "its module was unloaded, or loaded anew, since the kernel's functions were read: make a new mp.Kernel()"
+
+
+def without_gone(chosen: FunctionSet, masks: bytes, usable: int) -> tuple[bytes, list[int]]:
+    """`masks` with nothing where a function's module has gone, and the places of those that would be carried.
+
+    What stands at their addresses now may be another function.
+    """
+    table = chosen.table
+    if len(table.module_names) < 2:
+        return masks, []
+    used = set(map(table.modules.__getitem__, chosen.rows))
+    gone = chosen.kernel.gone_modules(table.module_names[module] for module in used)
+    if not gone:
+        return masks, []
+    places = [place for place, row in enumerate(chosen.rows) if masks[place] & usable and table.module(row) in gone]
+    left = bytearray(masks)
+    for place in places:
+        left[place] = 0
+    return bytes(left), places
 
 
 def limit_singles(plan: Plan, most: int) -> tuple[Plan, list[int]]:

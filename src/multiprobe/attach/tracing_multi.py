@@ -6,10 +6,11 @@ module), and so does its link.
 
 from __future__ import annotations
 
+import errno
 from array import array
 
 from multiprobe.attach.batch import attach_batch
-from multiprobe.attach.kernel_btf import open_kernel_btf
+from multiprobe.attach.kernel_btf import ModuleGoneError, open_kernel_btf
 from multiprobe.errors import KernelError
 from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.syscalls import bpf
@@ -42,7 +43,11 @@ def attach(job: Job, held: Held) -> dict[int, int]:
     ids = job.functions.btf_ids()
     refused: dict[int, int] = {}
     for module, places in _by_module(job):
-        prog = _load_for(module, job)
+        try:
+            prog = _load_for(module, job)
+        except ModuleGoneError:
+            refused |= dict.fromkeys(places, errno.ENODEV)
+            continue
         held.programs.append(prog)
 
         def open_part(part: Sequence[int], prog: FileDescriptor = prog) -> FileDescriptor:
@@ -75,6 +80,11 @@ def open_link(prog: FileDescriptor, ids: Sequence[int], cookies: Sequence[int] |
     return bpf.link_create_tracing_multi(
         prog, attach_type(when), array("I", ids), cookies=array("Q", cookies) if cookies is not None else None
     )
+
+
+def count(link: FileDescriptor) -> int:
+    """How many functions the kernel says the link is on."""
+    return info.parse_tracing_multi(info.parse_link(bpf.object_info(link, info.LINK_SIZE)).rest).count
 
 
 def read_back(link: FileDescriptor, count: int) -> tuple[array[int], array[int]] | None:

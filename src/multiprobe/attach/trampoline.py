@@ -6,13 +6,18 @@ A session is one fsession program where the kernel has those, else an fexit and 
 
 from __future__ import annotations
 
-from multiprobe.attach.kernel_btf import open_kernel_btf
+import errno
+
+from multiprobe.attach.kernel_btf import ModuleGoneError, open_kernel_btf
 from multiprobe.attach.singles import attach_each, open_sides
+from multiprobe.errors import KernelError
 from multiprobe.syscalls import bpf
 from multiprobe.uapi.bpf import AttachType, ProgType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from multiprobe.attach.outcome import Held, Job
     from multiprobe.syscalls.fd import FileDescriptor
 
@@ -34,10 +39,12 @@ def attach(job: Job, held: Held) -> dict[int, int]:
     """Attach the job's functions one by one, many at a time; the errno of each place that was refused."""
     ids, rows, table = job.functions.btf_ids(), job.functions.rows, job.functions.table
     modules = {table.module(row) for row in rows} - {""}
-    btf = {module: open_kernel_btf(module) for module in modules}
+    btf = _open_types(modules)
 
     def open_side(place: int, side: str) -> list[FileDescriptor]:
         module = table.module(rows[place])
+        if module and module not in btf:
+            raise KernelError("loading a program", errno.ENODEV, subject=f"module {module} was unloaded")
         prog = job.load(
             PROG_TYPE,
             expected_attach_type=attach_type(side),
@@ -64,6 +71,17 @@ def attach(job: Job, held: Held) -> dict[int, int]:
         held.links += descriptors[::2]
         held.programs += descriptors[1::2]
     return refused
+
+
+def _open_types(modules: Iterable[str]) -> dict[str, FileDescriptor]:
+    """The BTF objects of those modules that are still there."""
+    found = {}
+    for module in modules:
+        try:
+            found[module] = open_kernel_btf(module)
+        except ModuleGoneError:
+            continue
+    return found
 
 
 def open_link(prog: FileDescriptor, cookie: int, *, when: str) -> FileDescriptor:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from array import array
+
 from multiprobe.kernel.mechanism import Mechanism
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from array import array
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from multiprobe.attach.outcome import Held
     from multiprobe.functions.sets import FunctionSet
@@ -19,26 +20,35 @@ def differences(mechanism: int, functions: FunctionSet, held: Held, refused: Col
 
     Links whose addresses the kernel hides (kptr_restrict) or can't tell are taken on trust.
     """
-    if mechanism not in (Mechanism.KPROBE_MULTI, Mechanism.TRACING_MULTI) or len(held.links) != 1:
+    if mechanism not in (Mechanism.KPROBE_MULTI, Mechanism.TRACING_MULTI) or not held.links:
         return []
     expected = functions.addresses()
     n = len(expected) - len(refused)
-    found = _read_back(mechanism, held.links[0], n)
+    found = _read_back(mechanism, held.links, n)
     if found is None or found == expected:
         return []
     planned = sorted(address for place, address in enumerate(expected) if place not in refused)
     return _compare(planned, sorted(found), functions)
 
 
-def _read_back(mechanism: int, link: FileDescriptor, n: int) -> array[int] | None:
+def _read_back(mechanism: int, links: Sequence[FileDescriptor], n: int) -> array[int] | None:
+    """The addresses of all links together, or None where one doesn't tell; `n` is how many there should be."""
+    found = array("Q")
+    for link in links:
+        part = _read_one(mechanism, link, n if len(links) == 1 else None)
+        if part is None:
+            return None
+        found += part
+    return found
+
+
+def _read_one(mechanism: int, link: FileDescriptor, n: int | None) -> array[int] | None:
+    from multiprobe.attach import kprobe_multi, tracing_multi
+
     if mechanism == Mechanism.KPROBE_MULTI:
-        from multiprobe.attach import kprobe_multi
-
-        answer = kprobe_multi.read_back(link, n)
+        answer = kprobe_multi.read_back(link, kprobe_multi.count(link) if n is None else n)
         return answer[0] if answer else None
-    from multiprobe.attach import tracing_multi
-
-    told = tracing_multi.read_back(link, n)
+    told = tracing_multi.read_back(link, tracing_multi.count(link) if n is None else n)
     return told[1] if told and any(told[1]) else None
 
 

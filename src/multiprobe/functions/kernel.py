@@ -13,6 +13,7 @@ from multiprobe.functions import cache, request
 from multiprobe.functions.pattern import in_modules, in_order, match, parse_pattern
 from multiprobe.functions.sets import Function, FunctionSet
 from multiprobe.kernel.mechanism import Mechanism, mechanism_bit
+from multiprobe.kernel.modules import parse_modules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from multiprobe.kernel.btf import Btf
 
 BOOT_ID = "proc/sys/kernel/random/boot_id"
+MODULES = "proc/modules"
 
 
 class Kernel:
@@ -40,6 +42,7 @@ class Kernel:
         self._types: LiveBtf | None = None
         self._files: dict[str, str | None] | None = None
         self._release = ""
+        self._modules: dict[str, str] | None = None
 
     @classmethod
     def from_files(
@@ -131,6 +134,14 @@ class Kernel:
     def offers(self) -> int:
         """The mechanisms that the kernel was built with, as a mask of `Mechanism` bits."""
         return int(self.table.evidence.get("offers", str(Mechanism.ALL)))
+
+    def gone_modules(self, names: Iterable[str]) -> set[str]:
+        """Those of these modules that have been unloaded, or loaded anew, since the functions were read."""
+        wanted = set(names) - {""}
+        if not wanted or self._modules is None:
+            return set()
+        now = parse_modules(self._read_file(MODULES))
+        return {name for name in wanted if name in self._modules and now.get(name) != self._modules[name]}
 
     def problems(self) -> list[str]:
         """What kept the table from being complete, in sentences; empty when nothing did."""
@@ -248,7 +259,9 @@ class Kernel:
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def _read(self) -> FunctionTable:
-        key = cache.make_key(boot_id=self.boot_id, modules=self._read_file("proc/modules"), uid=os.geteuid())
+        modules = self._read_file(MODULES)
+        self._modules = parse_modules(modules)
+        key = cache.make_key(boot_id=self.boot_id, modules=modules, uid=os.geteuid())
         path = cache.table_path(key)
         table = cache.load_table(path, key) if self._use_cache else None
         if table is None:

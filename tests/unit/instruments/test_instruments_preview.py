@@ -14,6 +14,7 @@ from multiprobe.kernel.mechanism import Mechanism
 
 class FakeTable:
     is_zeroed = False
+    module_names = ("",)
 
     def rows_of_name(self, _name: str) -> list[int]:
         return []
@@ -38,6 +39,7 @@ class FakeSet:
 
     def __init__(self, offers: int = Mechanism.ALL) -> None:
         self.kernel = FakeKernel(offers)
+        self.table = self.kernel.table
 
     def __len__(self) -> int:
         return 4
