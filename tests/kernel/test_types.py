@@ -48,9 +48,9 @@ def current(ctx):
     out[11] = mp.struct("task_struct")(mp.u64(task)).tgid
 
 
-def test_the_current_task_is_this_process() -> None:
+def test_the_current_task_is_this_process(tmp_path: Path) -> None:
     flags = os.O_RDWR | os.O_APPEND
-    fd = os.open("/tmp", os.O_RDWR | os.O_TMPFILE | os.O_APPEND)
+    fd = os.open(tmp_path / "file", flags | os.O_CREAT)
     found = run(current, fd)
     os.close(fd)
     command_line = Path("/proc/self/cmdline").read_bytes()
@@ -102,17 +102,79 @@ def opened(ctx):
 
 
 @pytest.mark.parametrize("mechanism", ["kprobe_multi", "tracing_multi", "trampoline", "kprobe"])
-def test_typed_arguments_under_any_mechanism(mechanism: str) -> None:
+def test_typed_arguments_under_any_mechanism(mechanism: str, tmp_path: Path) -> None:
     kernel = mp.Kernel()
     if not kernel.has(mechanism):
         pytest.skip(f"this kernel has no {mechanism}")
     with mp.attach(opened, kernel.by_symbols(["vfs_fsync"]), mechanism=mechanism, pid=os.getpid()) as attachment:
-        fd = os.open("/tmp", os.O_RDWR | os.O_TMPFILE | os.O_NOATIME)
+        fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT | os.O_NOATIME)
         os.fsync(fd)
         os.close(fd)
         found = list(attachment.map(out).totals())
     assert found[1] == 1
     assert found[0] & (os.O_RDWR | os.O_NOATIME) == os.O_RDWR | os.O_NOATIME
+
+
+@mp.program
+def synced(ctx):
+    out[0] = ctx.args.file.f_flags
+    out[1] = ctx.args.datasync + 5
+    out[2] += 1
+
+
+@mp.program
+def somewhere(ctx):
+    out[0] = ctx.args.file.f_flags
+
+
+def mechanisms(kernel: mp.Kernel) -> list[str]:
+    return [name for name in ("kprobe_multi", "tracing_multi", "trampoline", "kprobe") if kernel.has(name)]
+
+
+def test_arguments_by_name(tmp_path: Path) -> None:
+    kernel = mp.Kernel()
+    for mechanism in mechanisms(kernel):
+        with mp.attach(synced, ["vfs_fsync"], mechanism=mechanism, pid=os.getpid(), kernel=kernel) as attachment:
+            fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT | os.O_NOATIME)
+            os.fsync(fd)
+            os.close(fd)
+            found = list(attachment.map(out).totals())
+        assert found[1:3] == [5, 1], mechanism
+        assert found[0] & os.O_NOATIME
+    with pytest.raises(mp.CompileError, match=r"not all functions have the same argument 'file': .*vfs_(fsync|open)"):
+        mp.attach(somewhere, ["vfs_fsync", "vfs_open"], kernel=kernel)
+
+
+failures = mp.PerFunction(mp.u64)
+
+
+@mp.program(when="return")
+def failed(ctx):
+    if ctx.ret < 0:
+        failures[ctx.function] += 1
+        if ctx.ret == -2:
+            out[1] += 1
+
+
+def test_an_int_that_is_negative_is_less_than_zero() -> None:
+    """-ENOENT from functions that return an int leaves the upper half of the register 0, or anything."""
+    kernel = mp.Kernel()
+    int_, pointer = kernel.by_symbols(["vfs_statx"]), kernel.by_symbols(["path_openat"])
+    assert int_.returns() == b"\x60"
+    assert pointer.returns() == b"\x00"
+    for mechanism in mechanisms(kernel):
+        for functions in (int_, int_ | pointer):
+            with mp.attach(failed, functions, mechanism=mechanism, pid=os.getpid()) as attachment:
+                for _ in range(3):
+                    assert not os.path.exists("/nowhere")
+                with pytest.raises(FileNotFoundError):
+                    os.open("/nowhere", os.O_RDONLY)
+                found = {str(function): n for function, n in attachment.top(failures, 2)}
+                n_enoent = list(attachment.map(out).totals())[1]
+            assert found["vfs_statx"] == 3, mechanism
+            if len(functions) > 1:
+                assert found["path_openat"] >= 1
+                assert n_enoent >= 4
 
 
 def test_a_second_run_comes_from_the_cache(tmp_path: Path) -> None:

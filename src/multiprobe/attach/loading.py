@@ -8,7 +8,7 @@ from multiprobe.maps.index import build_index
 from multiprobe.maps.store import Store
 from multiprobe.program.code import KFUNC
 from multiprobe.program.debug_info import debug_info
-from multiprobe.program.shape import Shape
+from multiprobe.program.shape import PER_FUNCTION, Shape
 from multiprobe.syscalls import bpf
 from multiprobe.uapi.btf import FUNC_INFO_SIZE, LINE_INFO_SIZE
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from multiprobe.program.code import Code
     from multiprobe.program.debug_info import DebugInfo
     from multiprobe.program.programs import Program
+    from multiprobe.program.shape import Argument
     from multiprobe.syscalls.fd import FileDescriptor
 
 
@@ -53,6 +54,11 @@ class Loading:
         self.has_gate = has_gate
         self.paired = paired
         asks_for = program.asks_for | ({"function"} if has_gate else set())
+        returns = functions.returns() if "ret" in asks_for and when != "entry" else b""
+        self.returns = returns[0] if len(set(returns)) == 1 else PER_FUNCTION if returns else Shape().returns
+        self.arguments = self._arguments() if "args" in asks_for else None
+        if self.returns == PER_FUNCTION:
+            asks_for |= {"function"}
         self.has_cookies = cookies is not None or "cookie" in asks_for
         index = self._index(contexts, asks_for)
         self.index_shift = index.shift if index else Shape().index_shift
@@ -63,6 +69,7 @@ class Loading:
             index=index,
             cookies=self._cookie_table(cookies) if index and "cookie" in asks_for else None,
             arg_counts=functions.slots() if "arg_count" in asks_for and contexts - {"tracing"} else None,
+            returns=returns if self.returns == PER_FUNCTION else None,
             has_hits=has_gate,
             has_sessions=bool(paired),
         )
@@ -73,6 +80,11 @@ class Loading:
         wanted = asks_for & {"function", "cookie", "arg_count"}
         by_address = "kprobe_multi" in contexts or (self.has_cookies and "function" in asks_for)
         return build_index(self.functions.addresses()) if wanted and by_address else None
+
+    def _arguments(self) -> tuple[Argument, ...]:
+        from multiprobe.program.arguments import find_arguments
+
+        return find_arguments(self.program, self.functions)
 
     def _cookie_table(self, cookies: array[int] | None) -> array[int]:
         from array import array
@@ -146,6 +158,8 @@ class Loading:
                 has_pid=self.pid is not None,
                 index_shift=self.index_shift,
                 has_gate=self.has_gate,
+                returns=self.returns,
+                arguments=self.arguments,
                 session_side=session_side,
             )
             self._codes[key] = compile_program(

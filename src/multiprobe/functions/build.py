@@ -16,6 +16,7 @@ import numpy as np
 from multiprobe.functions import verdict
 from multiprobe.functions.table import COLUMNS, NO_SLOTS, FunctionTable
 from multiprobe.functions.unsafe import EXACT, PREFIXES
+from multiprobe.kernel.btf_format import RETURNS_UNKNOWN
 from multiprobe.kernel.mechanism import Mechanism
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def build_table(
     calls = _mark_traceable(facts, rows, available, symbols)
     _mark_duplicates(facts, rows, symbols, all_names)
     _mark_special_names(facts, rows)
-    btf_ids, slots = _mark_types(facts, rows, symbols.module_names, btfs)
+    btf_ids, slots, returns = _mark_types(facts, rows, symbols.module_names, btfs)
     _mark_blacklist(facts, rows, blacklist, has_kprobes_on_notrace=has_kprobes_on_notrace)
     order, aliases = _aliases_last(rows.group)
     names = [rows.names[row] for row in order.tolist()]
@@ -97,6 +98,7 @@ def build_table(
         "modules": rows.modules[order],
         "call_offsets": calls[order],
         "slots": slots[order],
+        "returns": returns[order],
         "name_offsets": _offsets(names),
         "by_name": np.array(sorted(range(n), key=names.__getitem__), dtype=np.uint32),
         "aliases": aliases,
@@ -315,10 +317,11 @@ def _mark_special_names(facts: Facts, rows: _Rows) -> None:
 
 def _mark_types(
     facts: Facts, rows: _Rows, module_names: Sequence[str], btfs: Mapping[str, Btf]
-) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
-    """Mark what the functions' types rule out; returns their BTF ids and argument slots."""
+) -> tuple[NDArray[np.uint32], NDArray[np.uint8], NDArray[np.uint8]]:
+    """Mark what the functions' types rule out; returns their BTF ids, argument slots and what they return."""
     btf_ids = np.zeros(len(facts), dtype=np.uint32)
     slots = np.full(len(facts), NO_SLOTS, dtype=np.uint8)
+    returns = np.full(len(facts), RETURNS_UNKNOWN, dtype=np.uint8)
     for index, module in enumerate(module_names):
         btf = btfs.get(module)
         own = np.flatnonzero(rows.modules == index)
@@ -342,8 +345,9 @@ def _mark_types(
         facts[own] |= type_facts[found]
         btf_ids[own] = functions.type_ids[found]
         slots[own] = np.minimum(functions.n_slots[found], NO_SLOTS - 1)
+        returns[own] = functions.returns[found]
     facts[btf_ids == 0] |= verdict.NO_BTF
-    return btf_ids, slots
+    return btf_ids, slots, returns
 
 
 def _mark_blacklist(

@@ -15,7 +15,7 @@ import os
 from multiprobe.cachedir import cache_directory, read_own, write_own
 from multiprobe.functions.table import COLUMNS, FunctionTable
 
-FORMAT = 1
+FORMAT = 2
 MAGIC = int.from_bytes(b"mpfunc\0\x01", "little")
 TEXTS = ("key", "module_names", "evidence", "names")
 N_SECTIONS = len(TEXTS) + len(COLUMNS)

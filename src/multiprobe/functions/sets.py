@@ -133,6 +133,10 @@ class FunctionSet:
         """How many 8-byte arguments each function takes; 255 where there is no BTF."""
         return bytes(self._pick(self.table.slots))
 
+    def returns(self) -> bytes:
+        """What the return register holds after each function, coded as in `btf_format.RETURNS_BITS`."""
+        return bytes(self._pick(self.table.returns))
+
     def mechanisms(self, *, when: str = "entry") -> bytes:
         """A mask of `Mechanism` bits for each function: what may carry it on a kernel that has everything."""
         known = self._masks.get(when)

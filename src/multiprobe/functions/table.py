@@ -30,6 +30,7 @@ COLUMNS: tuple[tuple[str, Code], ...] = (
     ("reasons", "B"),
     ("call_offsets", "B"),
     ("slots", "B"),
+    ("returns", "B"),
 )
 NO_SLOTS = 255
 
@@ -49,6 +50,7 @@ class FunctionTable:
     btf_ids: type id in the BTF of its module (or vmlinux); 0 is none
     call_offsets: where ftrace's call site stands, from the symbol: 4 after an ENDBR, else 0
     slots: 8-byte argument slots, 255 where there is no BTF
+    returns: what the return register holds, as `kernel.btf_format.RETURNS_BITS` and its neighbours encode it
     by_name: the rows in order of their names
     evidence: facts about the whole: how the table came to be, and what stood in the way
     """
@@ -70,6 +72,7 @@ class FunctionTable:
         "names",
         "reasons",
         "return_mechanisms",
+        "returns",
         "slots",
     )
 
@@ -85,6 +88,7 @@ class FunctionTable:
     reasons: memoryview
     call_offsets: memoryview
     slots: memoryview
+    returns: memoryview
 
     def __init__(
         self,

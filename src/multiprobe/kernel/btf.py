@@ -162,6 +162,15 @@ class Btf:
         return sizes
 
     @cached_property
+    def is_signed(self) -> Flags:
+        """For each own type: is it an integer or enum with a sign?"""
+        found: Flags = records.is_kind(self.kinds, (fmt.ENUM, fmt.ENUM64)) & self.flags
+        for row in np.flatnonzero(self.kinds == fmt.INT).tolist():
+            name = btf_spelling.integer_name(self.string(int(self.name_offsets[row])))
+            found[row] = bool(self.int_word(row) >> 24 & 1) or name == "signed char"
+        return found
+
+    @cached_property
     def references(self) -> Ids:
         """For each own type, the id that it refers to; 0 for types that refer to none."""
         return np.where(records.is_kind(self.kinds, fmt.REFERENCES), self.targets, 0)

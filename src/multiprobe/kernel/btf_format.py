@@ -32,6 +32,10 @@ RECORD_WORDS = 3
 FIXED_WORDS = {INT: 1, ARRAY: 3, VAR: 1, DECL_TAG: 1}
 ELEMENT_WORDS = {STRUCT: 3, UNION: 3, ENUM: 2, FUNC_PROTO: 2, DATASEC: 3, ENUM64: 3}
 N_KINDS = 128
+RETURNS_BITS, RETURNS_SIGNED, RETURNS_NOTHING = 0x3F, 0x40, 0x80
+"""What the register that returns a value holds: how many of its upper bits mean nothing, whether the rest has a sign,
+and whether the function returns nothing."""
+RETURNS_UNKNOWN = RETURNS_SIGNED  # without types: all 64 bits, with a sign
 MAX_DEPTH = 32  # of typedefs and qualifiers, as in the kernel (MAX_RESOLVE_DEPTH of kernel/bpf/btf.c)
 
 

@@ -43,6 +43,7 @@ class Functions:
     has_void_arg: a parameter without a size: void, a function, an array, a type only declared
     return_size: uint32, in bytes; 0 is void
     has_struct_return: a struct or union by value
+    returns: uint8, what the register that returns a value holds: the flags of `btf_format.RETURNS_BITS`
     """
 
     type_ids: NDArray[np.uint32]
@@ -57,6 +58,7 @@ class Functions:
     has_void_arg: Flags
     return_size: NDArray[np.uint32]
     has_struct_return: Flags
+    returns: NDArray[np.uint8]
 
     def __len__(self) -> int:
         return len(self.type_ids)
@@ -87,6 +89,7 @@ class Prototypes:
     has_void_arg: Flags
     return_size: NDArray[np.uint32]
     has_struct_return: Flags
+    returns: NDArray[np.uint8]
 
 
 def function_columns(btf: Btf) -> Functions:
@@ -108,6 +111,7 @@ def function_columns(btf: Btf) -> Functions:
         has_void_arg=btf.gather(lambda b: b.prototypes.has_void_arg, prototypes),
         return_size=btf.gather(lambda b: b.prototypes.return_size, prototypes),
         has_struct_return=btf.gather(lambda b: b.prototypes.has_struct_return, prototypes),
+        returns=btf.gather(lambda b: b.prototypes.returns, prototypes),
     )
 
 
@@ -149,7 +153,19 @@ def prototype_columns(btf: Btf) -> Prototypes:
         has_struct_return=per_type(
             records.is_kind(btf.gather(lambda b: b.bare_kinds, returned), (fmt.STRUCT, fmt.UNION)), np.bool_
         ),
+        returns=per_type(_returns(btf, returned), np.uint8),
     )
+
+
+def _returns(btf: Btf, returned: Ids) -> NDArray[np.uint8]:
+    """How each of the types `returned` lies in a register of 64 bits (`Functions.returns`)."""
+    sizes = btf.gather(lambda b: b.value_sizes, returned)
+    bare = btf.gather(lambda b: b.bare, returned)
+    codes = np.where(sizes < SLOT_SIZE, 8 * (SLOT_SIZE - np.maximum(sizes, 1)), 0).astype(np.uint8)
+    codes[btf.gather(lambda b: b.is_signed, bare)] |= fmt.RETURNS_SIGNED
+    codes[sizes > SLOT_SIZE] = fmt.RETURNS_UNKNOWN
+    codes[bare == 0] = fmt.RETURNS_NOTHING
+    return codes
 
 
 def prototypes_taking(btf: Btf, matches: Flags, position: int | None) -> Flags:

@@ -38,15 +38,16 @@ class Store:
         index: FunctionIndex | None = None,
         cookies: array[int] | None = None,
         arg_counts: bytes | None = None,
+        returns: bytes | None = None,
         has_hits: bool = False,
         has_sessions: bool = False,
     ) -> None:
         """Open a map for each spec.
 
-        `index` finds functions by address (programs with function_from="ip"); `cookies` (array 'Q') and `arg_counts`
-        (a byte each), by function index, are for programs whose links can't carry them. `has_hits`: programs have a
-        gate, where they count how often each function was hit. `has_sessions`: with a table of calls under way, for
-        sessions that two programs make together.
+        `index` finds functions by address (programs with function_from="ip"); `cookies` (array 'Q'), `arg_counts`
+        and `returns` (a byte each), by function index, are for programs whose links can't carry them.
+        `has_hits`: programs have a gate, where they count how often each function was hit. `has_sessions`: with a table
+        of calls under way, for sessions that two programs make together.
         """
         self.n_functions = n_functions
         self._maps: dict[MapSpec, Map] = {}
@@ -66,6 +67,8 @@ class Store:
                 self._fill("cookies", bytes(8) + cookies.tobytes())
             if arg_counts is not None:
                 self._fill("arg_counts", bytes(1) + arg_counts)
+            if returns is not None:
+                self._fill("returns", bytes(1) + returns)
             if has_sessions:
                 self._tables["sessions"] = SharedArray(SESSIONS_SIZE, name="sessions")
         except BaseException:
@@ -89,7 +92,7 @@ class Store:
         found = {"n_functions": self.n_functions}
         for name, table in self._tables.items():
             found[name] = table.fd.fileno()
-        for name, last in (("index", 4), ("cookies", 8), ("arg_counts", 1)):
+        for name, last in (("index", 4), ("cookies", 8), ("arg_counts", 1), ("returns", 1)):
             if name in self._tables:
                 found[f"{name}.limit"] = self._tables[name].size - last
         if self._hits is not None:

@@ -7,13 +7,14 @@ they matter); must not know the language.
 from __future__ import annotations
 
 from multiprobe.errors import NotSupportedError
+from multiprobe.kernel.btf_format import RETURNS_BITS, RETURNS_NOTHING, RETURNS_SIGNED
 from multiprobe.maps.index import BLOCK_BITS, DIRECTORY_SIZE
 from multiprobe.maps.layout import FAILED_READS
 from multiprobe.program import arch as arches
 from multiprobe.program import sessions
 from multiprobe.program.code import CONSTANT, MAP_VALUE
 from multiprobe.program.emitter import Emitter
-from multiprobe.program.shape import Shape
+from multiprobe.program.shape import PER_FUNCTION, Shape
 from multiprobe.uapi.bpf import Helper
 
 
@@ -105,9 +106,28 @@ class Context:
             return "0"  # as in the kernel's sessions
         if self.when == "entry":
             raise self.refuse("ctx.ret is not known when a function is entered", 'use when="return" or "session"')
+        found = self._narrowed(self.returned())
         if self.when == "return" or self.shape.session_side:
-            return self.returned()
-        return self.e.make(f"select i1 {self.read('is_return', 0)}, i64 {self.returned()}, i64 0")
+            return found
+        return self.e.make(f"select i1 {self.read('is_return', 0)}, i64 {found}, i64 0")
+
+    def _narrowed(self, register: str) -> str:
+        """What a function returned, in the width and with the sign of its type: the rest of the register is noise."""
+        e, code = self.e, self.shape.returns
+        if code != PER_FUNCTION:
+            shift, name = code & RETURNS_BITS, "ashr" if code & RETURNS_SIGNED else "lshr"
+            if code & RETURNS_NOTHING or not shift:
+                return "0" if code & RETURNS_NOTHING else register
+            return e.make(f"{name} i64 {e.make(f'shl i64 {register}, {shift}')}, {shift}")
+        offset = self.bounded(self.slot(), "returns.limit")
+        code_ = e.load(e.at(e.map_value("returns"), offset), 1)
+        shift_ = e.make(f"and i64 {code_}, {RETURNS_BITS}")
+        shifted = e.make(f"shl i64 {register}, {shift_}")
+        is_signed = e.make(f"icmp ne i64 {e.make(f'and i64 {code_}, {RETURNS_SIGNED}')}, 0")
+        signed, unsigned = (e.make(f"{name} i64 {shifted}, {shift_}") for name in ("ashr", "lshr"))
+        found = e.make(f"select i1 {is_signed}, i64 {signed}, i64 {unsigned}")
+        is_nothing = e.make(f"icmp ne i64 {e.make(f'and i64 {code_}, {RETURNS_NOTHING}')}, 0")
+        return e.make(f"select i1 {is_nothing}, i64 0, i64 {found}")
 
     # The function's place in the attached set
 

@@ -149,12 +149,14 @@ class Expressions:
         return ir.Convert(made, u64, U64) if ir.is_pointer(made.kind) else made
 
     def _ask(self, node: ast.Attribute, name: str) -> Expression:
+        if name == "args":
+            raise self.fail(node, "which argument?", hint="ctx.args.NAME, by the name in the kernel's sources")
         if name == "arg":
             raise self.fail(node, "which argument?", hint="ctx.arg(0) is the first")
         if name == "task":
             return ir.Read(name, self.facts.types.named("struct", "task_struct").pointer.kind)
         if name not in ATTRIBUTES:
-            known = ", ".join((*ATTRIBUTES, "task", "arg(n)"))
+            known = ", ".join((*ATTRIBUTES, "task", "args.NAME", "arg(n)"))
             raise self.fail(node, f"ctx has no {name!r}", hint=f"it has {known}")
         self.needs.add("pid" if name == "tid" else name)
         return ir.Read(name, ATTRIBUTES[name])

@@ -26,7 +26,7 @@ _CALL = 0x85
 
 def compile_now(program: Program, *, context: str, when: str, shape: Shape, types: KernelTypes | None = None) -> Code:
     """Compile. Raises CompileError (the language), NotSupportedError (the hook can't answer what the program asks)."""
-    routine = build(program, types)
+    routine = build(program, types, arguments=shape.arguments)
     specs = [program.maps[name] for name in routine.maps]
     target = arch.native().target
     emitter = generate(routine, specs, context=context, when=when, shape=shape, target=target)

@@ -9,7 +9,7 @@ import ast
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from multiprobe.errors import CompileError, UsageError
+from multiprobe.errors import CompileError, NotSupportedError, UsageError
 from multiprobe.maps.types import Integer, u64
 from multiprobe.program import ir, kernel_types, typed
 from multiprobe.program.ir import BOOL, I64, U64, Const, Expression
@@ -54,7 +54,9 @@ class Pointers:
     # Members and items
 
     def attribute(self, node: ast.Attribute) -> Expression:
-        """`p.member`, read; or an enum's constant."""
+        """`p.member`, read; an enum's constant; `ctx.args.NAME`."""
+        if self._is_args(node.value):
+            return self._named_argument(node)
         spec = self.spec(node.value)
         if isinstance(spec, kernel_types.Enum):
             return self._enumerator(node, spec)
@@ -66,11 +68,33 @@ class Pointers:
 
     def place(self, node: ast.expr) -> Place | Expression:
         """Where the value of an expression is in the kernel's memory, or the value itself if it isn't there."""
-        if isinstance(node, ast.Attribute) and not self.b.is_simple(node) and self.spec(node.value) is None:
+        if isinstance(node, ast.Attribute) and self._is_member(node):
             return self._member(node)
         if isinstance(node, ast.Subscript) and self.b.map_of(node.value) is None:
             return self._item(node)
         return self.b.expression(node)
+
+    def _is_member(self, node: ast.Attribute) -> bool:
+        return not (self.b.is_simple(node) or self._is_args(node.value)) and self.spec(node.value) is None
+
+    def _is_args(self, node: ast.expr) -> bool:
+        return isinstance(node, ast.Attribute) and node.attr == "args" and self.b.is_context(node.value)
+
+    def _named_argument(self, node: ast.Attribute) -> Expression:
+        known = self.b.facts.arguments
+        if known is None:
+            text = f"{ast.unparse(node)}: the functions aren't known that would have such an argument"
+            raise NotSupportedError(text, hint="it is compiled when it is attached")
+        found = next((argument for argument in known if argument.name == node.attr), None)
+        if found is None:
+            raise self.b.fail(
+                node, f"no function has an argument {node.attr!r}", hint="the names are those of the kernel's sources"
+            )
+        if found.problem:
+            raise self.b.fail(node, found.problem, hint="choose fewer functions, or use ctx.arg(n)")
+        self.b.needs.add("arg")
+        raw = ir.Read("arg", U64, found.position)
+        return self.convert(node, raw, Ref(found.type_id, found.stars, found.module))
 
     def _member(self, node: ast.Attribute) -> Place:
         owner = self.place(node.value)

@@ -15,6 +15,7 @@ from multiprobe.program.ir import BOOL
 from multiprobe.program.source import Source, read
 
 if TYPE_CHECKING:
+    from multiprobe.program.shape import Argument
     from multiprobe.program.typed import KernelTypes
 
 MISSING = object()
@@ -23,9 +24,11 @@ MISSING = object()
 @dataclass(slots=True)
 class Facts:
     """What one pass over the program learns and the next one uses: the kinds of locals, by qualified name, and the
-    sources of the functions that it consists of. `types` are those of the kernel that it is compiled for."""
+    sources of the functions that it consists of. `types` are those of the kernel that it is compiled for,
+    `arguments` what its functions' parameters are called (None: which functions, isn't known)."""
 
     types: KernelTypes
+    arguments: tuple[Argument, ...] | None = None
     kinds: dict[str, str] = field(default_factory=dict)
     sources: dict[FunctionType, Source] = field(default_factory=dict)
 

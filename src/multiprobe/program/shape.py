@@ -6,12 +6,27 @@ Knows the words and which of them go together; must not know code generation.
 from __future__ import annotations
 
 from multiprobe.errors import UsageError
+from multiprobe.kernel.btf_format import RETURNS_UNKNOWN
 from multiprobe.values import value
 
 CONTEXTS = ("kprobe_multi", "kprobe", "tracing", "raw_tracepoint")
 """The kinds of hook: "kprobe" is a single kprobe by perf event, "tracing" every trampoline, single or multi. A
 "raw_tracepoint" has only arguments, and can be run by BPF_PROG_TEST_RUN, without attaching it."""
 SIDES = ("entry", "return", "session")
+PER_FUNCTION = -1
+
+
+@value
+class Argument:
+    """A parameter's name: where and of which type (bare: `stars` pointers to `type_id` of `module`) all functions have
+    one that is called so; or the `problem` why not all of them do."""
+
+    name: str
+    position: int = 0
+    type_id: int = 0
+    stars: int = 0
+    module: str = ""
+    problem: str = ""
 
 
 @value
@@ -23,6 +38,9 @@ class Shape:
     looked at (constant "pid"). `index_shift`: functions share no block of 1 << index_shift bytes of text.
     `session_side`: "" when the kernel itself runs both sides of a session; "entry" or "return" when this is one of
     the two programs that together make one. `has_gate`: it can be replaced while attached, and its hits are counted.
+    `returns`: what the return register holds, as BTF tells it of all functions (`btf_format.RETURNS_BITS`), or
+    PER_FUNCTION: a table by function says it. `arguments`: what the functions' parameters are called; None where the
+    functions aren't known.
     """
 
     function_from: str = "ip"
@@ -30,6 +48,8 @@ class Shape:
     index_shift: int = 4
     session_side: str = ""
     has_gate: bool = False
+    returns: int = RETURNS_UNKNOWN
+    arguments: tuple[Argument, ...] | None = None
 
 
 def check(context: str, when: str, shape: Shape) -> None:

@@ -22,16 +22,21 @@ from multiprobe.program.typed import KernelTypes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from multiprobe.program.shape import Argument
+
 MAX_PASSES = 16
 MAX_DEPTH = 16
 
 
-def build(program: Program, types: KernelTypes | None = None) -> Routine:
+def build(
+    program: Program, types: KernelTypes | None = None, *, arguments: tuple[Argument, ...] | None = None
+) -> Routine:
     """The typed program. Raises CompileError for what the language doesn't have.
 
-    `types` are those of the kernel that it is compiled for: the running one, if None.
+    `types` are those of the kernel that it is compiled for: the running one, if None. `arguments` are the parameters of
+    the functions that it is for, as in `Shape`.
     """
-    facts = Facts(KernelTypes.of(Kernel()) if types is None else types)
+    facts = Facts(KernelTypes.of(Kernel()) if types is None else types, arguments)
     source = facts.source(program.function)
     routine = _pass(program, source, facts)
     for _ in range(MAX_PASSES):

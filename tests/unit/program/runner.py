@@ -18,7 +18,7 @@ from multiprobe.program.compiler import compile_program
 from multiprobe.program.programs import Program
 from multiprobe.program.shape import Shape
 
-CONTROL_FD, INDEX_FD, COOKIES_FD, COUNTS_FD, SWITCH_FD, HITS_FD, SESSIONS_FD, FIRST_MAP_FD = 3, 4, 5, 6, 7, 8, 9, 10
+CONTROL_FD, INDEX_FD, COOKIES_FD, COUNTS_FD, SWITCH_FD, HITS_FD, SESSIONS_FD, RETURNS_FD, FIRST_MAP_FD = range(3, 12)
 GENERATION = 5
 KFUNCS = {"kfunc:bpf_session_is_return": 901, "kfunc:bpf_session_cookie": 902}
 
@@ -36,6 +36,7 @@ class Bench:
     cookies: tuple[int, ...] = ()
     machine: Machine = field(default_factory=Machine)
     kernel: Kernel | None = None
+    returns: bytes = b""
 
     def __post_init__(self) -> None:
         self.code: Code = compile_program(
@@ -55,6 +56,7 @@ class Bench:
             "cookies", COOKIES_FD, bytes(8) + b"".join(cookie.to_bytes(8, "little") for cookie in self.cookies), 8
         )
         self._add_bytes("arg_counts", COUNTS_FD, bytes(range(len(self.addresses) + 1)), 1)
+        self._add_bytes("returns", RETURNS_FD, bytes(1) + self.returns, 1)
         if self.shape.has_gate:
             self._add_gate()
         self.machine.add_array(SESSIONS_FD, SESSIONS_SIZE)

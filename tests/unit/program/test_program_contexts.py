@@ -8,7 +8,7 @@ from runner import GENERATION, Bench
 import multiprobe as mp
 from multiprobe.errors import NotSupportedError, UsageError
 from multiprobe.program.compiler import compile_program
-from multiprobe.program.shape import Shape
+from multiprobe.program.shape import PER_FUNCTION, Shape
 
 calls = mp.PerFunction(mp.u64)
 narrow = mp.PerFunction(mp.u16)
@@ -263,3 +263,39 @@ def test_what_a_hook_cannot_answer_is_said(program: object, context: str, when: 
 def test_words_that_mean_nothing(context: str, when: str, shape: Shape) -> None:
     with pytest.raises(UsageError):
         compile_program(count, context=context, when=when, shape=shape)
+
+
+RETURNS = (0x40, 0x40 | 32, 32, 0x40 | 48, 56, 0x80)
+"""What each of six functions returns: long, int, unsigned int, short, bool, void."""
+RETURNED = [
+    (0xFFFF_FFFF_FFFF_FFF5, (-11, -11, 0xFFFF_FFF5, -11, 0xF5, 0)),
+    (0x0000_0000_FFFF_FFF5, (0xFFFF_FFF5, -11, 0xFFFF_FFF5, -11, 0xF5, 0)),
+    (0xDEAD_BEEF_0000_0001, (0xDEAD_BEEF_0000_0001 - (1 << 64), 1, 1, 1, 1, 0)),
+]
+
+
+@mp.program(when="return")
+def returning(ctx):
+    out[0] = ctx.ret
+    out[1] = ctx.ret < 0
+
+
+@pytest.mark.parametrize("is_session", [False, True])
+@pytest.mark.parametrize("by_table", [False, True])
+@pytest.mark.parametrize(("context", "function_from"), HOOKS)
+@pytest.mark.parametrize(("register", "expected"), RETURNED)
+def test_ret_has_the_width_of_the_return_type(
+    context: str, function_from: str, register: int, expected: tuple[int, ...], *, by_table: bool, is_session: bool
+) -> None:
+    addresses = (*ADDRESSES, 0xFFFFFFFFC0900100)
+    if is_session and context == "kprobe":
+        return
+    for index, code in enumerate(RETURNS):
+        shape = Shape(function_from=function_from, returns=PER_FUNCTION if by_table else code)
+        when = "session" if is_session else "return"
+        bench = Bench(returning, context, when=when, shape=shape, addresses=addresses, returns=bytes(RETURNS))
+        told = {"ip": addresses[index], "cookie": index if function_from == "cookie" else 7}
+        told["bpf_session_is_return"] = 1
+        bench.machine.facts = {}
+        bench.hit(context=registers(ax=register), ret=register, **told, **{"kfunc:bpf_session_is_return": 1})
+        assert bench.array("out")[:2] == [expected[index] & MASK, expected[index] < 0]

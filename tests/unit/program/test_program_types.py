@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from kernel_memory import ITEM_SIZE, kernel, put
+from kernel_memory import ITEM_SIZE, BtfWriter, kernel, put
 from runner import Bench
 
 import multiprobe as mp
 from multiprobe.errors import CompileError
 from multiprobe.program import cache
+from multiprobe.program.arguments import find_arguments
 from multiprobe.program.compiler import compile_program
 from multiprobe.program.digest import digest
 from multiprobe.program.programs import Program
@@ -278,3 +279,76 @@ def test_the_kernel_is_part_of_the_key(target: mp.Kernel, monkeypatch: pytest.Mo
     monkeypatch.setattr(mp.Kernel, "build_id", "abc")
     compile_program(program, context="kprobe", when="entry", kernel=target)
     assert len(compiled) == 1
+
+
+# Arguments by name
+
+
+def set_of(tmp_path: Path, *prototypes: tuple[tuple[str, str], ...]) -> mp.FunctionSet:
+    """Functions f0, f1, … whose parameters (name, type) are these."""
+    w = BtfWriter()
+    types = {"int": w.signed("int", 4), "long": w.signed("long int", 8), "u32": w.integer("unsigned int", 4)}
+    item = w.struct("item", 8, ("a", types["int"], 0), ("b", types["int"], 32))
+    big = w.struct("big", 16, ("a", types["long"], 0), ("b", types["long"], 64))
+    types |= {"item *": w.pointer(item), "const item *": w.pointer(w.add("const", target=item)), "big": big}
+    types |= {"s32": w.add("typedef", "s32", types["int"])}
+    for place, params in enumerate(prototypes):
+        w.function(f"f{place}", types["int"], *((name, types[kind]) for name, kind in params))
+    (tmp_path / "btf").write_bytes(w.data())
+    lines = [f"{0xFFFFFFFF81000000 + 64 * place:016x} T f{place}\n" for place in range(len(prototypes))]
+    (tmp_path / "kallsyms").write_text("".join(lines))
+    kernel = mp.Kernel.from_files(kallsyms=str(tmp_path / "kallsyms"), btf=str(tmp_path / "btf"))
+    return kernel.functions("f*")
+
+
+def named(body: str, functions: mp.FunctionSet) -> Bench:
+    program = make(body)
+    shape = Shape(arguments=find_arguments(program, functions))
+    return Bench(program, kernel=functions.kernel, shape=shape)
+
+
+def test_arguments_by_name(tmp_path: Path) -> None:
+    functions = set_of(
+        tmp_path,
+        (("p", "item *"), ("both", "big"), ("n", "int")),
+        (("p", "const item *"), ("x", "big"), ("n", "s32"), ("more", "long")),
+    )
+    bench = named("out[0] = ctx.args.p.b\nout[1] = ctx.args.n\nout[2] = ctx.args.n < 0", functions)
+    address = bench.machine.allocate(8)
+    bench.machine.write(address + 4, 4, 77)
+    assert bench.hit(address, 1, 2, 0xDEAD_0000_FFFF_FFF5).array("out")[:3] == [77, -11, 1]
+
+
+@pytest.mark.parametrize(
+    ("prototypes", "name", "message"),
+    [
+        (((("n", "int"),), (("x", "int"), ("n", "int"))), "n", "1 functions have it at 0 as int, but f1 has it at 1"),
+        (((("n", "int"),), (("n", "int"),), (("n", "u32"),)), "n", "but f2 has it at 0 as unsigned int"),
+        (((("n", "int"),), (("n", "int"),), ()), "n", "2 functions have it at 0 as int, but f2 has none"),
+        (((("n", "int"),), (("n", "item *"),), ()), "n", "f2 has none"),
+        (((("n", "big"),),), "n", "no function has an argument 'n'"),
+        (((("n", "int"),),), "m", "no function has an argument 'm'"),
+    ],
+)
+def test_arguments_that_differ_are_listed(tmp_path: Path, prototypes: Any, name: str, message: str) -> None:
+    functions = set_of(tmp_path, *prototypes)
+    with pytest.raises(CompileError) as caught:
+        named(f"out[0] = ctx.args.{name} + 1", functions)
+    assert message in caught.value.message
+    text = caught.value.source
+    assert text[caught.value.column : caught.value.end_column] == f"ctx.args.{name}"
+
+
+def test_many_that_differ_are_counted(tmp_path: Path) -> None:
+    functions = set_of(tmp_path, *[(("n", "int"),)] * 10, *[()] * 8)
+    with pytest.raises(CompileError, match=r"f14 has none \(and 3 more\)"):
+        named("out[0] = ctx.args.n", functions)
+
+
+def test_arguments_need_functions() -> None:
+    with pytest.raises(mp.NotSupportedError, match="the functions aren't known"):
+        compile_program(make("out[0] = ctx.args.n"), context="kprobe", when="entry", is_cached=False)
+
+
+def test_what_functions_return_is_in_the_table(tmp_path: Path) -> None:
+    assert set_of(tmp_path, (), ()).returns() == bytes([0x40 | 32] * 2)
