@@ -10,6 +10,7 @@ Knows nothing of what the options do.
 
 from __future__ import annotations
 
+from multiprobe.errors import UsageError
 from multiprobe.values import value
 
 TYPE_CHECKING = False
@@ -126,14 +127,22 @@ def split_command(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return list(arguments[:at]), list(arguments[at + 1 :])
 
 
+def _refuse_detached_series(following: Sequence[str]) -> None:
+    """`--vm 6.12` would make a pattern of the series, which no function is called."""
+    for word in following:
+        if word.replace(".", "").isdecimal() and "." in word:
+            raise UsageError(f"--vm {word} means nothing: a series stands behind an =", hint=f"write --vm={word}")
+
+
 def take_vm(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
     """The series that `--vm[=V]` asks for ("default" for a bare `--vm`, None without), and the arguments without it."""
     ours, theirs = split_command(arguments)
     series: str | None = None
-    rest = []
-    for argument in ours:
+    rest: list[str] = []
+    for place, argument in enumerate(ours):
         if argument == "--vm":
             series = DEFAULT_SERIES
+            _refuse_detached_series(ours[place + 1 : place + 2])
         elif argument.startswith("--vm="):
             series = argument.removeprefix("--vm=") or DEFAULT_SERIES
         else:

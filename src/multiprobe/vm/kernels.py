@@ -147,10 +147,22 @@ def of_image(image: Path, modules: Path | None = None) -> Kernel:
     """A kernel of the user's own; without `modules` all that the guest needs must be built in."""
     if not image.is_file():
         raise VmError(f"{image} is no file, so it can't be booted", hint="give the path of a bzImage or vmlinuz")
+    if not _is_bootable(image):
+        raise VmError(
+            f"{image} is no kernel that can be booted: it lacks the header of an x86 boot image",
+            hint="give a bzImage or vmlinuz, as a kernel package has it in /boot; a vmlinux with symbols won't do",
+        )
     if modules and not (modules / "kernel").is_dir():
         raise VmError(f"{modules} holds no modules", hint="give the directory lib/modules/RELEASE of that kernel")
     release = modules.resolve().name if modules else image.name
     return Kernel("", release, "", image.resolve(), modules.resolve() if modules else None)
+
+
+def _is_bootable(image: Path) -> bool:
+    """Has the file the header of a bzImage (Documentation/arch/x86/boot.rst: boot_flag at 0x1fe, "HdrS" at 0x202)?"""
+    with image.open("rb") as file:
+        head = file.read(0x206)
+    return head[0x1FE:0x200] == b"\x55\xaa" and head[0x202:0x206] == b"HdrS"
 
 
 def check_series(series: str) -> str:

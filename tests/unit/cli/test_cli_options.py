@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from multiprobe.cli import count
 from multiprobe.cli.options import parse_plain, split_command, take_vm
+from multiprobe.errors import UsageError
 
 WORDS = st.sampled_from(
     [
@@ -97,3 +98,11 @@ def test_the_command_is_what_follows_the_first_two_dashes() -> None:
 )
 def test_vm_is_taken_from_our_arguments_only(arguments: list[str], expected: object) -> None:
     assert take_vm(arguments) == expected
+
+
+def test_a_series_apart_from_vm_is_refused() -> None:
+    """`--vm 6.12` would look for functions called 6.12; `--vm tcp_v4` may mean a pattern."""
+    with pytest.raises(UsageError, match=r"--vm 6\.12") as caught:
+        take_vm(["count", "x", "--vm", "6.12"])
+    assert caught.value.hint == "write --vm=6.12"
+    assert take_vm(["count", "--vm", "tcp_v4.part.0"]) == ("default", ["count", "tcp_v4.part.0"])

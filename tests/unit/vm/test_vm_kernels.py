@@ -125,9 +125,25 @@ def test_a_kernel_of_ones_own(tmp_path: Path) -> None:
     image = tmp_path / "bzImage"
     with pytest.raises(VmError, match="is no file"):
         kernels.of_image(image)
-    image.write_bytes(b"")
+    image.write_bytes(bytes(0x1FE) + b"\x55\xaa\0\0HdrS")
     assert kernels.of_image(image).modules is None
     with pytest.raises(VmError, match="holds no modules"):
         kernels.of_image(image, tmp_path)
     (tmp_path / "9.9/kernel").mkdir(parents=True)
     assert kernels.of_image(image, tmp_path / "9.9").release == "9.9"
+
+
+@pytest.mark.parametrize("content", [b"", b"\x7fELF" + bytes(4000), bytes(0x1FE) + b"\x55\xaa\0\0Hdr"])
+def test_a_file_that_is_no_kernel_is_refused_before_qemu_sees_it(tmp_path: Path, content: bytes) -> None:
+    image = tmp_path / "vmlinux"
+    image.write_bytes(content)
+    with pytest.raises(VmError, match="is no kernel that can be booted"):
+        kernels.of_image(image)
+
+
+def test_a_cache_that_cannot_be_made_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MULTIPROBE_CACHE", str(tmp_path / "file"))
+    with pytest.raises(VmError, match=r"no place to keep kernels: .*ENOTDIR") as caught:
+        kernels.all_cached()
+    assert "MULTIPROBE_CACHE" in caught.value.hint
