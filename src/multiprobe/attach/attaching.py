@@ -53,6 +53,7 @@ def attach(
     max_singles: int = MAX_SINGLES,
     budget: float | None = None,
     careful: bool = False,
+    watchdog: float | None = None,
     kernel: Kernel | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Attachment:
@@ -69,6 +70,7 @@ def attach(
     max_singles: how many functions may be attached one by one (mechanisms trampoline and kprobe); 0 is any number
     budget: the share of CPU time that all probes may take (0.05); the hottest functions are dropped until they do
     careful: attach in growing waves, and detach again, the last wave first, when the machine's latency suffers
+    watchdog: when this process hangs for so many seconds (stopped, say), another one ends it, so that it detaches
     progress: called with (done, all) while functions go one by one
 
     Raises UsageError, CompileError, NoMatchError (nothing to attach to), NotSupportedError and NotPermittedError
@@ -77,6 +79,7 @@ def attach(
     """
     side = when or program.when or "entry"
     _check(side, on_bad)
+    _check_watchdog(watchdog)
     safe = safety(budget, is_careful=careful) if budget is not None or careful else None
     started = time.perf_counter()
     chosen = choose(functions, kernel, unsafe=unsafe)
@@ -94,7 +97,7 @@ def attach(
         attaching.run()
         if report.failed and on_bad == "error":
             raise _refused(report, "everything was detached again: ")
-        return attaching.finish()
+        return attaching.finish(watchdog)
 
 
 def _check(side: str, on_bad: str) -> None:
@@ -102,6 +105,13 @@ def _check(side: str, on_bad: str) -> None:
         raise UsageError(f"when={side!r} means nothing", hint=f"use one of {', '.join(map(repr, SIDES))}")
     if on_bad not in ("skip", "error"):
         raise UsageError(f"on_bad={on_bad!r} means nothing", hint="use 'skip' or 'error'")
+
+
+def _check_watchdog(seconds: float | None) -> None:
+    if seconds:
+        from multiprobe.attach.watchdog import checked_seconds
+
+        checked_seconds(seconds)
 
 
 def _usable(kernel: Kernel, terms: Terms) -> int:
@@ -270,11 +280,12 @@ class _Attaching:
             {table.module_names[n] for n in set(map(table.modules.__getitem__, self.functions.rows))} - {""}
         )
         if modules:
-            is_pinned = any(held.mechanism != Mechanism.KPROBE and held.links for held in self.held)
+            all_held = [*self.held, *(self.guard.parts.held if self.guard else ())]
+            is_pinned = any(held.mechanism != Mechanism.KPROBE and held.links for held in all_held)
             fate = "can't be unloaded while this is attached" if is_pinned else "take their probes along when unloaded"
             self.report.notes.append(f"modules that {fate}: {', '.join(modules)}")
 
-    def finish(self) -> Attachment:
+    def finish(self, watchdog: float | None) -> Attachment:
         self._note_modules()
         attachment = Attachment(
             self.program,
@@ -285,5 +296,7 @@ class _Attaching:
             guard=self.guard,
         )
         attachment.start()
+        if watchdog:
+            attachment.watch(watchdog)
         self.is_finished = True
         return attachment

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from multiprobe.attach.guard import Guard
     from multiprobe.attach.outcome import Held
     from multiprobe.attach.report import Report
+    from multiprobe.attach.watchdog import Watchdog
     from multiprobe.functions.sets import Function, FunctionSet
     from multiprobe.maps.maps import ArrayMap
     from multiprobe.maps.specs import MapSpec
@@ -33,7 +34,7 @@ class Attachment:
     report: what became of every requested function
     """
 
-    __slots__ = ("_guard", "_held", "_is_closed", "_store", "functions", "program", "report")
+    __slots__ = ("_guard", "_held", "_is_closed", "_store", "_watchdog", "functions", "program", "report")
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class Attachment:
         self.report = report
         self._held = held
         self._guard = guard
+        self._watchdog: Watchdog | None = None
         self._is_closed = False
         self._store = store
 
@@ -106,6 +108,19 @@ class Attachment:
         """Have the program return at once on every hit, from now on: counts stand still until `start`."""
         self._store.deactivate()
 
+    def watch(self, seconds: float) -> None:
+        """Have another process watch this one: when it hangs for so many seconds, it is ended, and thereby detached.
+
+        Raises UsageError for less than half a second.
+        """
+        from multiprobe.attach.watchdog import Watchdog, checked_seconds
+
+        checked = checked_seconds(seconds)
+        if checked is None or self._watchdog is not None:
+            return
+        what = f"the front end of {self.program.name} on {self.report.attached} functions"
+        self._watchdog = Watchdog(self._store.control, checked, what, report=self.report)
+
     @property
     def is_closed(self) -> bool:
         return self._is_closed
@@ -127,6 +142,8 @@ class Attachment:
             if self._guard is not None:
                 self._guard.parts.close()
             self._store.close()
+            if self._watchdog is not None:
+                self._watchdog.stop()
         self.report.timings["detach"] = time.perf_counter() - started
 
     def __enter__(self) -> Attachment:
