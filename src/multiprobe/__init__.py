@@ -13,11 +13,15 @@ if TYPE_CHECKING:
     from multiprobe import inspect as inspect
     from multiprobe.attach.attaching import attach as attach
     from multiprobe.attach.attachment import Attachment as Attachment
+    from multiprobe.attach.completeness import Gap as Gap
+    from multiprobe.attach.report import Drop as Drop
     from multiprobe.attach.report import Failure as Failure
     from multiprobe.attach.report import Report as Report
+    from multiprobe.attach.report import Verified as Verified
     from multiprobe.errors import AttachError as AttachError
     from multiprobe.errors import CompileError as CompileError
     from multiprobe.errors import DataError as DataError
+    from multiprobe.errors import IncompleteError as IncompleteError
     from multiprobe.errors import KernelError as KernelError
     from multiprobe.errors import MultiprobeError as MultiprobeError
     from multiprobe.errors import NoMatchError as NoMatchError
@@ -62,9 +66,10 @@ __version__ = "0.1.0.dev0"
 _HOMES = {
     "multiprobe.attach.attaching": "attach",
     "multiprobe.attach.attachment": "Attachment",
-    "multiprobe.attach.report": "Failure Report",
-    "multiprobe.errors": "AttachError CompileError DataError KernelError MultiprobeError NoMatchError NotPermittedError"
-    " NotSupportedError PatternError UsageError VerifierError VmError VmLostError",
+    "multiprobe.attach.completeness": "Gap",
+    "multiprobe.attach.report": "Drop Failure Report Verified",
+    "multiprobe.errors": "AttachError CompileError DataError IncompleteError KernelError MultiprobeError NoMatchError"
+    " NotPermittedError NotSupportedError PatternError UsageError VerifierError VmError VmLostError",
     "multiprobe.functions.kernel": "Kernel",
     "multiprobe.functions.sets": "Function FunctionSet Refusal",
     "multiprobe.maps.specs": "Array Hash PerFunction",

@@ -11,6 +11,7 @@
     ├── KernelError (OSError)          1   a system call failed: what, on which object, errno
     │   └── VerifierError              1   the kernel's verifier refused a program
     ├── AttachError                    1   functions that could not be attached, each with its reason
+    ├── IncompleteError                1   results from which something is known to be missing, where all was demanded
     └── VmError                        1   the virtual machine could not be set up
         └── VmLostError                1   … or died under the command
 
@@ -135,6 +136,14 @@ class VerifierError(KernelError):
 
 class AttachError(MultiprobeError):
     """Functions that could not be attached where every one was demanded; `report` tells each one's fate."""
+
+    def __init__(self, message: str, *, report: object = None, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.report = report
+
+
+class IncompleteError(MultiprobeError):
+    """Something is known to be missing from the results, and completeness was demanded; `report` tells what."""
 
     def __init__(self, message: str, *, report: object = None, hint: str = "") -> None:
         super().__init__(message, hint=hint)

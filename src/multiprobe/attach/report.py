@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from multiprobe.errors import errno_name
+from multiprobe.errors import IncompleteError, errno_name
 from multiprobe.values import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from multiprobe.attach.completeness import Gap
     from multiprobe.functions.sets import Refusal
 
 
@@ -42,13 +43,23 @@ class Drop:
         return f"{self.function}: {self.reason}"
 
 
+@value
+class Verified:
+    """Known calls of one function, made while it was traced by `mechanism`, and how many were found again."""
+
+    function: str
+    mechanism: str
+    made: int
+    found: int
+
+
 class Report:
     """Every requested function in exactly one of `attached` (a count), `skipped` and `failed`.
 
     Those of the attached that had to go before the end stand in `dropped`; `budget` says, where there is one, what
     share of CPU time the probes took at last, and what a hit costs. `links` counts kernel links, `mechanisms` the
     functions attached by each mechanism, `timings` gives seconds for "plan", "load", "attach" and, once closed,
-    "detach"; `missed` what the kernel says was not seen.
+    "detach"; `missed` what the kernel says was not seen, `verified` the known calls that were looked for.
     """
 
     __slots__ = (
@@ -56,6 +67,7 @@ class Report:
         "budget",
         "dropped",
         "failed",
+        "is_strict",
         "links",
         "mechanisms",
         "missed",
@@ -63,6 +75,8 @@ class Report:
         "requested",
         "skipped",
         "timings",
+        "verified",
+        "verify_side",
     )
 
     def __init__(self, requested: int, skipped: list[Refusal]) -> None:
@@ -76,7 +90,22 @@ class Report:
         self.mechanisms: dict[str, int] = {}
         self.missed: dict[str, int] = {}
         self.notes: list[str] = []
+        self.verified: list[Verified] = []
+        self.is_strict = False  # what the user wants made of it: an error of what is missing,
+        self.verify_side = ""  # known calls looked for, on this side
         self.timings: dict[str, float] = {}
+
+    def missing(self) -> list[Gap]:
+        """What is known to be missing from the results, cause by cause; nothing where nothing is."""
+        from multiprobe.attach.completeness import gaps
+
+        return gaps(self)
+
+    def require_complete(self) -> None:
+        """Raise IncompleteError if anything is known to be missing."""
+        found = self.missing()
+        if found:
+            raise IncompleteError(f"the results are incomplete: {', '.join(map(str, found))}", report=self)
 
     def to_json(self) -> dict[str, object]:
         """The report as the object that `--json` prints last."""
@@ -109,6 +138,11 @@ class Report:
             "links": self.links,
             "mechanisms": dict(self.mechanisms),
             "missed": dict(self.missed),
+            "missing": [{"cause": gap.cause, "n": gap.n, "meaning": gap.meaning} for gap in self.missing()],
+            "verified": [
+                {"function": v.function, "mechanism": v.mechanism, "made": v.made, "found": v.found}
+                for v in self.verified
+            ],
             "notes": list(self.notes),
             "timings": {name: round(seconds, 6) for name, seconds in self.timings.items()},
         }

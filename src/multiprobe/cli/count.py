@@ -85,23 +85,16 @@ def run(
     pid: int | None,
     command_only: bool,
     json: bool,
-    mechanism: str | None,
-    without: Sequence[str],
-    max_singles: int,
     unsafe: bool,
     dry_run: bool,
     vm: str | None,
     debug: bool,
+    **choice: Any,
 ) -> int:
     """Choose, attach, count until the end, print. Returns the exit status."""
     check("count", command=command, pid=pid, command_only=command_only)
     functions = choose(patterns, unsafe=unsafe)
-    choice: dict[str, Any] = {
-        "when": "return" if is_return else "entry",
-        "mechanism": mechanism,
-        "without": tuple(without),
-        "max_singles": max_singles,
-    }
+    choice |= {"when": "return" if is_return else "entry"}
     if dry_run:
         return print_plan(functions, **choice, json=json)
     workload = prepare(command)

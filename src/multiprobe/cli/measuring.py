@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from multiprobe.attach.report import Report
     from multiprobe.cli.stopping import Until
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.workload import Workload
@@ -27,7 +28,10 @@ DEFAULT_TOP = 40
 COMMAND_ONLY = Option(
     "command_only", ("--command-only",), "flag", "Only what COMMAND's own process does.", default=False
 )
-ATTACHING = tuple(SHARED[name] for name in ("mechanism", "without", "max_singles", "unsafe", "dry_run", "vm", "debug"))
+SAFETY = ("budget", "careful", "watchdog", "strict", "verify")
+ATTACHING = tuple(
+    SHARED[name] for name in ("mechanism", "without", "max_singles", *SAFETY, "unsafe", "dry_run", "vm", "debug")
+)
 """The options that say how to attach, at the end of every such command's list."""
 
 
@@ -69,12 +73,26 @@ def prepare(command: Sequence[str]) -> Workload | None:
     return Workload(command)
 
 
-def attach(start: Callable[..., Any], functions: FunctionSet, *, when: str, **options: Any) -> Any:
-    """`start(functions, when=…, …)`, an instrument's, with words on stderr if it takes long."""
+def attach(
+    start: Callable[..., Any],
+    functions: FunctionSet,
+    *,
+    when: str,
+    strict: bool = False,
+    verify: bool = False,
+    **options: Any,
+) -> Any:
+    """`start(functions, when=…, …)`, an instrument's, with words on stderr if it takes long.
+
+    strict: `detach` raises IncompleteError if anything is known to be missing; verify: `make_report` makes known calls
+    """
     from multiprobe.output.progress import Progress
 
     with Progress(f"attaching to {functions.n_attachable(when=when):,} functions"):
-        return start(functions, when=when, **options)
+        made = start(functions, when=when, **options)
+    made.report.is_strict = strict
+    made.report.verify_side = when if verify else ""
+    return made
 
 
 def watch(
@@ -136,10 +154,27 @@ def _watch_live(
 
 def make_report(measuring: Any, workload: Workload | None, **more: Any) -> dict[str, Any]:
     """The report as `--json` prints it, with `more` of the instrument's own."""
+    if measuring.report.verify_side:
+        _verify(measuring.report)
     report: dict[str, Any] = measuring.report.to_json() | more
     if workload is not None:
         report["command"] = {"arguments": list(workload.command), "pid": workload.pid, "status": workload.poll()}
     return report
+
+
+def _verify(report: Report) -> None:
+    """Make known calls by each mechanism that was used, and note what was found of them."""
+    from multiprobe.errors import NoMatchError, NotSupportedError
+    from multiprobe.instruments.verify import verify
+    from multiprobe.output.progress import Progress
+
+    with Progress("making known calls"):
+        for mechanism in report.mechanisms:
+            try:
+                report.verified += verify(mechanism=mechanism, when=report.verify_side)
+            except (NoMatchError, NotSupportedError) as error:
+                report.notes.append(f"no known calls could be made by {mechanism}: {error}")
+    report.verify_side = ""
 
 
 def print_json(objects: Sequence[dict[str, Any]]) -> None:
@@ -176,12 +211,13 @@ def print_report(report: dict[str, Any], workload: Workload | None, *, is_plan: 
 
 
 def print_plan(functions: FunctionSet, *, json: bool, **terms: Any) -> int:
-    """Say what would be attached on these terms (the fields of `Terms`). The object of JSON is that of a report, with
-    the type "plan"."""
+    """Say what would be attached on these terms (the fields of `Terms`, and what doesn't change a plan). The object of
+    JSON is that of a report, with the type "plan"."""
     from multiprobe.attach.planning import Terms
     from multiprobe.instruments.preview import preview
 
-    plan = preview(functions, Terms(**terms)).to_json() | {"type": "plan"}
+    asked = {name: item for name, item in terms.items() if name not in SAFETY}
+    plan = preview(functions, Terms(**asked)).to_json() | {"type": "plan"}
     if json:
         print_json([plan])
     else:
@@ -190,8 +226,11 @@ def print_plan(functions: FunctionSet, *, json: bool, **terms: Any) -> int:
 
 
 def detach(measuring: Any) -> None:
-    """Close it, with words on stderr if it takes long."""
+    """Close it, with words on stderr if it takes long. Raises IncompleteError if that was asked for."""
     from multiprobe.output.progress import Progress
 
     with Progress("detaching"):
         measuring.close()
+    if measuring.report.is_strict:
+        sys.stdout.flush()
+        measuring.report.require_complete()

@@ -62,6 +62,17 @@ def _natural(text: str) -> int:
     return int(text)
 
 
+def _share(text: str) -> float:
+    """A share of the whole: 5% or 0.05."""
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        raise ValueError(f"{text!r} is no share: give 5%, or 0.05") from None
+    if not 0 < share < 1:
+        raise ValueError(f"{text!r} is no share between 0 and 100 %: give 5%, or 0.05")
+    return share
+
+
 def _mechanism(text: str) -> str:
     """The name of a mechanism; `-` may stand for `_`."""
     name = text.replace("-", "_")
@@ -89,6 +100,7 @@ CONVERTERS: dict[str, Callable[[str], Any]] = {
     "mechanism": _mechanism,
     "without": _without,
     "pid": _pid,
+    "share": _share,
     "text": str,
 }
 
@@ -111,6 +123,15 @@ SHARED = {
             "N",
             1000,
         ),
+        Option(
+            "budget", ("--budget",), "share", "Probes may take so much CPU time; drops the hottest functions.", "5%"
+        ),
+        Option("careful", ("--careful",), "flag", "Attach in waves; retreat when the machine suffers.", default=False),
+        Option(
+            "watchdog", ("--watchdog",), "seconds", "Detach if this process hangs for so long; 0: never.", "TIME", 10.0
+        ),
+        Option("strict", ("--strict",), "flag", "Status 1 if anything is known to be missing.", default=False),
+        Option("verify", ("--verify",), "flag", "Make known calls, and find them in the counts.", default=False),
         Option("unsafe", ("--unsafe",), "flag", "Also functions known to hang a machine when traced.", default=False),
         Option("dry_run", ("--dry-run",), "flag", "Say what would be attached, and attach nothing.", default=False),
         Option("vm", ("--vm",), "text", "Run this very command in a throw-away virtual machine.", "[=VERSION]"),

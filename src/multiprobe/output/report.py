@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _EXAMPLES = 3
+_DROPS = 10
 
 
 def report_lines(report: Mapping[str, Any], *, is_plan: bool = False, n_failures: int = 20) -> Iterator[str]:
@@ -22,10 +23,39 @@ def report_lines(report: Mapping[str, Any], *, is_plan: bool = False, n_failures
     yield from _skipped_lines(report["skipped"])
     if not is_plan:
         yield from _failed_lines(report["failed"], n_failures)
-        missed = {name: n for name, n in report["missed"].items() if n}
-        words = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in missed.items())
-        yield f"missed: {words or 'nothing known'}"
+        yield from _dropped_lines(report.get("dropped", ()), report.get("budget", {}))
+        yield from _missing_lines(report)
+        yield from _verified_lines(report.get("verified", ()))
     yield from (f"note: {note}" for note in report.get("notes", ()))
+
+
+def _missing_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """What is known not to be in the results: all of it in short, then a sentence for each."""
+    missed = {name: n for name, n in report["missed"].items() if n}
+    words = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in missed.items())
+    yield f"missed: {words or 'nothing known'}"
+    for gap in report.get("missing", ()):
+        yield f"  {gap['n']:,} {gap['cause'].replace('_', ' ')}: {gap['meaning']}"
+
+
+def _dropped_lines(dropped: Sequence[Mapping[str, Any]], budget: Mapping[str, Any]) -> Iterator[str]:
+    if budget:
+        yield f"probes took {budget['share']:.1%} of CPU time at last, {budget['budget']:.1%} is allowed"
+    if dropped:
+        yield f"dropped {len(dropped):,}, the hottest first:"
+    for drop in sorted(dropped, key=lambda one: -one["rate"])[:_DROPS]:
+        yield f"  {drop['function']}: after {drop['seconds']:.1f} s: {drop['reason']}"
+    if len(dropped) > _DROPS:
+        yield f"  … and {len(dropped) - _DROPS:,} more (--json names all)"
+
+
+def _verified_lines(verified: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    if verified:
+        made, found = (sum(one[what] for one in verified) for what in ("made", "found"))
+        yield f"verified: of {made:,} known calls of {_count(len(verified), 'function')} {found:,} were found again"
+    for one in verified:
+        if one["made"] != one["found"]:
+            yield f"  {one['function']} by {one['mechanism']}: {one['made']:,} calls, {one['found']:,} found"
 
 
 def _failed_lines(failed: Sequence[Mapping[str, Any]], n_failures: int) -> Iterator[str]:

@@ -44,6 +44,7 @@ class FakeAttachment:
         self.options = options
         self.events: list[str] = []
         self._calls = calls
+        self._n_missed = 3
         self.report = Report(len(functions) + 2, [FakeRefusal("schedule_idle", "not_traceable", "it is notrace")])  # type: ignore[list-item]
         self.report.attached = len(functions)
         self.report.links = 1
@@ -55,7 +56,12 @@ class FakeAttachment:
         return array("Q", self._calls)
 
     def missed(self) -> dict[str, int]:
-        return {"link_misses": 3, "recursion_misses": 0}
+        return {"link_misses": self._n_missed, "recursion_misses": 0}
+
+    def make_complete(self) -> None:
+        """As if nothing had been refused or missed."""
+        self.report.skipped, self.report.failed = [], []
+        self._n_missed = 0
 
     def stop(self) -> None:
         self.events.append("stop")
@@ -79,6 +85,7 @@ class FakeWorld:
         self.patterns: tuple[str, ...] = ()
         self.attachments: list[FakeAttachment] = []
         self.error: BaseException | None = None
+        self.is_complete = False
 
     def kernel(self) -> FakeWorld:
         return self
@@ -91,6 +98,8 @@ class FakeWorld:
         if self.error is not None:
             raise self.error
         self.attachments.append(FakeAttachment(functions, self.calls, options))
+        if self.is_complete:
+            self.attachments[-1].make_complete()
         return self.attachments[-1]
 
 

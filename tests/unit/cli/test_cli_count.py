@@ -58,6 +58,25 @@ def test_text(world: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:
     assert "missed: 3 link misses" in lines
 
 
+def test_strict_is_status_1_after_the_results(world: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["count", "tcp_*", "--duration", "0", "--strict", "--json"]) == 1
+    out, err = capsys.readouterr()
+    report = json_lines(out)[-1]
+    assert [(gap["cause"], gap["n"]) for gap in report["missing"]] == [  # type: ignore[attr-defined]
+        ("link_misses", 3),
+        ("skipped", 1),
+        ("failed", 1),
+    ]
+    assert "incomplete: 3 link misses, 1 skipped, 1 failed" in err
+    assert "close" in world.attachments[0].events
+
+
+def test_strict_is_content_with_all_of_it(world: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    world.is_complete = True
+    assert run(["count", "tcp_*", "--duration", "0", "--strict"]) == 0
+    assert "missed: nothing known" in capsys.readouterr().out
+
+
 def test_top(world: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["count", "tcp_*", "--duration", "0", "--top", "1"]) == 0
     out = capsys.readouterr().out
@@ -76,6 +95,11 @@ def test_what_is_asked_of_attach(world: FakeWorld, capsys: pytest.CaptureFixture
         "--without=fsession",
         "--max-singles=5",
         "--unsafe",
+        "--budget",
+        "5%",
+        "--careful",
+        "--watchdog",
+        "3",
         "--pid",
         str(os.getpid()),
     ]
@@ -86,6 +110,9 @@ def test_what_is_asked_of_attach(world: FakeWorld, capsys: pytest.CaptureFixture
         "mechanism": "kprobe_multi",
         "without": ("kprobe", "fsession"),
         "max_singles": 5,
+        "budget": 0.05,
+        "careful": True,
+        "watchdog": 3.0,
         "unsafe": True,
         "pid": os.getpid(),
     }
