@@ -120,7 +120,7 @@ def _fit(name: str, width: float) -> str:
 
 
 def _colour(name: str, depth: int) -> str:
-    """Warm for the kernel, cool for modules (`name [module]`), green for user space; the tone by the name alone."""
+    """Warm for the kernel, blue for `name [module]`, green for `name (file)` of user space; the tone by the name."""
     if depth == 0:
         return "#d8d4cf"
     spread = 0
@@ -129,7 +129,7 @@ def _colour(name: str, depth: int) -> str:
     tone, light = spread % 23, spread // 23 % 9
     if name.endswith("]") and " [" in name:
         return f"hsl({200 + tone},55%,{70 + light}%)"
-    if name.startswith("user:"):
+    if name.endswith(")") and " (" in name:
         return f"hsl({105 + tone},38%,{70 + light}%)"
     return f"hsl({18 + tone},78%,{66 + light}%)"
 

@@ -1,0 +1,141 @@
+"""From an address in a process to the function that it lies in: mappings and ELF symbols.
+
+Knows 64-bit little-endian ELF as far as that takes: program headers, `.symtab` or `.dynsym`. A process must be looked
+at while it lives; its files are read once. Code made at run time (JIT) has no file, and stays an address.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+
+from multiprobe.values import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+_EHDR_SIZE = 64
+_PT_LOAD, _EXECUTABLE = 1, 1
+_SYMTAB, _DYNSYM = 2, 11
+_FUNC, _IFUNC = 2, 10
+
+
+@value
+class Mapping:
+    """A stretch of a process's memory, [start, end), that shows `path` from file `offset` on."""
+
+    start: int
+    end: int
+    offset: int
+    path: str
+
+
+def parse_maps(text: str) -> list[Mapping]:
+    """The executable mappings of /proc/PID/maps, by address."""
+    found = []
+    for line in text.splitlines():
+        fields = line.split(maxsplit=5)
+        if len(fields) >= 5 and "x" in fields[1]:
+            start, _, end = fields[0].partition("-")
+            path = fields[5] if len(fields) == 6 else ""
+            found.append(Mapping(int(start, 16), int(end, 16), int(fields[2], 16), path.removesuffix(" (deleted)")))
+    return found
+
+
+class ElfFunctions:
+    """The functions of an ELF file by their place in the file."""
+
+    def __init__(self, data: bytes) -> None:
+        self._offsets: list[int] = []
+        self._functions: list[tuple[int, str]] = []  # size, name
+        for offset, size, name in sorted(_functions(data), key=lambda item: (item[0], -item[1], item[2])):
+            if not self._offsets or self._offsets[-1] != offset:
+                self._offsets.append(offset)
+                self._functions.append((size, name))
+
+    def name(self, offset: int) -> str:
+        """The function that holds the byte at this offset of the file, or ""."""
+        at = bisect_right(self._offsets, offset) - 1
+        if at < 0:
+            return ""
+        size, name = self._functions[at]
+        return name if offset - self._offsets[at] < max(size, 1) else ""
+
+
+def _functions(data: bytes) -> list[tuple[int, int, str]]:
+    """(file offset, size, name) of each function; nothing of a file that is no 64-bit little-endian ELF."""
+    from struct import error, iter_unpack, unpack_from
+
+    if len(data) < _EHDR_SIZE or data[:6] != b"\x7fELF\x02\x01":
+        return []
+    try:
+        phoff, shoff = unpack_from("<QQ", data, 32)
+        phentsize, phnum, shentsize, shnum = unpack_from("<HHHH", data, 54)
+        segments = [unpack_from("<IIQQQQ", data, phoff + n * phentsize) for n in range(phnum)]
+        loads = [(vaddr, offset, size) for kind, _, offset, vaddr, _, size in segments if kind == _PT_LOAD]
+        sections = [unpack_from("<IIQQQQII", data, shoff + n * shentsize) for n in range(shnum)]
+        tables = [s for s in sections if s[1] == _SYMTAB] or [s for s in sections if s[1] == _DYNSYM]
+        found = []
+        for table in tables:
+            symbols, strings = data[table[4] :][: table[5]], sections[table[6]][4]
+            for name, info, _, index, address, size in iter_unpack("<IBBHQQ", symbols[: len(symbols) // 24 * 24]):
+                if info & 15 in (_FUNC, _IFUNC) and index and (offset := _offset(loads, address)) >= 0:
+                    end = data.index(b"\0", strings + name)
+                    found.append((offset, size, data[strings + name : end].decode("utf-8", "replace")))
+    except (error, ValueError, IndexError, OverflowError):
+        return []
+    return found
+
+
+def _offset(loads: Sequence[tuple[int, int, int]], address: int) -> int:
+    for start, offset, size in loads:
+        if start <= address < start + size:
+            return address - start + offset
+    return -1
+
+
+class UserResolver:
+    """Functions of processes. `look(pid)` notes a process's mappings, after which its addresses can be named."""
+
+    def __init__(self, *, root: str = "/proc") -> None:
+        self._root = root
+        self._maps: dict[int, list[Mapping]] = {}
+        self._files: dict[str, ElfFunctions] = {}
+
+    def look(self, pid: int) -> None:
+        """Note the mappings of a process, if it still lives; what was seen before and is gone now is kept."""
+        try:
+            with open(f"{self._root}/{pid}/maps", encoding="utf-8", errors="surrogateescape") as file:
+                fresh = parse_maps(file.read())
+        except OSError:
+            return
+        kept = [m for m in self._maps.get(pid, ()) if not any(f.start < m.end and m.start < f.end for f in fresh)]
+        self._maps[pid] = sorted([*fresh, *kept], key=lambda mapping: mapping.start)
+
+    def label(self, pid: int, address: int) -> str:
+        """How a frame reads: `function (file)`, `file+0x1234`, or the bare address."""
+        mappings = self._maps.get(pid, [])
+        at = bisect_right(mappings, address, key=lambda mapping: mapping.start) - 1
+        if at < 0 or address >= mappings[at].end or not mappings[at].path.startswith("/"):
+            return f"{address:#x}" if at < 0 or address >= mappings[at].end else mappings[at].path or f"{address:#x}"
+        mapping = mappings[at]
+        offset = address - mapping.start + mapping.offset
+        file = os.path.basename(mapping.path)
+        name = self._functions_of(pid, mapping.path).name(offset)
+        return f"{name} ({file})" if name else f"{file}+{offset:#x}"
+
+    def _functions_of(self, pid: int, path: str) -> ElfFunctions:
+        found = self._files.get(path)
+        if found is None:
+            data: Any = b""
+            for place in (f"{self._root}/{pid}/root{path}", path):  # a container's files are not ours
+                try:
+                    with open(place, "rb") as file:
+                        data = file.read()
+                    break
+                except OSError:
+                    continue
+            found = self._files[path] = ElfFunctions(data)
+        return found
