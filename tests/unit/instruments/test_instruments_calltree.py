@@ -1,4 +1,4 @@
-"""Trees of calls from events: against a recursive oracle, with events taken away, with threads interleaved."""
+"""Trees of calls from their times: against a recursive oracle, and with returns taken away."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multiprobe.instruments.calltree import Call, CallTree, CallTrees, Entry, Return, calls_in_order
+from multiprobe.instruments.calltree import Call, build_tree, calls_in_order
 
 Shape = tuple[int, list["Shape"]]  # function, what it calls
 shapes = st.recursive(
@@ -15,132 +15,96 @@ shapes = st.recursive(
     lambda inner: st.tuples(st.integers(0, 3), st.lists(inner, max_size=4)),
     max_leaves=20,
 )
+forests = st.lists(shapes, max_size=4)
 
 
-def events_of(shapes: list[Shape], *, tid: int = 1) -> list[Entry | Return]:
-    """What the kernel would send for these calls, a tick between events."""
-    made: list[Entry | Return] = []
+def run(forest: list[Shape]) -> list[Call]:
+    """The calls as a kernel would tell them, a tick between events."""
+    made: list[Call] = []
     clock = 0
 
-    def run(shape: Shape) -> None:
+    def go(shape: Shape) -> None:
         nonlocal clock
         clock += 1
-        begin = clock
-        made.append(Entry(tid, shape[0], begin))
+        call = Call(shape[0], clock, None)
+        made.append(call)
         for inner in shape[1]:
-            run(inner)
+            go(inner)
         clock += 1
-        made.append(Return(tid, shape[0], clock, begin, returned=begin))
+        call.end = clock
 
-    for shape in shapes:
-        run(shape)
+    for shape in forest:
+        go(shape)
     return made
-
-
-def lose(events: list[Entry | Return], lost: set[int]) -> list[Entry | Return]:
-    """What arrives when the events at these places don't; a lost entry takes its return along."""
-    gone = {(e.begin, e.function) for n, e in enumerate(events) if n in lost and isinstance(e, Return)}
-    never = {(e.time, e.function) for n, e in enumerate(events) if n in lost and isinstance(e, Entry)}
-    n_lost, kept = 0, []
-    for event in events:
-        if isinstance(event, Entry):
-            if (event.time, event.function) not in never:
-                kept.append(Entry(event.tid, event.function, event.time, n_lost))
-        elif (event.begin, event.function) not in never:
-            if (event.begin, event.function) in gone:
-                n_lost += 1
-            else:
-                kept.append(Return(event.tid, event.function, event.time, event.begin, event.returned))
-    return kept
-
-
-def build(events: list[Entry | Return]) -> CallTree:
-    tree = CallTree()
-    for event in events:
-        tree.enter(event) if isinstance(event, Entry) else tree.leave(event)
-    return tree
 
 
 def shape_of(calls: list[Call]) -> list[Any]:
     return [(call.function, shape_of(call.children)) for call in calls]
 
 
-@given(st.lists(shapes, max_size=4))
-def test_what_ran_is_what_is_built(shapes: list[Shape]) -> None:
-    tree = build(events_of(shapes))
-    assert shape_of(tree.roots) == shapes
-    assert (tree.n_unmatched, tree.n_unended, tree.n_open) == (0, 0, 0)
-    for _, call in calls_in_order(tree.roots):
-        assert call.end is not None
-        assert call.returned == call.begin
-        assert call.duration == 1 + 2 * sum(1 for _ in calls_in_order(call.children))
+@given(forests, st.randoms(use_true_random=False), st.booleans())
+def test_what_ran_is_what_is_built(forest: list[Shape], random: Any, is_complete: bool) -> None:
+    calls = run(forest)
+    random.shuffle(calls)
+    assert shape_of(build_tree(calls, is_complete=is_complete)) == forest
 
 
-@given(st.lists(shapes, min_size=1, max_size=4), st.data())
-def test_what_gets_lost_never_puts_a_call_under_a_stranger(shapes: list[Shape], data: st.DataObject) -> None:
-    """Whatever is lost: durations are true, and a call stands under one that was under way when it ran."""
-    events = events_of(shapes)
-    ends = {(e.begin, e.function): e.time for e in events if isinstance(e, Return)}
-    tree = build(lose(events, data.draw(st.sets(st.integers(0, len(events) - 1)))))
+@given(forests, st.integers(0, 60))
+def test_calls_under_way_at_the_end_hold_what_followed(forest: list[Shape], stop: int) -> None:
+    """Tracing that stops at any moment: the tree is that of what had begun, none of it moved."""
+    calls = [call for call in run(forest) if call.begin <= stop]
+    for call in calls:
+        call.end = call.end if call.end is not None and call.end <= stop else None
 
-    def check(calls: list[Call], around: list[Call], *, is_sure: bool) -> None:
-        for call in calls:
-            true_end = ends[call.begin, call.function]
-            assert call.end in (None, true_end)
-            if is_sure:
-                assert all(
-                    outer.begin < call.begin and ends[outer.begin, outer.function] >= true_end for outer in around
-                )
-            # Calls that seem to go on at the very end may have ended: nothing came after to tell.
-            still_open = call.end is None and tree.n_open > 0
-            check(call.children, [*around, call], is_sure=is_sure and not still_open)
+    def begun(shapes: list[Shape], clock: int) -> tuple[list[Any], int]:
+        kept = []
+        for function, inner in shapes:
+            clock += 1
+            begin = clock
+            below, clock = begun(inner, clock)
+            clock += 1
+            if begin <= stop:
+                kept.append((function, below))
+        return kept, clock
 
-    check(tree.roots, [], is_sure=True)
-    assert tree.n_unmatched == 0
+    assert shape_of(build_tree(calls, is_complete=True)) == begun(forest, 0)[0]
 
 
-def test_a_lost_return_keeps_what_was_surely_inside() -> None:
-    events = [
-        Entry(1, 0, 10),
-        Entry(1, 1, 11),
-        Entry(1, 2, 12),
-        Return(1, 2, 13, 12),
-        # here 1's return is lost
-        Entry(1, 3, 15, 1),
-        Return(1, 3, 16, 15),
-        Return(1, 0, 17, 10),
-    ]
-    tree = build(events)
-    assert shape_of(tree.roots) == [(0, [(1, [(2, [])]), (3, [])])]
-    assert tree.roots[0].children[0].end is None
-    assert tree.n_unended == 1
+@given(forests, st.data())
+def test_missed_returns_never_put_a_call_under_a_stranger(forest: list[Shape], data: st.DataObject) -> None:
+    calls = run(forest)
+    ends = {call.begin: call.end for call in calls}
+    for place in data.draw(st.sets(st.integers(0, max(0, len(calls) - 1)))) if calls else ():
+        calls[place].end = None
+    kept = data.draw(st.lists(st.booleans(), min_size=len(calls), max_size=len(calls)))
+    seen = [call for call, is_kept in zip(calls, kept, strict=True) if is_kept]
+    roots = build_tree(seen, is_complete=False)
+    found = [call for _, call in calls_in_order(roots)]
+    assert sorted(call.begin for call in found) == sorted(call.begin for call in seen)
+    for call in found:
+        assert call.end is not None or not call.children
+        for child in call.children:
+            end, child_end = ends[call.begin], ends[child.begin]
+            assert end is not None
+            assert child_end is not None
+            assert call.begin < child.begin < child_end < end
 
 
-def test_returns_without_a_call_are_counted_and_dropped() -> None:
-    tree = build([Return(1, 0, 5, 1), Entry(1, 1, 6), Return(1, 1, 7, 3), Return(1, 0, 8, 6), Return(1, 1, 9, 6)])
-    assert tree.n_unmatched == 3
-    assert [(call.function, call.begin, call.end) for call in tree.roots] == [(1, 6, 9)]
+def test_a_call_that_seems_to_go_on_inside_one_that_ended() -> None:
+    calls = [Call(0, 10, 50), Call(1, 20, None), Call(2, 30, 35), Call(3, 60, 65)]
+    assert shape_of(build_tree(calls, is_complete=True)) == [(0, [(1, []), (2, [])]), (3, [])]
 
 
-def test_recursion_ends_the_innermost_first() -> None:
-    tree = build([Entry(1, 0, 1), Entry(1, 0, 2), Entry(1, 0, 3), Return(1, 0, 4, 3), Return(1, 0, 9, 2)])
-    assert [(depth, call.end) for depth, call in calls_in_order(tree.roots)] == [(0, None), (1, 9), (2, 4)]
-    assert tree.n_open == 1
+def test_two_functions_entered_at_the_same_moment() -> None:
+    assert shape_of(build_tree([Call(2, 5, 8), Call(1, 5, 9)], is_complete=True)) == [(1, [(2, [])])]
 
 
-@given(st.lists(st.lists(shapes, max_size=3), min_size=2, max_size=4), st.randoms(use_true_random=False))
-def test_threads_do_not_mix(threads: list[list[Shape]], random: Any) -> None:
-    streams = [events_of(shapes, tid=tid) for tid, shapes in enumerate(threads)]
-    trees = CallTrees()
-    while any(streams):
-        stream = random.choice([stream for stream in streams if stream])
-        event = stream.pop(0)
-        trees.enter(event) if isinstance(event, Entry) else trees.leave(event)
-    for tid, shapes in enumerate(threads):
-        assert shape_of(trees.threads[tid].roots if tid in trees.threads else []) == shapes
+def test_durations() -> None:
+    assert Call(0, 5, 8).duration == 3
+    assert Call(0, 5, None).duration is None
 
 
 def test_deep_recursion() -> None:
     n = 5000
-    tree = build([*(Entry(1, 0, at) for at in range(1, n + 1))])
-    assert [depth for depth, _ in calls_in_order(tree.roots)] == list(range(n))
+    roots = build_tree([Call(0, at, 2 * n - at) for at in range(n)], is_complete=True)
+    assert [depth for depth, _ in calls_in_order(roots)] == list(range(n))
