@@ -22,6 +22,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     "Measure": {
         "count": "Calls per function.",
         "latency": "Time per function: percentiles, distribution, self time.",
+        "graph": "The tree of calls between functions, with durations.",
     },
     "Program": {
         "run": "Run a script of your own.",

@@ -102,13 +102,14 @@ def watch(
     duration: float | None,
     pid: int | None,
     show: Callable[[Any, Any, int], Table] | None = None,
-    on_sample: Callable[[Any], None] | None = None,
+    on_sample: Callable[[Any], object] | None = None,
     every: float = 1.0,
 ) -> Any:
     """Let the command go and measure until the end: of time, command or process, or Ctrl-C. The last sample.
 
     measuring: an instrument that runs, with `sample()` and `stop()`; `show(sample, the one before or None, rows)` makes
-    the table that a terminal shows meanwhile, `on_sample(sample)` looks at samples too; `every` so many seconds.
+    the table that a terminal shows meanwhile, `on_sample(sample)` looks at samples too, `every` so many seconds, and
+    ends it by answering True.
     """
     from multiprobe.cli.stopping import Until
 
@@ -122,8 +123,8 @@ def watch(
             if show is not None and sys.stderr.isatty() and not (workload and sys.stdout.isatty()):
                 return _watch_live(measuring, until, show, on_sample, every)
             while not until.wait(every):
-                if on_sample is not None:
-                    on_sample(measuring.sample())
+                if on_sample is not None and on_sample(measuring.sample()):
+                    break
             return measuring.stop()
     finally:
         if pid_fd >= 0:

@@ -1,8 +1,8 @@
 """From calls, each with the times of its entry and return, to the tree of calls of each thread. Pure.
 
 Calls of one thread (and the interrupts on top of it) are nested or apart, never crossed, so their times alone tell the
-tree, under recursion and on whatever CPU the thread runs. A call whose return wasn't seen has no end, and either goes on
-or its return was missed: nobody can tell which calls were its own unless nothing at all was missed. So:
+tree, under recursion and on whatever CPU the thread runs. A call whose return wasn't seen has no end, and either goes
+on or its return was missed: nobody can tell which calls were its own unless nothing at all was missed. So:
 
 - inside of a call that ended it must have ended too, by a return that was missed: it stands there without children;
 - where nothing was missed it goes on, and what follows in its thread is inside of it;

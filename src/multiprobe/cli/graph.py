@@ -1,0 +1,295 @@
+"""`multiprobe graph`: the tree of calls between functions, per thread, with durations.
+
+Knows options, order of events and words; the recording is `instruments.graph`, what files look like is `output`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from multiprobe.cli.measuring import (
+    ATTACHING,
+    COMMAND_ONLY,
+    attach,
+    check,
+    choose,
+    detach,
+    make_report,
+    prepare,
+    print_json,
+    print_plan,
+    print_report,
+    watch,
+)
+from multiprobe.cli.options import SHARED, Option
+from multiprobe.values import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
+
+    import click
+
+    from multiprobe.functions.sets import FunctionSet
+    from multiprobe.instruments.calltree import Call
+    from multiprobe.instruments.graph import Graphing, Sample, ThreadCalls
+    from multiprobe.instruments.workload import Workload
+    from multiprobe.kernel.btf_values import Signature
+    from multiprobe.output.slices import Slice, Track
+
+OPTIONS = (
+    SHARED["duration"],
+    Option("max_events", ("--max-events",), "natural", "End after so many calls.", "N", 100_000),
+    Option("args", ("--args",), "flag", "Arguments too, and what calls return.", default=False),
+    Option("perfetto", ("--perfetto",), "text", "Write a trace for ui.perfetto.dev.", "FILE"),
+    Option("flame", ("--flame",), "text", "Write a flame graph of self times, as SVG.", "FILE"),
+    Option("folded", ("--folded",), "flag", "Print folded stacks of self times (ns).", default=False),
+    SHARED["pid"],
+    COMMAND_ONLY,
+    SHARED["json"],
+    *ATTACHING,
+)
+
+HELP = """Show who calls whom: the tree of calls between all functions that a PATTERN matches, for each thread.
+
+Every call is one line: when it began, how long it took, and below it the calls that it made. Calls of functions that
+weren't chosen are left out; what they call appears under the next one around them that was. Ends after --duration, with
+COMMAND, with Ctrl-C, or when there is room for no more calls (--max-events).
+"""
+
+EXAMPLES = """\
+Examples:
+  multiprobe graph 'vfs_*' 'ext4_*' --command-only -- cat /etc/passwd
+  multiprobe graph 'tcp_*' --args --pid 4242 -d 2       with arguments and returned values
+  multiprobe graph 'ext4:*' --perfetto t.pftrace -- sync   a trace to look at in ui.perfetto.dev
+  multiprobe graph 'vfs_*' --flame vfs.svg -d 5         where the time goes"""
+
+EVERY = 0.2
+"""Seconds between looks at which threads there are, and at how much room is left."""
+
+
+def __getattr__(name: str) -> click.Command:
+    """`command`, made when click asks for it."""
+    if name != "command":
+        raise AttributeError(name)
+    from multiprobe.cli.group import tracing_command
+
+    return tracing_command("graph", OPTIONS, run, help=HELP, epilog=EXAMPLES)
+
+
+def run(
+    *,
+    patterns: Sequence[str],
+    command: Sequence[str],
+    duration: float | None,
+    max_events: int,
+    args: bool,
+    perfetto: str | None,
+    flame: str | None,
+    folded: bool,
+    pid: int | None,
+    command_only: bool,
+    json: bool,
+    dry_run: bool,
+    unsafe: bool,
+    vm: str | None,
+    debug: bool,
+    **choice: Any,
+) -> int:
+    """Choose, attach, record until the end, print. Returns the exit status."""
+    check("graph", command=command, pid=pid, command_only=command_only)
+    _check(max_events, json=json, folded=folded)
+    functions = choose(patterns, unsafe=unsafe)
+    choice |= {"when": "session"}
+    if dry_run:
+        return print_plan(functions, **choice, json=json)
+    n_arguments = _most_arguments(functions) if args else -1
+    workload = prepare(command)
+    try:
+        from multiprobe.instruments import graph
+
+        only = workload.pid if workload and command_only else pid
+        options = {"max_events": max_events, "n_arguments": n_arguments, "pid": only, "unsafe": unsafe, **choice}
+        with attach(graph.start, functions, **options) as graphing:
+            sample = watch(graphing, workload, duration=duration, pid=pid, on_sample=bool, every=EVERY)
+            shown = Shown(graphing, sample, _signatures(graphing.functions) if args else {}, workload)
+            shown.write_files(perfetto=perfetto, flame=flame, title=f"Time in {' '.join(patterns)}")
+            _print(shown, folded=folded, json=json)
+            detach(graphing)
+    finally:
+        if workload is not None:
+            workload.close()
+    return 0
+
+
+def _check(max_events: int, *, json: bool, folded: bool) -> None:
+    from multiprobe.errors import UsageError
+
+    if not 0 < max_events < 1 << 24:
+        raise UsageError(f"--max-events {max_events} can't be kept", hint="give a number from 1 to 16,000,000")
+    if json and folded:
+        raise UsageError("--json and --folded both print: give one of them")
+
+
+def _most_arguments(functions: FunctionSet) -> int:
+    return max((len(known.parameters) for known in _signatures(functions).values()), default=0)
+
+
+def _signatures(functions: FunctionSet) -> dict[int, Signature]:
+    """By index: how to read what the registers hold, where the kernel has types."""
+    from multiprobe.kernel.btf_values import signature
+
+    found = {}
+    for place, (row, type_id) in enumerate(zip(functions.rows, functions.btf_ids(), strict=True)):
+        btf = functions.kernel.btf_of(functions.table.module(row)) if type_id else None
+        if btf is not None:
+            found[place] = signature(btf, type_id)
+    return found
+
+
+@value
+class Shown:
+    """What was recorded, and how to spell it."""
+
+    graphing: Graphing
+    sample: Sample
+    signatures: Mapping[int, Signature]
+    workload: Workload | None
+
+    def tracks(self) -> list[Track]:
+        """A track for each thread."""
+        from multiprobe.output.slices import Track
+
+        return [Track(self._thread(found), list(self._slices(found))) for found in self.sample.threads]
+
+    def _thread(self, found: ThreadCalls) -> Any:
+        from multiprobe.output.slices import Thread
+
+        thread = found.thread
+        if thread.cpu >= 0:
+            return Thread(0, 0, f"swapper/{thread.cpu}", cpu=thread.cpu)
+        process = self._name(thread.pid)
+        return Thread(thread.pid, thread.tid, self._name(thread.tid) or process, process)
+
+    def _name(self, number: int) -> str:
+        name = self.graphing.names.get(number, "")
+        if not name and self.workload is not None and number == self.workload.pid:
+            return self.workload.command[0].rpartition("/")[2][:15]
+        return name
+
+    def _slices(self, found: ThreadCalls) -> Iterator[Slice]:
+        from multiprobe.instruments.calltree import calls_in_order
+        from multiprobe.output.slices import Slice
+
+        labels = [self.graphing.functions[place] for place in range(len(self.graphing.functions))]
+        for depth, call in calls_in_order(found.roots):
+            yield Slice(str(labels[call.function]), call.begin, call.end, depth, self.arguments(call))
+
+    def arguments(self, call: Call) -> dict[str, Any]:
+        """Arguments by name, and under "=" what the call returned; nothing where they weren't kept."""
+        known = self.signatures.get(call.function)
+        if known is None:
+            return {}
+        spelled: dict[str, Any] = known.arguments(call.arguments)
+        returned = known.returned.read_returned(call.returned) if call.returned is not None else None
+        return spelled if returned is None else spelled | {"=": returned}
+
+    def folded(self) -> dict[tuple[str, ...], int]:
+        """Self times (ns) by stack; the outermost frame is the thread's name."""
+        from multiprobe.output.folded import fold
+        from multiprobe.output.slices import self_times
+
+        return fold(
+            ((track.thread.name or f"thread {track.thread.tid}", *path), ns)
+            for track in self.tracks()
+            for path, ns in self_times(track.slices)
+        )
+
+    def write_files(self, *, perfetto: str | None, flame: str | None, title: str) -> None:
+        """Those that were asked for."""
+        if perfetto is not None:
+            from time import CLOCK_BOOTTIME, CLOCK_MONOTONIC, clock_gettime_ns
+
+            from multiprobe.output.perfetto import write_perfetto
+
+            ahead = clock_gettime_ns(CLOCK_BOOTTIME) - clock_gettime_ns(CLOCK_MONOTONIC)
+            with open(perfetto, "wb") as file:
+                write_perfetto(self.tracks(), file, boottime=ahead)
+        if flame is not None:
+            from multiprobe.output.flame import flame_svg
+
+            with open(flame, "w", encoding="utf-8") as text:
+                text.write(flame_svg(self.folded(), title=title, unit="ns"))
+
+    def json_objects(self) -> Iterator[dict[str, Any]]:
+        """Every call, callers before what they call, threads one after the other."""
+        functions = self.graphing.functions
+        number = 0
+        for track, found in zip(self.tracks(), self.sample.threads, strict=True):
+            around: list[int] = []
+            for slice_, call in zip(track.slices, _calls(found), strict=True):
+                del around[slice_.depth :]
+                function = functions[call.function]
+                arguments = dict(slice_.arguments)
+                returned = arguments.pop("=", None)
+                yield {
+                    "type": "call",
+                    "id": number,
+                    "caller": around[-1] if around else None,
+                    "function": function.name,
+                    "module": function.module,
+                    "thread": track.thread.tid,
+                    "process": track.thread.pid,
+                    "name": track.thread.name,
+                    "begin": call.begin,
+                    "end": call.end,
+                    "duration": call.duration,
+                } | ({"arguments": arguments, "returned": returned} if self.signatures else {})
+                around.append(number)
+                number += 1
+
+    def report(self) -> dict[str, Any]:
+        """As `--json` prints it last."""
+        sample = self.sample
+        return make_report(
+            self.graphing,
+            self.workload,
+            calls=sample.n_calls,
+            unended=sample.n_unended,
+            threads=len(sample.threads),
+            seconds=round(sample.seconds, 6),
+        )
+
+
+def _calls(found: ThreadCalls) -> Iterator[Call]:
+    from multiprobe.instruments.calltree import calls_in_order
+
+    return (call for _, call in calls_in_order(found.roots))
+
+
+def _print(shown: Shown, *, folded: bool, json: bool) -> None:
+    report = shown.report()
+    if json:
+        print_json([*shown.json_objects(), report])
+        return
+    if folded:
+        from multiprobe.output.folded import folded_lines
+
+        for line in folded_lines(shown.folded()):
+            print(line)
+        return
+    _print_trees(shown.tracks())
+    unended = f", {report['unended']:,} of which had not ended" if report["unended"] else ""
+    print(f"{report['calls']:,} calls in {report['threads']:,} threads, in {report['seconds']:.2f} s{unended}")
+    print_report(report, shown.workload)
+
+
+def _print_trees(tracks: Sequence[Track]) -> None:
+    from multiprobe.output.tree import tree_lines
+
+    start = min((track.slices[0].begin for track in tracks if track.slices), default=0)
+    for track in tracks:
+        for line in tree_lines(track, start=start):
+            sys.stdout.write(line + "\n")
+        sys.stdout.write("\n")

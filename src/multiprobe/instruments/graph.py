@@ -1,0 +1,228 @@
+"""Who calls whom, and for how long: every call of the chosen functions, recorded by a program in our own language.
+
+A call is one record: a key that nothing else can have (thread, time of entry, function) and the time of its return. So
+records come in any order and are matched by nothing but themselves, under recursion, on whatever CPU a thread runs. The
+room for them is fixed: when it is full, what began later is left out and counted, and all that began before is there.
+
+Knows how to attach, when to stop, what the records mean; must not know terminals, signals or output formats.
+"""
+
+from __future__ import annotations
+
+import time
+
+import multiprobe as mp
+from multiprobe.instruments.calltree import Call, build_tree
+from multiprobe.values import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any
+
+    from multiprobe.attach.report import Report
+    from multiprobe.functions.sets import FunctionSet
+
+UNDER_WAY = 1
+"""Stands for the time of the return until there is one."""
+IDLE = 1 << 63
+"""The idle tasks all have the ids 0: this bit and the CPU stand for theirs."""
+MAX_EVENTS = 100_000
+MAX_ARGUMENTS = 6
+_RETURNED = MAX_ARGUMENTS
+_MAX_THREADS = 65_536
+_FEW = 256
+"""Of so many threads the names are read anew each time."""
+
+
+class Probe:
+    """A program and its maps.
+
+    calls: (thread, time of entry, function) → time of return, or UNDER_WAY; thread is pid << 32 | tid, or IDLE | cpu
+    values: (…, n) → argument n, or at place 6 the returned value; only with `n_arguments` ≥ 0
+    threads: thread → when it was first seen; over: calls for which there was no room
+    """
+
+    def __init__(self, *, max_events: int, n_arguments: int = -1) -> None:
+        key = (mp.u64, mp.u64, mp.u32)
+        self.calls: Any = mp.Hash(key, mp.u64, max_events)
+        self.values: Any = mp.Hash((*key, mp.u32), mp.u64, max_events * max(1, n_arguments + 1))
+        self.threads: Any = mp.Hash(mp.u64, mp.u64, _MAX_THREADS)
+        self.n_arguments = n_arguments
+        self.program = _graph(self)
+
+
+@mp.function
+def _thread(ctx: Any) -> Any:
+    return ctx.pid << 32 | ctx.tid if ctx.tid else IDLE | ctx.cpu
+
+
+def _graph(probe: Probe) -> Any:
+    calls, values, threads, n_arguments = probe.calls, probe.values, probe.threads, probe.n_arguments
+
+    @mp.program(when="session")  # type: ignore[untyped-decorator]
+    def graph(ctx: Any) -> None:
+        thread = _thread(ctx)
+        if ctx.is_return:
+            begin = ctx.session
+            now = ctx.time
+            # A session whose entry wasn't run (it was before all this, or was missed) may hold anything.
+            if calls[thread, begin, ctx.function] == UNDER_WAY:
+                calls[thread, begin, ctx.function] = now
+                if n_arguments >= 0:
+                    values[thread, begin, ctx.function, _RETURNED] = ctx.ret
+            return
+        begin = ctx.time
+        while (thread, begin, ctx.function) in calls:  # a clock too coarse for a function that calls itself
+            begin += 1
+        ctx.session = begin
+        calls[thread, begin, ctx.function] = UNDER_WAY
+        if thread not in threads:
+            threads[thread] = begin
+        if n_arguments > 0:
+            values[thread, begin, ctx.function, 0] = ctx.arg(0)
+        if n_arguments > 1:
+            values[thread, begin, ctx.function, 1] = ctx.arg(1)
+        if n_arguments > 2:
+            values[thread, begin, ctx.function, 2] = ctx.arg(2)
+        if n_arguments > 3:
+            values[thread, begin, ctx.function, 3] = ctx.arg(3)
+        if n_arguments > 4:
+            values[thread, begin, ctx.function, 4] = ctx.arg(4)
+        if n_arguments > 5:
+            values[thread, begin, ctx.function, 5] = ctx.arg(5)
+
+    return graph
+
+
+@value
+class Thread:
+    """A thread by its ids; the idle tasks have the ids 0 and a `cpu`, all others the cpu −1."""
+
+    pid: int
+    tid: int
+    cpu: int = -1
+
+    @classmethod
+    def of(cls, key: int) -> Thread:
+        """From the program's number for it."""
+        return cls(0, 0, key & 0xFFFFFFFF) if key & IDLE else cls(key >> 32, key & 0xFFFFFFFF)
+
+
+@value
+class ThreadCalls:
+    """A thread and its outermost calls, in the order of their beginnings."""
+
+    thread: Thread
+    roots: list[Call]
+
+
+@value
+class Sample:
+    """What was recorded: `seconds` since it began, the threads, and how many calls."""
+
+    seconds: float
+    threads: list[ThreadCalls]
+    n_calls: int
+    n_unended: int
+
+
+class Graphing:
+    """A running graph. Must be closed, which detaches."""
+
+    def __init__(self, attachment: Any, probe: Probe) -> None:
+        self._attachment = attachment
+        self.probe = probe
+        self._began = time.monotonic()
+        self._last: Sample | None = None
+        self.names: dict[int, str] = {}
+
+    @property
+    def functions(self) -> FunctionSet:
+        """What is attached, in index order."""
+        functions: FunctionSet = self._attachment.functions
+        return functions
+
+    @property
+    def report(self) -> Report:
+        """What became of every requested function."""
+        report: Report = self._attachment.report
+        return report
+
+    def sample(self) -> bool:
+        """Note the names of threads seen since, most of which are gone at the end. Is there no room left?"""
+        threads = self._attachment.map(self.probe.threads).as_dict()
+        for key in threads:
+            thread = Thread.of(key)
+            for number in {thread.pid, thread.tid} - {0}:
+                if not self.names.get(number) or len(threads) <= _FEW:  # a program may begin under its shell's name
+                    self.names[number] = load_name(number) or self.names.get(number, "")
+        return self._losses().get("full_maps", 0) > 0
+
+    def _losses(self) -> dict[str, int]:
+        losses: dict[str, int] = self._attachment.missed()
+        return losses
+
+    def stop(self) -> Sample:
+        """Record no more; note what was missed; everything that was recorded, as trees."""
+        if self._last is None:
+            self._attachment.stop()
+            self.sample()
+            seconds = time.monotonic() - self._began
+            missed = self._attachment.report.missed = self._losses()
+            calls = self._attachment.map(self.probe.calls).as_dict()
+            values = self._attachment.map(self.probe.values).as_dict() if self.probe.n_arguments >= 0 else {}
+            threads = trees(calls, values, n_arguments=self.probe.n_arguments, is_complete=not any(missed.values()))
+            n_unended = sum(1 for end in calls.values() if end == UNDER_WAY)
+            self._last = Sample(seconds, threads, len(calls), n_unended)
+        return self._last
+
+    def close(self) -> None:
+        """Detach."""
+        self._attachment.close()
+
+    def __enter__(self) -> Graphing:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def start(functions: FunctionSet, *, max_events: int = MAX_EVENTS, n_arguments: int = -1, **options: Any) -> Graphing:
+    """Attach to `functions`; the other options are those of `multiprobe.attach`.
+
+    max_events: for how many calls there is room; n_arguments: how many arguments of each call to keep (0 to 6), and
+    what it returned; −1 keeps neither
+    """
+    probe = Probe(max_events=max_events, n_arguments=n_arguments)
+    return Graphing(mp.attach(probe.program, functions, **options), probe)
+
+
+def load_name(tid: int) -> str:
+    """The name of a thread now, "" if it is gone."""
+    try:
+        with open(f"/proc/{tid}/comm", encoding="utf-8", errors="replace") as file:
+            return file.read().rstrip("\n")
+    except OSError:
+        return ""
+
+
+def trees(
+    calls: dict[tuple[int, ...], int], values: dict[tuple[int, ...], int], *, n_arguments: int, is_complete: bool
+) -> list[ThreadCalls]:
+    """The records of `Probe`'s maps as a tree for each thread, threads by ids. Pure.
+
+    is_complete: was nothing missed, so that a call without an end goes on?
+    """
+    by_thread: dict[int, list[Call]] = {}
+    for key, end in calls.items():
+        thread, begin, function = key
+        given = tuple(values.get((*key, n), 0) for n in range(n_arguments))
+        returned = values.get((*key, _RETURNED))
+        call = Call(function, begin, None if end == UNDER_WAY else end, arguments=given, returned=returned)
+        by_thread.setdefault(thread, []).append(call)
+    return [
+        ThreadCalls(Thread.of(key), build_tree(by_thread[key], is_complete=is_complete)) for key in sorted(by_thread)
+    ]

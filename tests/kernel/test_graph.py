@@ -1,0 +1,143 @@
+"""`multiprobe graph` against workloads of known shape."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "unit" / "output"))
+
+from trace_reader import read_trace
+
+GRAPH = [sys.executable, "-m", "multiprobe", "graph"]
+TIME_LIMIT = 300
+N = 37
+READS = f"""
+import os
+fd = os.open('/proc/self/stat', os.O_RDONLY)
+own = os.open('{__file__}', os.O_RDONLY)
+os.pread(own, 5, 0)
+for n in range({N}): os.pread(own, 5, 0)
+try: os.pread(own, 5, -1)
+except OSError: pass
+for n in range({N}): os.getppid()
+"""
+FUNCTIONS = ("__x64_sys_pread64", "vfs_read", "__x64_sys_getppid")
+
+
+def graph(*arguments: str) -> str:
+    ended = subprocess.run([*GRAPH, *arguments], capture_output=True, text=True, timeout=TIME_LIMIT, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def calls_of(text: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    *calls, report = map(json.loads, text.splitlines())
+    assert {call["type"] for call in calls} == {"call"}
+    return calls, report
+
+
+@pytest.fixture(scope="module")
+def traced(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], dict[str, Any], Path]:
+    folder = tmp_path_factory.mktemp("graph")
+    text = graph(
+        *FUNCTIONS,
+        "--args",
+        "--json",
+        "--command-only",
+        *("--perfetto", str(folder / "trace")),
+        *("--flame", str(folder / "flame.svg")),
+        "--",
+        sys.executable,
+        "-c",
+        READS,
+    )
+    return *calls_of(text), folder
+
+
+def test_calls_are_counted_and_nested(traced: Any) -> None:
+    calls, report, _ = traced
+    names = {call["id"]: call["function"] for call in calls}
+    edges = Counter((names.get(call["caller"]), call["function"]) for call in calls)
+    n_reads = edges[None, "__x64_sys_pread64"]
+    assert n_reads >= N + 2  # the interpreter reads, too
+    assert edges["__x64_sys_pread64", "vfs_read"] == n_reads - 1  # an offset below 0 is refused at once
+    assert edges[None, "__x64_sys_getppid"] == N
+    assert report["calls"] == len(calls)
+    assert report["missed"]["full_maps"] == 0
+
+
+def test_durations_enclose_each_other(traced: Any) -> None:
+    calls, report, _ = traced
+    by_id = {call["id"]: call for call in calls}
+    for call in calls:
+        if call["end"] is None:
+            continue
+        assert call["duration"] == call["end"] - call["begin"] > 0
+        if call["caller"] is not None:
+            around = by_id[call["caller"]]
+            assert around["begin"] < call["begin"]
+            assert call["end"] < around["end"]
+    assert report["unended"] == sum(1 for call in calls if call["end"] is None)
+    assert {call["thread"] for call in calls} == {report["command"]["pid"]}
+    assert {call["name"] for call in calls} <= {"python", "python3", Path(sys.executable).name[:15]}
+
+
+def test_arguments_and_what_calls_returned(traced: Any) -> None:
+    calls, _, _ = traced
+    reads = [call for call in calls if call["function"] == "vfs_read" and call["arguments"].get("count") == 5]
+    assert len(reads) >= N + 1
+    assert {call["returned"] for call in reads} == {5}
+    whole = [call["returned"] for call in calls if call["function"] == "__x64_sys_pread64"]
+    assert whole[-1] == "-EINVAL"
+    assert whole.count(5) >= N + 1
+
+
+def test_the_trace_says_the_same(traced: Any) -> None:
+    calls, _, folder = traced
+    found = read_trace((folder / "trace").read_bytes())
+    assert [(f.tid, f.name, f.begin, f.end) for f in found] == [
+        (call["thread"], call["function"], call["begin"], call["end"]) for call in calls
+    ]
+    assert all(f.arguments.get("=") == call["returned"] for f, call in zip(found, calls, strict=True))
+
+
+def test_the_flame_graph_has_every_function(traced: Any) -> None:
+    _, _, folder = traced
+    frames = [item.get("data-n") for item in ET.parse(folder / "flame.svg").iter() if item.get("data-n")]
+    assert {"all", *FUNCTIONS} <= set(frames)
+
+
+def test_as_text_and_no_more_than_wanted() -> None:
+    text = graph("__x64_sys_getppid", "--command-only", "--max-events", "5", "--", sys.executable, "-c", READS)
+    lines = text.splitlines()
+    assert sum(line.endswith("  __x64_sys_getppid") for line in lines) == 5
+    assert any(line.startswith("5 calls in 1 threads") for line in lines)
+    assert any("missed:" in line and "full maps" in line for line in lines)
+
+
+def test_folded_stacks_add_up() -> None:
+    text = graph("__x64_sys_pread64", "vfs_read", "--command-only", "--folded", "--", sys.executable, "-c", READS)
+    stacks = dict(line.rsplit(" ", 1) for line in text.splitlines())
+    assert {stack.split(";", 1)[1] for stack in stacks} == {"__x64_sys_pread64", "__x64_sys_pread64;vfs_read"}
+    assert all(int(ns) > 0 for ns in stacks.values())
+
+
+def test_calls_that_sleep_through_the_end() -> None:
+    code = "import os, time, signal\nsignal.alarm(60)\nos.getppid()\nsignal.pause()"
+    text = graph(
+        "__x64_sys_pause", "__x64_sys_getppid", "--json", "-d", "6", "--command-only", "--", sys.executable, "-c", code
+    )
+    calls, report = calls_of(text)
+    assert [(call["function"], call["end"] is None) for call in calls] == [
+        ("__x64_sys_getppid", False),
+        ("__x64_sys_pause", True),
+    ]
+    assert report["unended"] == 1

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from multiprobe.instruments.calltree import calls_in_order
+from multiprobe.instruments.graph import IDLE, UNDER_WAY, Thread, trees
+
+SHELL = 40 << 32 | 41
+
+
+def test_records_become_a_tree_for_each_thread() -> None:
+    calls = {
+        (SHELL, 20, 1): 30,
+        (SHELL, 10, 0): 50,
+        (IDLE | 3, 12, 1): 13,
+        (SHELL, 60, 0): UNDER_WAY,
+        (SHELL, 70, 1): 80,
+    }
+    idle, shell = sorted(trees(calls, {}, n_arguments=-1, is_complete=True), key=lambda found: found.thread.tid)
+    assert (shell.thread, idle.thread) == (Thread(40, 41), Thread(0, 0, 3))
+    assert [(depth, call.function, call.begin, call.end) for depth, call in calls_in_order(shell.roots)] == [
+        (0, 0, 10, 50),
+        (1, 1, 20, 30),
+        (0, 0, 60, None),
+        (1, 1, 70, 80),
+    ]
+    assert [call.duration for call in idle.roots] == [1]
+
+
+def test_where_something_was_missed_nothing_is_put_under_a_call_without_an_end() -> None:
+    calls = {(SHELL, 60, 0): UNDER_WAY, (SHELL, 70, 1): 80}
+    (shell,) = trees(calls, {}, n_arguments=-1, is_complete=False)
+    assert [depth for depth, _ in calls_in_order(shell.roots)] == [0, 0]
+
+
+def test_arguments_and_what_was_returned() -> None:
+    calls = {(SHELL, 10, 0): 50, (SHELL, 60, 0): UNDER_WAY}
+    values = {(SHELL, 10, 0, 0): 7, (SHELL, 10, 0, 1): 8, (SHELL, 10, 0, 6): 9, (SHELL, 60, 0, 0): 1}
+    (shell,) = trees(calls, values, n_arguments=2, is_complete=True)
+    assert [(call.arguments, call.returned) for call in shell.roots] == [((7, 8), 9), ((1, 0), None)]
