@@ -126,7 +126,7 @@ def test_as_text_and_no_more_than_wanted() -> None:
 def test_folded_stacks_add_up() -> None:
     text = graph("__x64_sys_pread64", "vfs_read", "--command-only", "--folded", "--", sys.executable, "-c", READS)
     stacks = dict(line.rsplit(" ", 1) for line in text.splitlines())
-    assert {stack.split(";", 1)[1] for stack in stacks} == {"__x64_sys_pread64", "__x64_sys_pread64;vfs_read"}
+    assert {"__x64_sys_pread64", "__x64_sys_pread64;vfs_read"} <= {stack.split(";", 1)[1] for stack in stacks}
     assert all(int(ns) > 0 for ns in stacks.values())
 
 
