@@ -12,6 +12,7 @@ from multiprobe.cli.measuring import (
     COMMAND_ONLY,
     attach,
     check,
+    check_files,
     choose,
     detach,
     make_report,
@@ -100,6 +101,7 @@ def run(
     """Choose, attach, record until the end, print. Returns the exit status."""
     check("graph", command=command, pid=pid, command_only=command_only)
     _check(max_events, json=json, folded=folded)
+    check_files(perfetto, flame)
     functions = choose(patterns, unsafe=unsafe)
     choice |= {"when": "session"}
     if dry_run:

@@ -49,6 +49,16 @@ def check(name: str, *, command: Sequence[str], pid: int | None, command_only: b
         raise UsageError(f"there is no process {pid}")
 
 
+def check_files(*paths: str | None) -> None:
+    """Raise UsageError for a file that can't be written, before something is measured in vain."""
+    from multiprobe.errors import UsageError
+
+    for path in filter(None, paths):
+        folder = os.path.dirname(path) or "."
+        if os.path.isdir(path) or not os.access(path if os.path.exists(path) else folder, os.W_OK):
+            raise UsageError(f"can't write {path}", hint="name a file in a directory that you may write to")
+
+
 def choose(patterns: Sequence[str], *, unsafe: bool) -> FunctionSet:
     """The functions that match. Raises NoMatchError."""
     import multiprobe as mp

@@ -1,0 +1,109 @@
+"""`multiprobe graph` over fakes: recorded calls go in, text, JSON, traces and pictures come out."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import multiprobe as mp
+from multiprobe.cli.main import run
+from multiprobe.instruments.graph import IDLE, UNDER_WAY
+
+if TYPE_CHECKING:
+    from .conftest import FakeWorld
+
+ME = os.getpid() << 32 | os.getpid()
+CALLS = {(ME, 1_000_000, 0): 1_900_000, (ME, 1_100_000, 1): 1_200_000, (ME, 2_000_000, 1): UNDER_WAY}
+CALLS[IDLE | 1, 1_500_000, 2] = 1_500_040
+
+
+class FakeMap:
+    def __init__(self, content: dict[Any, int]) -> None:
+        self._content = content
+
+    def as_dict(self) -> dict[Any, int]:
+        return self._content
+
+
+@pytest.fixture
+def graphing(world: FakeWorld, monkeypatch: pytest.MonkeyPatch) -> FakeWorld:
+    """A world in which an attachment has recorded CALLS."""
+
+    def attach(program: object, functions: Any, **options: Any) -> Any:
+        attachment = world.attach(program, functions, **options)
+        attachment.missed = lambda: {"link_misses": 0, "full_maps": 0}
+        contents = {1: {ME: 1_000_000, IDLE | 1: 1_500_000}, 3: CALLS}
+        attachment.map = lambda spec: FakeMap(contents[len(spec.keys)])
+        return attachment
+
+    monkeypatch.setattr(mp, "attach", attach, raising=False)
+    return world
+
+
+def test_text(graphing: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["graph", "tcp_*", "-d", "0"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    name = Path("/proc/self/comm").read_text().strip()
+    at = lines.index(f"{name}, thread {os.getpid()}")
+    assert lines[at + 2 : at + 5] == [
+        "       0.000     900 µs  tcp_sendmsg",
+        "       0.100     100 µs  └─ tcp_recvmsg",
+        "       1.000          ?  tcp_recvmsg",
+    ]
+    assert "swapper/1, CPU 1" in lines
+    assert "       0.500      40 ns  tcp_diag_dump [tcp_diag]" in lines
+    assert any(line.startswith("4 calls in 2 threads, in 0.00 s, 1 of which had not ended") for line in lines)
+    assert "missed: nothing known" in lines
+
+
+def test_json(graphing: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["graph", "tcp_*", "-d", "0", "--json"]) == 0
+    *calls, report = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [(c["function"], c["id"], c["caller"], c["duration"]) for c in calls] == [
+        ("tcp_sendmsg", 0, None, 900_000),
+        ("tcp_recvmsg", 1, 0, 100_000),
+        ("tcp_recvmsg", 2, None, None),
+        ("tcp_diag_dump", 3, None, 40),
+    ]
+    assert [(c["process"], c["thread"], c["name"]) for c in calls][-1] == (0, 0, "swapper/1")
+    assert calls[3]["module"] == "tcp_diag"
+    assert (report["calls"], report["unended"], report["threads"]) == (4, 1, 2)
+
+
+def test_folded(graphing: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["graph", "tcp_*", "-d", "0", "--folded"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "swapper/1;tcp_diag_dump [tcp_diag] 40" in lines
+    assert any(line.endswith(";tcp_sendmsg 800000") for line in lines)
+    assert any(line.endswith(";tcp_sendmsg;tcp_recvmsg 100000") for line in lines)
+
+
+def test_files(graphing: FakeWorld, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    trace, flame = tmp_path / "trace", tmp_path / "flame.svg"
+    assert run(["graph", "tcp_*", "-d", "0", "--perfetto", str(trace), "--flame", str(flame)]) == 0
+    assert b"tcp_sendmsg" in trace.read_bytes()
+    assert "Time in tcp_*" in flame.read_text()
+
+
+def test_what_is_asked_of_attach(graphing: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["graph", "a", "-d", "0", "--pid", str(os.getpid())]) == 0
+    options = graphing.attachments[0].options
+    assert (options["when"], options["pid"]) == ("session", os.getpid())
+    assert graphing.attachments[0].events[-1] == "close"
+
+
+@pytest.mark.parametrize("words", [["--max-events", "0"], ["--max-events", "99999999999"], ["--json", "--folded"]])
+def test_what_means_nothing(graphing: FakeWorld, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    assert run(["graph", "a", *words]) == 2
+    assert graphing.attachments == []
+
+
+def test_a_file_that_cannot_be_written(graphing: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    """Told before anything is measured in vain."""
+    assert run(["graph", "a", "-d", "0", "--flame", "/no/such/place.svg"]) == 2
+    assert "/no/such/place.svg" in capsys.readouterr().err
+    assert graphing.attachments == []
