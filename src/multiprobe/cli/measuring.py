@@ -145,7 +145,7 @@ def _watch_live(
     measuring: Any,
     until: Until,
     show: Callable[[Any, Any, int], Table],
-    on_sample: Callable[[Any], None] | None,
+    on_sample: Callable[[Any], object] | None,
     every: float,
 ) -> Any:
     """The same with a table that is redrawn."""
@@ -155,8 +155,8 @@ def _watch_live(
     with LiveTable(sys.stderr) as live:
         while not until.wait(every):
             sample = measuring.sample()
-            if on_sample is not None:
-                on_sample(sample)
+            if on_sample is not None and on_sample(sample):
+                break
             title = f"{measuring.report.attached:,} functions, {sample.seconds:.0f} s, Ctrl-C ends"
             live.show(title, show(sample, before, live.rows))
             before = sample

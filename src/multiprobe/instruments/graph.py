@@ -13,6 +13,7 @@ import time
 
 import multiprobe as mp
 from multiprobe.instruments.calltree import Call, build_tree
+from multiprobe.instruments.tasks import load_name
 from multiprobe.values import value
 
 TYPE_CHECKING = False
@@ -198,15 +199,6 @@ def start(functions: FunctionSet, *, max_events: int = MAX_EVENTS, n_arguments: 
     """
     probe = Probe(max_events=max_events, n_arguments=n_arguments)
     return Graphing(mp.attach(probe.program, functions, **options), probe)
-
-
-def load_name(tid: int) -> str:
-    """The name of a thread now, "" if it is gone."""
-    try:
-        with open(f"/proc/{tid}/comm", encoding="utf-8", errors="replace") as file:
-            return file.read().rstrip("\n")
-    except OSError:
-        return ""
 
 
 def trees(

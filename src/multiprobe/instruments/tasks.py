@@ -17,13 +17,14 @@ class TaskNames:
         """Note the names of those that aren't known yet."""
         for number in ids:
             if not self._names.get(number):
-                self._names[number] = _load_name(number)
+                self._names[number] = load_name(number)
 
     def __getitem__(self, number: int) -> str:
         return self._names.get(number, "")
 
 
-def _load_name(number: int) -> str:
+def load_name(number: int) -> str:
+    """The name of a task now, "" if it is gone."""
     try:
         with open(f"/proc/{number}/comm", encoding="utf-8", errors="replace") as file:
             return file.read().rstrip("\n")
