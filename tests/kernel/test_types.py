@@ -95,7 +95,7 @@ def test_what_cannot_be_read_is_zero() -> None:
 
 @mp.program
 def opened(ctx):
-    file = ctx.arg(0, "struct file *")
+    file = ctx.arg(1, "struct file *")
     if ctx.task.tgid == ctx.pid:
         out[0] = file.f_flags
         out[1] += 1
@@ -106,25 +106,24 @@ def test_typed_arguments_under_any_mechanism(mechanism: str, tmp_path: Path) -> 
     kernel = mp.Kernel()
     if not kernel.has(mechanism):
         pytest.skip(f"this kernel has no {mechanism}")
-    with mp.attach(opened, kernel.by_symbols(["vfs_fsync"]), mechanism=mechanism, pid=os.getpid()) as attachment:
-        fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT | os.O_NOATIME)
-        os.fsync(fd)
-        os.close(fd)
+    with mp.attach(opened, kernel.by_symbols(["vfs_open"]), mechanism=mechanism, pid=os.getpid()) as attachment:
+        os.close(os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT | os.O_NOATIME))
         found = list(attachment.map(out).totals())
     assert found[1] == 1
     assert found[0] & (os.O_RDWR | os.O_NOATIME) == os.O_RDWR | os.O_NOATIME
 
 
 @mp.program
-def synced(ctx):
+def opening(ctx):
     out[0] = ctx.args.file.f_flags
-    out[1] = ctx.args.datasync + 5
+    out[1] = ctx.args.path.mnt is not None
     out[2] += 1
 
 
 @mp.program
-def somewhere(ctx):
-    out[0] = ctx.args.file.f_flags
+def looking(ctx):
+    if ctx.args.dfd == -100 and ctx.args.dfd < 0:  # AT_FDCWD, in 32 bits
+        out[3] += 1
 
 
 def mechanisms(kernel: mp.Kernel) -> list[str]:
@@ -134,15 +133,22 @@ def mechanisms(kernel: mp.Kernel) -> list[str]:
 def test_arguments_by_name(tmp_path: Path) -> None:
     kernel = mp.Kernel()
     for mechanism in mechanisms(kernel):
-        with mp.attach(synced, ["vfs_fsync"], mechanism=mechanism, pid=os.getpid(), kernel=kernel) as attachment:
-            fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT | os.O_NOATIME)
-            os.fsync(fd)
-            os.close(fd)
+        with mp.attach(opening, ["vfs_open"], mechanism=mechanism, pid=os.getpid(), kernel=kernel) as attachment:
+            os.close(os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT | os.O_NOATIME))
             found = list(attachment.map(out).totals())
-        assert found[1:3] == [5, 1], mechanism
+        assert found[1:3] == [1, 1], mechanism
         assert found[0] & os.O_NOATIME
-    with pytest.raises(mp.CompileError, match=r"not all functions have the same argument 'file': .*vfs_(fsync|open)"):
-        mp.attach(somewhere, ["vfs_fsync", "vfs_open"], kernel=kernel)
+        with mp.attach(looking, ["vfs_statx"], mechanism=mechanism, pid=os.getpid(), kernel=kernel) as attachment:
+            assert not os.path.exists("/nowhere")
+            assert attachment.map(out).totals()[3] == 1, mechanism
+
+
+def test_arguments_that_differ_are_refused() -> None:
+    kernel = mp.Kernel()
+    with pytest.raises(mp.CompileError, match=r"not all functions have the same argument 'path': .*vfs_statx has none"):
+        mp.attach(opening, ["vfs_open", "vfs_statx"], kernel=kernel)
+    with pytest.raises(mp.CompileError, match="no function has an argument 'dfd'"):
+        mp.attach(looking, ["vfs_open"], kernel=kernel)
 
 
 failures = mp.PerFunction(mp.u64)

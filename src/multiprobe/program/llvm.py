@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from multiprobe.errors import MultiprobeError
 from multiprobe.program import elf
 
+OPTIONS = "-replexitval=never"
+"""LLVM would calculate what a loop leaves from its number of rounds, in 128 bits, by a function that BPF doesn't have:
+it ends the process then."""
 CPU = "v3"  # 32-bit arithmetic and all atomic operations; every kernel since 5.12
+
+
+@cache
+def _set_options() -> None:
+    """Once in a process: LLVM's options are the process's, and it ends it when it gets one twice."""
+    import llvmlite.binding as llvm
+
+    llvm.set_option("multiprobe", OPTIONS)
 
 
 def compile_ir(text: str, *, target: str) -> tuple[bytes, tuple[tuple[int, int], ...]]:
     """The instructions of the module's only function, and pairs of (instruction, line as in the debug locations)."""
     import llvmlite.binding as llvm
 
+    _set_options()
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     try:

@@ -1,0 +1,55 @@
+"""Every construct that docs/language.md names: accepted by the verifier at every hook, and right when it runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from struct import pack
+
+import pytest
+
+from multiprobe.maps.store import Store
+from multiprobe.program.compiler import compile_program
+from multiprobe.syscalls import bpf
+from multiprobe.uapi.bpf import ProgType
+
+TESTS = Path(__file__).parents[1]
+sys.path[:0] = [str(TESTS / "properties"), str(TESTS / "unit" / "program")]
+
+from construct_reference import expected, program_of  # noqa: E402
+from constructs import HITS, sources  # noqa: E402
+
+SOURCES = sources()
+
+
+@pytest.mark.parametrize(("names", "source"), SOURCES, ids=[names[0] for names, _ in SOURCES])
+def test_constructs_do_what_python_does(names: list[str], source: str) -> None:
+    program = program_of(source)
+    code = compile_program(program, context="raw_tracepoint", when="entry", is_cached=False)
+    specs = [program.maps[name] for name in code.maps]
+    out = next(program.maps[name] for name in code.maps if name == "out")
+    for hit in HITS:
+        with Store(specs, n_functions=1, n_cpus=1) as store:
+            with bpf.prog_load(ProgType.RAW_TRACEPOINT, code.link(store.values(specs)), name="construct") as loaded:
+                store.activate()
+                bpf.prog_test_run(loaded, context=pack("<12Q", *hit, *[0] * 8))
+            found = list(store.map(out).totals())[: len(names)]
+        assert dict(zip(names, found, strict=True)) == expected(names, source, hit), hit
+
+
+@pytest.mark.parametrize("context", ["kprobe_multi", "tracing"])
+@pytest.mark.parametrize(("names", "source"), SOURCES, ids=[names[0] for names, _ in SOURCES])
+def test_constructs_are_accepted_at_hooks(names: list[str], source: str, context: str) -> None:
+    program = program_of(source)
+    code = compile_program(program, context=context, when="entry", is_cached=False)
+    specs = [program.maps[name] for name in code.maps]
+    with Store(specs, n_functions=1, n_cpus=1) as store:
+        if context == "tracing":
+            from multiprobe.kernel.btf_format import find_function, parse_sections
+
+            types = parse_sections(Path("/sys/kernel/btf/vmlinux").read_bytes(), is_split=False)
+            kind, attach = ProgType.TRACING, {"expected_attach_type": 24}
+            attach["attach_btf_id"] = find_function(types, "bpf_fentry_test6") or 0
+        else:
+            kind, attach = ProgType.KPROBE, {"expected_attach_type": 42}
+        bpf.prog_load(kind, code.link(store.values(specs)), name="construct", **attach).close()
