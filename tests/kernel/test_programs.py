@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from array import array
+from collections.abc import Iterator
 from pathlib import Path
 from struct import pack
 
@@ -24,8 +25,8 @@ from multiprobe.uapi.bpf import AttachType, ProgType
 TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS / "properties"), str(TESTS / "unit" / "program")]
 
-from differential import as_python, compiled, new_tables, state  # noqa: E402
-from random_programs import Generator, arguments  # noqa: E402
+from differential import compiled  # noqa: E402
+from prepared import Case, load, prepare  # noqa: E402
 
 N_PROGRAMS = int(os.environ.get("MULTIPROBE_PROGRAMS", "20"))
 ADDRESSES = [0xFFFFFFFF81000000 + 4096 * place for place in range(50)]
@@ -162,27 +163,37 @@ def test_map_values_may_be_large(megabytes: int) -> None:
     assert found[-1] == 7
 
 
+def random_cases() -> Iterator[Case]:
+    """As many as are asked for; from files, if somebody prepared them."""
+    files = os.environ.get("MULTIPROBE_PREPARED", "")
+    if files:
+        for path in files.split(":"):
+            yield from load(path)
+    else:
+        yield from (prepare(seed)[1] for seed in range(N_PROGRAMS))
+
+
 def test_random_programs_agree_with_python() -> None:
-    for seed in range(N_PROGRAMS):
-        source = Generator(seed, is_small=True).source()
-        program, tables = compiled(source), new_tables()
-        code = compile_program(program, context="raw_tracepoint", when="entry")
+    n = 0
+    for seed, source, code, hits, expected in random_cases():
+        program = compiled(source)
         specs = [program.maps[name] for name in code.maps]
         with (
             Store(specs, n_functions=1, n_cpus=1) as store,
             bpf.prog_load(ProgType.RAW_TRACEPOINT, code.link(store.values(specs)), name="random") as loaded,
         ):
             store.activate()
-            for n in range(4):
-                hit = arguments(10 * seed + n)
-                as_python(source, hit, tables)
+            for hit in hits:
                 bpf.prog_test_run(loaded, context=pack("<12Q", *hit, *[0] * 6))
             found = {"out": {}, "table": {}, "narrow": {}}
             for name, spec in zip(code.maps, specs, strict=True):
                 opened, short = store.map(spec), name.rpartition(".")[2]
                 numbers = enumerate(opened.totals()) if short == "out" else opened.as_dict().items()
                 found[short] = {key: number for key, number in numbers if number or short != "out"}
-            assert found == state(tables), f"seed {seed}:\n{source}"
+            assert found == expected, f"seed {seed}:\n{source}"
+        n += 1
+    assert n >= min(N_PROGRAMS, 20)
+    print(f"{n} programs")
 
 
 # What ctx tells at a real hit

@@ -18,6 +18,7 @@ from multiprobe.syscalls import bpf
 from multiprobe.uapi.bpf import ProgType
 
 out = mp.Array(mp.u64, 16)
+NOATIME = os.O_NOATIME  # so that only the test's own file counts
 
 
 def run(program: mp.Program, *arguments: int) -> list[int]:
@@ -96,7 +97,7 @@ def test_what_cannot_be_read_is_zero() -> None:
 @mp.program
 def opened(ctx):
     file = ctx.arg(1, "struct file *")
-    if ctx.task.tgid == ctx.pid:
+    if ctx.task.tgid == ctx.pid and file.f_flags & NOATIME:
         out[0] = file.f_flags
         out[1] += 1
 
@@ -115,9 +116,9 @@ def test_typed_arguments_under_any_mechanism(mechanism: str, tmp_path: Path) -> 
 
 @mp.program
 def opening(ctx):
-    out[0] = ctx.args.file.f_flags
-    out[1] = ctx.args.path.mnt is not None
-    out[2] += 1
+    if ctx.args.file.f_flags & NOATIME:
+        out[1] = ctx.args.path.mnt is not None
+        out[2] += 1
 
 
 @mp.program
@@ -137,7 +138,6 @@ def test_arguments_by_name(tmp_path: Path) -> None:
             os.close(os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT | os.O_NOATIME))
             found = list(attachment.map(out).totals())
         assert found[1:3] == [1, 1], mechanism
-        assert found[0] & os.O_NOATIME
         with mp.attach(looking, ["vfs_statx"], mechanism=mechanism, pid=os.getpid(), kernel=kernel) as attachment:
             assert not os.path.exists("/nowhere")
             assert attachment.map(out).totals()[3] == 1, mechanism
