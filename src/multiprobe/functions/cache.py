@@ -22,6 +22,7 @@ N_SECTIONS = len(TEXTS) + len(COLUMNS)
 N_HEADER = 3 + 2 * N_SECTIONS
 CHECKED_FROM = 3 * 8
 PREFIX = "functions-"
+SIZES = {"Q": 8, "I": 4, "H": 2, "B": 1}
 
 
 def make_key(*, boot_id: str, modules: bytes, uid: int) -> bytes:
@@ -69,6 +70,8 @@ def decode(data: bytes, key: bytes) -> FunctionTable | None:
     header = whole[: 8 * N_HEADER].cast("Q")
     if header[0] != MAGIC or header[1] != len(data) or header[2] != crc32(whole[CHECKED_FROM:]):
         return None
+    if not _fits(header[3::2].tolist(), header[4::2].tolist(), len(data)):
+        return None
     sections = [whole[start : start + length] for start, length in zip(header[3::2], header[4::2], strict=True)]
     if sections[0] != key:
         return None
@@ -81,6 +84,20 @@ def decode(data: bytes, key: bytes) -> FunctionTable | None:
         columns=columns,
         evidence={name: text for name, _, text in lines if name},
     )
+
+
+def _fits(starts: list[int], lengths: list[int], n_bytes: int) -> bool:
+    """Do the sections follow one another as `encode` writes them, with columns as long as a table's must be?"""
+    position = 8 * N_HEADER
+    for start, length in zip(starts, lengths, strict=True):
+        if start != position or length > n_bytes:
+            return False
+        position += length + (-length % 8)
+    columns = dict(zip((name for name, _ in COLUMNS), lengths[len(TEXTS) :], strict=True))
+    n = columns["addresses"] // 8
+    rows = {"name_offsets": n + 1, "aliases": min(n, columns["aliases"] // 4)}
+    is_right = all(columns[name] == SIZES[code] * rows.get(name, n) for name, code in COLUMNS)
+    return is_right and position == n_bytes
 
 
 def load_table(path: str, key: bytes) -> FunctionTable | None:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 from kernel_files import Files
@@ -47,6 +48,20 @@ def test_every_cut_and_every_flipped_byte_is_noticed(kernel: Kernel) -> None:
         broken = bytearray(data)
         broken[place] ^= 0x10
         assert cache.decode(bytes(broken), KEY) is None, place
+
+
+def test_sections_out_of_place_are_noticed_though_the_checksum_is_right(kernel: Kernel) -> None:
+    """What could make columns of wrong lengths, of which rows are read later, outside of them."""
+    data = cache.encode(kernel.table, KEY)
+    for place in range(24, 8 * cache.N_HEADER, 8):
+        for number in (1, 8, len(data) - 8, len(data), 1 << 63, (1 << 64) - 1):
+            broken = bytearray(data)
+            broken[place : place + 8] = number.to_bytes(8, "little")
+            broken[16:24] = crc32(broken[24:]).to_bytes(8, "little")
+            back = cache.decode(bytes(broken), KEY)
+            if back is not None:  # a text, or the list of aliases, may end within its padding
+                lengths = {name: len(getattr(back, name)) for name, _ in COLUMNS if name != "aliases"}
+                assert lengths == {name: len(getattr(kernel.table, name)) for name in lengths}, (place, number)
 
 
 def test_another_key_is_another_table(kernel: Kernel) -> None:
