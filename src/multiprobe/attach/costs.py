@@ -1,8 +1,8 @@
 """What attaching and what a hit costs, by mechanism: the figures that the planner decides with.
 
-In instructions of the whole guest, measured under `-icount` on 6.12 and 7.3 in emulated guests: `attach` per
-function in a large batch (attach and detach together), `hit` per call of an empty program above the unprobed call.
-Single mechanisms wait for a grace period per function besides, which dwarfs their instructions; `is_batch` tells.
+Measured by `bench/costs.py` (its docstring says how) in guests whose clocks count instructions. Batches and hits do
+their work at once; functions that go one by one also wait, one after another, for the kernel's grace periods, which are
+part of these figures as the instructions that a processor of 1 GHz could have done meanwhile.
 """
 
 from __future__ import annotations
@@ -13,37 +13,52 @@ from multiprobe.values import value
 
 @value
 class Cost:
-    """Of one mechanism on one side: instructions per function to attach and detach, and per hit."""
+    """Of one mechanism on one side: instructions per function to attach and to detach, and per hit above the unprobed
+    call; whether one link takes many functions."""
 
     attach: int
+    detach: int
     hit: int
     is_batch: bool
 
 
+#: BENCH costs.py
 COSTS = {
-    ("entry", Mechanism.KPROBE_MULTI): Cost(19_000, 248, True),
-    ("return", Mechanism.KPROBE_MULTI): Cost(28_000, 713, True),
-    ("session", Mechanism.KPROBE_MULTI): Cost(26_000, 830, True),
-    ("entry", Mechanism.TRACING_MULTI): Cost(130_000, 112, True),
-    ("return", Mechanism.TRACING_MULTI): Cost(133_000, 171, True),
-    ("session", Mechanism.TRACING_MULTI): Cost(168_000, 276, True),
-    ("entry", Mechanism.TRAMPOLINE): Cost(50_000_000, 112, False),
-    ("return", Mechanism.TRAMPOLINE): Cost(50_000_000, 171, False),
-    ("session", Mechanism.TRAMPOLINE): Cost(50_000_000, 276, False),
-    ("entry", Mechanism.KPROBE): Cost(60_000_000, 325, False),
-    ("return", Mechanism.KPROBE): Cost(60_000_000, 631, False),
-    ("session", Mechanism.KPROBE): Cost(120_000_000, 956, False),
+    ("entry", Mechanism.KPROBE_MULTI): Cost(10_800, 7_900, 248, True),
+    ("return", Mechanism.KPROBE_MULTI): Cost(20_300, 7_800, 713, True),
+    ("session", Mechanism.KPROBE_MULTI): Cost(15_300, 10_600, 830, True),
+    ("entry", Mechanism.TRACING_MULTI): Cost(101_900, 27_800, 112, True),
+    ("return", Mechanism.TRACING_MULTI): Cost(100_500, 32_900, 171, True),
+    ("session", Mechanism.TRACING_MULTI): Cost(106_300, 61_600, 276, True),
+    ("entry", Mechanism.TRAMPOLINE): Cost(5_000_000, 45_000_000, 112, False),
+    ("return", Mechanism.TRAMPOLINE): Cost(5_000_000, 45_000_000, 171, False),
+    ("session", Mechanism.TRAMPOLINE): Cost(5_000_000, 45_000_000, 276, False),
+    ("entry", Mechanism.KPROBE): Cost(20_000_000, 40_000_000, 325, False),
+    ("return", Mechanism.KPROBE): Cost(20_000_000, 40_000_000, 631, False),
+    ("session", Mechanism.KPROBE): Cost(40_000_000, 80_000_000, 956, False),
 }
 
 EXPECTED_HITS = 1_000_000
 """Hits that an attachment is taken to see in its life, all functions together: more than a glance, less than a day."""
 
+LOOP_TURN = 194
+"""Instructions of one turn of an empty loop in Python: a yardstick for how fast this machine is."""
 
-def by_cost(mechanisms: list[int], *, when: str, n: int) -> list[int]:
-    """`mechanisms` from the cheapest to the dearest for `n` functions over an attachment's life."""
+
+def cost_of(mechanism: int, *, when: str, is_paired: bool = False) -> Cost:
+    """A mechanism's cost; a session that two programs make costs as much as both of its sides."""
+    if not is_paired or mechanism == Mechanism.KPROBE:  # whose sessions are always paired
+        return COSTS[when, mechanism]
+    entry, leave = COSTS["entry", mechanism], COSTS["return", mechanism]
+    return Cost(entry.attach + leave.attach, entry.detach + leave.detach, entry.hit + leave.hit, entry.is_batch)
+
+
+def by_cost(mechanisms: list[int], *, when: str, n: int, paired: int = 0) -> list[int]:
+    """`mechanisms` from the cheapest to the dearest for `n` functions over an attachment's life; those in the mask
+    `paired` make sessions of two programs."""
 
     def total(mechanism: int) -> int:
-        cost = COSTS[when, mechanism]
-        return cost.attach * n + cost.hit * EXPECTED_HITS
+        cost = cost_of(mechanism, when=when, is_paired=bool(mechanism & paired))
+        return (cost.attach + cost.detach) * n + cost.hit * EXPECTED_HITS
 
     return sorted(mechanisms, key=total)

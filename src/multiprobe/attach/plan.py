@@ -69,7 +69,7 @@ def make_plan(masks: Sequence[int], *, when: str, usable: int = Mechanism.ALL, p
     the cheapest such one does; else each function goes by the cheapest that can carry it.
     """
     wanted = bytes(masks)
-    order = by_cost([bit for bit in NAMES if bit & usable], when=when, n=len(wanted))
+    order = by_cost([bit for bit in NAMES if bit & usable], when=when, n=len(wanted), paired=paired)
     order.sort(key=lambda bit: not _carries_all(bit, wanted, when=when, usable=usable))
     choice = bytes(next((bit for bit in order if bit & mask), 0) for mask in range(256))
     chosen = wanted.translate(choice)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from struct import pack
 
-from multiprobe.attach.costs import COSTS
+from multiprobe.attach.costs import COSTS, cost_of
 from multiprobe.attach.linking import carrier
 from multiprobe.attach.outcome import Held, Job
 from multiprobe.errors import MultiprobeError
@@ -70,7 +70,8 @@ class Prices:
         measured = measure_fixed(kernel, mechanism, when=measured_side)
         per_insn = measured / COSTS[measured_side, mechanism].hit if measured else USUAL_NS_PER_INSN
         hits = 2 if when == "session" else 1  # of one call
-        self.fixed[mechanism] = COSTS[when, mechanism].hit * per_insn / hits
+        hit = cost_of(mechanism, when=when, is_paired=is_paired).hit
+        self.fixed[mechanism] = hit * per_insn / hits
         self.body[mechanism] = n_insns * per_insn
         self.is_measured[mechanism] = measured > 0
 

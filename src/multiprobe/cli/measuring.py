@@ -222,13 +222,13 @@ def print_report(report: dict[str, Any], workload: Workload | None, *, is_plan: 
 
 
 def print_plan(functions: FunctionSet, *, json: bool, **terms: Any) -> int:
-    """Say what would be attached on these terms (the fields of `Terms`, and what doesn't change a plan). The object of
-    JSON is that of a report, with the type "plan"."""
+    """Say what would be attached on these terms (the fields of `Terms`, and what doesn't change a plan), and what that
+    would take."""
     from multiprobe.attach.planning import Terms
-    from multiprobe.instruments.preview import preview
+    from multiprobe.instruments.preview import instruction_rate, preview
 
     asked = {name: item for name, item in terms.items() if name not in SAFETY}
-    plan = preview(functions, Terms(**asked)).to_json() | {"type": "plan"}
+    plan = preview(functions, Terms(**asked)).to_json(rate=instruction_rate())
     if json:
         print_json([plan])
     else:

@@ -1,19 +1,53 @@
-"""What an attachment would be, without one: the plan as a report. Pure but for reading the kernel's facts."""
+"""What an attachment would be, without one: the plan as a report. Reads the kernel's facts, and asks it nothing."""
 
 from __future__ import annotations
 
+import time
+
+from multiprobe.attach.costs import LOOP_TURN
 from multiprobe.attach.planning import Terms, plan_attachment
 from multiprobe.attach.report import Report
+from multiprobe.attach.steps import Step, steps_of
 from multiprobe.attach.usable import usable_mechanisms, why_none
 from multiprobe.kernel.mechanism import NAMES
+from multiprobe.values import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from multiprobe.functions.sets import FunctionSet
 
 
-def preview(functions: FunctionSet, terms: Terms) -> Report:
-    """A report whose `attached`, `links` and `mechanisms` tell what is planned; the kernel may still refuse some.
+@value
+class Preview:
+    """A report whose `attached`, `links` and `mechanisms` tell what is planned, and the steps behind it.
+
+    The kernel may still refuse some of it.
+    """
+
+    report: Report
+    steps: list[Step]
+
+    def to_json(self, *, rate: float) -> dict[str, object]:
+        """The object that `--dry-run --json` prints; `rate` is how many instructions a second the machine does."""
+        return self.report.to_json() | {
+            "type": "plan",
+            "steps": [step.to_json() for step in self.steps],
+            "system_calls": sum(step.system_calls for step in self.steps),
+            "attach_seconds": round(sum(step.attach for step in self.steps) / rate, 3),
+            "detach_seconds": round(sum(step.detach for step in self.steps) / rate, 3),
+        }
+
+
+def instruction_rate(*, turns: int = 100_000) -> float:
+    """Instructions a second that this machine does, roughly: by how long an empty loop takes."""
+    began = time.perf_counter()
+    for _ in range(turns):
+        pass
+    return turns * LOOP_TURN / (time.perf_counter() - began)
+
+
+def preview(functions: FunctionSet, terms: Terms) -> Preview:
+    """What attaching to these functions on these terms would come to.
 
     Raises NotSupportedError or NotPermittedError where nothing could be attached by any allowed mechanism.
     """
@@ -25,6 +59,8 @@ def preview(functions: FunctionSet, terms: Terms) -> Report:
     if not plan.n_functions and any(refusal.code in hidden for refusal in report.skipped):
         raise why_none(kernel, mechanism=terms.mechanism, when=terms.when)
     report.attached = plan.n_functions
-    report.links = plan.n_links
+    table = functions.table
+    steps = steps_of(plan, [table.modules[row] for row in functions.rows])
+    report.links = sum(step.links for step in steps)
     report.mechanisms = {NAMES[group.mechanism]: len(group.places) for group in plan.groups}
-    return report
+    return Preview(report, steps)

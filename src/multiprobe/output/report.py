@@ -20,6 +20,7 @@ def report_lines(report: Mapping[str, Any], *, is_plan: bool = False, n_failures
         f" of {_count(report['requested'], 'function')}"
         f" in {_count(links, 'link')}{f' ({how})' if how else ''}"
     )
+    yield from _step_lines(report)
     yield from _skipped_lines(report["skipped"])
     if not is_plan:
         yield from _failed_lines(report["failed"], n_failures)
@@ -56,6 +57,23 @@ def _verified_lines(verified: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for one in verified:
         if one["made"] != one["found"]:
             yield f"  {one['function']} by {one['mechanism']}: {one['made']:,} calls, {one['found']:,} found"
+
+
+def _step_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """What a plan would take."""
+    steps = report.get("steps", ())
+    if len(steps) > 1:
+        for step in steps:
+            links, calls = _count(step["links"], "link"), _count(step["system_calls"], "system call")
+            yield f"  {step['functions']:,}  {step['mechanism']}: {links}, {calls}"
+    if steps:
+        attach, detach = _time(report["attach_seconds"]), _time(report["detach_seconds"])
+        calls = _count(report["system_calls"], "system call")
+        yield f"in {calls}, about {attach} to attach and {detach} to detach on a machine like this one"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.2g} s" if seconds < 100 else f"{seconds / 60:,.0f} minutes"
 
 
 def _failed_lines(failed: Sequence[Mapping[str, Any]], n_failures: int) -> Iterator[str]:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import pytest
 
 from multiprobe.attach import usable
+from multiprobe.attach.costs import COSTS
 from multiprobe.attach.planning import Terms
 from multiprobe.errors import NotSupportedError
 from multiprobe.functions.sets import Refusal
-from multiprobe.instruments.preview import preview
+from multiprobe.instruments.preview import instruction_rate, preview
 from multiprobe.kernel.mechanism import Mechanism
 
 
 class FakeTable:
     is_zeroed = False
     module_names = ("",)
+    modules = (0, 0, 0, 0)
 
     def rows_of_name(self, _name: str) -> list[int]:
         return []
@@ -40,6 +42,7 @@ class FakeSet:
     def __init__(self, offers: int = Mechanism.ALL) -> None:
         self.kernel = FakeKernel(offers)
         self.table = self.kernel.table
+        self.rows = [0, 1, 2, 3]
 
     def __len__(self) -> int:
         return 4
@@ -53,7 +56,7 @@ class FakeSet:
 
 
 def test_every_request_is_accounted_for() -> None:
-    report = preview(FakeSet(), Terms("entry"))  # type: ignore[arg-type]
+    report = preview(FakeSet(), Terms("entry")).report  # type: ignore[arg-type]
     assert (report.requested, report.attached, len(report.skipped)) == (5, 3, 2)
     assert report.mechanisms["kprobe"] == 1
     assert sum(report.mechanisms.values()) == 3
@@ -61,9 +64,10 @@ def test_every_request_is_accounted_for() -> None:
 
 
 def test_mechanisms_can_be_forced_and_left_out() -> None:
-    forced = preview(FakeSet(), Terms("entry", "kprobe"))  # type: ignore[arg-type]
+    forced = preview(FakeSet(), Terms("entry", "kprobe")).report  # type: ignore[arg-type]
     assert forced.mechanisms == {"kprobe": 3}
-    without = preview(FakeSet(), Terms("entry", without=("kprobe", "tracing_multi")))  # type: ignore[arg-type]
+    terms = Terms("entry", without=("kprobe", "tracing_multi"))
+    without = preview(FakeSet(), terms).report  # type: ignore[arg-type]
     assert without.mechanisms == {"kprobe_multi": 2}
     assert without.attached + len(without.skipped) == without.requested
 
@@ -72,3 +76,20 @@ def test_a_kernel_that_offers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usable, "_diagnosed", lambda _kernel: NotSupportedError("nothing works"))
     with pytest.raises(NotSupportedError):
         preview(FakeSet(offers=0), Terms("entry"))  # type: ignore[arg-type]
+
+
+def test_what_it_would_take() -> None:
+    plan = preview(FakeSet(), Terms("entry", without=("tracing_multi",))).to_json(rate=1e9)  # type: ignore[arg-type]
+    assert plan["type"] == "plan"
+    assert plan["steps"] == [
+        {"mechanism": "kprobe_multi", "functions": 2, "links": 1, "system_calls": 2},
+        {"mechanism": "kprobe", "functions": 1, "links": 1, "system_calls": 3},
+    ]
+    assert plan["system_calls"] == 5
+    kprobe, batch = COSTS["entry", Mechanism.KPROBE], COSTS["entry", Mechanism.KPROBE_MULTI]
+    assert plan["attach_seconds"] == round((kprobe.attach + 2 * batch.attach) / 1e9, 3)
+    assert plan["detach_seconds"] == round((kprobe.detach + 2 * batch.detach) / 1e9, 3)
+
+
+def test_a_machine_does_some_instructions_a_second() -> None:
+    assert 1e5 < instruction_rate(turns=1000) < 1e12
