@@ -87,6 +87,9 @@ def why_none(kernel: Kernel, *, mechanism: str | None, when: str) -> MultiprobeE
 
 def _diagnosed(kernel: Kernel) -> MultiprobeError:
     """Ask the kernel itself, as `multiprobe doctor` does: for each mechanism, what stands in its way."""
+    if not kernel.is_running:
+        problems = "; ".join(kernel.problems()) or "its symbols show none of the mechanisms"
+        return NotSupportedError(f"nothing could be attached on that kernel: {problems}")
     from multiprobe.kernel.diagnosis import diagnose_mechanisms
     from multiprobe.kernel.examine import examine
 

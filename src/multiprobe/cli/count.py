@@ -42,6 +42,7 @@ OPTIONS = (
     SHARED["pid"],
     COMMAND_ONLY,
     SHARED["json"],
+    SHARED["kernel_files"],
     *ATTACHING,
 )
 
@@ -85,6 +86,7 @@ def run(
     pid: int | None,
     command_only: bool,
     json: bool,
+    kernel_files: str | None,
     unsafe: bool,
     dry_run: bool,
     vm: str | None,
@@ -93,7 +95,11 @@ def run(
 ) -> int:
     """Choose, attach, count until the end, print. Returns the exit status."""
     check("count", command=command, pid=pid, command_only=command_only)
-    functions = choose(patterns, unsafe=unsafe)
+    if kernel_files and not dry_run:
+        from multiprobe.errors import UsageError
+
+        raise UsageError("--kernel-files is about another kernel: it can only be planned for", hint="add --dry-run")
+    functions = choose(patterns, unsafe=unsafe, kernel_files=kernel_files)
     choice |= {"when": "return" if is_return else "entry"}
     if dry_run:
         return print_plan(functions, **choice, json=json)

@@ -50,12 +50,13 @@ def run(
     only_refused: bool,
     unsafe: bool,
     json: bool,
+    kernel_files: str | None,
     vm: str | None,
 ) -> int:
     """Choose and show. Returns the exit status."""
     import multiprobe as mp
 
-    kernel = mp.Kernel()
+    kernel = mp.Kernel.from_directory(kernel_files) if kernel_files else mp.Kernel()
     if why:
         if patterns:
             raise UsageError("--why takes the name itself", hint=f"multiprobe functions --why {patterns[0]}")
@@ -208,7 +209,7 @@ def _make_command() -> click.Command:
             ),
             click.Option(["--attachable", "only_attachable"], is_flag=True, help="Only those that can be attached."),
             click.Option(["--refused", "only_refused"], is_flag=True, help="Only those that can't."),
-            *(click_option(SHARED[name]) for name in ("unsafe", "json", "vm")),
+            *(click_option(SHARED[name]) for name in ("unsafe", "json", "kernel_files", "vm")),
         ],
         callback=run,
         help=HELP,

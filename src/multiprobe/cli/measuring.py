@@ -59,13 +59,14 @@ def check_files(*paths: str | None) -> None:
             raise UsageError(f"can't write {path}", hint="name a file in a directory that you may write to")
 
 
-def choose(patterns: Sequence[str], *, unsafe: bool) -> FunctionSet:
-    """The functions that match. Raises NoMatchError."""
+def choose(patterns: Sequence[str], *, unsafe: bool, kernel_files: str | None = None) -> FunctionSet:
+    """The functions that match: this kernel's, or those of one known by copies of its files. Raises NoMatchError."""
     import multiprobe as mp
     from multiprobe.output.progress import Progress
 
     with Progress("reading the kernel's functions"):
-        functions = mp.Kernel().functions(*patterns, unsafe=unsafe)
+        kernel = mp.Kernel.from_directory(kernel_files) if kernel_files else mp.Kernel()
+        functions = kernel.functions(*patterns, unsafe=unsafe)
     if not len(functions) and not functions.unresolved:
         raise mp.NoMatchError(
             f"no function matches {' '.join(patterns)}",

@@ -134,6 +134,13 @@ SHARED = {
         Option("verify", ("--verify",), "flag", "Make known calls, and find them in the counts.", default=False),
         Option("unsafe", ("--unsafe",), "flag", "Also functions known to hang a machine when traced.", default=False),
         Option("dry_run", ("--dry-run",), "flag", "Say what would be attached, and attach nothing.", default=False),
+        Option(
+            "kernel_files",
+            ("--kernel-files",),
+            "text",
+            "Plan for another kernel, from copies of its files in DIR.",
+            "DIR",
+        ),
         Option("vm", ("--vm",), "text", "Run this very command in a throw-away virtual machine.", "[=VERSION]"),
         Option("debug", ("--debug",), "flag", "Show a traceback with an error.", default=False),
     )

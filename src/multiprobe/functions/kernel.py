@@ -72,6 +72,18 @@ class Kernel:
         kernel._release = release
         return kernel
 
+    @classmethod
+    def from_directory(cls, directory: str, *, release: str = "") -> Kernel:
+        """Another kernel, from a directory with copies of its files under their own names.
+
+        Looked for: kallsyms; available_filter_functions_addrs, or available_filter_functions; btf/vmlinux (or
+        vmlinux) and btf/MODULE; blacklist (of its debugfs' kprobes); config-RELEASE (or config). Only kallsyms must
+        be there; what is missing is told by `problems()`, and by the verdicts on functions.
+        """
+        from multiprobe.functions.sources import find_files
+
+        return cls.from_files(release=release, **find_files(directory))
+
     # -- facts -----------------------------------------------------------------------------------------------------
 
     @property

@@ -7,15 +7,23 @@ evidence says what is missing. Must not know patterns or caches. Off the fast pa
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
-from multiprobe.errors import DataError, MultiprobeError, NotPermittedError, NotSupportedError
+from multiprobe.errors import DataError, MultiprobeError, NotPermittedError, NotSupportedError, UsageError
 from multiprobe.functions.build import build_table
 from multiprobe.functions.table import FunctionTable
 from multiprobe.kernel import btf, symbols, tracing
 from multiprobe.kernel.mechanism import Mechanism
 
+if TYPE_CHECKING:
+    from typing import Any
+
 NO_TRACEFS = "tracefs is not mounted: mount -t tracefs tracefs /sys/kernel/tracing"
 NO_FTRACE = "this kernel was built without ftrace (CONFIG_DYNAMIC_FTRACE), so that no function can be traced"
+COPIES = (
+    "copy there, as root on that machine: /proc/kallsyms, /sys/kernel/tracing/available_filter_functions_addrs (or, on "
+    "older kernels, available_filter_functions), the directory /sys/kernel/btf, /sys/kernel/debug/kprobes/blacklist"
+)
 ON_NOTRACE = b"\nCONFIG_KPROBE_EVENTS_ON_NOTRACE=y\n"
 
 
@@ -113,6 +121,28 @@ def _has_kprobes_on_notrace(root: str) -> bool:
             return ON_NOTRACE in file.read()
     except OSError:
         return False
+
+
+def find_files(directory: str) -> dict[str, Any]:
+    """The arguments of `Kernel.from_files` for a directory of copies. UsageError if there is nothing to begin with."""
+    try:
+        names = sorted(os.listdir(directory))
+    except OSError as error:
+        raise UsageError(f"{directory} can't be read: {error.strerror}", hint=COPIES) from error
+    if "kallsyms" not in names:
+        raise UsageError(f"{directory} has no kallsyms", hint=COPIES)
+    places = {name: os.path.join(directory, name) for name in names}
+    types = os.path.join(directory, "btf")
+    modules = {name: os.path.join(types, name) for name in os.listdir(types)} if os.path.isdir(types) else {}
+    config = next((name for name in names if name == "config" or name.startswith("config-")), "")
+    return {
+        "kallsyms": places["kallsyms"],
+        "available": places.get("available_filter_functions_addrs", places.get("available_filter_functions")),
+        "btf": modules.pop("vmlinux", places.get("vmlinux")),
+        "module_btfs": modules,
+        "blacklist": places.get("blacklist"),
+        "config": places.get(config),
+    }
 
 
 def read_files(

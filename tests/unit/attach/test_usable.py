@@ -23,6 +23,7 @@ class FakeTable:
 
 
 class FakeKernel:
+    is_running = True
     release = "6.18"
     offers = Mechanism.TRAMPOLINE
     table = FakeTable()
