@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from multiprobe.attach.attaching import attach as attach
     from multiprobe.attach.attachment import Attachment as Attachment
     from multiprobe.attach.completeness import Gap as Gap
+    from multiprobe.attach.objects import BpfObject as BpfObject
+    from multiprobe.attach.objects import load_object as load_object
     from multiprobe.attach.report import Drop as Drop
     from multiprobe.attach.report import Failure as Failure
     from multiprobe.attach.report import Report as Report
@@ -70,6 +72,7 @@ _HOMES = {
     "multiprobe.attach.report": "Drop Failure Report Verified",
     "multiprobe.errors": "AttachError CompileError DataError IncompleteError KernelError MultiprobeError NoMatchError"
     " NotPermittedError NotSupportedError PatternError UsageError VerifierError VmError VmLostError",
+    "multiprobe.attach.objects": "BpfObject load_object",
     "multiprobe.functions.kernel": "Kernel",
     "multiprobe.functions.sets": "Function FunctionSet Refusal",
     "multiprobe.maps.specs": "Array Hash PerFunction",

@@ -24,23 +24,25 @@ from multiprobe.attach.verify import differences
 from multiprobe.errors import AttachError, MultiprobeError, NoMatchError, NotSupportedError, UsageError
 from multiprobe.functions.sets import Refusal
 from multiprobe.kernel.mechanism import NAMES, Mechanism, mechanism_names
+from multiprobe.program.programs import Program
 from multiprobe.program.shape import SIDES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
 
     from multiprobe.attach.guard import Guard
+    from multiprobe.attach.objects import ObjectProgram
     from multiprobe.attach.plan import Group, Plan
     from multiprobe.attach.request import Functions
     from multiprobe.attach.safety import Safety
     from multiprobe.functions.kernel import Kernel
     from multiprobe.functions.sets import FunctionSet
-    from multiprobe.program.programs import Program
 
 
 def attach(
-    program: Program,
+    program: Program | ObjectProgram,
     functions: Functions,
     *,
     cookies: Iterable[int] | None = None,
@@ -59,6 +61,7 @@ def attach(
 ) -> Attachment:
     """Attach `program` to all of `functions`, in as few links as the kernel allows.
 
+    program: made by `@mp.program`, or from `mp.load_object(…).programs`
     functions: a FunctionSet from `kernel.functions(…)`; or a pattern, a list of patterns, of symbols or of addresses
     cookies: one integer (64 bits, unsigned) for each function, in order: `ctx.cookie` in the program
     when: "entry", "return" or "session" (both); the program's own `when`, or "entry", if not given
@@ -85,7 +88,7 @@ def attach(
     chosen = choose(functions, kernel, unsafe=unsafe)
     given = cookies_by_place(cookies, chosen)
     terms = Terms(side, mechanism, tuple(without), max_singles)
-    usable = _usable(chosen.kernel, terms)
+    usable = _usable(program, chosen.kernel, terms)
     plan, report = plan_attachment(chosen, terms, usable=usable)
     report.timings["plan"] = time.perf_counter() - started
     if report.skipped and on_bad == "error":
@@ -114,8 +117,10 @@ def _check_watchdog(seconds: float | None) -> None:
         checked_seconds(seconds)
 
 
-def _usable(kernel: Kernel, terms: Terms) -> int:
+def _usable(program: Program | ObjectProgram, kernel: Kernel, terms: Terms) -> int:
     usable = terms.allowed & usable_mechanisms(kernel, when=terms.when)
+    if not isinstance(program, Program):
+        usable = program.require_usable(usable, terms.when)
     return require_switched_on(usable) if usable else 0
 
 
@@ -156,7 +161,7 @@ class _Attaching:
 
     def __init__(
         self,
-        program: Program,
+        program: Program | ObjectProgram,
         chosen: FunctionSet,
         plan: Plan,
         report: Report,
@@ -180,15 +185,16 @@ class _Attaching:
         self.progress = progress
         self.held: list[Held] = []
         contexts = {CONTEXTS[group.mechanism] for group in plan.groups}
-        self.loading = Loading(
-            program,
-            self.functions,
-            self.cookies,
-            contexts=contexts,
-            when=plan.when,
-            pid=pid,
-            paired=plan.paired & plan.mechanisms,
-            has_gate=safe is not None,
+        options: dict[str, Any] = {
+            "when": plan.when,
+            "pid": pid,
+            "paired": plan.paired & plan.mechanisms,
+            "has_gate": safe is not None,
+        }
+        self.loading = (
+            Loading(program, self.functions, self.cookies, contexts=contexts, **options)
+            if isinstance(program, Program)
+            else program.make_loading(self.functions, **options)
         )
         self.linking = Linking(self.loading, self.cookies, timings=report.timings)
         self.safe = safe

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from multiprobe.attach.guard import Guard
+    from multiprobe.attach.objects import ObjectProgram
     from multiprobe.attach.outcome import Held
     from multiprobe.attach.report import Report
     from multiprobe.attach.watchdog import Watchdog
@@ -38,7 +39,7 @@ class Attachment:
 
     def __init__(
         self,
-        program: Program,
+        program: Program | ObjectProgram,
         functions: FunctionSet,
         *,
         held: list[Held],

@@ -1,4 +1,4 @@
-"""The two things wanted from an object file of LLVM's: its instructions, and which line each comes from. Pure."""
+"""What is wanted from object files: the machine; of LLVM's, instructions and which line each comes from. Pure."""
 
 from __future__ import annotations
 
@@ -14,6 +14,16 @@ _BLOCK = Struct("<II")
 _LINE = Struct("<IIII")
 
 
+MACHINE_BPF = 247  # EM_BPF
+
+
+def machine(data: bytes) -> int:
+    """The machine that an object file is for (EM_BPF, …). Raises DataError when it is none, or cut off."""
+    sections(data)
+    found: int = _HEADER.unpack_from(data)[2]
+    return found
+
+
 def sections(data: bytes) -> dict[str, bytes]:
     """The contents of all sections, by name."""
     try:
@@ -22,6 +32,7 @@ def sections(data: bytes) -> dict[str, bytes]:
             raise DataError("not a 64-bit little-endian ELF file")
         table, size, count, names = header[6], header[11], header[12], header[13]
         entries = [_SECTION.unpack_from(data, table + place * size) for place in range(count)]
+        entries[names]
     except (StructError, IndexError) as error:
         raise DataError(f"an object file that can't be read: {error}") from error
     text = data[entries[names][4] :]

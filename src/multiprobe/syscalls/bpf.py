@@ -199,10 +199,10 @@ def _load_error(result: int, attempt: _Attempt, name: str) -> KernelError | NotP
     text = _text(log)
     if again == -errno.ENOSPC:  # more steps than the log holds; kernels before 6.4 keep its beginning, not its end
         _, log = attempt(_LOG_SIZE, LOG_STATS)
-        text = text if (cause := _cause(_text(log))) in text else f"{text}\n{LOG_CUT}\n{_text(log)}"
+        text = text if (cause := cause_of(_text(log))) in text else f"{text}\n{LOG_CUT}\n{_text(log)}"
         return VerifierError("loading a program", -result, subject=f"program {name!r}", cause=cause, log=text)
     if text.strip():
-        return VerifierError("loading a program", -result, subject=f"program {name!r}", cause=_cause(text), log=text)
+        return VerifierError("loading a program", -result, subject=f"program {name!r}", cause=cause_of(text), log=text)
     return error("loading a program", -result, f"program {name!r}")
 
 
@@ -210,7 +210,7 @@ def _text(log: bytearray) -> str:
     return bytes(log).split(b"\0", 1)[0].decode(errors="replace")
 
 
-def _cause(log: str) -> str:
+def cause_of(log: str) -> str:
     """The verifier's last word: the last line that is neither statistics nor state, nor what explains it."""
     noise = ("processed ", "verification time", "stack depth", "mark_precise", "insns ", "subprog ")
     said = log.partition("\nVerification failed: ")[0]
@@ -241,7 +241,7 @@ def btf_load(btf: bytes) -> FileDescriptor:
         log = bytearray(1 << 16)
         _bpf(Cmd.BTF_LOAD, uapi.btf_load(address_of(buffer), len(buffer), log=address_of(log), log_size=len(log)))
         text = _text(log)
-        raise error("loading BTF", -result, _cause(text) if text else "")
+        raise error("loading BTF", -result, cause_of(text) if text else "")
     return FileDescriptor(result, "BTF")
 
 

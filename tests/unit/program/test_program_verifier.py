@@ -110,8 +110,8 @@ def test_what_belongs_to_no_line() -> None:
 def test_what_newer_kernels_explain_themselves() -> None:
     code = compile_program(program, context="raw_tracepoint", when="entry")
     log = "something new\n\nVerification failed: A: B\n\nReason:\n  R0 is\n  old.\n\nAt:\n  program @ x.py:1:2\n"
-    assert bpf._cause(log) == "something new"
-    assert explain(refusal(bpf._cause(log), log), code, program).hint.startswith("R0 is old (")
+    assert bpf.cause_of(log) == "something new"
+    assert explain(refusal(bpf.cause_of(log), log), code, program).hint.startswith("R0 is old (")
 
 
 @pytest.mark.parametrize(
