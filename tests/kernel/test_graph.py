@@ -119,7 +119,7 @@ def test_as_text_and_no_more_than_wanted() -> None:
     text = graph("__x64_sys_getppid", "--command-only", "--max-events", "5", "--", sys.executable, "-c", READS)
     lines = text.splitlines()
     assert sum(line.endswith("  __x64_sys_getppid") for line in lines) == 5
-    assert any(line.startswith("5 calls in 1 threads") for line in lines)
+    assert any(line.startswith("5 calls in 1 thread,") for line in lines)
     assert any("missed:" in line and "full maps" in line for line in lines)
 
 

@@ -270,6 +270,11 @@ def _calls(found: ThreadCalls) -> Iterator[Call]:
     return (call for _, call in calls_in_order(found.roots))
 
 
+def _plural(n: int, noun: str) -> str:
+    """`1 call`, `2 calls`."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def _print(shown: Shown, *, folded: bool, json: bool) -> None:
     report = shown.report()
     if json:
@@ -283,7 +288,8 @@ def _print(shown: Shown, *, folded: bool, json: bool) -> None:
         return
     _print_trees(shown.tracks())
     unended = f", {report['unended']:,} of which had not ended" if report["unended"] else ""
-    print(f"{report['calls']:,} calls in {report['threads']:,} threads, in {report['seconds']:.2f} s{unended}")
+    calls, threads = _plural(report["calls"], "call"), _plural(report["threads"], "thread")
+    print(f"{calls} in {threads}, in {report['seconds']:.2f} s{unended}")
     print_report(report, shown.workload)
 
 

@@ -21,6 +21,7 @@ ROW = 18
 _HEAD = 56
 _FOOT = 12
 _SIDE = 10
+_TITLE = 90  # letters
 _LETTER = 6.7  # the advance of 11 px DejaVu Sans Mono and its like, on the safe side
 _PIXELS = WIDTH - 2 * _SIDE
 _LEAST = 0.1  # pixels: what is narrower is left out, and so is all upon it
@@ -119,6 +120,11 @@ def _fit(name: str, width: float) -> str:
     return name[: room - 1] + "…" if room >= 4 else ""
 
 
+def _cut(title: str) -> str:
+    """As much of a title as stands beside the buttons; all of it is the picture's `title`."""
+    return title if len(title) <= _TITLE else title[: _TITLE - 1] + "…"
+
+
 def _colour(name: str, depth: int) -> str:
     """Warm for the kernel, blue for `name [module]`, green for `name (file)` of user space; the tone by the name."""
     if depth == 0:
@@ -149,7 +155,7 @@ svg {{ background: #fff; font: 11px "DejaVu Sans Mono", Menlo, Consolas, monospa
 .m rect {{ fill: #c6f; }} .p {{ opacity: .55; }} .x {{ display: none; }}
 </style>
 <rect width="{WIDTH}" height="{height}" fill="#fff"/>
-<text class="h" x="{_SIDE}" y="22">{xml_text(title)}</text>
+<text class="h" x="{_SIDE}" y="22">{xml_text(_cut(title))}</text>
 <text class="s" x="{_SIDE}" y="42">{xml_text(subtitle)}</text>
 <text class="b x" id="reset" x="{WIDTH - 150}" y="22" text-anchor="end">reset zoom</text>
 <text class="b" id="search" x="{WIDTH - _SIDE}" y="22" text-anchor="end">search (Ctrl-F)</text>
