@@ -38,18 +38,28 @@ if TYPE_CHECKING:
     from multiprobe.functions.sets import Function as Function
     from multiprobe.functions.sets import FunctionSet as FunctionSet
     from multiprobe.functions.sets import Refusal as Refusal
+    from multiprobe.maps.buckets import linear as linear
+    from multiprobe.maps.buckets import log2 as log2
+    from multiprobe.maps.events import Event as Event
+    from multiprobe.maps.events import Events as Events
+    from multiprobe.maps.histogram import Histogram as Histogram
     from multiprobe.maps.specs import Array as Array
     from multiprobe.maps.specs import Hash as Hash
     from multiprobe.maps.specs import PerFunction as PerFunction
+    from multiprobe.maps.stacks import StackTraces as StackTraces
+    from multiprobe.maps.types import array as array
     from multiprobe.maps.types import bool_ as bool_
     from multiprobe.maps.types import i8 as i8
     from multiprobe.maps.types import i16 as i16
     from multiprobe.maps.types import i32 as i32
     from multiprobe.maps.types import i64 as i64
+    from multiprobe.maps.types import string as string
     from multiprobe.maps.types import u8 as u8
     from multiprobe.maps.types import u16 as u16
     from multiprobe.maps.types import u32 as u32
     from multiprobe.maps.types import u64 as u64
+    from multiprobe.program.builtins import kernel_string as kernel_string
+    from multiprobe.program.builtins import user_string as user_string
     from multiprobe.program.kernel_types import Enum as Enum
     from multiprobe.program.kernel_types import Struct as Struct
     from multiprobe.program.kernel_types import address_of as address_of
@@ -75,8 +85,13 @@ _HOMES = {
     "multiprobe.attach.objects": "BpfObject load_object",
     "multiprobe.functions.kernel": "Kernel",
     "multiprobe.functions.sets": "Function FunctionSet Refusal",
+    "multiprobe.maps.buckets": "linear log2",
+    "multiprobe.maps.events": "Event Events",
+    "multiprobe.maps.histogram": "Histogram",
     "multiprobe.maps.specs": "Array Hash PerFunction",
-    "multiprobe.maps.types": "bool_ i8 i16 i32 i64 u8 u16 u32 u64",
+    "multiprobe.maps.stacks": "StackTraces",
+    "multiprobe.maps.types": "array bool_ i8 i16 i32 i64 string u8 u16 u32 u64",
+    "multiprobe.program.builtins": "kernel_string user_string",
     "multiprobe.program.kernel_types": "Enum Struct address_of cast container_of enum per_cpu struct union",
     "multiprobe.program.programs": "function program",
     "multiprobe.records": "Records",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from multiprobe.errors import UsageError
-from multiprobe.maps.maps import HashMap
+from multiprobe.maps.maps import ArrayMap, HashMap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from multiprobe.attach.report import Report
     from multiprobe.attach.watchdog import Watchdog
     from multiprobe.functions.sets import Function, FunctionSet
-    from multiprobe.maps.maps import ArrayMap
+    from multiprobe.maps.events import Events
+    from multiprobe.maps.maps import Map
+    from multiprobe.maps.reading import EventReader
     from multiprobe.maps.specs import MapSpec
     from multiprobe.maps.store import Store
     from multiprobe.program.programs import Program
@@ -58,23 +60,41 @@ class Attachment:
 
     # Results
 
-    def map(self, spec: MapSpec) -> ArrayMap | HashMap:
+    def map(self, spec: MapSpec) -> Map:
         """The kernel map that stands for `spec` in this attachment."""
         return self._store.map(spec)
 
     def read(self, spec: MapSpec, *, per_cpu: bool = False) -> NDArray[np.generic]:
-        """A map's content now: for PerFunction shape (n functions,), or (n CPUs, n functions) with `per_cpu`."""
+        """A map's content now: for PerFunction shape (n functions,), or (n CPUs, n functions) with `per_cpu`.
+
+        For Histogram, counts of shape (buckets,), or (n functions, buckets) with one for each function. For Hash, a
+        structured array.
+        """
         found = self.map(spec)
-        if isinstance(found, HashMap):
-            if per_cpu:
-                raise UsageError(f"{spec!r} is shared by all CPUs", hint="leave per_cpu out")
-            return found.read()
-        return found.read(per_cpu=per_cpu)
+        if isinstance(found, ArrayMap):
+            return found.read(per_cpu=per_cpu)
+        if per_cpu or not isinstance(found, HashMap):
+            raise UsageError(f"{spec!r} can't be read like this", hint="see attachment.map(spec), or events(spec)")
+        return found.read()
+
+    def events(self, spec: Events, *, timeout: float | None = None) -> EventReader:
+        """Receive what programs send to `spec`: iterate over it, with `for` or `async for`, or use its `read`.
+
+        Iteration ends when the attachment is stopped or closed (what had been sent until then is still received), or
+        after `timeout` seconds.
+        """
+        from multiprobe.maps.reading import EventReader
+        from multiprobe.maps.ringbuf import EventsMap
+
+        found = self.map(spec)
+        if not isinstance(found, EventsMap):
+            raise UsageError(f"{spec!r} carries no events", hint="declare one with mp.Events(…)")
+        return EventReader(found, timeout=timeout)
 
     def totals(self, spec: MapSpec) -> array[int]:
         """What `read` gives for PerFunction and Array, summed over CPUs, without NumPy: one total each."""
         found = self.map(spec)
-        if isinstance(found, HashMap):
+        if not isinstance(found, ArrayMap):
             raise UsageError(f"{spec!r} has keys, not places", hint="use attachment.map(spec).as_dict()")
         return found.totals()
 
@@ -135,6 +155,7 @@ class Attachment:
         if self._guard is not None:
             self._guard.stop()
         try:
+            self.stop()
             self.report.missed = self.report.missed or self.missed()
         finally:
             held, self._held = self._held, []

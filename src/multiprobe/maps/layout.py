@@ -54,28 +54,34 @@ def layout(spec: MapSpec, n_functions: int, n_cpus: int) -> Layout:
 
     Raises UsageError when that is more than a program can reach.
     """
+    own = spec.layout(n_functions, n_cpus)
+    if isinstance(own, Layout):
+        return own
     if isinstance(spec, Hash):
         return Layout(spec.key_size, spec.value.size, spec.max_entries, False)
     if isinstance(spec, PerFunction):
-        slots, rows = n_functions + 1, n_cpus  # slot 0: a function that isn't known
-        row_size = _padded(slots * spec.value.size)
-    else:
-        assert isinstance(spec, Array)
-        slots, rows = spec.size, 1
-        row_size = slots * spec.value.size
-    size = _eights(rows * row_size)
+        return per_cpu_layout(spec, n_functions + 1, n_functions, n_cpus)  # slot 0: a function that isn't known
+    assert isinstance(spec, Array)
+    size = spec.size * spec.value.size
+    return Layout(4, _eights(size), 1, True, 1, size, spec.size)
+
+
+def per_cpu_layout(spec: MapSpec, slots: int, n_functions: int, n_cpus: int) -> Layout:
+    """A row of `slots` for each CPU; no two of them share a cache line."""
+    row_size = _padded(slots * spec.value.size)
+    size = n_cpus * row_size
     if size > MAX_VALUE_BYTES:
         raise UsageError(
             f"{spec!r} for {n_functions} functions on {n_cpus} CPUs takes {size >> 20} MB, and a program can reach "
             f"{MAX_VALUE_BYTES >> 20} MB",
             hint="choose fewer functions, or a narrower type",
         )
-    return Layout(4, size, 1, True, rows, row_size, slots)
+    return Layout(4, size, 1, True, n_cpus, row_size, slots)
 
 
 def constants(spec: MapSpec, made: Layout, key: str, *, n_functions: int) -> dict[str, int]:
     """The numbers that a program needs about the map that its code calls `key`."""
-    if not isinstance(spec, PerFunction):
+    if not made.is_mapped or isinstance(spec, Array):
         return {}
     return {
         f"{key}.stride": made.row_size // spec.value.size,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import mmap
 from array import array
+from operator import itemgetter
 
 from multiprobe.errors import KernelError, UsageError
 from multiprobe.maps.layout import Layout
@@ -17,10 +18,13 @@ from multiprobe.uapi.bpf import F_MMAPABLE, MapType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     import numpy as np
     from numpy.typing import NDArray
+
+    from multiprobe.syscalls.fd import FileDescriptor
 
 _BATCH = 4096
 _MASK = (1 << 64) - 1
@@ -119,8 +123,10 @@ class HashMap:
         self.layout = made
         self.fd = bpf.map_create(MapType.HASH, made.key_size, made.value_size, made.max_entries, name=name)
 
-    def as_dict(self) -> dict[int | tuple[int, ...], int]:
-        """All keys (integers, or tuples of them) and their values; not one moment's picture while programs run."""
+    def as_dict(self) -> dict[Any, int]:
+        """All keys (integers, strings, or tuples of them) and their values.
+
+        Not one moment's picture while programs run."""
         keys, values = self._all()
         return dict(zip(self._split(keys), as_integers(values, self.spec.value), strict=True))
 
@@ -128,10 +134,12 @@ class HashMap:
         """The same as a structured array: fields "key" (or "key0", "key1", …) and "value"."""
         import numpy as np
 
+        from multiprobe.maps.records import numpy_of
+
         keys, values = self._all()
         spec = self.spec
         names = [f"key{n}" for n in range(len(spec.keys))] if spec.is_tuple else ["key"]
-        formats = [NUMPY[key.name] for key in spec.keys]
+        formats = [numpy_of(key) for key in spec.keys]
         layout = {"names": names, "formats": formats, "offsets": spec.key_offsets(), "itemsize": spec.key_size}
         source: Any = np.frombuffer(keys, dtype=np.dtype(layout))  # type: ignore[call-overload]
         made = np.empty(len(source), dtype=[*zip(names, formats, strict=True), ("value", NUMPY[spec.value.name])])
@@ -140,7 +148,7 @@ class HashMap:
         made["value"] = np.frombuffer(values, dtype=NUMPY[spec.value.name])
         return made
 
-    def clear(self) -> dict[int | tuple[int, ...], int]:
+    def clear(self) -> dict[Any, int]:
         """Take everything out: what was in it. What arrives meanwhile stays for the next time."""
         keys, values = self._all(delete=True)
         return dict(zip(self._split(keys), as_integers(values, self.spec.value), strict=True))
@@ -149,17 +157,16 @@ class HashMap:
         """Give the map back to the kernel."""
         self.fd.close()
 
-    def _split(self, keys: bytes) -> list[int | tuple[int, ...]]:
+    def _split(self, keys: bytes) -> list[Any]:
         spec = self.spec
-        if not spec.is_tuple:
+        if not spec.is_tuple and isinstance(spec.keys[0], Integer):
             return list(as_integers(keys, spec.keys[0]))
-        from struct import Struct
+        from multiprobe.maps.records import make_record
 
-        form, end = "<", 0
-        for offset, key in zip(spec.key_offsets(), spec.keys, strict=True):
-            form += f"{offset - end}x{LETTERS[key.name]}"
-            end = offset + key.size
-        return list(Struct(f"{form}{spec.key_size - end}x").iter_unpack(keys))
+        record = make_record({f"key{n}": type_ for n, type_ in enumerate(spec.keys)})
+        unpacked = record.form().iter_unpack(keys)
+        make: Callable[[Iterable[Any]], Any] = tuple if spec.is_tuple else itemgetter(0)  # type: ignore[assignment]
+        return list(record.decoder(make)(unpacked))
 
     def _all(self, *, delete: bool = False) -> tuple[bytes, bytes]:
         keys, values, position, count = [], [], None, min(_BATCH, self.layout.max_entries)
@@ -190,12 +197,37 @@ def as_integers(memory: bytes | memoryview, type_: Integer) -> memoryview[int]:
     return memoryview(memory).cast(letter)
 
 
-Map = ArrayMap | HashMap
+class OwnMap:
+    """Base of the maps that have rooms of their own: opened by their specs, closed like all others."""
+
+    spec: MapSpec
+    layout: Layout
+    fd: FileDescriptor
+    is_active = True
+    """Whether programs may still add to it."""
+
+    def constants(self, key: str) -> dict[str, int]:
+        """Numbers that a program needs to be linked with, besides the map's descriptor."""
+        return {}
+
+    def losses(self) -> dict[str, int]:
+        """What was lost on the way into this map, by cause."""
+        return {}
+
+    def close(self) -> None:
+        """Give the map back to the kernel."""
+        self.fd.close()
+
+
+Map = ArrayMap | HashMap | OwnMap
 
 
 def open_map(spec: MapSpec, made: Layout, *, name: str = "") -> Map:
     """Create the map in the kernel. The caller closes it."""
     label = name or spec.kind
+    own: Map | None = spec.open(made, name=label)
+    if own is not None:
+        return own
     if isinstance(spec, Hash):
         return HashMap(spec, made, name=label)
     if not made.is_mapped:

@@ -7,7 +7,7 @@ alike: they stand for different maps. Must not know programs, descriptors or sys
 from __future__ import annotations
 
 from multiprobe.errors import UsageError
-from multiprobe.maps.types import Integer
+from multiprobe.maps.types import Integer, String, alignment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 MAX_VALUE_BYTES = 1 << 29
 """A program can reach at most this many bytes of one map value (BPF_MAX_VAR_OFF)."""
+
+MAX_KEY = 128
+KeyType = Integer | String
 
 
 class MapSpec:
@@ -29,6 +32,14 @@ class MapSpec:
     def shape(self) -> tuple[object, ...]:
         """All that the code of a program depends on."""
         return (self.kind, self.value.name)
+
+    def layout(self, n_functions: int, n_cpus: int) -> object:
+        """The `Layout` of kinds of maps that have rooms of their own; None for those that `maps.layout` knows."""
+        return None
+
+    def open(self, made: Any, *, name: str) -> Any:
+        """The open map of such kinds; None for those that `maps.maps` opens."""
+        return None
 
     if TYPE_CHECKING:  # what programs write; here there is nothing to index
 
@@ -69,7 +80,7 @@ class Array(MapSpec):
 
 
 class Hash(MapSpec):
-    """A hash table from integers, or tuples of integers, to integers; at most `max_entries` keys.
+    """A hash table from integers or strings, or tuples of them, to integers; at most `max_entries` keys.
 
     Reading a missing key gives 0; `h[k] += v` creates it. What finds no room is counted as lost.
 
@@ -79,22 +90,24 @@ class Hash(MapSpec):
     __slots__ = ("is_tuple", "keys", "max_entries")
     kind = "hash"
 
-    def __init__(self, key: Integer | tuple[Integer, ...], value: Integer, max_entries: int = 10_240) -> None:
+    def __init__(self, key: KeyType | tuple[KeyType, ...], value: Integer, max_entries: int = 10_240) -> None:
         super().__init__(value)
         self.is_tuple = isinstance(key, tuple)
-        self.keys = tuple(_checked_type(part) for part in (key if isinstance(key, tuple) else (key,)))
+        self.keys = tuple(_checked_key(part) for part in (key if isinstance(key, tuple) else (key,)))
         if not self.keys:
-            raise UsageError("a key needs at least one integer type")
+            raise UsageError("a key needs at least one type")
+        if self.key_size > MAX_KEY:
+            raise UsageError(f"a key of {self.key_size} bytes is too large", hint=f"{MAX_KEY} bytes are the most")
         self.max_entries = _checked_count(max_entries, "max_entries")
 
     def shape(self) -> tuple[object, ...]:
-        return (self.kind, self.value.name, self.is_tuple, tuple(key.name for key in self.keys))
+        return (self.kind, self.value.name, self.is_tuple, tuple(map(repr, self.keys)))
 
     def key_offsets(self) -> tuple[int, ...]:
         """Where each part of the key lies: naturally aligned, in order."""
         offsets, end = [], 0
         for part in self.keys:
-            end = -(-end // part.size) * part.size
+            end = -(-end // alignment(part)) * alignment(part)
             offsets.append(end)
             end += part.size
         return tuple(offsets)
@@ -102,7 +115,7 @@ class Hash(MapSpec):
     @property
     def key_size(self) -> int:
         """Bytes of a key, padded to its widest part (the padding is zero)."""
-        widest = max(part.size for part in self.keys)
+        widest = max(map(alignment, self.keys))
         return -(-(self.key_offsets()[-1] + self.keys[-1].size) // widest) * widest
 
     def __repr__(self) -> str:
@@ -114,6 +127,10 @@ def _checked_type(candidate: object) -> Integer:
     if not isinstance(candidate, Integer):
         raise UsageError(f"{candidate!r} is not an integer type", hint="use mp.u8 … mp.u64, mp.i8 … mp.i64 or mp.bool_")
     return candidate
+
+
+def _checked_key(candidate: object) -> KeyType:
+    return candidate if isinstance(candidate, String) else _checked_type(candidate)
 
 
 def _checked_count(number: object, name: str) -> int:

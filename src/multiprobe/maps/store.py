@@ -9,9 +9,10 @@ from struct import pack_into, unpack_from
 
 from multiprobe.errors import UsageError
 from multiprobe.maps.layout import ACTIVE, CONTROL_SIZE, LOSSES, SESSIONS_SIZE, constants, layout
-from multiprobe.maps.maps import ArrayMap, SharedArray, open_map
+from multiprobe.maps.maps import ArrayMap, OwnMap, SharedArray, open_map
 from multiprobe.maps.specs import PerFunction
 from multiprobe.maps.types import u64
+from multiprobe.syscalls.membarrier import wait_for_programs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ class Store:
             key, made = f"map{place}", self.map(spec)
             found[key] = made.fd.fileno()
             found |= constants(spec, made.layout, key, n_functions=self.n_functions)
+            if isinstance(made, OwnMap):
+                found |= made.constants(key)
         return found
 
     @property
@@ -116,19 +119,34 @@ class Store:
 
     def activate(self) -> None:
         """Let the programs run."""
+        self._show_active(is_active=True)
         pack_into("<Q", self._tables["control"].memory, ACTIVE, 1)
 
     def deactivate(self) -> None:
-        """Have the programs leave at once when they are hit."""
+        """Have the programs leave at once when they are hit; where there are events, wait for those that run now."""
         pack_into("<Q", self._tables["control"].memory, ACTIVE, 0)
+        if any(isinstance(one, OwnMap) for one in self._maps.values()):
+            wait_for_programs()
+            self._show_active(is_active=False)
+
+    def _show_active(self, *, is_active: bool) -> None:
+        for one in self._maps.values():
+            if isinstance(one, OwnMap):
+                one.is_active = is_active
 
     def losses(self) -> dict[str, int]:
         """What programs could not do, and how often: full_maps, out_of_range, failed_reads, cut_loops,
-        unpaired_entries, unpaired_returns; and unknown_function, what was booked on no function (a defect)."""
+        unpaired_entries, unpaired_returns; unknown_function, what was booked on no function (a defect); and what
+        maps add to this, dropped_events, stack_collisions, failed_stacks."""
         control = self._tables["control"].memory
         found = {name: unpack_from("<Q", control, offset)[0] for name, offset in LOSSES.items()}
         unknown = sum(one.unknown() for one in self._maps.values() if isinstance(one, ArrayMap))
-        return found | {"unknown_function": unknown}
+        found["unknown_function"] = unknown
+        for one in self._maps.values():
+            if isinstance(one, OwnMap):
+                for name, n in one.losses().items():
+                    found[name] = found.get(name, 0) + n
+        return found
 
     def close(self) -> None:
         """Close every map."""

@@ -1,11 +1,14 @@
-"""Integer types: how wide a value is in memory (in maps, structures, arguments) and whether it has a sign.
+"""Types of what lies in memory: integers (how wide, with a sign or without), strings, and arrays of integers.
 
 Knows sizes and wrapping; must not know maps, programs or the kernel.
 """
 
 from __future__ import annotations
 
+from multiprobe.errors import UsageError
 from multiprobe.values import value
+
+MAX_STRING = 1 << 14
 
 
 @value
@@ -35,6 +38,53 @@ i16 = Integer("i16", 2, True)
 i32 = Integer("i32", 4, True)
 i64 = Integer("i64", 8, True)
 bool_ = Integer("bool", 1, False)
+
+
+@value
+class String:
+    """A string of the kernel's: up to `size` − 1 bytes of it and a NUL, in `size` bytes; zeros fill what is left."""
+
+    size: int
+
+    def __repr__(self) -> str:
+        return f"string({self.size})"
+
+
+@value
+class Vector:
+    """`length` integers of one type, one after the other."""
+
+    item: Integer
+    length: int
+
+    @property
+    def size(self) -> int:
+        return self.length * self.item.size
+
+    def __repr__(self) -> str:
+        return f"array({self.item!r}, {self.length})"
+
+
+def string(size: int) -> String:
+    """The type of strings kept in `size` bytes, the NUL at their end included; what is longer is cut off."""
+    if not isinstance(size, int) or isinstance(size, bool) or not 2 <= size <= MAX_STRING:
+        raise UsageError(f"a string takes 2 to {MAX_STRING} bytes, not {size!r}")
+    return String(size)
+
+
+def array(item: Integer, length: int) -> Vector:
+    """The type of `length` integers in a row."""
+    if not isinstance(item, Integer):
+        raise UsageError(f"{item!r} is not an integer type", hint="arrays are made of mp.u8 … mp.u64, mp.i8 … mp.i64")
+    if not isinstance(length, int) or isinstance(length, bool) or not 1 <= length <= MAX_STRING // item.size:
+        raise UsageError(f"an array has 1 to {MAX_STRING // item.size} items of {item!r}, not {length!r}")
+    return Vector(item, length)
+
+
+def alignment(type_: Integer | String | Vector) -> int:
+    """What a type's offset is a multiple of, as in C."""
+    return type_.size if isinstance(type_, Integer) else type_.item.size if isinstance(type_, Vector) else 1
+
 
 LETTERS = {"u8": "B", "u16": "H", "u32": "I", "u64": "Q", "i8": "b", "i16": "h", "i32": "i", "i64": "q", "bool": "B"}
 """The letter of each type in `array`, `struct` and `memoryview.cast`."""

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from multiprobe.maps.layout import FULL_MAPS, OUT_OF_RANGE
 from multiprobe.maps.specs import Array, Hash, MapSpec, PerFunction
+from multiprobe.maps.types import String
 from multiprobe.program import ir
 from multiprobe.program.code import CONSTANT, MAP
 from multiprobe.program.contexts import count_if
 from multiprobe.program.ir import BOOL, Expression
+from multiprobe.program.strings import prepare, write
 from multiprobe.uapi.bpf import Helper
 
 if TYPE_CHECKING:
@@ -88,13 +90,14 @@ class Access:
 
     # Finding
 
-    def _find(self, place: int, key: Sequence[Expression], found: str, missing: str) -> str:
+    def _find(self, place: int, key: ir.Key, found: str, missing: str) -> str:
         """The address of a value, valid in the block `found`; the current block is ended."""
         spec = self.specs[place]
         if isinstance(spec, Hash):
             pointer = self._lookup(place, self._key(place, key))
             self.e.branch(self.e.make(f"icmp ne ptr {pointer}, null"), found, missing)
             return pointer
+        assert not isinstance(key[0], ir.String)
         if isinstance(spec, PerFunction):
             return self._find_slot(place, spec, key[0], found, missing)
         assert isinstance(spec, Array)
@@ -172,11 +175,11 @@ class Access:
     def _map(self, place: int) -> str:
         return self.e.hole(MAP, f"map{place}")
 
-    def _key(self, place: int, parts: Sequence[Expression]) -> str:
+    def _key(self, place: int, parts: ir.Key) -> str:
         """The key's address; padding between its parts is zero."""
         spec = self.specs[place]
         assert isinstance(spec, Hash)
-        operands = [self.g.as_kind(part, "u64") for part in parts]
+        operands = [prepare(self.g, part) if isinstance(part, ir.String) else self.g.integer(part) for part in parts]
         if place not in self._keys:
             self._keys[place] = self.e.stack(f"[{spec.key_size} x i8]")
         buffer = self._keys[place]
@@ -184,7 +187,11 @@ class Access:
             for offset in range(0, spec.key_size, 8):
                 size = min(8, spec.key_size - offset)
                 self.e.store(self.e.at(buffer, offset), "0", size)
-        for operand, offset, type_ in zip(operands, spec.key_offsets(), spec.keys, strict=True):
+        for part, operand, offset, type_ in zip(parts, operands, spec.key_offsets(), spec.keys, strict=True):
+            if isinstance(type_, String):
+                assert isinstance(part, ir.String)
+                write(self.e, part, operand, buffer, offset, type_.size)
+                continue
             if type_.name == "bool":
                 operand = self.e.make(f"zext i1 {self.e.make(f'icmp ne i64 {operand}, 0')} to i64")
             self.e.store(self.e.at(buffer, offset), operand, type_.size)

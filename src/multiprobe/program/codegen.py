@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from multiprobe.maps.layout import ACTIVE, CUT_LOOPS
-from multiprobe.program import ir
+from multiprobe.program import collecting, ir, strings
 from multiprobe.program.access import Access
 from multiprobe.program.code import CONSTANT
 from multiprobe.program.contexts import CONTEXTS, count_if
@@ -252,6 +252,18 @@ class Generator:
 
     def _percpu(self, node: ir.PerCpu) -> str:
         return self.peeks.per_cpu(node)
+
+    def _samestring(self, node: ir.SameString) -> str:
+        return strings.is_same(self, node)
+
+    def _send(self, node: ir.Send) -> str:
+        return collecting.send(self, node, self.access.specs[node.map])
+
+    def _tally(self, node: ir.Tally) -> str:
+        return collecting.tally(self, node, self.access.specs[node.map])
+
+    def _stackid(self, node: ir.StackId) -> str:
+        return collecting.stack_id(self, node)
 
     def _logical(self, node: ir.Logical) -> str:
         e, kind = self.e, node.kind

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from multiprobe.errors import CompileError
 from multiprobe.maps.specs import Hash, MapSpec, PerFunction
-from multiprobe.maps.types import Integer, u64
+from multiprobe.maps.types import Integer, String, u64
 from multiprobe.program import ir, kinds, language
 from multiprobe.program.ir import BOOL, I64, LITERAL, U64, Const, Expression
+from multiprobe.program.methods import METHODS, STRING_HINT, call_method, compare_strings, need_string
 from multiprobe.program.pointers import Pointers
 from multiprobe.program.programs import Helper, Program, is_module
 from multiprobe.program.scope import MISSING, Facts, Scope
@@ -155,6 +156,8 @@ class Expressions:
             raise self.fail(node, "which argument?", hint="ctx.arg(0) is the first")
         if name == "task":
             return ir.Read(name, self.facts.types.named("struct", "task_struct").pointer.kind)
+        if name == "comm":
+            raise self.fail(node, "ctx.comm is a string", hint=STRING_HINT)
         if name not in ATTRIBUTES:
             known = ", ".join((*ATTRIBUTES, "task", "args.NAME", "arg(n)"))
             raise self.fail(node, f"ctx has no {name!r}", hint=f"it has {known}")
@@ -240,6 +243,9 @@ class Expressions:
         return ir.Conditional(test, then, other, kinds.join(kinds.alone(then), kinds.alone(other)))
 
     def _comparison(self, node: ast.Compare) -> Expression:
+        strings = compare_strings(self, node)
+        if strings is not None:
+            return strings
         parts: list[Expression] = []
         if _is_none(node.comparators[0]) and len(node.ops) == 1:
             return self._compare_with_none(node, node.ops[0])
@@ -309,23 +315,31 @@ class Expressions:
         place = next(place for place, spec in enumerate(self.specs) if spec is item)
         if place not in self.used:
             self.used.append(place)
-        if isinstance(item, PerFunction):
+        if isinstance(item, PerFunction) or item.kind == "histogram":
             self.needs.add("cpu")
         return self.used.index(place), item
 
-    def key(self, spec: MapSpec, node: ast.expr) -> tuple[Expression, ...]:
+    def key(self, spec: MapSpec, node: ast.expr) -> ir.Key:
         """The parts of a map's key."""
-        if isinstance(spec, Hash) and spec.is_tuple:
+        if not isinstance(spec, Hash):
+            return (self.number(node),)
+        parts = [node]
+        if spec.is_tuple:
             if not isinstance(node, ast.Tuple) or len(node.elts) != len(spec.keys):
                 raise self.fail(node, f"a key of this map has {len(spec.keys)} parts")
-            return tuple(self.number(part) for part in node.elts)
-        return (self.number(node),)
+            parts = node.elts
+        return tuple(
+            need_string(self, part) if isinstance(type_, String) else self.number(part)
+            for part, type_ in zip(parts, spec.keys, strict=True)
+        )
 
-    def item(self, node: ast.Subscript) -> tuple[int, MapSpec, tuple[Expression, ...]]:
+    def item(self, node: ast.Subscript) -> tuple[int, MapSpec, ir.Key]:
         """Map, spec and key of `map[key]`."""
         found = self.map_of(node.value)
         if found is None:
             raise self.fail(node, f"{ast.unparse(node.value)!r} is not a map", hint="only maps have items")
+        if found[1].kind in METHODS:
+            raise self.fail(node, f"{ast.unparse(node.value)!r} has no items", hint=METHODS[found[1].kind].hint)
         return *found, self.key(found[1], node.slice)
 
     def _subscript(self, node: ast.Subscript) -> Expression:
@@ -344,6 +358,9 @@ class Expressions:
     # Calls
 
     def _call(self, node: ast.Call) -> Expression:
+        made = call_method(self, node)
+        if made is not None:
+            return made
         if node.keywords:
             raise self.fail(node.keywords[0].value, "calls in a program take no keyword arguments")
         function = node.func

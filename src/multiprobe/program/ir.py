@@ -114,7 +114,7 @@ class Load:
     """What a map holds at a key; 0 where there is nothing."""
 
     map: int
-    key: tuple[Expression, ...]
+    key: Key
     kind: str
     at: int = field(default=-1, compare=False)
 
@@ -122,7 +122,7 @@ class Load:
 @dataclass(frozen=True, slots=True)
 class Contains:
     map: int
-    key: tuple[Expression, ...]
+    key: Key
     kind: str = BOOL
     at: int = field(default=-1, compare=False)
 
@@ -161,6 +161,54 @@ class Inline:
     kind: str
 
 
+@dataclass(frozen=True, slots=True)
+class String:
+    """Where a string comes from; no value by itself. `source`: "kernel" or "user" memory at `address`, "comm" (the name
+    of the task), or "text", known when compiling."""
+
+    source: str
+    address: Expression | None = None
+    text: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class SameString:
+    """Whether a string is exactly `text`."""
+
+    string: String
+    text: bytes
+    kind: str = BOOL
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a record to an Events map: one part for each field (integers as one expression each, arrays as many as were
+    given). Yields whether there was room."""
+
+    map: int
+    parts: tuple[tuple[Expression, ...] | String, ...]
+    kind: str = BOOL
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Count a number in a Histogram, in `function`'s if it has one for each. Yields whether there is such a one."""
+
+    map: int
+    function: Expression | None
+    number: Expression
+    kind: str = BOOL
+
+
+@dataclass(frozen=True, slots=True)
+class StackId:
+    """The id of the stack now, or a negative errno."""
+
+    map: int
+    is_user: bool
+    kind: str = I64
+
+
 Expression = (
     Const
     | Local
@@ -177,7 +225,12 @@ Expression = (
     | Peek
     | PerCpu
     | Inline
+    | SameString
+    | Send
+    | Tally
+    | StackId
 )
+Key = tuple[Expression | String, ...]
 
 
 Placed = Read | Load | Contains
@@ -197,7 +250,7 @@ class Store:
 
     line: int
     map: int
-    key: tuple[Expression, ...]
+    key: Key
     value: Expression
 
 
@@ -207,7 +260,7 @@ class Update:
 
     line: int
     map: int
-    key: tuple[Expression, ...]
+    key: Key
     op: str
     value: Expression
 
@@ -216,7 +269,7 @@ class Update:
 class Delete:
     line: int
     map: int
-    key: tuple[Expression, ...]
+    key: Key
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,10 +181,10 @@ class Builder(Expressions):
                 made = self.operate(node, "sub", Const(0), made)
             made = self.convert(node, spec.value, made)
             if ir.has_calls((key, made)):  # as in Python: first the key, then the value
-                key = tuple(part if isinstance(part, ir.Read) else self.hold(target, part) for part in key)
+                key = tuple(p if isinstance(p, ir.Read | ir.String) else self.hold(target, p) for p in key)
             self.out.append(ir.Update(self.line(node), place, key, language.ATOMIC[op], made))
             return
-        held = tuple(self.hold(target, part) for part in key)
+        held = tuple(p if isinstance(p, ir.String) else self.hold(target, p) for p in key)
         made = self.operate(node, op, ir.Load(place, held, kind), self.expression(node.value))
         self.out.append(ir.Store(self.line(node), place, held, self.convert(node, spec.value, made)))
 

@@ -109,8 +109,16 @@ class Helper:
     KTIME_GET_NS = 5
     GET_SMP_PROCESSOR_ID = 8
     GET_CURRENT_PID_TGID = 14
+    GET_CURRENT_COMM = 16
+    GET_STACKID = 27
     GET_CURRENT_TASK = 35
+    PROBE_READ_USER = 112
     PROBE_READ_KERNEL = 113
+    PROBE_READ_USER_STR = 114
+    PROBE_READ_KERNEL_STR = 115
+    RINGBUF_RESERVE = 131
+    RINGBUF_SUBMIT = 132
+    RINGBUF_QUERY = 134
     PER_CPU_PTR = 153
     THIS_CPU_PTR = 154
     GET_FUNC_IP = 173
@@ -123,6 +131,9 @@ class Helper:
 F_KPROBE_MULTI_RETURN = 1  # link_create.kprobe_multi.flags
 F_MMAPABLE = 1 << 10  # map_create.map_flags
 F_NO_PREALLOC = 1
+F_USER_STACK = 1 << 8  # bpf_get_stackid flags
+RB_NO_WAKEUP, RB_FORCE_WAKEUP = 1, 2  # bpf_ringbuf_submit flags
+RB_AVAIL_DATA = 0  # bpf_ringbuf_query flags
 NOEXIST, EXIST = 1, 2  # map_update_elem flags
 LOG_INSNS, LOG_STATS = 1, 4  # BPF_LOG_LEVEL1, BPF_LOG_STATS (include/linux/bpf_verifier.h)
 STATS_RUN_TIME = 0  # enum bpf_stats_type

@@ -19,6 +19,17 @@ class MachineError(Exception):
 
 
 @dataclass
+class Ring:
+    """A ring buffer: its room in bytes, records under way by address, and what was submitted."""
+
+    size: int
+    waiting: dict[int, int] = field(default_factory=dict)
+    records: list[bytes] = field(default_factory=list)
+    flags: list[int] = field(default_factory=list)
+    used: int = 0
+
+
+@dataclass
 class HashTable:
     key_size: int
     value_size: int
@@ -34,6 +45,10 @@ class Machine:
         self.arrays: dict[int, int] = {}
         self.tables: dict[int, HashTable] = {}
         self.handles: dict[int, int] = {}
+        self.rings: dict[int, Ring] = {}
+        self.stacks: dict[int, int] = {}
+        self.user: dict[int, bytes] = {}
+        self.comm = b"bash"
         self.max_steps = max_steps
         self.n_steps = 0
         self.facts: dict[str, int] = {}
@@ -76,6 +91,22 @@ class Machine:
         self.handles[self.allocate(8)] = fd
         return self.tables[fd]
 
+    def add_ring(self, fd: int, size: int) -> Ring:
+        self.rings[fd] = Ring(size)
+        self.handles[self.allocate(8)] = fd
+        return self.rings[fd]
+
+    def add_stacks(self, fd: int) -> None:
+        """Stacks by the flags of the helper: the id that it answers."""
+        self.handles[self.allocate(8)] = fd
+
+    def put(self, content: bytes) -> int:
+        """Bytes somewhere in memory; their address."""
+        address = self.allocate(len(content))
+        memory, _ = self.find(address, len(content))
+        memory[:] = content
+        return address
+
     # Running
 
     def run(self, insns: bytes, context: bytes = b"", *, at: int = 0) -> int:
@@ -87,6 +118,7 @@ class Machine:
         self.regions[-1][1][: len(context)] = context
         registers[10] = self.allocate(STACK_SIZE) + STACK_SIZE
         passing = self.regions[-2:]
+        self.context = registers[1]
         self.n_steps = 0
         try:
             return self._run(insns, registers)
@@ -227,6 +259,17 @@ class Machine:
             return self._table(number, r)
         if number == 113:
             return self._probe_read(r[1], r[2], r[3])
+        if number in (114, 115):
+            return self._probe_read_str(r[1], r[2], r[3], is_user=number == 114)
+        if number == 16:
+            self.fill(r[1], r[2], self.comm[: r[2] - 1].ljust(r[2], b"\0"))
+            return 0
+        if number == 27:
+            if self.handles[r[2]] in self.rings or r[1] != self.context:
+                raise MachineError("a stack needs the context, and a map of stacks")
+            return self.stacks[r[3]]
+        if number in (131, 132, 134):
+            return self._ring(number, r)
         if number == 183:
             if r[2] >= len(self.arguments):
                 return -22
@@ -246,6 +289,43 @@ class Machine:
             return -14
         self.write(to, size & 0xFFFFFFFF, found)
         return 0
+
+    def fill(self, to: int, size: int, content: bytes) -> None:
+        memory, offset = self.find(to, size)
+        memory[offset : offset + size] = content
+
+    def _probe_read_str(self, to: int, size: int, source: int, *, is_user: bool) -> int:
+        """What lies behind the NUL is left as it was, as the kernel's helper may do."""
+        found = self.user.get(source)
+        if not is_user:
+            region = next(((s, m) for s, m in self.regions if s <= source < s + len(m)), None)
+            found = bytes(region[1][source - region[0] :]) if region else None
+        if found is None:
+            self.fill(to, size, bytes(size))
+            return -14
+        text = found.partition(b"\0")[0][: size - 1] + b"\0"
+        self.fill(to, len(text), text)
+        return len(text)
+
+    def _ring(self, number: int, r: list[int]) -> int:
+        if number == 132:
+            ring = next(ring for ring in self.rings.values() if r[1] in ring.waiting)
+            size = ring.waiting.pop(r[1])
+            memory, offset = self.find(r[1], size)
+            ring.records.append(bytes(memory[offset : offset + size]))
+            ring.flags.append(r[2])
+            self.regions = [region for region in self.regions if region[0] != r[1]]
+            return 0
+        ring = self.rings[self.handles[r[1]]]
+        if number == 134:
+            return ring.used
+        need = 8 + -(-r[2] // 8) * 8
+        if ring.used + need > ring.size - 1:
+            return 0
+        ring.used += need
+        address = self.put(b"\xaa" * r[2])  # what a record held before is still there
+        ring.waiting[address] = r[2]
+        return address
 
     def _table(self, number: int, r: list[int]) -> int:
         table = self.tables[self.handles[r[1]]]

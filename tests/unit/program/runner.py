@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from struct import unpack_from
 
-from machine import Machine, words
+from machine import Machine, Ring, words
 
 from multiprobe.functions.kernel import Kernel
-from multiprobe.maps import Array, Hash, PerFunction
+from multiprobe.maps import Array, PerFunction
 from multiprobe.maps.index import FunctionIndex, build_index
 from multiprobe.maps.layout import CACHE_LINE, CONTROL_SIZE, LOSSES, SESSIONS_SIZE, constants, layout
 from multiprobe.maps.maps import as_integers
@@ -19,6 +19,7 @@ from multiprobe.program.programs import Program
 from multiprobe.program.shape import Shape
 
 CONTROL_FD, INDEX_FD, COOKIES_FD, COUNTS_FD, SWITCH_FD, HITS_FD, SESSIONS_FD, RETURNS_FD, FIRST_MAP_FD = range(3, 12)
+LOST_FD = 100
 GENERATION = 5
 KFUNCS = {"kfunc:bpf_session_is_return": 901, "kfunc:bpf_session_cookie": 902}
 
@@ -97,8 +98,15 @@ class Bench:
         spec, fd = self.program.maps[name], FIRST_MAP_FD + place
         made = layout(spec, len(self.addresses), self.n_cpus)
         self.layouts[name] = made
-        if isinstance(spec, Hash):
+        if spec.kind == "hash":
             self.machine.add_table(fd, made.key_size, made.value_size, made.max_entries)
+        elif spec.kind == "events":
+            self.machine.add_ring(fd, made.max_entries)
+            self._add_bytes(f"map{place}.lost", LOST_FD + place, bytes(64), 8)
+            self.values[f"map{place}.wake"] = made.max_entries // 4
+        elif spec.kind == "stack_traces":
+            self.machine.add_stacks(fd)
+            self._add_bytes(f"map{place}.lost", LOST_FD + place, bytes(64), 8)
         else:
             self.machine.add_array(fd, made.value_size)
         self.values |= {f"map{place}": fd} | constants(spec, made, f"map{place}", n_functions=len(self.addresses))
@@ -133,6 +141,22 @@ class Bench:
     def table(self, name: str) -> dict[bytes, int]:
         """A Hash's contents."""
         return self.machine.contents(self._fd(name))
+
+    def ring(self, name: str) -> Ring:
+        """An Events map's ring."""
+        return self.machine.rings[self._fd(name)]
+
+    def lost(self, name: str) -> list[int]:
+        """What a map of its own lost: its counters."""
+        memory, _ = self.machine.find(self.machine.arrays[LOST_FD + self.code.maps.index(name)], 64)
+        return list(unpack_from("<8Q", memory))
+
+    def histogram(self, name: str) -> list[list[int]]:
+        """A Histogram's counts: for each CPU, those of all functions (unknown first) in a row."""
+        spec, made = self.program.maps[name], self.layouts[name]
+        memory, _ = self.machine.find(self.machine.arrays[self._fd(name)], made.value_size)
+        used = made.slots * spec.value.size
+        return [list(as_integers(bytes(memory[row * made.row_size :][:used]), spec.value)) for row in range(made.rows)]
 
     def losses(self) -> dict[str, int]:
         """What the program could not do."""

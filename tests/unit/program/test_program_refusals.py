@@ -212,5 +212,5 @@ def test_hints_say_what_to_write_instead() -> None:
         build(make(f"{HEAD}    x = ctx.pid / 2\n"))
     assert caught.value.hint == "integers divide with //"
     with pytest.raises(CompileError) as caught:
-        build(make(f"{HEAD}    x = ctx.comm\n"))
+        build(make(f"{HEAD}    x = ctx.nothing\n"))
     assert "arg(n)" in caught.value.hint

@@ -1,0 +1,107 @@
+"""Histograms: how often numbers fell into each bucket, per CPU, and for each function if wanted.
+
+The spec is inert; the map is memory shared with the kernel. Must not know programs.
+"""
+
+from __future__ import annotations
+
+from multiprobe.errors import UsageError
+from multiprobe.maps.buckets import Buckets, Linear, Log2, Percentile, percentiles
+from multiprobe.maps.layout import Layout, per_cpu_layout
+from multiprobe.maps.maps import ArrayMap
+from multiprobe.maps.specs import MapSpec
+from multiprobe.maps.types import NUMPY, Integer, u32, u64
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Histogram(MapSpec):
+    """Counts of numbers by bucket: `Histogram()` by powers of two, `Histogram(linear(low, high, step))` evenly.
+
+    >>> sizes = Histogram()
+    >>> times = Histogram(log2(bits=3), per_function=True)
+
+    In a program, `sizes.add(number)`, or `times.add(ctx.function, number)`. Every number is counted, exactly: each CPU
+    has counters of its own, and adds to them in one step. `counter` is their type, mp.u64 or mp.u32.
+    """
+
+    __slots__ = ("buckets", "per_function")
+    kind = "histogram"
+
+    def __init__(self, buckets: Buckets | None = None, *, per_function: bool = False, counter: Integer = u64) -> None:
+        super().__init__(counter)
+        if counter not in (u64, u32):
+            raise UsageError(f"counters of {counter!r} don't exist", hint="use mp.u64 or mp.u32")
+        if buckets is not None and not isinstance(buckets, Log2 | Linear):
+            raise UsageError(
+                f"{buckets!r} is no division into buckets", hint="use mp.log2() or mp.linear(low, high, step)"
+            )
+        self.buckets: Buckets = buckets or Log2()
+        self.per_function = bool(per_function)
+
+    def shape(self) -> tuple[object, ...]:
+        return (self.kind, self.value.name, repr(self.buckets), self.per_function)
+
+    def layout(self, n_functions: int, n_cpus: int) -> Layout:
+        n = n_functions + 1 if self.per_function else 1  # row 0 of the former: a function that isn't known
+        return per_cpu_layout(self, n * self.buckets.n_buckets, n_functions, n_cpus)
+
+    def open(self, made: Layout, *, name: str) -> HistogramMap:
+        return HistogramMap(self, made, name=name)
+
+    def add(self, *values: Any) -> None:
+        """Count a number: in programs only."""
+        raise UsageError("histograms are filled by programs", hint="attach one that calls add(…)")
+
+    def percentiles(self, counts: Sequence[int], percents: Iterable[float] = (50, 90, 99)) -> list[Percentile]:
+        """Where shares of all numbers end, told from the counts of one histogram: see `Percentile` for the error."""
+        return percentiles(self.buckets, counts, percents)
+
+    def __repr__(self) -> str:
+        more = (", per_function=True" if self.per_function else "") + (", counter=u32" if self.value is u32 else "")
+        return f"Histogram({self.buckets!r}{more})"
+
+
+class HistogramMap(ArrayMap):
+    """A Histogram map."""
+
+    spec: Histogram
+
+    def __init__(self, spec: Histogram, made: Layout, *, name: str) -> None:
+        super().__init__(spec, made, name=name)
+
+    @property
+    def _first(self) -> int:
+        return self.spec.buckets.n_buckets if self.spec.per_function else 0
+
+    def read(self, *, per_cpu: bool = False) -> NDArray[np.generic]:
+        """Counts, summed over CPUs: shape (buckets,), or (functions, buckets) with `per_function`.
+
+        With `per_cpu`, one axis more in front: (CPUs, …).
+        """
+        flat = super().read(per_cpu=per_cpu)
+        if not self.spec.per_function:
+            return flat
+        return flat.reshape(*flat.shape[:-1], -1, self.spec.buckets.n_buckets)
+
+    def bounds(self) -> NDArray[np.float64]:
+        """For each bucket the lowest number in it and the first above it: shape (buckets, 2)."""
+        import numpy as np
+
+        return np.array(self.spec.buckets.bounds(), dtype=np.float64)
+
+    def unknown(self) -> int:
+        """What was booked on functions that the program could not name: more than 0 is a defect."""
+        if not self._first:
+            return 0
+        import numpy as np
+
+        flat: Any = np.frombuffer(self.memory, dtype=NUMPY[self.spec.value.name])
+        rows = flat[: self.layout.rows * (self.layout.row_size // self.spec.value.size)].reshape(self.layout.rows, -1)
+        return int(rows[:, : self._first].sum())

@@ -1,0 +1,112 @@
+"""Stack traces: kept by the kernel, each one once, under an id that programs can keep or send.
+
+The spec is inert; the map owns a descriptor. Must not know programs.
+"""
+
+from __future__ import annotations
+
+from multiprobe.errors import UsageError
+from multiprobe.maps.layout import Layout
+from multiprobe.maps.maps import OwnMap, SharedArray
+from multiprobe.maps.specs import MapSpec
+from multiprobe.maps.types import u64
+from multiprobe.syscalls import bpf
+from multiprobe.uapi.bpf import MapType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+MAX_DEPTH = 127
+"""PERF_MAX_STACK_DEPTH: what kernel.perf_event_max_stack is unless it was changed."""
+LOST_SIZE = 64
+COLLISIONS, FAILED = 0, 8
+
+
+class StackTraces(MapSpec):
+    """Stacks of up to `depth` frames, at most `max_entries` different ones.
+
+    >>> stacks = StackTraces()
+
+    In a program, `stacks.id(ctx)` is the id of the kernel's stack now and `stacks.id(ctx, user=True)` that of the
+    process: equal stacks have equal ids. Negative, an errno, when there is none: the place of a stack in the table is
+    given by its hash, and the first one there keeps it; what meets another one is counted (`stack_collisions`).
+    """
+
+    __slots__ = ("depth", "max_entries")
+    kind = "stack_traces"
+
+    def __init__(self, *, depth: int = MAX_DEPTH, max_entries: int = 1 << 14) -> None:
+        super().__init__(u64)
+        for number, name, most in ((depth, "depth", MAX_DEPTH), (max_entries, "max_entries", 1 << 20)):
+            if not isinstance(number, int) or isinstance(number, bool) or not 0 < number <= most:
+                raise UsageError(f"{name} is a number from 1 to {most}, not {number!r}")
+        self.depth = depth
+        self.max_entries = 1 << (max_entries - 1).bit_length()
+
+    def shape(self) -> tuple[object, ...]:
+        return (self.kind,)
+
+    def layout(self, n_functions: int, n_cpus: int) -> Layout:
+        return Layout(4, 8 * self.depth, self.max_entries, False)
+
+    def open(self, made: Layout, *, name: str) -> StacksMap:
+        return StacksMap(self, made, name=name)
+
+    def id(self, ctx: Any, *, user: bool = False) -> Any:
+        """The id of the stack at this moment: in programs only."""
+        raise UsageError("stacks are taken by programs", hint="attach one that calls id(ctx)")
+
+    def __repr__(self) -> str:
+        return f"StackTraces(depth={self.depth}, max_entries={self.max_entries})"
+
+
+class StacksMap(OwnMap):
+    """A StackTraces map."""
+
+    def __init__(self, spec: StackTraces, made: Layout, *, name: str) -> None:
+        self.spec: StackTraces = spec
+        self.layout = made
+        self._lost = SharedArray(LOST_SIZE, name=f"{name}_lost")
+        try:
+            self.fd = bpf.map_create(MapType.STACK_TRACE, made.key_size, made.value_size, made.max_entries, name=name)
+        except BaseException:
+            self._lost.close()
+            raise
+
+    def constants(self, key: str) -> dict[str, int]:
+        return {f"{key}.lost": self._lost.fd.fileno()}
+
+    def losses(self) -> dict[str, int]:
+        """stack_collisions: stacks that met another one in their place; failed_stacks: where there was none."""
+        if self._lost.fd.is_closed:
+            return {"stack_collisions": 0, "failed_stacks": 0}
+        numbers = self._lost.memory.cast("Q")
+        return {"stack_collisions": numbers[COLLISIONS // 8], "failed_stacks": numbers[FAILED // 8]}
+
+    def addresses(self, stack: int) -> list[int]:
+        """The addresses of a stack by its id, innermost first; empty for an errno, or an id that isn't there."""
+        if stack < 0:
+            return []
+        found = bpf.map_lookup(self.fd, stack.to_bytes(4, "little"), self.layout.value_size)
+        numbers = memoryview(found or b"").cast("Q").tolist()
+        while numbers and not numbers[-1]:
+            numbers.pop()
+        return numbers
+
+    def read(self, stacks: Iterable[int]) -> dict[int, list[int]]:
+        """The addresses of many stacks by id, innermost first."""
+        return {stack: self.addresses(stack) for stack in dict.fromkeys(map(int, stacks))}
+
+    def clear(self) -> None:
+        """Forget all stacks: ids given out before mean nothing any more."""
+        key = None
+        while (key := bpf.map_next_key(self.fd, None, 4)) is not None:
+            bpf.map_delete(self.fd, key)
+
+    def close(self) -> None:
+        """Give the map back to the kernel."""
+        if not self.fd.is_closed:
+            self._lost.close()
+            self.fd.close()

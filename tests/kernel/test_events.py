@@ -1,0 +1,221 @@
+"""Events in a real kernel: what was sent arrives, in order, and what doesn't is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from collecting import GIVEN, MECHANISMS, NAMES, RETURNED, Calls, require
+
+import multiprobe as mp
+
+
+class Seen(mp.Event):
+    function: mp.u32
+    pid: mp.u32
+    first: mp.i64
+    others: mp.array(mp.u64, 2)
+    comm: mp.string(16)
+    banner: mp.string(150)
+
+
+class Number(mp.Event):
+    number: mp.u64
+
+
+class Opened(mp.Event):
+    name: mp.string(200)
+
+
+seen = mp.Events(Seen)
+numbers = mp.Events(Number, size=4096)
+opened = mp.Events(Opened)
+attempts = mp.PerFunction(mp.u64)
+names = mp.Hash((mp.string(32), mp.u32), mp.u64)
+BANNER = next(
+    int(line.split()[0], 16)
+    for line in Path("/proc/kallsyms").read_text().splitlines()
+    if line.endswith(" linux_banner")
+)
+
+
+@mp.program
+def observe(ctx):
+    seen.send(
+        function=ctx.function,
+        pid=ctx.pid,
+        first=ctx.arg(0),
+        others=(ctx.arg(1), ctx.time),
+        comm=ctx.comm,
+        banner=mp.kernel_string(BANNER),
+    )
+
+
+@mp.program(when="return")
+def observe_return(ctx):
+    seen.send(
+        function=ctx.function, pid=ctx.pid, first=ctx.ret, others=(0,), comm="constant", banner=mp.kernel_string(8)
+    )
+
+
+@mp.program
+def flood(ctx):
+    attempts[ctx.function] += 1
+    numbers.send(number=ctx.arg(0))
+
+
+@mp.program
+def watch(ctx):
+    if ctx.comm == "pytest" or ctx.comm == "python" or ctx.comm != "swapper/0":
+        opened.send(name=mp.user_string(ctx.arg(1)))
+        names[mp.user_string(ctx.arg(1)), ctx.pid] += 1
+
+
+@pytest.fixture(scope="module")
+def kernel() -> mp.Kernel:
+    return mp.Kernel()
+
+
+@pytest.fixture(scope="module")
+def calls() -> Iterator[Calls]:
+    made = Calls()
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+@pytest.mark.parametrize("program", [observe, observe_return], ids=["entry", "return"])
+def test_what_is_sent_arrives(program, mechanism: str, kernel, calls) -> None:
+    require(kernel, mechanism)
+    with mp.attach(program, kernel.by_symbols(NAMES), mechanism=mechanism) as attachment:
+        calls.run(2)
+        reader = attachment.events(seen)
+        found = reader.read(timeout=5)
+        missed = attachment.missed()
+    assert found["function"].tolist() == [0, 1, 2, 3, 4, 5] * 2
+    assert set(found["pid"]) == {os.getpid()}
+    if program is observe:
+        assert found["first"].tolist() == [given[0] for given in GIVEN] * 2
+        assert found["others"][1:6, 0].tolist() == [given[1] for given in GIVEN[1:]]
+        assert (np.diff(found["others"][:, 1].astype(np.int64)) > 0).all()
+        assert set(found["comm"].tolist()) == {Path("/proc/self/comm").read_bytes().strip()}
+        version = Path("/proc/version").read_bytes()
+        assert {bytes(text) for text in found["banner"]} == {
+            version[:149].rstrip(b"\n") if len(version) < 150 else version[:149]
+        }
+        assert not any(missed.values()), missed
+    else:
+        assert found["first"].tolist() == RETURNED * 2
+        assert set(found["comm"].tolist()) == {b"constant"}
+        assert set(found["banner"].tolist()) == {b""}
+        assert missed["failed_reads"] == 12
+    assert (reader.sent, reader.received, reader.dropped) == (12, 12, 0)
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_what_is_dropped_is_counted(mechanism: str, kernel, calls) -> None:
+    require(kernel, mechanism)
+    with mp.attach(flood, kernel.by_symbols(NAMES), mechanism=mechanism) as attachment:
+        calls.run(60)
+        reader = attachment.events(numbers)
+        first = reader.read()
+        calls.run(10)
+        attachment.stop()
+        calls.run(1)
+        sent = int(attachment.read(attempts).sum())
+        assert attachment.missed()["dropped_events"] == reader.dropped
+    rest = [event.number for event in reader]
+    assert sent == reader.sent == 420
+    room = 4095 // 16  # a ring is never filled to its last byte
+    assert len(first) == room
+    assert reader.received == len(first) + len(rest) == room + 60
+    assert reader.dropped == attachment.report.missed["dropped_events"] == 360 - room
+    assert rest == [given[0] for given in GIVEN] * 10
+
+
+def test_nothing_is_lost_between_cpus(kernel, calls) -> None:
+    """Several threads send while one reads: all that was sent is received or dropped, to the last one."""
+    with mp.attach(flood, kernel.by_symbols(NAMES)) as attachment:
+        senders = [threading.Thread(target=calls.run, args=(300,)) for _ in range(3)]
+        for thread in senders:
+            thread.start()
+        received = []
+        reader = attachment.events(numbers, timeout=60)
+        for event in reader:
+            received.append(event.number)
+            if not any(thread.is_alive() for thread in senders):
+                attachment.stop()
+        for thread in senders:
+            thread.join()
+        attempted = int(attachment.read(attempts).sum())
+    assert attempted == len(received) + reader.dropped == reader.sent
+    assert attempted + sum(attachment.report.missed[cause] for cause in ("link_misses", "recursion_misses")) == 5400
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_strings_of_processes(mechanism: str, kernel, tmp_path) -> None:
+    require(kernel, mechanism)
+    files = [tmp_path / f"file{n}" for n in range(5)]
+    with mp.attach(watch, "do_sys_openat2", kernel=kernel, mechanism=mechanism, pid=os.getpid()) as attachment:
+        for path in files:
+            path.write_text("x")
+        counted = attachment.map(names).as_dict()
+    found = [event.name for event in attachment.events(opened)]
+    assert [name for name in found if name.startswith(str(tmp_path))] == [str(path) for path in files]
+    for path in files:
+        assert counted[str(path)[:31], os.getpid()] >= 1
+
+
+def test_iteration_ends(kernel, calls) -> None:
+    with mp.attach(flood, kernel.by_symbols(NAMES[:1])) as attachment:
+        assert list(attachment.events(numbers, timeout=0.1)) == []
+        assert len(attachment.events(numbers).read(timeout=0.01)) == 0
+        calls.run(3)
+        assert attachment.events(numbers).take(timeout=1) == [(1,)] * 3
+        calls.run(2)
+        with attachment.events(numbers).view() as records:
+            assert records["number"].tolist() == [1, 1]
+            assert not records.flags.writeable
+        stopper = threading.Timer(0.2, attachment.stop)
+        stopper.start()
+        assert list(attachment.events(numbers)) == []
+        attachment.start()
+        calls.run(4)
+    after = attachment.events(numbers)
+    assert list(after) == [(1,)] * 4, "what was in the ring stays readable after closing"
+    assert list(after) == []
+    assert (after.sent, after.received, after.dropped) == (9, 9, 0)
+
+
+def test_receiving_asynchronously(kernel, calls) -> None:
+    async def receive(attachment: mp.Attachment) -> list[int]:
+        found = []
+        async for event in attachment.events(numbers, timeout=30):
+            found.append(event.number)
+            if len(found) == 6:
+                attachment.stop()
+        return found
+
+    async def both(attachment: mp.Attachment) -> list[int]:
+        task = asyncio.create_task(receive(attachment))
+        await asyncio.sleep(0.2)
+        calls.run()
+        return await task
+
+    with mp.attach(flood, kernel.by_symbols(NAMES)) as attachment:
+        found = asyncio.run(both(attachment))
+    assert found == [given[0] for given in GIVEN]
+
+
+def test_an_array_outlives_its_ring(kernel, calls) -> None:
+    with mp.attach(flood, kernel.by_symbols(NAMES)) as attachment:
+        calls.run()
+        reader = attachment.events(numbers)
+        kept = reader._map.ring.array(reader._map.ring.ready())
+    assert kept["number"].tolist() == [given[0] for given in GIVEN]
+    del kept
