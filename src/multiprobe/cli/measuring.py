@@ -99,8 +99,8 @@ def attach(
     """
     from multiprobe.output.progress import Progress
 
-    with Progress(f"attaching to {functions.n_attachable(when=when):,} functions"):
-        made = start(functions, when=when, **options)
+    with Progress(f"attaching to {functions.n_attachable(when=when):,} functions") as shown:
+        made = start(functions, when=when, progress=shown.update, **options)
     made.report.is_strict = strict
     made.report.verify_side = when if verify else ""
     return made

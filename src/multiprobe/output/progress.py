@@ -31,6 +31,11 @@ class Progress:
         self._working = _thread.allocate_lock()
         self._done = _thread.allocate_lock()
         self._has_spoken = False
+        self._done_of = (0, 0)
+
+    def update(self, done: int, n: int) -> None:
+        """So many of `n` are done: shown with the next redrawing, where there is one."""
+        self._done_of = (done, n)
 
     def __enter__(self) -> Progress:
         self._began = time.monotonic()
@@ -58,7 +63,9 @@ class Progress:
         try:
             if self._file.isatty():
                 seconds = round(time.monotonic() - self._began)
-                self._file.write(f"\r\x1b[K{self._what} … {seconds} s")
+                done, n = self._done_of
+                far = f", {done:,} of {n:,} done" if n else ""
+                self._file.write(f"\r\x1b[K{self._what}{far} … {seconds} s")
             elif not self._has_spoken:
                 self._file.write(f"{self._what} …\n")
             self._file.flush()

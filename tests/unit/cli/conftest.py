@@ -94,7 +94,7 @@ class FakeWorld:
         self.patterns = patterns
         return self.functions
 
-    def attach(self, _program: object, functions: FakeSet, **options: Any) -> FakeAttachment:
+    def attach(self, _program: object, functions: FakeSet, *, progress: Any = None, **options: Any) -> FakeAttachment:
         if self.error is not None:
             raise self.error
         self.attachments.append(FakeAttachment(functions, self.calls, options))

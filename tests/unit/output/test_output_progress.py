@@ -39,6 +39,14 @@ def test_a_terminal_is_left_clean() -> None:
     assert file.getvalue().endswith("\r\x1b[K")
 
 
+def test_how_far_it_has_come() -> None:
+    file = Terminal()
+    with Progress("attaching", file=file, patience=0.02) as shown:
+        shown.update(300, 1200)
+        time.sleep(0.15)
+    assert "attaching, 300 of 1,200 done … 0 s" in file.getvalue()
+
+
 def test_an_error_passes_and_nothing_is_said_to_be_done() -> None:
     file = io.StringIO()
     with pytest.raises(ValueError, match="odd"), Progress("attaching", file=file, patience=0.02):  # noqa: PT012

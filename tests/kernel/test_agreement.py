@@ -1,0 +1,72 @@
+"""The same program on the same functions by two mechanisms at once: the same counts, cookies and arguments."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+
+import pytest
+
+import multiprobe as mp
+from multiprobe.kernel.mechanism import Mechanism
+
+N = 3000
+SCRIPT = """
+import os, sys
+sys.stdin.readline()
+for _ in range(30):
+    for name in os.listdir("/etc"):
+        try:
+            with open(f"/etc/{name}", "rb") as file:
+                file.read(100)
+        except OSError:
+            pass
+print("done", flush=True)
+sys.stdin.readline()
+"""
+
+calls = mp.PerFunction(mp.u64)
+cookies = mp.PerFunction(mp.u64)
+sums = mp.PerFunction(mp.u64)
+
+
+@mp.program
+def observe(ctx):
+    calls[ctx.function] += 1
+    cookies[ctx.function] += ctx.cookie
+    sums[ctx.function] += ctx.arg(0) * 7 + ctx.arg_count
+
+
+def test_three_thousand_functions() -> None:
+    kernel = mp.Kernel()
+    if not kernel.has("tracing_multi"):
+        pytest.skip("this kernel has no tracing_multi")
+    able = kernel.functions("vmlinux:*").attachable(Mechanism.TRACING_MULTI).attachable(Mechanism.KPROBE_MULTI)
+    taking = kernel.functions("vmlinux:vfs_*", "vmlinux:do_*open*", "vmlinux:path_*", "vmlinux:ext4_*") & able
+    wanted = taking | able.take(sorted(random.Random(7).sample(range(len(able)), N)))
+    functions = wanted.take([n for n, slots in enumerate(wanted.slots()) if slots][:N])
+    given = [random.Random(place).getrandbits(32) for place in range(len(functions))]
+    child = subprocess.Popen([sys.executable, "-c", SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert child.stdin is not None
+    assert child.stdout is not None
+    options = {"cookies": given, "pid": child.pid}
+    with (
+        child,
+        mp.attach(observe, functions, mechanism="tracing_multi", **options) as one,
+        mp.attach(observe, functions, mechanism="kprobe_multi", **options) as other,
+    ):
+        child.stdin.write("go\n")
+        child.stdin.flush()
+        assert child.stdout.readline() == "done\n"
+        found = [[list(each.totals(spec)) for spec in (calls, cookies, sums)] for each in (one, other)]
+        missed = [each.missed() for each in (one, other)]
+        child.communicate("end\n")
+    n_missed = sum(sum(each.values()) for each in missed)
+    differ = [n for n in range(len(functions)) if found[0][0][n] != found[1][0][n]]
+    assert sum(found[0][0]) > 20_000
+    assert sum(1 for n in found[0][0] if n) > 50
+    assert sum(abs(found[0][0][n] - found[1][0][n]) for n in differ) <= n_missed, (differ, missed)
+    for n in set(range(len(functions))) - set(differ):
+        assert found[0][1][n] == found[0][0][n] * given[n]
+        assert [found[0][1][n], found[0][2][n]] == [found[1][1][n], found[1][2][n]], str(functions[n])

@@ -1,0 +1,105 @@
+"""Single probes where batches can't go: inside functions, on ambiguous names; and arguments that lie on the stack."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from pathlib import Path
+
+import pytest
+
+import multiprobe as mp
+from multiprobe.kernel.mechanism import Mechanism
+
+calls = mp.PerFunction(mp.u64)
+arguments = mp.Hash((mp.u32, mp.u32), mp.u64, 64)
+
+
+@mp.program
+def count(ctx):
+    calls[ctx.function] += 1
+
+
+@mp.program
+def past_the_sixth(ctx):
+    arguments[ctx.function, 0] += 1
+    arguments[ctx.function, 5] = ctx.arg(5)
+    arguments[ctx.function, 6] = ctx.arg(6)
+    arguments[ctx.function, 7] = ctx.arg(7)
+
+
+@pytest.fixture(scope="module")
+def kernel() -> mp.Kernel:
+    return mp.Kernel()
+
+
+def test_inside_a_function(kernel: mp.Kernel) -> None:
+    """Right behind ftrace's call, which is five bytes long, stands an instruction; in that call there is none."""
+    row = kernel.function("vfs_read").row
+    call = kernel.table.call_offsets[row]
+    names = ["vfs_read", f"vfs_read+{call + 5:#x}"]
+    with mp.attach(count, names, pid=os.getpid(), kernel=kernel) as attachment:
+        for _ in range(20):
+            Path("/proc/self/comm").read_bytes()
+        attachment.stop()
+        report, (entries, inside) = attachment.report, attachment.totals(calls)
+    assert report.mechanisms["kprobe"] >= 1
+    assert entries == inside >= 40  # each time what there is, and then the end
+    with mp.attach(count, ["vfs_write", f"vfs_read+{call + 2:#x}"], kernel=kernel) as attachment:
+        (failure,) = attachment.report.failed
+    assert failure.errno in (22, 84), str(failure)  # EINVAL; EILSEQ where the kernel tells it apart
+    assert attachment.report.attached == 1
+
+
+def test_a_session_or_a_return_inside_is_refused(kernel: mp.Kernel) -> None:
+    for when in ("return", "session"):
+        with mp.attach(count, ["vfs_write", "vfs_read+0x9"], when=when, kernel=kernel) as attachment:
+            assert [refusal.code for refusal in attachment.report.skipped] == ["offset"]
+
+
+@pytest.mark.parametrize("when", ["entry", "return"])
+def test_namesakes_by_address(kernel: mp.Kernel, when: str) -> None:
+    table = kernel.table
+    names = ("t_start", "t_next", "s_next", "c_start", "m_start", "c_next", "t_stop")
+    name = next(name for name in names if len(table.rows_of_name(name)) > 1)
+    with mp.attach(count, ["vfs_read", name], kernel=kernel) as attachment:
+        (refusal,) = attachment.report.skipped
+        assert refusal.code == "ambiguous"
+    chosen = kernel.by_addresses([table.addresses[row] for row in table.rows_of_name(name)])
+    both = chosen.attachable(Mechanism.KPROBE)
+    if not len(both):
+        both = kernel.by_symbols(["vfs_read"])  # 6.1 lists by name only: which of them is traceable can't be told
+    with mp.attach(count, both, mechanism="kprobe", when=when) as attachment:
+        assert attachment.report.attached == len(both)
+
+
+@pytest.mark.parametrize("mechanism", ["kprobe", "kprobe_multi", "trampoline", "tracing_multi"])
+def test_arguments_on_the_stack(kernel: mp.Kernel, mechanism: str, tmp_path: Path) -> None:
+    """do_mmap takes eight or nine; a trampoline saves them all, a kprobe reads those past the sixth from the stack."""
+    if not kernel.has(mechanism):
+        pytest.skip(f"this kernel has no {mechanism}")
+    place = next(n for n, name in enumerate(parameters(kernel, "do_mmap")) if name == "pgoff")
+    path = tmp_path / "five-pages"
+    path.write_bytes(bytes(5 * mmap.PAGESIZE))
+    reference = "trampoline" if mechanism != "trampoline" else "kprobe"
+    with (
+        mp.attach(past_the_sixth, ["do_mmap"], mechanism=mechanism, pid=os.getpid(), kernel=kernel) as one,
+        mp.attach(past_the_sixth, ["do_mmap"], mechanism=reference, pid=os.getpid(), kernel=kernel) as other,
+        open(path, "rb") as file,
+        mmap.mmap(file.fileno(), mmap.PAGESIZE, prot=mmap.PROT_READ, offset=3 * mmap.PAGESIZE),
+    ):
+        found = [attachment.map(arguments).as_dict() for attachment in (one, other)]
+    assert found[0] == found[1]
+    assert found[0][0, place] == 3
+    assert found[0][0, 7] > 1 << 63, "a pointer into the kernel's stack"
+
+
+def parameters(kernel: mp.Kernel, name: str) -> list[str]:
+    """The names of a function's parameters, out of what `multiprobe functions --why` tells."""
+    from multiprobe.functions.describe import why
+    from multiprobe.functions.pattern import parse_pattern
+
+    (answer, *_), _ = why(kernel, parse_pattern(name), unsafe=False)
+    signature = str(answer["signature"])
+    inside = signature[signature.index("(") + 1 : signature.rindex(")")]
+    return [part.replace("*", " ").split()[-1] for part in inside.split(",")]
