@@ -47,6 +47,12 @@ class Workload:
         self._log = Path(self._directory.name, "log")
         self._process = subprocess.Popen([sys.executable, "-c", WORKLOAD, str(self._log), str(TICK)])
 
+    def wait_until_running(self) -> None:
+        while not self._log.exists() or len(self._log.read_text().splitlines()) < 5:
+            if self._process.poll() is not None:
+                raise SystemExit("the workload ended")
+            time.sleep(TICK)
+
     def rates(self, since: float, until: float = float("inf")) -> list[tuple[float, float]]:
         pairs = [tuple(map(float, line.split())) for line in self._log.read_text().splitlines() if line.count(" ") == 1]
         return [(at - since, rate) for at, rate in pairs if since + TICK < at < until]
@@ -91,7 +97,7 @@ def measure(workload: Workload, functions: object, *, usual: float, budget: floa
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--pattern", default="*")
-    options.add_argument("--seconds", type=float, default=3.0)
+    options.add_argument("--seconds", type=float, default=2.0)
     options.add_argument("--budget", type=float, default=0.05)
     chosen = options.parse_args()
     functions = mp.Kernel().functions(chosen.pattern).attachable()
@@ -99,7 +105,7 @@ def main() -> None:
         mp.attach(count, functions.take(range(10)), budget=budget).close()  # compiled and cached
     workload = Workload()
     try:
-        time.sleep(1.0)
+        workload.wait_until_running()
         began = time.monotonic()
         time.sleep(2.0)
         usual = statistics.mean(rate for _, rate in workload.rates(began))
