@@ -78,7 +78,11 @@ def _compile_count(arguments: list[str]) -> None:
     from multiprobe.instruments.count import count
     from multiprobe.program.compiler import compile_ahead
 
-    compile_ahead(count, when="return" if "--return" in arguments else "entry")
+    compile_ahead(count, when="return" if "--return" in arguments else "entry", has_gate=_is_guarded(arguments))
+
+
+def _is_guarded(arguments: list[str]) -> bool:
+    return any(argument.partition("=")[0] in ("--budget", "--careful") for argument in arguments)
 
 
 def _compile_latency(arguments: list[str]) -> None:
@@ -90,7 +94,11 @@ def _compile_latency(arguments: list[str]) -> None:
 
     options = parse_plain(OPTIONS, arguments[1:])
     if options is not None and options["by"] in (None, "process", "thread"):
-        compile_ahead(Probe(by=options["by"], has_self=options["has_self"]).program, when="session")
+        compile_ahead(
+            Probe(by=options["by"], has_self=options["has_self"]).program,
+            when="session",
+            has_gate=_is_guarded(arguments),
+        )
 
 
 def _is_debug(arguments: list[str]) -> bool:

@@ -67,10 +67,11 @@ def _compile(program: Program, context: str, when: str, shape: Shape, kernel: Ke
     return code, not types.has_modules and (program.uses_types or not types.is_used)
 
 
-def compile_ahead(program: Program, *, when: str | None = None) -> int:
+def compile_ahead(program: Program, *, when: str | None = None, has_gate: bool = False) -> int:
     """Compile a program for every usual hook into the disk cache, before a slow machine has to; how many there are.
 
-    What a hook can't answer is left out: attaching says so when it matters.
+    `has_gate`: for attachments with a budget, or with care. What a hook can't answer is left out: attaching says so
+    when it matters.
     """
     from multiprobe.errors import NotSupportedError
 
@@ -81,7 +82,7 @@ def compile_ahead(program: Program, *, when: str | None = None) -> int:
     for context, function_from in hooks:
         for has_pid in (False, True):
             try:
-                shape = shapes.Shape(function_from=function_from, has_pid=has_pid)
+                shape = shapes.Shape(function_from=function_from, has_pid=has_pid, has_gate=has_gate)
                 compile_program(program, context=context, when=side, shape=shape)
             except NotSupportedError:
                 continue
