@@ -50,7 +50,11 @@ class Sampler:
     def window(self) -> Window:
         before, busy, began = self._before, self._busy, self._began
         self.restart()
-        hits = [list(map(int.__sub__, now, then)) for now, then in zip(self._before, before, strict=True)]
+        none = [0] * len(before[0])
+        hits = [
+            none if now == then else list(map(int.__sub__, now, then))
+            for now, then in zip(self._before, before, strict=True)
+        ]
         was_busy = None if busy is None or self._busy is None else self._busy - busy
         return Window(max(self._began - began, 1e-9), hits, was_busy)
 
@@ -186,7 +190,7 @@ class Guard:
                 self._functions.label(index),
                 "budget",
                 f"{found[index]:,.0f} hits a second at {prices[index]:,.0f} ns each, when all probes together took "
-                f"{taken:.1%} of CPU time ({self.budget:.1%} is allowed)",
+                f"{taken:.1%} of CPU time ({self.budget:.1%} is allowed){dropped[index]}",
                 found[index],
                 found[index] * prices[index] / 1e9,
                 time.monotonic() - self._began,

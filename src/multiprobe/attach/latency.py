@@ -32,15 +32,17 @@ class Latency:
 
 
 def measure(seconds: float, *, wait: Callable[[float], object] = time.sleep, pause: float = PAUSE) -> Latency:
-    """Ask to be woken again and again for so long. At least one wake-up is timed."""
+    """Ask to be woken again and again for so long, or until `wait` says True. At least one wake-up is timed."""
     began, stalled = time.monotonic(), load_stalled()
     late: list[float] = []
     now = began
     while not late or now - began < seconds:
-        wait(pause)
+        is_over = wait(pause)
         woken = time.monotonic()
         late.append(max(0.0, woken - now - pause))
         now = woken
+        if is_over:
+            break
     late.sort()
     after = load_stalled()
     share = None if stalled is None or after is None else min(1.0, (after - stalled) / max(now - began, 1e-9))

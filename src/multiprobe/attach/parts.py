@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from multiprobe.attach.missed import added, missed_by
 from multiprobe.attach.outcome import Held
+from multiprobe.errors import KernelError
 from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.maps.switch import Switch
 
@@ -67,14 +68,21 @@ class Parts:
         """Let its programs count their hits, and act once the attachment is active."""
         part.switch.turn(1)
 
-    def drop(self, functions: Collection[int]) -> list[int]:
-        """Detach these functions (by index) wherever they are attached; those that were."""
-        dropped: list[int] = []
+    def drop(self, functions: Collection[int]) -> dict[int, str]:
+        """Detach these functions (by index) wherever they are attached; those that were, each with "".
+
+        Where the kernel refuses the replacement of a link, all of its functions go: each with the reason.
+        """
+        dropped: dict[int, str] = {}
         for part in list(self.all):
-            chosen = [index for index in part.indices if index in functions]
-            if chosen:
-                self._drop_from(part, set(chosen))
-                dropped += chosen
+            chosen = {index for index in part.indices if index in functions}
+            if not chosen:
+                continue
+            why = self._drop_from(part, chosen)
+            if why:
+                chosen.update(part.indices)
+                self._empty(part)
+            dropped |= {index: why if index not in functions else "" for index in sorted(chosen)}
         return dropped
 
     def retreat(self) -> list[int]:
@@ -85,16 +93,25 @@ class Parts:
         part.switch.close()
         return part.indices
 
-    def _drop_from(self, part: Part, functions: set[int]) -> None:
+    def _drop_from(self, part: Part, functions: set[int]) -> str:
+        """Leave out some functions; why that can't be done, or ""."""
         kept = [index for index in part.indices if index not in functions]
         if not kept:
-            part.switch.turn(0)
-            self._retire(part.held)
+            self._empty(part)
         elif part.mechanism & _SINGLE:
             self._let_go(part, functions)
         else:
-            self._replace(part, kept)
+            try:
+                self._replace(part, kept)
+            except KernelError as error:
+                return f"; its link could not be replaced ({error.errno_name})"
         part.indices = kept
+        return ""
+
+    def _empty(self, part: Part) -> None:
+        part.switch.turn(0)
+        self._retire(part.held)
+        part.indices = []
 
     def _replace(self, part: Part, kept: list[int]) -> None:
         generation = part.switch.generation + 1

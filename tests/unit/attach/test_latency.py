@@ -47,3 +47,7 @@ def test_proc_stat_and_pressure() -> None:
     pressure = "some avg10=1.00 avg60=0.20 avg300=0.05 total=2500000\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"
     assert parse_stalled(pressure) == 2.5
     assert parse_stalled("") is None
+
+
+def test_measuring_ends_with_the_wait() -> None:
+    assert measure(1000, wait=lambda _: True).n == 1
