@@ -45,10 +45,12 @@ if TYPE_CHECKING:
     from multiprobe.maps.histogram import Histogram as Histogram
     from multiprobe.maps.specs import Array as Array
     from multiprobe.maps.specs import Hash as Hash
+    from multiprobe.maps.specs import LruHash as LruHash
     from multiprobe.maps.specs import PerFunction as PerFunction
     from multiprobe.maps.stacks import StackTraces as StackTraces
     from multiprobe.maps.types import array as array
     from multiprobe.maps.types import bool_ as bool_
+    from multiprobe.maps.types import bytes_ as bytes_
     from multiprobe.maps.types import i8 as i8
     from multiprobe.maps.types import i16 as i16
     from multiprobe.maps.types import i32 as i32
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from multiprobe.maps.types import u16 as u16
     from multiprobe.maps.types import u32 as u32
     from multiprobe.maps.types import u64 as u64
+    from multiprobe.program.builtins import kernel_bytes as kernel_bytes
     from multiprobe.program.builtins import kernel_string as kernel_string
     from multiprobe.program.builtins import user_string as user_string
     from multiprobe.program.kernel_types import Enum as Enum
@@ -88,10 +91,10 @@ _HOMES = {
     "multiprobe.maps.buckets": "linear log2",
     "multiprobe.maps.events": "Event Events",
     "multiprobe.maps.histogram": "Histogram",
-    "multiprobe.maps.specs": "Array Hash PerFunction",
+    "multiprobe.maps.specs": "Array Hash LruHash PerFunction",
     "multiprobe.maps.stacks": "StackTraces",
-    "multiprobe.maps.types": "array bool_ i8 i16 i32 i64 string u8 u16 u32 u64",
-    "multiprobe.program.builtins": "kernel_string user_string",
+    "multiprobe.maps.types": "array bool_ bytes_ i8 i16 i32 i64 string u8 u16 u32 u64",
+    "multiprobe.program.builtins": "kernel_bytes kernel_string user_string",
     "multiprobe.program.kernel_types": "Enum Struct address_of cast container_of enum per_cpu struct union",
     "multiprobe.program.programs": "function program",
     "multiprobe.records": "Records",

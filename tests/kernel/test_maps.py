@@ -89,6 +89,42 @@ def test_keys_of_several_parts() -> None:
     assert numbers.dtype.names == ("key0", "key1", "key2", "value")
 
 
+def test_what_is_taken_is_taken_once() -> None:
+    opened = open_array(mp.PerFunction(mp.u8))
+    opened.memory[1:4] = bytes((250, 3, 0))
+    first = opened.take()
+    opened.memory[1:4] = bytes((4, 3, 9))
+    second, third = opened.take(), opened.take()
+    opened.close()
+    assert first[:3].tolist() == [250, 3, 0]
+    assert second[:3].tolist() == [10, 0, 9]
+    assert not third.any()
+
+
+def test_a_table_that_never_fills_up() -> None:
+    spec = mp.LruHash(mp.u32, mp.u64, max_entries=100)
+    opened = open_map(spec, layout(spec, N_FUNCTIONS, N_CPUS))
+    assert isinstance(opened, HashMap)
+    for key in range(1000):
+        bpf.map_update(opened.fd, pack("<I", key), pack("<Q", key))
+    found = opened.as_dict()
+    opened.close()
+    assert 0 < len(found) <= 128
+    assert all(key == number for key, number in found.items())
+    assert 999 in found
+
+
+def test_strings_are_keys() -> None:
+    spec = mp.Hash((mp.u16, mp.string(10)), mp.u32)
+    opened = open_map(spec, layout(spec, N_FUNCTIONS, N_CPUS))
+    assert isinstance(opened, HashMap)
+    bpf.map_update(opened.fd, pack("<H10s", 7, b"eth0"), pack("<I", 5))
+    found, numbers = opened.as_dict(), opened.read()
+    opened.close()
+    assert found == {(7, "eth0"): 5}
+    assert numbers.tolist() == [(7, b"eth0", 5)]
+
+
 def test_a_store_closes_everything() -> None:
     specs = [mp.PerFunction(mp.u64), mp.Hash(mp.u64, mp.u64), mp.Array(mp.u8, 3)]
     with Store(specs, n_functions=5, n_cpus=2, cookies=array("Q", range(5))) as store:

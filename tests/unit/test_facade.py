@@ -16,11 +16,12 @@ import multiprobe as mp
 PUBLIC = [
     "Array", "AttachError", "Attachment", "BpfObject", "CompileError", "DataError", "Drop", "Enum", "Event",
     "Events", "Failure", "Function", "FunctionSet", "Gap", "Hash", "Histogram", "IncompleteError", "Kernel",
-    "KernelError", "MultiprobeError", "NoMatchError", "NotPermittedError", "NotSupportedError", "PatternError",
-    "PerFunction", "Records", "Refusal", "Report", "StackTraces", "Struct", "UsageError", "Verified",
-    "VerifierError", "VmError", "VmLostError", "__version__", "address_of", "array", "attach", "bool_", "cast",
-    "container_of", "enum", "function", "i16", "i32", "i64", "i8", "kernel_string", "linear", "load_object",
-    "log2", "per_cpu", "program", "string", "struct", "u16", "u32", "u64", "u8", "union", "user_string",
+    "KernelError", "LruHash", "MultiprobeError", "NoMatchError", "NotPermittedError", "NotSupportedError",
+    "PatternError", "PerFunction", "Records", "Refusal", "Report", "StackTraces", "Struct", "UsageError",
+    "Verified", "VerifierError", "VmError", "VmLostError", "__version__", "address_of", "array", "attach",
+    "bool_", "bytes_", "cast", "container_of", "enum", "function", "i16", "i32", "i64", "i8", "kernel_bytes",
+    "kernel_string", "linear", "load_object", "log2", "per_cpu", "program", "string", "struct", "u16", "u32",
+    "u64", "u8", "union", "user_string",
 ]
 # fmt: on
 

@@ -26,6 +26,9 @@ MEANINGS = {
     "recursion_misses": "hits without a run, because a program was running on that CPU already: mostly functions that "
     "probes call themselves",
     "full_maps": "updates that found no room in a hash map: give it more max_entries",
+    "dropped_events": "events that found no room in their ring buffer: give it a larger size, or read more often",
+    "stack_collisions": "stacks that met another one in their place: give the map more max_entries",
+    "failed_stacks": "stacks that the kernel could not take",
     "out_of_range": "writes outside of an array",
     "failed_reads": "reads of memory that the kernel could not do: the program saw zeros",
     "cut_loops": "loops that ended at their limit: raise loop_limit",

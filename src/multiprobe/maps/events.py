@@ -33,8 +33,8 @@ class Event(tuple["Any", ...]):
     ...     pid: u32
     ...     name: string(64)
 
-    Field types: mp.u8 … mp.u64, mp.i8 … mp.i64, mp.bool_, mp.string(size) (a str in Python) and mp.array(type, length)
-    (a tuple). Each is aligned to its size, as in C.
+    Field types: mp.u8 … mp.u64, mp.i8 … mp.i64, mp.bool_, mp.string(size) (a str in Python), mp.bytes_(size) and
+    mp.array(type, length) (bytes, and a tuple). Each is aligned to its size, as in C.
     """
 
     __slots__ = ()

@@ -11,7 +11,7 @@ from operator import itemgetter
 
 from multiprobe.errors import KernelError, UsageError
 from multiprobe.maps.layout import Layout
-from multiprobe.maps.specs import Hash, MapSpec, PerFunction
+from multiprobe.maps.specs import Hash, LruHash, MapSpec, PerFunction
 from multiprobe.maps.types import LETTERS, NUMPY, Integer
 from multiprobe.syscalls import bpf
 from multiprobe.uapi.bpf import F_MMAPABLE, MapType
@@ -58,6 +58,7 @@ class ArrayMap(SharedArray):
         super().__init__(made.value_size, name=name)
         self.spec = spec
         self.layout = made
+        self._taken: Any = None
 
     @property
     def _first(self) -> int:
@@ -101,6 +102,19 @@ class ArrayMap(SharedArray):
             return np.array(table[0])
         return np.array(table.sum(axis=0, dtype=np.int64 if self.spec.value.is_signed else np.uint64))
 
+    def take(self) -> NDArray[np.generic]:
+        """What was added since the last `take` (or since attaching), as `read` gives it.
+
+        Nothing is lost or taken twice. The counters go on: what is taken is the difference to what they were, so that
+        programs need not wait. For values that are only ever added to.
+        """
+        import numpy as np
+
+        now: Any = self.read(per_cpu=True)
+        before, self._taken = self._taken, now
+        added = now if before is None else now - before  # wraps, as the counters do
+        return np.array(added.sum(axis=0, dtype=np.int64 if self.spec.value.is_signed else np.uint64))
+
     def unknown(self) -> int:
         """What was booked on functions that the program could not name: more than 0 is a defect."""
         if not self._first:
@@ -121,7 +135,8 @@ class HashMap:
     def __init__(self, spec: Hash, made: Layout, *, name: str) -> None:
         self.spec = spec
         self.layout = made
-        self.fd = bpf.map_create(MapType.HASH, made.key_size, made.value_size, made.max_entries, name=name)
+        kind = MapType.LRU_HASH if isinstance(spec, LruHash) else MapType.HASH
+        self.fd = bpf.map_create(kind, made.key_size, made.value_size, made.max_entries, name=name)
 
     def as_dict(self) -> dict[Any, int]:
         """All keys (integers, strings, or tuples of them) and their values.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from struct import Struct
 
 from multiprobe.errors import UsageError
-from multiprobe.maps.types import LETTERS, NUMPY, Integer, String, Vector, alignment
+from multiprobe.maps.types import LETTERS, NUMPY, Bytes, Integer, String, Vector, alignment
 from multiprobe.values import value
 
 TYPE_CHECKING = False
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-Type = Integer | String | Vector
+Type = Integer | String | Bytes | Vector
 
 
 @value
@@ -97,10 +97,10 @@ def make_record(fields: Mapping[str, object]) -> Record:
     """The record with these fields, in order. Raises UsageError for what is no type, and for no fields at all."""
     made, end, widest = [], 0, 1
     for name, type_ in fields.items():
-        if not isinstance(type_, Integer | String | Vector):
+        if not isinstance(type_, Integer | String | Bytes | Vector):
             raise UsageError(
                 f"field {name!r} has no type that a record can hold: {type_!r}",
-                hint="use mp.u8 … mp.u64, mp.i8 … mp.i64, mp.bool_, mp.string(size) or mp.array(type, length)",
+                hint="use an integer type (mp.u32), mp.string(size), mp.bytes_(size) or mp.array(type, length)",
             )
         align = alignment(type_)
         offset = -(-end // align) * align
@@ -113,7 +113,7 @@ def make_record(fields: Mapping[str, object]) -> Record:
 
 def form_of(type_: Type) -> str:
     """A type in `struct`'s words."""
-    if isinstance(type_, String):
+    if isinstance(type_, String | Bytes):
         return f"{type_.size}s"
     if isinstance(type_, Vector):
         return f"{type_.length}{_letter(type_.item)}"
@@ -128,6 +128,8 @@ def numpy_of(type_: Type) -> object:
     """A type in NumPy's words."""
     if isinstance(type_, String):
         return f"S{type_.size}"
+    if isinstance(type_, Bytes):
+        return f"V{type_.size}"
     if isinstance(type_, Vector):
         return (NUMPY[type_.item.name], (type_.length,))
     return NUMPY[type_.name]

@@ -86,9 +86,12 @@ class Ring:
         """The first `n` records as a structured array on the ring's own memory; valid until `advance`."""
         import numpy as np
 
-        memory: Any = self.memory(n)
         dtype = self.spec.record.dtype()
-        return np.ndarray(n, dtype, buffer=memory, offset=HEADER_SIZE if n else 0, strides=(self.spec.stride,))
+        if not n:
+            return np.empty(0, dtype)
+        # Not `buffer=` on the memory itself: NumPy would not keep its owner from being unmapped.
+        flat: Any = np.frombuffer(self.memory(n), dtype=np.uint8)
+        return np.ndarray(n, dtype, buffer=flat, offset=HEADER_SIZE, strides=(self.spec.stride,))
 
     def objects(self, n: int) -> Iterator[Any]:
         """The first `n` records as instances of the spec's event; to be used up before `advance`."""

@@ -123,6 +123,19 @@ class Hash(MapSpec):
         return f"Hash({keys}, {self.value!r}, max_entries={self.max_entries})"
 
 
+class LruHash(Hash):
+    """A Hash that never fills up: the keys that were not used for longest make room (approximately, by CPU).
+
+    What they counted is gone with them, and the kernel doesn't tell how many they were.
+    """
+
+    __slots__ = ()
+    kind = "lru_hash"
+
+    def __repr__(self) -> str:
+        return f"Lru{super().__repr__()}"
+
+
 def _checked_type(candidate: object) -> Integer:
     if not isinstance(candidate, Integer):
         raise UsageError(f"{candidate!r} is not an integer type", hint="use mp.u8 … mp.u64, mp.i8 … mp.i64 or mp.bool_")

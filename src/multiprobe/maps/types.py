@@ -51,6 +51,16 @@ class String:
 
 
 @value
+class Bytes:
+    """`size` bytes of memory, whatever they mean."""
+
+    size: int
+
+    def __repr__(self) -> str:
+        return f"bytes({self.size})"
+
+
+@value
 class Vector:
     """`length` integers of one type, one after the other."""
 
@@ -72,6 +82,13 @@ def string(size: int) -> String:
     return String(size)
 
 
+def bytes_(size: int) -> Bytes:
+    """The type of `size` bytes of memory, whatever they mean."""
+    if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= MAX_STRING:
+        raise UsageError(f"memory of 1 to {MAX_STRING} bytes can be a field, not {size!r}")
+    return Bytes(size)
+
+
 def array(item: Integer, length: int) -> Vector:
     """The type of `length` integers in a row."""
     if not isinstance(item, Integer):
@@ -81,7 +98,7 @@ def array(item: Integer, length: int) -> Vector:
     return Vector(item, length)
 
 
-def alignment(type_: Integer | String | Vector) -> int:
+def alignment(type_: Integer | String | Bytes | Vector) -> int:
     """What a type's offset is a multiple of, as in C."""
     return type_.size if isinstance(type_, Integer) else type_.item.size if isinstance(type_, Vector) else 1
 

@@ -17,6 +17,11 @@ def kernel_string(address: Any) -> Any:
     raise UsageError("mp.kernel_string is for programs", hint="use it in a function decorated with @mp.program")
 
 
+def kernel_bytes(address: Any) -> Any:
+    """The memory at an address of the kernel's, for a field of type mp.bytes_(size): in programs only."""
+    raise UsageError("mp.kernel_bytes is for programs", hint="use it in a function decorated with @mp.program")
+
+
 def user_string(address: Any) -> Any:
     """The string at an address of the current process's memory, up to its NUL: in programs only.
 

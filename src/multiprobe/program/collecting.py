@@ -12,7 +12,7 @@ from multiprobe.maps.events import Events
 from multiprobe.maps.histogram import Histogram
 from multiprobe.maps.layout import OUT_OF_RANGE
 from multiprobe.maps.stacks import COLLISIONS, FAILED
-from multiprobe.maps.types import String, Vector
+from multiprobe.maps.types import Bytes, String, Vector
 from multiprobe.program import ir
 from multiprobe.program.code import CONSTANT, MAP
 from multiprobe.program.contexts import count_if
@@ -49,7 +49,7 @@ def send(g: Generator, node: ir.Send, spec: MapSpec) -> str:
     for field, part, values in zip(record.fields, node.parts, operands, strict=True):
         store_bytes(e, pointer, at, bytes(field.offset - at))
         at = field.offset + field.type.size
-        if isinstance(field.type, String):
+        if isinstance(field.type, String | Bytes):
             assert isinstance(part, ir.String)
             write(e, part, values[0], pointer, field.offset, field.type.size)
         else:

@@ -164,7 +164,7 @@ class Inline:
 @dataclass(frozen=True, slots=True)
 class String:
     """Where a string comes from; no value by itself. `source`: "kernel" or "user" memory at `address`, "comm" (the name
-    of the task), or "text", known when compiling."""
+    of the task), or "text", known when compiling. "bytes" is memory of the kernel's as it is."""
 
     source: str
     address: Expression | None = None

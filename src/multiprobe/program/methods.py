@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from multiprobe.maps.records import Field
-from multiprobe.maps.types import String, Vector
+from multiprobe.maps.types import Bytes, String, Vector
 from multiprobe.program import builtins, ir
 from multiprobe.program.ir import BOOL, Const, Expression
 
@@ -106,6 +106,8 @@ class Method:
 
 def call_method(b: Expressions, node: ast.Call) -> Expression | None:
     """A call of a map's method; None for any other call."""
+    if isinstance(node.func, ast.Name | ast.Attribute) and b.value_of(node.func) is builtins.kernel_bytes:
+        raise b.fail(node, f"{ast.unparse(node.func)} yields memory", hint="send it in an event, in a field of bytes")
     if _source_of(b, node.func) is not None:
         raise b.fail(node, f"{ast.unparse(node.func)} yields a string", hint=STRING_HINT)
     if not isinstance(node.func, ast.Attribute):
@@ -142,11 +144,20 @@ def _part(b: Expressions, field: Field, node: ast.expr) -> tuple[Expression, ...
     type_ = field.type
     if isinstance(type_, String):
         return need_string(b, node)
+    if isinstance(type_, Bytes):
+        return _bytes(b, node)
     if not isinstance(type_, Vector):
         return (b.convert(node, type_, b.number(node)),)
     if not isinstance(node, ast.Tuple) or not 1 <= len(node.elts) <= type_.length:
         raise b.fail(node, f"{field.name!r} takes 1 to {type_.length} values", hint=f"{field.name}=(a, b)")
     return tuple(b.convert(part, type_.item, b.number(part)) for part in node.elts)
+
+
+def _bytes(b: Expressions, node: ast.expr) -> ir.String:
+    is_call = isinstance(node, ast.Call) and b.value_of(node.func) is builtins.kernel_bytes
+    if not isinstance(node, ast.Call) or not is_call or len(node.args) != 1 or node.keywords:
+        raise b.fail(node, "memory is needed here", hint="mp.kernel_bytes(address)")
+    return ir.String("bytes", b.number(node.args[0]))
 
 
 def _add(b: Expressions, node: ast.Call, place: int, spec: MapSpec) -> Expression:

@@ -32,6 +32,10 @@ def write(e: Emitter, string: ir.String, operand: str, base: str, offset: int, s
     if string.source == "text":
         store_bytes(e, base, offset, string.text[: size - 1].ljust(size, b"\0"))
         return
+    if string.source == "bytes":  # a read that fails leaves zeros
+        answer = e.call(Helper.PROBE_READ_KERNEL, f"ptr {e.at(base, offset)}", f"i32 {size}", f"i64 {operand}")
+        count_if(e, e.make(f"icmp ne i64 {answer}, 0"), FAILED_READS)
+        return
     clear(e, base, offset, size)
     _read(e, string, operand, e.at(base, offset), size)
 

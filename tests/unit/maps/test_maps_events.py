@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import mmap
 import pickle
 import random
 from collections import Counter
@@ -200,6 +201,19 @@ def test_arrays_lie_on_the_ring_itself() -> None:
     assert array["number"].tolist() == [99, 1, 2]
     assert array.strides == (16,)
     assert fake.ring.array(0).shape == (0,)
+
+
+def test_arrays_keep_their_memory_mapped() -> None:
+    spec = mp.Events(Number, size=4096)
+    mapping = mmap.mmap(-1, 2 * spec.size)
+    ring = Ring(spec, memoryview(bytearray(8)), memoryview((16).to_bytes(8, "little")), memoryview(mapping))
+    array = ring.array(1)
+    ring.release()
+    with pytest.raises(BufferError):
+        mapping.close()
+    assert array["number"].tolist() == [0]
+    del array
+    mapping.close()
 
 
 def test_a_ring_of_other_records_is_refused() -> None:

@@ -98,7 +98,7 @@ class Bench:
         spec, fd = self.program.maps[name], FIRST_MAP_FD + place
         made = layout(spec, len(self.addresses), self.n_cpus)
         self.layouts[name] = made
-        if spec.kind == "hash":
+        if spec.kind in ("hash", "lru_hash"):
             self.machine.add_table(fd, made.key_size, made.value_size, made.max_entries)
         elif spec.kind == "events":
             self.machine.add_ring(fd, made.max_entries)

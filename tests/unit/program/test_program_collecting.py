@@ -130,6 +130,29 @@ def test_the_reader_is_woken_once_a_quarter_is_full() -> None:
     assert bench.ring("smalls").flags == [1] * (quarter - 1) + [2] * (255 - quarter + 1)
 
 
+class Memory(mp.Event):
+    first: mp.u8
+    raw: mp.bytes_(6)
+
+
+memories = mp.Events(Memory)
+recent = mp.LruHash(mp.u32, mp.u64, 8)
+
+
+@mp.program
+def send_memory(ctx):
+    memories.send(first=1, raw=mp.kernel_bytes(ctx.arg(0)))
+    recent[ctx.arg(1)] += 2
+
+
+def test_memory_as_it_is() -> None:
+    bench = Bench(send_memory)
+    bench.hit(bench.machine.put(b"a\0b\0\xff\0after"), 5).hit(0xDEAD, 5)
+    assert decode(bench, "memories") == [(1, b"a\0b\0\xff\0"), (1, bytes(6))]
+    assert bench.losses() == {"failed_reads": 1}
+    assert bench.table("recent") == {(5).to_bytes(4, "little"): 4}
+
+
 # Strings
 
 NAME = "eth0"
@@ -333,6 +356,8 @@ def refusal(source: str) -> str:
         ("x = mp.user_string() == 'a'", "mp.user_string(): mp.user_string takes one address"),
         ("x = ctx.comm == 'a\\0b'", "'a\\0b': no string of the kernel's has a NUL in it"),
         ("x = mp.user_string(1) == '" + "x" * 129 + "'", "a string to compare with has up to 128 bytes, not 129"),
+        ("memories.send(first=1, raw=5)", "5: memory is needed here"),
+        ("x = mp.kernel_bytes(5)", "mp.kernel_bytes(5): mp.kernel_bytes yields memory"),
         ("smalls.send(1)", "1: an event's fields are sent by name"),
         ("smalls.send()", "smalls.send(): Small needs number too"),
         ("smalls.send(number=1, other=2)", "2: Small has no field 'other'"),
