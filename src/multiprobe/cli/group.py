@@ -21,6 +21,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     },
     "Measure": {
         "count": "Calls per function.",
+        "trace": "One line per call: typed arguments, result, duration.",
         "latency": "Time per function: percentiles, distribution, self time.",
         "graph": "The tree of calls between functions, with durations.",
     },

@@ -72,6 +72,11 @@ class ArrayMap(SharedArray):
             for start in starts
         ]
 
+    def fill(self, values: array[int]) -> None:
+        """Set every slot, on every CPU; `values` are of the map's own type."""
+        for row in self._rows():
+            row[:] = memoryview(values)
+
     def per_cpu(self) -> list[array[int]]:
         """A copy of the slots (functions or indices) for each CPU; without NumPy."""
         return [array(LETTERS[self.spec.value.name], row.tobytes()) for row in self._rows()]

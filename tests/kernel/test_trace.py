@@ -1,0 +1,99 @@
+"""`trace` on a real kernel: what it shows is what the workload passed, and what the kernel answered."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import multiprobe as mp
+
+WORK = """\
+import os, sys
+os.read(0, 0)
+for name in sys.argv[1:]:
+    try:
+        fd = os.open(name, os.O_RDONLY)
+        os.pread(fd, 4321, 7)
+        os.close(fd)
+    except OSError:
+        pass
+"""
+
+
+def trace(*arguments: str, command: list[str]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    words = [sys.executable, "-m", "multiprobe", "trace", *arguments, "--command-only", "--json", "--", *command]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=220, check=False)
+    assert ended.returncode == 0, ended.stderr
+    *calls, report = [json.loads(line) for line in ended.stdout.splitlines() if line.startswith('{"type"')]
+    assert report["type"] == "report"
+    assert report["missed"].get("dropped_events", 0) == 0
+    return calls, report
+
+
+@pytest.fixture
+def names(tmp_path: Path) -> list[str]:
+    (tmp_path / "present").write_text("x" * 10000)
+    return [str(tmp_path / "present"), str(tmp_path / "absent")]
+
+
+def test_system_calls_by_their_own_arguments(names: list[str]) -> None:
+    command = [sys.executable, "-I", "-S", "-c", WORK, *names]
+    calls, report = trace("__x64_sys_openat", "vfs_read", command=command)
+    opened = {call["arguments"]["filename"].strip('"'): call for call in calls if "filename" in call["arguments"]}
+    assert isinstance(opened[names[0]]["returned"], int)
+    assert opened[names[0]]["returned"] >= 3
+    assert opened[names[1]]["returned"] == "-ENOENT"
+    assert opened[names[0]]["arguments"]["dfd"] == -100  # AT_FDCWD
+    reads = [call for call in calls if call["function"] == "vfs_read" and call["arguments"]["count"] == 4321]
+    assert [call["returned"] for call in reads] == [4321]
+    assert all(call["process"] == report["command"]["pid"] and call["duration"] > 0 for call in calls)
+    strace = shutil.which("strace")
+    if strace is not None:
+        told = subprocess.run([strace, "-e", "openat", *command], capture_output=True, text=True, check=True).stderr
+        assert {line.split('"')[1] for line in told.splitlines() if line.startswith("openat(")} >= set(names)
+        assert len([line for line in told.splitlines() if line.startswith("openat(")]) == len(
+            [call for call in calls if call["function"] == "__x64_sys_openat"]
+        )
+
+
+def test_filters_in_the_probe(names: list[str]) -> None:
+    command = [sys.executable, "-I", "-S", "-c", WORK, *names]
+    failed, _ = trace("__x64_sys_openat", "--filter", "ret == -ENOENT", command=command)
+    assert names[1] in {call["arguments"]["filename"].strip('"') for call in failed}
+    assert {call["returned"] for call in failed} == {"-ENOENT"}
+    chosen, _ = trace("vfs_read", "--filter", "count == 4321 and ret > 0", "--args", "count", command=command)
+    assert [call["arguments"] for call in chosen] == [{"count": 4321}]
+    none, _ = trace("vfs_read", "--filter", "comm == 'nobody'", command=command)
+    assert none == []
+
+
+def test_entries_only_and_limits(names: list[str]) -> None:
+    command = [sys.executable, "-I", "-S", "-c", WORK, *names]
+    calls, report = trace("vfs_read", "--entry", "--max-events", "2", command=command)
+    assert len(calls) == report["calls"] == 2
+    assert {call["returned"] for call in calls} == {None}
+
+
+def test_a_filter_that_can_not_be(names: list[str]) -> None:
+    words = [sys.executable, "-m", "multiprobe", "trace", "vfs_read", "--filter"]
+    for text, status in (("ret <", 2), ("ret > arg0", 2), ("no_such_name > 1", 2), ("open(1)", 2)):
+        ended = subprocess.run([*words, text, "-d", "0"], capture_output=True, text=True, timeout=200, check=False)
+        assert ended.returncode == status, ended.stderr
+        assert "Traceback" not in ended.stderr
+
+
+def test_text_for_people() -> None:
+    words = [sys.executable, "-m", "multiprobe", "trace", "vfs_open", "--", "true"]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=200, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "vfs_open(path=0x" in ended.stdout
+    assert " = 0  [" in ended.stdout
+    assert os.uname().release
+    assert mp.Kernel().function("vfs_open")
