@@ -23,6 +23,16 @@ class Records(list["dict[str, Any]"]):
     def __init__(self, rows: Iterable[Mapping[str, Any]] = ()) -> None:
         super().__init__(map(dict, rows))
 
+    def _repr_html_(self) -> str:
+        """For notebooks: the first records as a table."""
+        from multiprobe.markup import MAX_ROWS, table
+
+        names = self.columns()
+        shown = [[_shown(row.get(name)) for name in names] for row in self[:MAX_ROWS]]
+        values = [[row.get(name) for row in self[:MAX_ROWS]] for name in names]
+        numbers = {place for place, column in enumerate(values) if column and all(map(_is_number, column))}
+        return table(names, shown, caption=f"{len(self):,} records", numbers=numbers, n_all=len(self))
+
     def columns(self) -> list[str]:
         """The names of all fields, in the order in which they first come."""
         return list(dict.fromkeys(name for row in self for name in row))
@@ -80,3 +90,11 @@ def _pyarrow() -> Any:
     except ImportError as error:
         raise NotSupportedError("pyarrow is not installed", hint="pip install 'multiprobe[arrow]'") from error
     return pyarrow
+
+
+def _shown(item: object) -> object:
+    return "" if item is None else f"{item:.6g}" if isinstance(item, float) else _cell(item)
+
+
+def _is_number(item: object) -> bool:
+    return isinstance(item, int | float) and not isinstance(item, bool)

@@ -17,13 +17,19 @@ SOURCE = Path(multiprobe.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 #: What each room may import besides itself. The façade is `multiprobe` itself.
-BASE = {"errors", "values", "cachedir"}  # and `bytecode`, which stands below everything, for who starts things
+BASE = {
+    "errors",
+    "values",
+    "cachedir",
+    "markup",
+}  # and `bytecode`, which stands below everything, for who starts things
 ALLOWED = {
     "errors": set(),
     "values": set(),
+    "markup": set(),
     "bytecode": set(),
     "cachedir": {"errors", "values"},
-    "records": {"errors"},
+    "records": {"errors", "markup"},
     "uapi": {"errors", "values"},
     "syscalls": {*BASE, "uapi"},
     "kernel": {*BASE, "uapi", "syscalls"},
@@ -33,7 +39,7 @@ ALLOWED = {
     "attach": {*BASE, "uapi", "syscalls", "kernel", "functions", "maps", "program"},
     "instruments": {*BASE, "kernel", "functions", "maps", "program", "attach", "records", "façade"},
     "inspect": {*BASE, "uapi", "syscalls", "kernel", "functions", "maps", "program", "attach"},
-    "output": {"errors", "values"},
+    "output": {"errors", "values", "markup"},
     "vm": {*BASE, "bytecode", "uapi", "syscalls", "output"},
     "cli": {
         *BASE,

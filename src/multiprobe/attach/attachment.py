@@ -176,6 +176,13 @@ class Attachment:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
+    def _repr_html_(self) -> str:
+        """For notebooks: the program, and the report."""
+        from multiprobe.markup import escape
+
+        state = "closed" if self.is_closed else "attached"
+        return f"<p><b>{escape(self.program.name)}</b>, {state}</p>\n{self.report._repr_html_()}"
+
     def __repr__(self) -> str:
         state = "closed" if self.is_closed else f"{self.report.attached} functions in {self.report.links} links"
         return f"<Attachment of {self.program.name}: {state}>"

@@ -107,6 +107,21 @@ class Report:
         if found:
             raise IncompleteError(f"the results are incomplete: {', '.join(map(str, found))}", report=self)
 
+    def _repr_html_(self) -> str:
+        """For notebooks: how many functions went where, and each one that isn't attached, with its reason."""
+        from multiprobe.markup import table
+
+        ways = ", ".join(f"{n:,} by {name}" for name, n in self.mechanisms.items())
+        links = "1 link" if self.links == 1 else f"{self.links:,} links"
+        caption = f"requested {self.requested:,}, attached {self.attached:,} in {links}"
+        rows = [
+            *((f.function, "failed", f"{errno_name(f.errno)} from {f.mechanism}: {f.reason}") for f in self.failed),
+            *((d.function, "dropped", d.reason) for d in self.dropped),
+            *((r.request, "skipped", r.reason) for r in self.skipped),
+            *((cause, "missed", f"{n:,}") for cause, n in self.missed.items() if n),
+        ]
+        return table(("function", "became", "why"), rows, caption=f"{caption} ({ways})" if ways else caption)
+
     def to_json(self) -> dict[str, object]:
         """The report as the object that `--json` prints last."""
         return {

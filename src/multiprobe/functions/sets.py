@@ -255,6 +255,17 @@ class FunctionSet:
     def __repr__(self) -> str:
         return f"<FunctionSet of {len(self)} functions, {self.n_attachable()} of them attachable>"
 
+    def _repr_html_(self) -> str:
+        """For notebooks: the first functions, each with its mechanisms, or why there are none."""
+        from multiprobe.markup import MAX_ROWS, table
+
+        rows = [
+            (function, f"{function.address:#x}", ", ".join(function.verdict.names), function.verdict.reason)
+            for function in map(self.__getitem__, range(min(len(self), MAX_ROWS)))
+        ]
+        caption = f"{len(self):,} functions, {self.n_attachable():,} of them attachable"
+        return table(("function", "address", "mechanisms", "reason"), rows, caption=caption, n_all=len(self))
+
     # -- algebra ---------------------------------------------------------------------------------------------------
 
     def __or__(self, other: FunctionSet) -> FunctionSet:

@@ -33,8 +33,11 @@ MAX_PENDING = 1 << 16
 
 @value
 class Call:
-    """One call. It began `time` seconds after tracing did, at `begin` (CLOCK_MONOTONIC, ns); `arguments`: (name, value) pairs, texts in quotes. `duration`
-    (ns), `returned` (spelled) and `raw` (the register) are None when only entries are seen."""
+    """One call. It began `time` seconds after tracing did, at `begin` (CLOCK_MONOTONIC, ns).
+
+    `arguments` are (name, value) pairs, texts in quotes; `duration` (ns), `returned` (spelled) and `raw` (the register)
+    are None when only entries are seen.
+    """
 
     time: float
     begin: int

@@ -32,8 +32,10 @@ _INTS = re.compile(r"\b(int|pid_t|key_t|mqd_t|clockid_t|timer_t|long|ssize_t|off
 
 @value
 class Described:
-    """A function's signature; `texts`: the places of arguments that are pointers to char; `is_syscall`: a system call's
-    wrapper, whose arguments are in the registers that its own argument points to."""
+    """A function's signature; `texts`: the places of arguments that are texts (`const char *`).
+
+    `is_syscall`: a system call's wrapper, whose arguments are in the registers that its own argument points to.
+    """
 
     signature: Signature
     texts: tuple[int, ...] = ()
@@ -47,7 +49,7 @@ class Described:
             found = type_.read(raw[place])
             if place in self.texts and not raw[place]:
                 found = "NULL"
-            yield name, f'"{texts[place]}"' if place in texts else found
+            yield name, _quoted(texts[place]) if texts.get(place) else found
 
     def returned(self, raw: int) -> Spelled:
         """What came back."""
@@ -55,6 +57,12 @@ class Described:
 
 
 UNKNOWN = Described(NO_TYPES)
+
+
+def _quoted(text: str) -> str:
+    """Text in quotes, on one line."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in escaped) + '"'
 
 
 def describe(functions: FunctionSet) -> list[Described]:
@@ -77,12 +85,16 @@ def _texts(btf: Btf, type_id: int) -> Iterator[int]:
 
 
 def _is_text(btf: Btf, type_id: int) -> bool:
+    """Whether it is a `const char *`: what isn't const is often memory to be filled."""
     try:
         bare = btf.strip(type_id)
         if btf.kind(bare) != fmt.PTR or not btf.target(bare):
             return False
-        pointed = btf.strip(btf.target(bare))
-        return btf.kind(pointed) == fmt.INT and btf.name(pointed) == "char"
+        pointed, is_const = btf.target(bare), False
+        while btf.kind(pointed) in fmt.MODIFIERS:
+            is_const = is_const or btf.kind(pointed) == fmt.CONST
+            pointed = btf.target(pointed)
+        return is_const and btf.kind(pointed) == fmt.INT and btf.name(pointed) == "char"
     except MultiprobeError:
         return False
 
@@ -101,10 +113,10 @@ def parse_format(text: str) -> Described:
     parameters: list[tuple[str, ValueType]] = []
     texts: list[int] = []
     for declared, name, offset, _ in _FIELD.findall(text):
-        if int(offset) < _FIRST_ARGUMENT:
+        if int(offset) < _FIRST_ARGUMENT or name.startswith("__"):  # newer kernels keep texts there
             continue
         is_pointer = "*" in declared
-        if is_pointer and re.fullmatch(r"(const )?char \*", declared.strip()):
+        if is_pointer and re.fullmatch(r"const char \*", declared.strip()):
             texts.append(len(parameters))
         parameters.append((name, _declared(declared, is_pointer=is_pointer)))
     return Described(Signature(tuple(parameters), ValueType("int", 64)), tuple(texts), is_syscall=True)

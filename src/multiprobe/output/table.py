@@ -30,6 +30,13 @@ class Table:
     columns: tuple[Column, ...]
     rows: Sequence[Sequence[str]]
 
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        from multiprobe.markup import table
+
+        numbers = {place for place, column in enumerate(self.columns) if column.is_number}
+        return table([column.title for column in self.columns], self.rows, numbers=numbers)
+
 
 def table_lines(table: Table) -> Iterator[str]:
     """The table as aligned lines, titles first; the last column isn't padded."""

@@ -28,6 +28,7 @@ format:
 	field:const char * filename;	offset:24;	size:8;	signed:0;
 	field:int flags;	offset:32;	size:8;	signed:0;
 	field:umode_t mode;	offset:40;	size:8;	signed:0;
+	field:__data_loc char[] __filename_val;	offset:48;	size:4;	signed:0;
 """
 
 
@@ -87,6 +88,8 @@ def test_a_system_calls_format() -> None:
     ]
     assert found.returned((1 << 64) - 2) == "-ENOENT"
     assert found.returned(3) == 3
+    assert dict(found.arguments(raw, {1: 'a\n"b"\\'}))["filename"] == r'"a\n\"b\"\\"'
+    assert dict(found.arguments(raw, {1: ""}))["filename"] == "0x7fff0000", "it could not be read, or is empty"
     assert _how(found) == 2 | SYSCALL
     assert _how(Described(Signature((), ValueType("void")), (0, 2, 3))) == 1 | 3 << 4
     assert _how(UNKNOWN) == 0

@@ -1,0 +1,48 @@
+"""Values as HTML for notebooks: one small table, escaped, without styles or scripts from elsewhere. Knows only text."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+MAX_ROWS = 20
+"""So many rows are shown of a long table."""
+_NUMBER, _TEXT = ' style="text-align: right"', ' style="text-align: left"'
+
+
+def escape(text: object) -> str:
+    """Text as it stands in HTML."""
+    made = str(text)
+    for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("'", "&#39;")):
+        made = made.replace(character, entity)
+    return made
+
+
+def table(
+    titles: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    caption: str = "",
+    numbers: Collection[int] = (),
+    n_all: int | None = None,
+) -> str:
+    """A table of at most MAX_ROWS of `rows`; columns in `numbers` stand at the right. `n_all`: how many rows there are,
+    where `rows` are only the first of them."""
+    styles = [_NUMBER if place in numbers else _TEXT for place in range(len(titles))]
+    shown = rows[:MAX_ROWS]
+    lines = ["<table>"]
+    if caption:
+        lines.append(f"<caption{_TEXT}>{escape(caption)}</caption>")
+    lines.append(f"<thead>{_row('th', titles, styles)}</thead>")
+    lines.append("<tbody>")
+    lines += [_row("td", row, styles) for row in shown]
+    left = (len(rows) if n_all is None else n_all) - len(shown)
+    if left > 0:
+        lines.append(f'<tr><td colspan="{len(titles)}"{_TEXT}>… and {left:,} more</td></tr>')
+    return "\n".join([*lines, "</tbody>", "</table>"])
+
+
+def _row(tag: str, cells: Sequence[object], styles: Sequence[str]) -> str:
+    made = (f"<{tag}{style}>{escape(cell)}</{tag}>" for cell, style in zip(cells, styles, strict=True))
+    return f"<tr>{''.join(made)}</tr>"
