@@ -145,7 +145,7 @@ def test_arguments_by_name(tmp_path: Path) -> None:
 
 def test_arguments_that_differ_are_refused() -> None:
     kernel = mp.Kernel()
-    with pytest.raises(mp.CompileError, match=r"not all functions have the same argument 'path': .*vfs_statx has none"):
+    with pytest.raises(mp.CompileError, match=r"not all functions have the same argument 'file': .*vfs_statx has none"):
         mp.attach(opening, ["vfs_open", "vfs_statx"], kernel=kernel)
     with pytest.raises(mp.CompileError, match="no function has an argument 'dfd'"):
         mp.attach(looking, ["vfs_open"], kernel=kernel)

@@ -74,7 +74,8 @@ def _argument(name: str, answers: dict[Where | None, list[str]], types: KernelTy
         f"{label} {_describe(where, types)}" for where, labels in answers.items() if where != most for label in labels
     ]
     listed = "; ".join(odd[:MAX_LISTED]) + (f" (and {len(odd) - MAX_LISTED} more)" if len(odd) > MAX_LISTED else "")
-    usual = f"{len(answers[most])} functions have it {_place(most, types)}"
+    n = len(answers[most])
+    usual = f"{n} {'function has' if n == 1 else 'functions have'} it {_place(most, types)}"
     return Argument(name, problem=f"not all functions have the same argument {name!r}: {usual}, but {listed}")
 
 

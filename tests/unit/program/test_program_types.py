@@ -322,7 +322,7 @@ def test_arguments_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("prototypes", "name", "message"),
     [
-        (((("n", "int"),), (("x", "int"), ("n", "int"))), "n", "1 functions have it at 0 as int, but f1 has it at 1"),
+        (((("n", "int"),), (("x", "int"), ("n", "int"))), "n", "1 function has it at 0 as int, but f1 has it at 1"),
         (((("n", "int"),), (("n", "int"),), (("n", "u32"),)), "n", "but f2 has it at 0 as unsigned int"),
         (((("n", "int"),), (("n", "int"),), ()), "n", "2 functions have it at 0 as int, but f2 has none"),
         (((("n", "int"),), (("n", "item *"),), ()), "n", "f2 has none"),
