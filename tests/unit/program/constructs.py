@@ -85,12 +85,14 @@ HITS = ((5, 3, 7, 2), (100, 100, -100 % (1 << 64), 3), ((1 << 64) - 1, 1 << 63, 
 
 
 def sources() -> list[tuple[list[str], str]]:
-    """Programs that hold them all: the names of the constructs in each, and its source; `out[i]` gets a value each."""
-    names = list(CONSTRUCTS)
-    return [
-        (chosen, source(chosen))
-        for chosen in (names[at : at + PER_PROGRAM] for at in range(0, len(names), PER_PROGRAM))
-    ]
+    """Programs that hold them all: the names of the constructs in each, and its source; `out[i]` gets a value each.
+
+    A loop has a program of its own: the verifier walks all of its rounds, once for each way to where it begins.
+    """
+    loops = [name for name, body in CONSTRUCTS.items() if "for " in body or "while " in body]
+    names = [name for name in CONSTRUCTS if name not in loops]
+    groups = [names[at : at + PER_PROGRAM] for at in range(0, len(names), PER_PROGRAM)]
+    return [(chosen, source(chosen)) for chosen in (*groups, *([name] for name in loops))]
 
 
 def source(names: list[str]) -> str:
