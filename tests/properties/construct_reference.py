@@ -9,7 +9,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1] / "unit" / "program"))
 
-from constructs import NUMBER, PER_PROGRAM
+from constructs import CHOICES, NUMBER, PER_PROGRAM
 from random_programs import Table, reference, wrap
 
 import multiprobe as mp
@@ -19,7 +19,7 @@ def program_of(source: str) -> Any:
     """The source as a program, with maps of its own."""
     filename = f"<constructs {hash(source) & 0xFFFFFFFF:08x}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-    names: dict[str, Any] = {"mp": mp, "NUMBER": NUMBER, "out": mp.Array(mp.i64, PER_PROGRAM)}
+    names: dict[str, Any] = {"mp": mp, "NUMBER": NUMBER, "CHOICES": CHOICES, "out": mp.Array(mp.i64, PER_PROGRAM)}
     names |= {"array": mp.Array(mp.u64, 8), "small": mp.Array(mp.i16, 4), "table": mp.Hash(mp.u64, mp.i64)}
     names["pairs"] = mp.Hash((mp.u64, mp.i64), mp.u64)
     exec(compile(source, filename, "exec"), names)
@@ -39,7 +39,7 @@ def expected(names: list[str], source: str, hit: tuple[int, ...]) -> dict[str, i
     tables = {"out": out, "array": Table("u64", size=8), "small": Table("i16", size=4), "table": Table("i64")}
     tables["pairs"] = Pairs("u64")
     variables, ctx = reference([*hit], tables)
-    variables |= {"NUMBER": NUMBER, "abs": abs}
+    variables |= {"NUMBER": NUMBER, "CHOICES": CHOICES, "abs": abs}
     exec(compile(source, "<reference>", "exec"), variables)
     variables["program"](ctx)
     return {name: wrap(out.items.get(place, 0), 64, True) for place, name in enumerate(names)}

@@ -50,7 +50,7 @@ def _of_constant(const: object) -> object:
 
 
 def _of_value(item: object, maps: list[MapSpec], functions: list[FunctionType]) -> object:
-    if isinstance(item, (int, str)):
+    if isinstance(item, (int, str)) or (isinstance(item, tuple) and all(isinstance(one, int) for one in item)):
         return repr(item)
     if isinstance(item, (Struct, Enum)):
         return item.shape()

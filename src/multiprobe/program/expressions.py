@@ -254,7 +254,7 @@ class Expressions:
             if isinstance(op, ast.In | ast.NotIn):
                 if len(node.ops) > 1:
                     raise self.fail(node, "`in` can't be part of a chain of comparisons")
-                return self._contains(node.left, right_node, is_in=isinstance(op, ast.In))
+                return self._contains(node, right_node, is_in=isinstance(op, ast.In))
             assert left is not None
             right = self.number(right_node) if place == 0 else self._branch(right_node)
             again = right
@@ -348,12 +348,37 @@ class Expressions:
         place, spec, key = self.item(node)
         return ir.Load(place, key, kind_of(spec.value))
 
-    def _contains(self, left: ast.expr, right: ast.expr, *, is_in: bool) -> Expression:
+    def _contains(self, node: ast.Compare, right: ast.expr, *, is_in: bool) -> Expression:
         found = self.map_of(right)
-        if found is None or not isinstance(found[1], Hash):
-            raise self.fail(right, "`in` asks a Hash for a key", hint="compare numbers one by one, with == and or")
-        made = ir.Contains(found[0], self.key(found[1], left))
-        return made if is_in else ir.Not(made)
+        made: Expression
+        if found is not None and isinstance(found[1], Hash):
+            made = ir.Contains(found[0], self.key(found[1], node.left))
+        else:
+            numbers = self._numbers(right)
+            if numbers is None:
+                hint = "or whether a number is one of (1, 2, 3)"
+                raise self.fail(right, "`in` asks a Hash for a key", hint=hint)
+            made = self._is_one_of(node, numbers)
+        return made if is_in else self._not(made)
+
+    def _numbers(self, node: ast.expr) -> list[int] | None:
+        """The numbers of a tuple that is written here or comes from outside; None if it is something else."""
+        if isinstance(node, ast.Tuple):
+            parts = [self.number(part) for part in node.elts]
+            return [part.value for part in parts if isinstance(part, Const)] if _are_known(parts) else None
+        item = self.value_of(node)
+        return list(item) if isinstance(item, tuple) and all(isinstance(one, int) for one in item) else None
+
+    def _is_one_of(self, node: ast.Compare, numbers: list[int]) -> Expression:
+        now, again = self._keep(self.number(node.left))
+        tests = [self._compare(node, ast.Eq(), again if place else now, Const(n)) for place, n in enumerate(numbers)]
+        result: Expression = tests[-1] if tests else Const(0, BOOL)
+        for test in reversed(tests[:-1]):
+            if isinstance(test, Const):
+                result = test if test.value else result
+            else:
+                result = ir.Logical(False, test, result, BOOL)
+        return result
 
     # Calls
 
@@ -465,6 +490,10 @@ class Expressions:
         ast.Subscript: _subscript,
         ast.Call: _call,
     }
+
+
+def _are_known(parts: list[Expression]) -> bool:
+    return all(isinstance(part, Const) for part in parts)
 
 
 def _is_none(node: ast.expr) -> bool:

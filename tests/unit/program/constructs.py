@@ -64,6 +64,7 @@ CONSTRUCTS = {
     "hash": "table[a] = s\ntable[a] += 3\nx = table[a]\nreturn x + table[a + 1]",
     "in": "table[7] = 1\nx = (7 in table) + (8 in table) * 2 + (8 not in table) * 4\ndel table[7]\n"
     "return x + (7 in table) * 8",
+    "one of several": "return (a in (3, 5, 7)) + (s not in (-1, 7)) * 2 + (t + 1 in CHOICES) * 4 + (3 in (1, 2)) * 8",
     "tuples as keys": "pairs[a, s] = 5\npairs[a, s] += 1\nreturn pairs[a, s] + ((a, s) in pairs) + pairs[a, 99]",
 }
 
@@ -79,6 +80,7 @@ def first(c):
 """
 PARAMETERS = "a = ctx.arg(0)\nb = ctx.arg(1)\ns = mp.i64(ctx.arg(2))\nt = mp.i64(ctx.arg(3))"
 NUMBER = 12345
+CHOICES = (3, 4, -1)
 PER_PROGRAM = 12
 #: Arguments to run them with.
 HITS = ((5, 3, 7, 2), (100, 100, -100 % (1 << 64), 3), ((1 << 64) - 1, 1 << 63, (1 << 64) - 7, (1 << 64) - 2), (0,) * 4)
