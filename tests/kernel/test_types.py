@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import os
 import subprocess
 import sys
@@ -11,6 +12,9 @@ from struct import pack
 import pytest
 
 import multiprobe as mp
+from multiprobe.kernel.btf import Btf
+from multiprobe.kernel.btf_format import STRUCT
+from multiprobe.kernel.btf_layout import fields, scalar
 from multiprobe.maps.cpus import load_n_cpus
 from multiprobe.maps.store import Store
 from multiprobe.program.compiler import compile_program
@@ -205,3 +209,27 @@ def test_layouts_of_the_running_kernel() -> None:
     assert task.size == btf.size(btf.type_ids("task_struct", 4)[0])
     assert task.dtype["comm"].itemsize == 16
     assert mp.enum("pid_type").PIDTYPE_TGID == 1
+
+
+def own_struct(btf: Btf) -> tuple[str, str]:
+    """A struct that only this module has, and one of its members."""
+    assert btf.base is not None
+    for type_id in range(btf.first_id, len(btf)):
+        name = btf.name(type_id)
+        if btf.kind(type_id) == STRUCT and name and not btf.base.type_ids(name, STRUCT):
+            for field in fields(btf, type_id):
+                if scalar(btf, field.type_id):
+                    return name, field.name
+    return "", ""
+
+
+def test_types_of_modules() -> None:
+    kernel = mp.Kernel()
+    modules = [kernel.btf_of(name) for name in kernel.table.module_names if name]
+    name, member = next(found for btf in modules if btf and (found := own_struct(btf))[0])
+    source = f"@mp.program\ndef of_module(ctx):\n    out[0] = mp.struct({name!r})(1).{member}\n    out[1] = 7\n"
+    linecache.cache["<of module>"] = (len(source), None, source.splitlines(keepends=True), "<of module>")
+    names = {"mp": mp, "out": out}
+    exec(compile(source, "<of module>", "exec"), names)
+    assert run(names["of_module"])[:2] == [0, 7]  # type: ignore[arg-type]
+    assert mp.struct(name, kernel=kernel).size > 0

@@ -168,12 +168,16 @@ class Generator:
         return e.make(f"select i1 {is_out}, i64 0, i64 {shifted}")
 
     def _divide(self, node: ir.Binary, left: str, right: str) -> str:
-        """Rounds down, as Python does; x // 0 is 0 and x % 0 is x."""
+        """Rounds down, as Python does; x // 0 is 0 and x % 0 is x.
+
+        Opaque: LLVM knows how large the result can be, and leaves out the ends of loops that it makes superfluous. The
+        verifier of many kernels doesn't, and would walk the loop for ever.
+        """
         e = self.e
         quotient = self._signed_quotient(left, right) if node.kind != U64 else self._quotient(left, right)
         if node.op == "floordiv":
-            return quotient
-        return e.make(f"sub i64 {left}, {e.make(f'mul i64 {quotient}, {right}')}")
+            return e.opaque(quotient)
+        return e.opaque(e.make(f"sub i64 {left}, {e.make(f'mul i64 {quotient}, {right}')}"))
 
     def _quotient(self, left: str, right: str) -> str:
         e = self.e
@@ -394,7 +398,8 @@ class Generator:
         with e.maybe():
             self.branch(node.test, bounded, end)
         e.begin(bounded)
-        is_over = e.make(f"icmp uge i64 {e.load(counter)}, {node.limit}")
+        # Opaque: whatever LLVM finds out about the loop, the verifier must see this end of it.
+        is_over = e.make(f"icmp uge i64 {e.opaque(e.load(counter))}, {node.limit}")
         count_if(e, is_over, CUT_LOOPS)
         e.branch(is_over, end, body)
         e.begin(body)
