@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from multiprobe.errors import CompileError
 from multiprobe.maps.specs import Hash, MapSpec, PerFunction
 from multiprobe.maps.types import Integer, String, u64
-from multiprobe.program import ir, kinds, language
+from multiprobe.program import ir, kinds, language, membership
 from multiprobe.program.ir import BOOL, I64, LITERAL, U64, Const, Expression
 from multiprobe.program.methods import METHODS, STRING_HINT, call_method, compare_strings, need_string
 from multiprobe.program.pointers import Pointers
@@ -197,7 +197,7 @@ class Expressions:
 
     def _unary(self, node: ast.UnaryOp) -> Expression:
         if isinstance(node.op, ast.Not):
-            return self._not(self.expression(node.operand))
+            return self.negated(self.expression(node.operand))
         operand = self.expression(node.operand)
         if isinstance(operand, Const) and operand.kind == LITERAL:
             if isinstance(node.op, ast.Invert):
@@ -211,7 +211,7 @@ class Expressions:
             return ir.Binary("sub", Const(0), operand, kinds.of_unary(operand))
         return operand if operand.kind != BOOL else ir.Binary("add", operand, Const(0), LITERAL)
 
-    def _not(self, operand: Expression) -> Expression:
+    def negated(self, operand: Expression) -> Expression:
         if isinstance(operand, Const):
             return Const(int(not operand.value), BOOL)
         return ir.Not(operand)
@@ -247,27 +247,27 @@ class Expressions:
         if strings is not None:
             return strings
         parts: list[Expression] = []
-        if _is_none(node.comparators[0]) and len(node.ops) == 1:
-            return self._compare_with_none(node, node.ops[0])
+        if membership.is_none(node.comparators[0]) and len(node.ops) == 1:
+            return membership.compare_with_none(self, node, node.ops[0])
         left = self.number(node.left) if not isinstance(node.ops[0], ast.In | ast.NotIn) or len(node.ops) > 1 else None
         for place, (op, right_node) in enumerate(zip(node.ops, node.comparators, strict=True)):
             if isinstance(op, ast.In | ast.NotIn):
                 if len(node.ops) > 1:
                     raise self.fail(node, "`in` can't be part of a chain of comparisons")
-                return self._contains(node, right_node, is_in=isinstance(op, ast.In))
+                return membership.contains(self, node, right_node, is_in=isinstance(op, ast.In))
             assert left is not None
             right = self.number(right_node) if place == 0 else self._branch(right_node)
             again = right
             if place + 1 < len(node.ops):
-                right, again = self._keep(right)
-            parts.append(self._compare(node, op, left, right))
+                right, again = self.keep(right)
+            parts.append(self.compare(node, op, left, right))
             left = again
         result = parts[-1]
         for part in reversed(parts[:-1]):
             result = ir.Logical(True, part, result, BOOL)
         return result
 
-    def _compare(self, node: ast.Compare, op: ast.cmpop, left: Expression, right: Expression) -> Expression:
+    def compare(self, node: ast.Compare, op: ast.cmpop, left: Expression, right: Expression) -> Expression:
         name = language.COMPARISON.get(type(op))
         if name is None:
             what, hint = language.describe(op)
@@ -282,15 +282,7 @@ class Expressions:
                 )
         return ir.Compare(name, left, right)
 
-    def _compare_with_none(self, node: ast.Compare, op: ast.cmpop) -> Expression:
-        """`p is None`, `p == None` and their opposites."""
-        made = self.expression(node.left)
-        if not ir.is_pointer(made.kind) or not isinstance(op, ast.Is | ast.IsNot | ast.Eq | ast.NotEq):
-            raise self.fail(node, "only pointers can be None", hint="compare numbers with 0")
-        is_equal = isinstance(op, ast.Is | ast.Eq)
-        return ir.Compare("eq" if is_equal else "ne", self.decayed(made), Const(0))
-
-    def _keep(self, made: Expression) -> tuple[Expression, Expression]:
+    def keep(self, made: Expression) -> tuple[Expression, Expression]:
         """`made` to be evaluated now, and the same value to be used again."""
         if isinstance(made, Const | ir.Local):
             return made, made
@@ -347,38 +339,6 @@ class Expressions:
             return self.pointers.subscript(node)
         place, spec, key = self.item(node)
         return ir.Load(place, key, kind_of(spec.value))
-
-    def _contains(self, node: ast.Compare, right: ast.expr, *, is_in: bool) -> Expression:
-        found = self.map_of(right)
-        made: Expression
-        if found is not None and isinstance(found[1], Hash):
-            made = ir.Contains(found[0], self.key(found[1], node.left))
-        else:
-            numbers = self._numbers(right)
-            if numbers is None:
-                hint = "or whether a number is one of (1, 2, 3)"
-                raise self.fail(right, "`in` asks a Hash for a key", hint=hint)
-            made = self._is_one_of(node, numbers)
-        return made if is_in else self._not(made)
-
-    def _numbers(self, node: ast.expr) -> list[int] | None:
-        """The numbers of a tuple that is written here or comes from outside; None if it is something else."""
-        if isinstance(node, ast.Tuple):
-            parts = [self.number(part) for part in node.elts]
-            return [part.value for part in parts if isinstance(part, Const)] if _are_known(parts) else None
-        item = self.value_of(node)
-        return list(item) if isinstance(item, tuple) and all(isinstance(one, int) for one in item) else None
-
-    def _is_one_of(self, node: ast.Compare, numbers: list[int]) -> Expression:
-        now, again = self._keep(self.number(node.left))
-        tests = [self._compare(node, ast.Eq(), again if place else now, Const(n)) for place, n in enumerate(numbers)]
-        result: Expression = tests[-1] if tests else Const(0, BOOL)
-        for test in reversed(tests[:-1]):
-            if isinstance(test, Const):
-                result = test if test.value else result
-            else:
-                result = ir.Logical(False, test, result, BOOL)
-        return result
 
     # Calls
 
@@ -466,7 +426,7 @@ class Expressions:
             return Const(abs(operand.value))
         if operand.kind == U64 or ir.is_pointer(operand.kind):
             return self.decayed(operand)
-        now, again = self._keep(operand)
+        now, again = self.keep(operand)
         test = ir.Compare("lt", now, Const(0))
         kind = kinds.of_unary(operand)
         return ir.Conditional(test, ir.Binary("sub", Const(0), again, kind), again, kind)
@@ -490,14 +450,6 @@ class Expressions:
         ast.Subscript: _subscript,
         ast.Call: _call,
     }
-
-
-def _are_known(parts: list[Expression]) -> bool:
-    return all(isinstance(part, Const) for part in parts)
-
-
-def _is_none(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and node.value is None
 
 
 def kind_of(type_: Integer) -> str:

@@ -7,9 +7,9 @@ from functools import cache
 from multiprobe.errors import MultiprobeError
 from multiprobe.program import elf
 
-OPTIONS = "-replexitval=never"
-"""LLVM would calculate what a loop leaves from its number of rounds, in 128 bits, by a function that BPF doesn't have:
-it ends the process then."""
+OPTIONS = ("-replexitval=never", "-bpf-stack-size=16384")
+"""What LLVM ends the process for. It would calculate what a loop leaves from its number of rounds, in 128 bits, by a
+function that BPF doesn't have; and it has an own idea of how much stack is too much (`stack` says that in words)."""
 CPU = "v3"  # 32-bit arithmetic and all atomic operations; every kernel since 5.12
 
 
@@ -18,7 +18,8 @@ def _set_options() -> None:
     """Once in a process: LLVM's options are the process's, and it ends it when it gets one twice."""
     import llvmlite.binding as llvm
 
-    llvm.set_option("multiprobe", OPTIONS)
+    for option in OPTIONS:
+        llvm.set_option("multiprobe", option)
 
 
 def compile_ir(text: str, *, target: str) -> tuple[bytes, tuple[tuple[int, int], ...]]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from struct import unpack_from
 from typing import TYPE_CHECKING
 
-from multiprobe.program import arch
+from multiprobe.errors import CompileError
+from multiprobe.program import arch, stack
 from multiprobe.program.backedges import separate_back_edges
 from multiprobe.program.code import INSN_SIZE, KFUNC, LD_IMM64, Code, Relocation
 from multiprobe.program.codegen import generate
@@ -17,6 +18,7 @@ from multiprobe.program.llvm import compile_ir
 from multiprobe.program.statements import build
 
 if TYPE_CHECKING:
+    from multiprobe.program.ir import Routine
     from multiprobe.program.programs import Program
     from multiprobe.program.shape import Shape
     from multiprobe.program.typed import KernelTypes
@@ -31,6 +33,7 @@ def compile_now(program: Program, *, context: str, when: str, shape: Shape, type
     target = arch.native().target
     emitter = generate(routine, specs, context=context, when=when, shape=shape, target=target)
     insns, lines = separate_back_edges(*compile_ir(emitter.text(), target=target))
+    _check_stack(insns, routine)
     return Code(
         insns=insns,
         relocations=tuple(_relocations(insns, emitter.holes)),
@@ -39,6 +42,19 @@ def compile_now(program: Program, *, context: str, when: str, shape: Shape, type
         lines=tuple((insn, place - (1 << 10)) for insn, place in lines),
         text=routine.text,
     )
+
+
+def _check_stack(insns: bytes, routine: Routine) -> None:
+    needed, _ = stack.depth(insns)
+    if needed > stack.STACK_SIZE:
+        raise CompileError(
+            f"{routine.name!r} needs {needed} bytes of stack, and a BPF program has {stack.STACK_SIZE}",
+            file=routine.file,
+            line=routine.first_line,
+            source=f"def {routine.name}",
+            end_column=4 + len(routine.name),
+            hint="keep fewer values at a time, shorter strings, or keep some in an Array",
+        )
 
 
 def _relocations(insns: bytes, holes: list[tuple[str, str]]) -> list[Relocation]:
