@@ -53,6 +53,10 @@ class Verified:
     found: int
 
 
+#: The version of what `--json` prints (docs/json.md). Fields may be added without a new one.
+SCHEMA = 1
+
+
 class Report:
     """Every requested function in exactly one of `attached` (a count), `skipped` and `failed`.
 
@@ -126,6 +130,7 @@ class Report:
         """The report as the object that `--json` prints last."""
         return {
             "type": "report",
+            "schema": SCHEMA,
             "requested": self.requested,
             "attached": self.attached,
             "skipped": [{"function": r.request, "code": r.code, "reason": r.reason} for r in self.skipped],

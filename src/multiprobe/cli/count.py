@@ -10,13 +10,13 @@ from multiprobe.cli.measuring import (
     ATTACHING,
     COMMAND_ONLY,
     DEFAULT_TOP,
+    Forms,
     attach,
     check,
     choose,
     detach,
     make_report,
     prepare,
-    print_json,
     print_plan,
     print_report,
     print_table,
@@ -42,6 +42,8 @@ OPTIONS = (
     SHARED["pid"],
     COMMAND_ONLY,
     SHARED["json"],
+    SHARED["csv"],
+    SHARED["parquet"],
     SHARED["kernel_files"],
     *ATTACHING,
 )
@@ -86,6 +88,8 @@ def run(
     pid: int | None,
     command_only: bool,
     json: bool,
+    csv: bool,
+    parquet: str | None,
     kernel_files: str | None,
     unsafe: bool,
     dry_run: bool,
@@ -95,6 +99,7 @@ def run(
 ) -> int:
     """Choose, attach, count until the end, print. Returns the exit status."""
     check("count", command=command, pid=pid, command_only=command_only)
+    forms = Forms(json, csv, parquet)
     if kernel_files and not dry_run:
         from multiprobe.errors import UsageError
 
@@ -109,9 +114,9 @@ def run(
 
         only = workload.pid if workload and command_only else pid
         with attach(count.start, functions, pid=only, unsafe=unsafe, **choice) as counting:
-            show = None if json else _make_show(counting)
+            show = None if not forms.is_text else _make_show(counting)
             sample = watch(counting, workload, duration=duration, pid=pid, show=show)
-            _print(counting, sample, workload, top=top, json=json)
+            _print(counting, sample, workload, top=top, forms=forms)
             detach(counting)
     finally:
         if workload is not None:
@@ -128,15 +133,15 @@ def _make_show(counting: Counting) -> Callable[[Sample, Sample | None, int], Tab
     return show
 
 
-def _print(counting: Counting, sample: Sample, workload: Workload | None, *, top: int | None, json: bool) -> None:
+def _print(counting: Counting, sample: Sample, workload: Workload | None, *, top: int | None, forms: Forms) -> None:
     from multiprobe.instruments.count import call_counts
 
-    limit = top if top is not None else 0 if json else DEFAULT_TOP
-    rows = call_counts(counting.functions, sample, top=limit)
+    rows = call_counts(counting.functions, sample, top=top or 0)
     report = make_report(counting, workload, calls=sum(sample.totals), seconds=round(sample.seconds, 6))
-    if json:
-        print_json([*map(_to_json, rows), report])
+    forms.write(map(_to_json, rows), report, workload)
+    if not forms.is_text:
         return
+    rows = rows if top is not None else rows[:DEFAULT_TOP]
     n_called = sum(1 for n in sample.totals if n)
     print_table(_table(rows), n_more=n_called - len(rows))
     print(f"{report['calls']:,} calls of {n_called:,} functions in {report['seconds']:.2f} s")

@@ -9,13 +9,13 @@ from multiprobe.cli.measuring import (
     ATTACHING,
     COMMAND_ONLY,
     DEFAULT_TOP,
+    Forms,
     attach,
     check,
     choose,
     detach,
     make_report,
     prepare,
-    print_json,
     print_plan,
     print_report,
     print_table,
@@ -45,6 +45,8 @@ OPTIONS = (
     COMMAND_ONLY,
     Option("heatmap", ("--heatmap",), "text", "Write how times changed while it ran, as SVG.", "FILE"),
     SHARED["json"],
+    SHARED["csv"],
+    SHARED["parquet"],
     *ATTACHING,
 )
 
@@ -94,6 +96,8 @@ def run(
     command_only: bool,
     heatmap: str | None,
     json: bool,
+    csv: bool,
+    parquet: str | None,
     dry_run: bool,
     unsafe: bool,
     vm: str | None,
@@ -102,6 +106,7 @@ def run(
 ) -> int:
     """Choose, attach, time until the end, print. Returns the exit status."""
     check("latency", command=command, pid=pid, command_only=command_only)
+    forms = Forms(json, csv, parquet)
     _check(sort, by=by, has_self=has_self)
     functions = choose(patterns, unsafe=unsafe)
     choice |= {"when": "session"}
@@ -115,14 +120,14 @@ def run(
         options = {"by": by, "has_self": has_self, "pid": only, "unsafe": unsafe, **choice}
         with attach(latency.start, functions, **options) as timing:
             notes = Notes(by=by, has_heat=heatmap is not None, duration=duration)
-            show = None if json else notes.make_show(sort)
+            show = None if not forms.is_text else notes.make_show(sort)
             sample = watch(
                 timing, workload, duration=duration, pid=pid, show=show, on_sample=notes.on_sample, every=notes.every
             )
             notes.look(sample)
             if heatmap is not None:
                 notes.write_heat(heatmap, patterns)
-            _print(timing, sample, notes.names, workload, sort=sort, by=by, top=top, json=json)
+            _print(timing, sample, notes.names, workload, sort=sort, by=by, top=top, forms=forms)
             detach(timing)
     finally:
         if workload is not None:
@@ -194,20 +199,20 @@ class Notes:
 
 def _print(
     timing: Timing, sample: Sample, names: TaskNames, workload: Workload | None, *, sort: str, by: str | None,
-    top: int | None, json: bool,
+    top: int | None, forms: Forms,
 ) -> None:  # fmt: skip
     from multiprobe.instruments.latency import rank
 
-    limit = top if top is not None else 0 if json else DEFAULT_TOP
-    rows = rank(sample.rows, sort=sort, top=limit)
+    rows = rank(sample.rows, sort=sort, top=top or 0)
     calls, running = (sum(getattr(row, name) for row in sample.rows) for name in ("calls", "running"))
     report = make_report(
         timing, workload, calls=calls, running=running, total_ns=sum(row.total for row in sample.rows),
         seconds=round(sample.seconds, 6),
     )  # fmt: skip
-    if json:
-        print_json([*(_to_json(row, names, by=by) for row in rows), report])
+    forms.write((_to_json(row, names, by=by) for row in rows), report, workload)
+    if not forms.is_text:
         return
+    rows = rows if top is not None else rows[:DEFAULT_TOP]
     print_table(_table(rows, names, by=by), n_more=len(sample.rows) - len(rows))
     n_functions = len({row.function.address for row in sample.rows})
     print(f"{calls:,} calls of {n_functions:,} functions in {sample.seconds:.2f} s")

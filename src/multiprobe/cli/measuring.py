@@ -10,11 +10,12 @@ import os
 import sys
 
 from multiprobe.cli.options import SHARED, Option
+from multiprobe.values import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Any
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any, TextIO
 
     from multiprobe.attach.report import Report
     from multiprobe.cli.stopping import Until
@@ -196,6 +197,49 @@ def print_json(objects: Sequence[dict[str, Any]]) -> None:
     write_json_lines(objects, sys.stdout)
 
 
+@value
+class Forms:
+    """In which forms rows of results are wanted besides text: JSON or CSV instead of it, a Parquet file besides."""
+
+    json: bool
+    csv: bool
+    parquet: str | None
+
+    def __post_init__(self) -> None:
+        """Raise what would only be found out after measuring in vain."""
+        from multiprobe.errors import NotSupportedError, UsageError
+
+        if self.json and self.csv:
+            raise UsageError("--json and --csv both print: give one of them")
+        check_files(self.parquet)
+        if self.parquet is not None:
+            from importlib.util import find_spec
+
+            if find_spec("pyarrow") is None:
+                raise NotSupportedError("--parquet needs pyarrow", hint="pip install 'multiprobe[arrow]'")
+
+    @property
+    def is_text(self) -> bool:
+        """Does standard output get text?"""
+        return not (self.json or self.csv)
+
+    def write(self, rows: Iterable[dict[str, Any]], report: dict[str, Any], workload: Workload | None) -> None:
+        """Write rows and report in the forms that are wanted; text is left to the caller."""
+        if self.json:
+            print_json([*rows, report])
+        if not self.csv and self.parquet is None:
+            return
+        from multiprobe.records import Records
+
+        records = Records({name: item for name, item in row.items() if name != "type"} for row in rows)
+        if self.parquet is not None:
+            records.to_parquet(self.parquet)
+        if self.csv:
+            records.to_csv(sys.stdout)
+            sys.stdout.flush()
+            print_report(report, workload, file=sys.stderr)
+
+
 def print_table(table: Table, *, n_more: int) -> None:
     """A table of results, if there are any, and how many it leaves out."""
     from multiprobe.output.table import write_table
@@ -207,19 +251,21 @@ def print_table(table: Table, *, n_more: int) -> None:
         print()
 
 
-def print_report(report: dict[str, Any], workload: Workload | None, *, is_plan: bool = False) -> None:
-    """What became of every function, and of the command."""
+def print_report(
+    report: dict[str, Any], workload: Workload | None, *, is_plan: bool = False, file: TextIO | None = None
+) -> None:
+    """What became of every function, and of the command. To standard output unless told otherwise."""
     from multiprobe.output.report import report_lines
 
     for line in report_lines(report, is_plan=is_plan):
-        print(line)
+        print(line, file=file)
     if workload is not None:
         from multiprobe.instruments.workload import describe_status
 
         status = workload.poll()
         how = "still runs: it is ended now" if status is None else describe_status(status)
-        print(f"command: {workload.command[0]} {how}")
-    sys.stdout.flush()
+        print(f"command: {workload.command[0]} {how}", file=file)
+    (file or sys.stdout).flush()
 
 
 def print_plan(functions: FunctionSet, *, json: bool, **terms: Any) -> int:

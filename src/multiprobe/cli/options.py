@@ -111,6 +111,8 @@ SHARED = {
         Option("top", ("--top", "-n"), "natural", "Show the N largest only; 0 shows all.", "N"),
         Option("pid", ("--pid", "-p"), "pid", "Only what this process does; ends when it ends.", "PID"),
         Option("json", ("--json",), "flag", "One JSON object a line, for scripts.", default=False),
+        Option("csv", ("--csv",), "flag", "The rows as CSV; all else goes to stderr.", default=False),
+        Option("parquet", ("--parquet",), "text", "Write the rows as a Parquet file, too.", "FILE"),
         Option(
             "mechanism", ("--mechanism",), "mechanism", f"Attach by this one only: {', '.join(MECHANISMS)}.", "NAME"
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -75,6 +76,28 @@ def test_strict_is_content_with_all_of_it(world: FakeWorld, capsys: pytest.Captu
     world.is_complete = True
     assert run(["count", "tcp_*", "--duration", "0", "--strict"]) == 0
     assert "missed: nothing known" in capsys.readouterr().out
+
+
+def test_csv(world: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["count", "tcp_*", "--csv", "--duration", "0"]) == 0
+    out, err = capsys.readouterr()
+    rows = list(csv.DictReader(out.splitlines()))
+    assert [(row["function"], row["calls"]) for row in rows] == [("tcp_recvmsg", "30"), ("tcp_sendmsg", "10")]
+    assert "attached 3 of 5 functions in 1 link (kprobe_multi)" in err.splitlines()
+
+
+def test_parquet(world: FakeWorld, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    file = tmp_path / "calls.parquet"
+    assert run(["count", "tcp_*", "--parquet", str(file), "--duration", "0"]) == 0
+    assert "40 calls of 2 functions" in capsys.readouterr().out
+    assert parquet.read_table(file).column("calls").to_pylist() == [30, 10]
+
+
+@pytest.mark.parametrize("words", [["--json", "--csv"], ["--parquet", "/no/such/place/file"]])
+def test_forms_that_cannot_be(world: FakeWorld, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    assert run(["count", "tcp_*", *words]) == 2
+    assert world.attachments == []
 
 
 def test_top(world: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:
