@@ -24,6 +24,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "trace": "One line per call: typed arguments, result, duration.",
         "latency": "Time per function: percentiles, distribution, self time.",
         "graph": "The tree of calls between functions, with durations.",
+        "stacks": "The stacks that lead to functions, counted or timed.",
     },
     "Program": {
         "run": "Run a script of your own.",

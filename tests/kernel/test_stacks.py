@@ -1,0 +1,62 @@
+"""`multiprobe stacks` against workloads of known shape."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+STACKS = [sys.executable, "-m", "multiprobe", "stacks"]
+TIME_LIMIT = 300
+N, M = 37, 12
+READS = f"""
+import os
+own = os.open('{__file__}', os.O_RDONLY)
+for n in range({N}): os.pread(own, 5, 0)
+for n in range({M}): os.preadv(own, [bytearray(5)], 0)
+"""
+
+
+def stacks(*arguments: str, code: str = READS) -> str:
+    command = [*STACKS, *arguments, "--command-only", "--", sys.executable, "-c", code]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def counted(*arguments: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    *found, report = map(json.loads, stacks("--json", *arguments).splitlines())
+    assert {stack["type"] for stack in found} == {"stack"}
+    return found, report
+
+
+@pytest.mark.parametrize("extra", [[], ["--time"], ["--user"], ["--time", "--user"]], ids=["", "time", "user", "both"])
+def test_calls_by_the_way_that_led_there(extra: list[str]) -> None:
+    found, report = counted("security_file_permission", *extra)
+    by_call: dict[str, int] = {}
+    for stack in found:
+        assert stack["frames"][-1] == "security_file_permission"
+        assert not any("bpf_" in frame or "ftrace_" in frame for frame in stack["frames"]), stack
+        for call in ("__x64_sys_pread64", "__x64_sys_preadv"):
+            if call in stack["frames"]:
+                by_call[call] = by_call.get(call, 0) + stack["calls"]
+                assert stack["frames"].index("do_syscall_64") < stack["frames"].index(call)
+        if "--time" in extra:
+            assert stack["ns"] > 0
+    n_each = by_call["__x64_sys_preadv"] // M  # on an overlay, the file under it is asked, too
+    assert n_each >= 1
+    assert by_call["__x64_sys_preadv"] == n_each * M
+    assert by_call["__x64_sys_pread64"] >= n_each * N  # the interpreter reads, too
+    assert report["not_taken"] == {}
+    assert report["calls"] == sum(stack["calls"] for stack in found)
+    if "--user" in extra:
+        assert any(frame.endswith(")") and " (" in frame for stack in found for frame in stack["frames"])
+
+
+def test_folded_stacks_add_up() -> None:
+    lines = stacks("__x64_sys_preadv", "--folded").splitlines()
+    assert all(line.rpartition(" ")[0].endswith(";__x64_sys_preadv") for line in lines)
+    assert sum(int(line.rpartition(" ")[2]) for line in lines) == M

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+from multiprobe.instruments.stacks import NO_STACK, NOT_ASKED, Namer, Stack, merged, not_taken
+from multiprobe.instruments.user_symbols import UserResolver
+from multiprobe.kernel.resolve import Resolver
+from multiprobe.kernel.symbols import parse_kallsyms
+
+KALLSYMS = (
+    b"ffffffff81000000 T entry_SYSCALL_64\n"
+    b"ffffffff81001000 T do_syscall_64\n"
+    b"ffffffff81002000 T ksys_read\n"
+    b"ffffffff81003000 T vfs_read\n"
+    b"ffffffff81004000 T rw_verify_area\n"
+    b"ffffffffc0001000 t ovl_read\t[overlay]\n"
+    b"ffffffffc0002000 t bpf_prog_6deef7357e7b4530_count\t[bpf]\n"
+    b"ffffffffc0003000 t bpf_trampoline_6442\t[bpf]\n"
+)
+ENTRY, SYSCALL, KSYS, VFS, OVERLAY = (
+    address + 0x40
+    for address in (0xFFFFFFFF81000000, 0xFFFFFFFF81001000, 0xFFFFFFFF81002000, 0xFFFFFFFF81003000, 0xFFFFFFFFC0001000)
+)
+PROGRAM, TRAMPOLINE = 0xFFFFFFFFC0002010, 0xFFFFFFFFC0003010
+FAILED = (1 << 64) - errno.EFAULT
+
+
+def namer(stacks: dict[int, list[int]]) -> Namer:
+    functions: Any = ["vfs_read", "ovl_read [overlay]"]
+    return Namer(Resolver(parse_kallsyms(KALLSYMS)), UserResolver(), functions, stacks.__getitem__)
+
+
+def test_a_stack_of_a_kprobe_begins_with_the_function_itself() -> None:
+    stack = [0xFFFFFFFF81003000, KSYS, SYSCALL, ENTRY]
+    assert namer({1: stack}).frames(0, 1, NOT_ASKED, 0) == (
+        "entry_SYSCALL_64",
+        "do_syscall_64",
+        "ksys_read",
+        "vfs_read",
+    )
+
+
+def test_frames_of_the_probe_are_left_out() -> None:
+    stack = [PROGRAM, TRAMPOLINE, OVERLAY, VFS, KSYS, SYSCALL, ENTRY]
+    expected = ("entry_SYSCALL_64", "do_syscall_64", "ksys_read", "vfs_read", "ovl_read [overlay]")
+    assert namer({1: stack}).frames(1, 1, NOT_ASKED, 0) == expected
+    assert namer({1: [PROGRAM, TRAMPOLINE, *stack[3:]]}).frames(1, 1, NOT_ASKED, 0) == expected
+
+
+def test_recursion_is_kept() -> None:
+    stack = [0xFFFFFFFF81003000, OVERLAY, VFS, KSYS]
+    assert namer({1: stack}).frames(0, 1, NOT_ASKED, 0) == ("ksys_read", "vfs_read", "ovl_read [overlay]", "vfs_read")
+
+
+def test_the_process_stands_around_the_kernel() -> None:
+    stacks = {1: [0xFFFFFFFF81003000, KSYS], 2: [0x1000, 0x2000]}
+    assert namer(stacks).frames(0, 1, 2, 77) == ("0x2000", "0x1000", "ksys_read", "vfs_read")
+
+
+def test_what_could_not_be_taken_has_the_function_alone() -> None:
+    for kernel in (FAILED, NO_STACK):
+        assert namer({}).frames(0, kernel, NOT_ASKED, 0) == ("vfs_read",)
+
+
+def test_what_could_not_be_taken_is_counted_by_reason() -> None:
+    hits = {(0, 1, NOT_ASKED, 0): 5, (0, FAILED, NOT_ASKED, 0): 3, (1, FAILED, NOT_ASKED, 0): 1, (0, NO_STACK, 9, 1): 2}
+    assert not_taken(hits) == {"EFAULT": 4, "unknown": 2}
+
+
+def test_stacks_that_read_the_same_are_one() -> None:
+    stacks = [Stack(0, ("a", "f"), 1, 10), Stack(0, ("b", "f"), 2, 0), Stack(0, ("a", "f"), 3, 5)]
+    assert merged(stacks) == [Stack(0, ("a", "f"), 4, 15), Stack(0, ("b", "f"), 2, 0)]
