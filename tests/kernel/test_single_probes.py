@@ -73,7 +73,7 @@ def test_namesakes_by_address(kernel: mp.Kernel, when: str) -> None:
         assert attachment.report.attached == len(both)
 
 
-@pytest.mark.parametrize("mechanism", ["kprobe", "kprobe_multi", "trampoline", "tracing_multi"])
+@pytest.mark.parametrize("mechanism", ["kprobe_multi", "trampoline", "tracing_multi"])
 def test_arguments_on_the_stack(kernel: mp.Kernel, mechanism: str, tmp_path: Path) -> None:
     """do_mmap takes eight or nine; a trampoline saves them all, a kprobe reads those past the sixth from the stack."""
     if not kernel.has(mechanism):
@@ -81,17 +81,19 @@ def test_arguments_on_the_stack(kernel: mp.Kernel, mechanism: str, tmp_path: Pat
     place = next(n for n, name in enumerate(parameters(kernel, "do_mmap")) if name == "pgoff")
     path = tmp_path / "five-pages"
     path.write_bytes(bytes(5 * mmap.PAGESIZE))
-    reference = "trampoline" if mechanism != "trampoline" else "kprobe"
     with (
-        mp.attach(past_the_sixth, ["do_mmap"], mechanism=mechanism, pid=os.getpid(), kernel=kernel) as one,
-        mp.attach(past_the_sixth, ["do_mmap"], mechanism=reference, pid=os.getpid(), kernel=kernel) as other,
+        mp.attach(past_the_sixth, ["do_mmap"], mechanism="kprobe", pid=os.getpid(), kernel=kernel) as one,
+        mp.attach(past_the_sixth, ["do_mmap"], mechanism=mechanism, pid=os.getpid(), kernel=kernel) as other,
         open(path, "rb") as file,
         mmap.mmap(file.fileno(), mmap.PAGESIZE, prot=mmap.PROT_READ, offset=3 * mmap.PAGESIZE),
     ):
         found = [attachment.map(arguments).as_dict() for attachment in (one, other)]
-    assert found[0] == found[1]
     assert found[0][0, place] == 3
     assert found[0][0, 7] > 1 << 63, "a pointer into the kernel's stack"
+    if other.report.failed:  # before v6.6 (Linux kernel commit 473e3150e30a) a trampoline saves six
+        assert (mechanism, other.report.failed[0].errno) == ("trampoline", 524)
+    else:
+        assert found[0] == found[1]
 
 
 def parameters(kernel: mp.Kernel, name: str) -> list[str]:
