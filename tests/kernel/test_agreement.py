@@ -63,10 +63,10 @@ def test_three_thousand_functions() -> None:
         missed = [each.missed() for each in (one, other)]
         child.communicate("end\n")
     n_missed = sum(sum(each.values()) for each in missed)
-    differ = [n for n in range(len(functions)) if found[0][0][n] != found[1][0][n]]
+    differ = [n for n in range(len(functions)) if [each[n] for each in found[0]] != [each[n] for each in found[1]]]
     assert sum(found[0][0]) > 20_000
     assert sum(1 for n in found[0][0] if n) > 50
-    assert sum(abs(found[0][0][n] - found[1][0][n]) for n in differ) <= n_missed, (differ, missed)
-    for n in set(range(len(functions))) - set(differ):
-        assert found[0][1][n] == found[0][0][n] * given[n]
-        assert [found[0][1][n], found[0][2][n]] == [found[1][1][n], found[1][2][n]], str(functions[n])
+    # A call that one of them missed shows at one function only.
+    assert len(differ) <= n_missed, ([str(functions[n]) for n in differ], missed)
+    for n, given_cookie in enumerate(given):
+        assert found[0][1][n] == found[0][0][n] * given_cookie
