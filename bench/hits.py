@@ -23,6 +23,7 @@ from typing import Any
 import multiprobe as mp
 from multiprobe.functions.sets import FunctionSet
 from multiprobe.instruments.count import calls, count
+from multiprobe.instruments.latency_probe import Probe
 
 TARGET = "__x64_sys_getsid"
 CALLS, ROUNDS = 4000, 9
@@ -71,11 +72,9 @@ def programs() -> Iterator[tuple[str, Any, str]]:
     yield "empty", empty, "entry"
     yield "count", count, "entry"
     yield "empty", empty_session, "session"
-    from multiprobe.instruments import latency
-
-    yield "latency", latency.make_program(), "session"
-    yield "latency --self", latency.make_program(has_self=True), "session"
-    yield "latency --by process", latency.make_program(by="process"), "session"
+    yield "latency", Probe().program, "session"
+    yield "latency --self", Probe(has_self=True).program, "session"
+    yield "latency --by process", Probe(by="process").program, "session"
 
 
 def ours(kernel: mp.Kernel, n: int, without: float) -> None:

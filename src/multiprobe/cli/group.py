@@ -23,6 +23,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "count": "Calls per function.",
         "trace": "One line per call: typed arguments, result, duration.",
         "latency": "Time per function: percentiles, distribution, self time.",
+        "errors": "Which calls fail, who failed first, and along which path.",
         "graph": "The tree of calls between functions, with durations.",
         "stacks": "The stacks that lead to functions, counted or timed.",
     },

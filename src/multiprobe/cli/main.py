@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 #: Commands that can read a plain command line themselves: `run_plain(arguments) -> int | None`.
-PLAIN = ("count", "latency", "run")
+PLAIN = ("count", "errors", "latency", "run")
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 

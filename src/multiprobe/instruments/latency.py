@@ -113,14 +113,12 @@ class Timing:
         total = attachment.totals(probe.total)
         own = attachment.totals(probe.own) if probe.has_self else None
         longest = attachment.read(probe.longest, per_cpu=True).max(axis=0)
-        buckets: dict[int, dict[int, int]] = {}
-        for (index, bucket), n in attachment.map(probe.histogram).as_dict().items():
-            buckets.setdefault(index, {})[bucket] = n
+        histogram = attachment.read(probe.histogram)[:, 1:]  # the first bucket is for what is below 0
         for index, n in enumerate(calls):
             if n:
                 yield _row(
                     self.functions[index], 0, n, total[index], own[index] if own else None, int(longest[index]),
-                    _dense(buckets.get(index, {})),
+                    histogram[index].tolist(),
                 )  # fmt: skip
 
     def close(self) -> None:

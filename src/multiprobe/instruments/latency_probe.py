@@ -38,7 +38,7 @@ class Probe:
             self.own = None
         key = (mp.u32, mp.u32, mp.u32)
         self.longest: Any = mp.Hash(key, mp.u64, MAX_KEYS) if by else mp.PerFunction(mp.u64)
-        self.histogram: Any = mp.Hash(key, mp.u64, 4 * MAX_KEYS) if by else mp.Hash((mp.u32, mp.u32), mp.u64, MAX_KEYS)
+        self.histogram: Any = mp.Hash(key, mp.u64, 4 * MAX_KEYS) if by else mp.Histogram(per_function=True)
         self.program = _by_task(self) if by else _by_function(self)
 
 
@@ -86,7 +86,7 @@ def _by_function(probe: Probe) -> Any:
             return
         took = measure(mark, now)
         total[ctx.function] += took
-        histogram[ctx.function, bit_length(took)] += 1
+        histogram.add(ctx.function, took)
         if took > longest[ctx.function]:
             longest[ctx.function] = took
         if has_self:

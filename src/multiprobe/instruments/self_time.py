@@ -21,8 +21,8 @@ DEEPEST = (1 << DEPTH_BITS) - 1
 MAX_CALLS = 65_536
 """Calls under way at once that are followed; beyond that the ones that were idle longest are lost."""
 
-sums = mp.Hash(mp.u64, mp.u64, MAX_CALLS)
-noted = mp.Hash(mp.u64, mp.u64, MAX_CALLS)
+sums = mp.LruHash(mp.u64, mp.u64, MAX_CALLS)
+noted = mp.LruHash(mp.u64, mp.u64, MAX_CALLS)
 lost = mp.Array(mp.u64, 1)
 
 

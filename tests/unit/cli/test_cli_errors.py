@@ -1,0 +1,112 @@
+"""`multiprobe errors` over a fake instrument: what is asked of it, and what is printed."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from multiprobe.cli.main import run
+from multiprobe.instruments import errors
+from multiprobe.instruments.errors import Sample
+from multiprobe.instruments.failures import NULL, Failure, Group
+
+if TYPE_CHECKING:
+    from .conftest import FakeWorld
+
+ENOSPC, EIO = 28, 5
+FAILURES = [
+    Failure(10, 7, 8, "cp", ENOSPC, (0, None, 1), True, (1, 2), 0, EIO),
+    Failure(20, 7, 7, "ls", NULL, (1,), False, (0,), 1, NULL),
+    Failure(30, 7, 7, "ls", ENOSPC, (0, 1), False, (0,), 0, 0),
+    Failure(40, 7, 7, "ls", ENOSPC, (0, 1), False, (0,), None, 0),
+]
+
+
+class FakeWatching:
+    n_untyped = 2
+
+    def __init__(self, functions: Any, report: Any, on_failure: Any) -> None:
+        self.functions = functions
+        self.report = report
+        self.on_failure = on_failure
+
+    def sample(self) -> Sample:
+        return Sample(2.0, [Group(12 - place, failure) for place, failure in enumerate(FAILURES)], 42, 3)
+
+    def stop(self) -> Sample:
+        if self.on_failure is not None:
+            for failure in FAILURES:
+                self.on_failure(failure)
+        return self.sample()
+
+    def arguments(self, failure: Failure) -> dict[str, Any]:
+        return {"inode": hex(failure.arguments[0]), "size": 5}
+
+    def close(self) -> None:
+        pass
+
+    def __enter__(self) -> FakeWatching:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def asked(world: FakeWorld, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The options of each start."""
+    found: list[dict[str, Any]] = []
+
+    def start(functions: Any, *, on_failure: Any, **options: Any) -> FakeWatching:
+        found.append(options)
+        return FakeWatching(functions, world.attach(None, functions).report, on_failure)
+
+    monkeypatch.setattr(errors, "start", start)
+    return found
+
+
+def test_groups_as_text(asked: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["errors", "tcp_*", "-d", "0"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "12  ENOSPC from tcp_recvmsg, returned by tcp_sendmsg as EIO"
+    assert lines[1] == "    … > tcp_sendmsg > ? > tcp_recvmsg"
+    assert lines[2] == "11  NULL from tcp_recvmsg, returned by tcp_recvmsg as NULL"
+    assert lines[4] == "10  ENOSPC from tcp_recvmsg, taken by tcp_sendmsg"
+    assert lines[6] == " 9  ENOSPC from tcp_recvmsg, its end was not seen"
+    assert "42 failures of 4 kinds in 2.00 s, 3 left out" in lines
+    expected = {"allow": frozenset(), "deny": frozenset(), "unhandled": False, "n_arguments": 0, "when": "session"}
+    assert {name: asked[0][name] for name in expected} == expected
+
+
+def test_each_as_text(asked: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["errors", "tcp_*", "-d", "0", "--each", "--top", "1"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("cp[8]: ENOSPC from tcp_recvmsg(inode=0x1, size=5), returned by tcp_sendmsg as EIO\n")
+    assert "… and 3 groups more" in out
+    assert asked[0]["n_arguments"] == 6
+
+
+def test_json(asked: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--each", "--allow", "ENOSPC,eio", "--allow", "NULL", "--deny", "ENOENT", "--unhandled"]
+    assert run(["errors", "tcp_*", "-d", "0", "--json", *arguments]) == 0
+    *found, report = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [item["type"] for item in found] == ["failure"] * 4 + ["group"] * 4
+    assert found[0]["arguments"] == {"inode": "0x1", "size": 5}
+    assert found[4] == {
+        "type": "group", "count": 12, "error": "ENOSPC", "first": "tcp_recvmsg",
+        "path": ["tcp_sendmsg", "?", "tcp_recvmsg"], "is_cut": True, "outcome": "returned", "end": "tcp_sendmsg",
+        "end_error": "EIO",
+    }  # fmt: skip
+    assert [item["outcome"] for item in found[4:]] == ["returned", "returned", "handled", "unknown"]
+    assert (report["failures"], report["left_out"], report["untyped"]) == (42, 3, 2)
+    assert asked[0]["allow"] == {"ENOSPC", "EIO", "NULL"}
+    assert asked[0]["deny"] == {"ENOENT"}
+    assert asked[0]["unhandled"] is True
+
+
+def test_errors_that_do_not_exist(asked: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["errors", "tcp_*", "-d", "0", "--deny", "ENONSENSE"]) == 2
+    assert "ENONSENSE" in capsys.readouterr().err
+    assert not asked

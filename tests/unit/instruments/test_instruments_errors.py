@@ -1,0 +1,218 @@
+"""`errors` without a kernel: its program on the test machine, against a model that knows the whole tree of calls."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from multiprobe.instruments import errors_probe
+from multiprobe.instruments.errors import _failure
+from multiprobe.instruments.errors_probe import INT, LONG, NEVER, POINTER
+from multiprobe.instruments.failures import NULL, Failure, Joiner
+
+sys.path[:0] = [str(Path(__file__).parents[1] / "program")]
+
+from machine import Ring  # noqa: E402
+from runner import Bench  # noqa: E402
+
+ADDRESSES = tuple(0x1000 * n for n in range(1, 5))
+KINDS = (INT, LONG, POINTER, NEVER)
+MASK = (1 << 64) - 1
+ENOENT, EIO = 2, 5
+
+
+class Machine:
+    """The program on the test machine. Function n's kind is KINDS[n]."""
+
+    def __init__(self, *, n_arguments: int = 0) -> None:
+        program = errors_probe.make_program(n_arguments=n_arguments)
+        self.bench = Bench(program, "tracing", "session", addresses=ADDRESSES, cookies=KINDS)
+        self.time = 0
+
+    def enter(self, function: int, *arguments: int, tid: int = 5) -> int:
+        """A call: the address of its session."""
+        session = self.bench.machine.allocate(8)
+        self._hit(function, session, tid, arguments, is_return=0, ret=0)
+        return session
+
+    def leave(self, function: int, session: int, ret: int, *, tid: int = 5) -> None:
+        self._hit(function, session, tid, (), is_return=1, ret=ret)
+
+    def _hit(
+        self, function: int, session: int, tid: int, arguments: tuple[int, ...], *, is_return: int, ret: int
+    ) -> None:
+        self.time += 1
+        kfuncs = {"kfunc:bpf_session_cookie": session, "kfunc:bpf_session_is_return": is_return}
+        facts = {"ip": ADDRESSES[function], "cookie": KINDS[function], "ret": ret & MASK, "time": self.time}
+        self.bench.hit(*arguments, *[0] * (6 - len(arguments)), pid_tgid=7 << 32 | tid, **facts, **kfuncs)
+
+    def failures(self) -> list[Failure]:
+        """All failures."""
+        joiner, found = Joiner(), []
+        for row in self._records(errors_probe.begun):
+            found += joiner.begin(*_failure(row))
+        for identity, frame, error in self._records(errors_probe.ended):
+            found += joiner.end(identity, frame - 1 if frame else None, error)
+        assert joiner.n_open == 0
+        return found
+
+    def ring(self, spec: object) -> Ring:
+        """The ring buffer of an Events spec."""
+        return self.bench.ring(next(name for name, item in self.bench.program.maps.items() if item is spec))
+
+    def _records(self, spec: Any) -> list[tuple[Any, ...]]:
+        return np.frombuffer(b"".join(self.ring(spec).records), spec.record.dtype()).tolist()
+
+
+def run(machine: Machine, *steps: tuple[int, ...]) -> list[Failure]:
+    """(function,) calls, (function, ret) returns."""
+    sessions: list[int] = []
+    for step in steps:
+        if len(step) == 1:
+            sessions.append(machine.enter(step[0]))
+        else:
+            machine.leave(step[0], sessions.pop(), step[1])
+    return machine.failures()
+
+
+def test_an_error_that_goes_all_the_way_up() -> None:
+    (failure,) = run(Machine(), (1,), (2,), (0,), (0, -ENOENT), (2, -EIO), (1, -EIO))
+    assert (failure.path, failure.error) == ((1, 2, 0), ENOENT)
+    assert (failure.end, failure.end_error, failure.is_cut) == (1, EIO, False)
+    assert (failure.pid, failure.tid) == (7, 5)
+
+
+def test_an_error_that_is_handled() -> None:
+    (failure,) = run(Machine(), (1,), (0,), (0, -ENOENT), (1, 3))
+    assert (failure.path, failure.end, failure.end_error) == ((1, 0), 1, 0)
+    (failure,) = run(Machine(), (3,), (0,), (0, -ENOENT), (3, 3))  # whose caller returns nothing
+    assert (failure.path, failure.end, failure.end_error) == ((3, 0), 3, 0)
+
+
+def test_another_error_after_a_success_is_another_failure() -> None:
+    found = run(Machine(), (1,), (0,), (0, -ENOENT), (0,), (0, 0), (1, -EIO))
+    by_error = {failure.error: failure for failure in found}
+    assert (by_error[ENOENT].path, by_error[ENOENT].end) == ((1, 0), 1)
+    assert by_error[ENOENT].is_handled
+    assert (by_error[EIO].path, by_error[EIO].end, by_error[EIO].end_error) == ((1,), 1, EIO)
+
+
+def test_the_same_error_after_a_success_is_the_same_failure() -> None:
+    (failure,) = run(Machine(), (1,), (0,), (0, -EIO), (0,), (0, 0), (1, -EIO))
+    assert (failure.path, failure.end_error) == ((1, 0), EIO)
+
+
+def test_what_counts_as_an_error() -> None:
+    returned = {
+        0: [(-1, 1), (-4095, 4095), (-4096, 0), (5, 0), (0xFFFFFFFE, 2)],
+        1: [(-1, 1), (0xFFFFFFFE, 0), (0, 0)],
+        2: [(0, NULL), (-5, 5), (-4096, 0), (0xFFFF888000000000, 0)],
+        3: [(-1, 0), (0, 0)],
+    }
+    for function, cases in returned.items():
+        for ret, error in cases:
+            found = run(Machine(), (function,), (function, ret))
+            assert [failure.error for failure in found] == ([error] if error else []), (function, ret)
+
+
+def test_arguments_are_those_of_the_first() -> None:
+    machine = Machine(n_arguments=6)
+    outer = machine.enter(0, 1, 2, 3, 4, 5, 6)
+    inner = machine.enter(0, 11, 12, 13, 14, 15, 16)
+    machine.leave(0, inner, -ENOENT)
+    machine.leave(0, outer, -ENOENT)
+    (failure,) = machine.failures()
+    assert failure.arguments == (11, 12, 13, 14, 15, 16)
+
+
+def test_tasks_are_apart() -> None:
+    machine = Machine()
+    one, two = machine.enter(1, tid=5), machine.enter(1, tid=6)
+    inner = machine.enter(0, tid=6)
+    machine.leave(1, one, -EIO, tid=5)
+    machine.leave(0, inner, -ENOENT, tid=6)
+    machine.leave(1, two, -ENOENT, tid=6)
+    assert sorted((failure.tid, failure.path, failure.error) for failure in machine.failures()) == [
+        (5, (1,), EIO),
+        (6, (1, 0), ENOENT),
+    ]
+
+
+def test_a_long_path_is_cut_at_its_outer_end() -> None:
+    n = errors_probe.LONGEST_PATH + 3
+    (failure,) = run(Machine(), *[(0,)] * n, *[(0, -EIO)] * n)
+    assert len(failure.path) == errors_probe.LONGEST_PATH
+    assert failure.is_cut
+
+
+@pytest.fixture(scope="module")
+def machine() -> Machine:
+    return Machine()
+
+
+@settings(
+    max_examples=60, deadline=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(steps=st.lists(st.tuples(st.booleans(), st.integers(0, 3), st.sampled_from([0, 1, -ENOENT, -EIO])), max_size=40))
+def test_any_calls(machine: Machine, steps: list[tuple[bool, int, int]]) -> None:
+    tid = machine.time + 100  # a task that was never there before
+    for spec in (errors_probe.begun, errors_probe.ended):
+        machine.ring(spec).records.clear()
+    calls: list[Call] = []
+    expected: list[tuple[object, ...]] = []
+    sessions = []
+    for is_call, function, ret in steps:
+        if is_call:
+            calls.append(Call(function))
+            sessions.append(machine.enter(function, tid=tid))
+        elif calls:
+            machine.leave(calls[-1].function, sessions.pop(), ret, tid=tid)
+            expected += settle(calls, ret)
+    while calls:
+        machine.leave(calls[-1].function, sessions.pop(), 1, tid=tid)
+        expected += settle(calls, 1)
+    found = [(f.error, f.path, f.end, f.end_error) for f in machine.failures()]
+    assert sorted(found) == sorted(expected)
+
+
+class Call:
+    """A call in the model: its failed child's failure, [error, path, last error], and whether one succeeded since."""
+
+    def __init__(self, function: int) -> None:
+        self.function = function
+        self.failed: list[object] | None = None
+        self.is_followed = False
+
+
+def settle(calls: list[Call], ret: int) -> list[tuple[object, ...]]:
+    """The innermost call returns; which failures end with that: (error, path, end, end_error)."""
+    call = calls.pop()
+    kind = KINDS[call.function]
+    error = NULL if kind == POINTER and not ret else -ret if kind != NEVER and ret < 0 else 0
+    ends: list[tuple[object, ...]] = []
+    goes_on = call.failed
+    if goes_on is not None and (not error or (call.is_followed and goes_on[2] != error)):
+        ends.append((goes_on[0], goes_on[1], call.function, 0))
+        goes_on = None
+    if error:
+        if goes_on is None:  # there is one open failure at most
+            for outer in calls:
+                if outer.failed is not None:
+                    ends.append((outer.failed[0], outer.failed[1], outer.function, 0))
+                    outer.failed = None
+        path = (*(outer.function for outer in calls), call.function)
+        goes_on = [goes_on[0], goes_on[1], error] if goes_on is not None else [error, path, error]
+    parent = calls[-1] if calls else None
+    if goes_on is not None and parent is None:
+        ends.append((goes_on[0], goes_on[1], call.function, error))
+    elif goes_on is not None and parent is not None:
+        parent.failed, parent.is_followed = goes_on, False
+    elif parent is not None and kind != NEVER:
+        parent.is_followed = parent.failed is not None
+    return ends
