@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import io
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -102,6 +105,28 @@ def test_perfettos_own_definitions_read_it() -> None:
     assert clocks[6] - clocks[3] == 5
     assert read.packet[0].clock_snapshot.primary_trace_clock == 3
     assert read.packet[1].trace_packet_defaults.timestamp_clock_id == 3
+
+
+QUERY = """\
+select t.tid, s.name, s.ts, s.dur, s.depth from slice s
+join thread_track tt on s.track_id = tt.id join thread t using (utid) order by s.ts, s.depth;
+select name, value from stats where severity in ('error', 'data_loss') and value > 0;
+"""
+
+
+@pytest.mark.skipif(not shutil.which("trace_processor_shell"), reason="Perfetto's trace processor isn't installed")
+def test_perfettos_own_trace_processor_reads_it(tmp_path: Path) -> None:
+    """The package on PyPI fetches it when it is first used; here it must be in PATH."""
+    slices = [Slice("f", 10, 50, 0), Slice("g", 20, None, 1), Slice("h", 30, 30, 1), Slice("f", 60, None, 0)]
+    (tmp_path / "trace").write_bytes(trace(Track(SHELL, slices), Track(Thread(40, 40, "sh"), [Slice("x", 5, 6, 0)])))
+    (tmp_path / "query").write_text(QUERY)
+    command = ["trace_processor_shell", "-q", str(tmp_path / "query"), str(tmp_path / "trace")]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.replace('"', "").split()
+    assert found == [
+        "tid,name,ts,dur,depth",
+        *("40,x,5,1,0", "41,f,10,40,0", "41,g,20,10,1", "41,h,30,0,1", "41,f,60,-1,0"),
+        "name,value",
+    ]
 
 
 @pytest.mark.parametrize(("number", "encoded"), [(0, "00"), (127, "7f"), (300, "ac02"), (-1, "ff" * 9 + "01")])
