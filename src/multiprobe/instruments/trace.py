@@ -59,7 +59,8 @@ class Tracing:
         self._attachment = attachment
         self._probe = probe
         self._described = described
-        self._readers = [attachment.events(one) for one in (probe.left, probe.entered, probe.texts)]
+        streams = (probe.entered, probe.texts) if probe.when == "entry" else (probe.left, probe.entered, probe.texts)
+        self._readers = [attachment.events(one) for one in streams]
         self._began = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
         self._pending: dict[tuple[int, int], Any] = {}
         self._texts: dict[tuple[int, int], list[Any]] = {}
@@ -81,16 +82,15 @@ class Tracing:
     def take(self, *, timeout: float = 0.0) -> list[Call]:
         """The calls since the last time, in the order of their ends; waits up to `timeout` seconds for the first."""
         # Returns are read before entries, and those before texts: what a return speaks of is there already.
-        left, entered, texts = (
-            reader.take(timeout=timeout if place == 0 else 0.0) for place, reader in enumerate(self._readers)
-        )
+        taken = [reader.take(timeout=timeout if place == 0 else 0.0) for place, reader in enumerate(self._readers)]
+        *left, entered, texts = taken
         for text in texts:
             self._texts.setdefault((text.thread, text.begin), []).append(text)
         if self._probe.when == "entry":
             return [self._call(one, None) for one in entered]
         for one in entered:
             self._pending[one.thread, one.begin] = one
-        made = list(self._matched(left))
+        made = list(self._matched(left[0]))
         self._give_up()
         return made
 

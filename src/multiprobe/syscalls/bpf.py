@@ -184,26 +184,32 @@ def prog_load(
             result = _bpf(Cmd.PROG_LOAD, attr)
             if result != -errno.EAGAIN:
                 break
-        if log and result >= 0:  # it loads now (a passing fault): don't keep it, the first failure is reported
-            FileDescriptor(result, f"program {name}").close()
         return result, log
 
     result, _ = attempt()
     if result < 0:
-        raise _load_error(result, attempt, name)
+        return _load_again(result, attempt, name)
     return FileDescriptor(result, f"program {name}")
 
 
-def _load_error(result: int, attempt: _Attempt, name: str) -> KernelError | NotPermittedError:
-    again, log = attempt(_LOG_SIZE, LOG_INSNS)
-    text = _text(log)
-    if again == -errno.ENOSPC:  # more steps than the log holds; kernels before 6.4 keep its beginning, not its end
-        _, log = attempt(_LOG_SIZE, LOG_STATS)
-        text = text if (cause := cause_of(_text(log))) in text else f"{text}\n{LOG_CUT}\n{_text(log)}"
-        return VerifierError("loading a program", -result, subject=f"program {name!r}", cause=cause, log=text)
+def _load_again(first: int, attempt: _Attempt, name: str) -> FileDescriptor:
+    """Ask why a program was refused, by loading it with a log; raises the answer. A refusal that doesn't last (memory
+    was short, a signal came) has no reason: the program is loaded then."""
+    result, log = attempt(_LOG_SIZE, LOG_INSNS)
+    text = cause = ""
+    if result == -errno.ENOSPC:  # more steps than the log holds; kernels before 6.4 keep its beginning, not its end
+        text = _text(log)
+        result, log = attempt(_LOG_SIZE, LOG_STATS)
+        cause = cause_of(_text(log))
+        text = text if cause in text else f"{text}\n{LOG_CUT}\n{_text(log)}"
+    elif result < 0:
+        text = _text(log)
+        cause = cause_of(text)
+    if result >= 0:
+        return FileDescriptor(result, f"program {name}")
     if text.strip():
-        return VerifierError("loading a program", -result, subject=f"program {name!r}", cause=cause_of(text), log=text)
-    return error("loading a program", -result, f"program {name!r}")
+        raise VerifierError("loading a program", -first, subject=f"program {name!r}", cause=cause, log=text)
+    raise error("loading a program", -first, f"program {name!r}")
 
 
 def _text(log: bytearray) -> str:
