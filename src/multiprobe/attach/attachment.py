@@ -126,7 +126,12 @@ class Attachment:
             self._guard.start()
 
     def stop(self) -> None:
-        """Have the program return at once on every hit, from now on: counts stand still until `start`."""
+        """Have the program return at once on every hit, from now on: counts stand still until `start`.
+
+        Raises UsageError for programs of objects, which nothing was built into.
+        """
+        if not self._store.can_idle:
+            raise UsageError(f"{self.program!r} can't be stopped while it is attached", hint="close() detaches")
         self._store.deactivate()
 
     def watch(self, seconds: float) -> None:
@@ -155,7 +160,7 @@ class Attachment:
         if self._guard is not None:
             self._guard.stop()
         try:
-            self.stop()
+            self._store.deactivate()
             self.report.missed = self.report.missed or self.missed()
         finally:
             held, self._held = self._held, []

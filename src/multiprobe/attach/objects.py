@@ -211,6 +211,8 @@ class ObjectLoading:
 class ObjectStore:
     """Stands where an attachment has its maps: those of an object are the object's, and it knows no idle state."""
 
+    can_idle = False
+
     def __init__(self, program: ObjectProgram) -> None:
         self.program = program
 
@@ -229,10 +231,7 @@ class ObjectStore:
         """The program acts from its first link on."""
 
     def deactivate(self) -> None:
-        """Raises UsageError."""
-        raise UsageError(
-            f"program {self.program.name!r} can't be stopped while it is attached", hint="close() detaches"
-        )
+        """The program acts until its last link is gone."""
 
     def losses(self) -> dict[str, int]:
         """None are counted."""

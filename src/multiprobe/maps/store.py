@@ -30,6 +30,9 @@ HITS = PerFunction(u64)
 class Store:
     """The open maps of one attachment, closed together. Programs linked with them stay idle until `activate`."""
 
+    can_idle = True
+    """Whether `deactivate` has an effect."""
+
     def __init__(
         self,
         specs: Iterable[MapSpec],

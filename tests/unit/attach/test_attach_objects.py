@@ -9,7 +9,9 @@ from struct import pack
 import pytest
 
 import multiprobe as mp
-from multiprobe.attach.objects import SECTIONS, ObjectProgram, load_object, parse_section
+from multiprobe.attach.attachment import Attachment
+from multiprobe.attach.objects import SECTIONS, ObjectProgram, ObjectStore, load_object, parse_section
+from multiprobe.attach.report import Report
 from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.maps.foreign import ForeignMap
 from multiprobe.syscalls import libbpf
@@ -103,3 +105,14 @@ def test_keys_and_values_of_any_size() -> None:
         ring = ForeignMap(LoadedMap("r", MapType.RINGBUF, 0, 0, 4096, fd))
         with pytest.raises(mp.UsageError, match="no keys and values"):
             ring.as_dict()
+
+
+def test_an_attachment_of_an_object_ends_but_does_not_stop() -> None:
+    made = program("kprobe.multi/x", has_fd=False)
+    attachment = Attachment(made, [], held=[], store=ObjectStore(made), report=Report(1, []))  # type: ignore[arg-type]
+    with attachment:
+        with pytest.raises(mp.UsageError, match="can't be stopped"):
+            attachment.stop()
+        with pytest.raises(mp.UsageError, match=r"obj\.maps|is used by no program"):
+            attachment.map(mp.Array(mp.u64, 1))
+    assert attachment.is_closed
