@@ -56,6 +56,7 @@ bench: setup
 	$(BIN)/multiprobe vm --kernel 7.3 -- $(abspath $(BIN)/python) bench/trampolines.py --kprobes 0 --trampolines 0
 	$(BIN)/multiprobe vm --kernel 6.12 -- $(abspath $(BIN)/python) bench/trampolines.py --runs 0
 	$(BIN)/multiprobe vm --kernel 7.3 --icount -- $(abspath $(BIN)/python) bench/costs.py
+	$(BIN)/multiprobe vm --icount --kernel $(or $(KERNEL),$(DEFAULT_KERNEL)) -- $(abspath $(BIN)/python) bench/hits.py
 
 # Hundreds of random mixes of attachments on each kernel, for as long as it takes: make soak SCENARIOS=300
 soak: setup

@@ -110,8 +110,11 @@ for _ in range(2): os.wait()
     for by, name in (("process", "pid"), ("thread", "tid")):
         rows, report, _ = measure(SLEEP, "--by", by, "--", sys.executable, "-c", code)
         counts = {row[name]: row["calls"] for row in rows}
-        assert counts[report["command"]["pid"]] == 4
-        assert {2, 3} <= set(counts.values())
+        # A program that is preempted on 7.3 keeps others of that CPU from running, which is counted.
+        missed = sum(report["missed"].values())
+        assert 4 - missed <= counts[report["command"]["pid"]] <= 4
+        assert sum(counts.values()) >= 9 - missed
+        assert missed or {2, 3} <= set(counts.values())
         for row in rows:
             if row["calls"]:
                 assert buckets_agree(row)

@@ -146,14 +146,20 @@ def start(
     on_failure: called with each failure once it has ended, from within `sample` and `stop`
     """
     kinds = return_kinds(functions)
-    attachment = mp.attach(
-        errors_probe.make_program(n_arguments=n_arguments),
-        functions,
-        cookies=[max(0, kind) for kind in kinds],
-        **options,
-    )
+    program = errors_probe.make_program(n_arguments=n_arguments)
+    attachment = mp.attach(program, functions, cookies=cookies_of(functions, kinds), **options)
     groups = Groups(allow=allow, deny=deny, unhandled=unhandled)
     return Watching(attachment, groups, on_failure=on_failure, n_untyped=kinds.count(UNTYPED))
+
+
+def cookies_of(functions: FunctionSet, kinds: Sequence[int]) -> list[int]:
+    """The kinds as cookies: one for each function, or for each request where functions were asked for by name."""
+    if functions.positions is None:
+        return [max(0, kind) for kind in kinds]
+    cookies = [errors_probe.NEVER] * (len(functions) + len(functions.unresolved))
+    for position, kind in zip(functions.positions, kinds, strict=True):
+        cookies[position] = max(0, kind)
+    return cookies
 
 
 UNTYPED = -1

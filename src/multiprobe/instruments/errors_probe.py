@@ -1,5 +1,6 @@
 # mypy: disable-error-code="valid-type"
-"""Which calls fail, in our own language: every task has a stack of its traced calls, and at most one open failure.
+"""Which calls fail, in our own language: every task has a stack of its traced calls, and every
+call on it at most one failed call below it, whose failure it may pass on.
 
 A call that returns an error fails first, unless a call that it made has just failed: then that failure goes on. A
 failure goes on with another error only if no other call succeeded in between. It ends in a call that does not fail, or
@@ -24,6 +25,9 @@ MAX_ARGUMENTS = 6
 MAX_CALLS = 65_536
 """Calls under way at once whose path is known; beyond that the ones that were idle longest are lost."""
 DEEPEST = 255
+WATCHED = 56
+"""Failures below calls up to this depth are followed; of deeper ones only the beginning is told."""
+FOLLOWED = 1 << 16
 
 MAX_ERRNO = NULL - 1
 
@@ -53,11 +57,13 @@ class Ended(mp.Event):
 begun = mp.Events(Begun)
 ended = mp.Events(Ended, size=1 << 20)
 states = mp.LruHash(mp.u64, mp.u64, MAX_CALLS)
-"""By task: the depth of its stack (8 bits), that of the open failure + 1 (8 bits), whether a call succeeded after it (1
-bit), and, from bit 32, the error it had last."""
+"""By task: the depth of its stack (8 bits), then a bit for each call on it: whether a call that it made has failed."""
 frames = mp.LruHash(mp.u64, mp.u32, MAX_CALLS)
 arguments = mp.LruHash(mp.u64, mp.u64, 2 * MAX_CALLS)
+opened = mp.LruHash(mp.u64, mp.u64, MAX_CALLS)
+"""By call (task and depth): the error of the call that failed below it, and whether another one succeeded since."""
 identities = mp.LruHash(mp.u64, mp.u64, MAX_CALLS)
+"""By call: the failure that this error belongs to."""
 lost = mp.Array(mp.u64, 1)
 
 
@@ -98,35 +104,35 @@ def make_program(*, n_arguments: int = 0) -> Any:
         if not ctx.session:
             return
         depth = ctx.session - 1
+        place = task << 8 | depth
         error = error_of(ctx.cookie, ctx.ret)
-        failed = state >> 8 & DEEPEST
-        is_followed = state >> 16 & 1
-        last = state >> 32
-        if failed > depth + 2:  # returns were missed, and what they told with them
-            ended.send(identity=identities[task], frame=0, error=0)
-            failed = 0
+        below = state >> 8  # which of the calls have a failure below them
+        has_failed = below >> depth & 1
+        identity = identities[place] if has_failed else 0
         if error:
-            if failed == depth + 2 and (last == error or not is_followed):
-                if not depth:
-                    ended.send(identity=identities[task], frame=ctx.function + 1, error=error)
-            else:
-                if failed:
-                    ended.send(identity=identities[task], frame=frames[task << 8 | failed - 2], error=0)
+            if not has_failed or (opened[place] & FOLLOWED and opened[place] != error | FOLLOWED):
+                if has_failed:
+                    ended.send(identity=identity, frame=ctx.function + 1, error=0)
                 identity = ctx.time << 8 | ctx.cpu & 255
-                identities[task] = identity
                 tell(ctx, task, depth, error, identity)
-            failed = depth + 1
-            is_followed = 0
-            last = error
-        elif failed == depth + 2:
-            ended.send(identity=identities[task], frame=ctx.function + 1, error=0)
-            failed = 0
-        elif failed == depth + 1 and ctx.cookie:
-            is_followed = 1
-        if depth:
-            states[task] = last << 32 | is_followed << 16 | failed << 8 | depth
-        else:
+            elif not depth:
+                ended.send(identity=identity, frame=ctx.function + 1, error=error)
+        elif has_failed:
+            ended.send(identity=identity, frame=ctx.function + 1, error=0)
+        below &= (1 << depth) - 1
+        if not depth:
             del states[task]  # type: ignore[attr-defined]
+            return
+        above = place - 1
+        if error and depth <= WATCHED:
+            if below >> depth - 1 & 1:
+                ended.send(identity=identities[above], frame=frames[above], error=0)
+            opened[above] = error
+            identities[above] = identity
+            below |= 1 << depth - 1
+        elif ctx.cookie and below >> depth - 1 & 1:
+            opened[above] = opened[above] | FOLLOWED
+        states[task] = below << 8 | depth
 
     return errors
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from multiprobe.instruments import errors_probe
-from multiprobe.instruments.errors import _failure
+from multiprobe.instruments.errors import UNTYPED, _failure, cookies_of
 from multiprobe.instruments.errors_probe import INT, LONG, NEVER, POINTER
 from multiprobe.instruments.failures import NULL, Failure, Joiner
 
@@ -144,6 +145,19 @@ def test_tasks_are_apart() -> None:
     ]
 
 
+def test_cookies_stand_for_requests_where_there_are_requests() -> None:
+    @dataclass
+    class Set:
+        positions: list[int] | None
+        unresolved: tuple[str, ...] = ()
+
+        def __len__(self) -> int:
+            return 2
+
+    assert cookies_of(Set(None), [INT, UNTYPED]) == [INT, NEVER]  # type: ignore[arg-type]
+    assert cookies_of(Set([2, 0], ("gone",)), [INT, POINTER]) == [POINTER, NEVER, INT]  # type: ignore[arg-type]
+
+
 def test_a_long_path_is_cut_at_its_outer_end() -> None:
     n = errors_probe.LONGEST_PATH + 3
     (failure,) = run(Machine(), *[(0,)] * n, *[(0, -EIO)] * n)
@@ -201,17 +215,14 @@ def settle(calls: list[Call], ret: int) -> list[tuple[object, ...]]:
         ends.append((goes_on[0], goes_on[1], call.function, 0))
         goes_on = None
     if error:
-        if goes_on is None:  # there is one open failure at most
-            for outer in calls:
-                if outer.failed is not None:
-                    ends.append((outer.failed[0], outer.failed[1], outer.function, 0))
-                    outer.failed = None
         path = (*(outer.function for outer in calls), call.function)
         goes_on = [goes_on[0], goes_on[1], error] if goes_on is not None else [error, path, error]
     parent = calls[-1] if calls else None
     if goes_on is not None and parent is None:
         ends.append((goes_on[0], goes_on[1], call.function, error))
     elif goes_on is not None and parent is not None:
+        if parent.failed is not None:
+            ends.append((parent.failed[0], parent.failed[1], parent.function, 0))
         parent.failed, parent.is_followed = goes_on, False
     elif parent is not None and kind != NEVER:
         parent.is_followed = parent.failed is not None
