@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     import click
 
+    from multiprobe.cli.live import Live
     from multiprobe.instruments.count import CallCount, Counting, Sample
     from multiprobe.instruments.workload import Workload
     from multiprobe.output.table import Table
@@ -41,6 +42,7 @@ OPTIONS = (
     SHARED["top"],
     SHARED["pid"],
     COMMAND_ONLY,
+    SHARED["live"],
     SHARED["json"],
     SHARED["csv"],
     SHARED["parquet"],
@@ -87,6 +89,7 @@ def run(
     top: int | None,
     pid: int | None,
     command_only: bool,
+    live: bool,
     json: bool,
     csv: bool,
     parquet: str | None,
@@ -104,6 +107,10 @@ def run(
         from multiprobe.errors import UsageError
 
         raise UsageError("--kernel-files is about another kernel: it can only be planned for", hint="add --dry-run")
+    if live:
+        from multiprobe.cli.live import check as check_live
+
+        check_live(is_text=forms.is_text)
     functions = choose(patterns, unsafe=unsafe, kernel_files=kernel_files)
     choice |= {"when": "return" if is_return else "entry"}
     if dry_run:
@@ -115,7 +122,8 @@ def run(
         only = workload.pid if workload and command_only else pid
         with attach(count.start, functions, pid=only, unsafe=unsafe, **choice) as counting:
             show = None if not forms.is_text else _make_show(counting)
-            sample = watch(counting, workload, duration=duration, pid=pid, show=show)
+            screen = _make_screen(counting) if live else None
+            sample = watch(counting, workload, duration=duration, pid=pid, show=show, live=screen)
             _print(counting, sample, workload, top=top, forms=forms)
             detach(counting)
     finally:
@@ -131,6 +139,35 @@ def _make_show(counting: Counting) -> Callable[[Sample, Sample | None, int], Tab
         return _table(call_counts(counting.functions, sample, before=before, top=rows))
 
     return show
+
+
+def _make_screen(counting: Counting) -> Live:
+    """The full-screen view: all functions that were called, and how one's rate went."""
+    from multiprobe.cli.live import History, Live
+    from multiprobe.instruments.count import call_counts
+    from multiprobe.output.histogram import sparkline
+    from multiprobe.output.view import Frame, Row
+
+    history = History()
+    functions = counting.functions
+
+    def frame(sample: Sample, before: Sample | None) -> Frame:
+        history.note(sample.seconds, sample.totals)
+        counts = call_counts(functions, sample, before=before)
+        table = _table(counts)
+        rows = [
+            Row(count.index, tuple(cells), (count.calls, count.rate, count.share, cells[-1]))
+            for count, cells in zip(counts, table.rows, strict=True)
+        ]
+        title = f"{counting.report.attached:,} functions attached, {len(rows):,} called, {sample.seconds:.0f} s"
+        return Frame(title, table.columns, rows)
+
+    def details(index: int, sample: Sample) -> list[str]:
+        rates = history.rates(index)
+        last = f"{rates[-1]:,.1f} a second now, {max(rates):,.1f} at most" if rates else "no rate yet"
+        return [f"{sample.totals[index]:,} calls, {last}", sparkline([round(rate) for rate in rates])]
+
+    return Live(frame=frame, details=details, functions=functions)
 
 
 def _print(counting: Counting, sample: Sample, workload: Workload | None, *, top: int | None, forms: Forms) -> None:

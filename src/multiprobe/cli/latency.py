@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     import click
 
+    from multiprobe.cli.live import Live
     from multiprobe.instruments.latency import Latency, Sample, Timing
     from multiprobe.instruments.tasks import TaskNames
     from multiprobe.instruments.workload import Workload
@@ -44,6 +45,7 @@ OPTIONS = (
     SHARED["pid"],
     COMMAND_ONLY,
     Option("heatmap", ("--heatmap",), "text", "Write how times changed while it ran, as SVG.", "FILE"),
+    SHARED["live"],
     SHARED["json"],
     SHARED["csv"],
     SHARED["parquet"],
@@ -95,6 +97,7 @@ def run(
     pid: int | None,
     command_only: bool,
     heatmap: str | None,
+    live: bool,
     json: bool,
     csv: bool,
     parquet: str | None,
@@ -108,6 +111,10 @@ def run(
     check("latency", command=command, pid=pid, command_only=command_only)
     forms = Forms(json, csv, parquet)
     _check(sort, by=by, has_self=has_self)
+    if live:
+        from multiprobe.cli.live import check as check_live
+
+        check_live(is_text=forms.is_text)
     functions = choose(patterns, unsafe=unsafe)
     choice |= {"when": "session"}
     if dry_run:
@@ -121,9 +128,11 @@ def run(
         with attach(latency.start, functions, **options) as timing:
             notes = Notes(by=by, has_heat=heatmap is not None, duration=duration)
             show = None if not forms.is_text else notes.make_show(sort)
+            screen = _make_screen(timing, notes.names, sort=sort, by=by) if live else None
             sample = watch(
-                timing, workload, duration=duration, pid=pid, show=show, on_sample=notes.on_sample, every=notes.every
-            )
+                timing, workload, duration=duration, pid=pid, show=show, on_sample=notes.on_sample, every=notes.every,
+                live=screen,
+            )  # fmt: skip
             notes.look(sample)
             if heatmap is not None:
                 notes.write_heat(heatmap, patterns)
@@ -195,6 +204,48 @@ class Notes:
             file.write(
                 heat_svg(HeatMap(columns, seconds), title=title, subtitle=f"calls that ended in each {seconds:.3g} s")
             )
+
+
+def _make_screen(timing: Timing, names: TaskNames, *, sort: str, by: str | None) -> Live:
+    """The full-screen view: all functions that were called, and how one's times are distributed."""
+    from multiprobe.cli.live import Live
+    from multiprobe.instruments.latency import SORTS
+    from multiprobe.output.histogram import log2_lines
+    from multiprobe.output.units import time_text
+    from multiprobe.output.view import Frame, Row, View
+
+    index_of = {address: index for index, address in enumerate(timing.functions.addresses())}
+    shown: dict[int, Latency] = {}
+
+    def key(row: Latency) -> int:
+        return index_of[row.function.address] | row.who << 32
+
+    def order(row: Latency, last: str) -> tuple[float | str, ...]:
+        times = [row.total, *([row.own] if row.own is not None else []), row.mean]
+        times += [row.quantile(0.5), row.quantile(0.9), row.quantile(0.99), row.longest]
+        return (row.calls, *times, row.mean, str(row.function), *([last] if by else []))
+
+    def frame(sample: Sample, _before: Sample | None) -> Frame:
+        shown.clear()
+        shown.update((key(row), row) for row in sample.rows)
+        table = _table(sample.rows, names, by=by)
+        rows = [
+            Row(key(row), tuple(cells), order(row, cells[-1]))
+            for row, cells in zip(sample.rows, table.rows, strict=True)
+        ]
+        title = f"{timing.report.attached:,} functions attached, {len(rows):,} rows, {sample.seconds:.0f} s"
+        return Frame(title, table.columns, rows)
+
+    def details(chosen: int, _sample: Sample) -> list[str]:
+        row = shown.get(chosen)
+        if row is None:
+            return ["not called"]
+        about = f"{row.calls:,} calls, {time_text(row.total)} in all, {time_text(row.longest)} the longest"
+        return [about, *log2_lines(row.buckets, form=time_text)]
+
+    titles = ["calls", "total", *(["self"] if timing.has_self else []), *SORTS[3:]]
+    view = View(sort=titles.index(sort))
+    return Live(frame=frame, details=details, functions=timing.functions, view=view)
 
 
 def _print(

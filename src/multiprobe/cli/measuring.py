@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any, TextIO
 
     from multiprobe.attach.report import Report
+    from multiprobe.cli.live import Live
     from multiprobe.cli.stopping import Until
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.workload import Workload
@@ -116,12 +117,13 @@ def watch(
     show: Callable[[Any, Any, int], Table] | None = None,
     on_sample: Callable[[Any], object] | None = None,
     every: float = 1.0,
+    live: Live | None = None,
 ) -> Any:
     """Let the command go and measure until the end: of time, command or process, or Ctrl-C. The last sample.
 
     measuring: an instrument that runs, with `sample()` and `stop()`; `show(sample, the one before or None, rows)` makes
     the table that a terminal shows meanwhile, `on_sample(sample)` looks at samples too, `every` so many seconds, and
-    ends it by answering True.
+    ends it by answering True. `live` has the whole screen instead.
     """
     from multiprobe.cli.stopping import Until
 
@@ -131,6 +133,9 @@ def watch(
         with Until(duration=duration, process_fds=fds) as until:
             if workload is not None:
                 workload.release()
+            if live is not None:
+                live.run(measuring, until, every=every)
+                return measuring.stop()
             # A command that writes to the same terminal has it to itself.
             if show is not None and sys.stderr.isatty() and not (workload and sys.stdout.isatty()):
                 return _watch_live(measuring, until, show, on_sample, every)

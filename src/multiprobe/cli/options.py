@@ -110,6 +110,7 @@ SHARED = {
         Option("duration", ("--duration", "-d"), "seconds", "Stop after this time (10, 0.5, 500ms, 2m).", "TIME"),
         Option("top", ("--top", "-n"), "natural", "Show the N largest only; 0 shows all.", "N"),
         Option("pid", ("--pid", "-p"), "pid", "Only what this process does; ends when it ends.", "PID"),
+        Option("live", ("--live",), "flag", "A full-screen view: sort, filter, pause, details.", default=False),
         Option("json", ("--json",), "flag", "One JSON object a line, for scripts.", default=False),
         Option("csv", ("--csv",), "flag", "The rows as CSV; all else goes to stderr.", default=False),
         Option("parquet", ("--parquet",), "text", "Write the rows as a Parquet file, too.", "FILE"),

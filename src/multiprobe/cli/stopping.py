@@ -27,6 +27,7 @@ class Until:
     def __init__(self, *, duration: float | None = None, process_fds: Sequence[int] = ()) -> None:
         self._deadline = None if duration is None else time.monotonic() + duration
         self._process_fds = tuple(process_fds)
+        self._input_fds: tuple[int, ...] = ()
         self._before: dict[int, Any] = {}
         self.why = ""
 
@@ -56,9 +57,13 @@ class Until:
             self.why = "time"
         return bool(self.why)
 
+    def watch_input(self, fd: int) -> None:
+        """Have `wait` come back, without the end having come, when there is something to read from `fd`."""
+        self._input_fds = (*self._input_fds, fd)
+
     def _poll(self, seconds: float) -> set[int]:
         poll = select.poll()
-        for fd in (self._wake_out, *self._process_fds):
+        for fd in (self._wake_out, *self._process_fds, *self._input_fds):
             poll.register(fd, select.POLLIN)
         return {fd for fd, _ in poll.poll(seconds * 1000)}
 

@@ -39,12 +39,13 @@ class Sample:
 
 @value
 class CallCount:
-    """One function's calls: how many, how many a second, and its share of all that were counted (0 to 1)."""
+    """One function's calls: how many, how many a second, its share of all that were counted (0 to 1), its index."""
 
     function: Function
     calls: int
     rate: float
     share: float
+    index: int
 
 
 class Counting:
@@ -56,9 +57,9 @@ class Counting:
         self._last: Sample | None = None
 
     @property
-    def functions(self) -> Sequence[Function]:
+    def functions(self) -> FunctionSet:
         """What is attached, in index order."""
-        functions: Sequence[Function] = self._attachment.functions
+        functions: FunctionSet = self._attachment.functions
         return functions
 
     @property
@@ -107,7 +108,7 @@ def rank(totals: Sequence[int], *, top: int = 0) -> list[int]:
 
 
 def call_counts(
-    functions: Sequence[Function], sample: Sample, *, before: Sample | None = None, top: int = 0
+    functions: Sequence[Function] | FunctionSet, sample: Sample, *, before: Sample | None = None, top: int = 0
 ) -> list[CallCount]:
     """The called functions, most calls first; the rate is over the whole time, or over that since `before`."""
     everything = sum(sample.totals) or 1
@@ -118,6 +119,7 @@ def call_counts(
             sample.totals[index],
             (sample.totals[index] - (before.totals[index] if before else 0)) / seconds if seconds > 0 else 0.0,
             sample.totals[index] / everything,
+            index,
         )
         for index in rank(sample.totals, top=top)
     ]

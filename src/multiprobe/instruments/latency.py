@@ -77,10 +77,15 @@ class Timing:
         self._last: Sample | None = None
 
     @property
-    def functions(self) -> Sequence[Function]:
+    def functions(self) -> FunctionSet:
         """What is attached, in index order."""
-        functions: Sequence[Function] = self._attachment.functions
+        functions: FunctionSet = self._attachment.functions
         return functions
+
+    @property
+    def has_self(self) -> bool:
+        """Whether self times are measured."""
+        return self._probe.has_self
 
     @property
     def report(self) -> Report:

@@ -39,8 +39,10 @@ class FullScreen:
         screen: TextIO,
         details: Callable[[int], Sequence[str]],
         on_details: Callable[[int | None], None] | None = None,
+        view: View | None = None,
     ) -> None:
-        """`keyboard` is the descriptor of a terminal; `on_details` is told whose details are open from now on."""
+        """`keyboard` is the descriptor of a terminal; `on_details` is told whose details are open from now on;
+        `view` is what is shown first."""
         self._keyboard = keyboard
         self._console = Console(file=screen, highlight=False)
         self._live = Live(console=self._console, screen=True, auto_refresh=False)
@@ -48,7 +50,7 @@ class FullScreen:
         self._on_details = on_details
         self._pending = b""
         self._before: list[Any] = []
-        self.view = View()
+        self.view = View() if view is None else view
 
     @property
     def is_ended(self) -> bool:

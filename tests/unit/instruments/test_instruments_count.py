@@ -23,7 +23,7 @@ def test_rank(totals: list[int], top: int) -> None:
 
 def test_call_counts() -> None:
     counts = call_counts(["a", "b", "c"], sample(2.0, 10, 0, 30))  # type: ignore[list-item]
-    assert counts == [CallCount("c", 30, 15.0, 0.75), CallCount("a", 10, 5.0, 0.25)]  # type: ignore[arg-type]
+    assert counts == [CallCount("c", 30, 15.0, 0.75, 2), CallCount("a", 10, 5.0, 0.25, 0)]  # type: ignore[arg-type]
 
 
 def test_rates_since_an_earlier_sample() -> None:
