@@ -32,8 +32,6 @@ MAX_EVENTS = 100_000
 MAX_ARGUMENTS = 6
 _RETURNED = MAX_ARGUMENTS
 _MAX_THREADS = 65_536
-_FEW = 256
-"""Of so many threads the names are read anew each time."""
 
 
 class Probe:
@@ -41,14 +39,14 @@ class Probe:
 
     calls: (thread, time of entry, function) → time of return, or UNDER_WAY; thread is pid << 32 | tid, or IDLE | cpu
     values: (…, n) → argument n, or at place 6 the returned value; only with `n_arguments` ≥ 0
-    threads: thread → when it was first seen; over: calls for which there was no room
+    threads: (thread, name) → when the thread was first seen under that name
     """
 
     def __init__(self, *, max_events: int, n_arguments: int = -1) -> None:
         key = (mp.u64, mp.u64, mp.u32)
         self.calls: Any = mp.Hash(key, mp.u64, max_events)
         self.values: Any = mp.Hash((*key, mp.u32), mp.u64, max_events * max(1, n_arguments + 1))
-        self.threads: Any = mp.Hash(mp.u64, mp.u64, _MAX_THREADS)
+        self.threads: Any = mp.Hash((mp.u64, mp.string(16)), mp.u64, _MAX_THREADS)
         self.n_arguments = n_arguments
         self.program = _graph(self)
 
@@ -78,8 +76,8 @@ def _graph(probe: Probe) -> Any:
             begin += 1
         ctx.session = begin
         calls[thread, begin, ctx.function] = UNDER_WAY
-        if thread not in threads:
-            threads[thread] = begin
+        if (thread, ctx.comm) not in threads:
+            threads[thread, ctx.comm] = begin
         if n_arguments > 0:
             values[thread, begin, ctx.function, 0] = ctx.arg(0)
         if n_arguments > 1:
@@ -136,6 +134,7 @@ class Graphing:
         self.probe = probe
         self._began = time.monotonic()
         self._last: Sample | None = None
+        self._processes: dict[int, str] = {}
         self.names: dict[int, str] = {}
 
     @property
@@ -151,13 +150,10 @@ class Graphing:
         return report
 
     def sample(self) -> bool:
-        """Note the names of threads seen since, most of which are gone at the end. Is there no room left?"""
-        threads = self._attachment.map(self.probe.threads).as_dict()
-        for key in threads:
-            thread = Thread.of(key)
-            for number in {thread.pid, thread.tid} - {0}:
-                if not self.names.get(number) or len(threads) <= _FEW:  # a program may begin under its shell's name
-                    self.names[number] = load_name(number) or self.names.get(number, "")
+        """Note the names of processes seen since, whose first threads may call nothing. Is there no room left?"""
+        for pid in {Thread.of(key).pid for key, _ in self._attachment.map(self.probe.threads).as_dict()}:
+            if pid and not self._processes.get(pid):
+                self._processes[pid] = load_name(pid)
         return self._losses().get("full_maps", 0) > 0
 
     def _losses(self) -> dict[str, int]:
@@ -168,8 +164,9 @@ class Graphing:
         """Record no more; note what was missed; everything that was recorded, as trees."""
         if self._last is None:
             self._attachment.stop()
-            self.sample()
             seconds = time.monotonic() - self._began
+            self.sample()
+            self.names = self._processes | names(self._attachment.map(self.probe.threads).as_dict())
             missed = self._attachment.report.missed = self._losses()
             calls = self._attachment.map(self.probe.calls).as_dict()
             values = self._attachment.map(self.probe.values).as_dict() if self.probe.n_arguments >= 0 else {}
@@ -199,6 +196,11 @@ def start(functions: FunctionSet, *, max_events: int = MAX_EVENTS, n_arguments: 
     """
     probe = Probe(max_events=max_events, n_arguments=n_arguments)
     return Graphing(mp.attach(probe.program, functions, **options), probe)
+
+
+def names(threads: dict[tuple[int, str], int]) -> dict[int, str]:
+    """The last name of each thread by its id, from `Probe.threads`. Pure."""
+    return {Thread.of(key).tid: name for (key, name), _ in sorted(threads.items(), key=lambda item: item[1])}
 
 
 def trees(

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from multiprobe.instruments.calltree import calls_in_order
-from multiprobe.instruments.graph import IDLE, UNDER_WAY, Thread, trees
+from multiprobe.instruments.graph import IDLE, UNDER_WAY, Thread, names, trees
 
 SHELL = 40 << 32 | 41
 
@@ -29,6 +29,11 @@ def test_where_something_was_missed_nothing_is_put_under_a_call_without_an_end()
     calls = {(SHELL, 60, 0): UNDER_WAY, (SHELL, 70, 1): 80}
     (shell,) = trees(calls, {}, n_arguments=-1, is_complete=False)
     assert [depth for depth, _ in calls_in_order(shell.roots)] == [0, 0]
+
+
+def test_the_last_name_of_a_thread_counts() -> None:
+    threads = {(SHELL, "cat"): 30, (SHELL, "sh"): 10, (40 << 32 | 42, "late"): 20}
+    assert names(threads) == {41: "cat", 42: "late"}
 
 
 def test_arguments_and_what_was_returned() -> None:
