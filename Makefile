@@ -42,8 +42,8 @@ unit: $(VENV)/.installed
 	$(BIN)/python -m pytest tests/unit tests/properties
 
 lint: $(VENV)/.installed
-	$(BIN)/ruff check src tests bench
-	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench examples
+	$(BIN)/ruff format --check src tests bench examples
 	$(BIN)/mypy
 
 # A shell in a guest: make vm KERNEL=7.3

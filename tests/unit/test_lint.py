@@ -17,7 +17,11 @@ ROOT = Path(__file__).parents[2]
     ids=["ruff check", "ruff format", "mypy"],
 )
 def test_lint(arguments: list[str]) -> None:
-    folders = [] if arguments[0] == "mypy" else [name for name in ("src", "tests", "bench") if (ROOT / name).is_dir()]
+    folders = (
+        []
+        if arguments[0] == "mypy"
+        else [name for name in ("src", "tests", "bench", "examples") if (ROOT / name).is_dir()]
+    )
     ended = subprocess.run(
         [sys.executable, "-m", *arguments, *folders], cwd=ROOT, capture_output=True, text=True, check=False
     )

@@ -1,0 +1,31 @@
+"""What is the size of the files that are read? Members of the kernel's structs, found by its own BTF."""
+
+import os
+
+import multiprobe as mp
+
+
+class Read(mp.Event):
+    pid: mp.u32
+    inode: mp.u64
+    size: mp.i64
+    parent: mp.string(16)
+
+
+reads = mp.Events(Read)
+
+
+@mp.program
+def look(ctx):
+    inode = ctx.arg(0, "struct file *").f_inode
+    parent = ctx.task.real_parent
+    reads.send(pid=ctx.pid, inode=inode.i_ino, size=inode.i_size, parent=mp.kernel_string(parent.comm))
+
+
+with mp.attach(look, "vfs_read", pid=os.getpid()) as attachment:
+    with open("/etc/passwd", "rb") as file:
+        file.read(16)
+    attachment.stop()
+    for event in attachment.events(reads):
+        if event.inode == os.stat("/etc/passwd").st_ino:
+            print(event, os.stat("/etc/passwd").st_size)

@@ -1,0 +1,29 @@
+"""Which files are opened, by whom? Events with strings, received as they come."""
+
+import subprocess
+
+import multiprobe as mp
+
+
+class Open(mp.Event):
+    pid: mp.u32
+    comm: mp.string(16)
+    name: mp.string(128)
+
+
+opens = mp.Events(Open)
+
+
+@mp.program
+def watch(ctx):
+    opens.send(pid=ctx.pid, comm=ctx.comm, name=mp.user_string(ctx.arg(1)))
+
+
+with mp.attach(watch, "do_sys_openat2") as attachment:
+    subprocess.run(["cat", "/etc/hostname"], stdout=subprocess.DEVNULL, check=True)
+    attachment.stop()
+    events = attachment.events(opens)
+    for event in events:
+        if event.comm == "cat":
+            print(event.pid, event.name)
+print(f"{events.sent} sent = {events.received} received + {events.dropped} dropped")

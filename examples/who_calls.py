@@ -1,0 +1,22 @@
+"""On which ways does the kernel come to a function? Stacks, each kept once, with symbols."""
+
+import subprocess
+
+import multiprobe as mp
+from multiprobe.kernel.resolve import Resolver
+
+stacks = mp.StackTraces()
+counts = mp.Hash(mp.i64, mp.u64)
+
+
+@mp.program
+def note(ctx):
+    counts[stacks.id(ctx)] += 1
+
+
+resolver = Resolver.load()
+with mp.attach(note, "vfs_getattr_nosec") as attachment:
+    subprocess.run(["ls", "-l", "/etc/default"], stdout=subprocess.DEVNULL, check=True)
+    for stack, n in attachment.map(counts).as_dict().items():
+        places = [resolver.return_place(address) for address in attachment.map(stacks).addresses(stack)]
+        print(f"{n:5,}  {' < '.join(place.label for place in places if not place.is_generated)}")
