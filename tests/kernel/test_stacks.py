@@ -20,6 +20,7 @@ own = os.open('{__file__}', os.O_RDONLY)
 for n in range({N}): os.pread(own, 5, 0)
 for n in range({M}): os.readv(own, [bytearray(5)])
 """
+STAY = f"{READS}import time\ntime.sleep(3)\n"  # a process must be looked at while it lives
 
 
 def stacks(*arguments: str, code: str = READS) -> str:
@@ -30,7 +31,8 @@ def stacks(*arguments: str, code: str = READS) -> str:
 
 
 def counted(*arguments: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    *found, report = map(json.loads, stacks("--json", *arguments).splitlines())
+    code = STAY if "--user" in arguments else READS
+    *found, report = map(json.loads, stacks("--json", *arguments, code=code).splitlines())
     assert {stack["type"] for stack in found} == {"stack"}
     return found, report
 
