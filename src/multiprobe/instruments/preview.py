@@ -33,8 +33,8 @@ class Preview:
             "type": "plan",
             "steps": [step.to_json() for step in self.steps],
             "system_calls": sum(step.system_calls for step in self.steps),
-            "attach_seconds": round(sum(step.attach for step in self.steps) / rate, 3),
-            "detach_seconds": round(sum(step.detach for step in self.steps) / rate, 3),
+            "attach_seconds": round(sum(step.attach for step in self.steps) / rate, 6),
+            "detach_seconds": round(sum(step.detach for step in self.steps) / rate, 6),
         }
 
 

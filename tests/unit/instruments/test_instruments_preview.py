@@ -87,8 +87,8 @@ def test_what_it_would_take() -> None:
     ]
     assert plan["system_calls"] == 5
     kprobe, batch = COSTS["entry", Mechanism.KPROBE], COSTS["entry", Mechanism.KPROBE_MULTI]
-    assert plan["attach_seconds"] == round((kprobe.attach + 2 * batch.attach) / 1e9, 3)
-    assert plan["detach_seconds"] == round((kprobe.detach + 2 * batch.detach) / 1e9, 3)
+    assert plan["attach_seconds"] == round((kprobe.attach + 2 * batch.attach) / 1e9, 6)
+    assert plan["detach_seconds"] == round((kprobe.detach + 2 * batch.detach) / 1e9, 6)
 
 
 def test_a_machine_does_some_instructions_a_second() -> None:
