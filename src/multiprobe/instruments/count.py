@@ -8,16 +8,15 @@ from __future__ import annotations
 import time
 
 import multiprobe as mp
+from multiprobe.instruments.running import Running
 from multiprobe.values import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Sequence
-    from types import TracebackType
     from typing import Any
 
-    from multiprobe.attach.report import Report
     from multiprobe.functions.sets import Function, FunctionSet
 
 calls = mp.PerFunction(mp.u64)
@@ -48,25 +47,13 @@ class CallCount:
     index: int
 
 
-class Counting:
+class Counting(Running):
     """A running count. Must be closed, which detaches; `sample` reads the counters at any time before."""
 
     def __init__(self, attachment: Any) -> None:
-        self._attachment = attachment
+        super().__init__(attachment)
         self._began = time.monotonic()
         self._last: Sample | None = None
-
-    @property
-    def functions(self) -> FunctionSet:
-        """What is attached, in index order."""
-        functions: FunctionSet = self._attachment.functions
-        return functions
-
-    @property
-    def report(self) -> Report:
-        """What became of every requested function."""
-        report: Report = self._attachment.report
-        return report
 
     def sample(self) -> Sample:
         """The counters now, or, after `stop`, as they were then."""
@@ -81,18 +68,6 @@ class Counting:
             self._last = self.sample()
             self._attachment.report.missed = self._attachment.missed()
         return self._last
-
-    def close(self) -> None:
-        """Detach."""
-        self._attachment.close()
-
-    def __enter__(self) -> Counting:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def start(functions: FunctionSet, **options: Any) -> Counting:

@@ -11,16 +11,15 @@ import time
 import multiprobe as mp
 from multiprobe.instruments import errors_probe
 from multiprobe.instruments.failures import Failure, Group, Groups, Joiner, path_of
+from multiprobe.instruments.running import Running
 from multiprobe.values import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
-    from types import TracebackType
     from typing import Any
 
-    from multiprobe.attach.report import Report
-    from multiprobe.functions.sets import Function, FunctionSet
+    from multiprobe.functions.sets import FunctionSet
     from multiprobe.kernel.btf import Btf
     from multiprobe.kernel.btf_values import Signature, Spelled
 
@@ -35,7 +34,7 @@ class Sample:
     n_left_out: int
 
 
-class Watching:
+class Watching(Running):
     """A running measurement. Must be closed, which detaches.
 
     `sample` must be called often enough that the ring buffers don't fill up; what finds no room there is counted.
@@ -44,25 +43,13 @@ class Watching:
     def __init__(
         self, attachment: Any, groups: Groups, *, on_failure: Callable[[Failure], None] | None, n_untyped: int
     ) -> None:
-        self._attachment = attachment
+        super().__init__(attachment)
         self._groups = groups
         self._on_failure = on_failure
         self._joiner = Joiner()
         self._began = time.monotonic()
         self._last: Sample | None = None
         self.n_untyped = n_untyped
-
-    @property
-    def functions(self) -> Sequence[Function]:
-        """What is attached, in index order."""
-        functions: Sequence[Function] = self._attachment.functions
-        return functions
-
-    @property
-    def report(self) -> Report:
-        """What became of every requested function."""
-        report: Report = self._attachment.report
-        return report
 
     def sample(self) -> Sample:
         """Take in what has come, and say how things stand now; after `stop`, how they stood then."""
@@ -105,18 +92,6 @@ class Watching:
             return {}
         found = signature_of(self._attachment.functions, failure.first)
         return found.arguments(failure.arguments)
-
-    def close(self) -> None:
-        """Detach."""
-        self._attachment.close()
-
-    def __enter__(self) -> Watching:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _failure(row: tuple[Any, ...]) -> tuple[int, Failure]:

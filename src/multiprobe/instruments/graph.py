@@ -13,15 +13,14 @@ import time
 
 import multiprobe as mp
 from multiprobe.instruments.calltree import Call, build_tree
+from multiprobe.instruments.running import Running
 from multiprobe.instruments.tasks import load_name
 from multiprobe.values import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import Any
 
-    from multiprobe.attach.report import Report
     from multiprobe.functions.sets import FunctionSet
 
 UNDER_WAY = 1
@@ -126,28 +125,16 @@ class Sample:
     n_unended: int
 
 
-class Graphing:
+class Graphing(Running):
     """A running graph. Must be closed, which detaches."""
 
     def __init__(self, attachment: Any, probe: Probe) -> None:
-        self._attachment = attachment
+        super().__init__(attachment)
         self.probe = probe
         self._began = time.monotonic()
         self._last: Sample | None = None
         self._processes: dict[int, str] = {}
         self.names: dict[int, str] = {}
-
-    @property
-    def functions(self) -> FunctionSet:
-        """What is attached, in index order."""
-        functions: FunctionSet = self._attachment.functions
-        return functions
-
-    @property
-    def report(self) -> Report:
-        """What became of every requested function."""
-        report: Report = self._attachment.report
-        return report
 
     def sample(self) -> bool:
         """Note the names of processes seen since, whose first threads may call nothing. Is there no room left?"""
@@ -174,18 +161,6 @@ class Graphing:
             n_unended = sum(1 for end in calls.values() if end == UNDER_WAY)
             self._last = Sample(seconds, threads, len(calls), n_unended)
         return self._last
-
-    def close(self) -> None:
-        """Detach."""
-        self._attachment.close()
-
-    def __enter__(self) -> Graphing:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def start(functions: FunctionSet, *, max_events: int = MAX_EVENTS, n_arguments: int = -1, **options: Any) -> Graphing:

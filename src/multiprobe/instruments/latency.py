@@ -13,15 +13,14 @@ from multiprobe.errors import UsageError
 from multiprobe.instruments import self_time
 from multiprobe.instruments.latency_probe import Probe
 from multiprobe.instruments.quantiles import quantile
+from multiprobe.instruments.running import Running
 from multiprobe.values import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from types import TracebackType
     from typing import Any
 
-    from multiprobe.attach.report import Report
     from multiprobe.functions.sets import Function, FunctionSet
 
 SORTS = ("total", "self", "calls", "mean", "p50", "p90", "p99", "max")
@@ -67,31 +66,19 @@ class Sample:
     lost: int = 0
 
 
-class Timing:
+class Timing(Running):
     """A running measurement. Must be closed, which detaches; `sample` reads the numbers at any time before."""
 
     def __init__(self, attachment: Any, probe: Probe) -> None:
-        self._attachment = attachment
+        super().__init__(attachment)
         self._probe = probe
         self._began = time.monotonic()
         self._last: Sample | None = None
 
     @property
-    def functions(self) -> FunctionSet:
-        """What is attached, in index order."""
-        functions: FunctionSet = self._attachment.functions
-        return functions
-
-    @property
     def has_self(self) -> bool:
         """Whether self times are measured."""
         return self._probe.has_self
-
-    @property
-    def report(self) -> Report:
-        """What became of every requested function."""
-        report: Report = self._attachment.report
-        return report
 
     def sample(self) -> Sample:
         """The numbers now, or, after `stop`, as they were then."""
@@ -125,18 +112,6 @@ class Timing:
                     self.functions[index], 0, n, total[index], own[index] if own else None, int(longest[index]),
                     histogram[index].tolist(),
                 )  # fmt: skip
-
-    def close(self) -> None:
-        """Detach."""
-        self._attachment.close()
-
-    def __enter__(self) -> Timing:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _row(

@@ -13,6 +13,7 @@ import time
 
 import multiprobe as mp
 from multiprobe.errors import UsageError, errno_name
+from multiprobe.instruments.running import Running
 from multiprobe.instruments.user_symbols import UserResolver
 from multiprobe.kernel.resolve import Resolver
 from multiprobe.values import value
@@ -20,10 +21,8 @@ from multiprobe.values import value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import TracebackType
     from typing import Any
 
-    from multiprobe.attach.report import Report
     from multiprobe.functions.sets import FunctionSet
 
 MAX_STACKS = 16_384
@@ -122,28 +121,16 @@ class Sample:
         return sum(stack.calls for stack in self.stacks)
 
 
-class Stacking:
+class Stacking(Running):
     """A running count of stacks. Must be closed, which detaches."""
 
     def __init__(self, attachment: Any, probe: Probe) -> None:
-        self._attachment = attachment
+        super().__init__(attachment)
         self.probe = probe
         self._user = UserResolver()
         self._seen: set[int] = set()
         self._began = time.monotonic()
         self._last: Sample | None = None
-
-    @property
-    def functions(self) -> FunctionSet:
-        """What is attached, in index order."""
-        functions: FunctionSet = self._attachment.functions
-        return functions
-
-    @property
-    def report(self) -> Report:
-        """What became of every requested function."""
-        report: Report = self._attachment.report
-        return report
 
     def sample(self) -> None:
         """Note the mappings of processes seen since, most of which are gone at the end."""
@@ -172,18 +159,6 @@ class Stacking:
         stacks = merged(stacks)
         stacks.sort(key=lambda stack: (-stack.ns, -stack.calls, stack.frames))
         return Sample(seconds, stacks, not_taken(hits))
-
-    def close(self) -> None:
-        """Detach."""
-        self._attachment.close()
-
-    def __enter__(self) -> Stacking:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def start(

@@ -10,6 +10,7 @@ import time
 from array import array
 
 import multiprobe as mp
+from multiprobe.instruments.running import Running
 from multiprobe.instruments.trace_filter import parse_filter
 from multiprobe.instruments.trace_probe import FIRST_TEXT, N_ARGUMENTS, SECOND_TEXT, SYSCALL, Probe
 from multiprobe.instruments.trace_types import UNKNOWN, Described, describe
@@ -18,10 +19,8 @@ from multiprobe.values import value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from types import TracebackType
     from typing import Any
 
-    from multiprobe.attach.report import Report
     from multiprobe.functions.sets import Function, FunctionSet
 
     Spelled = str | int | bool | None
@@ -52,11 +51,11 @@ class Call:
     raw: int | None = None
 
 
-class Tracing:
+class Tracing(Running):
     """A running trace. Must be closed, which detaches; `take` gives the calls that ended since."""
 
     def __init__(self, attachment: Any, probe: Probe, described: Sequence[Described]) -> None:
-        self._attachment = attachment
+        super().__init__(attachment)
         self._probe = probe
         self._described = described
         streams = (probe.entered, probe.texts) if probe.when == "entry" else (probe.left, probe.entered, probe.texts)
@@ -66,18 +65,6 @@ class Tracing:
         self._texts: dict[tuple[int, int], list[Any]] = {}
         self._returns: dict[tuple[int, int], Any] = {}
         self.unmatched = 0
-
-    @property
-    def report(self) -> Report:
-        """What became of every requested function."""
-        report: Report = self._attachment.report
-        return report
-
-    @property
-    def functions(self) -> FunctionSet:
-        """What is attached, in index order."""
-        functions: FunctionSet = self._attachment.functions
-        return functions
 
     def take(self, *, timeout: float = 0.0) -> list[Call]:
         """The calls since the last time, in the order of their ends; waits up to `timeout` seconds for the first."""
@@ -136,18 +123,6 @@ class Tracing:
         """What is known not to have been seen, by cause."""
         found: dict[str, int] = self._attachment.missed()
         return found | ({"unmatched_returns": self.unmatched} if self.unmatched else {})
-
-    def close(self) -> None:
-        """Detach."""
-        self._attachment.close()
-
-    def __enter__(self) -> Tracing:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def start(

@@ -1,0 +1,45 @@
+"""What every instrument is while it runs: a measurement on an attachment, which closing ends.
+
+Knows the attachment only; must not know what is measured.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any, Self
+
+    from multiprobe.attach.report import Report
+    from multiprobe.functions.sets import FunctionSet
+
+
+class Running:
+    """A running instrument. Must be closed, which detaches."""
+
+    def __init__(self, attachment: Any) -> None:
+        self._attachment = attachment
+
+    @property
+    def functions(self) -> FunctionSet:
+        """What is attached, in index order."""
+        functions: FunctionSet = self._attachment.functions
+        return functions
+
+    @property
+    def report(self) -> Report:
+        """What became of every requested function."""
+        report: Report = self._attachment.report
+        return report
+
+    def close(self) -> None:
+        """Detach."""
+        self._attachment.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
