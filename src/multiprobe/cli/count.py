@@ -6,49 +6,21 @@ the click command.
 
 from __future__ import annotations
 
-from multiprobe.cli.measuring import (
-    ATTACHING,
-    COMMAND_ONLY,
-    DEFAULT_TOP,
-    Forms,
-    attach,
-    check,
-    choose,
-    detach,
-    make_report,
-    prepare,
-    print_plan,
-    print_report,
-    print_table,
-    watch,
-)
-from multiprobe.cli.options import SHARED, Option, parse_plain
+from multiprobe.cli.command import Asked, Command, Question
+from multiprobe.cli.forms import print_table
+from multiprobe.cli.options import Option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
-    import click
-
     from multiprobe.cli.live import Live
+    from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.count import CallCount, Counting, Sample
-    from multiprobe.instruments.workload import Workload
     from multiprobe.output.table import Table
 
-OPTIONS = (
-    SHARED["duration"],
-    Option("is_return", ("--return",), "flag", "Count returns, not entries.", default=False),
-    SHARED["top"],
-    SHARED["pid"],
-    COMMAND_ONLY,
-    SHARED["live"],
-    SHARED["json"],
-    SHARED["csv"],
-    SHARED["parquet"],
-    SHARED["kernel_files"],
-    *ATTACHING,
-)
+OWN = (Option("is_return", ("--return",), "flag", "Count returns, not entries.", default=False),)
 
 HELP = """Count the calls of every function that a PATTERN matches.
 
@@ -65,80 +37,61 @@ Examples:
   multiprobe count '*' --vm=6.12 -- ls -lR /usr  every function of a kernel in a virtual machine"""
 
 
-def __getattr__(name: str) -> click.Command:
-    """`command`, made when click asks for it."""
-    if name != "command":
-        raise AttributeError(name)
-    from multiprobe.cli.group import tracing_command
+class CountQuestion(Question):
+    """How often is each function called?"""
 
-    return tracing_command("count", OPTIONS, run, help=HELP, epilog=EXAMPLES)
+    measuring: Counting
 
+    def __init__(self, asked: Asked, *, is_return: bool) -> None:
+        super().__init__(asked)
+        self.when = "return" if is_return else "entry"
 
-def run_plain(arguments: Sequence[str]) -> int | None:
-    """Read a well-formed command line without click, and run it. None when click should look at it."""
-    options = parse_plain(OPTIONS, arguments)
-    return None if options is None else run(**options)
+    @staticmethod
+    def ahead(options: dict[str, Any]) -> tuple[Any, str]:
+        """The one program that counts."""
+        from multiprobe.instruments.count import count
 
+        return count, "return" if options["is_return"] else "entry"
 
-def run(
-    *,
-    patterns: Sequence[str],
-    command: Sequence[str],
-    duration: float | None,
-    is_return: bool,
-    top: int | None,
-    pid: int | None,
-    command_only: bool,
-    live: bool,
-    json: bool,
-    csv: bool,
-    parquet: str | None,
-    kernel_files: str | None,
-    unsafe: bool,
-    dry_run: bool,
-    vm: str | None,
-    debug: bool,
-    **choice: Any,
-) -> int:
-    """Choose, attach, count until the end, print. Returns the exit status."""
-    check("count", command=command, pid=pid, command_only=command_only)
-    forms = Forms(json, csv, parquet)
-    if kernel_files and not dry_run:
-        from multiprobe.errors import UsageError
-
-        raise UsageError("--kernel-files is about another kernel: it can only be planned for", hint="add --dry-run")
-    if live:
-        from multiprobe.cli.live import check as check_live
-
-        check_live(is_text=forms.is_text)
-    functions = choose(patterns, unsafe=unsafe, kernel_files=kernel_files)
-    choice |= {"when": "return" if is_return else "entry"}
-    if dry_run:
-        return print_plan(functions, **choice, json=json)
-    workload = prepare(command)
-    try:
+    def start(self, functions: FunctionSet, **options: Any) -> Counting:
+        """Attach."""
         from multiprobe.instruments import count
 
-        only = workload.pid if workload and command_only else pid
-        with attach(count.start, functions, pid=only, unsafe=unsafe, **choice) as counting:
-            show = None if not forms.is_text else _make_show(counting)
-            screen = _make_screen(counting) if live else None
-            sample = watch(counting, workload, duration=duration, pid=pid, show=show, live=screen)
-            _print(counting, sample, workload, top=top, forms=forms)
-            detach(counting)
-    finally:
-        if workload is not None:
-            workload.close()
-    return 0
+        return count.start(functions, **options)
 
+    def show(self) -> Callable[[Sample, Sample | None, int], Table]:
+        """The functions called most since the sample before."""
 
-def _make_show(counting: Counting) -> Callable[[Sample, Sample | None, int], Table]:
-    def show(sample: Sample, before: Sample | None, rows: int) -> Table:
+        def show(sample: Sample, before: Sample | None, rows: int) -> Table:
+            from multiprobe.instruments.count import call_counts
+
+            return _table(call_counts(self.measuring.functions, sample, before=before, top=rows))
+
+        return show
+
+    def screen(self) -> Live:
+        """All functions that were called, and how one's rate went."""
+        return _make_screen(self.measuring)
+
+    def figures(self, sample: Sample) -> dict[str, Any]:
+        """All calls together."""
+        return {"calls": sum(sample.totals), "seconds": round(sample.seconds, 6)}
+
+    def rows(self, sample: Sample) -> Iterator[dict[str, Any]]:
+        """A row for each function that was called."""
+        return map(_to_json, self._counts(sample, top=self.asked.top or 0))
+
+    def print(self, sample: Sample, report: dict[str, Any]) -> None:
+        """A table of those called most, and all calls together."""
+        counts = self._counts(sample, top=self.asked.limit() or 0)
+        n_called = sum(1 for n in sample.totals if n)
+        print_table(_table(counts), n_more=n_called - len(counts))
+        print(f"{report['calls']:,} calls of {n_called:,} functions in {report['seconds']:.2f} s")
+
+    def _counts(self, sample: Sample, *, top: int) -> list[CallCount]:
         from multiprobe.instruments.count import call_counts
 
-        return _table(call_counts(counting.functions, sample, before=before, top=rows))
-
-    return show
+        return call_counts(self.measuring.functions, sample, top=top)
 
 
 def _make_screen(counting: Counting) -> Live:
@@ -170,21 +123,6 @@ def _make_screen(counting: Counting) -> Live:
     return Live(frame=frame, details=details, functions=functions)
 
 
-def _print(counting: Counting, sample: Sample, workload: Workload | None, *, top: int | None, forms: Forms) -> None:
-    from multiprobe.instruments.count import call_counts
-
-    rows = call_counts(counting.functions, sample, top=top or 0)
-    report = make_report(counting, workload, calls=sum(sample.totals), seconds=round(sample.seconds, 6))
-    forms.write(map(_to_json, rows), report, workload)
-    if not forms.is_text:
-        return
-    rows = rows if top is not None else rows[:DEFAULT_TOP]
-    n_called = sum(1 for n in sample.totals if n)
-    print_table(_table(rows), n_more=n_called - len(rows))
-    print(f"{report['calls']:,} calls of {n_called:,} functions in {report['seconds']:.2f} s")
-    print_report(report, workload)
-
-
 def _table(rows: Sequence[CallCount]) -> Table:
     from multiprobe.output.table import Column, Table
 
@@ -202,3 +140,6 @@ def _to_json(row: CallCount) -> dict[str, Any]:
         "rate": round(row.rate, 3),
         "share": round(row.share, 6),
     }
+
+
+COMMAND = Command("count", HELP, EXAMPLES, CountQuestion, OWN, ("top", "live"))

@@ -5,46 +5,25 @@ Knows options, order of events and words; the watching itself is `instruments.er
 
 from __future__ import annotations
 
-from multiprobe.cli.measuring import (
-    ATTACHING,
-    COMMAND_ONLY,
-    DEFAULT_TOP,
-    attach,
-    check,
-    choose,
-    detach,
-    make_report,
-    prepare,
-    print_json,
-    print_plan,
-    print_report,
-    watch,
-)
-from multiprobe.cli.options import SHARED, Option, parse_plain
+from multiprobe.cli.command import Asked, Command, Question
+from multiprobe.cli.forms import print_json
+from multiprobe.cli.options import Option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
-    import click
-
+    from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.errors import Sample, Watching
     from multiprobe.instruments.failures import Failure, Group
-    from multiprobe.instruments.workload import Workload
     from multiprobe.output.table import Table
 
-OPTIONS = (
-    SHARED["duration"],
+OWN = (
     Option("each", ("--each",), "flag", "Each failure by itself as it happens, with arguments.", default=False),
     Option("allow", ("--allow",), "text", "Only these errors (ENOSPC,EIO; NULL); repeatable.", "NAMES", (), True),
     Option("deny", ("--deny",), "text", "Not these errors (ENOENT,EAGAIN; NULL); repeatable.", "NAMES", (), True),
     Option("unhandled", ("--unhandled",), "flag", "Only failures that no traced function took.", default=False),
-    SHARED["top"],
-    SHARED["pid"],
-    COMMAND_ONLY,
-    SHARED["json"],
-    *ATTACHING,
 )
 
 HELP = """Find the calls that fail, among the functions that a PATTERN matches, and who failed first.
@@ -66,70 +45,86 @@ N_ARGUMENTS = 6
 _SHOWN_PATH = 100
 
 
-def __getattr__(name: str) -> click.Command:
-    """`command`, made when click asks for it."""
-    if name != "command":
-        raise AttributeError(name)
-    from multiprobe.cli.group import tracing_command
+class ErrorsQuestion(Question):
+    """Which calls fail, who failed first, and along which path?"""
 
-    return tracing_command("errors", OPTIONS, run, help=HELP, epilog=EXAMPLES)
+    when = "session"
+    every = EVERY
+    is_looking = True  # so that the ring buffers don't fill up
+    measuring: Watching
 
+    def __init__(self, asked: Asked, *, each: bool, allow: Sequence[str], deny: Sequence[str], unhandled: bool) -> None:
+        super().__init__(asked)
+        self.each = each
+        self._kept: list[Failure] = []
+        self.wanted: dict[str, Any] = {
+            "allow": _names("--allow", allow),
+            "deny": _names("--deny", deny),
+            "unhandled": unhandled,
+        }
 
-def run_plain(arguments: Sequence[str]) -> int | None:
-    """Read a well-formed command line without click, and run it. None when click should look at it."""
-    options = parse_plain(OPTIONS, arguments)
-    return None if options is None else run(**options)
-
-
-def run(
-    *,
-    patterns: Sequence[str],
-    command: Sequence[str],
-    duration: float | None,
-    each: bool,
-    allow: Sequence[str],
-    deny: Sequence[str],
-    unhandled: bool,
-    top: int | None,
-    pid: int | None,
-    command_only: bool,
-    json: bool,
-    dry_run: bool,
-    unsafe: bool,
-    vm: str | None,
-    debug: bool,
-    **choice: Any,
-) -> int:
-    """Choose, attach, watch until the end, print. Returns the exit status."""
-    check("errors", command=command, pid=pid, command_only=command_only)
-    wanted: dict[str, Any] = {"allow": _names("--allow", allow), "deny": _names("--deny", deny), "unhandled": unhandled}
-    functions = choose(patterns, unsafe=unsafe)
-    choice |= {"when": "session"}
-    if dry_run:
-        return print_plan(functions, **choice, json=json)
-    workload = prepare(command)
-    try:
-        only = workload.pid if workload and command_only else pid
+    def start(self, functions: FunctionSet, **options: Any) -> Watching:
+        """Attach."""
         from multiprobe.instruments import errors
 
-        printer = Printer(json=json)
-        options: dict[str, Any] = {
-            "on_failure": printer if each else None,
-            "n_arguments": N_ARGUMENTS if each else 0,
-            **wanted,
+        on_failure, n_arguments = (self._print_failure, N_ARGUMENTS) if self.each else (None, 0)
+        return errors.start(functions, on_failure=on_failure, n_arguments=n_arguments, **self.wanted, **options)
+
+    def show(self) -> Callable[[Sample, Sample | None, int], Table] | None:
+        """The failures that came most often; nothing where each is printed by itself."""
+        return None if self.each else self._table
+
+    def figures(self, sample: Sample) -> dict[str, Any]:
+        """All failures together."""
+        return {
+            "failures": sample.n_failures,
+            "left_out": sample.n_left_out,
+            "untyped": self.measuring.n_untyped,
+            "seconds": round(sample.seconds, 6),
         }
-        with attach(errors.start, functions, pid=only, unsafe=unsafe, **options, **choice) as watching:
-            printer.watching = watching
-            show = None if json or each else _make_show(watching)
-            sample = watch(
-                watching, workload, duration=duration, pid=pid, show=show, on_sample=lambda _: None, every=EVERY
-            )
-            _print(watching, sample, workload, top=top, json=json)
-            detach(watching)
-    finally:
-        if workload is not None:
-            workload.close()
-    return 0
+
+    def rows(self, sample: Sample) -> Iterator[dict[str, Any]]:
+        """A row for each failure, if each is wanted; else for each group of equal ones."""
+        if self.each:
+            return (_failure_json(self.measuring, failure) for failure in self._kept)
+        return self.json(sample)
+
+    def json(self, sample: Sample) -> Iterator[dict[str, Any]]:
+        """The groups of equal failures; each by itself was printed when it came."""
+        return (_group_json(self.measuring, group) for group in sample.groups[: self.asked.top or None])
+
+    def print(self, sample: Sample, report: dict[str, Any]) -> None:
+        """The largest groups, each with its path, and all failures together."""
+        groups = sample.groups[: self.asked.limit()]
+        for line in _group_lines(self.measuring, groups):
+            print(line)
+        if len(sample.groups) > len(groups):
+            print(f"… and {len(sample.groups) - len(groups):,} groups more (--top 0 shows all)")
+        if groups:
+            print()
+        left = f", {sample.n_left_out:,} left out" if sample.n_left_out else ""
+        print(f"{sample.n_failures:,} failures of {len(sample.groups):,} kinds in {sample.seconds:.2f} s{left}")
+        if n := report["untyped"]:
+            print(f"{n:,} functions have no type information: they are on paths, but never fail")
+
+    def _table(self, sample: Sample, _before: Sample | None, rows: int) -> Table:
+        from multiprobe.output.table import Column, Table
+
+        titles = ("COUNT", "ERROR", "FIRST TO FAIL", "OUTCOME", "PATH")
+        return Table(
+            tuple(Column(title, title == "COUNT") for title in titles),
+            [_cells(self.measuring, group) for group in sample.groups[:rows]],
+        )
+
+    def _print_failure(self, failure: Failure) -> None:
+        """Print one, as it is found, and keep it for a table."""
+        if self.asked.forms.is_table:
+            self._kept.append(failure)
+        if self.asked.forms.json:
+            print_json([_failure_json(self.measuring, failure)])
+        elif self.asked.forms.is_text:
+            for line in _failure_lines(self.measuring, failure):
+                print(line, flush=True)
 
 
 def _names(flag: str, words: Sequence[str]) -> frozenset[str]:
@@ -142,25 +137,19 @@ def _names(flag: str, words: Sequence[str]) -> frozenset[str]:
         raise UsageError(f"{flag}: there is no error {error}", hint="names as in ENOENT,EAGAIN; or NULL") from None
 
 
-class Printer:
-    """Prints failures one by one."""
+def _failure_lines(watching: Watching, failure: Failure) -> Iterator[str]:
+    words = ", ".join(f"{name}={item}" for name, item in watching.arguments(failure).items())
+    task = f"{failure.name}[{failure.tid}]"
+    yield f"{task}: {_error(failure)} from {_name(watching, failure.first)}({words}), {_outcome(watching, failure)}"
+    yield f"    {_path(watching, failure)}"
 
-    def __init__(self, *, json: bool) -> None:
-        self.json = json
-        self.watching: Watching
 
-    def __call__(self, failure: Failure) -> None:
-        """Print one."""
-        watching = self.watching
-        if self.json:
-            print_json([_failure_json(watching, failure)])
-            return
-        words = ", ".join(f"{name}={item}" for name, item in watching.arguments(failure).items())
-        task = f"{failure.name}[{failure.tid}]"
-        print(
-            f"{task}: {_error(failure)} from {_name(watching, failure.first)}({words}), {_outcome(watching, failure)}"
-        )
-        print(f"    {_path(watching, failure)}", flush=True)
+def _group_lines(watching: Watching, groups: Sequence[Group]) -> Iterator[str]:
+    width = max((len(f"{group.count:,}") for group in groups), default=0)
+    for group in groups:
+        f = group.example
+        yield f"{group.count:>{width},}  {_error(f)} from {_name(watching, f.first)}, {_outcome(watching, f)}"
+        yield f"{'':{width}}  {_path(watching, f)}"
 
 
 def _error(failure: Failure) -> str:
@@ -188,51 +177,11 @@ def _outcome(watching: Watching, failure: Failure) -> str:
     return f"returned by {_name(watching, failure.end)} as {error_name(failure.end_error)}"
 
 
-def _make_show(watching: Watching) -> Callable[[Sample, Sample | None, int], Table]:
-    def show(sample: Sample, _before: Sample | None, rows: int) -> Table:
-        from multiprobe.output.table import Column, Table
-
-        titles = ("COUNT", "ERROR", "FIRST TO FAIL", "OUTCOME", "PATH")
-        return Table(
-            tuple(Column(title, title == "COUNT") for title in titles),
-            [_cells(watching, group) for group in sample.groups[:rows]],
-        )
-
-    return show
-
-
 def _cells(watching: Watching, group: Group) -> list[str]:
     f = group.example
     path = _path(watching, f)
     short = path if len(path) <= _SHOWN_PATH else f"… {path[-_SHOWN_PATH:]}"
     return [f"{group.count:,}", _error(f), _name(watching, f.first), _outcome(watching, f), short]
-
-
-def _print(watching: Watching, sample: Sample, workload: Workload | None, *, top: int | None, json: bool) -> None:
-    limit = top if top is not None else 0 if json else DEFAULT_TOP
-    groups = sample.groups[:limit] if limit else sample.groups
-    report = make_report(
-        watching, workload, failures=sample.n_failures, left_out=sample.n_left_out, untyped=watching.n_untyped,
-        seconds=round(sample.seconds, 6),
-    )  # fmt: skip
-    if json:
-        print_json([*(_group_json(watching, group) for group in groups), report])
-        return
-    width = max((len(f"{group.count:,}") for group in groups), default=0)
-    for group in groups:
-        f = group.example
-        first = _name(watching, f.first)
-        print(f"{group.count:>{width},}  {_error(f)} from {first}, {_outcome(watching, f)}")
-        print(f"{'':{width}}  {_path(watching, f)}")
-    if len(sample.groups) > len(groups):
-        print(f"… and {len(sample.groups) - len(groups):,} groups more (--top 0 shows all)")
-    if groups:
-        print()
-    left = f", {sample.n_left_out:,} left out" if sample.n_left_out else ""
-    print(f"{sample.n_failures:,} failures of {len(sample.groups):,} kinds in {sample.seconds:.2f} s{left}")
-    if watching.n_untyped:
-        print(f"{watching.n_untyped:,} functions have no type information: they are on paths, but never fail")
-    print_report(report, workload)
 
 
 def _group_json(watching: Watching, group: Group) -> dict[str, Any]:
@@ -263,3 +212,6 @@ def _common_json(watching: Watching, failure: Failure) -> dict[str, Any]:
         "end": None if failure.end is None else _name(watching, failure.end),
         "end_error": error_name(failure.end_error) if failure.end_error else None,
     }
+
+
+COMMAND = Command("errors", HELP, EXAMPLES, ErrorsQuestion, OWN, ("top",))

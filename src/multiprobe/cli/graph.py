@@ -7,30 +7,15 @@ from __future__ import annotations
 
 import sys
 
-from multiprobe.cli.measuring import (
-    ATTACHING,
-    COMMAND_ONLY,
-    attach,
-    check,
-    check_files,
-    choose,
-    detach,
-    make_report,
-    prepare,
-    print_json,
-    print_plan,
-    print_report,
-    watch,
-)
-from multiprobe.cli.options import SHARED, Option
+from multiprobe.cli.command import Asked, Command, Question
+from multiprobe.cli.forms import check_files
+from multiprobe.cli.options import Option
 from multiprobe.values import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
-
-    import click
 
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.calltree import Call
@@ -39,17 +24,12 @@ if TYPE_CHECKING:
     from multiprobe.kernel.btf_values import Signature
     from multiprobe.output.slices import Slice, Track
 
-OPTIONS = (
-    SHARED["duration"],
+OWN = (
     Option("max_events", ("--max-events",), "natural", "End after so many calls.", "N", 100_000),
     Option("args", ("--args",), "flag", "Arguments too, and what calls return.", default=False),
     Option("perfetto", ("--perfetto",), "text", "Write a trace for ui.perfetto.dev.", "FILE"),
     Option("flame", ("--flame",), "text", "Write a flame graph of self times, as SVG.", "FILE"),
     Option("folded", ("--folded",), "flag", "Print folded stacks of self times (ns).", default=False),
-    SHARED["pid"],
-    COMMAND_ONLY,
-    SHARED["json"],
-    *ATTACHING,
 )
 
 HELP = """Show who calls whom: the tree of calls between all functions that a PATTERN matches, for each thread.
@@ -70,68 +50,75 @@ EVERY = 0.2
 """Seconds between looks at which threads there are, and at how much room is left."""
 
 
-def __getattr__(name: str) -> click.Command:
-    """`command`, made when click asks for it."""
-    if name != "command":
-        raise AttributeError(name)
-    from multiprobe.cli.group import tracing_command
+class GraphQuestion(Question):
+    """Who calls whom, and how long does it take?"""
 
-    return tracing_command("graph", OPTIONS, run, help=HELP, epilog=EXAMPLES)
+    when = "session"
+    every = EVERY
+    is_looking = True
+    measuring: Graphing
 
+    def __init__(
+        self, asked: Asked, *, max_events: int, args: bool, perfetto: str | None, flame: str | None, folded: bool
+    ) -> None:
+        super().__init__(asked)
+        _check(max_events)
+        check_files(perfetto, flame)
+        self.max_events, self.has_arguments = max_events, args
+        self.perfetto, self.flame = perfetto, flame
 
-def run(
-    *,
-    patterns: Sequence[str],
-    command: Sequence[str],
-    duration: float | None,
-    max_events: int,
-    args: bool,
-    perfetto: str | None,
-    flame: str | None,
-    folded: bool,
-    pid: int | None,
-    command_only: bool,
-    json: bool,
-    dry_run: bool,
-    unsafe: bool,
-    vm: str | None,
-    debug: bool,
-    **choice: Any,
-) -> int:
-    """Choose, attach, record until the end, print. Returns the exit status."""
-    check("graph", command=command, pid=pid, command_only=command_only)
-    _check(max_events, json=json, folded=folded)
-    check_files(perfetto, flame)
-    functions = choose(patterns, unsafe=unsafe)
-    choice |= {"when": "session"}
-    if dry_run:
-        return print_plan(functions, **choice, json=json)
-    n_arguments = _most_arguments(functions) if args else -1
-    workload = prepare(command)
-    try:
+    def start(self, functions: FunctionSet, **options: Any) -> Graphing:
+        """Attach."""
         from multiprobe.instruments import graph
 
-        only = workload.pid if workload and command_only else pid
-        options = {"max_events": max_events, "n_arguments": n_arguments, "pid": only, "unsafe": unsafe, **choice}
-        with attach(graph.start, functions, **options) as graphing:
-            sample = watch(graphing, workload, duration=duration, pid=pid, on_sample=bool, every=EVERY)
-            shown = Shown(graphing, sample, _signatures(graphing.functions) if args else {}, workload)
-            shown.write_files(perfetto=perfetto, flame=flame, title=f"Time in {' '.join(patterns)}")
-            _print(shown, folded=folded, json=json)
-            detach(graphing)
-    finally:
-        if workload is not None:
-            workload.close()
-    return 0
+        n_arguments = _most_arguments(functions) if self.has_arguments else -1
+        return graph.start(functions, max_events=self.max_events, n_arguments=n_arguments, **options)
+
+    def look(self, is_full: bool) -> bool:
+        """End it when there is no more room."""
+        return is_full
+
+    def finish(self, sample: Sample) -> None:
+        """The trace and the flame graph."""
+        signatures = _signatures(self.measuring.functions) if self.has_arguments else {}
+        self.shown = Shown(self.measuring, sample, signatures, self.workload)
+        title = f"Time in {' '.join(self.asked.patterns)}"
+        self.shown.write_files(perfetto=self.perfetto, flame=self.flame, title=title)
+
+    def figures(self, sample: Sample) -> dict[str, Any]:
+        """All calls together."""
+        return {
+            "calls": sample.n_calls,
+            "unended": sample.n_unended,
+            "threads": len(sample.threads),
+            "seconds": round(sample.seconds, 6),
+        }
+
+    def rows(self, _: Sample) -> Iterator[dict[str, Any]]:
+        """A row for each call."""
+        return self.shown.json_objects()
+
+    def print(self, _: Sample, report: dict[str, Any]) -> None:
+        """A tree for each thread, and all calls together."""
+        from multiprobe.output.units import plural_text
+
+        _print_trees(self.shown.tracks())
+        unended = f", {report['unended']:,} of which had not ended" if report["unended"] else ""
+        calls, threads = (plural_text(report[f"{noun}s"], noun) for noun in ("call", "thread"))
+        print(f"{calls} in {threads}, in {report['seconds']:.2f} s{unended}")
+
+    def folded(self, _: Sample) -> Iterator[str]:
+        """A line for each different stack."""
+        from multiprobe.output.folded import folded_lines
+
+        return iter(folded_lines(self.shown.folded()))
 
 
-def _check(max_events: int, *, json: bool, folded: bool) -> None:
+def _check(max_events: int) -> None:
     from multiprobe.errors import UsageError
 
     if not 0 < max_events < 1 << 24:
         raise UsageError(f"--max-events {max_events} can't be kept", hint="give a number from 1 to 16,000,000")
-    if json and folded:
-        raise UsageError("--json and --folded both print: give one of them")
 
 
 def _most_arguments(functions: FunctionSet) -> int:
@@ -251,46 +238,11 @@ class Shown:
                 around.append(number)
                 number += 1
 
-    def report(self) -> dict[str, Any]:
-        """As `--json` prints it last."""
-        sample = self.sample
-        return make_report(
-            self.graphing,
-            self.workload,
-            calls=sample.n_calls,
-            unended=sample.n_unended,
-            threads=len(sample.threads),
-            seconds=round(sample.seconds, 6),
-        )
-
 
 def _calls(found: ThreadCalls) -> Iterator[Call]:
     from multiprobe.instruments.calltree import calls_in_order
 
     return (call for _, call in calls_in_order(found.roots))
-
-
-def _plural(n: int, noun: str) -> str:
-    """`1 call`, `2 calls`."""
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
-
-
-def _print(shown: Shown, *, folded: bool, json: bool) -> None:
-    report = shown.report()
-    if json:
-        print_json([*shown.json_objects(), report])
-        return
-    if folded:
-        from multiprobe.output.folded import folded_lines
-
-        for line in folded_lines(shown.folded()):
-            print(line)
-        return
-    _print_trees(shown.tracks())
-    unended = f", {report['unended']:,} of which had not ended" if report["unended"] else ""
-    calls, threads = _plural(report["calls"], "call"), _plural(report["threads"], "thread")
-    print(f"{calls} in {threads}, in {report['seconds']:.2f} s{unended}")
-    print_report(report, shown.workload)
 
 
 def _print_trees(tracks: Sequence[Track]) -> None:
@@ -301,3 +253,6 @@ def _print_trees(tracks: Sequence[Track]) -> None:
         for line in tree_lines(track, start=start):
             sys.stdout.write(line + "\n")
         sys.stdout.write("\n")
+
+
+COMMAND = Command("graph", HELP, EXAMPLES, GraphQuestion, OWN)

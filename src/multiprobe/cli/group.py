@@ -89,10 +89,12 @@ class Commands(Examples, click.Group):
         return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """Import `cli/NAME.py` and take its `command`."""
+        """Import `cli/NAME.py` and take its `command`, or make it from its declaration, `COMMAND`."""
         if name not in self.list_commands(ctx):
             return None
-        command: click.Command = importlib.import_module(f"multiprobe.cli.{name}").command
+        module = importlib.import_module(f"multiprobe.cli.{name}")
+        declared = getattr(module, "COMMAND", None)
+        command: click.Command = module.command if declared is None else declared.click_command()
         if all(param.name != "debug" for param in command.params):
             command.params.append(click_option(SHARED["debug"]))
             command.callback = _without_debug(command.callback)

@@ -5,51 +5,26 @@ Knows options, order of events and words; the measuring itself is `instruments.l
 
 from __future__ import annotations
 
-from multiprobe.cli.measuring import (
-    ATTACHING,
-    COMMAND_ONLY,
-    DEFAULT_TOP,
-    Forms,
-    attach,
-    check,
-    choose,
-    detach,
-    make_report,
-    prepare,
-    print_plan,
-    print_report,
-    print_table,
-    watch,
-)
-from multiprobe.cli.options import SHARED, Option, parse_plain
+from multiprobe.cli.command import Asked, Command, Question
+from multiprobe.cli.forms import check_files, print_table
+from multiprobe.cli.options import Option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
-    import click
-
     from multiprobe.cli.live import Live
+    from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.latency import Latency, Sample, Timing
     from multiprobe.instruments.tasks import TaskNames
-    from multiprobe.instruments.workload import Workload
     from multiprobe.output.table import Table
 
-OPTIONS = (
-    SHARED["duration"],
+OWN = (
     Option("has_self", ("--self",), "flag", "Self time too: without traced calls made from it.", default=False),
     Option("by", ("--by",), "text", "Each process, or each thread, by itself.", "process|thread"),
     Option("sort", ("--sort",), "text", "Largest first: total, self, calls, mean, p50, p90, p99, max.", "BY", "total"),
-    SHARED["top"],
-    SHARED["pid"],
-    COMMAND_ONLY,
     Option("heatmap", ("--heatmap",), "text", "Write how times changed while it ran, as SVG.", "FILE"),
-    SHARED["live"],
-    SHARED["json"],
-    SHARED["csv"],
-    SHARED["parquet"],
-    *ATTACHING,
 )
 
 HELP = """Time the calls of every function that a PATTERN matches.
@@ -70,78 +45,87 @@ HEAT_COLUMNS = 60
 """At least so many columns, where it is known how long it takes."""
 
 
-def __getattr__(name: str) -> click.Command:
-    """`command`, made when click asks for it."""
-    if name != "command":
-        raise AttributeError(name)
-    from multiprobe.cli.group import tracing_command
+class LatencyQuestion(Question):
+    """How long do calls take?"""
 
-    return tracing_command("latency", OPTIONS, run, help=HELP, epilog=EXAMPLES)
+    when = "session"
+    measuring: Timing
 
+    def __init__(self, asked: Asked, *, has_self: bool, by: str | None, sort: str, heatmap: str | None) -> None:
+        super().__init__(asked)
+        _check(sort, by=by, has_self=has_self)
+        check_files(heatmap)
+        self.has_self, self.by, self.sort, self.heatmap = has_self, by, sort, heatmap
 
-def run_plain(arguments: Sequence[str]) -> int | None:
-    """Read a well-formed command line without click, and run it. None when click should look at it."""
-    options = parse_plain(OPTIONS, arguments)
-    return None if options is None else run(**options)
+    @staticmethod
+    def ahead(options: dict[str, Any]) -> tuple[Any, str] | None:
+        """The program of these options."""
+        from multiprobe.instruments.latency_probe import BY, Probe
 
+        if options["by"] is not None and options["by"] not in BY:
+            return None
+        return Probe(by=options["by"], has_self=options["has_self"]).program, "session"
 
-def run(
-    *,
-    patterns: Sequence[str],
-    command: Sequence[str],
-    duration: float | None,
-    has_self: bool,
-    by: str | None,
-    sort: str,
-    top: int | None,
-    pid: int | None,
-    command_only: bool,
-    heatmap: str | None,
-    live: bool,
-    json: bool,
-    csv: bool,
-    parquet: str | None,
-    dry_run: bool,
-    unsafe: bool,
-    vm: str | None,
-    debug: bool,
-    **choice: Any,
-) -> int:
-    """Choose, attach, time until the end, print. Returns the exit status."""
-    check("latency", command=command, pid=pid, command_only=command_only)
-    forms = Forms(json, csv, parquet)
-    _check(sort, by=by, has_self=has_self)
-    if live:
-        from multiprobe.cli.live import check as check_live
-
-        check_live(is_text=forms.is_text)
-    functions = choose(patterns, unsafe=unsafe)
-    choice |= {"when": "session"}
-    if dry_run:
-        return print_plan(functions, **choice, json=json)
-    workload = prepare(command)
-    try:
-        only = workload.pid if workload and command_only else pid
+    def start(self, functions: FunctionSet, **options: Any) -> Timing:
+        """Attach."""
         from multiprobe.instruments import latency
 
-        options = {"by": by, "has_self": has_self, "pid": only, "unsafe": unsafe, **choice}
-        with attach(latency.start, functions, **options) as timing:
-            notes = Notes(by=by, has_heat=heatmap is not None, duration=duration)
-            show = None if not forms.is_text else notes.make_show(sort)
-            screen = _make_screen(timing, notes.names, sort=sort, by=by) if live else None
-            sample = watch(
-                timing, workload, duration=duration, pid=pid, show=show, on_sample=notes.on_sample, every=notes.every,
-                live=screen,
-            )  # fmt: skip
-            notes.look(sample)
-            if heatmap is not None:
-                notes.write_heat(heatmap, patterns)
-            _print(timing, sample, notes.names, workload, sort=sort, by=by, top=top, forms=forms)
-            detach(timing)
-    finally:
-        if workload is not None:
-            workload.close()
-    return 0
+        return latency.start(functions, by=self.by, has_self=self.has_self, **options)
+
+    def begin(self) -> None:
+        """Begin to take notes."""
+        has_heat = self.heatmap is not None
+        self.notes = Notes(by=self.by, has_heat=has_heat, duration=self.asked.duration)
+        self.is_looking = has_heat or self.by is not None
+        self.every = self.notes.every
+
+    def look(self, sample: Sample) -> None:
+        """Take notes."""
+        self.notes.look(sample)
+
+    def show(self) -> Callable[[Sample, Sample | None, int], Table]:
+        """The functions that took most."""
+
+        def show(sample: Sample, _before: Sample | None, rows: int) -> Table:
+            from multiprobe.instruments.latency import rank
+
+            return _table(rank(sample.rows, sort=self.sort, top=rows), self.notes.names, by=self.by)
+
+        return show
+
+    def screen(self) -> Live:
+        """All functions that were called, and how one's times are distributed."""
+        return _make_screen(self.measuring, self.notes.names, sort=self.sort, by=self.by)
+
+    def finish(self, sample: Sample) -> None:
+        """The heat map."""
+        self.notes.look(sample)
+        if self.heatmap is not None:
+            self.notes.write_heat(self.heatmap, self.asked.patterns)
+
+    def figures(self, sample: Sample) -> dict[str, Any]:
+        """All calls together."""
+        calls, running = (sum(getattr(row, name) for row in sample.rows) for name in ("calls", "running"))
+        total = sum(row.total for row in sample.rows)
+        return {"calls": calls, "running": running, "total_ns": total, "seconds": round(sample.seconds, 6)}
+
+    def rows(self, sample: Sample) -> Iterator[dict[str, Any]]:
+        """A row for each function, or function and task, that was called."""
+        from multiprobe.instruments.latency import rank
+
+        for row in rank(sample.rows, sort=self.sort, top=self.asked.top or 0):
+            yield _to_json(row, self.notes.names, by=self.by)
+
+    def print(self, sample: Sample, report: dict[str, Any]) -> None:
+        """A table of what took most, and all calls together."""
+        from multiprobe.instruments.latency import rank
+
+        rows = rank(sample.rows, sort=self.sort, top=self.asked.limit() or 0)
+        print_table(_table(rows, self.notes.names, by=self.by), n_more=len(sample.rows) - len(rows))
+        n_functions = len({row.function.address for row in sample.rows})
+        print(f"{report['calls']:,} calls of {n_functions:,} functions in {sample.seconds:.2f} s")
+        if report["running"]:
+            print(_running_line(sample, report["running"]))
 
 
 def _check(sort: str, *, by: str | None, has_self: bool) -> None:
@@ -167,7 +151,6 @@ class Notes:
         self.names = TaskNames()
         self.by = by
         self.every = min(1.0, max(0.1, duration / HEAT_COLUMNS)) if has_heat and duration else 1.0
-        self.on_sample = self.look if has_heat or by else None
         self._seconds = [0.0]
         self._heat: list[list[int]] = [[]]
 
@@ -179,16 +162,6 @@ class Notes:
             self.names.look({row.who for row in sample.rows})
         self._seconds.append(sample.seconds)
         self._heat.append(all_buckets(sample.rows))
-
-    def make_show(self, sort: str) -> Callable[[Sample, Sample | None, int], Table]:
-        """What makes the live table of a sample."""
-
-        def show(sample: Sample, _before: Sample | None, rows: int) -> Table:
-            from multiprobe.instruments.latency import rank
-
-            return _table(rank(sample.rows, sort=sort, top=rows), self.names, by=self.by)
-
-        return show
 
     def write_heat(self, path: str, patterns: Sequence[str]) -> None:
         """The distribution over time as SVG."""
@@ -246,30 +219,6 @@ def _make_screen(timing: Timing, names: TaskNames, *, sort: str, by: str | None)
     titles = ["calls", "total", *(["self"] if timing.has_self else []), *SORTS[3:]]
     view = View(sort=titles.index(sort))
     return Live(frame=frame, details=details, functions=timing.functions, view=view)
-
-
-def _print(
-    timing: Timing, sample: Sample, names: TaskNames, workload: Workload | None, *, sort: str, by: str | None,
-    top: int | None, forms: Forms,
-) -> None:  # fmt: skip
-    from multiprobe.instruments.latency import rank
-
-    rows = rank(sample.rows, sort=sort, top=top or 0)
-    calls, running = (sum(getattr(row, name) for row in sample.rows) for name in ("calls", "running"))
-    report = make_report(
-        timing, workload, calls=calls, running=running, total_ns=sum(row.total for row in sample.rows),
-        seconds=round(sample.seconds, 6),
-    )  # fmt: skip
-    forms.write((_to_json(row, names, by=by) for row in rows), report, workload)
-    if not forms.is_text:
-        return
-    rows = rows if top is not None else rows[:DEFAULT_TOP]
-    print_table(_table(rows, names, by=by), n_more=len(sample.rows) - len(rows))
-    n_functions = len({row.function.address for row in sample.rows})
-    print(f"{calls:,} calls of {n_functions:,} functions in {sample.seconds:.2f} s")
-    if running:
-        print(_running_line(sample, running))
-    print_report(report, workload)
 
 
 def _running_line(sample: Sample, n: int) -> str:
@@ -334,3 +283,6 @@ def _to_json(row: Latency, names: TaskNames, *, by: str | None) -> dict[str, Any
         "max_ns": row.longest,
         "histogram": [[*log2_bounds(bucket), n] for bucket, n in enumerate(row.buckets) if n],
     }
+
+
+COMMAND = Command("latency", HELP, EXAMPLES, LatencyQuestion, OWN, ("top", "live"))

@@ -15,9 +15,10 @@ from multiprobe.errors import MultiprobeError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
-#: Commands that can read a plain command line themselves: `run_plain(arguments) -> int | None`.
-PLAIN = ("count", "errors", "latency", "run")
+#: Commands that are declared, with their options, as `COMMAND`: see `cli.command`.
+MEASURING = ("count", "errors", "graph", "latency", "stacks", "trace")
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
@@ -38,12 +39,11 @@ def _dispatch(given: list[str]) -> int:
     if given == ["--version"]:
         print(f"multiprobe {__version__}")
         return 0
-    if name in PLAIN and (name == "run" or not _asks_for_vm(given)):
-        module = __import__(f"multiprobe.cli.{name}", fromlist=["run_plain"])
-        status: int | None = module.run_plain(given[1:])
+    if name == "run" or (name in MEASURING and not _asks_for_vm(given)):
+        status = _run_plain(name, given[1:])
         if status is not None:
             return status
-    elif name not in ("vm", "run"):
+    elif name != "vm":
         from multiprobe.cli.options import take_vm
 
         series, rest = take_vm(given)
@@ -52,6 +52,17 @@ def _dispatch(given: list[str]) -> int:
     from multiprobe.cli import group
 
     return group.run(given)
+
+
+def _run_plain(name: str, arguments: list[str]) -> int | None:
+    """Run a well-formed command line without click; None when click should look at it."""
+    module = _import(name)
+    status: int | None = (module if name == "run" else module.COMMAND).run_plain(arguments)
+    return status
+
+
+def _import(name: str) -> Any:
+    return __import__(f"multiprobe.cli.{name}", fromlist=["COMMAND"])
 
 
 def _asks_for_vm(given: list[str]) -> bool:
@@ -66,39 +77,9 @@ def _run_in_vm(arguments: list[str], series: str) -> int:
     group.check(arguments)
     from multiprobe.vm import rerun_in_vm
 
-    if arguments[:1] == ["count"]:
-        _compile_count(arguments)
-    elif arguments[:1] == ["latency"]:
-        _compile_latency(arguments)
+    for name in {*arguments[:1]} & {*MEASURING}:
+        _import(name).COMMAND.compile_ahead(arguments[1:])
     return rerun_in_vm(arguments, None if series == DEFAULT_SERIES else series)
-
-
-def _compile_count(arguments: list[str]) -> None:
-    """Fill the cache, which the guest sees, with what `count` needs: an emulated processor compiles slowly."""
-    from multiprobe.instruments.count import count
-    from multiprobe.program.compiler import compile_ahead
-
-    compile_ahead(count, when="return" if "--return" in arguments else "entry", has_gate=_is_guarded(arguments))
-
-
-def _is_guarded(arguments: list[str]) -> bool:
-    return any(argument.partition("=")[0] in ("--budget", "--careful") for argument in arguments)
-
-
-def _compile_latency(arguments: list[str]) -> None:
-    """The same for `latency`."""
-    from multiprobe.cli.latency import OPTIONS
-    from multiprobe.cli.options import parse_plain
-    from multiprobe.instruments.latency_probe import Probe
-    from multiprobe.program.compiler import compile_ahead
-
-    options = parse_plain(OPTIONS, arguments[1:])
-    if options is not None and options["by"] in (None, "process", "thread"):
-        compile_ahead(
-            Probe(by=options["by"], has_self=options["has_self"]).program,
-            when="session",
-            has_gate=_is_guarded(arguments),
-        )
 
 
 def _is_debug(arguments: list[str]) -> bool:

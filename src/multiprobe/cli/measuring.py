@@ -1,7 +1,7 @@
-"""What all commands share that attach, watch until an end, and print: everything but the question itself.
+"""The steps of a command that measures, with words on stderr for those that take long.
 
-Knows the order of events (choose, fork the command, attach, let it go, wait, stop, print, detach) and the words for
-them; must not know what is measured. On the way to the first attached function: imports nothing heavy.
+Knows choosing, forking the command, attaching, waiting for the end, reporting and detaching; must not know what is
+measured. On the way to the first attached function: imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ from __future__ import annotations
 import os
 import sys
 
-from multiprobe.cli.options import SHARED, Option
-from multiprobe.values import value
+from multiprobe.cli.forms import print_json, print_report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from typing import Any, TextIO
+    from collections.abc import Callable, Sequence
+    from typing import Any
 
     from multiprobe.attach.report import Report
     from multiprobe.cli.live import Live
@@ -24,17 +23,7 @@ if TYPE_CHECKING:
     from multiprobe.instruments.workload import Workload
     from multiprobe.output.table import Table
 
-#: Rows of text shown unless `--top` says otherwise; JSON has no such limit.
-DEFAULT_TOP = 40
-
-COMMAND_ONLY = Option(
-    "command_only", ("--command-only",), "flag", "Only what COMMAND's own process does.", default=False
-)
 SAFETY = ("budget", "careful", "watchdog", "strict", "verify")
-ATTACHING = tuple(
-    SHARED[name] for name in ("mechanism", "without", "max_singles", *SAFETY, "unsafe", "dry_run", "vm", "debug")
-)
-"""The options that say how to attach, at the end of every such command's list."""
 
 
 def check(name: str, *, command: Sequence[str], pid: int | None, command_only: bool) -> None:
@@ -49,16 +38,6 @@ def check(name: str, *, command: Sequence[str], pid: int | None, command_only: b
         raise UsageError("--command-only and --pid name two processes: give one of them")
     if pid is not None and not os.path.exists(f"/proc/{pid}"):
         raise UsageError(f"there is no process {pid}")
-
-
-def check_files(*paths: str | None) -> None:
-    """Raise UsageError for a file that can't be written, before something is measured in vain."""
-    from multiprobe.errors import UsageError
-
-    for path in filter(None, paths):
-        folder = os.path.dirname(path) or "."
-        if os.path.isdir(path) or not os.access(path if os.path.exists(path) else folder, os.W_OK):
-            raise UsageError(f"can't write {path}", hint="name a file in a directory that you may write to")
 
 
 def choose(patterns: Sequence[str], *, unsafe: bool, kernel_files: str | None = None) -> FunctionSet:
@@ -193,84 +172,6 @@ def _verify(report: Report) -> None:
             except (NoMatchError, NotSupportedError) as error:
                 report.notes.append(f"no known calls could be made by {mechanism}: {error}")
     report.verify_side = ""
-
-
-def print_json(objects: Sequence[dict[str, Any]]) -> None:
-    """One line each."""
-    from multiprobe.output.json_lines import write_json_lines
-
-    write_json_lines(objects, sys.stdout)
-
-
-@value
-class Forms:
-    """In which forms rows of results are wanted besides text: JSON or CSV instead of it, a Parquet file besides."""
-
-    json: bool
-    csv: bool
-    parquet: str | None
-
-    def __post_init__(self) -> None:
-        """Raise what would only be found out after measuring in vain."""
-        from multiprobe.errors import NotSupportedError, UsageError
-
-        if self.json and self.csv:
-            raise UsageError("--json and --csv both print: give one of them")
-        check_files(self.parquet)
-        if self.parquet is not None:
-            from importlib.util import find_spec
-
-            if find_spec("pyarrow") is None:
-                raise NotSupportedError("--parquet needs pyarrow", hint="pip install 'multiprobe[arrow]'")
-
-    @property
-    def is_text(self) -> bool:
-        """Does standard output get text?"""
-        return not (self.json or self.csv)
-
-    def write(self, rows: Iterable[dict[str, Any]], report: dict[str, Any], workload: Workload | None) -> None:
-        """Write rows and report in the forms that are wanted; text is left to the caller."""
-        if self.json:
-            print_json([*rows, report])
-        if not self.csv and self.parquet is None:
-            return
-        from multiprobe.records import Records
-
-        records = Records({name: item for name, item in row.items() if name != "type"} for row in rows)
-        if self.parquet is not None:
-            records.to_parquet(self.parquet)
-        if self.csv:
-            records.to_csv(sys.stdout)
-            sys.stdout.flush()
-            print_report(report, workload, file=sys.stderr)
-
-
-def print_table(table: Table, *, n_more: int) -> None:
-    """A table of results, if there are any, and how many it leaves out."""
-    from multiprobe.output.table import write_table
-
-    if table.rows:
-        write_table(table, sys.stdout)
-        if n_more > 0:
-            print(f"… and {n_more:,} more (--top 0 shows all)")
-        print()
-
-
-def print_report(
-    report: dict[str, Any], workload: Workload | None, *, is_plan: bool = False, file: TextIO | None = None
-) -> None:
-    """What became of every function, and of the command. To standard output unless told otherwise."""
-    from multiprobe.output.report import report_lines
-
-    for line in report_lines(report, is_plan=is_plan):
-        print(line, file=file)
-    if workload is not None:
-        from multiprobe.instruments.workload import describe_status
-
-        status = workload.poll()
-        how = "still runs: it is ended now" if status is None else describe_status(status)
-        print(f"command: {workload.command[0]} {how}", file=file)
-    (file or sys.stdout).flush()
 
 
 def print_plan(functions: FunctionSet, *, json: bool, **terms: Any) -> int:

@@ -5,45 +5,24 @@ Knows options, order of events and words; the counting is `instruments.stacks`, 
 
 from __future__ import annotations
 
-from multiprobe.cli.measuring import (
-    ATTACHING,
-    COMMAND_ONLY,
-    attach,
-    check,
-    check_files,
-    choose,
-    detach,
-    make_report,
-    prepare,
-    print_json,
-    print_plan,
-    print_report,
-    watch,
-)
-from multiprobe.cli.options import SHARED, Option
+from multiprobe.cli.command import Asked, Command, Question
+from multiprobe.cli.forms import check_files
+from multiprobe.cli.options import Option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
-    import click
-
+    from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.stacks import Sample, Stack, Stacking
-    from multiprobe.instruments.workload import Workload
 
-OPTIONS = (
-    SHARED["duration"],
+OWN = (
     Option("user", ("--user",), "flag", "The process's own stack, too.", default=False),
     Option("time", ("--time",), "flag", "Time spent in the functions, not only calls.", default=False),
     Option("max_stacks", ("--max-stacks",), "natural", "Room for so many different ones.", "N", 16_384),
     Option("flame", ("--flame",), "text", "Write a flame graph, as SVG.", "FILE"),
-    Option("folded", ("--folded",), "flag", "Print folded stacks.", default=False),
-    SHARED["top"],
-    SHARED["pid"],
-    COMMAND_ONLY,
-    SHARED["json"],
-    *ATTACHING,
+    Option("folded", ("--folded",), "flag", "Print folded stacks; all else goes to stderr.", default=False),
 )
 
 HELP = """Show on which ways the functions that a PATTERN matches are reached: kernel stacks, counted.
@@ -59,123 +38,84 @@ Examples:
   multiprobe stacks schedule --time --flame wait.svg -- make   where it waits
   multiprobe stacks kmem_cache_alloc --folded -d 5 | flamegraph.pl >a.svg"""
 
+#: Stacks shown unless `--top` says otherwise.
 DEFAULT_TOP = 10
 EVERY = 0.2
 """Seconds between looks at which processes there are."""
 
 
-def __getattr__(name: str) -> click.Command:
-    """`command`, made when click asks for it."""
-    if name != "command":
-        raise AttributeError(name)
-    from multiprobe.cli.group import tracing_command
+class StacksQuestion(Question):
+    """On which ways are functions reached?"""
 
-    return tracing_command("stacks", OPTIONS, run, help=HELP, epilog=EXAMPLES)
+    every = EVERY
+    is_looking = True
+    measuring: Stacking
 
+    def __init__(
+        self, asked: Asked, *, user: bool, time: bool, max_stacks: int, flame: str | None, folded: bool
+    ) -> None:
+        super().__init__(asked)
+        check_files(flame)
+        self.when = "session" if time else "entry"
+        self.is_timed, self.flame = time, flame
+        self.options: dict[str, Any] = {"has_user": user, "is_timed": time, "max_stacks": max_stacks}
 
-def run(
-    *,
-    patterns: Sequence[str],
-    command: Sequence[str],
-    duration: float | None,
-    user: bool,
-    time: bool,
-    max_stacks: int,
-    flame: str | None,
-    folded: bool,
-    top: int | None,
-    pid: int | None,
-    command_only: bool,
-    json: bool,
-    dry_run: bool,
-    unsafe: bool,
-    vm: str | None,
-    debug: bool,
-    **choice: Any,
-) -> int:
-    """Choose, attach, count until the end, print. Returns the exit status."""
-    check("stacks", command=command, pid=pid, command_only=command_only)
-    check_files(flame)
-    _check(json=json, folded=folded)
-    functions = choose(patterns, unsafe=unsafe)
-    choice |= {"when": "session" if time else "entry"}
-    if dry_run:
-        return print_plan(functions, **choice, json=json)
-    workload = prepare(command)
-    try:
+    def start(self, functions: FunctionSet, **options: Any) -> Stacking:
+        """Attach."""
         from multiprobe.instruments import stacks
 
-        only = workload.pid if workload and command_only else pid
-        options: dict[str, Any] = {
-            "has_user": user,
-            "is_timed": time,
-            "max_stacks": max_stacks,
-            "pid": only,
-            "unsafe": unsafe,
+        return stacks.start(functions, **self.options, **options)
+
+    def finish(self, sample: Sample) -> None:
+        """The flame graph."""
+        if self.flame is None:
+            return
+        from multiprobe.output.flame import flame_svg
+
+        title = f"Stacks to {' '.join(self.asked.patterns)}"
+        with open(self.flame, "w", encoding="utf-8") as file:
+            file.write(flame_svg(self._folded(sample), title=title, unit="ns" if self.is_timed else "calls"))
+
+    def figures(self, sample: Sample) -> dict[str, Any]:
+        """All calls together."""
+        return {
+            "calls": sample.n_calls,
+            "stacks": len(sample.stacks),
+            "not_taken": sample.not_taken,
+            "seconds": round(sample.seconds, 6),
         }
-        with attach(stacks.start, functions, **options, **choice) as stacking:
-            sample = watch(stacking, workload, duration=duration, pid=pid, on_sample=bool, every=EVERY)
-            if flame is not None:
-                _write_flame(flame, sample, title=f"Stacks to {' '.join(patterns)}", is_timed=time)
-            if folded:
-                _print_folded(sample, is_timed=time)
-            else:
-                _print(stacking, sample, workload, top=top, json=json, is_timed=time)
-            detach(stacking)
-    finally:
-        if workload is not None:
-            workload.close()
-    return 0
 
+    def rows(self, sample: Sample) -> Iterator[dict[str, Any]]:
+        """A row for each different stack."""
+        for stack in sample.stacks[: self.asked.top or None]:
+            function = self.measuring.functions[stack.function]
+            yield {
+                "type": "stack",
+                "function": function.name,
+                "module": function.module,
+                "calls": stack.calls,
+                "frames": list(stack.frames),
+            } | ({"ns": stack.ns} if self.is_timed else {})
 
-def _check(*, json: bool, folded: bool) -> None:
-    from multiprobe.errors import UsageError
+    def print(self, sample: Sample, report: dict[str, Any]) -> None:
+        """The stacks with most calls or time, and all calls together."""
+        shown = sample.stacks[: self.asked.limit(DEFAULT_TOP)]
+        for line in _lines(shown, sample, is_timed=self.is_timed):
+            print(line)
+        if len(sample.stacks) > len(shown):
+            print(f"… and {len(sample.stacks) - len(shown):,} more (--top 0 shows all)\n")
+        print(f"{sample.n_calls:,} calls by {len(sample.stacks):,} different stacks in {sample.seconds:.2f} s")
+        for reason, n in sample.not_taken.items():
+            print(f"of {n:,} calls the kernel's stack could not be taken ({reason})")
 
-    if json and folded:
-        raise UsageError("--json and --folded both print: give one of them")
+    def folded(self, sample: Sample) -> Iterator[str]:
+        """A line for each different stack."""
+        from multiprobe.output.folded import folded_lines
 
+        return iter(folded_lines(self._folded(sample)))
 
-def _folded(sample: Sample, *, is_timed: bool) -> dict[tuple[str, ...], int]:
-    return {stack.frames: stack.ns if is_timed else stack.calls for stack in sample.stacks}
-
-
-def _write_flame(path: str, sample: Sample, *, title: str, is_timed: bool) -> None:
-    from multiprobe.output.flame import flame_svg
-
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(flame_svg(_folded(sample, is_timed=is_timed), title=title, unit="ns" if is_timed else "calls"))
-
-
-def _print_folded(sample: Sample, *, is_timed: bool) -> None:
-    from multiprobe.output.folded import folded_lines
-
-    for line in folded_lines(_folded(sample, is_timed=is_timed)):
-        print(line)
-
-
-def _print(
-    stacking: Stacking, sample: Sample, workload: Workload | None, *, top: int | None, json: bool, is_timed: bool
-) -> None:
-    report = make_report(
-        stacking,
-        workload,
-        calls=sample.n_calls,
-        stacks=len(sample.stacks),
-        not_taken=sample.not_taken,
-        seconds=round(sample.seconds, 6),
-    )
-    if json:
-        print_json([*_json_objects(stacking, sample.stacks[: top or None], is_timed=is_timed), report])
-        return
-    shown = sample.stacks[: DEFAULT_TOP if top is None else top or None]
-    for line in _lines(shown, sample, is_timed=is_timed):
-        print(line)
-    if len(sample.stacks) > len(shown):
-        print(f"… and {len(sample.stacks) - len(shown):,} more (--top 0 shows all)\n")
-    print(f"{sample.n_calls:,} calls by {len(sample.stacks):,} different stacks in {sample.seconds:.2f} s")
-    for reason, n in sample.not_taken.items():
-        print(f"of {n:,} calls the kernel's stack could not be taken ({reason})")
-    print_report(report, workload)
+    def _folded(self, sample: Sample) -> dict[tuple[str, ...], int]:
+        return {stack.frames: stack.ns if self.is_timed else stack.calls for stack in sample.stacks}
 
 
 def _lines(stacks: Sequence[Stack], sample: Sample, *, is_timed: bool) -> Iterator[str]:
@@ -195,13 +135,4 @@ def _lines(stacks: Sequence[Stack], sample: Sample, *, is_timed: bool) -> Iterat
         yield ""
 
 
-def _json_objects(stacking: Stacking, stacks: Sequence[Stack], *, is_timed: bool) -> Iterator[dict[str, Any]]:
-    for stack in stacks:
-        function = stacking.functions[stack.function]
-        yield {
-            "type": "stack",
-            "function": function.name,
-            "module": function.module,
-            "calls": stack.calls,
-            "frames": list(stack.frames),
-        } | ({"ns": stack.ns} if is_timed else {})
+COMMAND = Command("stacks", HELP, EXAMPLES, StacksQuestion, OWN, ("top",))

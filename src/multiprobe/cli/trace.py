@@ -7,41 +7,23 @@ from __future__ import annotations
 
 import sys
 
-from multiprobe.cli.measuring import (
-    ATTACHING,
-    COMMAND_ONLY,
-    attach,
-    check,
-    choose,
-    detach,
-    make_report,
-    prepare,
-    print_json,
-    print_plan,
-    print_report,
-)
-from multiprobe.cli.options import SHARED, Option, parse_plain
+from multiprobe.cli.command import Asked, Command, Question
+from multiprobe.cli.forms import print_json
+from multiprobe.cli.options import Option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
-    import click
-
+    from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.trace import Call, Tracing
-    from multiprobe.instruments.workload import Workload
 
-OPTIONS = (
-    SHARED["duration"],
+OWN = (
     Option("filter", ("--filter", "-f"), "text", "Only calls for which this Python expression holds.", "EXPRESSION"),
     Option("entry", ("--entry",), "flag", "Show calls as they begin, without what they return.", default=False),
     Option("args", ("--args",), "text", "Only these arguments, by name.", "a,b"),
     Option("max_events", ("--max-events",), "natural", "Stop after N calls.", "N"),
-    SHARED["pid"],
-    COMMAND_ONLY,
-    SHARED["json"],
-    *ATTACHING,
 )
 
 HELP = """Show every call of the functions that a PATTERN matches: time, CPU, process, arguments, result, duration.
@@ -60,125 +42,97 @@ Examples:
   multiprobe trace vfs_read --filter 'count > 65536'             by a parameter's name
   multiprobe trace '__x64_sys_*' --filter 'ret == -ENOENT and comm == "ls"' --json -- ls /"""
 
-_PATIENCE = 0.1
+EVERY = 0.1
+"""Seconds between looks at what has come."""
 
 
-def __getattr__(name: str) -> click.Command:
-    """`command`, made when click asks for it."""
-    if name != "command":
-        raise AttributeError(name)
-    from multiprobe.cli.group import tracing_command
+class TraceQuestion(Question):
+    """What calls are there, with which arguments and results?"""
 
-    return tracing_command("trace", OPTIONS, run, help=HELP, epilog=EXAMPLES)
+    every = EVERY
+    is_looking = True
+    measuring: Tracing
 
+    def __init__(
+        self, asked: Asked, *, filter: str | None, entry: bool, args: str | None, max_events: int | None
+    ) -> None:
+        super().__init__(asked)
+        self.when = "entry" if entry else "session"
+        self.options: dict[str, Any] = {"filter": filter, "entries_only": entry}
+        names = None if args is None else args.split(",")
+        self.shown = Shown(names=names, most=max_events, is_kept=asked.forms.is_table)
 
-def run_plain(arguments: Sequence[str]) -> int | None:
-    """Read a well-formed command line without click, and run it. None when click should look at it."""
-    options = parse_plain(OPTIONS, arguments)
-    return None if options is None else run(**options)
-
-
-def run(
-    *,
-    patterns: Sequence[str],
-    command: Sequence[str],
-    duration: float | None,
-    filter: str | None,
-    entry: bool,
-    args: str | None,
-    max_events: int | None,
-    pid: int | None,
-    command_only: bool,
-    json: bool,
-    dry_run: bool,
-    unsafe: bool,
-    vm: str | None,
-    debug: bool,
-    **choice: Any,
-) -> int:
-    """Choose, attach, show calls until the end. Returns the exit status."""
-    check("trace", command=command, pid=pid, command_only=command_only)
-    functions = choose(patterns, unsafe=unsafe)
-    choice |= {"when": "entry" if entry else "session"}
-    if dry_run:
-        return print_plan(functions, **choice, json=json)
-    workload = prepare(command)
-    try:
+    def start(self, functions: FunctionSet, **options: Any) -> Tracing:
+        """Attach."""
         from multiprobe.instruments import trace
 
-        only = workload.pid if workload and command_only else pid
-        options = {"filter": filter, "entries_only": entry, "pid": only, "unsafe": unsafe, **choice}
-        with attach(trace.start, functions, **options) as tracing:
-            shown = Shown(json=json, names=None if args is None else args.split(","), most=max_events)
-            shown.head()
-            _watch(tracing, shown, workload, duration=duration, pid=pid)
-            report = make_report(tracing, workload, calls=shown.n)
-            if json:
-                print_json([report])
-            else:
-                print(f"\n{shown.n:,} calls")
-                print_report(report, workload)
-            detach(tracing)
-    finally:
-        if workload is not None:
-            workload.close()
-    return 0
+        return trace.start(functions, **self.options, **options)
 
+    def begin(self) -> None:
+        """The line above all calls."""
+        if self.asked.forms.is_text:
+            print(f"{'TIME':>12}  CPU  {'PID':>7}  {'COMMAND':15}  CALL", flush=True)
 
-def _watch(
-    tracing: Tracing, shown: Shown, workload: Workload | None, *, duration: float | None, pid: int | None
-) -> None:
-    """Show calls as they come until the end: of time, calls, command or process, or Ctrl-C."""
-    import os
+    def look(self, calls: Sequence[Call]) -> bool:
+        """Print calls. Was that all that is wanted?"""
+        chosen = self.shown.take(calls)
+        if self.asked.forms.json:
+            print_json(map(self.shown.to_json, chosen))
+        elif self.asked.forms.is_text:
+            sys.stdout.writelines(f"{self.shown.line(call)}\n" for call in chosen)
+            sys.stdout.flush()
+        return self.shown.is_full
 
-    from multiprobe.cli.stopping import Until
+    def finish(self, calls: Sequence[Call]) -> None:
+        """Print the last calls."""
+        self.look(calls)
 
-    pid_fd = os.pidfd_open(pid) if pid is not None else -1
-    fds = ([workload.end_fd] if workload else []) + ([pid_fd] if pid is not None else [])
-    try:
-        with Until(duration=duration, process_fds=fds) as until:
-            if workload is not None:
-                workload.release()
-            while not until.wait(_PATIENCE) and not shown.is_full:
-                shown.show(tracing.take())
-        shown.show(tracing.stop())
-    finally:
-        if pid_fd >= 0:
-            os.close(pid_fd)
+    def figures(self, _: Sequence[Call]) -> dict[str, Any]:
+        """All calls together."""
+        return {"calls": self.shown.n}
+
+    def rows(self, _: Sequence[Call]) -> Iterator[dict[str, Any]]:
+        """A row for each call."""
+        return map(self.shown.to_json, self.shown.kept)
+
+    def json(self, _: Sequence[Call]) -> Sequence[dict[str, Any]]:
+        """All calls were printed when they came."""
+        return ()
+
+    def print(self, _: Sequence[Call], report: dict[str, Any]) -> None:
+        """How many."""
+        from multiprobe.output.units import plural_text
+
+        print(f"\n{plural_text(report['calls'], 'call')}")
 
 
 class Shown:
-    """What was printed so far: at most `most` calls, of whose arguments only those in `names` (None: all)."""
+    """What was shown so far: at most `most` calls, of whose arguments only those in `names` (None: all)."""
 
-    def __init__(self, *, json: bool, names: Sequence[str] | None, most: int | None) -> None:
-        self.json = json
+    def __init__(self, *, names: Sequence[str] | None, most: int | None, is_kept: bool) -> None:
         self.names = None if names is None else {name.strip() for name in names}
         self.most = most
         self.n = 0
+        self.kept: list[Call] = []
+        self._is_kept = is_kept
 
     @property
     def is_full(self) -> bool:
         return self.most is not None and self.n >= self.most
 
-    def head(self) -> None:
-        """The line above all calls."""
-        if not self.json:
-            print(f"{'TIME':>12}  CPU  {'PID':>7}  {'COMMAND':15}  CALL", flush=True)
-
-    def show(self, calls: Sequence[Call]) -> None:
-        """Print calls."""
+    def take(self, calls: Sequence[Call]) -> Sequence[Call]:
+        """Those of the calls that are still wanted."""
         chosen = calls if self.most is None else calls[: self.most - self.n]
         self.n += len(chosen)
-        if self.json:
-            print_json([self._to_json(call) for call in chosen])
-        else:
-            sys.stdout.writelines(f"{self._line(call)}\n" for call in chosen)
-        sys.stdout.flush()
+        if self._is_kept:
+            self.kept += chosen
+        return chosen
 
     def _arguments(self, call: Call) -> list[tuple[str, Any]]:
         return [(name, item) for name, item in call.arguments if self.names is None or name in self.names]
 
-    def _line(self, call: Call) -> str:
+    def line(self, call: Call) -> str:
+        """As text."""
         arguments = ", ".join(f"{name}={item}" for name, item in self._arguments(call))
         line = f"{call.time:12.6f}  {call.cpu:3}  {call.tid:7}  {call.comm:15}  {call.function}({arguments})"
         if call.duration is None:
@@ -186,7 +140,8 @@ class Shown:
         returned = "" if call.returned is None else f" = {_spelled(call)}"
         return f"{line}{returned}  [{_duration(call.duration)}]"
 
-    def _to_json(self, call: Call) -> dict[str, Any]:
+    def to_json(self, call: Call) -> dict[str, Any]:
+        """As a JSON object."""
         return {
             "type": "call",
             "function": call.function.name,
@@ -215,3 +170,6 @@ def _duration(ns: int) -> str:
         if ns >= size:
             return f"{ns / size:.3g} {unit}" if ns < 1000 * size else f"{ns / size:,.0f} {unit}"
     return f"{ns} ns"
+
+
+COMMAND = Command("trace", HELP, EXAMPLES, TraceQuestion, OWN)

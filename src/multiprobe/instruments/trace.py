@@ -112,6 +112,10 @@ class Tracing(Running):
             raw=None if back is None else back.ret,
         )
 
+    def sample(self) -> list[Call]:
+        """What `take` gives without waiting."""
+        return self.take()
+
     def stop(self) -> list[Call]:
         """Trace no more, and note what was missed; the last calls."""
         self._attachment.stop()

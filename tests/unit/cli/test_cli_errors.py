@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -110,3 +111,18 @@ def test_errors_that_do_not_exist(asked: list[dict[str, Any]], capsys: pytest.Ca
     assert run(["errors", "tcp_*", "-d", "0", "--deny", "ENONSENSE"]) == 2
     assert "ENONSENSE" in capsys.readouterr().err
     assert not asked
+
+
+def test_groups_as_csv(asked: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["errors", "tcp_*", "-d", "0", "--csv"]) == 0
+    out, err = capsys.readouterr()
+    rows = list(csv.DictReader(out.splitlines()))
+    assert [int(row["count"]) for row in rows] == [12 - place for place in range(len(FAILURES))]
+    assert "attached" in err
+
+
+def test_each_as_csv(asked: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["errors", "tcp_*", "-d", "0", "--csv", "--each"]) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [int(row["tid"]) for row in rows] == [failure.tid for failure in FAILURES]
+    assert json.loads(rows[0]["arguments"])["size"] == 5

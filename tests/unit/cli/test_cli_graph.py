@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -75,9 +76,22 @@ def test_json(graphing: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:
     assert (report["calls"], report["unended"], report["threads"]) == (4, 1, 2)
 
 
+def test_csv(graphing: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["graph", "tcp_*", "-d", "0", "--csv"]) == 0
+    out, err = capsys.readouterr()
+    rows = list(csv.DictReader(out.splitlines()))
+    assert [(row["function"], row["caller"]) for row in rows[:3]] == [
+        ("tcp_sendmsg", ""), ("tcp_recvmsg", "0"), ("tcp_recvmsg", ""),
+    ]  # fmt: skip
+    assert "missed: nothing known" in err
+
+
 def test_folded(graphing: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["graph", "tcp_*", "-d", "0", "--folded"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert all(line.rpartition(" ")[2].isdigit() for line in lines)
+    assert "missed: nothing known" in err  # the report isn't lost
     assert "swapper/1;tcp_diag_dump [tcp_diag] 40" in lines
     assert "worker;tcp_sendmsg 800000" in lines
     assert "worker;tcp_sendmsg;tcp_recvmsg 100000" in lines
@@ -97,7 +111,9 @@ def test_what_is_asked_of_attach(graphing: FakeWorld, capsys: pytest.CaptureFixt
     assert graphing.attachments[0].events[-1] == "close"
 
 
-@pytest.mark.parametrize("words", [["--max-events", "0"], ["--max-events", "99999999999"], ["--json", "--folded"]])
+@pytest.mark.parametrize(
+    "words", [["--max-events", "0"], ["--max-events", "99999999999"], ["--json", "--folded"], ["--csv", "--folded"]]
+)
 def test_what_means_nothing(graphing: FakeWorld, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
     assert run(["graph", "a", *words]) == 2
     assert graphing.attachments == []

@@ -13,7 +13,7 @@ from multiprobe.errors import UsageError
 
 WORDS = st.sampled_from(
     [
-        *(flag for option in count.OPTIONS for flag in option.flags),
+        *(flag for option in count.COMMAND.options for flag in option.flags),
         *("tcp_*", "!tcp_v6_*", "10", "2m", "500ms", "0", "-1", "x", "", "-", "--", "-h", "--nonsense", "-d5", "-nd"),
         *(
             "--duration=3",
@@ -31,13 +31,13 @@ WORDS = st.sampled_from(
 
 
 def read_by_click(arguments: list[str]) -> dict[str, object]:
-    return count.command.make_context("count", list(arguments)).params
+    return count.COMMAND.click_command().make_context("count", list(arguments)).params
 
 
 @settings(max_examples=400, deadline=None)
 @given(st.lists(WORDS, max_size=7))
 def test_both_ways_read_alike(arguments: list[str]) -> None:
-    plain = parse_plain(count.OPTIONS, arguments)
+    plain = parse_plain(count.COMMAND.options, arguments)
     if plain is not None:
         assert plain == read_by_click(arguments)
 
@@ -53,7 +53,7 @@ def test_both_ways_read_alike(arguments: list[str]) -> None:
     ],
 )
 def test_common_lines_need_no_click(arguments: list[str]) -> None:
-    plain = parse_plain(count.OPTIONS, arguments)
+    plain = parse_plain(count.COMMAND.options, arguments)
     assert plain is not None
     assert plain == read_by_click(arguments)
 
@@ -62,7 +62,7 @@ def test_common_lines_need_no_click(arguments: list[str]) -> None:
     "arguments", [[], ["--json"], ["-h", "a"], ["a", "--top", "x"], ["a", "--top"], ["a", "--zzz"]]
 )
 def test_anything_else_is_left_to_click(arguments: list[str]) -> None:
-    assert parse_plain(count.OPTIONS, arguments) is None
+    assert parse_plain(count.COMMAND.options, arguments) is None
     with pytest.raises((click.UsageError, click.exceptions.Exit)):
         read_by_click(arguments)
 
@@ -71,14 +71,14 @@ def test_anything_else_is_left_to_click(arguments: list[str]) -> None:
     ("text", "seconds"), [("10", 10), ("0.5", 0.5), ("500ms", 0.5), ("2m", 120), ("1h", 3600), ("3s", 3)]
 )
 def test_times(text: str, seconds: float) -> None:
-    plain = parse_plain(count.OPTIONS, ["a", "--duration", text])
+    plain = parse_plain(count.COMMAND.options, ["a", "--duration", text])
     assert plain is not None
     assert plain["duration"] == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize("text", ["-1", "nan", "inf", "x", "", "1e30", "5 minutes", "s"])
 def test_no_times(text: str) -> None:
-    assert parse_plain(count.OPTIONS, ["a", "--duration", text]) is None
+    assert parse_plain(count.COMMAND.options, ["a", "--duration", text]) is None
 
 
 def test_the_command_is_what_follows_the_first_two_dashes() -> None:

@@ -82,9 +82,18 @@ def test_json(stacking: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:
     assert (report["calls"], report["stacks"], report["not_taken"]) == (8, 2, {"EFAULT": 2})
 
 
+def test_csv(stacking: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["stacks", "tcp_*", "-d", "0", "--csv"]) == 0
+    title, first, _ = capsys.readouterr().out.splitlines()
+    assert title == "function,module,calls,frames"
+    assert first == 'tcp_sendmsg,,6,"[""entry"",""caller"",""tcp_sendmsg""]"'
+
+
 def test_folded_and_flame(stacking: FakeWorld, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert run(["stacks", "tcp_*", "-d", "0", "--folded", "--flame", str(tmp_path / "a.svg")]) == 0
-    assert capsys.readouterr().out.splitlines() == ["entry;caller;tcp_sendmsg 6", "tcp_sendmsg 2"]
+    out, err = capsys.readouterr()
+    assert out.splitlines() == ["entry;caller;tcp_sendmsg 6", "tcp_sendmsg 2"]
+    assert "attached 3 of 5 functions" in err  # the report isn't lost
     assert "Stacks to tcp_*" in (tmp_path / "a.svg").read_text()
 
 

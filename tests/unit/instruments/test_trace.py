@@ -142,20 +142,17 @@ def test_a_return_without_its_entry_is_counted(tracing: Any) -> None:
     assert tracing.tracing.missed() == {"unmatched_returns": 1}
 
 
-def test_lines(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines() -> None:
     call = Call(1.5, 99, 3, 7, 8, "cat", "vfs_open", (("dfd", -100), ("filename", '"/x"')), 1500, "-ENOENT", -2)  # type: ignore[arg-type]
-    Shown(json=False, names=None, most=None).show([call])
-    Shown(json=False, names=["filename"], most=None).show([call])
-    few = Shown(json=False, names=[], most=1)
-    few.show([call, call])
-    assert few.is_full
-    lines = capsys.readouterr().out.splitlines()
     head = "    1.500000    3        8  cat              vfs_open"
-    assert lines == [
-        f'{head}(dfd=-100, filename="/x") = -2 (ENOENT)  [1.5 µs]',
-        f'{head}(filename="/x") = -2 (ENOENT)  [1.5 µs]',
-        f"{head}() = -2 (ENOENT)  [1.5 µs]",
-    ]
+    everything, one, few = (
+        Shown(names=names, most=most, is_kept=False) for names, most in ((None, None), (["filename"], None), ([], 1))
+    )
+    assert everything.line(call) == f'{head}(dfd=-100, filename="/x") = -2 (ENOENT)  [1.5 µs]'
+    assert one.line(call) == f'{head}(filename="/x") = -2 (ENOENT)  [1.5 µs]'
+    assert few.line(call) == f"{head}() = -2 (ENOENT)  [1.5 µs]"
+    assert list(few.take([call, call])) == [call]
+    assert few.is_full
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,78 @@
+"""`multiprobe trace` over fakes: calls go in, text, JSON and CSV come out."""
+
+from __future__ import annotations
+
+import csv
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from multiprobe.cli.main import run
+from multiprobe.instruments import trace
+from multiprobe.instruments.trace import Call
+
+if TYPE_CHECKING:
+    from .conftest import FakeWorld
+
+
+def call(n: int, function: Any) -> Call:
+    return Call(
+        time=n, cpu=1, pid=7, tid=8, comm="sh", function=function, arguments=(("mode", n), ("name", '"a,b"')),
+        returned="-ENOENT", raw=-2, duration=1500, begin=1_000_000 * n,
+    )  # fmt: skip
+
+
+class FakeTracing:
+    """Has two calls while it runs, and one more at its end."""
+
+    def __init__(self, functions: Any, report: Any) -> None:
+        self.functions, self.report = functions, report
+
+    def sample(self) -> list[Call]:
+        return [call(n, self.functions[0]) for n in (1, 2)]
+
+    def stop(self) -> list[Call]:
+        return [call(3, self.functions[0])]
+
+    def close(self) -> None:
+        pass
+
+    def __enter__(self) -> FakeTracing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def tracing(world: FakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trace whose calls are known."""
+
+    def start(functions: Any, **_: Any) -> FakeTracing:
+        return FakeTracing(functions, world.attach(None, functions).report)
+
+    monkeypatch.setattr(trace, "start", start)
+
+
+def test_text(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["trace", "do_*", "-d", "0", "--args", "mode"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["3.000000", "1", "8", "sh", "tcp_sendmsg(mode=3)", "=", "-2", "(ENOENT)", "[1.5", "µs]"]
+    assert "1 call" in lines
+
+
+def test_json_has_each_call_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["trace", "do_*", "--max-events", "3", "--json"]) == 0
+    *calls, report = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [found["arguments"]["mode"] for found in calls] == [1, 2, 1]
+    assert report["calls"] == 3
+
+
+def test_csv(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["trace", "do_*", "--max-events", "1", "--csv"]) == 0
+    out, err = capsys.readouterr()
+    (row,) = csv.DictReader(out.splitlines())
+    assert (row["function"], row["returned"], row["duration"]) == ("tcp_sendmsg", "-ENOENT", "1500")
+    assert json.loads(row["arguments"]) == {"mode": 1, "name": '"a,b"'}
+    assert "attached" in err
