@@ -1,33 +1,37 @@
 """A budget for probes: what they cost, told from hits and the price of a hit, and which functions to do without. Pure.
 
-Works on columns (one entry per function); knows no kernel, no link, no clock.
+Of thousands of functions few are hit in a moment, so hits are dictionaries that leave the others out. Knows no kernel,
+no link, no clock.
 """
 
 from __future__ import annotations
-
-from operator import mul
 
 from multiprobe.errors import UsageError
 from multiprobe.values import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    Hits = Mapping[int, int]
+    """By function index; those that weren't hit are left out."""
 
 GOAL = 0.7
 """Whoever is over budget is brought down to this part of it, so that the next small rise doesn't cost a relink."""
 SHORTEST_BUSY_WINDOW = 0.5
 """Seconds below which the kernel's tick (10 ms) is too coarse to say how busy the CPUs were."""
+_BLOCK = 512
+"""Bytes of a row of counters that are compared at once."""
 _LEAST_BUSY = 0.1
 """A machine counts as at least this busy (of one CPU): 5 % of nothing would be nothing."""
 
 
 @value
 class Window:
-    """What happened in `seconds`: `hits` by CPU and function; `busy`, the CPU seconds not spent idle, or None."""
+    """What happened in `seconds`: `hits` on each CPU; `busy`, the CPU seconds not spent idle, or None."""
 
     seconds: float
-    hits: Sequence[Sequence[int]]
+    hits: Sequence[Hits]
     busy: float | None = None
 
 
@@ -38,7 +42,7 @@ def checked_budget(budget: float) -> float:
     return float(budget)
 
 
-def scopes(window: Window) -> list[tuple[Sequence[int], float]]:
+def scopes(window: Window) -> list[tuple[Hits, float]]:
     """(hits by function, the time they are to be compared with, in seconds) for each way to look at a window.
 
     Each CPU by itself: a busy one must not be slowed because fifty others are idle. And all together against the time
@@ -46,29 +50,48 @@ def scopes(window: Window) -> list[tuple[Sequence[int], float]]:
     """
     found = [(row, window.seconds) for row in window.hits]
     if window.busy is not None and window.seconds >= SHORTEST_BUSY_WINDOW and len(window.hits) > 1:
-        together = list(map(sum, zip(*window.hits, strict=True)))
+        together: dict[int, int] = {}
+        for row in window.hits:
+            for index, n in row.items():
+                together[index] = together.get(index, 0) + n
         found.append((together, max(window.busy, _LEAST_BUSY * window.seconds)))
     return found
 
 
-def share(window: Window, prices: Sequence[float]) -> float:
+def changes(before: bytes, after: bytes) -> dict[int, int]:
+    """How much each counter of 64 bits grew between two copies of a row of them, for those that did.
+
+    Compares blocks first: most of a long row stands still.
+    """
+    found: dict[int, int] = {}
+    if before == after:
+        return found
+    for start in range(0, len(after), _BLOCK):
+        then, now = before[start : start + _BLOCK], after[start : start + _BLOCK]
+        if then != now:
+            pairs = zip(memoryview(now).cast("Q"), memoryview(then).cast("Q"), strict=True)
+            found |= {index: n - m for index, (n, m) in enumerate(pairs, start // 8) if n != m}
+    return found
+
+
+def share(window: Window, prices: Sequence[float] | Mapping[int, float]) -> float:
     """The largest share of time that probes took in any scope; `prices` are nanoseconds per hit, by function."""
     return max((spent(hits, prices) / (1e9 * seconds) for hits, seconds in scopes(window) if seconds > 0), default=0.0)
 
 
-def spent(hits: Sequence[int], prices: Sequence[float]) -> float:
+def spent(hits: Hits, prices: Sequence[float] | Mapping[int, float]) -> float:
     """Nanoseconds that all hits cost."""
-    return float(sum(map(mul, hits, prices)))
+    return float(sum(n * prices[index] for index, n in hits.items()))
 
 
-def choose_drops(window: Window, prices: Sequence[float], budget: float) -> list[int]:
+def choose_drops(window: Window, prices: Sequence[float] | Mapping[int, float], budget: float) -> list[int]:
     """The functions to do without, dearest first, so that no scope stays above the budget; none if none is above.
 
     The fewest that do: in each scope the dearest go until the rest is below GOAL of what is allowed.
     """
     dropped: dict[int, None] = {}
     for hits, seconds in scopes(window):
-        costs = {index: n * prices[index] for index, n in enumerate(hits) if n and index not in dropped}
+        costs = {index: n * prices[index] for index, n in hits.items() if index not in dropped}
         total, allowed = sum(costs.values()), budget * 1e9 * seconds
         if total <= allowed:
             continue
@@ -82,4 +105,4 @@ def choose_drops(window: Window, prices: Sequence[float], budget: float) -> list
 
 def rates(window: Window, functions: Iterable[int]) -> dict[int, float]:
     """Hits a second of these functions, over all CPUs."""
-    return {index: sum(row[index] for row in window.hits) / window.seconds for index in functions}
+    return {index: sum(row.get(index, 0) for row in window.hits) / window.seconds for index in functions}

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
-from array import array
 
 from multiprobe.attach import latency
-from multiprobe.attach.budget import Window, choose_drops, rates, share
+from multiprobe.attach.budget import Window, changes, choose_drops, rates, share
 from multiprobe.attach.report import Drop
 from multiprobe.errors import MultiprobeError
 from multiprobe.kernel.pressure import load_busy
@@ -45,16 +44,12 @@ class Sampler:
         self.restart()
 
     def restart(self) -> None:
-        self._before, self._busy, self._began = self._hits.per_cpu(), load_busy(), time.monotonic()
+        self._before, self._busy, self._began = self._hits.copies(), load_busy(), time.monotonic()
 
     def window(self) -> Window:
         before, busy, began = self._before, self._busy, self._began
         self.restart()
-        none = [0] * len(before[0])
-        hits = [
-            none if now == then else list(map(int.__sub__, now, then))
-            for now, then in zip(self._before, before, strict=True)
-        ]
+        hits = list(map(changes, before, self._before))
         was_busy = None if busy is None or self._busy is None else self._busy - busy
         return Window(max(self._began - began, 1e-9), hits, was_busy)
 
@@ -177,7 +172,8 @@ class Guard:
     def _keep_budget(self) -> bool:
         """Drop what the last window says is too much; whether anything was."""
         assert self.budget is not None
-        window, prices = self._sampler.window(), self._prices()
+        window = self._sampler.window()
+        prices = self._prices(window)
         taken = share(window, prices)
         chosen = choose_drops(window, prices, self.budget)
         self._tell(taken)
@@ -212,13 +208,11 @@ class Guard:
         self.report.dropped.extend(drops)
         self.report.links = self.parts.n_links
 
-    def _prices(self) -> array[float]:
-        found = array("d", bytes(8 * len(self._functions)))
-        for part in self.parts.all:
-            price = self.prices.of(part.mechanism)
-            for index in part.indices:
-                found[index] = price
-        return found
+    def _prices(self, window: Window) -> dict[int, float]:
+        """What a hit costs, for each function that was hit; nothing any more where it was detached meanwhile."""
+        of, mechanism_of = self.prices.of, self.parts.mechanism_of
+        by_mechanism = {0: 0.0} | {mechanism: of(mechanism) for mechanism in self.prices.fixed}
+        return {index: by_mechanism[mechanism_of.get(index, 0)] for hits in window.hits for index in hits}
 
     def _tell(self, taken: float) -> None:
         self.report.budget = {

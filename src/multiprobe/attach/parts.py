@@ -15,7 +15,7 @@ from multiprobe.maps.switch import Switch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from multiprobe.attach.linking import Linking
 
@@ -36,9 +36,13 @@ class Part:
 
 
 class Parts:
-    """All parts of one attachment. Owns what holds them; must be closed. One thread at a time may use it."""
+    """All parts of one attachment. Owns what holds them; must be closed. One thread at a time may use it.
+
+    mechanism_of: of each attached function, by index
+    """
 
     def __init__(self, linking: Linking, n_cpus: int) -> None:
+        self.mechanism_of: dict[int, int] = {}
         self._linking = linking
         self._n_cpus = n_cpus
         self._gone: dict[str, int] = {}  # misses of what is closed by now
@@ -62,6 +66,7 @@ class Parts:
         refused = self._linking.link(part.held, indices, gate=part.switch.values(1), progress=progress)
         part.held.places = [indices[place] for place in part.held.places]
         part.indices = [index for place, index in enumerate(indices) if place not in refused]
+        self.mechanism_of |= dict.fromkeys(part.indices, mechanism)
         return part, refused
 
     def open(self, part: Part) -> None:
@@ -82,6 +87,7 @@ class Parts:
             if why:
                 chosen.update(part.indices)
                 self._empty(part)
+            self._forget(chosen)
             dropped |= {index: why if index not in functions else "" for index in sorted(chosen)}
         return dropped
 
@@ -91,7 +97,12 @@ class Parts:
         part.switch.turn(0)
         self._retire(part.held)
         part.switch.close()
+        self._forget(part.indices)
         return part.indices
+
+    def _forget(self, indices: Iterable[int]) -> None:
+        for index in indices:
+            self.mechanism_of.pop(index, None)
 
     def _drop_from(self, part: Part, functions: set[int]) -> str:
         """Leave out some functions; why that can't be done, or ""."""

@@ -33,13 +33,13 @@ def test_care_grows_from_ten() -> None:
 
 def test_a_budget_makes_links_that_can_be_replaced() -> None:
     plan = plan_of([(Mechanism.KPROBE_MULTI, 40_000)])
-    assert sizes(in_waves(plan, has_budget=True, is_careful=False)) == [2500] * 16
+    assert sizes(in_waves(plan, has_budget=True, is_careful=False)) == [5000] * 8
     assert part_size(500) > 500, "few functions need no more than one link"
 
 
 def test_both() -> None:
     plan = plan_of([(Mechanism.TRACING_MULTI, 40_000)])
-    assert sizes(in_waves(plan, has_budget=True, is_careful=True))[:4] == [10, 100, 1000, 2500]
+    assert sizes(in_waves(plan, has_budget=True, is_careful=True))[:4] == [10, 100, 1000, 5000]
 
 
 def test_what_goes_one_by_one_has_links_of_its_own() -> None:
