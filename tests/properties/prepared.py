@@ -17,6 +17,7 @@ sys.path.append(str(Path(__file__).parents[1] / "unit" / "program"))
 from differential import as_python, compiled, new_tables, state
 from random_programs import Generator, arguments
 
+from multiprobe.errors import CompileError
 from multiprobe.program import cache
 from multiprobe.program.code import Code
 from multiprobe.program.compiler import compile_program
@@ -48,11 +49,19 @@ def load(path: str) -> Iterator[Case]:
 
 
 def main(first: str, n: str, path: str) -> None:
-    cases = []
-    for seed in range(int(first), int(first) + int(n)):
-        _, (_, source, code, hits, expected) = prepare(seed)
-        cases.append((seed, source, cache.encode("", code), hits, expected))
+    cases: list[tuple[object, ...]] = []
+    seed, refused = int(first), 0
+    while len(cases) < int(n):
+        try:
+            _, (_, source, code, hits, expected) = prepare(seed)
+            cases.append((seed, source, cache.encode("", code), hits, expected))
+        except CompileError as error:  # what is known when compiling must fit, and chance may make it too large
+            if "does not fit in 64 bits" not in str(error):
+                raise
+            refused += 1
+        seed += 1
     Path(path).write_bytes(marshal.dumps(cases))
+    print(f"{len(cases)} programs, seeds {first} to {seed - 1}, {refused} refused for their constants")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,9 @@ from multiprobe.errors import UsageError
 from multiprobe.values import value
 
 MAP, MAP_VALUE, CONSTANT, KFUNC = "map", "map_value", "constant", "kfunc"
-LD_IMM64 = 0x18
+LD_IMM64, MOVE_IMMEDIATE = 0x18, 0xB7
+CONSTANT_SOURCE = 7
+"""The source register that marks an instruction as waiting for a constant: the kernel knows none such."""
 PSEUDO_MAP_FD, PSEUDO_MAP_VALUE, PSEUDO_KFUNC_CALL = 1, 2, 2
 INSN_SIZE = 8
 
@@ -23,7 +25,7 @@ class Relocation:
     """The instruction at `insn` waits for the value called `key`.
 
     `kind` "map": a map's descriptor; "map_value": the descriptor of a single-entry array, whose value's address it
-    becomes; "constant": a 64-bit number; "kfunc": the BTF id of a kernel function in vmlinux.
+    becomes; "constant": a number below 2**31; "kfunc": the BTF id of a kernel function in vmlinux.
     """
 
     insn: int
@@ -79,11 +81,13 @@ def _fill(insns: bytearray, relocation: Relocation, number: int) -> None:
         insns[at + 1] = insns[at + 1] & 0x0F | PSEUDO_KFUNC_CALL << 4
         pack_into("<hi", insns, at + 2, 0, number)
         return
-    source = {MAP: PSEUDO_MAP_FD, MAP_VALUE: PSEUDO_MAP_VALUE, CONSTANT: 0}[relocation.kind]
-    insns[at + 1] = insns[at + 1] & 0x0F | source << 4
     if relocation.kind == CONSTANT:
-        pack_into("<I", insns, at + 4, number & 0xFFFFFFFF)
-        pack_into("<I", insns, at + 12, number >> 32 & 0xFFFFFFFF)
-    else:
+        if not 0 <= number < 1 << 31:
+            raise UsageError(f"linking a program: {relocation.key} is {number}, which doesn't fit in 31 bits")
+        insns[at + 1] &= 0x0F
         pack_into("<i", insns, at + 4, number)
-        pack_into("<I", insns, at + 12, 0)
+        return
+    source = {MAP: PSEUDO_MAP_FD, MAP_VALUE: PSEUDO_MAP_VALUE}[relocation.kind]
+    insns[at + 1] = insns[at + 1] & 0x0F | source << 4
+    pack_into("<i", insns, at + 4, number)
+    pack_into("<I", insns, at + 12, 0)

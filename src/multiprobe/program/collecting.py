@@ -66,7 +66,8 @@ def send(g: Generator, node: ir.Send, spec: MapSpec) -> str:
                 value = values[n] if n < len(values) else "0"
                 if value is None:
                     assert not isinstance(part, ir.String)
-                    value = g.integer(part[n])
+                    with e.maybe():
+                        value = g.integer(part[n])
                 assert isinstance(value, str)
                 e.store(e.at(pointer, field.offset + n * item.size), value, item.size)
     store_bytes(e, pointer, at, bytes(record.size - at))
@@ -90,7 +91,9 @@ _CHANGING = (ir.Store, ir.Update, ir.Delete, ir.SetSession, ir.Send, ir.Tally)
 
 
 def _can_wait(g: Generator, value: object) -> bool:
-    """Whether a value is looked up in hash tables, and nothing else is done for it."""
+    """Whether a value is the moment's (time, CPU) or is looked up in hash tables, and nothing else is done for it."""
+    if isinstance(value, ir.Convert) and isinstance(value.operand, ir.Read):
+        return value.operand.name in ("time", "cpu")
     parts = list(_parts(value))
     loads = [part for part in parts if isinstance(part, ir.Load)]
     is_hash = all(isinstance(g.access.specs[load.map], Hash) for load in loads)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from multiprobe.program.shape import Shape
 
-VERSION = 12
+VERSION = 13
 """Raised whenever the same program may get other code than before; a test watches it."""
 
 

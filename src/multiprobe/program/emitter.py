@@ -8,12 +8,12 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from multiprobe.program.code import CONSTANT, KFUNC, MAP, MAP_VALUE
+from multiprobe.program.code import CONSTANT, CONSTANT_SOURCE, KFUNC, MAP, MAP_VALUE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-HOLE = {MAP: 1, MAP_VALUE: 2, CONSTANT: 7}
+HOLE = {MAP: 1, MAP_VALUE: 2, CONSTANT: CONSTANT_SOURCE}
 """The source register that marks a 64-bit immediate as a hole of each kind, until it is linked."""
 KFUNC_CALL = 0x40000000
 """Calls to "helpers" from here on are holes for kernel functions."""

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from multiprobe.errors import CompileError
 from multiprobe.program import arch, stack
 from multiprobe.program.backedges import separate_back_edges
-from multiprobe.program.code import INSN_SIZE, KFUNC, LD_IMM64, Code, Relocation
+from multiprobe.program.code import CONSTANT, CONSTANT_SOURCE, INSN_SIZE, KFUNC, LD_IMM64, MOVE_IMMEDIATE, Code, Relocation
 from multiprobe.program.codegen import generate
+from multiprobe.program.constants import shorten
 from multiprobe.program.emitter import HOLE, KFUNC_CALL
 from multiprobe.program.llvm import compile_ir
 from multiprobe.program.statements import build
@@ -32,7 +33,7 @@ def compile_now(program: Program, *, context: str, when: str, shape: Shape, type
     specs = [program.maps[name] for name in routine.maps]
     target = arch.native().target
     emitter = generate(routine, specs, context=context, when=when, shape=shape, target=target)
-    insns, lines = separate_back_edges(*compile_ir(emitter.text(), target=target))
+    insns, lines = separate_back_edges(*shorten(*compile_ir(emitter.text(), target=target)))
     _check_stack(insns, routine)
     return Code(
         insns=insns,
@@ -66,6 +67,8 @@ def _relocations(insns: bytes, holes: list[tuple[str, str]]) -> list[Relocation]
             kind, key = holes[immediate - 1]
             assert kind == kinds[registers >> 4]
             found.append(Relocation(place, kind, key))
+        elif opcode == MOVE_IMMEDIATE and registers >> 4 == CONSTANT_SOURCE:
+            found.append(Relocation(place, CONSTANT, holes[immediate - 1][1]))
         elif opcode == _CALL and immediate >= KFUNC_CALL:
             kind, key = holes[immediate - KFUNC_CALL - 1]
             found.append(Relocation(place, KFUNC, key))

@@ -36,7 +36,9 @@ def write(e: Emitter, string: ir.String, operand: str, base: str, offset: int, s
         answer = e.call(Helper.PROBE_READ_KERNEL, f"ptr {e.at(base, offset)}", f"i32 {size}", f"i64 {operand}")
         count_if(e, e.make(f"icmp ne i64 {answer}, 0"), FAILED_READS)
         return
-    clear(e, base, offset, size)
+    # The kernel fills what it is given for a process's name (strscpy_pad), or leaves zeros.
+    given = min(size, COMM_SIZE) if string.source == "comm" else 0
+    clear(e, base, offset + given, size - given)
     _read(e, string, operand, e.at(base, offset), size)
 
 
@@ -77,7 +79,8 @@ def is_same(g: Generator, node: ir.SameString) -> str:
     size = -(-wanted // 8) * 8
     operand = prepare(g, node.string)
     buffer = e.stack(f"[{size} x i8]")
-    store_bytes(e, buffer, 0, bytes(size))
+    if node.string.source != "comm":
+        store_bytes(e, buffer, 0, bytes(size))
     _read(e, node.string, operand, buffer, wanted)
     result = "true"
     for at in range(0, size, 8):
