@@ -2,8 +2,8 @@
 
 Runs anywhere with clang and the kernel's BTF (`python bench/code.py`; in a guest for another kernel's). The C sources
 are in bench/code/: "same" does all that ours does (programs stay idle until everything is attached; failed reads and
-full maps are counted), "plain" is without. Instructions are slots of 8 bytes, as the kernel counts them, of what is given
-to the kernel; nothing is attached. Prints JSON lines.
+full maps are counted), "plain" is without. Instructions are slots of 8 bytes, as the kernel counts them, of what is
+given to the kernel; nothing is attached. Prints JSON lines.
 """
 
 from __future__ import annotations
@@ -65,9 +65,7 @@ def measure(ctx):
 @mp.program
 def report(ctx):
     if ctx.pid == ctx.tid and mp.i32(ctx.arg(0)) < 0:
-        opens.send(
-            time=ctx.time, pid=ctx.pid, flags=mp.i32(ctx.arg(2)), comm=ctx.comm, name=mp.user_string(ctx.arg(1))
-        )
+        opens.send(time=ctx.time, pid=ctx.pid, flags=mp.i32(ctx.arg(2)), comm=ctx.comm, name=mp.user_string(ctx.arg(1)))
 
 
 @mp.program

@@ -16,6 +16,7 @@ from multiprobe.kernel.btf_format import find_function, parse_sections
 from multiprobe.maps.cpus import load_n_cpus
 from multiprobe.maps.index import build_index
 from multiprobe.maps.store import Store
+from multiprobe.program.code import Code
 from multiprobe.program.compiler import compile_program
 from multiprobe.program.shape import Shape
 from multiprobe.syscalls import bpf
@@ -174,26 +175,39 @@ def random_cases() -> Iterator[Case]:
 
 
 def test_random_programs_agree_with_python() -> None:
-    n = 0
+    n, too_large = 0, []
     for seed, source, code, hits, expected in random_cases():
-        program = compiled(source)
-        specs = [program.maps[name] for name in code.maps]
-        with (
-            Store(specs, n_functions=1, n_cpus=1) as store,
-            bpf.prog_load(ProgType.RAW_TRACEPOINT, code.link(store.values(specs)), name="random") as loaded,
-        ):
-            store.activate()
-            for hit in hits:
-                bpf.prog_test_run(loaded, context=pack("<12Q", *hit, *[0] * 6))
-            found = {"out": {}, "table": {}, "narrow": {}}
-            for name, spec in zip(code.maps, specs, strict=True):
-                opened, short = store.map(spec), name.rpartition(".")[2]
-                numbers = enumerate(opened.totals()) if short == "out" else opened.as_dict().items()
-                found[short] = {key: number for key, number in numbers if number or short != "out"}
-            assert found == expected, f"seed {seed}:\n{source}"
+        try:
+            found = as_the_kernel_runs(source, code, hits)
+        except mp.VerifierError as error:  # 6.12 follows one of 5,000 for a million instructions
+            if "too large" not in str(error):
+                raise
+            too_large.append(seed)
+            continue
+        assert found == expected, f"seed {seed}:\n{source}"
         n += 1
     assert n >= min(N_PROGRAMS, 20)
-    print(f"{n} programs")
+    assert len(too_large) <= n // 1000, too_large
+    print(f"{n} programs agree, too large for the verifier: {too_large}")
+
+
+def as_the_kernel_runs(source: str, code: Code, hits: list[list[int]]) -> dict[str, dict[int, int]]:
+    """What the maps hold after a program was run for each hit."""
+    program = compiled(source)
+    specs = [program.maps[name] for name in code.maps]
+    with (
+        Store(specs, n_functions=1, n_cpus=1) as store,
+        bpf.prog_load(ProgType.RAW_TRACEPOINT, code.link(store.values(specs)), name="random") as loaded,
+    ):
+        store.activate()
+        for hit in hits:
+            bpf.prog_test_run(loaded, context=pack("<12Q", *hit, *[0] * 6))
+        found: dict[str, dict[int, int]] = {"out": {}, "table": {}, "narrow": {}}
+        for name, spec in zip(code.maps, specs, strict=True):
+            opened, short = store.map(spec), name.rpartition(".")[2]
+            numbers = enumerate(opened.totals()) if short == "out" else opened.as_dict().items()
+            found[short] = {key: number for key, number in numbers if number or short != "out"}
+    return found
 
 
 # What ctx tells at a real hit

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from multiprobe.errors import DataError, NotPermittedError, NotSupportedError
 from multiprobe.kernel import btf_format as fmt
-from multiprobe.kernel import btf_functions, btf_spelling
+from multiprobe.kernel import btf_functions, btf_matching, btf_spelling
 from multiprobe.kernel import btf_records as records
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Btf:
 
     def types_spelled(self, spelling: str) -> Flags:
         """For every type id, the base's included: is it the type that C spells so (see `functions_taking`)?"""
-        return btf_spelling.matching_types(self, btf_spelling.parse_spelling(spelling))
+        return btf_matching.matching_types(self, btf_spelling.parse_spelling(spelling))
 
     # Columns, made when asked for
 

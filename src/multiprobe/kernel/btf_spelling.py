@@ -1,23 +1,20 @@
-"""C's spelling of types: from a BTF type to text, and from text to the BTF types that it means.
+"""C's spelling of types: from a BTF type to text, and from text to what it says of a type.
 
-Knows declarators, qualifiers and the many names of C's integers. Nothing of files or of functions to be probed.
+Knows declarators, qualifiers and the many names of C's integers. Nothing of files or of functions to be probed; which
+types a spelling means is found by `btf_matching`.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from multiprobe.errors import DataError, UsageError
 from multiprobe.kernel import btf_format as fmt
-from multiprobe.kernel import btf_records as records
+from multiprobe.values import value
 
 if TYPE_CHECKING:
     from multiprobe.kernel.btf import Btf
-    from multiprobe.kernel.btf_functions import Flags
 
 MAX_STEPS = 2000  # of one declaration: far beyond any in a kernel, and a bound for hostile files
 QUALIFIER_BITS = {"const": 1, "volatile": 2, "restrict": 4}
@@ -122,7 +119,7 @@ class _Speller:
         raise DataError(f"BTF type {type_id}: a circle of qualifiers")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Spelled:
     """A type that was spelled: its innermost type, and the qualifiers (bits) of it and of each pointer around it."""
 
@@ -164,56 +161,3 @@ def _unreadable(text: str) -> UsageError:
         f"{text!r} is no type that can be searched for",
         hint="write it as in C, without a name: 'struct sk_buff *', 'const char *', 'unsigned long', 'gfp_t'",
     )
-
-
-def matching_types(btf: Btf, spelled: Spelled) -> Flags:
-    """For every type id, the base's included: is it the spelled type, perhaps with more qualifiers than were named?"""
-    reached = _named(btf, spelled)
-    for level, wanted in enumerate(spelled.qualifiers):
-        if level:
-            reached = _pointers_to(btf, reached)
-        reached = _qualified(btf, reached, wanted)
-    return reached
-
-
-def _named(btf: Btf, spelled: Spelled) -> Flags:
-    """The innermost type itself."""
-    found = np.zeros(btf.n_types, dtype=np.bool_)
-    if spelled.kinds == (fmt.VOID,):
-        found[0] = True
-        return found
-    found[btf.type_ids(spelled.name, *spelled.kinds)] = True
-    if INTEGER_WORDS.issuperset(spelled.name.split()):
-        for type_id in btf.integer_ids():
-            found[type_id] |= integer_name(btf.name(type_id)) == spelled.name
-    return found
-
-
-def _pointers_to(btf: Btf, reached: Flags) -> Flags:
-    found = np.zeros(btf.n_types, dtype=np.bool_)
-    for part in btf.parts():
-        found[part.first_id : part.n_types] = (part.kinds == fmt.PTR) & reached[part.references]
-    return found
-
-
-def _qualified(btf: Btf, reached: Flags, wanted: int) -> Flags:
-    """`reached` and what adds qualifiers or tags to it, as far as all `wanted` ones are there."""
-    carried = np.where(reached, 0, -1).astype(np.int8)
-    for _ in range(fmt.MAX_DEPTH):
-        grown = False
-        for part in btf.parts():
-            own = carried[part.first_id : part.n_types]
-            behind = carried[part.references]
-            fresh = np.flatnonzero(records.is_kind(part.kinds, fmt.QUALIFIERS) & (behind >= 0) & (own < 0))
-            if len(fresh):
-                grown = True
-                own[fresh] = behind[fresh] | _BITS[part.kinds[fresh]]
-        if not grown:
-            break
-    found: Flags = (carried >= 0) & (carried & np.int8(wanted) == wanted)
-    return found
-
-
-_BITS = np.zeros(fmt.N_KINDS, dtype=np.int8)
-for _kind, _bit in KIND_BITS.items():
-    _BITS[_kind] = _bit

@@ -105,9 +105,9 @@ def _parts(value: object) -> Iterator[object]:
     if isinstance(value, tuple):
         for part in value:
             yield from _parts(part)
-    elif hasattr(value, "__dataclass_fields__"):
+    elif type(value).__module__ == ir.__name__:
         yield value
-        for name in value.__dataclass_fields__:
+        for name in value.__match_args__:  # type: ignore[attr-defined]
             yield from _parts(getattr(value, name))
 
 

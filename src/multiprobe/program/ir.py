@@ -9,9 +9,8 @@ column, packed by `source.place`; negative where there is none. Knows neither `a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from multiprobe.maps.types import Integer
+from multiprobe.values import value
 
 U64, I64, BOOL, LITERAL = "u64", "i64", "bool", "literal"
 MASK = (1 << 64) - 1
@@ -22,7 +21,7 @@ def is_pointer(kind: str) -> bool:
     return kind.startswith("*")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Const:
     """A number known when compiling. Kind LITERAL takes the kind of what it meets."""
 
@@ -30,13 +29,13 @@ class Const:
     kind: str = LITERAL
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Local:
     name: str
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Binary:
     """`op`: add sub mul floordiv mod and or xor shl shr, in 64 bits; the sign of `kind` tells how to divide."""
 
@@ -46,7 +45,7 @@ class Binary:
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Compare:
     """`op`: eq ne lt le gt ge; exact, also between a signed and an unsigned value."""
 
@@ -56,7 +55,7 @@ class Compare:
     kind: str = BOOL
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Logical:
     """`and` and `or`, which yield one of their operands and evaluate the right one only if they must."""
 
@@ -66,13 +65,13 @@ class Logical:
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Not:
     operand: Expression
     kind: str = BOOL
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Conditional:
     test: Expression
     then: Expression
@@ -80,7 +79,7 @@ class Conditional:
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Convert:
     """Wrap into the range of `type`."""
 
@@ -89,7 +88,7 @@ class Convert:
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Extreme:
     """The smaller (or larger) of two values, compared exactly."""
 
@@ -99,35 +98,38 @@ class Extreme:
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Read:
     """A value that the hook provides: `ctx.NAME`, or `ctx.arg(index)`."""
 
     name: str
     kind: str
     index: int = 0
-    at: int = field(default=-1, compare=False)
+    at: int = -1
+    uncompared_ = ("at",)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Load:
     """What a map holds at a key; 0 where there is nothing."""
 
     map: int
     key: Key
     kind: str
-    at: int = field(default=-1, compare=False)
+    at: int = -1
+    uncompared_ = ("at",)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Contains:
     map: int
     key: Key
     kind: str = BOOL
-    at: int = field(default=-1, compare=False)
+    at: int = -1
+    uncompared_ = ("at",)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Peek:
     """`size` bytes of kernel memory, `offset` bytes after an address; 0 if they can't be read, which is counted.
 
@@ -143,7 +145,7 @@ class Peek:
     bits: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PerCpu:
     """The address of a per-CPU variable, by its BTF id: this CPU's, or 0 if `cpu` isn't there."""
 
@@ -152,7 +154,7 @@ class PerCpu:
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Inline:
     """A helper function's body in place of its call; its Leave statements set `result`."""
 
@@ -161,7 +163,7 @@ class Inline:
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class String:
     """Where a string comes from; no value by itself. `source`: "kernel" or "user" memory at `address`, "comm" (the name
     of the task), or "text", known when compiling. "bytes" is memory of the kernel's as it is."""
@@ -171,7 +173,7 @@ class String:
     text: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SameString:
     """Whether a string is exactly `text`."""
 
@@ -180,7 +182,7 @@ class SameString:
     kind: str = BOOL
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Send:
     """Send a record to an Events map: one part for each field (integers as one expression each, arrays as many as were
     given). Yields whether there was room."""
@@ -190,7 +192,7 @@ class Send:
     kind: str = BOOL
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Tally:
     """Count a number in a Histogram, in `function`'s if it has one for each. Yields whether there is such a one."""
 
@@ -200,7 +202,7 @@ class Tally:
     kind: str = BOOL
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StackId:
     """The id of the stack now, or a negative errno."""
 
@@ -237,14 +239,14 @@ Placed = Read | Load | Contains
 """What knows its place, `at`."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Assign:
     line: int
     name: str
     value: Expression
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Store:
     """`map[key] = value`."""
 
@@ -254,7 +256,7 @@ class Store:
     value: Expression
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Update:
     """`map[key] op= value` in one atomic step; `op`: add, and, or, xor."""
 
@@ -265,14 +267,14 @@ class Update:
     value: Expression
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Delete:
     line: int
     map: int
     key: Key
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SetSession:
     """`ctx.session = value`."""
 
@@ -280,7 +282,7 @@ class SetSession:
     value: Expression
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Evaluate:
     """An expression for its effects."""
 
@@ -288,7 +290,7 @@ class Evaluate:
     value: Expression
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class If:
     line: int
     test: Expression
@@ -296,7 +298,7 @@ class If:
     other: tuple[Statement, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Count:
     """`for name in range(start, stop, step)`, all three known."""
 
@@ -306,7 +308,7 @@ class Count:
     body: tuple[Statement, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class While:
     """At most `limit` rounds; one that wants more is cut off and counted."""
 
@@ -316,7 +318,7 @@ class While:
     limit: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Jump:
     """`break`, or `continue` when not `is_break`."""
 
@@ -324,7 +326,7 @@ class Jump:
     is_break: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Leave:
     """`return`, from the program or from the innermost Inline."""
 
@@ -335,7 +337,7 @@ class Leave:
 Statement = Assign | Store | Update | Delete | SetSession | Evaluate | If | Count | While | Jump | Leave
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Routine:
     """A whole program: its locals with their kinds, its maps (as Python names), its body, and its source by lines."""
 
@@ -345,7 +347,7 @@ class Routine:
     body: tuple[Statement, ...]
     locals: dict[str, str]
     maps: tuple[str, ...]
-    needs: frozenset[str] = field(default_factory=frozenset)
+    needs: frozenset[str] = frozenset()
     text: tuple[str, ...] = ()
 
 
@@ -355,7 +357,7 @@ def has_calls(expression: object) -> bool:
         return True
     if isinstance(expression, tuple):
         return any(map(has_calls, expression))
-    names = getattr(expression, "__dataclass_fields__", ())
+    names = getattr(expression, "__match_args__", ())
     return any(has_calls(getattr(expression, name)) for name in names)
 
 

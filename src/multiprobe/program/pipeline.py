@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING
 from multiprobe.errors import CompileError
 from multiprobe.program import arch, stack
 from multiprobe.program.backedges import separate_back_edges
-from multiprobe.program.code import CONSTANT, CONSTANT_SOURCE, INSN_SIZE, KFUNC, LD_IMM64, MOVE_IMMEDIATE, Code, Relocation
+from multiprobe.program.code import (
+    CONSTANT,
+    CONSTANT_SOURCE,
+    INSN_SIZE,
+    KFUNC,
+    LD_IMM64,
+    MOVE_IMMEDIATE,
+    Code,
+    Relocation,
+)
 from multiprobe.program.codegen import generate
 from multiprobe.program.constants import shorten
 from multiprobe.program.emitter import HOLE, KFUNC_CALL

@@ -6,7 +6,6 @@ Knows Python's scoping and what is known about locals so far; must not build cod
 from __future__ import annotations
 
 import builtins
-from dataclasses import dataclass, field
 from types import FunctionType
 from typing import TYPE_CHECKING
 
@@ -15,22 +14,24 @@ from multiprobe.program.ir import BOOL
 from multiprobe.program.source import Source, read
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from multiprobe.program.shape import Argument
     from multiprobe.program.typed import KernelTypes
 
 MISSING = object()
 
 
-@dataclass(slots=True)
 class Facts:
     """What one pass over the program learns and the next one uses: the kinds of locals, by qualified name, and the
     sources of the functions that it consists of. `types` are those of the kernel that it is compiled for,
     `arguments` what its functions' parameters are called (None: which functions, isn't known)."""
 
-    types: KernelTypes
-    arguments: tuple[Argument, ...] | None = None
-    kinds: dict[str, str] = field(default_factory=dict)
-    sources: dict[FunctionType, Source] = field(default_factory=dict)
+    def __init__(self, types: KernelTypes, arguments: tuple[Argument, ...] | None = None) -> None:
+        self.types = types
+        self.arguments = arguments
+        self.kinds: dict[str, str] = {}
+        self.sources: dict[FunctionType, Source] = {}
 
     def source(self, function: FunctionType) -> Source:
         if function not in self.sources:
@@ -45,18 +46,20 @@ class Facts:
         self.kinds[name] = kinds.join(self.kinds.get(name), kind)
 
 
-@dataclass(slots=True)
 class Scope:
     """One function's names. `prefix` keeps the locals of inlined helpers apart; `contexts` are parameters that stand
     for the program's `ctx`; `result` is where `return` leaves its value (helpers only)."""
 
-    function: FunctionType
-    source: Source
-    prefix: str = ""
-    contexts: set[str] = field(default_factory=set)
-    result: str | None = None
-    has_result: bool = False
-    loops: int = 0
+    def __init__(
+        self, function: FunctionType, source: Source, *, prefix: str = "", contexts: Iterable[str] = ()
+    ) -> None:
+        self.function = function
+        self.source = source
+        self.prefix = prefix
+        self.contexts = set(contexts)
+        self.result: str | None = None
+        self.has_result = False
+        self.loops = 0
 
     def is_local(self, name: str) -> bool:
         code = self.function.__code__

@@ -51,7 +51,7 @@ def _pass(program: Program, source: Source, facts: Facts) -> Routine:
     builder = Builder(program, facts)
     arguments = source.tree.args
     names = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args)]
-    scope = Scope(program.function, source, contexts=set(names))
+    scope = Scope(program.function, source, contexts=names)
     builder.scope = scope
     if len(names) != 1 or arguments.vararg or arguments.kwarg or arguments.kwonlyargs or arguments.defaults:
         raise source.error(source.tree, "a program takes one parameter", hint=f"def {program.name}(ctx): …")

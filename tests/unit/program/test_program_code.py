@@ -263,4 +263,5 @@ def test_cached_code_is_reached_without_heavy_imports(tmp_path: Path) -> None:
         for _ in range(2)
     ]
     assert "llvmlite" in runs[0]
+    assert not {"numpy", "dataclasses"} & set(runs[0]), "not even what compiles needs them"
     assert runs[1] == []
