@@ -10,6 +10,7 @@ import sys
 from multiprobe.cli.command import Asked, Command, Question
 from multiprobe.cli.forms import print_json
 from multiprobe.cli.options import Option
+from multiprobe.output.values import spell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,17 +23,20 @@ if TYPE_CHECKING:
 OWN = (
     Option("filter", ("--filter", "-f"), "text", "Only calls for which this Python expression holds.", "EXPRESSION"),
     Option("entry", ("--entry",), "flag", "Show calls as they begin, without what they return.", default=False),
-    Option("args", ("--args",), "text", "Only these arguments, by name.", "a,b"),
+    Option("args", ("--args",), "text", "Only these arguments, or members behind them.", "a,b.c"),
+    Option("depth", ("--depth",), "natural", "Show structs behind arguments, N pointers deep (0: addresses).", "N"),
+    Option("stack", ("--stack",), "flag", "Show the kernel's stack of each call below it.", default=False),
     Option("max_events", ("--max-events",), "natural", "Stop after N calls.", "N"),
 )
 
 HELP = """Show every call of the functions that a PATTERN matches: time, CPU, process, arguments, result, duration.
 
-Arguments and results are spelled as the kernel's types say: numbers with their sign, enums and errnos by name, texts in
-quotes, pointers in hexadecimal. Of a system call's wrapper (__x64_sys_*) the system call's own arguments are shown.
---filter takes a Python expression that is compiled into the probe: arg0 to arg5, parameters by name, ret, duration (in
-nanoseconds), pid, tid, comm, cpu, and errnos by name. Ends after --duration or --max-events, with COMMAND, or with
-Ctrl-C.
+Arguments and results are spelled as the kernel's types say: numbers with their sign, enums, flags and errnos by name,
+texts in quotes, pointers in hexadecimal. Of structs that are well known (files, dentries, sockets, …) those members are
+shown that tell which one it is; --depth shows all members, --args chosen ones. Of a system call's wrapper (__x64_sys_*)
+the system call's own arguments are shown. --filter takes a Python expression that is compiled into the probe: arguments
+by name or number, with members, ret, duration (nanoseconds), pid, tid, comm, cpu, errnos and flags by name; texts are
+compared with == and in. Ends after --duration or --max-events, with COMMAND, or with Ctrl-C.
 """
 
 EXAMPLES = """\
@@ -40,8 +44,12 @@ Examples:
   multiprobe trace 'vfs_*' --filter 'ret < 0' -- ls /nowhere     what fails, and with which errno
   multiprobe trace __x64_sys_openat --args filename -d 10        which files are opened
   multiprobe trace vfs_read --filter 'count > 65536'             by a parameter's name
-  multiprobe trace '__x64_sys_*' --filter 'ret == -ENOENT and comm == "ls"' --json -- ls /"""
+  multiprobe trace '__x64_sys_*' --filter 'ret == -ENOENT and comm == "ls"' --json -- ls /
+  multiprobe trace tcp_sendmsg --filter 'sk.__sk_common.skc_dport == 443'   by what an argument points to
+  multiprobe trace vfs_write --args file.f_path.dentry.d_name.name,count --filter 'ret != count'
+  multiprobe trace vfs_open --depth 1 --stack --max-events 10               whole structs, and who called"""
 
+_INDENT = 48
 EVERY = 0.1
 """Seconds between looks at what has come."""
 
@@ -54,19 +62,28 @@ class TraceQuestion(Question):
     measuring: Tracing
 
     def __init__(
-        self, asked: Asked, *, filter: str | None, entry: bool, args: str | None, max_events: int | None
+        self,
+        asked: Asked,
+        *,
+        filter: str | None,
+        entry: bool,
+        args: str | None,
+        depth: int | None,
+        stack: bool,
+        max_events: int | None,
     ) -> None:
         super().__init__(asked)
         self.when = "entry" if entry else "session"
-        self.options: dict[str, Any] = {"filter": filter, "entries_only": entry}
-        names = None if args is None else args.split(",")
-        self.shown = Shown(names=names, most=max_events, is_kept=asked.forms.is_table)
+        self.options: dict[str, Any] = {"filter": filter, "entries_only": entry, "has_stacks": stack}
+        self.args, self.depth = args, depth
+        self.shown = Shown(most=max_events, is_kept=asked.forms.is_table)
 
     def start(self, functions: FunctionSet, **options: Any) -> Tracing:
         """Attach."""
         from multiprobe.instruments import trace
+        from multiprobe.instruments.trace_describe import wanted
 
-        return trace.start(functions, **self.options, **options)
+        return trace.start(functions, wanted=wanted(self.depth, self.args), **self.options, **options)
 
     def begin(self) -> None:
         """The line above all calls."""
@@ -107,10 +124,9 @@ class TraceQuestion(Question):
 
 
 class Shown:
-    """What was shown so far: at most `most` calls, of whose arguments only those in `names` (None: all)."""
+    """What was shown so far: at most `most` calls."""
 
-    def __init__(self, *, names: Sequence[str] | None, most: int | None, is_kept: bool) -> None:
-        self.names = None if names is None else {name.strip() for name in names}
+    def __init__(self, *, most: int | None, is_kept: bool) -> None:
         self.most = most
         self.n = 0
         self.kept: list[Call] = []
@@ -128,21 +144,19 @@ class Shown:
             self.kept += chosen
         return chosen
 
-    def _arguments(self, call: Call) -> list[tuple[str, Any]]:
-        return [(name, item) for name, item in call.arguments if self.names is None or name in self.names]
-
     def line(self, call: Call) -> str:
-        """As text."""
-        arguments = ", ".join(f"{name}={item}" for name, item in self._arguments(call))
-        line = f"{call.time:12.6f}  {call.cpu:3}  {call.tid:7}  {call.comm:15}  {call.function}({arguments})"
-        if call.duration is None:
+        """As text: a line, and one for each caller below it."""
+        line = f"{call.time:12.6f}  {call.cpu:3}  {call.tid:7}  {call.comm:15}  {call.function}({_arguments(call)})"
+        if call.duration is not None:
+            returned = "" if call.returned is None else f" = {_spelled(call)}"
+            line = f"{line}{returned}  [{_duration(call.duration)}]"
+        if call.stack is None:
             return line
-        returned = "" if call.returned is None else f" = {_spelled(call)}"
-        return f"{line}{returned}  [{_duration(call.duration)}]"
+        return "\n".join((line, *(f"{'':{_INDENT}}{frame}" for frame in call.stack or ("(no stack could be taken)",))))
 
     def to_json(self, call: Call) -> dict[str, Any]:
         """As a JSON object."""
-        return {
+        found = {
             "type": "call",
             "function": call.function.name,
             "module": call.function.module,
@@ -153,9 +167,23 @@ class Shown:
             "begin": call.begin,
             "end": None if call.duration is None else call.begin + call.duration,
             "duration": call.duration,
-            "arguments": dict(self._arguments(call)),
+            "arguments": dict(call.arguments),
+            "members": dict(call.members),
             "returned": call.returned,
         }
+        return found if call.stack is None else found | {"stack": list(call.stack)}
+
+
+def _arguments(call: Call) -> str:
+    """As in C: what is behind a pointer after an `&`, in place of its address."""
+    if not call.members:
+        return ", ".join([f"{name}={spell(item)}" for name, item in call.arguments])
+    return ", ".join(
+        [
+            f"{name}=&{spell(call.members[name])}" if name in call.members else f"{name}={spell(item)}"
+            for name, item in call.arguments
+        ]
+    )
 
 
 def _spelled(call: Call) -> str:

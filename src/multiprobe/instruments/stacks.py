@@ -201,6 +201,10 @@ class Namer:
         outer = [self._user.label(pid, address) for address in self._taken(user)]
         return tuple(reversed([*inner, *outer]))
 
+    def callers(self, function: int, kernel: int) -> tuple[str, ...]:
+        """The kernel's frames around the function, innermost first."""
+        return tuple(self._callers(kernel, str(self._functions[function])))
+
     def _taken(self, stack: int) -> Sequence[int]:
         return self._addresses(stack) if stack < NO_STACK else ()
 

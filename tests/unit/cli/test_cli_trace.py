@@ -49,16 +49,18 @@ class FakeTracing:
 def tracing(world: FakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """A trace whose calls are known."""
 
-    def start(functions: Any, **_: Any) -> FakeTracing:
+    def start(functions: Any, *, wanted: Any, has_stacks: bool, **_: Any) -> FakeTracing:
+        assert (wanted.only, wanted.depth, has_stacks) in ((None, None, False), (("mode",), 1, True))
         return FakeTracing(functions, world.attach(None, functions).report)
 
     monkeypatch.setattr(trace, "start", start)
 
 
 def test_text(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["trace", "do_*", "-d", "0", "--args", "mode"]) == 0
+    assert run(["trace", "do_*", "-d", "0", "--args", "mode", "--depth", "1", "--stack"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].split() == ["3.000000", "1", "8", "sh", "tcp_sendmsg(mode=3)", "=", "-2", "(ENOENT)", "[1.5", "µs]"]
+    head = f"    3.000000    1        8  {'sh':15}  "
+    assert lines[1] == f'{head}tcp_sendmsg(mode=3, name="a,b") = -2 (ENOENT)  [1.5 µs]'
     assert "1 call" in lines
 
 

@@ -9,11 +9,25 @@ import pytest
 
 import multiprobe as mp
 from multiprobe.cli.trace import Shown, _duration
-from multiprobe.instruments.trace import Call, Tracing, _how
+from multiprobe.instruments.trace import Call, Tracing
 from multiprobe.instruments.trace_filter import Filter, parse_filter
-from multiprobe.instruments.trace_probe import SYSCALL, Entered, Left, Probe, Text
-from multiprobe.instruments.trace_types import UNKNOWN, Described, parse_format
-from multiprobe.kernel.btf_values import Signature, ValueType
+from multiprobe.instruments.trace_plan import Step
+from multiprobe.instruments.trace_probe import (
+    FIRST_SHIFT,
+    KNOWN,
+    MANY,
+    SYSCALL,
+    Block,
+    Entered,
+    EnteredOn,
+    Left,
+    More,
+    Probe,
+    Text,
+    tables,
+)
+from multiprobe.instruments.trace_types import UNKNOWN, Argument, Described, parse_format
+from multiprobe.kernel.btf_values import ValueType
 from multiprobe.program.compiler import compile_program
 
 OPENAT = """\
@@ -42,7 +56,11 @@ format:
         ("duration > 1000 or ret", "", "(duration > 1000 or ret)"),
         ('comm == "ls"', "(ctx.comm == 'ls')", ""),
         ("count > max(cpu, 4)", "(ctx.args.count > max(ctx.cpu, 4))", ""),
-        ("sk.__sk_common.skc_dport == 80", "(ctx.args.sk.__sk_common.skc_dport == 80)", ""),
+        ("sk.__sk_common.skc_num == 80", "(ctx.args.sk.__sk_common.skc_num == 80)", ""),
+        ("comm in ('a', 'b')", "(ctx.comm == 'a' or ctx.comm == 'b')", ""),
+        ("comm not in ('a',)", "(not ctx.comm == 'a')", ""),
+        ("flags & O_CREAT or cpu == 1", "(ctx.args.flags & 64 or ctx.cpu == 1)", ""),
+        ("arg11", "(ctx.arg(11))", ""),
     ],
 )
 def test_filters(text: str, entry: str, returned: str) -> None:
@@ -54,9 +72,14 @@ def test_filters(text: str, entry: str, returned: str) -> None:
     [
         ("ret <", "can't be read"),
         ("", "can't be read"),
-        ("ret > arg1", "mixes what is known at the return with the argument arg1"),
         ("open(1)", "can't call open"),
-        ("arg6 > 1", "6 arguments, not arg6"),
+        ("max(1, key=2)", "can't call max"),
+        ("arg12 > 1", "12 arguments, not arg12"),
+        ("name == 'x'", "name is a number, and never the same as a text"),
+        ("comm < 'x'", "texts are compared with ==, != and in: comm < 'x'"),
+        ("comm == 'x' == 'y'", "texts are compared"),
+        ("comm in ('x', 1)", "texts and numbers are compared"),
+        ("ret == 1\0", "can't be read"),
     ],
 )
 def test_filters_that_can_not_be(text: str, words: str) -> None:
@@ -77,22 +100,24 @@ def test_the_program_compiles_with_each_half(context: str) -> None:
 
 def test_a_system_calls_format() -> None:
     found = parse_format(OPENAT)
-    assert [name for name, _ in found.signature.parameters] == ["dfd", "filename", "flags", "mode"]
-    assert found.texts == (1,)
+    assert found.names == ["dfd", "filename", "flags", "mode"]
+    assert found.steps == (Step(1, (0,), is_text=True),)
     raw = [0xFFFFFF9C, 0x7FFF0000, 0x241, 0o644]
-    assert list(found.arguments(raw, {1: "/etc/passwd"})) == [
-        ("dfd", -100),
-        ("filename", '"/etc/passwd"'),
-        ("flags", 0x241),
-        ("mode", 0o644),
-    ]
+    decode = found.decoder()
+    assert decode(raw, {0: "/etc/passwd"}) == (
+        (
+            ("dfd", -100),
+            ("filename", '"/etc/passwd"'),
+            ("flags", "O_WRONLY|O_CREAT|O_TRUNC"),
+            ("mode", "0644"),
+        ),
+        {},
+    )
     assert found.returned((1 << 64) - 2) == "-ENOENT"
     assert found.returned(3) == 3
-    assert dict(found.arguments(raw, {1: 'a\n"b"\\'}))["filename"] == r'"a\n\"b\"\\"'
-    assert dict(found.arguments(raw, {1: ""}))["filename"] == "0x7fff0000", "it could not be read, or is empty"
-    assert _how(found) == 2 | SYSCALL
-    assert _how(Described(Signature((), ValueType("void")), (0, 2, 3))) == 1 | 3 << 4
-    assert _how(UNKNOWN) == 0
+    assert dict(decode(raw, {0: 'a\n"b"\\'})[0])["filename"] == r'"a\n\"b\"\\"'
+    assert dict(decode(raw, {0: ""})[0])["filename"] == "0x7fff0000", "it could not be read, or is empty"
+    assert dict(decode([0, 0, 0, 0], {})[0])["filename"] == "NULL"
 
 
 class Reader:
@@ -108,7 +133,8 @@ class Reader:
 def tracing() -> Any:
     readers: dict[str, Reader] = {}
     functions = ["vfs_open"]
-    probe = SimpleNamespace(left="left", entered="entered", texts="texts", when="session")
+    streams = ["left", "entered", "more", "blocks", "texts"]
+    probe = SimpleNamespace(streams=streams, when="session", stacks=None)
     attachment = SimpleNamespace(
         functions=functions, events=lambda one: readers.setdefault(one, Reader()), report=None, missed=dict
     )
@@ -125,7 +151,7 @@ def entered(begin: int, **more: int) -> Any:
 
 def test_calls_are_put_together(tracing: Any) -> None:
     thread = 7 << 32 | 8
-    tracing.texts.events = [Text(thread=thread, begin=2_000_000_000, place=1, text="/etc/x")]
+    tracing.texts.events = [Text(thread=thread, begin=2_000_000_000, step=0, text="/etc/x")]
     tracing.entered.events = [entered(2_000_000_000, a1=0x7000), entered(2_000_000_500)]
     assert tracing.tracing.take() == [], "none has returned"
     tracing.left.events = [Left(thread=thread, begin=2_000_000_000, end=2_000_001_500, function=0, cpu=3, ret=-2)]
@@ -138,21 +164,42 @@ def test_calls_are_put_together(tracing: Any) -> None:
 
 def test_a_return_without_its_entry_is_counted(tracing: Any) -> None:
     tracing.left.events = [Left(thread=1, begin=5, end=6, function=0, cpu=0, ret=0)]
-    assert tracing.tracing.take() == []
+    assert tracing.tracing.take() == tracing.tracing.take() == []
     assert tracing.tracing.missed() == {"unmatched_returns": 1}
 
 
 def test_lines() -> None:
-    call = Call(1.5, 99, 3, 7, 8, "cat", "vfs_open", (("dfd", -100), ("filename", '"/x"')), 1500, "-ENOENT", -2)  # type: ignore[arg-type]
+    arguments = (("file", "0xffff888000000040"), ("pos", "NULL"), ("name", '"/x"'), ("flags", "O_RDWR"))
+    members = {"file": {"name": '"a"', "path": {"mnt": "NULL"}}}
+    call = Call(1.5, 99, 3, 7, 8, "cat", "vfs_open", arguments, members, 1500, "-ENOENT", -2)  # type: ignore[arg-type]
     head = "    1.500000    3        8  cat              vfs_open"
-    everything, one, few = (
-        Shown(names=names, most=most, is_kept=False) for names, most in ((None, None), (["filename"], None), ([], 1))
-    )
-    assert everything.line(call) == f'{head}(dfd=-100, filename="/x") = -2 (ENOENT)  [1.5 µs]'
-    assert one.line(call) == f'{head}(filename="/x") = -2 (ENOENT)  [1.5 µs]'
-    assert few.line(call) == f"{head}() = -2 (ENOENT)  [1.5 µs]"
-    assert list(few.take([call, call])) == [call]
-    assert few.is_full
+    shown = Shown(most=1, is_kept=True)
+    text = f'{head}(file=&{{name="a", path={{mnt=NULL}}}}, pos=NULL, name="/x", flags=O_RDWR) = -2 (ENOENT)  [1.5 µs]'
+    assert shown.line(call) == text
+    plain = call._replace(members={}, duration=None, stack=("ksys_read", "do_syscall_64"))
+    first, *callers = shown.line(plain).splitlines()
+    assert first == f'{head}(file=0xffff888000000040, pos=NULL, name="/x", flags=O_RDWR)'
+    assert [line.strip() for line in callers] == ["ksys_read", "do_syscall_64"]
+    assert shown.line(call._replace(stack=())).endswith("(no stack could be taken)")
+    assert shown.take([call, call]) == [call] == shown.kept
+    assert shown.is_full
+
+
+def test_calls_as_json() -> None:
+    function = SimpleNamespace(name="vfs_open", module="")
+    call = Call(1.5, 99, 3, 7, 8, "cat", function, (("a", 1),), {"a": {"b": 2}}, 1500, 0, 0)  # type: ignore[arg-type]
+    found = Shown(most=None, is_kept=False).to_json(call)
+    assert (found["arguments"], found["members"], found["end"]) == ({"a": 1}, {"a": {"b": 2}}, 1599)
+    assert "stack" not in found
+    assert Shown(most=None, is_kept=False).to_json(call._replace(stack=("f", "g")))["stack"] == ["f", "g"]
+
+
+def test_a_return_may_overtake_its_entry(tracing: Any) -> None:
+    tracing.left.events = [Left(thread=7 << 32 | 8, begin=5, end=6, function=0, cpu=0, ret=0)]
+    assert tracing.tracing.take() == []
+    tracing.entered.events = [entered(5)]
+    assert [call.begin for call in tracing.tracing.take()] == [5]
+    assert tracing.tracing.missed() == {}
 
 
 @pytest.mark.parametrize(
@@ -160,3 +207,50 @@ def test_lines() -> None:
 )
 def test_durations(ns: int, text: str) -> None:
     assert _duration(ns) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "entry", "returned", "kept", "signed"),
+    [
+        ("ret > arg1", "", "(ret > kept0)", ("ctx.arg(1)",), ()),
+        ("ret < -arg1 and pid == 7", "(ctx.pid == 7)", "(ret < kept0)", ("-ctx.arg(1)",), (0,)),
+        ("ret < 0 or 0 < duration < count + 1", "", "(ret < 0 or 0 < duration < kept0)", ("ctx.args.count + 1",), ()),
+        ("ret == arg1 or ret == arg1", "", "(ret == kept0 or ret == kept0)", ("ctx.arg(1)",), ()),
+        ("ret if a.b == 1 else comm == 'x'", "", "(ret if kept0 else ctx.comm == 'x')", ("ctx.args.a.b == 1",), ()),
+        ("max(ret, arg0, cpu) > 2", "", "(max(ret, kept0, ctx.cpu) > 2)", ("ctx.arg(0)",), ()),
+    ],
+)
+def test_what_the_return_needs_of_the_entry_is_kept(
+    text: str, entry: str, returned: str, kept: tuple[str, ...], signed: tuple[int, ...]
+) -> None:
+    assert parse_filter(text) == Filter(entry, returned, kept, signed)
+
+
+@pytest.mark.parametrize("context", ["kprobe_multi", "tracing"])
+def test_programs_that_keep_compile(context: str) -> None:
+    made = Probe(parse_filter("ret < -arg1 or ret == arg2"), entries_only=False, size=1 << 16, has_stacks=True)
+    assert compile_program(made.program, context=context, when=made.when).insns
+
+
+def test_tables_of_functions_and_steps() -> None:
+    call = parse_format(OPENAT)
+    steps = (Step(0, (64, 32, 0), is_text=True), Step(7, (8,)))
+    one = Described((), ValueType("void"), steps, n_slots=9)
+    functions, numbers = tables([call, one, UNKNOWN, one])
+    assert list(functions) == [1 | SYSCALL | KNOWN, 2 | MANY | KNOWN | 1 << FIRST_SHIFT, KNOWN, functions[1]]
+    assert list(numbers) == [1 | 1 << 4 | 1 << 8, 0, 1 << 4 | 3 << 8, 64 | 32 << 16, 7 | 1 << 8, 8]
+    cut, numbers = tables([call, one], most=1)
+    assert (list(cut), len(numbers)) == ([1 | SYSCALL | KNOWN, MANY | KNOWN], 2), "no room: the others are still shown"
+
+
+def test_arguments_on_the_stack_and_members(tracing: Any) -> None:
+    thread = 7 << 32 | 8
+    tracing.more.events = [More(thread=thread, begin=5, a6=66, a7=77, a8=0, a9=0, a10=0, a11=0)]
+    tracing.entered.events = [entered(5, a0=1), entered(6, a0=1)]
+    tracing.left.events = [Left(thread=thread, begin=at, end=9, function=0, cpu=3, ret=0) for at in (5, 6)]
+    shown = [Argument(f"a{place}", place, ValueType("unsigned")) for place in (0, 7)]
+    described = Described(tuple(shown), ValueType("void"), n_slots=8)
+    tracing.tracing._decoders = [(described.decoder(), described.returned)]
+    assert [call.arguments for call in tracing.tracing.take()] == [(("a0", 1), ("a7", 77)), (("a0", 1),)]
+    assert Block.record_.size == 88
+    assert EnteredOn.names_[-1] == "stack"
