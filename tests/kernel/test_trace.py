@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -83,7 +84,7 @@ def test_entries_only_and_limits(names: list[str]) -> None:
 
 def test_a_filter_that_can_not_be(names: list[str]) -> None:
     words = [sys.executable, "-m", "multiprobe", "trace", "vfs_read", "--filter"]
-    for text, status in (("ret <", 2), ("ret > arg0", 2), ("no_such_name > 1", 2), ("open(1)", 2)):
+    for text, status in (("ret <", 2), ("ret > arg12", 2), ("no_such_name > 1", 2), ("open(1)", 2)):
         ended = subprocess.run([*words, text, "-d", "0"], capture_output=True, text=True, timeout=200, check=False)
         assert ended.returncode == status, ended.stderr
         assert "Traceback" not in ended.stderr
@@ -93,7 +94,6 @@ def test_text_for_people() -> None:
     words = [sys.executable, "-m", "multiprobe", "trace", "vfs_open", "--", "true"]
     ended = subprocess.run(words, capture_output=True, text=True, timeout=200, check=False)
     assert ended.returncode == 0, ended.stderr
-    assert "vfs_open(path=0x" in ended.stdout
-    assert " = 0  [" in ended.stdout
+    assert re.search(r'  vfs_open\(path=&{name="true"}, file=0x[0-9a-f]{16}\) = 0  \[', ended.stdout)
     assert os.uname().release
     assert mp.Kernel().function("vfs_open")

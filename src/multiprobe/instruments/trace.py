@@ -194,8 +194,9 @@ def start(
         table, steps = tables(described, most=probe.n_steps)
         steps.extend([0] * (2 * probe.n_steps - len(steps)))
         attachment.map(probe.steps).fill(steps)
+        made = Tracing(attachment, probe, described)
         attachment.map(probe.table).fill(table)  # last: it lets the probe begin
-        return Tracing(attachment, probe, described)
+        return made
     except BaseException:
         attachment.close()
         raise
