@@ -10,6 +10,7 @@ import time
 from typing import NamedTuple
 
 import multiprobe as mp
+from multiprobe.errors import CompileError, UsageError
 from multiprobe.instruments.running import Running
 from multiprobe.instruments.trace_describe import Describer, Wanted
 from multiprobe.instruments.trace_filter import Filter, parse_filter
@@ -188,7 +189,10 @@ def start(
     condition = parse_filter(filter, FilterNames(functions).meaning) if filter is not None else Filter()
     probe = Probe(condition, entries_only=entries_only, size=size, n_steps=n_steps, has_stacks=has_stacks)
     options.pop("when", None)
-    attachment: Any = mp.attach(probe.program, functions, when=probe.when, **options)
+    try:
+        attachment: Any = mp.attach(probe.program, functions, when=probe.when, **options)
+    except CompileError as error:
+        raise UsageError(f"the filter can't be compiled: {error.message}", hint=error.hint) from error
     try:
         described = describer.describe(attachment.functions)
         table, steps = tables(described, most=probe.n_steps)
