@@ -34,7 +34,7 @@ ALLOWED = {
     "syscalls": {*BASE, "uapi"},
     "kernel": {*BASE, "uapi", "syscalls"},
     "functions": {*BASE, "uapi", "syscalls", "kernel"},
-    "maps": {*BASE, "uapi", "syscalls", "kernel", "functions"},
+    "maps": {*BASE, "uapi", "syscalls", "kernel", "functions", "records"},
     "program": {*BASE, "uapi", "syscalls", "kernel", "functions", "maps"},
     "attach": {*BASE, "uapi", "syscalls", "kernel", "functions", "maps", "program"},
     "instruments": {*BASE, "kernel", "functions", "maps", "program", "attach", "records", "façade"},

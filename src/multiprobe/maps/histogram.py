@@ -5,6 +5,8 @@ The spec is inert; the map is memory shared with the kernel. Must not know progr
 
 from __future__ import annotations
 
+from math import isinf
+
 from multiprobe.errors import UsageError
 from multiprobe.maps.buckets import Buckets, Linear, Log2, Percentile, percentiles
 from multiprobe.maps.layout import Layout, per_cpu_layout
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+
+    from multiprobe.records import Records
 
 
 class Histogram(MapSpec):
@@ -95,6 +99,22 @@ class HistogramMap(ArrayMap):
         import numpy as np
 
         return np.array(self.spec.buckets.bounds(), dtype=np.float64)
+
+    def records(self) -> Records:
+        """A record for each bucket in which something was counted: "low", "high" (exclusive; None: no bound) and
+        "count", and the function's "index" first where each has its own."""
+        from multiprobe.records import Records
+
+        bounds = [
+            (None if isinf(low) else low, None if isinf(high) else high) for low, high in self.spec.buckets.bounds()
+        ]
+        made = []
+        for place, count in enumerate(self.totals()):
+            if count:
+                index, bucket = divmod(place, len(bounds))
+                of = {"index": index} if self.spec.per_function else {}
+                made.append(of | {"low": bounds[bucket][0], "high": bounds[bucket][1], "count": count})
+        return Records(made)
 
     def unknown(self) -> int:
         """What was booked on functions that the program could not name: more than 0 is a defect."""

@@ -36,8 +36,9 @@ the address of the call's frame (0: free), its function and the session's 8 byte
 
 @value
 class Layout:
-    """A map's sizes in bytes. One that is `is_mapped` has a single entry of `value_size` bytes, which is mapped into
-    this process: `rows` rows of `row_size` bytes, each with `slots` slots of the spec's type (and padding).
+    """A map's sizes in bytes. One that `is_mapped` has a single entry of `value_size` bytes, which is mapped into
+    this process: `rows` rows of `row_size` bytes, each with `slots` slots of the spec's type (and padding). A hash
+    table has `rows` values for each key, one a CPU, which system calls give in `row_size` bytes.
     """
 
     key_size: int
@@ -58,10 +59,13 @@ def layout(spec: MapSpec, n_functions: int, n_cpus: int) -> Layout:
     if isinstance(own, Layout):
         return own
     if isinstance(spec, Hash):
-        return Layout(spec.key_size, spec.value.size, spec.max_entries, False)
+        rows = n_cpus if spec.per_cpu else 1
+        return Layout(spec.key_size, spec.value.size, spec.max_entries, False, rows, _eights(spec.value.size) * rows)
     if isinstance(spec, PerFunction):
         return per_cpu_layout(spec, n_functions + 1, n_functions, n_cpus)  # slot 0: a function that isn't known
     assert isinstance(spec, Array)
+    if spec.per_cpu:
+        return per_cpu_layout(spec, spec.size, n_functions, n_cpus)
     size = spec.size * spec.value.size
     return Layout(4, _eights(size), 1, True, 1, size, spec.size)
 
@@ -81,7 +85,7 @@ def per_cpu_layout(spec: MapSpec, slots: int, n_functions: int, n_cpus: int) -> 
 
 def constants(spec: MapSpec, made: Layout, key: str, *, n_functions: int) -> dict[str, int]:
     """The numbers that a program needs about the map that its code calls `key`."""
-    if not made.is_mapped or isinstance(spec, Array):
+    if not made.is_mapped or (isinstance(spec, Array) and not spec.per_cpu):
         return {}
     return {
         f"{key}.stride": made.row_size // spec.value.size,

@@ -12,7 +12,7 @@ from operator import itemgetter
 from multiprobe.errors import KernelError, UsageError
 from multiprobe.maps.layout import Layout
 from multiprobe.maps.specs import Hash, LruHash, MapSpec, PerFunction
-from multiprobe.maps.types import LETTERS, NUMPY, Integer
+from multiprobe.maps.types import LETTERS, NUMPY, Integer, i64, u64
 from multiprobe.syscalls import bpf
 from multiprobe.uapi.bpf import F_MMAPABLE, MapType
 
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     import numpy as np
+    import pandas
+    import pyarrow
     from numpy.typing import NDArray
 
+    from multiprobe.records import Records
     from multiprobe.syscalls.fd import FileDescriptor
 
 _BATCH = 4096
@@ -133,53 +136,125 @@ class ArrayMap(SharedArray):
             as_integers(self.memory[row * made.row_size :][:size], self.spec.value)[0] for row in range(made.rows)
         )
 
+    def records(self) -> Records:
+        """A record for each slot: "index" (a PerFunction's: of the function in the attachment) and "value"."""
+        from multiprobe.records import Records
+
+        return Records({"index": place, "value": number} for place, number in enumerate(self.totals()))
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """`records` as a DataFrame. Needs pandas."""
+        return self.records().to_pandas()
+
+    def to_arrow(self) -> pyarrow.Table:
+        """`records` as an Arrow table. Needs pyarrow (`multiprobe[arrow]`)."""
+        return self.records().to_arrow()
+
     def clear(self) -> None:
         """Set everything to 0. Counts that arrive at the same moment may be lost or kept."""
         self.memory[:] = bytes(self.size)
 
 
 class HashMap:
-    """A Hash map."""
+    """A Hash map. All reading is done in batches (BPF_MAP_LOOKUP_BATCH), thousands of keys a system call."""
 
     def __init__(self, spec: Hash, made: Layout, *, name: str) -> None:
         self.spec = spec
         self.layout = made
-        kind = MapType.LRU_HASH if isinstance(spec, LruHash) else MapType.HASH
+        kinds = (MapType.LRU_HASH, MapType.LRU_PERCPU_HASH), (MapType.HASH, MapType.PERCPU_HASH)
+        kind = kinds[not isinstance(spec, LruHash)][spec.per_cpu]
         self.fd = bpf.map_create(kind, made.key_size, made.value_size, made.max_entries, name=name)
+        self._taken: dict[Any, int] = {}
 
     def as_dict(self) -> dict[Any, int]:
-        """All keys (integers, strings, or tuples of them) and their values.
+        """All keys (integers, strings, or tuples of them) and their values, summed over CPUs if each has its own.
 
         Not one moment's picture while programs run."""
         keys, values = self._all()
-        return dict(zip(self._split(keys), as_integers(values, self.spec.value), strict=True))
+        return dict(zip(self._split(keys), self._sums(values), strict=True))
+
+    def per_cpu(self) -> dict[Any, list[int]]:
+        """All keys, and for each one the values by CPU (one value where all CPUs share it)."""
+        keys, values = self._all()
+        return dict(zip(self._split(keys), map(list, zip(*self._by_cpu(values), strict=True)), strict=True))
 
     def read(self) -> NDArray[np.void]:
-        """The same as a structured array: fields "key" (or "key0", "key1", …) and "value"."""
+        """The same as `as_dict` as a structured array: fields "key" (or "key0", "key1", …) and "value"."""
         import numpy as np
 
         from multiprobe.maps.records import numpy_of
 
         keys, values = self._all()
-        spec = self.spec
-        names = [f"key{n}" for n in range(len(spec.keys))] if spec.is_tuple else ["key"]
+        spec, names = self.spec, self._names()
         formats = [numpy_of(key) for key in spec.keys]
         layout = {"names": names, "formats": formats, "offsets": spec.key_offsets(), "itemsize": spec.key_size}
         source: Any = np.frombuffer(keys, dtype=np.dtype(layout))  # type: ignore[call-overload]
-        made = np.empty(len(source), dtype=[*zip(names, formats, strict=True), ("value", NUMPY[spec.value.name])])
+        number = ("i8" if spec.value.is_signed else "u8") if spec.per_cpu else NUMPY[spec.value.name]
+        made = np.empty(len(source), dtype=[*zip(names, formats, strict=True), ("value", number)])
         for name in names:
             made[name] = source[name]
-        made["value"] = np.frombuffer(values, dtype=NUMPY[spec.value.name])
+        made["value"] = self._sums(values)
         return made
 
+    def take(self) -> dict[Any, int]:
+        """What was added at each key since the last `take` (or since attaching); keys where nothing was are left out.
+
+        Nothing is lost or taken twice: keys stay, and what is taken is the difference to what they were. For values
+        that are only ever added to, at keys that no program deletes. Raises UsageError for an LruHash, whose keys go.
+        """
+        if isinstance(self.spec, LruHash):
+            raise UsageError(f"{self.spec!r} drops keys, and what they counted", hint="take from a Hash")
+        now = self.as_dict()
+        before, self._taken = self._taken, self._taken | now
+        added = ((key, self.spec.value(number - before.get(key, 0))) for key, number in now.items())  # wraps as they do
+        return {key: number for key, number in added if number}
+
     def clear(self) -> dict[Any, int]:
-        """Take everything out: what was in it. What arrives meanwhile stays for the next time."""
+        """Take everything out: what was in it. What arrives meanwhile stays for the next time, but an update of a key
+        that is being removed at that moment may be lost with it: where that matters, use `take`."""
         keys, values = self._all(delete=True)
-        return dict(zip(self._split(keys), as_integers(values, self.spec.value), strict=True))
+        self._taken = {}
+        return dict(zip(self._split(keys), self._sums(values), strict=True))
+
+    def records(self) -> Records:
+        """A record for each key: "key" (or "key0", "key1", …) and "value"."""
+        names = self._names()
+        rows = ((key if self.spec.is_tuple else (key,), number) for key, number in self.as_dict().items())
+        from multiprobe.records import Records
+
+        return Records(dict(zip(names, key, strict=True)) | {"value": number} for key, number in rows)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """`records` as a DataFrame. Needs pandas."""
+        return self.records().to_pandas()
+
+    def to_arrow(self) -> pyarrow.Table:
+        """`records` as an Arrow table. Needs pyarrow (`multiprobe[arrow]`)."""
+        return self.records().to_arrow()
 
     def close(self) -> None:
         """Give the map back to the kernel."""
         self.fd.close()
+
+    def _names(self) -> list[str]:
+        return [f"key{n}" for n in range(len(self.spec.keys))] if self.spec.is_tuple else ["key"]
+
+    @property
+    def _value_size(self) -> int:
+        """Bytes of a key's value as system calls give it: one for each CPU, padded, where each has its own."""
+        return self.layout.row_size if self.spec.per_cpu else self.layout.value_size
+
+    def _by_cpu(self, values: bytes) -> list[memoryview[int]]:
+        """For each CPU the values of all keys."""
+        numbers, step = as_integers(values, self.spec.value), self._value_size // self.spec.value.size
+        return [numbers[place::step] for place in range(0, step, step // self.layout.rows)]
+
+    def _sums(self, values: bytes) -> list[int]:
+        by_cpu = self._by_cpu(values)
+        if not self.spec.per_cpu:
+            return by_cpu[0].tolist()
+        wrap = i64 if self.spec.value.is_signed else u64
+        return [wrap(sum(numbers)) for numbers in zip(*by_cpu, strict=True)]
 
     def _split(self, keys: bytes) -> list[Any]:
         spec = self.spec
@@ -199,7 +274,7 @@ class HashMap:
                 some, found, position = bpf.map_lookup_batch(
                     self.fd,
                     key_size=self.layout.key_size,
-                    value_size=self.layout.value_size,
+                    value_size=self._value_size,
                     count=count,
                     position=position,
                     delete=delete,

@@ -61,37 +61,50 @@ class PerFunction(MapSpec):
 
 
 class Array(MapSpec):
-    """`size` slots shared by all CPUs, indexed from 0. Reading outside gives 0; writing outside is counted as lost."""
+    """`size` slots, indexed from 0. Reading outside gives 0; writing outside is counted as lost.
 
-    __slots__ = ("size",)
+    Shared by all CPUs, or with `per_cpu` one set for each, which a program sees; reading sums them.
+    """
+
+    __slots__ = ("per_cpu", "size")
     kind = "array"
 
-    def __init__(self, value: Integer, size: int) -> None:
+    def __init__(self, value: Integer, size: int, *, per_cpu: bool = False) -> None:
         super().__init__(value)
         self.size = _checked_count(size, "size")
+        self.per_cpu = bool(per_cpu)
         if self.size * value.size > MAX_VALUE_BYTES:
             raise UsageError(f"an array of {size} × {value!r} is larger than {MAX_VALUE_BYTES >> 20} MB")
 
     def shape(self) -> tuple[object, ...]:
-        return (self.kind, self.value.name, self.size)
+        return (self.kind, self.value.name, self.size, *(("per_cpu",) if self.per_cpu else ()))
 
     def __repr__(self) -> str:
-        return f"Array({self.value!r}, {self.size})"
+        return f"Array({self.value!r}, {self.size}{', per_cpu=True' * self.per_cpu})"
 
 
 class Hash(MapSpec):
     """A hash table from integers or strings, or tuples of them, to integers; at most `max_entries` keys.
 
-    Reading a missing key gives 0; `h[k] += v` creates it. What finds no room is counted as lost.
+    Reading a missing key gives 0; `h[k] += v` creates it. What finds no room is counted as lost. With `per_cpu` each
+    CPU has values of its own, which a program sees; reading sums them.
 
     >>> seen = Hash((u32, u64), u64, max_entries=10_000)
     """
 
-    __slots__ = ("is_tuple", "keys", "max_entries")
+    __slots__ = ("is_tuple", "keys", "max_entries", "per_cpu")
     kind = "hash"
 
-    def __init__(self, key: KeyType | tuple[KeyType, ...], value: Integer, max_entries: int = 10_240) -> None:
+    def __init__(
+        self,
+        key: KeyType | tuple[KeyType, ...],
+        value: Integer,
+        max_entries: int = 10_240,
+        *,
+        per_cpu: bool = False,
+    ) -> None:
         super().__init__(value)
+        self.per_cpu = bool(per_cpu)
         self.is_tuple = isinstance(key, tuple)
         self.keys = tuple(_checked_key(part) for part in (key if isinstance(key, tuple) else (key,)))
         if not self.keys:
@@ -120,7 +133,7 @@ class Hash(MapSpec):
 
     def __repr__(self) -> str:
         keys = f"({', '.join(map(repr, self.keys))},)" if self.is_tuple else repr(self.keys[0])
-        return f"Hash({keys}, {self.value!r}, max_entries={self.max_entries})"
+        return f"Hash({keys}, {self.value!r}, max_entries={self.max_entries}{', per_cpu=True' * self.per_cpu})"
 
 
 class LruHash(Hash):

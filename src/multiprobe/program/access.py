@@ -105,6 +105,11 @@ class Access:
 
     def _find_item(self, place: int, spec: Array, key: Expression, found: str, missing: str) -> str:
         e, index = self.e, self.g.integer(key)
+        if spec.per_cpu:
+            cpu, inside = self.g.hook.read("cpu", 0), e.label("inside")
+            e.branch(e.make(f"icmp ult i64 {index}, {spec.size}"), inside, missing)
+            e.begin(inside)
+            return self._find_in_row(place, spec.value.size, cpu, index, found, missing)
         array = e.map_value(f"map{place}")
         pointer = e.at(array, e.make(f"mul i64 {index}, {spec.value.size}"))
         e.branch(e.make(f"icmp ult i64 {index}, {spec.size}"), found, missing)
@@ -122,10 +127,14 @@ class Access:
             e.branch(e.make(f"icmp ult i64 {index}, {e.hole(CONSTANT, 'n_functions')}"), inside, missing)
             e.begin(inside)
             slot = e.make(f"add i64 {index}, 1")
+        return self._find_in_row(place, spec.value.size, cpu, slot, found, missing)
+
+    def _find_in_row(self, place: int, size: int, cpu: str, slot: str, found: str, missing: str) -> str:
+        e = self.e
         row = e.make(f"mul i64 {cpu}, {e.hole(CONSTANT, f'map{place}.stride')}")
         # The bound is on the number, before it becomes an offset: 6.1's verifier forgets what is aligned, otherwise.
         number = e.make(f"add i64 {row}, {slot}")
-        pointer = e.at(e.map_value(f"map{place}"), e.make(f"mul i64 {number}, {spec.value.size}"))
+        pointer = e.at(e.map_value(f"map{place}"), e.make(f"mul i64 {number}, {size}"))
         e.branch(e.make(f"icmp ule i64 {number}, {e.hole(CONSTANT, f'map{place}.limit')}"), found, missing)
         return pointer
 
