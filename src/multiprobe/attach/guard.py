@@ -54,6 +54,16 @@ class Sampler:
         return Window(max(self._began - began, 1e-9), hits, was_busy)
 
 
+def next_pause(pause: float, own: float, *, has_changed: bool) -> float:
+    """Seconds until the next look, after one that took `own` seconds of CPU time; `pause` was before it.
+
+    After dropping functions what is left is looked at soon: replacing links takes seconds, but not again and again.
+    """
+    if has_changed:
+        return max(_SHORTEST, own)
+    return max(min(_LONGEST, pause * 1.5), own / _OWN_SHARE)
+
+
 class Guard:
     """Watches one attachment. `settle` after each wave; then `start`, and `stop` before anything is closed.
 
@@ -136,8 +146,7 @@ class Guard:
                 with self._lock:
                     has_changed = self._look()
                 own = time.thread_time() - began
-                pause = _SHORTEST if has_changed else min(_LONGEST, pause * 1.5)
-                pause = max(pause, own / _OWN_SHARE)
+                pause = next_pause(pause, own, has_changed=has_changed)
         except (MultiprobeError, OSError) as error:
             self.report.notes.append(f"the attachment is not watched any more: {error}")
 
