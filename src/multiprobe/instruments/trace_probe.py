@@ -21,6 +21,7 @@ from multiprobe.instruments.trace_plan import (
     TEXT_BIT,
     UNUSED_SHIFT,
 )
+from multiprobe.kernel.btf_values import MAX_ERRNO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,9 +36,9 @@ N_ARGUMENTS = 6
 N_MORE = 6
 """So many more can be on the stack."""
 TEXT_SIZE = 128
-COUNT_MASK, SYSCALL, MANY, KNOWN, FIRST_SHIFT = 0x1F, 1 << 5, 1 << 6, 1 << 7, 8
+COUNT_MASK, SYSCALL, MANY, KNOWN, POINTER, FIRST_SHIFT = 0x1F, 1 << 5, 1 << 6, 1 << 7, 1 << 8, 9
 """A function's bits in the table: how many steps it has; a system call's wrapper; more than N_ARGUMENTS; that it is
-filled in (calls before that aren't traced); the place of its first step among all of them."""
+filled in (calls before that aren't traced); that it returns a pointer; the place of its first step."""
 SYSCALL_REGISTERS = ("di", "si", "dx", "r10", "r8", "r9")
 KERNEL_HALF = 1 << 63
 ERRORS = (1 << 64) - 4096
@@ -79,9 +80,11 @@ _RETURN = """\
         end = ctx.time
         duration = end - begin
         ret = ctx.ret
+        if ret < -MAX_ERRNO and table[ctx.function] & POINTER:
+            ret = ret & MAX_POSITIVE
         thread = ctx.pid << 32 | ctx.tid
 {found}        if {returned}:
-            left.send(thread=thread, begin=begin, end=end, function=ctx.function, cpu=ctx.cpu, ret=ret)
+            left.send(thread=thread, begin=begin, end=end, function=ctx.function, cpu=ctx.cpu, ret=ctx.ret)
         return
     ctx.session = 0
 """
@@ -161,7 +164,8 @@ def walk(address: Any, length: Any, way: Any) -> Any:
 _CONSTANTS = {
     "SYSCALL": SYSCALL, "MANY": MANY, "COUNT_MASK": COUNT_MASK, "FIRST_SHIFT": FIRST_SHIFT, "MAX_STEPS": MAX_STEPS,
     "PLACE_MASK": PLACE_MASK, "TEXT_BIT": TEXT_BIT, "LENGTH_SHIFT": LENGTH_SHIFT, "LENGTH_MASK": LENGTH_MASK,
-    "UNUSED_SHIFT": UNUSED_SHIFT, "KERNEL_HALF": KERNEL_HALF, "ERRORS": ERRORS,
+    "UNUSED_SHIFT": UNUSED_SHIFT, "MAX_ERRNO": MAX_ERRNO, "MAX_POSITIVE": (1 << 63) - 1, "POINTER": POINTER,
+    "KERNEL_HALF": KERNEL_HALF, "ERRORS": ERRORS,
 }  # fmt: skip
 
 
@@ -256,5 +260,6 @@ def tables(described: Sequence[Described], *, most: int = MOST_STEPS) -> tuple[a
             for step in known.steps:
                 steps.extend(step.words)
         bits = KNOWN | (SYSCALL if known.is_syscall else 0) | (MANY if known.n_slots > N_ARGUMENTS else 0)
+        bits |= POINTER if known.result.kind == "pointer" else 0
         functions.append(bits | (0 if place is None else len(known.steps) | place << FIRST_SHIFT))
     return functions, steps

@@ -16,6 +16,7 @@ from multiprobe.instruments.trace_probe import (
     FIRST_SHIFT,
     KNOWN,
     MANY,
+    POINTER,
     SYSCALL,
     Block,
     Entered,
@@ -241,6 +242,11 @@ def test_tables_of_functions_and_steps() -> None:
     assert list(numbers) == [1 | 1 << 4 | 1 << 8, 0, 1 << 4 | 3 << 8, 64 | 32 << 16, 7 | 1 << 8, 8]
     cut, numbers = tables([call, one], most=1)
     assert (list(cut), len(numbers)) == ([1 | SYSCALL | KNOWN, MANY | KNOWN], 2), "no room: the others are still shown"
+
+
+def test_a_function_that_returns_a_pointer_is_marked() -> None:
+    functions, _ = tables([Described((), ValueType("pointer")), Described((), ValueType("int"))])
+    assert list(functions) == [KNOWN | POINTER, KNOWN]
 
 
 def test_arguments_on_the_stack_and_members(tracing: Any) -> None:
