@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -38,6 +39,19 @@ def observe(ctx):
     sums[ctx.function] += ctx.arg(0) * 7 + ctx.arg_count
 
 
+def when_settled(*attachments: mp.Attachment) -> list[list[list[int]]]:
+    """Each one's counters, once they stand still: the child is still on its way into its last read."""
+
+    def read() -> list[list[list[int]]]:
+        return [[list(each.totals(spec)) for spec in (calls, cookies, sums)] for each in attachments]
+
+    before, now = read(), read()
+    while now != before:
+        time.sleep(0.1)
+        before, now = now, read()
+    return now
+
+
 def test_three_thousand_functions() -> None:
     kernel = mp.Kernel()
     if not kernel.has("tracing_multi"):
@@ -59,7 +73,7 @@ def test_three_thousand_functions() -> None:
         child.stdin.write("go\n")
         child.stdin.flush()
         assert child.stdout.readline() == "done\n"
-        found = [[list(each.totals(spec)) for spec in (calls, cookies, sums)] for each in (one, other)]
+        found = when_settled(one, other)
         missed = [each.missed() for each in (one, other)]
         child.communicate("end\n")
     n_missed = sum(sum(each.values()) for each in missed)
