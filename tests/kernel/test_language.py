@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from pathlib import Path
 from struct import pack
 
 import pytest
 
+import multiprobe as mp
 from multiprobe.maps.store import Store
 from multiprobe.program.compiler import compile_program
 from multiprobe.syscalls import bpf
@@ -20,6 +23,8 @@ from construct_reference import expected, program_of  # noqa: E402
 from constructs import HITS, sources  # noqa: E402
 
 SOURCES = sources()
+#: The two programs with what the page says of values: overflow, signs, division, shifts, conversions, comparisons.
+INTEGERS = SOURCES[:2]
 
 
 @pytest.mark.parametrize(("names", "source"), SOURCES, ids=[names[0] for names, _ in SOURCES])
@@ -53,3 +58,40 @@ def test_constructs_are_accepted_at_hooks(names: list[str], source: str, context
         else:
             kind, attach = ProgType.KPROBE, {"expected_attach_type": 42}
         bpf.prog_load(kind, code.link(store.values(specs)), name="construct", **attach).close()
+
+
+@pytest.mark.parametrize("mechanism", ["kprobe_multi", "tracing_multi", "trampoline", "kprobe"])
+@pytest.mark.parametrize(("names", "source"), INTEGERS, ids=[names[0] for names, _ in INTEGERS])
+def test_integers_are_the_same_under_any_mechanism(names: list[str], source: str, mechanism: str) -> None:
+    if not mp.Kernel().has(mechanism):
+        pytest.skip(f"this kernel has no {mechanism}")
+    given = mp.Array(mp.u64, 4)
+    program = program_of(re.sub(r"ctx\.arg\((\d)\)", r"given[\1]", source), given=given)
+    with mp.attach(program, "__x64_sys_getsid", mechanism=mechanism) as attachment:
+        out = next(spec for name, spec in program.maps.items() if name == "out")
+        for hit in HITS:
+            attachment.map(given).memory[:32] = pack("<4Q", *hit[:4])
+            os.getsid(0)
+            found = list(attachment.map(out).totals())[: len(names)]
+            assert dict(zip(names, found, strict=True)) == expected(names, source, hit), hit
+
+
+rounds = mp.PerFunction(mp.u64)
+
+
+@mp.program(loop_limit=10)
+def endless(ctx):
+    n = 0
+    while True:
+        n += 1
+        rounds[ctx.function] = n
+
+
+@pytest.mark.parametrize("mechanism", ["kprobe_multi", "tracing_multi", "trampoline", "kprobe"])
+def test_a_loop_that_wants_more_is_cut_off_and_counted(mechanism: str) -> None:
+    if not mp.Kernel().has(mechanism):
+        pytest.skip(f"this kernel has no {mechanism}")
+    with mp.attach(endless, "__x64_sys_getsid", mechanism=mechanism, pid=os.getpid()) as attachment:
+        os.getsid(0)
+        assert attachment.read(rounds).tolist() == [10]
+        assert attachment.missed()["cut_loops"] == 1

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import linecache
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from struct import pack
 
@@ -70,6 +74,61 @@ def test_the_current_task_is_this_process(tmp_path: Path) -> None:
     assert found[8] == os.getuid()
     assert found[9] & (os.O_RDWR | os.O_APPEND) == flags
     assert found[10:12] == [os.getpid(), os.getpid()]
+
+
+@mp.program
+def forms(ctx):
+    task = ctx.task
+    pid = mp.address_of(task.pid)
+    out[0] = mp.cast("struct task_struct *", mp.u64(task)).pid
+    out[1] = pid[1]
+    out[2] = mp.union("bpf_attr")(pid).map_type
+    out[3] = mp.enum("pid_type").PIDTYPE_SID
+    out[4] = ctx.arg(0, "int") == -2 and ctx.arg(0) == 0xDEAD_FFFF_FFFE
+    out[5] = (task.mm is None) + (task.mm is not None) * 2 + (mp.cast("struct file *", 0) is None) * 4
+    out[6] = ctx.tid
+    out[7] = task.pid not in (0, -1)
+    out[8] = mp.address_of(task.comm) == task.comm
+    out[9] = ctx.comm == "pytest" or ctx.comm != "pytest"
+    out[10] = not task.signal.oom_flag_origin
+    out[11] = task.signal.is_child_subreaper
+    out[12] = task.signal.oom_score_adj
+
+
+@contextmanager
+def subreaper() -> Iterator[None]:
+    """Orphans come to this process meanwhile: a bit field of its signal_struct."""
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    assert prctl(36, 1, 0, 0, 0) == 0  # PR_SET_CHILD_SUBREAPER
+    try:
+        yield
+    finally:
+        prctl(36, 0, 0, 0, 0)
+
+
+@contextmanager
+def score(adjustment: int) -> Iterator[None]:
+    """This process has another oom_score_adj meanwhile."""
+    file = Path("/proc/self/oom_score_adj")
+    before = file.read_text()
+    file.write_text(str(adjustment))
+    try:
+        yield
+    finally:
+        file.write_text(before)
+
+
+def test_other_ways_to_say_it() -> None:
+    """`pid` and `tgid` are neighbours in struct task_struct, and a union at the address of `pid` begins with it."""
+    task = mp.struct("task_struct")
+    assert task.offset("tgid") - task.offset("pid") == 4
+    adjustment = int(Path("/proc/self/oom_score_adj").read_text())
+    with subreaper(), score(adjustment + 7):
+        found = run(forms, 0xDEAD_FFFF_FFFE)
+    thread = threading.get_native_id()
+    assert found[:10] == [thread, os.getpid(), thread, 3, 1, 6, thread, 1, 1, 1]
+    assert found[10:13] == [1, 1, adjustment + 7], "a _Bool, a bit field, a short"
+    assert run(forms, 0)[11] == 0
 
 
 @mp.program

@@ -15,13 +15,14 @@ from random_programs import Table, reference, wrap
 import multiprobe as mp
 
 
-def program_of(source: str) -> Any:
-    """The source as a program, with maps of its own."""
+def program_of(source: str, **more: Any) -> Any:
+    """The source as a program, with maps of its own; `more` names it can use."""
     filename = f"<constructs {hash(source) & 0xFFFFFFFF:08x}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     names: dict[str, Any] = {"mp": mp, "NUMBER": NUMBER, "CHOICES": CHOICES, "out": mp.Array(mp.i64, PER_PROGRAM)}
     names |= {"array": mp.Array(mp.u64, 8), "small": mp.Array(mp.i16, 4), "table": mp.Hash(mp.u64, mp.i64)}
     names["pairs"] = mp.Hash((mp.u64, mp.i64), mp.u64)
+    names |= more
     exec(compile(source, filename, "exec"), names)
     return names["program"]
 

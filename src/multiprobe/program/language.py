@@ -38,6 +38,7 @@ REFUSED: dict[type[ast.AST], tuple[str, str]] = {
     ast.AsyncFunctionDef: ("an async function", ""),
     ast.ClassDef: ("a class inside a program", ""),
     ast.Try: ("try", "nothing raises in a program"),
+    ast.TryStar: ("try", "nothing raises in a program"),
     ast.Raise: ("raise", "leave with return"),
     ast.Assert: ("assert", "leave with `if …: return`"),
     ast.With: ("with", ""),

@@ -142,25 +142,44 @@ def test_refused_with_a_caret(marked: str, message: str) -> None:
     assert caret == " " * (4 + start) + "^" * (end - start)
 
 
-@pytest.mark.parametrize(
-    ("body", "message", "line"),
-    [
-        ("    while True:\n        pass\n    else:\n        x = 1", "loops have no else", 6),
-        ("    for i in range(3):\n        pass\n    else:\n        x = 1", "loops have no else", 6),
-        ("    try:\n        x = 1\n    except ValueError:\n        pass", "try", 3),
-        ("    with ctx:\n        pass", "with", 3),
-        ("    def inner():\n        pass", "a function inside a program", 3),
-        ("    class Inner:\n        pass", "a class inside a program", 3),
-        ("    match ctx.pid:\n        case 1:\n            pass", "match", 3),
-        ("    if ctx.pid:\n        x = 1\n    y = x", "'x' may have no value here", 5),
-        ("    for i in range(3):\n        if i:\n            x = 1\n    y = x", "'x' may have no value here", 6),
-        ("    while ctx.pid:\n        x = 1\n    y = x", "'x' may have no value here", 5),
-    ],
-)
+#: Statements of several lines, with the same marker.
+REFUSED_STATEMENTS = [
+    ("    while True:\n        pass\n    else:\n        ⟨x = 1⟩", "loops have no else", 6),
+    ("    for i in range(3):\n        pass\n    else:\n        ⟨x = 1⟩", "loops have no else", 6),
+    ("    ⟨try:⟩\n        x = 1\n    except ValueError:\n        pass", "a program can't use try", 3),
+    ("    ⟨try:⟩\n        x = 1\n    except* ValueError:\n        pass", "a program can't use try", 3),
+    ("    ⟨with ctx:⟩\n        pass", "a program can't use with", 3),
+    ("    ⟨def inner():⟩\n        pass", "a function inside a program", 3),
+    ("    ⟨async def inner():⟩\n        await ctx", "an async function", 3),
+    ("    ⟨class Inner:⟩\n        pass", "a class inside a program", 3),
+    ("    ⟨match ctx.pid:⟩\n        case 1:\n            pass", "a program can't use match", 3),
+    ("    if ctx.pid:\n        x = 1\n    y = ⟨x⟩", "'x' may have no value here", 5),
+    ("    for i in range(3):\n        if i:\n            x = 1\n    y = ⟨x⟩", "'x' may have no value here", 6),
+    ("    while ctx.pid:\n        x = 1\n    y = ⟨x⟩", "'x' may have no value here", 5),
+]
+
+
+@pytest.mark.parametrize(("body", "message", "line"), REFUSED_STATEMENTS)
 def test_refused_statements(body: str, message: str, line: int) -> None:
-    with pytest.raises(CompileError, match=message) as caught:
-        build(make(f"{HEAD}{body}\n"))
-    assert caught.value.line == line
+    with pytest.raises(CompileError) as caught:
+        build(make(f"{HEAD}{body.replace('⟨', '').replace('⟩', '')}\n"))
+    error = caught.value
+    assert message in error.message
+    marked = next(one for one in body.splitlines() if "⟨" in one)
+    assert (error.line, error.column, error.end_column) == (line, marked.index("⟨"), marked.index("⟩") - 1)
+
+
+def test_what_python_allows_in_functions_of_functions_only() -> None:
+    source = "def outer():\n    z = 1\n    @mp.program\n    def inner(ctx):\n        nonlocal z\n    return inner\n"
+    with pytest.raises(CompileError, match="a program can't use nonlocal") as caught:
+        build(make(f"{source}program = outer()\n"))
+    assert (caught.value.line, caught.value.column, caught.value.end_column) == (5, 8, 18)
+
+
+def test_a_program_is_no_coroutine() -> None:
+    with pytest.raises(CompileError, match="'program' is not a plain function") as caught:
+        build(make("@mp.program\nasync def program(ctx):\n    await ctx\n"))
+    assert caught.value.line == 1
 
 
 def test_carets_count_characters_and_know_indentation() -> None:
