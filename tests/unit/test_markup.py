@@ -87,17 +87,20 @@ def test_attachments() -> None:
 
 def test_function_sets() -> None:
     from multiprobe.functions.sets import FunctionSet
+    from multiprobe.kernel.mechanism import Mechanism
 
     class Few(FunctionSet):
         __slots__ = ()
 
-        def __init__(self) -> None: ...
+        def __init__(self) -> None:
+            self.kernel: Any = SimpleNamespace(offers=Mechanism.ALL & ~Mechanism.TRACING_MULTI)
 
         def __len__(self) -> int:
             return 500
 
         def __getitem__(self, place: int) -> Any:
-            verdict = SimpleNamespace(names=["kprobe_multi", "kprobe"], reason="")
+            mechanisms = Mechanism.KPROBE_MULTI | Mechanism.KPROBE | Mechanism.TRACING_MULTI
+            verdict = SimpleNamespace(mechanisms=mechanisms, reason="")
             return SimpleNamespace(address=0xFFFF + place, verdict=verdict, __str__=lambda: "f")
 
         def n_attachable(self, *_: object, **__: object) -> int:

@@ -256,11 +256,18 @@ class FunctionSet:
         return f"<FunctionSet of {len(self)} functions, {self.n_attachable()} of them attachable>"
 
     def _repr_html_(self) -> str:
-        """For notebooks: the first functions, each with its mechanisms, or why there are none."""
+        """For notebooks: the first functions, each with the mechanisms that this kernel offers for it, or why none."""
+        from multiprobe.kernel.mechanism import mechanism_names
         from multiprobe.markup import MAX_ROWS, table
 
+        offers = self.kernel.offers
         rows = [
-            (function, f"{function.address:#x}", ", ".join(function.verdict.names), function.verdict.reason)
+            (
+                function,
+                f"{function.address:#x}",
+                ", ".join(mechanism_names(function.verdict.mechanisms & offers)),
+                function.verdict.reason,
+            )
             for function in map(self.__getitem__, range(min(len(self), MAX_ROWS)))
         ]
         caption = f"{len(self):,} functions, {self.n_attachable():,} of them attachable"
