@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from return_values import ReturnValues, failures
 
 ERRORS = [sys.executable, "-m", "multiprobe", "errors", "--json"]
 TIME_LIMIT = 300
@@ -146,3 +147,45 @@ def test_what_succeeds_is_not_reported() -> None:
 def test_errors_that_do_not_exist(arguments: list[str]) -> None:
     ended = subprocess.run([*ERRORS, "vfs_read", "-d", "0", *arguments], capture_output=True, timeout=TIME_LIMIT)
     assert ended.returncode == 2
+
+
+#: A few ways to fail, some of them in a place from where the kernel goes on: names that are not there, that are there
+#: already, that may not be passed, and too many links on the way.
+TROUBLE = """
+import os, sys
+folder = sys.argv[1]
+def attempt(call, *arguments):
+    try: call(*arguments)
+    except OSError: pass
+attempt(os.open, folder + "/none", os.O_RDONLY)
+attempt(os.open, folder + "/none/below", os.O_RDONLY)
+attempt(os.open, folder, os.O_WRONLY)
+os.symlink(folder + "/loop", folder + "/loop")
+attempt(os.open, folder + "/loop", os.O_RDONLY)
+attempt(os.open, folder + "/loop", os.O_RDONLY | os.O_NOFOLLOW)
+for n in range(3): attempt(os.open, folder + "/made", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+os.seteuid(65534)
+attempt(os.open, folder + "/made", os.O_WRONLY)
+attempt(os.open, folder + "/new", os.O_CREAT | os.O_WRONLY)
+"""
+TROUBLED = (*OPENING, "vfs_open", "do_dentry_open", "security_inode_permission", "lookup_fast", "mnt_want_write")
+POINTERS, NEVER = frozenset({"do_filp_open", "path_openat", "lookup_fast"}), frozenset[str]()
+
+
+def test_every_failure_is_what_the_kernels_own_probes_say(tmp_path: Path) -> None:
+    """Each one's error, path and end, and how often, from the values that all the functions returned."""
+    (tmp_path / "made").write_text("")
+    (tmp_path / "made").chmod(0o600)
+    program = [sys.executable, "-ISs", "-c", TROUBLE, str(tmp_path)]
+    with ReturnValues(*TROUBLED) as truth:
+        ended = subprocess.run(
+            [*ERRORS, *TROUBLED, "--command-only", "--", *program],
+            capture_output=True, text=True, timeout=TIME_LIMIT, check=False,
+        )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    *groups, report = map(json.loads, ended.stdout.splitlines())
+    ours = {(g["error"], tuple(g["path"]), g["end"], g["end_error"]): g["count"] for g in groups}
+    theirs = failures(truth.calls[report["command"]["pid"]], pointers=POINTERS, never=NEVER)
+    assert theirs.total() >= 9
+    assert len({path[-1] for _, path, _, _ in theirs}) >= 3, "several functions fail first"
+    assert ours == dict(theirs)
