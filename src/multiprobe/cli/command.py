@@ -69,7 +69,7 @@ class Question:
     when = "entry"
     """At which end of a call: entry, return or session."""
     every = 1.0
-    """Seconds between looks."""
+    """Seconds between looks; may change meanwhile."""
     is_looking = False
     """Must `look` see samples while it runs?"""
     measuring: Any
@@ -219,7 +219,7 @@ def _watch(question: Question) -> Any:
         pid=asked.pid,
         show=question.show() if asked.forms.is_text else None,
         on_sample=question.look if question.is_looking else None,
-        every=question.every,
+        every=lambda: question.every,
         live=question.screen() if asked.live else None,
     )
 

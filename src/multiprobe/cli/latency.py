@@ -41,8 +41,9 @@ Examples:
   multiprobe latency vfs_read --by process           who waits in read
   multiprobe latency 'blk_*' --heatmap blk.svg -d 60 how it changed"""
 
-HEAT_COLUMNS = 60
-"""At least so many columns, where it is known how long it takes."""
+
+QUICK = 40_000
+"""Functions whose numbers may be looked at each second: of fewer, more often."""
 
 
 class LatencyQuestion(Question):
@@ -74,14 +75,21 @@ class LatencyQuestion(Question):
 
     def begin(self) -> None:
         """Begin to take notes."""
+        from importlib import import_module
+
         has_heat = self.heatmap is not None
-        self.notes = Notes(by=self.by, has_heat=has_heat, duration=self.asked.duration)
+        self.notes = Notes(by=self.by, has_heat=has_heat, n_functions=self.measuring.report.attached)
         self.is_looking = has_heat or self.by is not None
-        self.every = self.notes.every
+        if self.notes.heat is not None:
+            self.every = self.notes.heat.step
+            import_module("numpy")  # which takes the first sample's time if it isn't there
+            self.notes.begin(self.measuring.sample())
 
     def look(self, sample: Sample) -> None:
-        """Take notes."""
+        """Take notes; the longer it takes, the less often."""
         self.notes.look(sample)
+        if self.notes.heat is not None:
+            self.every = min(1.0, self.notes.heat.step)
 
     def show(self) -> Callable[[Sample, Sample | None, int], Table]:
         """The functions that took most."""
@@ -99,7 +107,7 @@ class LatencyQuestion(Question):
 
     def finish(self, sample: Sample) -> None:
         """The heat map."""
-        self.notes.look(sample)
+        self.notes.look(sample, is_last=True)
         if self.heatmap is not None:
             self.notes.write_heat(self.heatmap, self.asked.patterns)
 
@@ -145,38 +153,40 @@ def _check(sort: str, *, by: str | None, has_self: bool) -> None:
 class Notes:
     """What is kept of the samples on the way: names of tasks, and the distribution over time."""
 
-    def __init__(self, *, by: str | None, has_heat: bool, duration: float | None) -> None:
+    def __init__(self, *, by: str | None, has_heat: bool, n_functions: int) -> None:
+        from multiprobe.instruments.over_time import FINEST, OverTime
         from multiprobe.instruments.tasks import TaskNames
 
         self.names = TaskNames()
         self.by = by
-        self.every = min(1.0, max(0.1, duration / HEAT_COLUMNS)) if has_heat and duration else 1.0
-        self._seconds = [0.0]
-        self._heat: list[list[int]] = [[]]
+        self.heat = OverTime(step=max(FINEST, n_functions / QUICK)) if has_heat else None
 
-    def look(self, sample: Sample) -> None:
+    def begin(self, sample: Sample) -> None:
+        """From here on."""
+        from multiprobe.instruments.latency import all_buckets
+
+        if self.heat is not None:
+            self.heat.begin(sample.seconds, all_buckets(sample.rows))
+
+    def look(self, sample: Sample, *, is_last: bool = False) -> None:
         """Note what a sample tells."""
         from multiprobe.instruments.latency import all_buckets
 
         if self.by:
             self.names.look({row.who for row in sample.rows})
-        self._seconds.append(sample.seconds)
-        self._heat.append(all_buckets(sample.rows))
+        if self.heat is not None:
+            self.heat.note(sample.seconds, all_buckets(sample.rows), is_last=is_last)
 
     def write_heat(self, path: str, patterns: Sequence[str]) -> None:
         """The distribution over time as SVG."""
         from multiprobe.output.heat import HeatMap, heat_svg
 
-        columns = [
-            [n - (before[b] if b < len(before) else 0) for b, n in enumerate(after)]
-            for before, after in zip(self._heat, self._heat[1:], strict=False)
-        ]
-        seconds = self._seconds[-1] / len(columns)
-        title = f"Time in {' '.join(patterns)}"
+        if self.heat is None:
+            return
+        heat = HeatMap(self.heat.columns, self.heat.ends)
+        title, subtitle = f"Time in {' '.join(patterns)}", "how long calls took, by when they returned"
         with open(path, "w", encoding="utf-8") as file:
-            file.write(
-                heat_svg(HeatMap(columns, seconds), title=title, subtitle=f"calls that ended in each {seconds:.3g} s")
-            )
+            file.write(heat_svg(heat, title=title, subtitle=subtitle))
 
 
 def _make_screen(timing: Timing, names: TaskNames, *, sort: str, by: str | None) -> Live:

@@ -95,14 +95,14 @@ def watch(
     pid: int | None,
     show: Callable[[Any, Any, int], Table] | None = None,
     on_sample: Callable[[Any], object] | None = None,
-    every: float = 1.0,
+    every: Callable[[], float] = lambda: 1.0,
     live: Live | None = None,
 ) -> Any:
     """Let the command go and measure until the end: of time, command or process, or Ctrl-C. The last sample.
 
     measuring: an instrument that runs, with `sample()` and `stop()`; `show(sample, the one before or None, rows)` makes
-    the table that a terminal shows meanwhile, `on_sample(sample)` looks at samples too, `every` so many seconds, and
-    ends it by answering True. `live` has the whole screen instead.
+    the table that a terminal shows meanwhile, `on_sample(sample)` looks at samples too, every `every()` seconds,
+    and ends it by answering True. `live` has the whole screen instead.
     """
     from multiprobe.cli.stopping import Until
 
@@ -113,12 +113,12 @@ def watch(
             if workload is not None:
                 workload.release()
             if live is not None:
-                live.run(measuring, until, every=every)
+                live.run(measuring, until, every=every())
                 return measuring.stop()
             # A command that writes to the same terminal has it to itself.
             if show is not None and sys.stderr.isatty() and not (workload and sys.stdout.isatty()):
                 return _watch_live(measuring, until, show, on_sample, every)
-            while not until.wait(every):
+            while not until.wait(every()):
                 if on_sample is not None and on_sample(measuring.sample()):
                     break
             return measuring.stop()
@@ -132,14 +132,14 @@ def _watch_live(
     until: Until,
     show: Callable[[Any, Any, int], Table],
     on_sample: Callable[[Any], object] | None,
-    every: float,
+    every: Callable[[], float],
 ) -> Any:
     """The same with a table that is redrawn."""
     from multiprobe.output.live import LiveTable
 
     before: Any = None
     with LiveTable(sys.stderr) as live:
-        while not until.wait(every):
+        while not until.wait(every()):
             sample = measuring.sample()
             if on_sample is not None and on_sample(sample):
                 break

@@ -115,7 +115,12 @@ class StacksQuestion(Question):
         return iter(folded_lines(self._folded(sample)))
 
     def _folded(self, sample: Sample) -> dict[tuple[str, ...], int]:
-        return {stack.frames: stack.ns if self.is_timed else stack.calls for stack in sample.stacks}
+        """Frames without a name are one and the same here: each process has them at other addresses."""
+        from multiprobe.output.folded import fold
+
+        named = (tuple("?" if frame.startswith("0x") else frame for frame in stack.frames) for stack in sample.stacks)
+        numbers = (stack.ns if self.is_timed else stack.calls for stack in sample.stacks)
+        return fold(zip(named, numbers, strict=True))
 
 
 def _lines(stacks: Sequence[Stack], sample: Sample, *, is_timed: bool) -> Iterator[str]:

@@ -106,10 +106,15 @@ def _rectangle(box: _Box, total: int, unit: str, height: int) -> str:
     return (
         f'<g class="f" data-d="{box.depth}" data-s="{box.start / total:.9g}" data-w="{box.value / total:.9g}"'
         f' data-n="{xml_text(box.name)}"><title>{xml_text(hover)}</title>'
-        f'<rect x="{x:.2f}" y="{y}" width="{max(width - 0.5, 0.1):.2f}" height="{ROW - 1}" rx="1.5"'
+        f'<rect x="{x:.2f}" y="{y}" width="{width - _gap(width):.2f}" height="{ROW - 1}" rx="1.5"'
         f' fill="{_colour(box.name, box.depth)}"/>'
         f'<text x="{x + 3:.2f}" y="{y + 12.5}">{xml_text(label)}</text></g>'
     )
+
+
+def _gap(width: float) -> float:
+    """Between two frames: none where they are so narrow that it would take their colour away."""
+    return 0.5 if width > 2 else 0.0
 
 
 def _fit(name: str, width: float) -> str:
@@ -184,7 +189,7 @@ _SCRIPT = f"""
       if (!above && !inside) return;
       var x = above ? side : side + (fs - s) / w * pixels, width = above ? pixels : fw / w * pixels;
       var box = f.querySelector("rect"), text = f.querySelector("text");
-      box.setAttribute("x", x); box.setAttribute("width", Math.max(width - 0.5, 0.1));
+      box.setAttribute("x", x); box.setAttribute("width", width > 2 ? width - 0.5 : width);
       text.setAttribute("x", x + 3); text.textContent = fit(f.getAttribute("data-n"), width);
     }});
     document.getElementById("reset").classList.toggle("x", d === 0);

@@ -7,7 +7,8 @@ Hovering tells a cell's numbers. Knows counts by time and bucket; must not know 
 
 from __future__ import annotations
 
-from math import log1p
+from itertools import pairwise
+from math import floor, log1p, log10
 
 from multiprobe.output.histogram import log2_bounds
 from multiprobe.output.svg import xml_text
@@ -22,14 +23,16 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 84, 150, 60, 44
 _ROW = 20
 _PLOT = 900
 _TICKS = 8
+_SHADES = 9
 
 
 @value
 class HeatMap:
-    """`columns[t][b]` is how many values fell into log2 bucket b in the t-th stretch of time, `seconds` each."""
+    """`columns[t][b]` is how many values fell into log2 bucket b in the t-th stretch of time, which ended `ends[t]`
+    seconds after the first one began."""
 
     columns: Sequence[Sequence[int]]
-    seconds: float
+    ends: Sequence[float]
 
 
 def heat_svg(heat: HeatMap, *, title: str, subtitle: str = "", form: Callable[[float], str] = time_text) -> str:
@@ -54,17 +57,17 @@ def _used(columns: Sequence[Sequence[int]]) -> range:
 
 
 def _cells(heat: HeatMap, buckets: range, most: int, form: Callable[[float], str]) -> Iterator[str]:
-    width = _PLOT / len(heat.columns)
     yield f'<rect x="{_LEFT}" y="{_TOP}" width="{_PLOT}" height="{_ROW * len(buckets)}" fill="#f6f6f4"/>'
-    for place, column in enumerate(heat.columns):
+    for column, (begin, end) in zip(heat.columns, pairwise((0.0, *heat.ends)), strict=True):
+        x, right = (_LEFT + _PLOT * moment / heat.ends[-1] for moment in (begin, end))
         for bucket in buckets:
             n = column[bucket] if bucket < len(column) else 0
             if n:
                 low, high = map(form, log2_bounds(bucket))
-                when = f"{place * heat.seconds:g} to {(place + 1) * heat.seconds:g} s"
+                when = f"{_seconds(begin)} to {_seconds(end)} s"
                 yield (
-                    f'<rect x="{_LEFT + place * width:.2f}" y="{_TOP + (buckets[-1] - bucket) * _ROW}"'
-                    f' width="{width:.2f}" height="{_ROW}" fill="{_colour(n, most)}">'
+                    f'<rect x="{x:.2f}" y="{_TOP + (buckets[-1] - bucket) * _ROW}"'
+                    f' width="{right - x:.2f}" height="{_ROW}" fill="{_colour(n, most)}">'
                     f"<title>{n:,} × {low} to {high}, {when}</title></rect>"
                 )
 
@@ -86,22 +89,31 @@ def _value_axis(buckets: range, form: Callable[[float], str]) -> Iterator[str]:
 
 def _time_axis(heat: HeatMap, n_rows: int) -> Iterator[str]:
     bottom = _TOP + n_rows * _ROW
-    n = len(heat.columns)
-    step = max(1, -(-n // _TICKS))
-    for place in range(0, n + 1, step):
-        x = _LEFT + place * _PLOT / n
+    step = round_step(heat.ends[-1] / _TICKS)
+    for tick in range(floor(heat.ends[-1] / step + 1e-9) + 1):
+        x = _LEFT + _PLOT * tick * step / heat.ends[-1]
         yield f'<path d="M{x:.2f} {bottom}v5" stroke="#888"/>'
-        yield f'<text x="{x:.2f}" y="{bottom + 18}" text-anchor="middle">{place * heat.seconds:g} s</text>'
+        yield f'<text x="{x:.2f}" y="{bottom + 18}" text-anchor="middle">{_seconds(tick * step)} s</text>'
+
+
+def round_step(least: float) -> float:
+    """The smallest of 1, 2, 5, 10, … and their tenths and hundredths that is not less than `least` (above 0)."""
+    power = 10.0 ** floor(log10(least))
+    return next(step for step in (power, 2 * power, 5 * power, 10 * power) if step >= least * (1 - 1e-9))
+
+
+def _seconds(moment: float) -> str:
+    return f"{round(moment, 3):g}"
 
 
 def _legend(most: int) -> Iterator[str]:
-    x, steps = _LEFT + _PLOT + 24, 8
+    x = _LEFT + _PLOT + 24
+    shades = sorted({max(1, round(most ** (step / (_SHADES - 1)))) for step in range(_SHADES)}, reverse=True)
     yield f'<text x="{x}" y="{_TOP - 8}" class="s">per cell</text>'
-    for step in range(steps):
-        n = max(1, round(most ** ((steps - 1 - step) / (steps - 1))))
-        y = _TOP + step * 14
+    for place, n in enumerate(shades):
+        y = _TOP + place * 14
         yield f'<rect x="{x}" y="{y}" width="18" height="14" fill="{_colour(n, most)}"/>'
-        if step % 2 == 1 or step == 0:
+        if place % 2 == 0 or len(shades) < _SHADES:
             yield f'<text x="{x + 24}" y="{y + 11}">{count_text(n)}</text>'
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from multiprobe.output.flame import WIDTH, flame_svg
 from multiprobe.output.folded import fold, folded_lines
-from multiprobe.output.heat import HeatMap, heat_svg
+from multiprobe.output.heat import HeatMap, heat_svg, round_step
 
 SVG = "{http://www.w3.org/2000/svg}"
 STACKS = {("main", "read"): 600, ("main",): 100, ("main", "write [ext4]"): 300, ("idle",): 1000}
@@ -68,8 +68,8 @@ def test_any_stacks_make_xml_with_frames_inside(stacks: dict[tuple[str, ...], in
 
 def test_nothing_was_seen() -> None:
     assert "nothing was seen" in flame_svg({}, title="t")
-    assert "nothing was seen" in heat_svg(HeatMap([[0, 0]], 1.0), title="t")
-    assert "nothing was seen" in heat_svg(HeatMap([], 1.0), title="t")
+    assert "nothing was seen" in heat_svg(HeatMap([[0, 0]], [1.0]), title="t")
+    assert "nothing was seen" in heat_svg(HeatMap([], []), title="t")
 
 
 def test_deep_stacks() -> None:
@@ -89,13 +89,32 @@ def test_folded_lines_can_be_split_again(stacks: dict[tuple[str, ...], int]) -> 
     assert sum(int(line.rpartition(" ")[2]) for line in folded_lines(stacks)) == sum(stacks.values())
 
 
+@given(st.floats(0.001, 1e5))
+def test_ticks_are_round(least: float) -> None:
+    step = round_step(least)
+    assert least * (1 - 1e-6) <= step < 2.51 * least
+    assert f"{step:.0e}"[0] in "125"
+
+
+def test_a_time_axis_has_round_ticks_where_the_time_is_and_columns_where_they_were() -> None:
+    root = ET.fromstring(heat_svg(HeatMap([[0, 1], [0, 2]], [1.1523, 3.4564]), title="t"))
+    ticks = {
+        text.text: float(text.get("x", "0")) for text in root.iter(f"{SVG}text") if (text.text or "").endswith(" s")
+    }
+    assert list(ticks) == ["0 s", "0.5 s", "1 s", "1.5 s", "2 s", "2.5 s", "3 s"]
+    cells = [cell for cell in root.iter(f"{SVG}rect") if cell.find(f"{SVG}title") is not None]
+    second = float(cells[1].get("x", "0"))
+    assert ticks["1 s"] < second < ticks["1.5 s"]
+    assert second == pytest.approx(ticks["0 s"] + (ticks["3 s"] - ticks["0 s"]) * 1.1523 / 3, abs=0.1)
+
+
 def test_a_heat_map_has_a_cell_for_each_count() -> None:
-    svg = heat_svg(HeatMap([[0, 0, 5], [0, 1, 1000], [0, 0, 0, 7]], 2.0), title="t <&>")
+    svg = heat_svg(HeatMap([[0, 0, 5], [0, 1, 1000], [0, 0, 0, 7]], [2.0, 4.0, 6.5]), title="t <&>")
     texts = [title.text for title in ET.fromstring(svg).iter(f"{SVG}title")]
     assert texts == [
         "t <&>",
         "5 × 2 ns to 4 ns, 0 to 2 s",
         "1 × 1 ns to 2 ns, 2 to 4 s",
         "1,000 × 2 ns to 4 ns, 2 to 4 s",
-        "7 × 4 ns to 8 ns, 4 to 6 s",
+        "7 × 4 ns to 8 ns, 4 to 6.5 s",
     ]
