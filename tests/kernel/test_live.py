@@ -44,6 +44,7 @@ class Terminal:
             assert time.monotonic() < deadline, "\n".join(self.screen.display)
             with open("/proc/self/comm") as file:  # something to count
                 file.read()
+            os.path.exists("/no/such/file")  # and something that fails
             if select.select([self._parent], [], [], 0.5)[0]:
                 try:
                     self._stream.feed(os.read(self._parent, 65536))
@@ -79,6 +80,33 @@ def test_a_screen_of_functions(command: str) -> None:
         terminal.press(b"q")
         lines = terminal.until("attached 3 of 3 functions")
         assert any("vfs_write" in line for line in lines), "the results, whatever the filter was"
+        assert terminal.process.wait(30) == 0
+    finally:
+        terminal.close()
+
+
+def test_a_screen_of_failures() -> None:
+    names = ("vfs_statx", "filename_lookup", "path_lookupat", "do_filp_open")
+    terminal = Terminal("errors", *names, "--live", "--deny", "EAGAIN,ECHILD,NULL")
+    try:
+        lines = terminal.until("ENOENT")
+        assert "functions attached" in lines[0]
+        assert any("COUNT" in line and "OUTCOME" in line for line in lines)
+        terminal.press(b"/ENOENT path_lookupat\r")
+        terminal.until("match 'ENOENT path_lookupat'")
+        terminal.press(b"\r")
+        lines = terminal.until("the first one:", without="FIRST TO FAIL")
+        assert any(" times ENOENT, returned by vfs_statx as ENOENT" in line for line in lines), lines
+        path = ["vfs_statx", "  filename_lookup", "    path_lookupat"]
+        assert any(lines[n : n + 3] == path for n in range(len(lines))), lines
+        assert any("]: path_lookupat(nd=" in line for line in lines), lines
+        lines = terminal.until("called from")
+        assert any("%  filename_lookup" in line for line in lines), lines
+        terminal.press(b"\x1b")
+        terminal.until("FIRST TO FAIL")
+        terminal.press(b"q")
+        lines = terminal.until("missed:")
+        assert any("attached" in line for line in lines)
         assert terminal.process.wait(30) == 0
     finally:
         terminal.close()

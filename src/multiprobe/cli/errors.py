@@ -8,15 +8,17 @@ from __future__ import annotations
 from multiprobe.cli.command import Asked, Command, Question
 from multiprobe.cli.forms import print_json
 from multiprobe.cli.options import Option
+from multiprobe.output.units import plural_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
+    from multiprobe.cli.live import Live
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.errors import Sample, Watching
-    from multiprobe.instruments.failures import Failure, Group
+    from multiprobe.instruments.failures import Failure, Group, Kind
     from multiprobe.output.table import Table
 
 OWN = (
@@ -40,9 +42,11 @@ Examples:
   multiprobe errors 'tcp_*' 'inet_*' --deny EAGAIN     without what is no news
   multiprobe errors 'do_*mount*' --each --unhandled    one by one, with arguments"""
 
+TITLES = ("COUNT", "ERROR", "FIRST TO FAIL", "OUTCOME", "PATH")
 EVERY = 0.2
 N_ARGUMENTS = 6
 _SHOWN_PATH = 100
+_DEEPEST = 20
 
 
 class ErrorsQuestion(Question):
@@ -55,6 +59,10 @@ class ErrorsQuestion(Question):
 
     def __init__(self, asked: Asked, *, each: bool, allow: Sequence[str], deny: Sequence[str], unhandled: bool) -> None:
         super().__init__(asked)
+        if each and asked.live:
+            from multiprobe.errors import UsageError
+
+            raise UsageError("--each prints failures one by one, --live has the screen: give one of them")
         self.each = each
         self._kept: list[Failure] = []
         self.wanted: dict[str, Any] = {
@@ -67,12 +75,17 @@ class ErrorsQuestion(Question):
         """Attach."""
         from multiprobe.instruments import errors
 
-        on_failure, n_arguments = (self._print_failure, N_ARGUMENTS) if self.each else (None, 0)
+        on_failure = self._print_failure if self.each else None
+        n_arguments = N_ARGUMENTS if self.each or self.asked.live else 0
         return errors.start(functions, on_failure=on_failure, n_arguments=n_arguments, **self.wanted, **options)
 
     def show(self) -> Callable[[Sample, Sample | None, int], Table] | None:
         """The failures that came most often; nothing where each is printed by itself."""
         return None if self.each else self._table
+
+    def screen(self) -> Live:
+        """All groups of equal failures; of one, its path and an example with arguments."""
+        return _make_screen(self.measuring)
 
     def figures(self, sample: Sample) -> dict[str, Any]:
         """All failures together."""
@@ -98,23 +111,21 @@ class ErrorsQuestion(Question):
         groups = sample.groups[: self.asked.limit()]
         for line in _group_lines(self.measuring, groups):
             print(line)
-        if len(sample.groups) > len(groups):
-            print(f"… and {len(sample.groups) - len(groups):,} groups more (--top 0 shows all)")
+        if n_more := len(sample.groups) - len(groups):
+            print(f"… and {plural_text(n_more, 'group')} more (--top 0 shows all)")
         if groups:
             print()
         left = f", {sample.n_left_out:,} left out" if sample.n_left_out else ""
-        print(f"{sample.n_failures:,} failures of {len(sample.groups):,} kinds in {sample.seconds:.2f} s{left}")
+        kinds = plural_text(len(sample.groups), "kind")
+        print(f"{plural_text(sample.n_failures, 'failure')} of {kinds} in {sample.seconds:.2f} s{left}")
         if n := report["untyped"]:
-            print(f"{n:,} functions have no type information: they are on paths, but never fail")
+            print(f"without type information, so on paths, but never failing: {plural_text(n, 'function')}")
 
     def _table(self, sample: Sample, _before: Sample | None, rows: int) -> Table:
         from multiprobe.output.table import Column, Table
 
-        titles = ("COUNT", "ERROR", "FIRST TO FAIL", "OUTCOME", "PATH")
-        return Table(
-            tuple(Column(title, title == "COUNT") for title in titles),
-            [_cells(self.measuring, group) for group in sample.groups[:rows]],
-        )
+        columns = tuple(Column(title, title == "COUNT") for title in TITLES)
+        return Table(columns, [_cells(self.measuring, group) for group in sample.groups[:rows]])
 
     def _print_failure(self, failure: Failure) -> None:
         """Print one, as it is found, and keep it for a table."""
@@ -137,11 +148,49 @@ def _names(flag: str, words: Sequence[str]) -> frozenset[str]:
         raise UsageError(f"{flag}: there is no error {error}", hint="names as in ENOENT,EAGAIN; or NULL") from None
 
 
+def _make_screen(watching: Watching) -> Live:
+    from multiprobe.cli.live import FUNCTION, Live
+    from multiprobe.output.table import Column
+    from multiprobe.output.view import Frame, Row
+
+    numbers: dict[Kind, int] = {}
+    shown: dict[int, Group] = {}
+    columns = tuple(Column(title, title == "COUNT") for title in TITLES)
+
+    def row(group: Group) -> Row:
+        f = group.example
+        number = numbers.setdefault(f.kind, len(numbers))
+        key = number << 32 | (FUNCTION if f.first is None else f.first)
+        shown[key] = group
+        count, *texts = _cells(watching, group)
+        return Row(key, (count, *texts), (group.count, *texts), f"{' '.join(texts[:-1])} {_path(watching, f)}")
+
+    def frame(sample: Sample, _before: Sample | None) -> Frame:
+        n = sample.n_failures
+        title = f"{watching.report.attached:,} functions attached, {plural_text(n, 'failure')}, {sample.seconds:.0f} s"
+        return Frame(title, columns, [row(group) for group in sample.groups])
+
+    def details(key: int, _sample: Sample) -> list[str]:
+        group = shown[key]
+        f = group.example
+        path = [_name(watching, index) for index in f.path]
+        ways = [f"{'  ' * min(depth, _DEEPEST)}{name}" for depth, name in enumerate((["…"] if f.is_cut else []) + path)]
+        how_often = f"{group.count:,} times {_error(f)}, {_outcome(watching, f)}"
+        return [how_often, "", *ways, "", "the first one:", f"{f.name}[{f.tid}]: {_call(watching, f)}"]
+
+    return Live(frame=frame, details=details, functions=watching.functions)
+
+
 def _failure_lines(watching: Watching, failure: Failure) -> Iterator[str]:
-    words = ", ".join(f"{name}={item}" for name, item in watching.arguments(failure).items())
     task = f"{failure.name}[{failure.tid}]"
-    yield f"{task}: {_error(failure)} from {_name(watching, failure.first)}({words}), {_outcome(watching, failure)}"
+    yield f"{task}: {_error(failure)} from {_call(watching, failure)}, {_outcome(watching, failure)}"
     yield f"    {_path(watching, failure)}"
+
+
+def _call(watching: Watching, failure: Failure) -> str:
+    """The call that failed first, with its arguments."""
+    words = ", ".join(f"{name}={item}" for name, item in watching.arguments(failure).items())
+    return f"{_name(watching, failure.first)}({words})"
 
 
 def _group_lines(watching: Watching, groups: Sequence[Group]) -> Iterator[str]:
@@ -214,4 +263,4 @@ def _common_json(watching: Watching, failure: Failure) -> dict[str, Any]:
     }
 
 
-COMMAND = Command("errors", HELP, EXAMPLES, ErrorsQuestion, OWN, ("top",))
+COMMAND = Command("errors", HELP, EXAMPLES, ErrorsQuestion, OWN, ("top", "live"))

@@ -33,9 +33,11 @@ def check(*, is_text: bool) -> None:
 
 
 class Live:
-    """What a screen shows of an instrument: `frame(sample, the one before or None)` makes the table, each row's
-    key with the index of its function in the low 32 bits; `details(key, sample)` the lines about one row, before the
-    callers of its function."""
+    """What a screen shows of an instrument.
+
+    `frame(sample, the one before or None)` makes the table, each row's key with the index of its function (FUNCTION:
+    not known) in the low 32 bits; `details(key, sample)` the lines about one row, before its function's callers.
+    """
 
     def __init__(
         self,
@@ -83,6 +85,9 @@ class Live:
         self._trouble = ""
         if key is None:
             return
+        if key & FUNCTION == FUNCTION:
+            self._trouble = "it is not known which function it was"
+            return
         from multiprobe.instruments.callers import Callers
 
         try:
@@ -91,7 +96,8 @@ class Live:
             self._trouble = str(error)
 
     def _lines(self, key: int) -> list[str]:
-        lines = [str(self._functions[key & FUNCTION]), "", *self._details(key, self._sample), ""]
+        name = "?" if key & FUNCTION == FUNCTION else str(self._functions[key & FUNCTION])
+        lines = [name, "", *self._details(key, self._sample), ""]
         if self._callers is None:
             return [*lines, f"callers can't be shown: {self._trouble}" if self._trouble else ""]
         counts = self._callers.counts()

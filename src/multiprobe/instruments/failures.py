@@ -11,7 +11,8 @@ from multiprobe.values import value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
-    from typing import Any
+
+    Kind = tuple[int, tuple[int | None, ...], bool, int | None, int]
 
 NULL = 4096
 """What a null pointer counts as, one beyond the largest errno."""
@@ -46,6 +47,11 @@ class Failure:
     def is_handled(self) -> bool:
         """Whether some traced call took it, and did not fail itself."""
         return self.end is not None and not self.end_error
+
+    @property
+    def kind(self) -> Kind:
+        """What it has in common with others of its group: first error, path, whether that is cut, end, last error."""
+        return (self.error, self.path, self.is_cut, self.end, self.end_error)
 
     @property
     def errors(self) -> frozenset[str]:
@@ -108,15 +114,15 @@ class Groups:
         self.deny = frozenset(deny)
         self.unhandled = unhandled
         self.n_left_out = 0
-        self._counts: dict[tuple[Any, ...], int] = {}
-        self._examples: dict[tuple[Any, ...], Failure] = {}
+        self._counts: dict[Kind, int] = {}
+        self._examples: dict[Kind, Failure] = {}
 
     def add(self, failure: Failure) -> bool:
         """Count a failure; False if it is left out."""
         if not self.wants(failure):
             self.n_left_out += 1
             return False
-        key = (failure.error, failure.path, failure.is_cut, failure.end, failure.end_error)
+        key = failure.kind
         self._counts[key] = self._counts.get(key, 0) + 1
         self._examples.setdefault(key, failure)
         return True

@@ -26,16 +26,18 @@ _HEAD, _FOOT = 2, 1
 
 @value
 class Row:
-    """One row: `key` identifies it for good, `cells` are its texts, `order` what it is sorted by, column by column."""
+    """One row: `key` identifies it for good, `cells` are its texts, `order` what it is sorted by, column by column;
+    filters look at `text`, or, where there is none, at the last cell."""
 
     key: int
     cells: tuple[str, ...]
     order: tuple[float | str, ...]
+    text: str = ""
 
 
 @value
 class Frame:
-    """What there is to show at one moment. The last column is the name, which filters look at."""
+    """What there is to show at one moment. The last column is the name."""
 
     title: str
     columns: tuple[Column, ...]
@@ -73,7 +75,7 @@ class View:
 def arrange(view: View, frame: Frame) -> list[Row]:
     """The rows that the filter lets through, sorted: numbers from the largest, names from A."""
     wanted = _matcher(view.filter)
-    rows = [row for row in frame.rows if wanted(row.cells[-1])]
+    rows = [row for row in frame.rows if wanted(row.text or row.cells[-1])]
     column = min(view.sort, len(frame.columns) - 1)
     descending = frame.columns[column].is_number != view.is_reversed
     rows.sort(key=lambda row: row.cells[-1])

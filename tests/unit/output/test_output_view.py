@@ -197,3 +197,11 @@ def test_in_a_terminal() -> None:
         process.wait()
         process.stderr.close()
         os.close(parent)
+
+
+def test_filters_look_at_a_rows_text_where_it_has_one() -> None:
+    rows = [Row(0, ("1", "1", "name"), (1, 1.0, "name"), "ENOENT open"), Row(1, ("2", "2", "open"), (2, 2.0, "open"))]
+    frame = Frame("title", COLUMNS, rows)
+    assert [row.key for row in arrange(View(filter="open"), frame)] == [1, 0]
+    assert [row.key for row in arrange(View(filter="ENOENT*"), frame)] == [0]
+    assert not arrange(View(filter="name"), frame)
