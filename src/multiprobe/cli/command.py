@@ -227,7 +227,11 @@ def _watch(question: Question) -> Any:
 def _report(question: Question, sample: Any) -> None:
     """Write the results in every form that is wanted."""
     forms, workload = question.asked.forms, question.workload
-    question.finish(sample)
+    trouble: OSError | None = None
+    try:
+        question.finish(sample)
+    except OSError as error:  # a file: what else there is to show isn't lost with it
+        trouble = error
     report = make_report(question.measuring, workload, **question.figures(sample))
     if forms.is_text:
         question.print(sample, report)
@@ -238,3 +242,5 @@ def _report(question: Question, sample: Any) -> None:
         print_json([*question.json(sample), report])
     if forms.is_table:
         forms.write_table(question.rows(sample), report, workload)
+    if trouble is not None:
+        raise trouble

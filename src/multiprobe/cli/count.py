@@ -83,10 +83,13 @@ class CountQuestion(Question):
 
     def print(self, sample: Sample, report: dict[str, Any]) -> None:
         """A table of those called most, and all calls together."""
+        from multiprobe.output.units import plural_text
+
         counts = self._counts(sample, top=self.asked.limit() or 0)
         n_called = sum(1 for n in sample.totals if n)
         print_table(_table(counts), n_more=n_called - len(counts))
-        print(f"{report['calls']:,} calls of {n_called:,} functions in {report['seconds']:.2f} s")
+        calls, functions = plural_text(report["calls"], "call"), plural_text(n_called, "function")
+        print(f"{calls} of {functions} in {report['seconds']:.2f} s")
 
     def _counts(self, sample: Sample, *, top: int) -> list[CallCount]:
         from multiprobe.instruments.count import call_counts

@@ -8,6 +8,7 @@ from __future__ import annotations
 from multiprobe.cli.command import Asked, Command, Question
 from multiprobe.cli.forms import check_files, print_table
 from multiprobe.cli.options import Option
+from multiprobe.output.units import plural_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -131,7 +132,8 @@ class LatencyQuestion(Question):
         rows = rank(sample.rows, sort=self.sort, top=self.asked.limit() or 0)
         print_table(_table(rows, self.notes.names, by=self.by), n_more=len(sample.rows) - len(rows))
         n_functions = len({row.function.address for row in sample.rows})
-        print(f"{report['calls']:,} calls of {n_functions:,} functions in {sample.seconds:.2f} s")
+        calls, functions = plural_text(report["calls"], "call"), plural_text(n_functions, "function")
+        print(f"{calls} of {functions} in {sample.seconds:.2f} s")
         if report["running"]:
             print(_running_line(sample, report["running"]))
 
@@ -238,7 +240,7 @@ def _running_line(sample: Sample, n: int) -> str:
             by_name[str(row.function)] = by_name.get(str(row.function), 0) + row.running
     most = sorted(by_name.items(), key=lambda item: -item[1])
     words = ", ".join(f"{name} {count:,}" for name, count in most[:5]) + (", …" if len(most) > 5 else "")
-    return f"{n:,} calls more were not seen to return: {words}"
+    return f"{plural_text(n, 'call')} more {'was' if n == 1 else 'were'} not seen to return: {words}"
 
 
 def _table(rows: Sequence[Latency], names: TaskNames, *, by: str | None) -> Table:

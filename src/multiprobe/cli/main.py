@@ -111,10 +111,20 @@ def _funnel(error: BaseException, *, is_debug: bool) -> int:
     if type(error).__module__.startswith("click."):
         return _funnel_click(error)
     if isinstance(error, OSError) and error.strerror:
-        _say(f"{error.filename or 'a system call'}: {error.strerror}")
+        what = error.filename or ("standard output" if _is_output_broken() else "input or output")
+        _say(f"{what}: {error.strerror}")
         return 4 if isinstance(error, PermissionError) else 1
     _say(f"internal error: {type(error).__name__}: {error}", "" if is_debug else "--debug shows where it came from")
     return 1
+
+
+def _is_output_broken() -> bool:
+    """Whether what was printed can't be written."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return True
+    return False
 
 
 def _is_broken_pipe(error: BaseException) -> bool:

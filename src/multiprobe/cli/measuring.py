@@ -79,8 +79,9 @@ def attach(
     strict: `detach` raises IncompleteError if anything is known to be missing; verify: `make_report` makes known calls
     """
     from multiprobe.output.progress import Progress
+    from multiprobe.output.units import plural_text
 
-    with Progress(f"attaching to {functions.n_attachable(when=when):,} functions") as shown:
+    with Progress(f"attaching to {plural_text(functions.n_attachable(when=when), 'function')}") as shown:
         made = start(functions, when=when, progress=shown.update, **options)
     made.report.is_strict = strict
     made.report.verify_side = when if verify else ""
@@ -106,7 +107,12 @@ def watch(
     """
     from multiprobe.cli.stopping import Until
 
-    pid_fd = os.pidfd_open(pid) if pid is not None else -1
+    pid_fd = -1
+    if pid is not None:
+        try:
+            pid_fd = os.pidfd_open(pid)
+        except ProcessLookupError:  # it ended meanwhile
+            return measuring.stop()
     fds = ([workload.end_fd] if workload else []) + ([pid_fd] if pid is not None else [])
     try:
         with Until(duration=duration, process_fds=fds) as until:

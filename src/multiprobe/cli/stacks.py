@@ -8,6 +8,7 @@ from __future__ import annotations
 from multiprobe.cli.command import Asked, Command, Question
 from multiprobe.cli.forms import check_files
 from multiprobe.cli.options import Option
+from multiprobe.output.units import plural_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ class StacksQuestion(Question):
             print(line)
         if len(sample.stacks) > len(shown):
             print(f"… and {len(sample.stacks) - len(shown):,} more (--top 0 shows all)\n")
-        print(f"{sample.n_calls:,} calls by {len(sample.stacks):,} different stacks in {sample.seconds:.2f} s")
+        calls, stacks = plural_text(sample.n_calls, "call"), plural_text(len(sample.stacks), "different stack")
+        print(f"{calls} by {stacks} in {sample.seconds:.2f} s")
         for reason, n in sample.not_taken.items():
             print(f"of {n:,} calls the kernel's stack could not be taken ({reason})")
 
@@ -128,6 +130,8 @@ def _lines(stacks: Sequence[Stack], sample: Sample, *, is_timed: bool) -> Iterat
     from multiprobe.output.units import percent_text, time_text
 
     everything = sum(stack.ns if is_timed else stack.calls for stack in sample.stacks) or 1
+    if not stacks:
+        return
     titles = ("TIME", "MEAN", "CALLS", "SHARE") if is_timed else ("CALLS", "SHARE")
     yield "".join(f"{title:>10}" for title in titles) + "  STACK"
     for stack in stacks:

@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 else:  # what `signal` makes enums of, at a cost that stands in the way of the first hit
     import _signal as signal
 
+TWICE = 0.3
+"""Signals so many seconds after the first are one with it."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Until:
     """`wait(seconds)` says True once the end has come; `why` then says which: "time", "signal" or "process".
 
-    The first signal only marks the end, so that what was gathered can be shown. A second one acts as ever.
+    The first signal only marks the end, so that what was gathered can be shown. A second one acts as ever, unless it
+    comes with the first: timeout(1) sends each twice, to the process and to its group.
     """
 
     def __init__(self, *, duration: float | None = None, process_fds: Sequence[int] = ()) -> None:
@@ -29,6 +32,7 @@ class Until:
         self._process_fds = tuple(process_fds)
         self._input_fds: tuple[int, ...] = ()
         self._before: dict[int, Any] = {}
+        self._first = 0.0
         self.why = ""
 
     def __enter__(self) -> Until:
@@ -67,10 +71,14 @@ class Until:
             poll.register(fd, select.POLLIN)
         return {fd for fd, _ in poll.poll(seconds * 1000)}
 
-    def _mark(self, _number: int, _frame: FrameType | None) -> None:
-        self.why = self.why or "signal"
-        os.write(self._wake_in, b"!")
-        self._restore()
+    def _mark(self, number: int, _frame: FrameType | None) -> None:
+        if not self._first:
+            self._first = time.monotonic()
+            self.why = self.why or "signal"
+            os.write(self._wake_in, b"!")
+        elif time.monotonic() - self._first > TWICE:
+            self._restore()
+            os.kill(os.getpid(), number)
 
     def _restore(self) -> None:
         while self._before:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from multiprobe.cli.main import run
+from multiprobe.cli.stopping import TWICE, Until
 from multiprobe.errors import NotSupportedError
 
 if TYPE_CHECKING:
@@ -205,6 +206,57 @@ def test_a_signal_ends_it_with_results(
     threading.Timer(0.3, os.kill, (os.getpid(), number)).start()
     assert run(["count", "a", "--json"]) == 0
     assert json_lines(capsys.readouterr().out)[-1]["calls"] == 40
+
+
+def test_a_signal_that_comes_twice_at_once_is_one(world: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    """As timeout(1) sends them: to the process, and to its group."""
+
+    def send() -> None:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+
+    threading.Timer(0.3, send).start()
+    assert run(["count", "a", "--json"]) == 0
+    assert json_lines(capsys.readouterr().out)[-1]["calls"] == 40
+
+
+def test_a_second_signal_acts_as_ever() -> None:
+    def send(_number: int, _frame: object) -> None:
+        raise ZeroDivisionError
+
+    before = signal.signal(signal.SIGTERM, send)
+    try:
+        with Until() as until:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert until.wait(10)
+            time.sleep(2 * TWICE)
+            with pytest.raises(ZeroDivisionError):
+                signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_process_that_is_gone_when_all_is_attached_ends_it_at_once(
+    world: FakeWorld, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(_pid: int) -> int:
+        raise ProcessLookupError(3, "No such process")
+
+    monkeypatch.setattr(os, "pidfd_open", gone)
+    assert run(["count", "a", "--json", "--pid", str(os.getpid())]) == 0
+    assert json_lines(capsys.readouterr().out)[-1]["calls"] == 40
+
+
+def test_output_that_cannot_be_written_is_told() -> None:
+    code = "import errno\nfrom multiprobe.cli import main\n"
+    code += "def full(*_): print('x'); raise OSError(errno.ENOSPC, 'No space left on device')\n"
+    code += "main._dispatch = full\nraise SystemExit(main.run(['count', 'a']))\n"
+    environment = {name: text for name, text in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=environment
+        )
+    assert ended.stderr.splitlines()[0] == "multiprobe: standard output: No space left on device"
 
 
 def test_counting_a_process_ends_with_it(world: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:

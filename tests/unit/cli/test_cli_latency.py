@@ -98,6 +98,17 @@ def test_heat_map(asked: list[dict[str, Any]], tmp_path: Path, capsys: pytest.Ca
     assert "how long calls took, by when they returned" in file.read_text()
 
 
+def test_results_are_printed_though_a_file_cannot_be_written(
+    asked: list[dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "heat.svg"
+    file.symlink_to("/dev/full")
+    assert run(["latency", "tcp_*", "-d", "0", "--heatmap", str(file)]) == 1
+    printed = capsys.readouterr()
+    assert "4 calls of 2 functions in 1.50 s" in printed.out
+    assert "No space left on device" in printed.err
+
+
 @pytest.mark.parametrize("words", [["--by", "cpu"], ["--sort", "speed"], ["--sort", "self"]])
 def test_words_that_mean_nothing(
     asked: list[dict[str, Any]], capsys: pytest.CaptureFixture[str], words: list[str]
