@@ -26,7 +26,7 @@ _COMPLAINT = re.compile(
     re.IGNORECASE,
 )
 #: Late timers of an emulated machine on a busy one.
-_HARMLESS = re.compile(r"clocksource|hrtimer: interrupt took|perf: interrupt took too long")
+_HARMLESS = re.compile(r"clocksource|hrtimer: interrupt took|perf: interrupt took too long|MP-BIOS bug: 8254 timer")
 
 _syscall = ctypes.CDLL(None, use_errno=True).syscall
 
