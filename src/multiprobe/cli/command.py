@@ -143,10 +143,11 @@ class Command:
     @property
     def options(self) -> tuple[Option, ...]:
         """All of them, in the order of `--help`."""
-        top, live = (tuple(SHARED[name] for name in (name,) if name in self.has) for name in ("top", "live"))
-        which = (SHARED["pid"], COMMAND_ONLY)
+        top = (SHARED["top"],) if "top" in self.has else ()
+        live = (SHARED["live"],) if "live" in self.has else ()
         rest = (*FORMS, *HOW, "unsafe", "dry_run", "kernel_files", "vm", "debug")
-        return (SHARED["duration"], *self.own, *top, *which, *live, *(SHARED[name] for name in rest))
+        shared = (SHARED["pid"], COMMAND_ONLY, *live, *(SHARED[name] for name in rest))
+        return (SHARED["duration"], *self.own, *top, *shared)
 
     def click_command(self) -> click.Command:
         """As click sees it."""

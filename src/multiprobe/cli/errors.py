@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.errors import Sample, Watching
     from multiprobe.instruments.failures import Failure, Group, Kind
-    from multiprobe.output.table import Table
+    from multiprobe.output.table import Column, Table
 
 OWN = (
     Option("each", ("--each",), "flag", "Each failure by itself as it happens, with arguments.", default=False),
@@ -42,7 +42,6 @@ Examples:
   multiprobe errors 'tcp_*' 'inet_*' --deny EAGAIN     without what is no news
   multiprobe errors 'do_*mount*' --each --unhandled    one by one, with arguments"""
 
-TITLES = ("COUNT", "ERROR", "FIRST TO FAIL", "OUTCOME", "PATH")
 EVERY = 0.2
 N_ARGUMENTS = 6
 _SHOWN_PATH = 100
@@ -122,10 +121,9 @@ class ErrorsQuestion(Question):
             print(f"without type information, so on paths, but never failing: {plural_text(n, 'function')}")
 
     def _table(self, sample: Sample, _before: Sample | None, rows: int) -> Table:
-        from multiprobe.output.table import Column, Table
+        from multiprobe.output.table import Table
 
-        columns = tuple(Column(title, title == "COUNT") for title in TITLES)
-        return Table(columns, [_cells(self.measuring, group) for group in sample.groups[:rows]])
+        return Table(_columns(), [_cells(self.measuring, group) for group in sample.groups[:rows]])
 
     def _print_failure(self, failure: Failure) -> None:
         """Print one, as it is found, and keep it for a table."""
@@ -150,12 +148,11 @@ def _names(flag: str, words: Sequence[str]) -> frozenset[str]:
 
 def _make_screen(watching: Watching) -> Live:
     from multiprobe.cli.live import FUNCTION, Live
-    from multiprobe.output.table import Column
     from multiprobe.output.view import Frame, Row
 
     numbers: dict[Kind, int] = {}
     shown: dict[int, Group] = {}
-    columns = tuple(Column(title, title == "COUNT") for title in TITLES)
+    columns = _columns()
 
     def row(group: Group) -> Row:
         f = group.example
@@ -224,6 +221,13 @@ def _outcome(watching: Watching, failure: Failure) -> str:
     if failure.is_handled:
         return f"taken by {_name(watching, failure.end)}"
     return f"returned by {_name(watching, failure.end)} as {error_name(failure.end_error)}"
+
+
+def _columns() -> tuple[Column, ...]:
+    from multiprobe.output.table import Column
+
+    titles = ("COUNT", "ERROR", "FIRST TO FAIL", "OUTCOME", "PATH")
+    return tuple(Column(title, title == "COUNT") for title in titles)
 
 
 def _cells(watching: Watching, group: Group) -> list[str]:

@@ -206,9 +206,7 @@ def _make_screen(timing: Timing, names: TaskNames, *, sort: str, by: str | None)
         return index_of[row.function.address] | row.who << 32
 
     def order(row: Latency, last: str) -> tuple[float | str, ...]:
-        times = [row.total, *([row.own] if row.own is not None else []), row.mean]
-        times += [row.quantile(0.5), row.quantile(0.9), row.quantile(0.99), row.longest]
-        return (row.calls, *times, row.mean, str(row.function), *([last] if by else []))
+        return (row.calls, *_times(row), row.mean, str(row.function), *([last] if by else []))
 
     def frame(sample: Sample, _before: Sample | None) -> Frame:
         shown.clear()
@@ -244,12 +242,13 @@ def _running_line(sample: Sample, n: int) -> str:
 
 
 def _table(rows: Sequence[Latency], names: TaskNames, *, by: str | None) -> Table:
+    from multiprobe.instruments.latency import all_buckets
     from multiprobe.output.histogram import log2_bounds, used_range
     from multiprobe.output.table import Column, Table
     from multiprobe.output.units import time_text
 
     has_self = any(row.own is not None for row in rows)
-    used = used_range(_together(rows))
+    used = used_range(all_buckets(rows))
     spread = f"{time_text(log2_bounds(used[0])[0])} … {time_text(log2_bounds(used[-1])[1])}" if used else "TIMES"
     titles = ["CALLS", "TOTAL", *(["SELF"] if has_self else []), "MEAN", "P50", "P90", "P99", "MAX"]
     last = [Column("PROCESS" if by == "process" else "THREAD")] if by else []
@@ -257,21 +256,19 @@ def _table(rows: Sequence[Latency], names: TaskNames, *, by: str | None) -> Tabl
     return Table(columns, [_cells(row, used, names, by=by) for row in rows])
 
 
-def _together(rows: Sequence[Latency]) -> list[int]:
-    from multiprobe.instruments.latency import all_buckets
-
-    return all_buckets(rows)
+def _times(row: Latency) -> list[float]:
+    """Nanoseconds, in the order of the table's columns."""
+    own = [] if row.own is None else [row.own]
+    return [row.total, *own, row.mean, row.quantile(0.5), row.quantile(0.9), row.quantile(0.99), row.longest]
 
 
 def _cells(row: Latency, used: range, names: TaskNames, *, by: str | None) -> list[str]:
     from multiprobe.output.histogram import sparkline
     from multiprobe.output.units import time_text
 
-    times = [row.total, *([row.own] if row.own is not None else []), row.mean]
-    times += [row.quantile(0.5), row.quantile(0.9), row.quantile(0.99), row.longest]
     buckets = [row.buckets[bucket] if bucket < len(row.buckets) else 0 for bucket in used]
     task = [f"{row.who} {names[row.who]}".rstrip()] if by else []
-    return [f"{row.calls:,}", *map(time_text, times), sparkline(buckets), str(row.function), *task]
+    return [f"{row.calls:,}", *map(time_text, _times(row)), sparkline(buckets), str(row.function), *task]
 
 
 def _to_json(row: Latency, names: TaskNames, *, by: str | None) -> dict[str, Any]:

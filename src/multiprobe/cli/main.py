@@ -77,8 +77,8 @@ def _run_in_vm(arguments: list[str], series: str) -> int:
     group.check(arguments)
     from multiprobe.vm import rerun_in_vm
 
-    for name in {*arguments[:1]} & {*MEASURING}:
-        _import(name).COMMAND.compile_ahead(arguments[1:])
+    if arguments and arguments[0] in MEASURING:
+        _import(arguments[0]).COMMAND.compile_ahead(arguments[1:])
     return rerun_in_vm(arguments, None if series == DEFAULT_SERIES else series)
 
 

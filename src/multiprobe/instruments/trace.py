@@ -56,7 +56,7 @@ class Call(NamedTuple):
     stack: tuple[str, ...] | None = None
 
 
-class Callers:
+class StackNames:
     """Names the callers of calls, by the ids of their stacks."""
 
     def __init__(self, attachment: Any, stacks: Any) -> None:
@@ -87,7 +87,7 @@ class Tracing(Running):
         decoders = {id(known): (known.decoder(), known.returned) for known in described}
         self._decoders = [decoders[id(known)] for known in described]
         self._named: dict[int, Function] = {}
-        self._callers = None if probe.stacks is None else Callers(attachment, probe.stacks)
+        self._callers = None if probe.stacks is None else StackNames(attachment, probe.stacks)
         self._unknown = (UNKNOWN.decoder(), UNKNOWN.returned)
         self._readers = [attachment.events(one) for one in probe.streams]
         self._began = time.clock_gettime_ns(time.CLOCK_MONOTONIC)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from multiprobe.errors import MultiprobeError, UsageError
 from multiprobe.instruments.trace_behind import Behind
-from multiprobe.instruments.trace_plan import Planner
+from multiprobe.instruments.trace_plan import MAX_ARGUMENTS, Planner
 from multiprobe.instruments.trace_types import UNKNOWN, Argument, Described, load_syscall
 from multiprobe.kernel import btf_format as fmt
 from multiprobe.kernel.btf_values import signature
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from multiprobe.kernel.btf_values import ValueType
 
 WRAPPER = "__x64_sys_"
-MAX_ARGUMENTS = 12
-"""The most that a program can ask for."""
 MAX_DEPTH = 3
 """So many pointers can be followed behind an argument, and the text at the end of the last."""
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import ast
 import errno
 from functools import partial
+from ipaddress import IPv4Address
 
 from multiprobe.errors import UsageError
+from multiprobe.instruments.trace_plan import MAX_ARGUMENTS
 from multiprobe.kernel import flag_names
 from multiprobe.values import value
 
@@ -22,8 +24,6 @@ RETURNED = ("ret", "duration")
 """Known at the return only; locals of the program."""
 ANYWHERE = ("pid", "tid", "comm", "cpu")
 CALLS = ("min", "max", "abs", "bool")
-MAX_ARGUMENTS = 12
-"""What a program can ask for."""
 _HINT = "a filter is a Python expression with arg0 … arg11, parameters by name, ret, duration (ns), pid, tid, comm, cpu"
 
 
@@ -55,14 +55,19 @@ class Filter:
 
 def plain_meaning(path: str) -> Meaning:
     """The meaning of an argument where nothing is known of types: an unsigned number."""
-    return Meaning(_register(int(path[3:])) if _is_number(path) else f"ctx.args.{path}")
+    place = place_of(path)
+    return Meaning(f"ctx.args.{path}" if place is None else register(place))
 
 
-def _is_number(path: str) -> bool:
-    return path.startswith("arg") and path[3:].isdigit()
+def place_of(name: str) -> int | None:
+    """7 for `arg7`; None for any other name."""
+    return int(name[3:]) if name.startswith("arg") and name[3:].isdigit() else None
 
 
-def _register(place: int) -> str:
+def register(place: int) -> str:
+    """An argument by its number, as Python for the probe. UsageError if it's beyond what a program can ask for."""
+    if place >= MAX_ARGUMENTS:
+        raise UsageError(f"a filter knows {MAX_ARGUMENTS} arguments, not arg{place}", hint=_HINT)
     return f"ctx.arg({place})"
 
 
@@ -136,8 +141,6 @@ class _Names(ast.NodeTransformer):
         return ast.Constant(constants()[name]) if name in constants() else self._argument(name)
 
     def _argument(self, path: str) -> ast.AST:
-        if _is_number(path) and int(path[3:]) >= MAX_ARGUMENTS:
-            raise UsageError(f"a filter knows {MAX_ARGUMENTS} arguments, not {path}", hint=_HINT)
         return _parsed(self.meaning(path).code)
 
     def visit_Compare(self, node: ast.Compare) -> ast.AST:
@@ -218,10 +221,10 @@ def _texts(node: ast.Compare) -> list[str] | None:
 
 
 def _ipv4(text: str) -> int:
-    parts = text.split(".")
-    if len(parts) != 4 or not all(part.isdigit() and int(part) < 256 for part in parts):
-        raise UsageError(f"{text!r} is no IPv4 address", hint='four numbers: "127.0.0.1"')
-    return int.from_bytes(map(int, parts), "big")
+    try:
+        return int(IPv4Address(text))
+    except ValueError:
+        raise UsageError(f"{text!r} is no IPv4 address", hint='four numbers: "127.0.0.1"') from None
 
 
 def _parsed(code: str) -> ast.expr:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from multiprobe.errors import MultiprobeError, UsageError
 from multiprobe.instruments.trace_behind import Behind
 from multiprobe.instruments.trace_describe import WRAPPER, Describer, Wanted
-from multiprobe.instruments.trace_filter import MAX_ARGUMENTS, Meaning
+from multiprobe.instruments.trace_filter import Meaning, place_of, register
 from multiprobe.instruments.trace_plan import Number, Planner, Pointer, Text
 from multiprobe.instruments.trace_probe import SYSCALL_REGISTERS
 from multiprobe.kernel.btf_values import ValueType
@@ -34,8 +34,9 @@ class FilterNames:
     def meaning(self, path: str) -> Meaning:
         """Of an argument, or a member behind it. UsageError for a name that no function has, or not all."""
         name, _, rest = path.partition(".")
-        if name.startswith("arg") and name[3:].isdigit():
-            return self._by_number(path, int(name[3:]), rest)
+        place = place_of(name)
+        if place is not None:
+            return self._by_number(path, place, rest)
         if self._n_calls == len(self._described):
             return self._of_calls(path, name, rest)
         owners = [place for place, known in enumerate(self._described) if name in known.names]
@@ -57,9 +58,7 @@ class FilterNames:
             raise UsageError(f"--filter: {path}: an argument by its number has no type", hint="name it")
         if self._n_calls and self._n_calls == len(self._described) and place < len(SYSCALL_REGISTERS):
             return Meaning(f"{_REGISTERS}.{SYSCALL_REGISTERS[place]}")
-        if place >= MAX_ARGUMENTS:
-            raise UsageError(f"a filter knows {MAX_ARGUMENTS} arguments, not {path}")
-        return Meaning(f"ctx.arg({place})")
+        return Meaning(register(place))
 
     def _of_calls(self, path: str, name: str, rest: str) -> Meaning:
         """An argument of system calls, all of which must have it in the same register."""

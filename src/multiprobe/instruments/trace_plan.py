@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     Spelled = str | int | bool | None
     Content = Mapping[int, bytes | str]
 
+N_ARGUMENTS = 6
+"""So many arguments are in registers, and sent with each call."""
+N_MORE = 6
+"""So many more can be on the stack: all that a program can ask for."""
+MAX_ARGUMENTS = N_ARGUMENTS + N_MORE
 BLOCK_SIZE = 64
 MAX_OFFSETS = 4
 """So many numbers a way has: pointers that are followed, and where the end lies."""

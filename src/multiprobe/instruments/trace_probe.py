@@ -16,7 +16,9 @@ from multiprobe.instruments.trace_plan import (
     BLOCK_SIZE,
     LENGTH_MASK,
     LENGTH_SHIFT,
+    MAX_ARGUMENTS,
     MAX_STEPS,
+    N_ARGUMENTS,
     PLACE_MASK,
     TEXT_BIT,
     UNUSED_SHIFT,
@@ -31,10 +33,6 @@ if TYPE_CHECKING:
     from multiprobe.instruments.trace_plan import Step
     from multiprobe.instruments.trace_types import Described
 
-N_ARGUMENTS = 6
-"""So many arguments are in registers, and sent with each call."""
-N_MORE = 6
-"""So many more can be on the stack."""
 TEXT_SIZE = 128
 COUNT_MASK, SYSCALL, MANY, KNOWN, POINTER, FIRST_SHIFT = 0x1F, 1 << 5, 1 << 6, 1 << 7, 1 << 8, 9
 """A function's bits in the table: how many steps it has; a system call's wrapper; more than N_ARGUMENTS; that it is
@@ -62,7 +60,7 @@ Entered = _event("Entered", **_CALL, **_WHERE, **_ARGUMENTS)
 """A call began."""
 EnteredOn = _event("EnteredOn", **_CALL, **_WHERE, **_ARGUMENTS, stack=mp.i64)
 """The same, with the id of the kernel's stack."""
-More = _event("More", **_CALL, **{f"a{place}": mp.u64 for place in range(N_ARGUMENTS, N_ARGUMENTS + N_MORE)})
+More = _event("More", **_CALL, **{f"a{place}": mp.u64 for place in range(N_ARGUMENTS, MAX_ARGUMENTS)})
 """A call's arguments that are not in registers."""
 Text = _event("Text", **_CALL, step=mp.u32, text=mp.string(TEXT_SIZE))
 """A step's text; like all that a call sends, sent before its Entered."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from multiprobe.instruments.trace_plan import Planner, Text
+from multiprobe.instruments.trace_plan import N_ARGUMENTS, Planner, Text
 from multiprobe.kernel.btf_values import UNKNOWN as NO_TYPES
 from multiprobe.kernel.btf_values import ValueType
 from multiprobe.kernel.flag_names import table_of
@@ -29,8 +29,6 @@ _FIELD = re.compile(r"field:(.+?)(\w+);\s*offset:(\d+);\s*size:(\d+);\s*signed:\
 _FIRST_ARGUMENT = 16
 """The offset of a system call's first argument in its record."""
 _INTS = re.compile(r"\b(int|pid_t|key_t|mqd_t|clockid_t|timer_t|long|ssize_t|off_t|loff_t)\b")
-N_SENT = 6
-"""So many arguments are there for each call."""
 _EMPTY = '""'
 
 
@@ -55,7 +53,7 @@ class Argument:
         if self.type is None:
             return lambda raw, content: None if behind is None else behind.read(content)
         read = self.type.reader()
-        if place >= N_SENT:  # they come by themselves, if they come
+        if place >= N_ARGUMENTS:  # they come by themselves, if they come
             return lambda raw, content: read(raw[place]) if place < len(raw) else None
         if behind is None:
             return lambda raw, content: read(raw[place])
@@ -97,7 +95,7 @@ class Described:
         """
         arguments = [(shown.name, shown.reader()) for shown in self.shown]
         members = [(shown.name, shown.behind.read) for shown in self.shown if shown.behind and shown.has_members]
-        optional = any(shown.type is None or shown.place >= N_SENT for shown in self.shown)
+        optional = any(shown.type is None or shown.place >= N_ARGUMENTS for shown in self.shown)
 
         def decode(raw: Sequence[int], content: Content) -> tuple[tuple[tuple[str, Any], ...], Mapping[str, Any]]:
             found = tuple([(name, read(raw, content)) for name, read in arguments])

@@ -59,8 +59,8 @@ def layout(spec: MapSpec, n_functions: int, n_cpus: int) -> Layout:
     if isinstance(own, Layout):
         return own
     if isinstance(spec, Hash):
-        rows = n_cpus if spec.per_cpu else 1
-        return Layout(spec.key_size, spec.value.size, spec.max_entries, False, rows, _eights(spec.value.size) * rows)
+        rows, row_size = (n_cpus, n_cpus * _eights(spec.value.size)) if spec.per_cpu else (1, spec.value.size)
+        return Layout(spec.key_size, spec.value.size, spec.max_entries, False, rows, row_size)
     if isinstance(spec, PerFunction):
         return per_cpu_layout(spec, n_functions + 1, n_functions, n_cpus)  # slot 0: a function that isn't known
     assert isinstance(spec, Array)

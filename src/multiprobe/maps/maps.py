@@ -54,7 +54,23 @@ class SharedArray:
             self.fd.close()
 
 
-class ArrayMap(SharedArray):
+class Tabular:
+    """What can be read as a table of records."""
+
+    def records(self) -> Records:
+        """The records."""
+        raise NotImplementedError
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """`records` as a DataFrame. Needs pandas."""
+        return self.records().to_pandas()
+
+    def to_arrow(self) -> pyarrow.Table:
+        """`records` as an Arrow table. Needs pyarrow (`multiprobe[arrow]`)."""
+        return self.records().to_arrow()
+
+
+class ArrayMap(SharedArray, Tabular):
     """A PerFunction or Array map. All reading is reading memory: no system call, and never a lost update."""
 
     def __init__(self, spec: MapSpec, made: Layout, *, name: str) -> None:
@@ -142,27 +158,21 @@ class ArrayMap(SharedArray):
 
         return Records({"index": place, "value": number} for place, number in enumerate(self.totals()))
 
-    def to_pandas(self) -> pandas.DataFrame:
-        """`records` as a DataFrame. Needs pandas."""
-        return self.records().to_pandas()
-
-    def to_arrow(self) -> pyarrow.Table:
-        """`records` as an Arrow table. Needs pyarrow (`multiprobe[arrow]`)."""
-        return self.records().to_arrow()
-
     def clear(self) -> None:
         """Set everything to 0. Counts that arrive at the same moment may be lost or kept."""
         self.memory[:] = bytes(self.size)
 
 
-class HashMap:
+class HashMap(Tabular):
     """A Hash map. All reading is done in batches (BPF_MAP_LOOKUP_BATCH), thousands of keys a system call."""
 
     def __init__(self, spec: Hash, made: Layout, *, name: str) -> None:
         self.spec = spec
         self.layout = made
-        kinds = (MapType.LRU_HASH, MapType.LRU_PERCPU_HASH), (MapType.HASH, MapType.PERCPU_HASH)
-        kind = kinds[not isinstance(spec, LruHash)][spec.per_cpu]
+        if isinstance(spec, LruHash):
+            kind = MapType.LRU_PERCPU_HASH if spec.per_cpu else MapType.LRU_HASH
+        else:
+            kind = MapType.PERCPU_HASH if spec.per_cpu else MapType.HASH
         self.fd = bpf.map_create(kind, made.key_size, made.value_size, made.max_entries, name=name)
         self._taken: dict[Any, int] = {}
 
@@ -224,14 +234,6 @@ class HashMap:
 
         return Records(dict(zip(names, key, strict=True)) | {"value": number} for key, number in rows)
 
-    def to_pandas(self) -> pandas.DataFrame:
-        """`records` as a DataFrame. Needs pandas."""
-        return self.records().to_pandas()
-
-    def to_arrow(self) -> pyarrow.Table:
-        """`records` as an Arrow table. Needs pyarrow (`multiprobe[arrow]`)."""
-        return self.records().to_arrow()
-
     def close(self) -> None:
         """Give the map back to the kernel."""
         self.fd.close()
@@ -239,14 +241,9 @@ class HashMap:
     def _names(self) -> list[str]:
         return [f"key{n}" for n in range(len(self.spec.keys))] if self.spec.is_tuple else ["key"]
 
-    @property
-    def _value_size(self) -> int:
-        """Bytes of a key's value as system calls give it: one for each CPU, padded, where each has its own."""
-        return self.layout.row_size if self.spec.per_cpu else self.layout.value_size
-
     def _by_cpu(self, values: bytes) -> list[memoryview[int]]:
         """For each CPU the values of all keys."""
-        numbers, step = as_integers(values, self.spec.value), self._value_size // self.spec.value.size
+        numbers, step = as_integers(values, self.spec.value), self.layout.row_size // self.spec.value.size
         return [numbers[place::step] for place in range(0, step, step // self.layout.rows)]
 
     def _sums(self, values: bytes) -> list[int]:
@@ -274,7 +271,7 @@ class HashMap:
                 some, found, position = bpf.map_lookup_batch(
                     self.fd,
                     key_size=self.layout.key_size,
-                    value_size=self._value_size,
+                    value_size=self.layout.row_size,
                     count=count,
                     position=position,
                     delete=delete,
