@@ -7,8 +7,8 @@ packages inside; here they are always the functions.
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from multiprobe import inspect as inspect
     from multiprobe.attach.attaching import attach as attach

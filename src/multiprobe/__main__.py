@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
+from multiprobe.cli.main import run
+
 
 def main() -> int:
     """Run the command line and return its exit status."""
-    from multiprobe.bytecode import install
-
-    install()
-    from multiprobe.cli.main import run
-
     return run()
 
 

@@ -6,9 +6,13 @@ imported by what returns their objects, and needed by nothing else.
 
 from __future__ import annotations
 
-from multiprobe.errors import NotSupportedError
+import csv
+import json
+from typing import TYPE_CHECKING
 
-TYPE_CHECKING = False
+from multiprobe.errors import NotSupportedError
+from multiprobe.markup import MAX_ROWS, table
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any, BinaryIO, TextIO
@@ -25,8 +29,6 @@ class Records(list["dict[str, Any]"]):
 
     def _repr_html_(self) -> str:
         """For notebooks: the first records as a table."""
-        from multiprobe.markup import MAX_ROWS, table
-
         names = self.columns()
         shown = [[_shown(row.get(name)) for name in names] for row in self[:MAX_ROWS]]
         values = [[row.get(name) for row in self[:MAX_ROWS]] for name in names]
@@ -39,8 +41,6 @@ class Records(list["dict[str, Any]"]):
 
     def to_csv(self, file: TextIO) -> None:
         """Write CSV with a line of titles (RFC 4180, but lines end in a line feed); lists and mappings as JSON."""
-        import csv
-
         names = self.columns()
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(names)
@@ -70,8 +70,6 @@ class Records(list["dict[str, Any]"]):
 
 def _cell(item: object) -> object:
     if isinstance(item, list | tuple | dict):
-        import json
-
         return json.dumps(item, separators=(",", ":"), ensure_ascii=False)
     if isinstance(item, bool):
         return "true" if item else "false"

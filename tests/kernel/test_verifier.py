@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from struct import pack, unpack_from
 
 import pytest
@@ -18,7 +19,6 @@ from multiprobe.program.programs import Program
 from multiprobe.syscalls import bpf
 from multiprobe.syscalls.fd import FileDescriptor
 from multiprobe.uapi import info
-from multiprobe.values import replace
 
 calls = mp.PerFunction(mp.u64)
 slots = mp.Array(mp.u64, 8)

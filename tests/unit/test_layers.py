@@ -19,18 +19,15 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 #: What each room may import besides itself. The façade is `multiprobe` itself.
 BASE = {
     "errors",
-    "values",
     "cachedir",
     "markup",
 }  # and `bytecode`, which stands below everything, for who starts things
 ALLOWED = {
     "errors": set(),
-    "values": set(),
     "markup": set(),
-    "bytecode": set(),
-    "cachedir": {"errors", "values"},
+    "cachedir": {"errors"},
     "records": {"errors", "markup"},
-    "uapi": {"errors", "values"},
+    "uapi": {"errors"},
     "syscalls": {*BASE, "uapi"},
     "kernel": {*BASE, "uapi", "syscalls"},
     "functions": {*BASE, "uapi", "syscalls", "kernel"},
@@ -39,8 +36,8 @@ ALLOWED = {
     "attach": {*BASE, "uapi", "syscalls", "kernel", "functions", "maps", "program"},
     "instruments": {*BASE, "kernel", "functions", "maps", "program", "attach", "records", "façade"},
     "inspect": {*BASE, "uapi", "syscalls", "kernel", "functions", "maps", "program", "attach"},
-    "output": {"errors", "values", "markup"},
-    "vm": {*BASE, "bytecode", "uapi", "syscalls", "output"},
+    "output": {"errors", "markup"},
+    "vm": {*BASE, "uapi", "syscalls", "output"},
     "cli": {
         *BASE,
         "kernel",
@@ -56,7 +53,7 @@ ALLOWED = {
         "façade",
     },
     "façade": {"errors", "functions", "inspect", "maps", "program", "attach", "kernel", "records"},
-    "__main__": {"bytecode", "cli"},
+    "__main__": {"cli"},
 }
 ROOMS = {path.stem if path.is_file() else path.name for path in SOURCE.iterdir()} - {"__init__", "__pycache__", "py"}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from array import array
 from errno import ENODEV
+from typing import TYPE_CHECKING
 
 from multiprobe.attach.attachment import Attachment
 from multiprobe.attach.culprits import Culprits
@@ -21,13 +22,13 @@ from multiprobe.attach.request import choose, cookies_by_place
 from multiprobe.attach.safety import safety
 from multiprobe.attach.usable import require_switched_on, usable_mechanisms, why_none
 from multiprobe.attach.verify import differences
+from multiprobe.attach.watchdog import checked_seconds
 from multiprobe.errors import AttachError, MultiprobeError, NoMatchError, NotSupportedError, UsageError
 from multiprobe.functions.sets import Refusal
 from multiprobe.kernel.mechanism import NAMES, Mechanism, mechanism_names
 from multiprobe.program.programs import Program
 from multiprobe.program.shape import SIDES
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
@@ -112,8 +113,6 @@ def _check(side: str, on_bad: str) -> None:
 
 def _check_watchdog(seconds: float | None) -> None:
     if seconds:
-        from multiprobe.attach.watchdog import checked_seconds
-
         checked_seconds(seconds)
 
 

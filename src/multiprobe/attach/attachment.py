@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
+from multiprobe.attach.missed import missed_by
+from multiprobe.attach.watchdog import Watchdog, checked_seconds
 from multiprobe.errors import UsageError
 from multiprobe.maps.maps import ArrayMap, HashMap
+from multiprobe.maps.reading import EventReader
+from multiprobe.maps.ringbuf import EventsMap
+from multiprobe.markup import escape
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from array import array
     from types import TracebackType
@@ -83,9 +88,6 @@ class Attachment:
         Iteration ends when the attachment is stopped or closed (what had been sent until then is still received), or
         after `timeout` seconds.
         """
-        from multiprobe.maps.reading import EventReader
-        from multiprobe.maps.ringbuf import EventsMap
-
         found = self.map(spec)
         if not isinstance(found, EventsMap):
             raise UsageError(f"{spec!r} carries no events", hint="declare one with mp.Events(…)")
@@ -112,8 +114,6 @@ class Attachment:
         because one was running already; full_maps, out_of_range, failed_reads, cut_loops: what programs could not do;
         unknown_function: what they booked on no attached function.
         """
-        from multiprobe.attach.missed import missed_by
-
         kernels = missed_by(self._held) if self._guard is None else self._guard.missed()
         return kernels | self._store.losses()
 
@@ -139,8 +139,6 @@ class Attachment:
 
         Raises UsageError for less than half a second.
         """
-        from multiprobe.attach.watchdog import Watchdog, checked_seconds
-
         checked = checked_seconds(seconds)
         if checked is None or self._watchdog is not None:
             return
@@ -183,8 +181,6 @@ class Attachment:
 
     def _repr_html_(self) -> str:
         """For notebooks: the program, and the report."""
-        from multiprobe.markup import escape
-
         state = "closed" if self.is_closed else "attached"
         return f"<p><b>{escape(self.program.name)}</b>, {state}</p>\n{self.report._repr_html_()}"
 

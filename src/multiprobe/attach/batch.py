@@ -7,12 +7,12 @@ comes as `open_link`.
 from __future__ import annotations
 
 import errno
+from typing import TYPE_CHECKING
 
 from multiprobe.attach.bisect import NoCulpritError, find_culprits
 from multiprobe.attach.meaning import is_about_the_batch
 from multiprobe.errors import KernelError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 

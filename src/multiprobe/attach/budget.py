@@ -6,10 +6,11 @@ no link, no clock.
 
 from __future__ import annotations
 
-from multiprobe.errors import UsageError
-from multiprobe.values import value
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-TYPE_CHECKING = False
+from multiprobe.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -26,7 +27,7 @@ _LEAST_BUSY = 0.1
 """A machine counts as at least this busy (of one CPU): 5 % of nothing would be nothing."""
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Window:
     """What happened in `seconds`: `hits` on each CPU; `busy`, the CPU seconds not spent idle, or None."""
 

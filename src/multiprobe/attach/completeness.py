@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from multiprobe.values import value
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from multiprobe.attach.report import Report
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Gap:
     """`n` of something is missing: `cause` for programs, `meaning` for people."""
 

@@ -8,11 +8,12 @@ instructions that a processor of 1 GHz could do meanwhile, to tell them from bat
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from multiprobe.kernel.mechanism import Mechanism
-from multiprobe.values import value
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Cost:
     """Of one mechanism on one side: instructions per function to attach and to detach, and per hit above the unprobed
     call; whether one link takes many functions."""

@@ -7,13 +7,13 @@ is skipped; a missing file means that nothing is known.
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from multiprobe.attach.meaning import meaning
 from multiprobe.cachedir import cache_directory, read_own, write_own
 from multiprobe.errors import errno_name
 from multiprobe.kernel.mechanism import BITS, NAMES
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 

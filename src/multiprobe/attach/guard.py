@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import TYPE_CHECKING
 
 from multiprobe.attach import latency
 from multiprobe.attach.budget import Window, changes, choose_drops, rates, share
@@ -15,7 +16,6 @@ from multiprobe.attach.report import Drop
 from multiprobe.errors import MultiprobeError
 from multiprobe.kernel.pressure import load_busy
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 

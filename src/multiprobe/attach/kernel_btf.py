@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from multiprobe.errors import NotSupportedError
 from multiprobe.syscalls import bpf
 from multiprobe.uapi.bpf import Cmd
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from multiprobe.syscalls.fd import FileDescriptor
 

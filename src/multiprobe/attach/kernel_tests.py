@@ -6,11 +6,11 @@ Linux kernel commit faeb2dce084a ("bpf: Add kernel test functions for fentry tes
 from __future__ import annotations
 
 from struct import pack
+from typing import TYPE_CHECKING
 
 from multiprobe.syscalls import bpf
 from multiprobe.uapi.bpf import AttachType, ProgType
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 

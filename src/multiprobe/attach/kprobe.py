@@ -6,12 +6,13 @@ e12f03d7031a ("perf/core: Implement the 'perf_kprobe' PMU") (in v4.17); cookies:
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from multiprobe.attach.singles import attach_each, open_sides
 from multiprobe.errors import NotSupportedError
 from multiprobe.syscalls import bpf, perf
 from multiprobe.uapi.bpf import ProgType
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from multiprobe.attach.outcome import Held, Job
     from multiprobe.syscalls.fd import FileDescriptor

@@ -8,6 +8,7 @@ cookies looked up by them read 0.
 from __future__ import annotations
 
 from array import array
+from typing import TYPE_CHECKING
 
 from multiprobe.attach.batch import attach_batch
 from multiprobe.errors import KernelError
@@ -16,7 +17,6 @@ from multiprobe.syscalls import bpf
 from multiprobe.uapi import info
 from multiprobe.uapi.bpf import AttachType, ProgType
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from multiprobe.kernel.pressure import load_stalled
-from multiprobe.values import value
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -17,7 +17,7 @@ _TIMES_WORSE, _AT_LEAST = 8.0, 0.02
 _STALLED_MORE, _STALLED_LATE = 0.5, 0.005
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Latency:
     """Wake-ups of a timer: how many, and how many seconds too late: the median, nine in ten, and the worst.
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import time
 from array import array
+from typing import TYPE_CHECKING
 
+from multiprobe.attach import kprobe, kprobe_multi, tracing_multi, trampoline
 from multiprobe.attach.outcome import Held, Job
 from multiprobe.kernel.mechanism import Mechanism
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
@@ -87,14 +88,14 @@ def _show(progress: Callable[[int, int], None], n: int) -> Callable[[int], None]
     return lambda done: progress(done, n)
 
 
+_MECHANISMS = {
+    Mechanism.KPROBE_MULTI: kprobe_multi,
+    Mechanism.TRACING_MULTI: tracing_multi,
+    Mechanism.TRAMPOLINE: trampoline,
+    Mechanism.KPROBE: kprobe,
+}
+
+
 def carrier(mechanism: int) -> Callable[[Job, Held], dict[int, int]]:
-    """The `attach` of a mechanism's module; only the one that is used is imported."""
-    if mechanism == Mechanism.KPROBE_MULTI:
-        from multiprobe.attach.kprobe_multi import attach
-    elif mechanism == Mechanism.TRACING_MULTI:
-        from multiprobe.attach.tracing_multi import attach
-    elif mechanism == Mechanism.TRAMPOLINE:
-        from multiprobe.attach.trampoline import attach
-    else:
-        from multiprobe.attach.kprobe import attach
-    return attach
+    """The `attach` of a mechanism's module."""
+    return _MECHANISMS[Mechanism(mechanism)].attach

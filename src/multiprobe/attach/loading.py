@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from array import array
+from typing import TYPE_CHECKING
+
 from multiprobe.errors import KernelError, NotPermittedError, VerifierError
 from multiprobe.maps.cpus import load_n_cpus
 from multiprobe.maps.index import build_index
 from multiprobe.maps.store import Store
+from multiprobe.program.arguments import find_arguments
 from multiprobe.program.code import KFUNC
+from multiprobe.program.compiler import compile_program
 from multiprobe.program.debug_info import debug_info
 from multiprobe.program.shape import PER_FUNCTION, Shape
+from multiprobe.program.verifier import explain
 from multiprobe.syscalls import bpf
 from multiprobe.uapi.btf import FUNC_INFO_SIZE, LINE_INFO_SIZE
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Mapping
@@ -82,13 +87,9 @@ class Loading:
         return build_index(self.functions.addresses()) if wanted and by_address else None
 
     def _arguments(self) -> tuple[Argument, ...]:
-        from multiprobe.program.arguments import find_arguments
-
         return find_arguments(self.program, self.functions)
 
     def _cookie_table(self, cookies: array[int] | None) -> array[int]:
-        from array import array
-
         return array("Q", bytes(8 * len(self.functions))) if cookies is None else cookies
 
     def function_from(self, context: str) -> str:
@@ -130,8 +131,6 @@ class Loading:
                 line_info=(LINE_INFO_SIZE, info.line_info if info else b""),
             )
         except VerifierError as error:
-            from multiprobe.program.verifier import explain
-
             raise explain(error, code, self.program) from None
 
     def prepare(self, context: str, session_side: str = "") -> None:
@@ -151,8 +150,6 @@ class Loading:
         """The program compiled for that kind of hook, from the disk cache if it is there."""
         key = (context, session_side)
         if key not in self._codes:
-            from multiprobe.program.compiler import compile_program
-
             shape = Shape(
                 function_from=self.function_from(context),
                 has_pid=self.pid is not None,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.syscalls import bpf
 from multiprobe.uapi import info
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 

@@ -7,18 +7,20 @@ to `mp.attach`, for which more instances are loaded where a mechanism needs its 
 from __future__ import annotations
 
 import os
-from typing import cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
+from multiprobe.attach.usable import usable_mechanisms
 from multiprobe.errors import DataError, NotSupportedError, UsageError
+from multiprobe.functions.kernel import Kernel
 from multiprobe.kernel.mechanism import Mechanism, mechanism_names
 from multiprobe.maps.foreign import ForeignMap
+from multiprobe.program.elf import MACHINE_BPF, machine
 from multiprobe.syscalls import bpf, libbpf
 from multiprobe.syscalls.fd import FileDescriptor
 from multiprobe.syscalls.libbpf import LoadedProgram, Wish
 from multiprobe.uapi.bpf import AttachType, ProgType
-from multiprobe.values import value
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
@@ -35,7 +37,7 @@ STAND_IN = "vfs_read"
 _SLEEPABLE = 1 << 4  # BPF_F_SLEEPABLE
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Section:
     """What a section's name says of a program: the side where it runs, the mechanisms that can carry it, and the types
     that libbpf is to load it with."""
@@ -289,8 +291,6 @@ def load_object(path: str | os.PathLike[str], *, kernel: Kernel | None = None) -
 
 def _read(path: str | os.PathLike[str], name: str) -> bytes:
     """The file, if it can be an object for BPF: libbpf isn't asked about anything else."""
-    from multiprobe.program.elf import MACHINE_BPF, machine
-
     with open(path, "rb") as file:
         data = file.read()
     if machine(data) != MACHINE_BPF:
@@ -328,8 +328,5 @@ class _Choice:
         return Wish(False, found.kind, found.attach_type)
 
     def _offers(self, when: str) -> int:
-        from multiprobe.attach.usable import usable_mechanisms
-        from multiprobe.functions.kernel import Kernel
-
         self._kernel = self._kernel or Kernel()
         return usable_mechanisms(self._kernel, when=when)

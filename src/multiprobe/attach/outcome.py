@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from multiprobe.values import value
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-TYPE_CHECKING = False
+from multiprobe.attach.singles import close_all
+
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     the program."""
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Job:
     """Attach these functions by one mechanism.
 
@@ -58,8 +60,6 @@ class Held:
 
     def close(self) -> None:
         """Detach: each link, then its probe; then programs."""
-        from multiprobe.attach.singles import close_all  # not needed on the way to the first hit
-
         chains = zip(self.links, self.extra, strict=True) if self.extra else ((link,) for link in self.links)
         close_all(chains)
         for program in self.programs:

@@ -7,13 +7,14 @@ counted twice, and all counts stay. Functions with a link each are simply let go
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from multiprobe.attach.missed import added, missed_by
 from multiprobe.attach.outcome import Held
 from multiprobe.errors import KernelError
 from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.maps.switch import Switch
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 

@@ -6,18 +6,18 @@ and makes no system call.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import compress
+from typing import TYPE_CHECKING
 
 from multiprobe.attach.costs import COSTS, by_cost
 from multiprobe.kernel.mechanism import NAMES, Mechanism
-from multiprobe.values import value
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Group:
     """Functions that go by one mechanism: `places` are their places in the request, ascending."""
 
@@ -25,7 +25,7 @@ class Group:
     places: list[int]
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Plan:
     """`groups` to attach, in this order, and the `refused` places (their masks were empty).
 

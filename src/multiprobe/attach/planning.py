@@ -5,6 +5,9 @@ Shared by attaching and by previews of it. Reads facts of the kernel (running or
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 from multiprobe.attach.costs import COSTS
 from multiprobe.attach.culprits import Culprits
 from multiprobe.attach.plan import Group, Plan, make_plan
@@ -13,9 +16,7 @@ from multiprobe.attach.usable import FSESSION, paired_mechanisms, usable_mechani
 from multiprobe.errors import UsageError
 from multiprobe.functions.sets import Refusal
 from multiprobe.kernel.mechanism import BITS, NAMES, Mechanism, mechanism_bit
-from multiprobe.values import value
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from multiprobe.functions.sets import FunctionSet
 
@@ -25,7 +26,7 @@ WITHOUT = (*BITS, FSESSION)
 """What can be done without: mechanisms, and the kernel's sessions on single trampolines."""
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Terms:
     """What the user allows: a side, the only mechanism (or None), those not allowed, and how many functions may be
     attached one by one (0: any number)."""

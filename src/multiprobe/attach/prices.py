@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from struct import pack
+from typing import TYPE_CHECKING
 
 from multiprobe.attach.costs import COSTS, cost_of
 from multiprobe.attach.linking import carrier
@@ -20,7 +21,6 @@ from multiprobe.syscalls import bpf
 from multiprobe.uapi import info
 from multiprobe.uapi.bpf import ProgType
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any

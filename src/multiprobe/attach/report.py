@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from multiprobe.errors import IncompleteError, errno_name
-from multiprobe.values import value
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-TYPE_CHECKING = False
+from multiprobe.attach.completeness import gaps
+from multiprobe.errors import IncompleteError, errno_name
+from multiprobe.markup import table
+
 if TYPE_CHECKING:
     from multiprobe.attach.completeness import Gap
     from multiprobe.functions.sets import Refusal
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Failure:
     """A function that the kernel refused: `errno` is its answer, `reason` what that means here."""
 
@@ -24,7 +27,7 @@ class Failure:
         return f"{self.function}: {errno_name(self.errno)} from {self.mechanism}: {self.reason}"
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Drop:
     """A function that was attached and is detached since, before the end; what it counted until then stays.
 
@@ -43,7 +46,7 @@ class Drop:
         return f"{self.function}: {self.reason}"
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Verified:
     """Known calls of one function, made while it was traced by `mechanism`, and how many were found again."""
 
@@ -101,8 +104,6 @@ class Report:
 
     def missing(self) -> list[Gap]:
         """What is known to be missing from the results, cause by cause; nothing where nothing is."""
-        from multiprobe.attach.completeness import gaps
-
         return gaps(self)
 
     def require_complete(self) -> None:
@@ -113,8 +114,6 @@ class Report:
 
     def _repr_html_(self) -> str:
         """For notebooks: how many functions went where, and each one that isn't attached, with its reason."""
-        from multiprobe.markup import table
-
         ways = ", ".join(f"{n:,} by {name}" for name, n in self.mechanisms.items())
         links = "1 link" if self.links == 1 else f"{self.links:,} links"
         caption = f"requested {self.requested:,}, attached {self.attached:,} in {links}"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from array import array
+from typing import TYPE_CHECKING
 
 from multiprobe.errors import UsageError
+from multiprobe.functions.kernel import Kernel
+from multiprobe.functions.sets import Function, FunctionSet
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -24,8 +26,6 @@ def choose(functions: Functions, kernel: Kernel | None, *, unsafe: bool) -> Func
 
     A list of strings without any pattern character is a list of exact symbols: each is answered for by itself.
     """
-    from multiprobe.functions.sets import FunctionSet
-
     if isinstance(functions, FunctionSet):
         if kernel is not None and kernel is not functions.kernel:
             raise UsageError("these functions were chosen from another kernel= than the one given")
@@ -34,15 +34,10 @@ def choose(functions: Functions, kernel: Kernel | None, *, unsafe: bool) -> Func
 
 
 def _is_one(functions: object) -> bool:
-    from multiprobe.functions.sets import Function
-
     return isinstance(functions, str | int | Function)
 
 
 def _listed(items: Sequence[object], kernel: Kernel | None, *, unsafe: bool) -> FunctionSet:
-    from multiprobe.functions.kernel import Kernel
-    from multiprobe.functions.sets import Function
-
     if not items:
         raise UsageError(
             "no functions were asked for", hint="give a pattern, symbols, addresses or kernel.functions(…)"

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 from multiprobe.attach.budget import checked_budget
+from multiprobe.attach.guard import Guard
 from multiprobe.attach.linking import CONTEXTS
+from multiprobe.attach.parts import Parts
+from multiprobe.attach.prices import Prices
 from multiprobe.attach.waves import in_waves
 from multiprobe.errors import UsageError
 from multiprobe.maps.cpus import load_n_cpus
-from multiprobe.values import value
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from multiprobe.attach.guard import Guard
     from multiprobe.attach.linking import Linking
@@ -17,7 +21,7 @@ if TYPE_CHECKING:
     from multiprobe.attach.report import Report
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Safety:
     """`budget`: share of CPU time or None; `is_careful`: attach in growing waves, retreat when the machine suffers."""
 
@@ -30,10 +34,6 @@ class Safety:
 
     def guard(self, linking: Linking, plan: Plan, report: Report) -> Guard:
         """Who watches the attachment; measures first what a hit costs, and how the machine is before."""
-        from multiprobe.attach.guard import Guard
-        from multiprobe.attach.parts import Parts
-        from multiprobe.attach.prices import Prices
-
         loading, prices = linking.loading, Prices()
         if self.budget is not None:
             for mechanism in dict.fromkeys(group.mechanism for group in plan.groups):

@@ -9,9 +9,11 @@ Knows how to spread the work over threads and to bring it back in order, not the
 
 from __future__ import annotations
 
+import threading
+from typing import TYPE_CHECKING
+
 from multiprobe.errors import KernelError, VerifierError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import TypeVar
@@ -85,8 +87,6 @@ def _close(chain: Sequence[FileDescriptor]) -> None:
 
 def in_parallel(work: Callable[[T], None], items: Iterable[T], *, n_threads: int) -> None:
     """Do `work` on every item, in that many threads; the first error stops the rest and is raised."""
-    import threading
-
     pending = iter(items)
     lock = threading.Lock()
     errors: list[BaseException] = []

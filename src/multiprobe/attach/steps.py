@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 from multiprobe.attach.costs import cost_of
 from multiprobe.kernel.mechanism import NAMES, Mechanism
-from multiprobe.values import value
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from multiprobe.attach.plan import Group, Plan
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Step:
     """One mechanism's share of a plan.
 

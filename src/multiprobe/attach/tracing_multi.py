@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 from array import array
+from typing import TYPE_CHECKING
 
 from multiprobe.attach.batch import attach_batch
 from multiprobe.attach.kernel_btf import ModuleGoneError, open_kernel_btf
@@ -17,7 +18,6 @@ from multiprobe.syscalls import bpf
 from multiprobe.uapi import info
 from multiprobe.uapi.bpf import AttachType, ProgType
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 

@@ -7,6 +7,7 @@ A session is one fsession program where the kernel has those, else an fexit and 
 from __future__ import annotations
 
 import errno
+from typing import TYPE_CHECKING
 
 from multiprobe.attach.kernel_btf import ModuleGoneError, open_kernel_btf
 from multiprobe.attach.singles import attach_each, open_sides
@@ -14,7 +15,6 @@ from multiprobe.errors import KernelError
 from multiprobe.syscalls import bpf
 from multiprobe.uapi.bpf import AttachType, ProgType
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from array import array
+from typing import TYPE_CHECKING
 
+from multiprobe.attach import kprobe_multi, tracing_multi
 from multiprobe.kernel.mechanism import Mechanism
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
@@ -43,8 +44,6 @@ def _read_back(mechanism: int, links: Sequence[FileDescriptor], n: int) -> array
 
 
 def _read_one(mechanism: int, link: FileDescriptor, n: int | None) -> array[int] | None:
-    from multiprobe.attach import kprobe_multi, tracing_multi
-
     if mechanism == Mechanism.KPROBE_MULTI:
         answer = kprobe_multi.read_back(link, kprobe_multi.count(link) if n is None else n)
         return answer[0] if answer else None

@@ -7,15 +7,16 @@ programs are active: on the way to the first hit nothing waits for it.
 
 from __future__ import annotations
 
-import _thread
 import os
 import sys
+import threading
+from signal import SIGKILL
+from typing import TYPE_CHECKING
 
 from multiprobe.cachedir import cache_directory
 from multiprobe.errors import UsageError
 from multiprobe.maps.layout import ACTIVE
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from multiprobe.attach.report import Report
     from multiprobe.maps.maps import SharedArray
@@ -42,11 +43,11 @@ class Watchdog:
         self._seconds = seconds
         self._what = what
         self._report = report
-        self._stop = _thread.allocate_lock()
-        self._done = _thread.allocate_lock()
+        self._stop = threading.Lock()
+        self._done = threading.Lock()
         self._stop.acquire()
         self._done.acquire()
-        _thread.start_new_thread(self._run, ())
+        threading.Thread(target=self._run, daemon=True).start()
 
     def stop(self) -> None:
         """End the watch."""
@@ -100,8 +101,6 @@ class Watchdog:
 
 
 def _end(child: int) -> None:
-    from signal import SIGKILL
-
     try:
         os.kill(child, SIGKILL)  # not reaped yet, so that the number is still its own
         os.waitpid(child, 0)

@@ -7,7 +7,12 @@ first attached function: imports nothing heavy.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 from multiprobe.cli.forms import DEFAULT_TOP, Forms, print_json, print_report
+from multiprobe.cli.group import tracing_command
+from multiprobe.cli.live import check as check_live
 from multiprobe.cli.measuring import (
     SAFETY,
     attach,
@@ -19,10 +24,10 @@ from multiprobe.cli.measuring import (
     print_plan,
     watch,
 )
-from multiprobe.cli.options import SHARED, Option, parse_plain
-from multiprobe.values import value
+from multiprobe.cli.options import SHARED, Option
+from multiprobe.errors import UsageError
+from multiprobe.program.compiler import compile_ahead
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
@@ -42,7 +47,7 @@ HOW = ("mechanism", "without", "max_singles", *SAFETY)
 """The options that say how to attach."""
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Asked:
     """What every measuring command is asked."""
 
@@ -128,7 +133,7 @@ class Question:
         """It's over: see the last sample, and write the files that the command's own options ask for."""
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Command:
     """A measuring command: its words, its question, and its options: its `own`, and which of the shared ones it `has`
     besides those that all have."""
@@ -151,14 +156,7 @@ class Command:
 
     def click_command(self) -> click.Command:
         """As click sees it."""
-        from multiprobe.cli.group import tracing_command
-
         return tracing_command(self.name, self.options, self.run, help=self.help, epilog=self.examples)
-
-    def run_plain(self, arguments: Sequence[str]) -> int | None:
-        """Read a well-formed command line without click, and run it. None when click should look at it."""
-        options = parse_plain(self.options, arguments)
-        return None if options is None else self.run(**options)
 
     def run(self, **options: Any) -> int:
         """Choose, attach, measure until the end, print. Returns the exit status."""
@@ -188,23 +186,17 @@ class Command:
         live = options.get("live", False)
         forms = Forms(**{name: options[name] for name in FORMS}, folded=options.get("folded", False))
         if options["kernel_files"] and not options["dry_run"]:
-            from multiprobe.errors import UsageError
-
             raise UsageError("--kernel-files is about another kernel: it can only be planned for", hint="add --dry-run")
         if live:
-            from multiprobe.cli.live import check as check_live
-
             check_live(is_text=forms.is_text)
         named = {name: options[name] for name in ("patterns", "command", "duration", "pid", "command_only")}
         return Asked(**named, top=options.get("top"), live=live, forms=forms)
 
     def compile_ahead(self, arguments: Sequence[str]) -> None:
         """Fill the cache with the program that this command line will need, if that can be known."""
-        options = parse_plain(self.options, arguments)
-        found = None if options is None else self.question.ahead(options)
-        if options is not None and found is not None:
-            from multiprobe.program.compiler import compile_ahead
-
+        options = self.click_command().make_context(self.name, list(arguments)).params
+        found = self.question.ahead(options)
+        if found is not None:
             program, when = found
             is_guarded = options["budget"] is not None or options["careful"]
             compile_ahead(program, when=when, has_gate=is_guarded)

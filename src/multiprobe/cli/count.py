@@ -6,11 +6,18 @@ the click command.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from multiprobe.cli.command import Asked, Command, Question
 from multiprobe.cli.forms import print_table
+from multiprobe.cli.live import History, Live
 from multiprobe.cli.options import Option
+from multiprobe.instruments.count import call_counts, count, start
+from multiprobe.output.histogram import sparkline
+from multiprobe.output.table import Column, Table
+from multiprobe.output.units import plural_text
+from multiprobe.output.view import Frame, Row
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any
@@ -49,22 +56,16 @@ class CountQuestion(Question):
     @staticmethod
     def ahead(options: dict[str, Any]) -> tuple[Any, str]:
         """The one program that counts."""
-        from multiprobe.instruments.count import count
-
         return count, "return" if options["is_return"] else "entry"
 
     def start(self, functions: FunctionSet, **options: Any) -> Counting:
         """Attach."""
-        from multiprobe.instruments import count
-
-        return count.start(functions, **options)
+        return start(functions, **options)
 
     def show(self) -> Callable[[Sample, Sample | None, int], Table]:
         """The functions called most since the sample before."""
 
         def show(sample: Sample, before: Sample | None, rows: int) -> Table:
-            from multiprobe.instruments.count import call_counts
-
             return _table(call_counts(self.measuring.functions, sample, before=before, top=rows))
 
         return show
@@ -83,8 +84,6 @@ class CountQuestion(Question):
 
     def print(self, sample: Sample, report: dict[str, Any]) -> None:
         """A table of those called most, and all calls together."""
-        from multiprobe.output.units import plural_text
-
         counts = self._counts(sample, top=self.asked.limit() or 0)
         n_called = sum(1 for n in sample.totals if n)
         print_table(_table(counts), n_more=n_called - len(counts))
@@ -92,18 +91,11 @@ class CountQuestion(Question):
         print(f"{calls} of {functions} in {report['seconds']:.2f} s")
 
     def _counts(self, sample: Sample, *, top: int) -> list[CallCount]:
-        from multiprobe.instruments.count import call_counts
-
         return call_counts(self.measuring.functions, sample, top=top)
 
 
 def _make_screen(counting: Counting) -> Live:
     """The full-screen view: all functions that were called, and how one's rate went."""
-    from multiprobe.cli.live import History, Live
-    from multiprobe.instruments.count import call_counts
-    from multiprobe.output.histogram import sparkline
-    from multiprobe.output.view import Frame, Row
-
     history = History()
     functions = counting.functions
 
@@ -127,8 +119,6 @@ def _make_screen(counting: Counting) -> Live:
 
 
 def _table(rows: Sequence[CallCount]) -> Table:
-    from multiprobe.output.table import Column, Table
-
     columns = (Column("CALLS", True), Column("RATE/S", True), Column("SHARE", True), Column("FUNCTION"))
     return Table(columns, [(f"{r.calls:,}", f"{r.rate:,.1f}", f"{r.share:.1%}", str(r.function)) for r in rows])
 

@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from multiprobe.kernel.diagnosis import diagnose_mechanisms, diagnose_needs
+from multiprobe.kernel.examine import examine
+from multiprobe.output.json_lines import write_json_lines
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -51,14 +55,9 @@ def command(as_json: bool) -> int:
     For each mechanism by which programs are attached to kernel functions: whether it can be used here, how that was
     found out, and what to do where it can't.
     """
-    from multiprobe.kernel.diagnosis import diagnose_mechanisms, diagnose_needs
-    from multiprobe.kernel.examine import examine
-
     state = examine()
     mechanisms, needs = diagnose_mechanisms(state), diagnose_needs(state)
     if as_json:
-        from multiprobe.output.json_lines import write_json_lines
-
         write_json_lines(json_objects(state, mechanisms, needs), sys.stdout)
     else:
         width = shutil.get_terminal_size().columns

@@ -5,12 +5,19 @@ Knows options, order of events and words; the watching itself is `instruments.er
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from multiprobe.cli.command import Asked, Command, Question
 from multiprobe.cli.forms import print_json
+from multiprobe.cli.live import FUNCTION, Live
 from multiprobe.cli.options import Option
+from multiprobe.errors import UsageError
+from multiprobe.instruments import errors
+from multiprobe.instruments.failures import error_name, parse_errors
+from multiprobe.output.table import Column, Table
 from multiprobe.output.units import plural_text
+from multiprobe.output.view import Frame, Row
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any
@@ -59,8 +66,6 @@ class ErrorsQuestion(Question):
     def __init__(self, asked: Asked, *, each: bool, allow: Sequence[str], deny: Sequence[str], unhandled: bool) -> None:
         super().__init__(asked)
         if each and asked.live:
-            from multiprobe.errors import UsageError
-
             raise UsageError("--each prints failures one by one, --live has the screen: give one of them")
         self.each = each
         self._kept: list[Failure] = []
@@ -72,8 +77,6 @@ class ErrorsQuestion(Question):
 
     def start(self, functions: FunctionSet, **options: Any) -> Watching:
         """Attach."""
-        from multiprobe.instruments import errors
-
         on_failure = self._print_failure if self.each else None
         n_arguments = N_ARGUMENTS if self.each or self.asked.live else 0
         return errors.start(functions, on_failure=on_failure, n_arguments=n_arguments, **self.wanted, **options)
@@ -121,8 +124,6 @@ class ErrorsQuestion(Question):
             print(f"without type information, so on paths, but never failing: {plural_text(n, 'function')}")
 
     def _table(self, sample: Sample, _before: Sample | None, rows: int) -> Table:
-        from multiprobe.output.table import Table
-
         return Table(_columns(), [_cells(self.measuring, group) for group in sample.groups[:rows]])
 
     def _print_failure(self, failure: Failure) -> None:
@@ -137,9 +138,6 @@ class ErrorsQuestion(Question):
 
 
 def _names(flag: str, words: Sequence[str]) -> frozenset[str]:
-    from multiprobe.errors import UsageError
-    from multiprobe.instruments.failures import parse_errors
-
     try:
         return parse_errors(words)
     except ValueError as error:
@@ -147,9 +145,6 @@ def _names(flag: str, words: Sequence[str]) -> frozenset[str]:
 
 
 def _make_screen(watching: Watching) -> Live:
-    from multiprobe.cli.live import FUNCTION, Live
-    from multiprobe.output.view import Frame, Row
-
     numbers: dict[Kind, int] = {}
     shown: dict[int, Group] = {}
     columns = _columns()
@@ -199,8 +194,6 @@ def _group_lines(watching: Watching, groups: Sequence[Group]) -> Iterator[str]:
 
 
 def _error(failure: Failure) -> str:
-    from multiprobe.instruments.failures import error_name
-
     return error_name(failure.error)
 
 
@@ -214,8 +207,6 @@ def _path(watching: Watching, failure: Failure) -> str:
 
 
 def _outcome(watching: Watching, failure: Failure) -> str:
-    from multiprobe.instruments.failures import error_name
-
     if failure.end is None:
         return "its end was not seen"
     if failure.is_handled:
@@ -224,8 +215,6 @@ def _outcome(watching: Watching, failure: Failure) -> str:
 
 
 def _columns() -> tuple[Column, ...]:
-    from multiprobe.output.table import Column
-
     titles = ("COUNT", "ERROR", "FIRST TO FAIL", "OUTCOME", "PATH")
     return tuple(Column(title, title == "COUNT") for title in titles)
 
@@ -254,8 +243,6 @@ def _failure_json(watching: Watching, failure: Failure) -> dict[str, Any]:
 
 
 def _common_json(watching: Watching, failure: Failure) -> dict[str, Any]:
-    from multiprobe.instruments.failures import error_name
-
     return {
         "error": _error(failure),
         "first": _name(watching, failure.first),

@@ -10,9 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import multiprobe as mp
 from multiprobe.cli.group import SETTINGS, Examples
 from multiprobe.cli.options import SHARED, click_option
 from multiprobe.errors import NoMatchError, UsageError
+from multiprobe.functions.describe import records, why
+from multiprobe.functions.pattern import parse_pattern
+from multiprobe.output.json_lines import write_json_lines
+from multiprobe.output.table import Column, Table, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -54,8 +59,6 @@ def run(
     vm: str | None,
 ) -> int:
     """Choose and show. Returns the exit status."""
-    import multiprobe as mp
-
     kernel = mp.Kernel.from_directory(kernel_files) if kernel_files else mp.Kernel()
     if why:
         if patterns:
@@ -76,17 +79,11 @@ def run(
 
 
 def _show(kernel: Kernel, chosen: FunctionSet, *, when: str, only: bool | None, json: bool) -> None:
-    from multiprobe.functions.describe import records
-
     found = list(records(chosen, when=when))
     shown = [record for record in found if only is None or record.is_attachable == only]
     if json:
-        from multiprobe.output.json_lines import write_json_lines
-
         write_json_lines(map(_to_json, shown), sys.stdout)
     elif shown:
-        from multiprobe.output.table import write_table
-
         write_table(_table(shown), sys.stdout)
     _note(kernel.problems())
     n_attachable = sum(record.is_attachable for record in found)
@@ -111,8 +108,6 @@ def _to_json(record: Record) -> dict[str, Any]:
 
 
 def _table(shown: Sequence[Record]) -> Any:
-    from multiprobe.output.table import Column, Table
-
     has_modules = any(record.module for record in shown)
     titles = ["FUNCTION", *(["MODULE"] if has_modules else []), "MECHANISMS", "WHY NOT"]
     rows = []
@@ -125,9 +120,6 @@ def _table(shown: Sequence[Record]) -> Any:
 
 def _explain(kernel: Kernel, names: Sequence[str], *, unsafe: bool, json: bool) -> int:
     """Tell all rules for each name."""
-    from multiprobe.functions.describe import why
-    from multiprobe.functions.pattern import parse_pattern
-
     missing = []
     for name in names:
         pattern = parse_pattern(name)
@@ -136,8 +128,6 @@ def _explain(kernel: Kernel, names: Sequence[str], *, unsafe: bool, json: bool) 
         answers, problem = why(kernel, pattern, unsafe=unsafe)
         missing += [problem] if problem else []
         if json:
-            from multiprobe.output.json_lines import write_json_lines
-
             write_json_lines(({"type": "why", **answer} for answer in answers), sys.stdout)
         elif answers:
             print("\n\n".join("\n".join(_why_lines(answer)) for answer in answers))

@@ -6,13 +6,24 @@ Knows options, order of events and words; the recording is `instruments.graph`, 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
+from time import CLOCK_BOOTTIME, CLOCK_MONOTONIC, clock_gettime_ns
+from typing import TYPE_CHECKING
 
 from multiprobe.cli.command import Asked, Command, Question
 from multiprobe.cli.forms import check_files
 from multiprobe.cli.options import Option
-from multiprobe.values import value
+from multiprobe.errors import UsageError
+from multiprobe.instruments import graph
+from multiprobe.instruments.calltree import calls_in_order
+from multiprobe.kernel.btf_values import signature
+from multiprobe.output.flame import flame_svg
+from multiprobe.output.folded import fold, folded_lines
+from multiprobe.output.perfetto import write_perfetto
+from multiprobe.output.slices import Slice, Thread, Track, self_times
+from multiprobe.output.tree import tree_lines
+from multiprobe.output.units import plural_text
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
@@ -69,8 +80,6 @@ class GraphQuestion(Question):
 
     def start(self, functions: FunctionSet, **options: Any) -> Graphing:
         """Attach."""
-        from multiprobe.instruments import graph
-
         n_arguments = _most_arguments(functions) if self.has_arguments else -1
         return graph.start(functions, max_events=self.max_events, n_arguments=n_arguments, **options)
 
@@ -100,8 +109,6 @@ class GraphQuestion(Question):
 
     def print(self, _: Sample, report: dict[str, Any]) -> None:
         """A tree for each thread, and all calls together."""
-        from multiprobe.output.units import plural_text
-
         _print_trees(self.shown.tracks())
         unended = f", {report['unended']:,} of which had not ended" if report["unended"] else ""
         calls, threads = (plural_text(report[f"{noun}s"], noun) for noun in ("call", "thread"))
@@ -109,14 +116,10 @@ class GraphQuestion(Question):
 
     def folded(self, _: Sample) -> Iterator[str]:
         """A line for each different stack."""
-        from multiprobe.output.folded import folded_lines
-
         return iter(folded_lines(self.shown.folded()))
 
 
 def _check(max_events: int) -> None:
-    from multiprobe.errors import UsageError
-
     if not 0 < max_events < 1 << 24:
         raise UsageError(f"--max-events {max_events} can't be kept", hint="give a number from 1 to 16,000,000")
 
@@ -127,8 +130,6 @@ def _most_arguments(functions: FunctionSet) -> int:
 
 def _signatures(functions: FunctionSet) -> dict[int, Signature]:
     """By index: how to read what the registers hold, where the kernel has types."""
-    from multiprobe.kernel.btf_values import signature
-
     found = {}
     for place, (row, type_id) in enumerate(zip(functions.rows, functions.btf_ids(), strict=True)):
         btf = functions.kernel.btf_of(functions.table.module(row)) if type_id else None
@@ -137,7 +138,7 @@ def _signatures(functions: FunctionSet) -> dict[int, Signature]:
     return found
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Shown:
     """What was recorded, and how to spell it."""
 
@@ -148,13 +149,9 @@ class Shown:
 
     def tracks(self) -> list[Track]:
         """A track for each thread."""
-        from multiprobe.output.slices import Track
-
         return [Track(self._thread(found), list(self._slices(found))) for found in self.sample.threads]
 
     def _thread(self, found: ThreadCalls) -> Any:
-        from multiprobe.output.slices import Thread
-
         thread = found.thread
         if thread.cpu >= 0:
             return Thread(0, 0, f"swapper/{thread.cpu}", cpu=thread.cpu)
@@ -168,9 +165,6 @@ class Shown:
         return name
 
     def _slices(self, found: ThreadCalls) -> Iterator[Slice]:
-        from multiprobe.instruments.calltree import calls_in_order
-        from multiprobe.output.slices import Slice
-
         labels = [self.graphing.functions[place] for place in range(len(self.graphing.functions))]
         for depth, call in calls_in_order(found.roots):
             yield Slice(str(labels[call.function]), call.begin, call.end, depth, self.arguments(call))
@@ -186,9 +180,6 @@ class Shown:
 
     def folded(self) -> dict[tuple[str, ...], int]:
         """Self times (ns) by stack; the outermost frame is the thread's name."""
-        from multiprobe.output.folded import fold
-        from multiprobe.output.slices import self_times
-
         return fold(
             ((track.thread.name or f"thread {track.thread.tid}", *path), ns)
             for track in self.tracks()
@@ -198,16 +189,10 @@ class Shown:
     def write_files(self, *, perfetto: str | None, flame: str | None, title: str) -> None:
         """Those that were asked for."""
         if perfetto is not None:
-            from time import CLOCK_BOOTTIME, CLOCK_MONOTONIC, clock_gettime_ns
-
-            from multiprobe.output.perfetto import write_perfetto
-
             ahead = clock_gettime_ns(CLOCK_BOOTTIME) - clock_gettime_ns(CLOCK_MONOTONIC)
             with open(perfetto, "wb") as file:
                 write_perfetto(self.tracks(), file, boottime=ahead)
         if flame is not None:
-            from multiprobe.output.flame import flame_svg
-
             with open(flame, "w", encoding="utf-8") as text:
                 text.write(flame_svg(self.folded(), title=title, unit="ns"))
 
@@ -240,14 +225,10 @@ class Shown:
 
 
 def _calls(found: ThreadCalls) -> Iterator[Call]:
-    from multiprobe.instruments.calltree import calls_in_order
-
     return (call for _, call in calls_in_order(found.roots))
 
 
 def _print_trees(tracks: Sequence[Track]) -> None:
-    from multiprobe.output.tree import tree_lines
-
     start = min((track.slices[0].begin for track in tracks if track.slices), default=0)
     for track in tracks:
         for line in tree_lines(track, start=start):

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+import multiprobe
 from multiprobe.cli.options import SHARED, Option, click_option, split_command
 
 #: Commands by section: name and one line of help, here so that `--help` imports no command.
@@ -144,8 +145,6 @@ def make_group() -> Commands:
 
 def _version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
     if wanted:
-        import multiprobe
-
         click.echo(f"multiprobe {multiprobe.__version__}")
         ctx.exit()
 

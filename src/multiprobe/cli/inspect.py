@@ -13,6 +13,12 @@ import click
 from multiprobe.cli.group import SETTINGS, Examples
 from multiprobe.cli.options import SHARED, click_option
 from multiprobe.errors import UsageError
+from multiprobe.inspect import records, text
+from multiprobe.inspect.mix import LEGEND, mix_lines, rich_mix
+from multiprobe.inspect.records import missing_records
+from multiprobe.inspect.text import missing_lines
+from multiprobe.output.json_lines import write_json_lines
+from multiprobe.output.table import Column, Table, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -59,8 +65,6 @@ def run(function: str | None, *, patterns: tuple[str, ...], programs: bool, top:
 
 def _show_links(*, json: bool) -> int:
     from multiprobe import inspect
-    from multiprobe.inspect import records, text
-    from multiprobe.output.table import Column, Table, write_table
 
     missing: list[Missing] = []
     found: tuple[Link, ...] = inspect.links(missing=missing)
@@ -77,7 +81,6 @@ def _show_links(*, json: bool) -> int:
 
 def _show_function(function: str, *, programs: bool, json: bool) -> int:
     from multiprobe import inspect
-    from multiprobe.inspect import records, text
 
     picture: FunctionPicture = inspect.function(function, programs=programs)
     if json:
@@ -88,8 +91,6 @@ def _show_function(function: str, *, programs: bool, json: bool) -> int:
 
 def _show_mix(patterns: tuple[str, ...], *, top: int, json: bool) -> int:
     from multiprobe import inspect
-    from multiprobe.inspect import records
-    from multiprobe.inspect.mix import LEGEND, mix_lines, rich_mix
 
     missing: list[Missing] = []
     found: Mix = inspect.mix(patterns, missing=missing)
@@ -110,9 +111,6 @@ def _show_mix(patterns: tuple[str, ...], *, top: int, json: bool) -> int:
 
 
 def _write(found: Iterable[Record], missing: Iterable[Missing]) -> int:
-    from multiprobe.inspect.records import missing_records
-    from multiprobe.output.json_lines import write_json_lines
-
     write_json_lines(found, sys.stdout)
     write_json_lines(missing_records(missing), sys.stdout)
     return 0
@@ -132,8 +130,6 @@ def _print_spans(lines: Iterable[Spans]) -> None:
 
 
 def _note(missing: Iterable[Missing]) -> int:
-    from multiprobe.inspect.text import missing_lines
-
     sys.stdout.flush()
     for line in missing_lines(missing):
         print(line, file=sys.stderr)

@@ -5,12 +5,25 @@ Knows options, order of events and words; the measuring itself is `instruments.l
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from multiprobe.cli.command import Asked, Command, Question
 from multiprobe.cli.forms import check_files, print_table
+from multiprobe.cli.live import Live
 from multiprobe.cli.options import Option
-from multiprobe.output.units import plural_text
+from multiprobe.errors import UsageError
+from multiprobe.instruments import latency
+from multiprobe.instruments.latency import SORTS, all_buckets, rank
+from multiprobe.instruments.latency_probe import BY, Probe
+from multiprobe.instruments.over_time import FINEST, OverTime
+from multiprobe.instruments.tasks import TaskNames
+from multiprobe.output.heat import HeatMap, heat_svg
+from multiprobe.output.histogram import log2_bounds, log2_lines, sparkline, used_range
+from multiprobe.output.table import Column, Table
+from multiprobe.output.units import plural_text, time_text
+from multiprobe.output.view import Frame, Row, View
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any
@@ -62,22 +75,16 @@ class LatencyQuestion(Question):
     @staticmethod
     def ahead(options: dict[str, Any]) -> tuple[Any, str] | None:
         """The program of these options."""
-        from multiprobe.instruments.latency_probe import BY, Probe
-
         if options["by"] is not None and options["by"] not in BY:
             return None
         return Probe(by=options["by"], has_self=options["has_self"]).program, "session"
 
     def start(self, functions: FunctionSet, **options: Any) -> Timing:
         """Attach."""
-        from multiprobe.instruments import latency
-
         return latency.start(functions, by=self.by, has_self=self.has_self, **options)
 
     def begin(self) -> None:
         """Begin to take notes."""
-        from importlib import import_module
-
         has_heat = self.heatmap is not None
         self.notes = Notes(by=self.by, has_heat=has_heat, n_functions=self.measuring.report.attached)
         self.is_looking = has_heat or self.by is not None
@@ -96,8 +103,6 @@ class LatencyQuestion(Question):
         """The functions that took most."""
 
         def show(sample: Sample, _before: Sample | None, rows: int) -> Table:
-            from multiprobe.instruments.latency import rank
-
             return _table(rank(sample.rows, sort=self.sort, top=rows), self.notes.names, by=self.by)
 
         return show
@@ -120,15 +125,11 @@ class LatencyQuestion(Question):
 
     def rows(self, sample: Sample) -> Iterator[dict[str, Any]]:
         """A row for each function, or function and task, that was called."""
-        from multiprobe.instruments.latency import rank
-
         for row in rank(sample.rows, sort=self.sort, top=self.asked.top or 0):
             yield _to_json(row, self.notes.names, by=self.by)
 
     def print(self, sample: Sample, report: dict[str, Any]) -> None:
         """A table of what took most, and all calls together."""
-        from multiprobe.instruments.latency import rank
-
         rows = rank(sample.rows, sort=self.sort, top=self.asked.limit() or 0)
         print_table(_table(rows, self.notes.names, by=self.by), n_more=len(sample.rows) - len(rows))
         n_functions = len({row.function.address for row in sample.rows})
@@ -140,10 +141,6 @@ class LatencyQuestion(Question):
 
 def _check(sort: str, *, by: str | None, has_self: bool) -> None:
     """Raise UsageError for words that mean nothing."""
-    from multiprobe.errors import UsageError
-    from multiprobe.instruments.latency import SORTS
-    from multiprobe.instruments.latency_probe import BY
-
     if by is not None and by not in BY:
         raise UsageError(f"--by {by} means nothing", hint=f"there are {', '.join(BY)}")
     if sort not in SORTS:
@@ -156,24 +153,17 @@ class Notes:
     """What is kept of the samples on the way: names of tasks, and the distribution over time."""
 
     def __init__(self, *, by: str | None, has_heat: bool, n_functions: int) -> None:
-        from multiprobe.instruments.over_time import FINEST, OverTime
-        from multiprobe.instruments.tasks import TaskNames
-
         self.names = TaskNames()
         self.by = by
         self.heat = OverTime(step=max(FINEST, n_functions / QUICK)) if has_heat else None
 
     def begin(self, sample: Sample) -> None:
         """From here on."""
-        from multiprobe.instruments.latency import all_buckets
-
         if self.heat is not None:
             self.heat.begin(sample.seconds, all_buckets(sample.rows))
 
     def look(self, sample: Sample, *, is_last: bool = False) -> None:
         """Note what a sample tells."""
-        from multiprobe.instruments.latency import all_buckets
-
         if self.by:
             self.names.look({row.who for row in sample.rows})
         if self.heat is not None:
@@ -181,8 +171,6 @@ class Notes:
 
     def write_heat(self, path: str, patterns: Sequence[str]) -> None:
         """The distribution over time as SVG."""
-        from multiprobe.output.heat import HeatMap, heat_svg
-
         if self.heat is None:
             return
         heat = HeatMap(self.heat.columns, self.heat.ends)
@@ -193,12 +181,6 @@ class Notes:
 
 def _make_screen(timing: Timing, names: TaskNames, *, sort: str, by: str | None) -> Live:
     """The full-screen view: all functions that were called, and how one's times are distributed."""
-    from multiprobe.cli.live import Live
-    from multiprobe.instruments.latency import SORTS
-    from multiprobe.output.histogram import log2_lines
-    from multiprobe.output.units import time_text
-    from multiprobe.output.view import Frame, Row, View
-
     index_of = {address: index for index, address in enumerate(timing.functions.addresses())}
     shown: dict[int, Latency] = {}
 
@@ -242,11 +224,6 @@ def _running_line(sample: Sample, n: int) -> str:
 
 
 def _table(rows: Sequence[Latency], names: TaskNames, *, by: str | None) -> Table:
-    from multiprobe.instruments.latency import all_buckets
-    from multiprobe.output.histogram import log2_bounds, used_range
-    from multiprobe.output.table import Column, Table
-    from multiprobe.output.units import time_text
-
     has_self = any(row.own is not None for row in rows)
     used = used_range(all_buckets(rows))
     spread = f"{time_text(log2_bounds(used[0])[0])} … {time_text(log2_bounds(used[-1])[1])}" if used else "TIMES"
@@ -263,17 +240,12 @@ def _times(row: Latency) -> list[float]:
 
 
 def _cells(row: Latency, used: range, names: TaskNames, *, by: str | None) -> list[str]:
-    from multiprobe.output.histogram import sparkline
-    from multiprobe.output.units import time_text
-
     buckets = [row.buckets[bucket] if bucket < len(row.buckets) else 0 for bucket in used]
     task = [f"{row.who} {names[row.who]}".rstrip()] if by else []
     return [f"{row.calls:,}", *map(time_text, _times(row)), sparkline(buckets), str(row.function), *task]
 
 
 def _to_json(row: Latency, names: TaskNames, *, by: str | None) -> dict[str, Any]:
-    from multiprobe.output.histogram import log2_bounds
-
     task = {"pid" if by == "process" else "tid": row.who, "name": names[row.who]} if by else {}
     return {
         "type": "function",

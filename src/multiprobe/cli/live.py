@@ -6,10 +6,11 @@ Imports rich (through `output.fullscreen`), and so is only imported once everyth
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from multiprobe.errors import MultiprobeError, UsageError
+from multiprobe.instruments.callers import Callers
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
@@ -88,8 +89,6 @@ class Live:
         if key & FUNCTION == FUNCTION:
             self._trouble = "it is not known which function it was"
             return
-        from multiprobe.instruments.callers import Callers
-
         try:
             self._callers = Callers(self._functions.take([key & FUNCTION]))
         except MultiprobeError as error:

@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
+from typing import TYPE_CHECKING
+
+import click
 
 from multiprobe import __version__
+from multiprobe.cli import group
+from multiprobe.cli.options import DEFAULT_SERIES, take_vm
+from multiprobe.cli.run import n_own
 from multiprobe.errors import MultiprobeError
+from multiprobe.vm import rerun_in_vm
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
@@ -39,44 +46,20 @@ def _dispatch(given: list[str]) -> int:
     if given == ["--version"]:
         print(f"multiprobe {__version__}")
         return 0
-    if name == "run" or (name in MEASURING and not _asks_for_vm(given)):
-        status = _run_plain(name, given[1:])
-        if status is not None:
-            return status
-    elif name != "vm":
-        from multiprobe.cli.options import take_vm
-
+    if name not in ("vm", "run"):
         series, rest = take_vm(given)
         if series is not None:
             return _run_in_vm(rest, series)
-    from multiprobe.cli import group
-
     return group.run(given)
-
-
-def _run_plain(name: str, arguments: list[str]) -> int | None:
-    """Run a well-formed command line without click; None when click should look at it."""
-    module = _import(name)
-    status: int | None = (module if name == "run" else module.COMMAND).run_plain(arguments)
-    return status
 
 
 def _import(name: str) -> Any:
     return __import__(f"multiprobe.cli.{name}", fromlist=["COMMAND"])
 
 
-def _asks_for_vm(given: list[str]) -> bool:
-    return any(argument == "--vm" or argument.startswith("--vm=") for argument in given)
-
-
 def _run_in_vm(arguments: list[str], series: str) -> int:
     """Run the same command line, checked first, in a guest."""
-    from multiprobe.cli import group
-    from multiprobe.cli.options import DEFAULT_SERIES
-
     group.check(arguments)
-    from multiprobe.vm import rerun_in_vm
-
     if arguments and arguments[0] in MEASURING:
         _import(arguments[0]).COMMAND.compile_ahead(arguments[1:])
     return rerun_in_vm(arguments, None if series == DEFAULT_SERIES else series)
@@ -84,8 +67,6 @@ def _run_in_vm(arguments: list[str], series: str) -> int:
 
 def _is_debug(arguments: list[str]) -> bool:
     if arguments[:1] == ["run"]:
-        from multiprobe.cli.run import n_own
-
         return "--debug" in arguments[1:][: n_own(arguments[1:])]
     at = arguments.index("--") if "--" in arguments else len(arguments)
     return "--debug" in arguments[:at]
@@ -96,8 +77,6 @@ def _funnel(error: BaseException, *, is_debug: bool) -> int:
     if _is_broken_pipe(error):
         return _drop_output()
     if is_debug and not isinstance(error, SystemExit | KeyboardInterrupt):
-        import traceback
-
         traceback.print_exception(error)
         if log := getattr(error, "log", ""):  # the verifier's
             print(log, file=sys.stderr)
@@ -136,8 +115,6 @@ def _is_broken_pipe(error: BaseException) -> bool:
 
 def _funnel_click(error: BaseException) -> int:
     """What click raises: usage errors, `--help` (which it ends by an exception), Ctrl-C."""
-    import click
-
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
         return error.exit_code

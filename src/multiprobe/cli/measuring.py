@@ -8,10 +8,19 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
+import multiprobe as mp
+from multiprobe.attach.planning import Terms
 from multiprobe.cli.forms import print_json, print_report
+from multiprobe.cli.stopping import Until
+from multiprobe.errors import NoMatchError, NotSupportedError, UsageError
+from multiprobe.instruments.preview import instruction_rate, preview
+from multiprobe.instruments.verify import verify
+from multiprobe.instruments.workload import Workload
+from multiprobe.output.progress import Progress
+from multiprobe.output.units import plural_text
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
@@ -28,8 +37,6 @@ SAFETY = ("budget", "careful", "watchdog", "strict", "verify")
 
 def check(name: str, *, command: Sequence[str], pid: int | None, command_only: bool) -> None:
     """Raise UsageError for what can't mean anything."""
-    from multiprobe.errors import UsageError
-
     if command_only and not command:
         raise UsageError(
             "--command-only needs a command", hint=f"multiprobe {name} PATTERN… --command-only -- COMMAND…"
@@ -42,9 +49,6 @@ def check(name: str, *, command: Sequence[str], pid: int | None, command_only: b
 
 def choose(patterns: Sequence[str], *, unsafe: bool, kernel_files: str | None = None) -> FunctionSet:
     """The functions that match: this kernel's, or those of one known by copies of its files. Raises NoMatchError."""
-    import multiprobe as mp
-    from multiprobe.output.progress import Progress
-
     with Progress("reading the kernel's functions"):
         kernel = mp.Kernel.from_directory(kernel_files) if kernel_files else mp.Kernel()
         functions = kernel.functions(*patterns, unsafe=unsafe)
@@ -60,8 +64,6 @@ def prepare(command: Sequence[str]) -> Workload | None:
     """The command, forked and waiting, or None."""
     if not command:
         return None
-    from multiprobe.instruments.workload import Workload
-
     return Workload(command)
 
 
@@ -78,9 +80,6 @@ def attach(
 
     strict: `detach` raises IncompleteError if anything is known to be missing; verify: `make_report` makes known calls
     """
-    from multiprobe.output.progress import Progress
-    from multiprobe.output.units import plural_text
-
     with Progress(f"attaching to {plural_text(functions.n_attachable(when=when), 'function')}") as shown:
         made = start(functions, when=when, progress=shown.update, **options)
     made.report.is_strict = strict
@@ -105,8 +104,6 @@ def watch(
     the table that a terminal shows meanwhile, `on_sample(sample)` looks at samples too, every `every()` seconds,
     and ends it by answering True. `live` has the whole screen instead.
     """
-    from multiprobe.cli.stopping import Until
-
     pid_fd = -1
     if pid is not None:
         try:
@@ -167,10 +164,6 @@ def make_report(measuring: Any, workload: Workload | None, **more: Any) -> dict[
 
 def _verify(report: Report) -> None:
     """Make known calls by each mechanism that was used, and note what was found of them."""
-    from multiprobe.errors import NoMatchError, NotSupportedError
-    from multiprobe.instruments.verify import verify
-    from multiprobe.output.progress import Progress
-
     with Progress("making known calls"):
         for mechanism in report.mechanisms:
             try:
@@ -183,9 +176,6 @@ def _verify(report: Report) -> None:
 def print_plan(functions: FunctionSet, *, json: bool, **terms: Any) -> int:
     """Say what would be attached on these terms (the fields of `Terms`, and what doesn't change a plan), and what that
     would take."""
-    from multiprobe.attach.planning import Terms
-    from multiprobe.instruments.preview import instruction_rate, preview
-
     asked = {name: item for name, item in terms.items() if name not in SAFETY}
     plan = preview(functions, Terms(**asked)).to_json(rate=instruction_rate())
     if json:
@@ -197,8 +187,6 @@ def print_plan(functions: FunctionSet, *, json: bool, **terms: Any) -> int:
 
 def detach(measuring: Any) -> None:
     """Close it, with words on stderr if it takes long. Raises IncompleteError if that was asked for."""
-    from multiprobe.output.progress import Progress
-
     with Progress("detaching"):
         measuring.close()
     if measuring.report.is_strict:

@@ -10,10 +10,13 @@ Knows nothing of what the options do.
 
 from __future__ import annotations
 
-from multiprobe.errors import UsageError
-from multiprobe.values import value
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-TYPE_CHECKING = False
+import click
+
+from multiprobe.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, TypeVar
@@ -28,7 +31,7 @@ UNITS = (("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0))
 DEFAULT_SERIES = "default"
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Option:
     """One option: `name` is the parameter it fills, `kind` a key of `CONVERTERS`, or "flag" (takes no value)."""
 
@@ -181,36 +184,8 @@ def take_vm(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
     return series, [*rest, *arguments[len(ours) :]] if series is not None or theirs else list(arguments)
 
 
-def parse_plain(options: Sequence[Option], arguments: Sequence[str]) -> dict[str, Any] | None:
-    """Read a well-formed command line: every option's value, `patterns` and `command`. None: let click look at it."""
-    ours, command = split_command(arguments)
-    by_flag = {flag: option for option in options for flag in option.flags}
-    values: dict[str, Any] = {option.name: option.default for option in options}
-    patterns = []
-    left = iter(ours)
-    for argument in left:
-        if not argument.startswith("-"):
-            patterns.append(argument)
-            continue
-        flag, equals, text = argument.partition("=")
-        option = by_flag.get(flag)
-        if option is None or (equals and (option.kind == "flag" or not flag.startswith("--"))):
-            return None
-        if option.kind == "flag":
-            values[option.name] = True
-            continue
-        try:
-            read = CONVERTERS[option.kind](text if equals else next(left))
-        except (ValueError, StopIteration):
-            return None
-        values[option.name] = (*values[option.name], read) if option.many else read
-    return {**values, "patterns": tuple(patterns), "command": tuple(command)} if patterns else None
-
-
 def click_option(option: Option) -> click.Option:
     """The same option for click."""
-    import click
-
     if option.kind == "flag":
         return click.Option([*option.flags, option.name], is_flag=True, default=option.default, help=option.help)
 
@@ -237,8 +212,6 @@ def shared(*names: str) -> Callable[[F], F]:
     """Decorator for click commands: add the shared options of these names, e.g. `@shared("json", "vm", "debug")`."""
 
     def decorate(function: F) -> F:
-        import click
-
         made = [click_option(SHARED[name]) for name in names]
         if isinstance(function, click.Command):
             function.params.extend(made)

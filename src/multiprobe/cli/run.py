@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
+from typing import TYPE_CHECKING
 
-from multiprobe.cli.options import DEFAULT_SERIES, SHARED
+import click
+
+from multiprobe.cli.group import SETTINGS, Examples
+from multiprobe.cli.options import DEFAULT_SERIES, SHARED, click_option
 from multiprobe.errors import CompileError, MultiprobeError, UsageError
+from multiprobe.vm import rerun_in_vm
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import CodeType, TracebackType
@@ -36,11 +41,6 @@ def __getattr__(name: str) -> click.Command:
     """`command`, made when click asks for it."""
     if name != "command":
         raise AttributeError(name)
-    import click
-
-    from multiprobe.cli.group import SETTINGS, Examples
-    from multiprobe.cli.options import click_option
-
     return Examples(
         "run",
         params=[
@@ -56,21 +56,6 @@ def __getattr__(name: str) -> click.Command:
     )
 
 
-def run_plain(arguments: Sequence[str]) -> int | None:
-    """Read a well-formed command line without click, and run it. None when click should look at it."""
-    n = n_own(arguments)
-    own, rest = arguments[:n], arguments[n:]
-    series = None
-    for option in own:
-        if option == "--vm":
-            series = DEFAULT_SERIES
-        elif option.startswith("--vm="):
-            series = option.removeprefix("--vm=") or DEFAULT_SERIES
-        elif option != "--debug":
-            return None
-    return run(rest[0], rest[1:], vm=series, debug="--debug" in own) if rest else None
-
-
 def n_own(arguments: Sequence[str]) -> int:
     """How many of the arguments are options of `run` itself: those before SCRIPT."""
     return next((n for n, argument in enumerate(arguments) if not argument.startswith("-")), len(arguments))
@@ -80,8 +65,6 @@ def run(script: str, arguments: Sequence[str], *, vm: str | None = None, debug: 
     """Run the script. Returns the exit status; errors of multiprobe are raised."""
     source = _read(script)
     if vm is not None:
-        from multiprobe.vm import rerun_in_vm
-
         options = ["--debug"] if debug else []
         return rerun_in_vm(["run", *options, script, *arguments], None if vm == DEFAULT_SERIES else vm)
     code = _compile(source, script)
@@ -117,8 +100,6 @@ def _compile(source: bytes, script: str) -> CodeType | None:
     try:
         return compile(source, os.path.abspath(script), "exec", dont_inherit=True)
     except (SyntaxError, ValueError) as error:
-        import traceback
-
         print("".join(traceback.format_exception_only(error)), end="", file=sys.stderr)
         return None
 
@@ -152,8 +133,6 @@ def _add_place(error: MultiprobeError, script: str) -> None:
 
 def _print_traceback(error: Exception, script: str) -> None:
     """What Python prints for an exception of the script's, without the frames that ran it."""
-    import traceback
-
     traceback.print_exception(type(error), error, _from_script(error.__traceback__, script))
 
 

@@ -5,12 +5,16 @@ Knows options, order of events and words; the counting is `instruments.stacks`, 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from multiprobe.cli.command import Asked, Command, Question
 from multiprobe.cli.forms import check_files
 from multiprobe.cli.options import Option
-from multiprobe.output.units import plural_text
+from multiprobe.instruments import stacks
+from multiprobe.output.flame import flame_svg
+from multiprobe.output.folded import fold, folded_lines
+from multiprobe.output.units import percent_text, plural_text, time_text
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
@@ -63,16 +67,12 @@ class StacksQuestion(Question):
 
     def start(self, functions: FunctionSet, **options: Any) -> Stacking:
         """Attach."""
-        from multiprobe.instruments import stacks
-
         return stacks.start(functions, **self.options, **options)
 
     def finish(self, sample: Sample) -> None:
         """The flame graph."""
         if self.flame is None:
             return
-        from multiprobe.output.flame import flame_svg
-
         title = f"Stacks to {' '.join(self.asked.patterns)}"
         with open(self.flame, "w", encoding="utf-8") as file:
             file.write(flame_svg(self._folded(sample), title=title, unit="ns" if self.is_timed else "calls"))
@@ -112,14 +112,10 @@ class StacksQuestion(Question):
 
     def folded(self, sample: Sample) -> Iterator[str]:
         """A line for each different stack."""
-        from multiprobe.output.folded import folded_lines
-
         return iter(folded_lines(self._folded(sample)))
 
     def _folded(self, sample: Sample) -> dict[tuple[str, ...], int]:
         """Frames without a name are one and the same here: each process has them at other addresses."""
-        from multiprobe.output.folded import fold
-
         named = (tuple("?" if frame.startswith("0x") else frame for frame in stack.frames) for stack in sample.stacks)
         numbers = (stack.ns if self.is_timed else stack.calls for stack in sample.stacks)
         return fold(zip(named, numbers, strict=True))
@@ -127,8 +123,6 @@ class StacksQuestion(Question):
 
 def _lines(stacks: Sequence[Stack], sample: Sample, *, is_timed: bool) -> Iterator[str]:
     """Each stack as a block: its numbers beside the function, below it what called it."""
-    from multiprobe.output.units import percent_text, time_text
-
     everything = sum(stack.ns if is_timed else stack.calls for stack in sample.stacks) or 1
     if not stacks:
         return

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import time
+from typing import TYPE_CHECKING
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Sequence
     from types import FrameType, TracebackType
     from typing import Any
-else:  # what `signal` makes enums of, at a cost that stands in the way of the first hit
-    import _signal as signal
 
 TWICE = 0.3
 """Signals so many seconds after the first are one with it."""

@@ -6,13 +6,16 @@ Knows options, order of events and words; the tracing itself is `instruments.tra
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from multiprobe.cli.command import Asked, Command, Question
 from multiprobe.cli.forms import print_json
 from multiprobe.cli.options import Option
+from multiprobe.instruments import trace
+from multiprobe.instruments.trace_describe import wanted
+from multiprobe.output.units import plural_text
 from multiprobe.output.values import spell
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
@@ -80,9 +83,6 @@ class TraceQuestion(Question):
 
     def start(self, functions: FunctionSet, **options: Any) -> Tracing:
         """Attach."""
-        from multiprobe.instruments import trace
-        from multiprobe.instruments.trace_describe import wanted
-
         return trace.start(functions, wanted=wanted(self.depth, self.args), **self.options, **options)
 
     def begin(self) -> None:
@@ -118,8 +118,6 @@ class TraceQuestion(Question):
 
     def print(self, _: Sequence[Call], report: dict[str, Any]) -> None:
         """How many."""
-        from multiprobe.output.units import plural_text
-
         print(f"\n{plural_text(report['calls'], 'call')}")
 
 

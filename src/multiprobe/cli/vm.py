@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 
 from multiprobe.errors import UsageError
+from multiprobe.vm import kernels, progress, session
 
 _EPILOG = """\
 Examples:
@@ -60,8 +62,6 @@ def command(
     command: tuple[str, ...],
 ) -> int:
     """Run COMMAND (a shell without one) in a throw-away virtual machine with a Debian kernel."""
-    from multiprobe.vm import kernels, progress, session
-
     if is_listing:
         return _list()
     wanted = series or (kernels.DEFAULT_SERIES,)
@@ -87,14 +87,10 @@ def command(
 
 
 def _shell() -> tuple[str, ...]:
-    import os
-
     return (os.environ.get("SHELL") or "/bin/sh",)
 
 
 def _list() -> int:
-    from multiprobe.vm import kernels, progress
-
     fetched = {kernel.series: kernel for kernel in kernels.all_cached()}
     with progress.shown() as on_progress:
         on_progress("reading the lists of packages", 0, 0)

@@ -11,6 +11,8 @@ section its position and length; sections are the key, the module names, the evi
 from __future__ import annotations
 
 import os
+from array import array
+from zlib import crc32
 
 from multiprobe.cachedir import cache_directory, read_own, write_own
 from multiprobe.functions.table import COLUMNS, FunctionTable
@@ -43,9 +45,6 @@ def table_path(key: bytes) -> str:
 
 def encode(table: FunctionTable, key: bytes) -> bytes:
     """The file for a table."""
-    from array import array
-    from zlib import crc32
-
     evidence = "\n".join(f"{name}={text}" for name, text in table.evidence.items() if "\n" not in text)
     sections: list[bytes] = [key, "\n".join(table.module_names).encode(), evidence.encode(), table.names]
     sections += [getattr(table, name).tobytes() for name, _ in COLUMNS]
@@ -62,8 +61,6 @@ def encode(table: FunctionTable, key: bytes) -> bytes:
 
 def decode(data: bytes, key: bytes) -> FunctionTable | None:
     """The table in a file's bytes, or None if the file is another's, cut off, damaged, or of another key."""
-    from zlib import crc32
-
     if len(data) < 8 * N_HEADER or len(data) % 8:
         return None
     whole = memoryview(data)

@@ -5,13 +5,14 @@ Knows words, records and their fields. Must not know JSON or terminals. Pure but
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 from multiprobe.functions import verdict as rules
 from multiprobe.functions.request import resolve
 from multiprobe.functions.table import NO_SLOTS
 from multiprobe.kernel.mechanism import BITS, Mechanism, mechanism_names
-from multiprobe.values import value
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 NOT_OFFERED = "this kernel was built without what could carry it"
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Record:
     """One function (or request) as it is shown. `address` is None where there is none or the kernel hides it."""
 

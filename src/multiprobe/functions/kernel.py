@@ -7,6 +7,7 @@ On the fast path: with a table in the cache, choosing imports neither NumPy nor 
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from multiprobe.errors import NoMatchError, NotSupportedError, UsageError
 from multiprobe.functions import cache, request
@@ -15,7 +16,6 @@ from multiprobe.functions.sets import Function, FunctionSet
 from multiprobe.kernel.mechanism import Mechanism, mechanism_bit
 from multiprobe.kernel.modules import parse_modules
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 

@@ -7,13 +7,15 @@ can't be attached is chosen all the same. `parse_pattern` and `match` are pure; 
 
 from __future__ import annotations
 
+import re
 from array import array
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from itertools import compress
+from typing import TYPE_CHECKING
 
 from multiprobe.errors import PatternError
-from multiprobe.values import value
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -24,7 +26,7 @@ WILDCARDS = frozenset("*?[")
 VMLINUX = "vmlinux"
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Pattern:
     """One pattern, taken apart. `module` is a glob or ""; `offset` counts from the symbol, `address` is for ADDRESS."""
 
@@ -92,8 +94,6 @@ def _number(digits: str, text: str) -> int:
 
 
 def _compile(expression: str, text: str):  # type: ignore[no-untyped-def]  # re.Pattern, without importing re
-    import re
-
     try:
         return re.compile(expression.encode("ascii", "backslashreplace"))
     except re.error as error:
@@ -104,8 +104,6 @@ def _compile(expression: str, text: str):  # type: ignore[no-untyped-def]  # re.
 
 def _glob_to_regex(glob: str) -> str:
     """A glob as a regular expression: `*`, `?`, `[abc]`, `[!abc]` and `[^abc]`; everything else stands for itself."""
-    import re
-
     parts = []
     position = 0
     while position < len(glob):
@@ -196,8 +194,6 @@ def _match_regex(table: FunctionTable, expression: str, text: str, *, prefix: by
 
 def in_modules(table: FunctionTable, rows: Iterable[int], module: str) -> list[int]:
     """Those of `rows` that live in a module matching the glob `module` ("vmlinux" is the kernel itself)."""
-    from fnmatch import fnmatchcase
-
     wanted = {index for index, name in enumerate(table.module_names) if fnmatchcase(name or VMLINUX, module)}
     modules = table.modules
     return [row for row in rows if modules[row] in wanted]

@@ -7,11 +7,12 @@ nothing is attached twice: the second of two equal requests is refused.
 from __future__ import annotations
 
 from array import array
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
 from multiprobe.functions.pattern import ADDRESS, in_modules
 from multiprobe.functions.sets import FunctionSet, Refusal
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -126,8 +127,6 @@ def _unknown(table: FunctionTable, pattern: Pattern) -> str:
 
 def _near(table: FunctionTable, name: str) -> list[str]:
     """A few names that look like a misspelt one: with other underscores in front, or a few letters different."""
-    from difflib import get_close_matches
-
     bare = name.strip("_")
     found = [other for other in (bare, f"_{bare}", f"__{bare}") if other != name and table.rows_of_name(other)]
     alike = [table.name(row) for row in table.rows_of_prefix(name[:N_ALIKE].encode())] if len(name) > N_ALIKE else []

@@ -7,15 +7,16 @@ plans an attachment splits it by `mechanisms()` or `attachable()`.
 from __future__ import annotations
 
 from array import array
+from dataclasses import dataclass
 from itertools import compress
+from typing import TYPE_CHECKING
 
 from multiprobe.errors import UsageError
 from multiprobe.functions import verdict
 from multiprobe.functions.verdict import Verdict
-from multiprobe.kernel.mechanism import Mechanism
-from multiprobe.values import value
+from multiprobe.kernel.mechanism import Mechanism, mechanism_names
+from multiprobe.markup import MAX_ROWS, table
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from multiprobe.functions.verdict import Rule
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Function:
     """One function. `offset` is where in it a probe goes: 0 is its entry. `module` is "" for vmlinux."""
 
@@ -257,9 +258,6 @@ class FunctionSet:
 
     def _repr_html_(self) -> str:
         """For notebooks: the first functions, each with the mechanisms that this kernel offers for it, or why none."""
-        from multiprobe.kernel.mechanism import mechanism_names
-        from multiprobe.markup import MAX_ROWS, table
-
         offers = self.kernel.offers
         rows = [
             (

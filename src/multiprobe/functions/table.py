@@ -7,9 +7,9 @@ a file costs nothing to open.
 
 from __future__ import annotations
 
-from _bisect import bisect_left, bisect_right
+from bisect import bisect_left, bisect_right
+from typing import TYPE_CHECKING
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Literal

@@ -7,9 +7,10 @@ it. Pure; must not know how facts are found, nor what the running kernel offers 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from multiprobe.functions.unsafe import unsafe_reason
 from multiprobe.kernel.mechanism import NAMES, Mechanism, mechanism_names
-from multiprobe.values import value
 
 NOT_TRACEABLE = 1 << 0
 UNSAFE = 1 << 1
@@ -65,7 +66,7 @@ NORETURN_NAMES = frozenset(
 )
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Rule:
     """What one fact rules out: masks at entry and at return, a sentence to follow the function's name, the source."""
 
@@ -182,7 +183,7 @@ RULES: tuple[Rule, ...] = (
 REASONS: tuple[str, ...] = ("", *(rule.code for rule in RULES))
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What a function allows: masks of mechanisms at entry and at return, and the main reason for what is missing.
 

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from multiprobe.errors import NoMatchError
+from multiprobe.functions.kernel import Kernel
+from multiprobe.functions.sets import FunctionSet
+
 # Imported before the functions of the same names are defined below: the submodules stay reachable as modules of the
 # package, `multiprobe.inspect.links(...)` is the function.
 from multiprobe.inspect.callsite import CallSite as CallSite
@@ -99,10 +103,6 @@ def mix(
 
 
 def _rows(functions: str | Iterable[str | Function]) -> list[Row]:
-    from multiprobe.errors import NoMatchError
-    from multiprobe.functions.kernel import Kernel
-    from multiprobe.functions.sets import FunctionSet
-
     if isinstance(functions, FunctionSet):
         return _rows_of(functions)
     asked = [functions] if isinstance(functions, str) else list(functions)

@@ -15,6 +15,10 @@ from multiprobe.inspect import owners, tracefs
 from multiprobe.inspect.memory import KCORE, KernelMemory
 from multiprobe.inspect.names import Names
 from multiprobe.inspect.objects import Layouts, Objects
+from multiprobe.kernel.symbols import load_kallsyms
+from multiprobe.kernel.tracing import find_debugfs, find_tracefs
+from multiprobe.syscalls import bpf
+from multiprobe.uapi.bpf import Cmd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,8 +71,6 @@ class Sources:
         return self.attempt(NAMES, self._load_names)
 
     def _load_names(self) -> Names:
-        from multiprobe.kernel.symbols import load_kallsyms
-
         symbols = load_kallsyms()
         if symbols.is_zeroed:
             raise NotPermittedError(
@@ -99,8 +101,6 @@ class Sources:
 
     def _load_btf(self, object_id: int) -> Btf | None:
         from multiprobe.kernel.btf import load_btf
-        from multiprobe.syscalls import bpf
-        from multiprobe.uapi.bpf import Cmd
 
         fd = bpf.open_by_id(Cmd.BTF_GET_FD_BY_ID, object_id, "BTF object")
         if fd is None:
@@ -163,8 +163,6 @@ class Sources:
 
 
 def _read_enabled() -> str:
-    from multiprobe.kernel.tracing import find_tracefs
-
     mount = find_tracefs()
     if mount is None:
         raise NotSupportedError("tracefs isn't mounted", hint="mount -t tracefs tracefs /sys/kernel/tracing")
@@ -172,8 +170,6 @@ def _read_enabled() -> str:
 
 
 def _read_probes() -> list[tracefs.Probe]:
-    from multiprobe.kernel.tracing import find_debugfs
-
     mount = find_debugfs()
     if mount is None:
         raise NotSupportedError("debugfs isn't mounted", hint="mount -t debugfs debugfs /sys/kernel/debug")

@@ -6,6 +6,7 @@ answer. What link info lacks is looked for in the kernel's memory (`objects`) an
 
 from __future__ import annotations
 
+import os
 from array import array
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -159,8 +160,6 @@ def _tracing_multi(sources: Sources, fd: FileDescriptor, head: info.LinkInfo) ->
 
 def _tracing_multi_of_fdinfo(sources: Sources, fd: FileDescriptor) -> Details:
     # Link info of tracing_multi came after the link itself; fdinfo has told from the start.
-    import os
-
     text = owners.read_fdinfo(owners.Owner(os.getpid(), "", fd.fileno()))
     kind = owners.parse_fdinfo(text).get("attach_type", "")
     targets = tuple(

@@ -6,10 +6,11 @@ Knows how to attach, count stacks, and which frame of a stack is the caller; mus
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import multiprobe as mp
+from multiprobe.kernel.resolve import Resolver
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
@@ -30,8 +31,6 @@ class Callers:
     """The callers of the one function in `function`, counted from now on. Must be closed, which detaches."""
 
     def __init__(self, function: FunctionSet, *, pid: int | None = None) -> None:
-        from multiprobe.kernel.resolve import Resolver
-
         self._resolver: Resolver = Resolver.load()
         self._name = function[0].name
         self._attachment: Any = mp.attach(note, function, pid=pid)

@@ -11,7 +11,8 @@ on or its return was missed: nobody can tell which calls were its own unless not
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
+from typing import TYPE_CHECKING
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 

@@ -6,12 +6,12 @@ Knows how to attach, sample, rank; must not know terminals, signals or output fo
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import multiprobe as mp
 from multiprobe.instruments.running import Running
-from multiprobe.values import value
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Sequence
@@ -28,7 +28,7 @@ def count(ctx: Any) -> None:
     calls[ctx.function] += 1
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Sample:
     """All counters at one moment: `seconds` since counting began, `totals` by function index."""
 
@@ -36,7 +36,7 @@ class Sample:
     totals: array[int]
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class CallCount:
     """One function's calls: how many, how many a second, its share of all that were counted (0 to 1), its index."""
 

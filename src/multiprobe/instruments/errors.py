@@ -7,14 +7,15 @@ what an error is; must not know terminals, signals or output formats.
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import multiprobe as mp
 from multiprobe.instruments import errors_probe
 from multiprobe.instruments.failures import Failure, Group, Groups, Joiner, path_of
 from multiprobe.instruments.running import Running
-from multiprobe.values import value
+from multiprobe.kernel.btf_values import UNKNOWN, signature, value_type
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
     from typing import Any
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from multiprobe.kernel.btf_values import Signature, Spelled
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Sample:
     """All failures until one moment, in groups, the largest first. `n_left_out` were not asked for."""
 
@@ -161,8 +162,6 @@ def return_kinds(functions: FunctionSet) -> list[int]:
 
 def return_kind(btf: Btf, type_id: int) -> int:
     """The same for one type."""
-    from multiprobe.kernel.btf_values import value_type
-
     found = value_type(btf, type_id)
     if found.kind == "pointer":
         return errors_probe.POINTER
@@ -173,8 +172,6 @@ def return_kind(btf: Btf, type_id: int) -> int:
 
 def signature_of(functions: Any, index: int) -> Signature:
     """What the kernel's types say of one of a set's functions."""
-    from multiprobe.kernel.btf_values import UNKNOWN, signature
-
     table, row = functions.table, functions.rows[index]
     type_id = table.btf_ids[row]
     btf = functions.kernel.btf_of(table.module(row)) if type_id else None

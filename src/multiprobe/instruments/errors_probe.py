@@ -10,11 +10,12 @@ events.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import multiprobe as mp
 from multiprobe.instruments.failures import NULL
 from multiprobe.instruments.self_time import task_of
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 

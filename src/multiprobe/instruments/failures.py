@@ -5,10 +5,11 @@ Pure; functions are indices here. Must not know maps, programs or what is shown.
 
 from __future__ import annotations
 
-from multiprobe.errors import errno_name
-from multiprobe.values import value
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-TYPE_CHECKING = False
+from multiprobe.errors import errno_name
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
@@ -18,7 +19,7 @@ NULL = 4096
 """What a null pointer counts as, one beyond the largest errno."""
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Failure:
     """One failure. `path` leads from the outermost traced call to the one that failed first; None is a call that is not
     known any more, and `is_cut` says that the outer end is missing.
@@ -97,7 +98,7 @@ def _ended(f: Failure, function: int | None, error: int) -> Failure:
     return Failure(f.time, f.pid, f.tid, f.name, f.error, f.path, f.is_cut, f.arguments, function, error)
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Group:
     """Failures alike: same error, same first function, same path, same end."""
 

@@ -10,14 +10,14 @@ Knows how to attach, when to stop, what the records mean; must not know terminal
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import multiprobe as mp
 from multiprobe.instruments.calltree import Call, build_tree
 from multiprobe.instruments.running import Running
 from multiprobe.instruments.tasks import load_name
-from multiprobe.values import value
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
@@ -93,7 +93,7 @@ def _graph(probe: Probe) -> Any:
     return graph
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Thread:
     """A thread by its ids; the idle tasks have the ids 0 and a `cpu`, all others the cpu −1."""
 
@@ -107,7 +107,7 @@ class Thread:
         return cls(0, 0, key & 0xFFFFFFFF) if key & IDLE else cls(key >> 32, key & 0xFFFFFFFF)
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class ThreadCalls:
     """A thread and its outermost calls, in the order of their beginnings."""
 
@@ -115,7 +115,7 @@ class ThreadCalls:
     roots: list[Call]
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Sample:
     """What was recorded: `seconds` since it began, the threads, and how many calls."""
 

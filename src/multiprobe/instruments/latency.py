@@ -7,6 +7,8 @@ output formats.
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import multiprobe as mp
 from multiprobe.errors import UsageError
@@ -14,9 +16,7 @@ from multiprobe.instruments import self_time
 from multiprobe.instruments.latency_probe import Probe
 from multiprobe.instruments.quantiles import quantile
 from multiprobe.instruments.running import Running
-from multiprobe.values import value
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SORTS = ("total", "self", "calls", "mean", "p50", "p90", "p99", "max")
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Latency:
     """What one function's calls took (of one process or thread, `who`, where that was asked for; else 0).
 
@@ -54,7 +54,7 @@ class Latency:
         return quantile(self.buckets, share, longest=self.longest)
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Sample:
     """Everything at one moment: `seconds` since it began, all functions that were called, in index order.
 

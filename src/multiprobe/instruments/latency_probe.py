@@ -7,11 +7,12 @@ know what becomes of the numbers.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import multiprobe as mp
 from multiprobe.errors import UsageError
 from multiprobe.instruments import self_time
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from multiprobe.attach.costs import LOOP_TURN
 from multiprobe.attach.planning import Terms, plan_attachment
@@ -10,14 +12,12 @@ from multiprobe.attach.report import Report
 from multiprobe.attach.steps import Step, steps_of
 from multiprobe.attach.usable import usable_mechanisms, why_none
 from multiprobe.kernel.mechanism import NAMES
-from multiprobe.values import value
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from multiprobe.functions.sets import FunctionSet
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Preview:
     """A report whose `attached`, `links` and `mechanisms` tell what is planned, and the steps behind it.
 

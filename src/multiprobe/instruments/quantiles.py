@@ -5,7 +5,8 @@ Bucket b counts the values that take b bits: bucket 0 has 0, bucket b > 0 those 
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
+from typing import TYPE_CHECKING
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

@@ -5,7 +5,8 @@ Knows the attachment only; must not know what is measured.
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
+from typing import TYPE_CHECKING
+
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Self

@@ -10,9 +10,10 @@ next one that ends sets the depth right again.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import multiprobe as mp
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 

@@ -10,15 +10,15 @@ Knows how to attach and what the numbers mean; must not know terminals, signals 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import multiprobe as mp
 from multiprobe.errors import UsageError, errno_name
 from multiprobe.instruments.running import Running
 from multiprobe.instruments.user_symbols import UserResolver
 from multiprobe.kernel.resolve import Resolver
-from multiprobe.values import value
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
@@ -94,7 +94,7 @@ def _timed(probe: Probe) -> Any:
     return time_stacks
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Stack:
     """A stack that led to `function` (an index): `frames` from the outermost to the function itself, how often, and how
     many ns were spent in those calls (0 if not timed). A stack that could not be taken has the function's frame alone.
@@ -106,7 +106,7 @@ class Stack:
     ns: int
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Sample:
     """What was counted: `seconds` since it began, stacks (the largest first), and calls whose stack could not be taken,
     by reason."""

@@ -7,18 +7,20 @@ signals or output formats.
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import multiprobe as mp
 from multiprobe.errors import CompileError, UsageError
 from multiprobe.instruments.running import Running
+from multiprobe.instruments.stacks import Namer
 from multiprobe.instruments.trace_describe import Describer, Wanted
 from multiprobe.instruments.trace_filter import Filter, parse_filter
 from multiprobe.instruments.trace_names import FilterNames
 from multiprobe.instruments.trace_probe import Probe, tables
 from multiprobe.instruments.trace_types import UNKNOWN, Described
+from multiprobe.instruments.user_symbols import UserResolver
+from multiprobe.kernel.resolve import Resolver
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
@@ -60,10 +62,6 @@ class StackNames:
     """Names the callers of calls, by the ids of their stacks."""
 
     def __init__(self, attachment: Any, stacks: Any) -> None:
-        from multiprobe.instruments.stacks import Namer
-        from multiprobe.instruments.user_symbols import UserResolver
-        from multiprobe.kernel.resolve import Resolver
-
         taken = attachment.map(stacks)
         self._namer = Namer(Resolver.load(), UserResolver(), attachment.functions, taken.addresses)
         self._known: dict[tuple[int, int], tuple[str, ...]] = {}

@@ -7,6 +7,7 @@ Knows BTF, through the compiler's view of it, and the rule of `--depth`; what re
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from multiprobe.errors import MultiprobeError, UsageError
 from multiprobe.instruments import well_known
@@ -25,7 +26,6 @@ from multiprobe.kernel import btf_format as fmt
 from multiprobe.kernel import btf_layout as layout
 from multiprobe.kernel.btf_values import ValueType, value_type
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 

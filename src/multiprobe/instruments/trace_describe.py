@@ -5,6 +5,9 @@ Knows BTF and `--args`; what a description holds is the business of `trace_types
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
 from multiprobe.errors import MultiprobeError, UsageError
 from multiprobe.instruments.trace_behind import Behind
 from multiprobe.instruments.trace_plan import MAX_ARGUMENTS, Planner
@@ -13,9 +16,7 @@ from multiprobe.kernel import btf_format as fmt
 from multiprobe.kernel.btf_values import signature
 from multiprobe.kernel.flag_names import load_gfp
 from multiprobe.program.typed import KernelTypes, close
-from multiprobe.values import replace, value
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -30,7 +31,7 @@ MAX_DEPTH = 3
 """So many pointers can be followed behind an argument, and the text at the end of the last."""
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """What to show: structs `depth` levels deep (None: what is well known of them); `only` some arguments or members
     (None: all)."""
@@ -179,7 +180,7 @@ class Describer:
             )
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class _Parameter:
     """An argument, and its type in the BTF of a module."""
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import ast
 import errno
+from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
 
 from multiprobe.errors import UsageError
 from multiprobe.instruments.trace_plan import MAX_ARGUMENTS
 from multiprobe.kernel import flag_names
-from multiprobe.values import value
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -27,7 +27,7 @@ CALLS = ("min", "max", "abs", "bool")
 _HINT = "a filter is a Python expression with arg0 … arg11, parameters by name, ret, duration (ns), pid, tid, comm, cpu"
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Meaning:
     """An argument, or a member behind it: as Python for the probe, and whether it has a sign.
 
@@ -39,7 +39,7 @@ class Meaning:
     kind: str = "number"
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Filter:
     """The halves of a filter, as Python for a program: an expression each, or "" where there is nothing to ask.
 

@@ -5,6 +5,8 @@ Knows the kernel's types and system calls; the filter's syntax is the business o
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from multiprobe.errors import MultiprobeError, UsageError
 from multiprobe.instruments.trace_behind import Behind
 from multiprobe.instruments.trace_describe import WRAPPER, Describer, Wanted
@@ -14,7 +16,6 @@ from multiprobe.instruments.trace_probe import SYSCALL_REGISTERS
 from multiprobe.kernel.btf_values import ValueType
 from multiprobe.program.typed import close
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.trace_plan import Node

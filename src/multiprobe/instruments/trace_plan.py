@@ -7,9 +7,9 @@ must not know BTF or programs.
 
 from __future__ import annotations
 
-from multiprobe.values import value
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
@@ -33,7 +33,7 @@ MAX_STEPS = 24
 PLACE_MASK, TEXT_BIT, LENGTH_SHIFT, LENGTH_MASK, UNUSED_SHIFT = 0xF, 1 << 4, 8, 7, 16
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Step:
     """One read. `place` is the argument; each of `offsets` but the last is added and the pointer there followed."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import linecache
 from array import array
+from typing import TYPE_CHECKING
 
 import multiprobe as mp
 from multiprobe.errors import CompileError, UsageError
@@ -25,7 +26,6 @@ from multiprobe.instruments.trace_plan import (
 )
 from multiprobe.kernel.btf_values import MAX_ERRNO
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any

@@ -7,14 +7,14 @@ Knows values and nodes, and the formats in which tracefs names a system call's a
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from multiprobe.instruments.trace_plan import N_ARGUMENTS, Planner, Text
 from multiprobe.kernel.btf_values import UNKNOWN as NO_TYPES
 from multiprobe.kernel.btf_values import ValueType
 from multiprobe.kernel.flag_names import table_of
-from multiprobe.values import value
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
@@ -32,7 +32,7 @@ _INTS = re.compile(r"\b(int|pid_t|key_t|mqd_t|clockid_t|timer_t|long|ssize_t|off
 _EMPTY = '""'
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Argument:
     """One argument as it is shown. `type`: how to read its register (None: not shown itself); `behind`: what is shown
     of what it points to, a text in place of the address."""
@@ -70,7 +70,7 @@ class Argument:
         return text
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Described:
     """A function's arguments as they are shown, its result, and the `steps` that the probe takes for them.
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
+from dataclasses import dataclass
+from struct import error, iter_unpack, unpack_from
+from typing import TYPE_CHECKING
 
-from multiprobe.values import value
-
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
@@ -22,7 +22,7 @@ _SYMTAB, _DYNSYM = 2, 11
 _FUNC, _IFUNC = 2, 10
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Mapping:
     """A stretch of a process's memory, [start, end), that shows `path` from file `offset` on."""
 
@@ -66,8 +66,6 @@ class ElfFunctions:
 
 def _functions(data: bytes) -> list[tuple[int, int, str]]:
     """(file offset, size, name) of each function; nothing of a file that is no 64-bit little-endian ELF."""
-    from struct import error, iter_unpack, unpack_from
-
     if len(data) < _EHDR_SIZE or data[:6] != b"\x7fELF\x02\x01":
         return []
     try:

@@ -9,13 +9,13 @@ test functions, by BPF_PROG_TEST_RUN.
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import multiprobe as mp
 from multiprobe.attach.kernel_tests import NAMES, KernelTests
 from multiprobe.attach.report import Verified
 from multiprobe.instruments.count import calls, count
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

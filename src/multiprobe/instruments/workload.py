@@ -7,12 +7,13 @@ Knows processes; knows nothing of tracing.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from multiprobe.errors import UsageError, errno_name
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
@@ -108,9 +109,7 @@ class Workload:
 def _become(path: str, command: Sequence[str], *, gate: int, report: int) -> None:
     """In the child: wait at the gate, then become the command. Never returns."""
     try:
-        import _signal  # type: ignore[import-not-found]  # `signal` without its enums
-
-        _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)  # which Python ignores, and exec would pass on
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # which Python ignores, and exec would pass on
         if os.read(gate, 1):
             os.execv(path, list(command))
     except OSError as error:
@@ -123,8 +122,6 @@ def describe_status(status: int) -> str:
     """How a command ended, in words."""
     if status >= 0:
         return f"ended with status {status}"
-    import signal
-
     try:
         return f"was ended by {signal.Signals(-status).name}"
     except ValueError:

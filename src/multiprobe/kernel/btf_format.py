@@ -7,9 +7,9 @@ that doesn't fit is a `DataError` that names the byte. `btf_records` does the sa
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 
 from multiprobe.errors import DataError
-from multiprobe.values import value
 
 MAGIC = 0xEB9F
 HEADER = struct.Struct("<HBBIIIII")
@@ -39,7 +39,7 @@ RETURNS_UNKNOWN = RETURNS_SIGNED  # without types: all 64 bits, with a sign
 MAX_DEPTH = 32  # of typedefs and qualifiers, as in the kernel (MAX_RESOLVE_DEPTH of kernel/bpf/btf.c)
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Sections:
     """A BTF file taken apart: the type section and where it starts, the strings, and the sizes of records.
 

@@ -5,12 +5,12 @@ Knows sizes, signs, bit fields and unnamed members; must not know programs or fu
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import DataError
 from multiprobe.kernel import btf_format as fmt
 from multiprobe.kernel.btf_spelling import integer_name
-from multiprobe.values import value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,7 @@ RECORDS = (fmt.STRUCT, fmt.UNION)
 _SIGNED, _BOOL = 1, 4  # BTF_INT_ENCODING
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Scalar:
     """An integer, an enum or a truth value of `size` bytes; `enum` tells that it has names for its values."""
 
@@ -31,7 +31,7 @@ class Scalar:
     is_enum: bool = False
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Field:
     """A member of a struct or union, seen from its start. `bits` is 0 unless it is a bit field."""
 

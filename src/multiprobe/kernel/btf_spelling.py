@@ -7,11 +7,11 @@ types a spelling means is found by `btf_matching`.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import DataError, UsageError
 from multiprobe.kernel import btf_format as fmt
-from multiprobe.values import value
 
 if TYPE_CHECKING:
     from multiprobe.kernel.btf import Btf
@@ -119,7 +119,7 @@ class _Speller:
         raise DataError(f"BTF type {type_id}: a circle of qualifiers")
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Spelled:
     """A type that was spelled: its innermost type, and the qualifiers (bits) of it and of each pointer around it."""
 

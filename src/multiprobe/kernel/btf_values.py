@@ -6,12 +6,13 @@ struct, isn't in one register and stays raw.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
 from multiprobe.errors import errno_name
 from multiprobe.kernel import btf_format as fmt
 from multiprobe.kernel import flag_names
-from multiprobe.values import value
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -24,7 +25,7 @@ _REGISTERS = 6
 _SIGN = 1 << 63
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class ValueType:
     """How to read a register: `bits` of it, as an "int", "unsigned", "bool", "pointer", "enum", "raw" or "void"; as
     "flags" (masks with `names`); in network order, as a "big" number or an "ipv4" or "ipv6" address; or as a number
@@ -33,7 +34,7 @@ class ValueType:
 
     kind: str
     bits: int = 64
-    names: Mapping[int, str] = {}
+    names: Mapping[int, str] = field(default_factory=dict)
     table: str = ""
 
     def read(self, raw: int) -> Spelled:
@@ -88,7 +89,7 @@ def _errno(number: int) -> Spelled:
     return number if name.startswith("errno ") else f"-{name}"
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Signature:
     """The parameters of a function that arrive in registers, and what it returns."""
 

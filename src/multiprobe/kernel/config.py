@@ -6,16 +6,17 @@ another kernel lie around in containers and virtual machines.
 
 from __future__ import annotations
 
+import gzip
 import os
-
-from multiprobe.values import value
+import zlib
+from dataclasses import dataclass
 
 PROC_CONFIG = "proc/config.gz"
 #: Where distributions put it, for a release.
 PLACES = ("boot/config-{0}", "lib/modules/{0}/config", "usr/lib/modules/{0}/config")
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class KernelConfig:
     """The options of one kernel: `y`, `m`, a number or text; what isn't set is missing. `path` is where they stand."""
 
@@ -58,9 +59,6 @@ def load_config(*, root: str = "/", release: str | None = None) -> KernelConfig 
 
 
 def _unpack(data: bytes) -> bytes:
-    import gzip
-    import zlib
-
     try:
         return gzip.decompress(data)
     except (OSError, EOFError, zlib.error):

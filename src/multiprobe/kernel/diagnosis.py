@@ -5,9 +5,9 @@ Pure: takes a `State`, asks nothing. Knows what each mechanism needs and which s
 
 from __future__ import annotations
 
-from multiprobe.values import value
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from multiprobe.kernel.examine import State
     from multiprobe.kernel.features import Answer
@@ -37,7 +37,7 @@ KPROBES_ON = "echo 1 > /sys/kernel/debug/kprobes/enabled"
 MOUNT = "mount -t tracefs tracefs /sys/kernel/tracing"
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Finding:
     """Can `subject` (a mechanism, or something that several need) be used? None: it could not be found out."""
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
+from multiprobe.errors import errno_name
 from multiprobe.kernel.config import KernelConfig, load_config
 from multiprobe.kernel.evidence import Evidence
 from multiprobe.kernel.features import FEATURES, Answer, Features
 from multiprobe.kernel.limits import Limits, load_limits
 from multiprobe.kernel.tracing import AVAILABLE, find_tracefs
-from multiprobe.values import value
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class ListState:
     """Can the list of traceable functions be read? `path` is where tracefs is mounted, or "".
 
@@ -25,7 +26,7 @@ class ListState:
     is_built_in: bool | None
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class State:
     """What was found: `answers` by feature; `hides_addresses` None where kallsyms can't be read."""
 
@@ -62,8 +63,6 @@ def _traceable(root: str) -> ListState:
         with open(os.path.join(tracefs, AVAILABLE), "rb", buffering=0) as file:
             file.read(1)
     except OSError as error:
-        from multiprobe.errors import errno_name
-
         return ListState(tracefs, errno_name(error.errno or 0), True)
     return ListState(tracefs, "", True)
 

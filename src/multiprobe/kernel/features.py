@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from multiprobe.errors import DataError, KernelError, MultiprobeError, NotPermittedError, VerifierError, errno_name
+from multiprobe.kernel import btf_format
 from multiprobe.kernel.evidence import Evidence
 from multiprobe.syscalls import bpf, perf
 from multiprobe.syscalls.fd import FileDescriptor
 from multiprobe.syscalls.raw import BPF, address_of, call
 from multiprobe.uapi import bpf as uapi
 from multiprobe.uapi.bpf import AttachType, Cmd, Helper, MapType, ProgType
-from multiprobe.values import value
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -50,7 +51,7 @@ SYMBOLS = {
 }
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Answer:
     """`verdict`: "yes", "no" or "inconclusive"; `evidence`: what it rests on, as a part of a sentence.
 
@@ -235,8 +236,6 @@ class Features:
     def _find_target(self) -> tuple[int, str]:
         if self._target is not None:
             return self._target
-        from multiprobe.kernel import btf_format
-
         with open(os.path.join(self._root, BTF), "rb", buffering=0) as file:
             sections = btf_format.parse_sections(file.read(), is_split=False)
         for name in TARGETS:

@@ -9,8 +9,9 @@ numbers; `load_gfp` reads tracefs. Must not know BTF.
 from __future__ import annotations
 
 import re
+from socket import AF_INET6, inet_ntop
+from typing import TYPE_CHECKING
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -142,8 +143,6 @@ def spell_address(content: bytes) -> str:
     """An address of the internet, of 4 or 16 bytes, in network order."""
     if len(content) == 4:
         return ".".join(map(str, content))
-    from socket import AF_INET6, inet_ntop
-
     return inet_ntop(AF_INET6, content)
 
 

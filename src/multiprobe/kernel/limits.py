@@ -8,8 +8,9 @@ None, never a guess.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
-from multiprobe.values import value
+from multiprobe.kernel.config import load_config
 
 #: Capabilities by bit (include/uapi/linux/capability.h), as far as they matter here.
 CAPABILITIES = {12: "CAP_NET_ADMIN", 21: "CAP_SYS_ADMIN", 24: "CAP_SYS_RESOURCE"}
@@ -36,7 +37,7 @@ CONTAINER_CGROUPS = {
 }
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Lockdown:
     """How far the kernel is locked down: "none", "integrity", "confidentiality"; and which file says so."""
 
@@ -44,7 +45,7 @@ class Lockdown:
     source: str
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Limits:
     """A snapshot of the rights of this process and of the machine's settings; None is "could not be read".
 
@@ -127,8 +128,6 @@ def _lockdown(root: str) -> Lockdown | None:
     for word in (_read(root, "proc/cmdline") or "").split():
         if word.startswith("lockdown="):
             return Lockdown(word.partition("=")[2], "/proc/cmdline")
-    from multiprobe.kernel.config import load_config
-
     config = load_config(root=root)
     for forced in ("CONFIDENTIALITY", "INTEGRITY") if config else ():
         option = f"CONFIG_LOCK_DOWN_KERNEL_FORCE_{forced}"

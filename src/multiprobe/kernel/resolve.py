@@ -7,11 +7,11 @@ tells no sizes.
 from __future__ import annotations
 
 from bisect import bisect_right
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from multiprobe.kernel.symbols import is_generated, load_kallsyms
-from multiprobe.values import value
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from multiprobe.kernel.symbols import Symbols
 
@@ -19,7 +19,7 @@ _FARTHEST = 1 << 20
 """No function is larger than this: what lies farther behind a symbol isn't in it."""
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Place:
     """An address as symbol and offset; `module` is "" for the kernel itself, "bpf" or "__builtin__…" for code that was
     made at run time. `name` is "" where no symbol is known."""

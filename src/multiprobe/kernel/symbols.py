@@ -7,10 +7,11 @@ reads the file. NumPy is imported when a file is parsed, not before.
 
 from __future__ import annotations
 
-from multiprobe.errors import DataError, NotPermittedError, NotSupportedError
-from multiprobe.values import value
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-TYPE_CHECKING = False
+from multiprobe.errors import DataError, NotPermittedError, NotSupportedError
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -20,7 +21,7 @@ BPF_MODULE = "bpf"
 BUILTIN_PREFIX = "__builtin__"
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Symbols:
     """Every line of kallsyms, in the file's order, in columns of the same length n.
 

@@ -8,11 +8,11 @@ error_injection/list. Must not know what follows from them for a function. `pars
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from multiprobe.errors import NotPermittedError, NotSupportedError
-from multiprobe.values import value
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -23,7 +23,7 @@ USUAL_TRACEFS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
 USUAL_DEBUGFS = "/sys/kernel/debug"
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Available:
     """The functions that ftrace can patch, in the file's order (by address), in columns of the same length n.
 
@@ -47,7 +47,7 @@ class Available:
         return self.names[self.name_offsets[row] : self.name_offsets[row + 1] - 1].decode("ascii", "backslashreplace")
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class KprobeRange:
     """A stretch of code that kprobes never touch: [start, end), and the function it belongs to."""
 

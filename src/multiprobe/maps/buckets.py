@@ -6,13 +6,13 @@ Must not know maps, programs or NumPy.
 from __future__ import annotations
 
 from bisect import bisect_left
+from dataclasses import dataclass
 from itertools import accumulate
 from math import inf, isinf
+from typing import TYPE_CHECKING
 
 from multiprobe.errors import UsageError
-from multiprobe.values import value
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -20,7 +20,7 @@ MAX_BITS = 8
 MAX_BUCKETS = 1 << 14
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Log2:
     """Buckets that grow with the numbers: each power of two is divided into 2**bits equal parts.
 
@@ -50,7 +50,7 @@ class Log2:
         return part if power == 0 else ((1 << self.bits) + part) << power - 1
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Linear:
     """Buckets of `step` numbers each, from `low` up to `high`; the first bucket is for what is below, the last for the
     rest."""
@@ -107,7 +107,7 @@ def linear(low: int, high: int, step: int) -> Linear:
     return made
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Percentile:
     """`percent` of the numbers are at most this large. The number itself lies in [low, high), the bounds of a bucket;
     `estimate` assumes that numbers lie evenly in it, so that its error is smaller than the bucket is wide."""

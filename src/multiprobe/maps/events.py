@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from operator import itemgetter
+from typing import TYPE_CHECKING
 
 from multiprobe.errors import UsageError
 from multiprobe.maps.layout import Layout
@@ -14,7 +15,6 @@ from multiprobe.maps.records import Record, make_record
 from multiprobe.maps.specs import MapSpec
 from multiprobe.maps.types import u64
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
     from typing import Any, ClassVar

@@ -6,12 +6,13 @@ are integers (without a sign, as the machine has them), all others bytes.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from multiprobe.errors import UsageError
 from multiprobe.maps.cpus import load_n_cpus
 from multiprobe.syscalls import bpf
 from multiprobe.uapi.bpf import MapType
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

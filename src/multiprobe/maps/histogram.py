@@ -6,6 +6,7 @@ The spec is inert; the map is memory shared with the kernel. Must not know progr
 from __future__ import annotations
 
 from math import isinf
+from typing import TYPE_CHECKING
 
 from multiprobe.errors import UsageError
 from multiprobe.maps.buckets import Buckets, Linear, Log2, Percentile, percentiles
@@ -13,8 +14,8 @@ from multiprobe.maps.layout import Layout, per_cpu_layout
 from multiprobe.maps.maps import ArrayMap
 from multiprobe.maps.specs import MapSpec
 from multiprobe.maps.types import NUMPY, Integer, u32, u64
+from multiprobe.records import Records
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any
@@ -103,8 +104,6 @@ class HistogramMap(ArrayMap):
     def records(self) -> Records:
         """A record for each bucket in which something was counted: "low", "high" (exclusive; None: no bound) and
         "count", and the function's "index" first where each has its own."""
-        from multiprobe.records import Records
-
         bounds = [
             (None if isinf(low) else low, None if isinf(high) else high) for low, high in self.spec.buckets.bounds()
         ]

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from _bisect import bisect_left
 from array import array
+from dataclasses import dataclass
 from itertools import islice
 from operator import lt
+from typing import TYPE_CHECKING
 
 from multiprobe.errors import UsageError
-from multiprobe.values import value
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -29,7 +29,7 @@ SHIFTS = (4, 2, 0)
 """Functions are 16-byte aligned on kernels that pad calls (all with IBT); the others are tried where they are not."""
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class FunctionIndex:
     """The table ('I'), the shift that programs must be compiled for, and the last offset that they may form."""
 

@@ -5,9 +5,10 @@ Knows specs and sizes; must not know descriptors, system calls or LLVM.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from multiprobe.errors import UsageError
 from multiprobe.maps.specs import MAX_VALUE_BYTES, Array, Hash, MapSpec, PerFunction
-from multiprobe.values import value
 
 CACHE_LINE = 64
 
@@ -34,7 +35,7 @@ SESSION_FRAME, SESSION_OWNER, SESSION_VALUE = 0, 8, 16
 the address of the call's frame (0: free), its function and the session's 8 bytes."""
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Layout:
     """A map's sizes in bytes. One that `is_mapped` has a single entry of `value_size` bytes, which is mapped into
     this process: `rows` rows of `row_size` bytes, each with `slots` slots of the spec's type (and padding). A hash

@@ -8,15 +8,17 @@ from __future__ import annotations
 import mmap
 from array import array
 from operator import itemgetter
+from typing import TYPE_CHECKING
 
 from multiprobe.errors import KernelError, UsageError
 from multiprobe.maps.layout import Layout
+from multiprobe.maps.records import make_record, numpy_of
 from multiprobe.maps.specs import Hash, LruHash, MapSpec, PerFunction
 from multiprobe.maps.types import LETTERS, NUMPY, Integer, i64, u64
+from multiprobe.records import Records
 from multiprobe.syscalls import bpf
 from multiprobe.uapi.bpf import F_MMAPABLE, MapType
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
@@ -154,8 +156,6 @@ class ArrayMap(SharedArray, Tabular):
 
     def records(self) -> Records:
         """A record for each slot: "index" (a PerFunction's: of the function in the attachment) and "value"."""
-        from multiprobe.records import Records
-
         return Records({"index": place, "value": number} for place, number in enumerate(self.totals()))
 
     def clear(self) -> None:
@@ -191,8 +191,6 @@ class HashMap(Tabular):
     def read(self) -> NDArray[np.void]:
         """The same as `as_dict` as a structured array: fields "key" (or "key0", "key1", …) and "value"."""
         import numpy as np
-
-        from multiprobe.maps.records import numpy_of
 
         keys, values = self._all()
         spec, names = self.spec, self._names()
@@ -230,8 +228,6 @@ class HashMap(Tabular):
         """A record for each key: "key" (or "key0", "key1", …) and "value"."""
         names = self._names()
         rows = ((key if self.spec.is_tuple else (key,), number) for key, number in self.as_dict().items())
-        from multiprobe.records import Records
-
         return Records(dict(zip(names, key, strict=True)) | {"value": number} for key, number in rows)
 
     def close(self) -> None:
@@ -257,8 +253,6 @@ class HashMap(Tabular):
         spec = self.spec
         if not spec.is_tuple and isinstance(spec.keys[0], Integer):
             return list(as_integers(keys, spec.keys[0]))
-        from multiprobe.maps.records import make_record
-
         record = make_record({f"key{n}": type_ for n, type_ in enumerate(spec.keys)})
         unpacked = record.form().iter_unpack(keys)
         make: Callable[[Iterable[Any]], Any] = tuple if spec.is_tuple else itemgetter(0)  # type: ignore[assignment]

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from time import monotonic
+from typing import TYPE_CHECKING
 
-TYPE_CHECKING = False
+from multiprobe.maps.ringbuf import INTERVAL
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from typing import Any
@@ -116,8 +118,6 @@ class EventReader:
     async def _sleep(self, timeout: float) -> None:
         """`EventsMap.wait`, while other tasks run."""
         import asyncio
-
-        from multiprobe.maps.ringbuf import INTERVAL
 
         if self._map.is_closed:
             return

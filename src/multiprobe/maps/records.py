@@ -5,13 +5,13 @@ Knows where fields lie (naturally aligned, in order) and how to decode them; mus
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from struct import Struct
+from typing import TYPE_CHECKING
 
 from multiprobe.errors import UsageError
 from multiprobe.maps.types import LETTERS, NUMPY, Bytes, Integer, String, Vector, alignment
-from multiprobe.values import value
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Type = Integer | String | Bytes | Vector
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Field:
     """One field: `offset` in bytes from the record's start."""
 
@@ -30,7 +30,7 @@ class Field:
     offset: int
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Record:
     """A record's fields, and its size in bytes (a multiple of its widest integer)."""
 

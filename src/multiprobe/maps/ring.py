@@ -8,11 +8,11 @@ ring's end. Must not know descriptors or how to wait.
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 from multiprobe.errors import DataError
 from multiprobe.maps.events import HEADER_SIZE
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any

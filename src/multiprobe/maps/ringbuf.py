@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import mmap
 import select
+from typing import TYPE_CHECKING
 
 from multiprobe.maps.events import Events
 from multiprobe.maps.maps import OwnMap, SharedArray
@@ -14,7 +15,6 @@ from multiprobe.maps.ring import Ring
 from multiprobe.syscalls import bpf
 from multiprobe.uapi.bpf import MapType
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from multiprobe.maps.layout import Layout
 

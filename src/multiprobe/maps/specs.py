@@ -6,10 +6,11 @@ alike: they stand for different maps. Must not know programs, descriptors or sys
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from multiprobe.errors import UsageError
 from multiprobe.maps.types import Integer, String, alignment
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 

@@ -5,6 +5,8 @@ The spec is inert; the map owns a descriptor. Must not know programs.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from multiprobe.errors import UsageError
 from multiprobe.maps.layout import Layout
 from multiprobe.maps.maps import OwnMap, SharedArray
@@ -13,7 +15,6 @@ from multiprobe.maps.types import u64
 from multiprobe.syscalls import bpf
 from multiprobe.uapi.bpf import MapType
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any

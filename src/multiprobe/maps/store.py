@@ -6,6 +6,7 @@ Owns them; gives programs the numbers to be linked with. Must not know programs 
 from __future__ import annotations
 
 from struct import pack_into, unpack_from
+from typing import TYPE_CHECKING
 
 from multiprobe.errors import UsageError
 from multiprobe.maps.layout import ACTIVE, CONTROL_SIZE, LOSSES, SESSIONS_SIZE, constants, layout
@@ -14,7 +15,6 @@ from multiprobe.maps.specs import PerFunction
 from multiprobe.maps.types import u64
 from multiprobe.syscalls.membarrier import wait_for_programs
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Iterable, Sequence

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import os
 from struct import pack_into
+from typing import TYPE_CHECKING
 
 from multiprobe.maps.layout import CACHE_LINE
 from multiprobe.maps.maps import SharedArray
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
 

@@ -5,13 +5,14 @@ Knows sizes and wrapping; must not know maps, programs or the kernel.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from multiprobe.errors import UsageError
-from multiprobe.values import value
 
 MAX_STRING = 1 << 14
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Integer:
     """An integer type of the kernel: `size` in bytes. Calling it wraps a Python integer into its range."""
 
@@ -40,7 +41,7 @@ i64 = Integer("i64", 8, True)
 bool_ = Integer("bool", 1, False)
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class String:
     """A string of the kernel's: up to `size` − 1 bytes of it and a NUL, in `size` bytes; zeros fill what is left."""
 
@@ -50,7 +51,7 @@ class String:
         return f"string({self.size})"
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Bytes:
     """`size` bytes of memory, whatever they mean."""
 
@@ -60,7 +61,7 @@ class Bytes:
         return f"bytes({self.size})"
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Vector:
     """`length` integers of one type, one after the other."""
 

@@ -8,11 +8,12 @@ the hover text are there all the same. Knows stacks; must not know what was meas
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 from multiprobe.output.svg import xml_text
 from multiprobe.output.units import percent_text, time_text
-from multiprobe.values import value
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -38,7 +39,7 @@ class _Frame:
         self.children: dict[str, _Frame] = {}
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class _Box:
     name: str
     path: tuple[str, ...]

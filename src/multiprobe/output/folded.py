@@ -5,7 +5,8 @@ The format that flame graph tools read (flamegraph.pl, inferno, speedscope). Kno
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
+from typing import TYPE_CHECKING
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 

@@ -10,6 +10,7 @@ import os
 import select
 import termios
 import tty
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -18,7 +19,6 @@ from rich.text import Text
 from multiprobe.output.keys import decode_keys
 from multiprobe.output.view import Frame, View, draw, press, scroll
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType

@@ -7,15 +7,15 @@ Hovering tells a cell's numbers. Knows counts by time and bucket; must not know 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 from math import floor, log1p, log10
+from typing import TYPE_CHECKING
 
 from multiprobe.output.histogram import log2_bounds
 from multiprobe.output.svg import xml_text
 from multiprobe.output.units import count_text, time_text
-from multiprobe.values import value
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -26,7 +26,7 @@ _TICKS = 8
 _SHADES = 9
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class HeatMap:
     """`columns[t][b]` is how many values fell into log2 bucket b in the t-th stretch of time, which ended `ends[t]`
     seconds after the first one began."""

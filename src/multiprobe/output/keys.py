@@ -5,7 +5,8 @@ Knows the sequences of xterm and the Linux console (ECMA-48 CSI and SS3 forms); 
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
+from typing import TYPE_CHECKING
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

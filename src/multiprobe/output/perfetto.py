@@ -8,10 +8,11 @@ interned. Times are CLOCK_MONOTONIC's ns, and the file says so. A slice whose en
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from multiprobe.output.protobuf import message, number, text
 from multiprobe.output.slices import Slice, Thread, Track, walk
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import BinaryIO

@@ -5,11 +5,11 @@ A thread waits beside the work, since the work is mostly one system call, during
 
 from __future__ import annotations
 
-import _thread
 import sys
+import threading
 import time
+from typing import TYPE_CHECKING
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import TextIO
@@ -28,8 +28,8 @@ class Progress:
         self._what = what
         self._file = sys.stderr if file is None else file
         self._patience = patience
-        self._working = _thread.allocate_lock()
-        self._done = _thread.allocate_lock()
+        self._working = threading.Lock()
+        self._done = threading.Lock()
         self._has_spoken = False
         self._done_of = (0, 0)
 
@@ -41,7 +41,7 @@ class Progress:
         self._began = time.monotonic()
         self._working.acquire()
         self._done.acquire()
-        _thread.start_new_thread(self._watch, ())
+        threading.Thread(target=self._watch, daemon=True).start()
         return self
 
     def __exit__(

@@ -7,6 +7,8 @@ Python than this, and a dependency of every user; the format is four rules that 
 
 from __future__ import annotations
 
+from struct import pack
+
 _VARINT, _BYTES, _DOUBLE = 0, 2, 1
 _MASK = (1 << 64) - 1
 
@@ -31,8 +33,6 @@ def number(field: int, value: int) -> bytes:
 
 def double(field: int, value: float) -> bytes:
     """A field of type double."""
-    from struct import pack
-
     return varint(field << 3 | _DOUBLE) + pack("<d", value)
 
 

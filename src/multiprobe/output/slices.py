@@ -5,16 +5,16 @@ Knows threads, slices of time and their nesting; must not know where they come f
 
 from __future__ import annotations
 
-from multiprobe.values import value
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     Argument = str | int | bool
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Thread:
     """A thread by its ids (`pid` is that of its process), its name, and its process's name.
 
@@ -28,7 +28,7 @@ class Thread:
     cpu: int = -1
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Slice:
     """A call: `begin` and `end` in ns (`end` None: it didn't end, or its end wasn't seen), `depth` from 0.
 
@@ -39,10 +39,10 @@ class Slice:
     begin: int
     end: int | None
     depth: int
-    arguments: Mapping[str, Argument] = {}
+    arguments: Mapping[str, Argument] = field(default_factory=dict)
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Track:
     """A thread and its slices."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from multiprobe.values import value
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-TYPE_CHECKING = False
+from multiprobe.markup import table
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import TextIO
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 MANY_ROWS = 2000
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Column:
     """A column's title, and whether its cells are numbers (which stand at the right)."""
 
@@ -23,7 +25,7 @@ class Column:
     is_number: bool = False
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Table:
     """Columns and rows of text."""
 
@@ -32,8 +34,6 @@ class Table:
 
     def _repr_html_(self) -> str:
         """For notebooks."""
-        from multiprobe.markup import table
-
         numbers = {place for place, column in enumerate(self.columns) if column.is_number}
         return table([column.title for column in self.columns], self.rows, numbers=numbers)
 

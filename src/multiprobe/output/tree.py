@@ -13,9 +13,10 @@ ls, thread 4242
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from multiprobe.output.units import time_text
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 

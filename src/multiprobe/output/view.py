@@ -5,11 +5,12 @@ Knows columns, rows, sorting, filtering, a selected row and its details; must no
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
+from fnmatch import translate
 from typing import TYPE_CHECKING
 
 from multiprobe.output.table import Column
-from multiprobe.values import value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ HELP = (
 _HEAD, _FOOT = 2, 1
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Row:
     """One row: `key` identifies it for good, `cells` are its texts, `order` what it is sorted by, column by column;
     filters look at `text`, or, where there is none, at the last cell."""
@@ -35,7 +36,7 @@ class Row:
     text: str = ""
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Frame:
     """What there is to show at one moment. The last column is the name."""
 
@@ -44,7 +45,7 @@ class Frame:
     rows: Sequence[Row]
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Line:
     """A line of the screen and its style: "" or "title", "heading", "selected", "note"."""
 
@@ -87,9 +88,6 @@ def _matcher(text: str) -> Callable[[str], bool]:
     if not text:
         return lambda name: True
     if any(mark in text for mark in "*?["):
-        import re
-        from fnmatch import translate
-
         matches = re.compile(translate(text)).match
         return lambda name: matches(name) is not None
     return lambda name: text in name

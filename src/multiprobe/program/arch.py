@@ -6,10 +6,10 @@ anything but the machine.
 
 from __future__ import annotations
 
-from multiprobe.values import value
+from dataclasses import dataclass
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Arch:
     """`arguments`: offsets of the registers that carry them, in order; the rest lies on the stack, the first
     `stack_offset` bytes above the stack pointer at the function's entry. `target` is LLVM's name for BPF of its byte

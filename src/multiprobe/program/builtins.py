@@ -5,9 +5,10 @@ Must not know the compiler: calling one from Python is an error that says so.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from multiprobe.errors import UsageError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 

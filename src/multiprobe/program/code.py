@@ -7,10 +7,10 @@ of 64-bit immediates and calls; must not know Python sources, LLVM or system cal
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from struct import pack_into
 
 from multiprobe.errors import UsageError
-from multiprobe.values import value
 
 MAP, MAP_VALUE, CONSTANT, KFUNC = "map", "map_value", "constant", "kfunc"
 LD_IMM64, MOVE_IMMEDIATE = 0x18, 0xB7
@@ -20,7 +20,7 @@ PSEUDO_MAP_FD, PSEUDO_MAP_VALUE, PSEUDO_KFUNC_CALL = 1, 2, 2
 INSN_SIZE = 8
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Relocation:
     """The instruction at `insn` waits for the value called `key`.
 
@@ -33,7 +33,7 @@ class Relocation:
     key: str
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Code:
     """A compiled program. `maps` are the Python names of its maps, in the order of the keys "map0", "map1", ….
 

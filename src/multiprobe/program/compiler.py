@@ -6,11 +6,16 @@ compile. Knows the order of the steps; each of them lives in a module of its own
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from multiprobe.errors import NotSupportedError
+from multiprobe.functions.kernel import Kernel
 from multiprobe.program import cache
 from multiprobe.program import shape as shapes
 from multiprobe.program.digest import digest
+from multiprobe.program.pipeline import compile_now
+from multiprobe.program.typed import KernelTypes
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from multiprobe.functions.kernel import Kernel
     from multiprobe.program.code import Code
@@ -52,16 +57,11 @@ def compile_program(
 
 
 def _running() -> Kernel:
-    from multiprobe.functions.kernel import Kernel
-
     return Kernel()
 
 
 def _compile(program: Program, context: str, when: str, shape: Shape, kernel: Kernel | None) -> tuple[Code, bool]:
     """The code, and whether it may be kept: the key knows nothing of modules, whose types may change."""
-    from multiprobe.program.pipeline import compile_now
-    from multiprobe.program.typed import KernelTypes
-
     types = KernelTypes.of(kernel or _running())
     code = compile_now(program, context=context, when=when, shape=shape, types=types)
     return code, not types.has_modules and (program.uses_types or not types.is_used)
@@ -73,8 +73,6 @@ def compile_ahead(program: Program, *, when: str | None = None, has_gate: bool =
     `has_gate`: for attachments with a budget, or with care. What a hook can't answer is left out: attaching says so
     when it matters.
     """
-    from multiprobe.errors import NotSupportedError
-
     side = when or program.when or "entry"
     hooks = [("kprobe_multi", "ip"), ("tracing", "cookie"), ("tracing", "ip")]
     hooks += [("kprobe", "cookie"), ("kprobe", "ip")] if side != "session" else []

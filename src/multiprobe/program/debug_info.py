@@ -6,17 +6,18 @@ anything.
 
 from __future__ import annotations
 
-from multiprobe.uapi import btf
-from multiprobe.values import value
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-TYPE_CHECKING = False
+from multiprobe.uapi import btf
+
 if TYPE_CHECKING:
     from multiprobe.program.code import Code
 
 _MAX_LINE = (1 << 22) - 1
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class DebugInfo:
     """BTF, and the records of PROG_LOAD that refer to it."""
 

@@ -6,18 +6,14 @@ Knows Python's code objects; must not compile or read sources.
 from __future__ import annotations
 
 import sys
+from hashlib import blake2b
+from typing import TYPE_CHECKING
 
 from multiprobe.maps.specs import MapSpec
 from multiprobe.maps.types import Integer
 from multiprobe.program.kernel_types import Enum, Struct
 from multiprobe.program.programs import Helper, Program, is_module, references
 
-try:
-    from _blake2 import blake2b  # a third of `hashlib`'s import time is OpenSSL
-except ImportError:
-    from hashlib import blake2b
-
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType, FunctionType
 

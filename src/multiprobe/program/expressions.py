@@ -6,6 +6,7 @@ Knows `ast`, names and kinds; must not know LLVM, hooks or the kernel.
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from multiprobe.errors import CompileError
@@ -17,7 +18,6 @@ from multiprobe.program.methods import METHODS, STRING_HINT, call_method, compar
 from multiprobe.program.pointers import Pointers
 from multiprobe.program.programs import Helper, Program, is_module
 from multiprobe.program.scope import MISSING, Facts, Scope
-from multiprobe.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,8 +9,9 @@ column, packed by `source.place`; negative where there is none. Knows neither `a
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from multiprobe.maps.types import Integer
-from multiprobe.values import value
 
 U64, I64, BOOL, LITERAL = "u64", "i64", "bool", "literal"
 MASK = (1 << 64) - 1
@@ -21,7 +22,7 @@ def is_pointer(kind: str) -> bool:
     return kind.startswith("*")
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Const:
     """A number known when compiling. Kind LITERAL takes the kind of what it meets."""
 
@@ -29,13 +30,13 @@ class Const:
     kind: str = LITERAL
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Local:
     name: str
     kind: str
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Binary:
     """`op`: add sub mul floordiv mod and or xor shl shr, in 64 bits; the sign of `kind` tells how to divide."""
 
@@ -45,7 +46,7 @@ class Binary:
     kind: str
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Compare:
     """`op`: eq ne lt le gt ge; exact, also between a signed and an unsigned value."""
 
@@ -55,7 +56,7 @@ class Compare:
     kind: str = BOOL
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Logical:
     """`and` and `or`, which yield one of their operands and evaluate the right one only if they must."""
 
@@ -65,13 +66,13 @@ class Logical:
     kind: str
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Not:
     operand: Expression
     kind: str = BOOL
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Conditional:
     test: Expression
     then: Expression
@@ -79,7 +80,7 @@ class Conditional:
     kind: str
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Convert:
     """Wrap into the range of `type`."""
 
@@ -88,7 +89,7 @@ class Convert:
     kind: str
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Extreme:
     """The smaller (or larger) of two values, compared exactly."""
 
@@ -98,38 +99,35 @@ class Extreme:
     kind: str
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Read:
     """A value that the hook provides: `ctx.NAME`, or `ctx.arg(index)`."""
 
     name: str
     kind: str
     index: int = 0
-    at: int = -1
-    uncompared_ = ("at",)
+    at: int = field(default=-1, compare=False)
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Load:
     """What a map holds at a key; 0 where there is nothing."""
 
     map: int
     key: Key
     kind: str
-    at: int = -1
-    uncompared_ = ("at",)
+    at: int = field(default=-1, compare=False)
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Contains:
     map: int
     key: Key
     kind: str = BOOL
-    at: int = -1
-    uncompared_ = ("at",)
+    at: int = field(default=-1, compare=False)
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Peek:
     """`size` bytes of kernel memory, `offset` bytes after an address; 0 if they can't be read, which is counted.
 
@@ -145,7 +143,7 @@ class Peek:
     bits: int = 0
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class PerCpu:
     """The address of a per-CPU variable, by its BTF id: this CPU's, or 0 if `cpu` isn't there."""
 
@@ -154,7 +152,7 @@ class PerCpu:
     kind: str
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Inline:
     """A helper function's body in place of its call; its Leave statements set `result`."""
 
@@ -163,7 +161,7 @@ class Inline:
     kind: str
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class String:
     """Where a string comes from; no value by itself. `source`: "kernel" or "user" memory at `address`, "comm" (the name
     of the task), or "text", known when compiling. "bytes" is memory of the kernel's as it is."""
@@ -173,7 +171,7 @@ class String:
     text: bytes = b""
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class SameString:
     """Whether a string is exactly `text`."""
 
@@ -182,7 +180,7 @@ class SameString:
     kind: str = BOOL
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Send:
     """Send a record to an Events map: one part for each field (integers as one expression each, arrays as many as were
     given). Yields whether there was room."""
@@ -192,7 +190,7 @@ class Send:
     kind: str = BOOL
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Tally:
     """Count a number in a Histogram, in `function`'s if it has one for each. Yields whether there is such a one."""
 
@@ -202,7 +200,7 @@ class Tally:
     kind: str = BOOL
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class StackId:
     """The id of the stack now, or a negative errno."""
 
@@ -239,14 +237,14 @@ Placed = Read | Load | Contains
 """What knows its place, `at`."""
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Assign:
     line: int
     name: str
     value: Expression
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Store:
     """`map[key] = value`."""
 
@@ -256,7 +254,7 @@ class Store:
     value: Expression
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Update:
     """`map[key] op= value` in one atomic step; `op`: add, and, or, xor."""
 
@@ -267,14 +265,14 @@ class Update:
     value: Expression
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Delete:
     line: int
     map: int
     key: Key
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class SetSession:
     """`ctx.session = value`."""
 
@@ -282,7 +280,7 @@ class SetSession:
     value: Expression
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Evaluate:
     """An expression for its effects."""
 
@@ -290,7 +288,7 @@ class Evaluate:
     value: Expression
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class If:
     line: int
     test: Expression
@@ -298,7 +296,7 @@ class If:
     other: tuple[Statement, ...]
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Count:
     """`for name in range(start, stop, step)`, all three known."""
 
@@ -308,7 +306,7 @@ class Count:
     body: tuple[Statement, ...]
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class While:
     """At most `limit` rounds; one that wants more is cut off and counted."""
 
@@ -318,7 +316,7 @@ class While:
     limit: int
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Jump:
     """`break`, or `continue` when not `is_break`."""
 
@@ -326,7 +324,7 @@ class Jump:
     is_break: bool
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Leave:
     """`return`, from the program or from the innermost Inline."""
 
@@ -337,7 +335,7 @@ class Leave:
 Statement = Assign | Store | Update | Delete | SetSession | Evaluate | If | Count | While | Jump | Leave
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Routine:
     """A whole program: its locals with their kinds, its maps (as Python names), its body, and its source by lines."""
 

@@ -6,9 +6,11 @@ for a size. Must not know how programs read memory.
 
 from __future__ import annotations
 
-from multiprobe.errors import UsageError
+from typing import TYPE_CHECKING
 
-TYPE_CHECKING = False
+from multiprobe.errors import UsageError
+from multiprobe.program.layouts import read_enum, read_record
+
 if TYPE_CHECKING:
     from typing import Any
 
@@ -41,8 +43,6 @@ class Struct:
     @property
     def record(self) -> Record:
         if self._record is None:
-            from multiprobe.program.layouts import read_record
-
             self._record = read_record(self.kernel, self.word, self.name)
         return self._record
 
@@ -93,8 +93,6 @@ class Enum:
     def values(self) -> dict[str, int]:
         """All names with their numbers, in the kernel's order."""
         if self._values is None:
-            from multiprobe.program.layouts import read_enum
-
             self._values = read_enum(self.kernel, self.name)
         return self._values
 

@@ -5,12 +5,13 @@ Knows BTF and NumPy's words for it; must not know programs. Imported only when s
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from multiprobe.errors import UsageError
+from multiprobe.functions.kernel import Kernel
 from multiprobe.kernel import btf_layout as layout
 from multiprobe.program.typed import KernelTypes, Ref
-from multiprobe.values import value
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from multiprobe.functions.kernel import Kernel
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Member:
     """A member: `type` as C spells it, `offset` and `size` in bytes. Of a bit field, `bits` is its width (else 0) and
     `bit_offset` where it begins, in bits from the start of the struct."""
@@ -31,7 +32,7 @@ class Member:
     bits: int
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Record:
     """A struct or union of one kernel."""
 
@@ -88,8 +89,6 @@ def read_enum(kernel: Kernel | None, name: str) -> dict[str, int]:
 
 
 def _types(kernel: Kernel | None) -> KernelTypes:
-    from multiprobe.functions.kernel import Kernel
-
     return KernelTypes.of(Kernel() if kernel is None else kernel)
 
 

@@ -6,13 +6,13 @@ Part of the front end: Python's syntax in, typed nodes out. Must not know LLVM, 
 from __future__ import annotations
 
 import ast
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from multiprobe.maps.records import Field
 from multiprobe.maps.types import Bytes, String, Vector
 from multiprobe.program import builtins, ir
 from multiprobe.program.ir import BOOL, Const, Expression
-from multiprobe.values import value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,7 +95,7 @@ def _same(b: Expressions, node: ast.Compare, string: ir.String, text: bytes, *, 
 # Methods
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Method:
     """A map's only method: its name, how it is built, and what to write."""
 

@@ -6,6 +6,7 @@ Knows Python's syntax for them and the kernel's types; what a read becomes is th
 from __future__ import annotations
 
 import ast
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import CompileError, NotSupportedError, UsageError
@@ -15,7 +16,6 @@ from multiprobe.program.ir import BOOL, I64, U64, Const, Expression
 from multiprobe.program.layouts import locate
 from multiprobe.program.scope import MISSING
 from multiprobe.program.typed import KernelTypes, Ref
-from multiprobe.values import value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Place:
     """A value of type `ref` in the kernel's memory, `offset` bytes after `address`; of a bit field, its bits."""
 

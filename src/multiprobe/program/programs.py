@@ -6,13 +6,13 @@ Compiles nothing and imports no compiler: it must stay cheap for programs whose 
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from multiprobe.errors import UsageError
 from multiprobe.maps.specs import MapSpec
 from multiprobe.program.kernel_types import FUNCTIONS, Enum, Struct
 from multiprobe.program.shape import SIDES
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FunctionType

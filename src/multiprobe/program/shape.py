@@ -5,9 +5,10 @@ Knows the words and which of them go together; must not know code generation.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from multiprobe.errors import UsageError
 from multiprobe.kernel.btf_format import RETURNS_UNKNOWN
-from multiprobe.values import value
 
 CONTEXTS = ("kprobe_multi", "kprobe", "tracing", "raw_tracepoint")
 """The kinds of hook: "kprobe" is a single kprobe by perf event, "tracing" every trampoline, single or multi. A
@@ -16,7 +17,7 @@ SIDES = ("entry", "return", "session")
 PER_FUNCTION = -1
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Argument:
     """A parameter's name: where and of which type (bare: `stars` pointers to `type_id` of `module`) all functions have
     one that is called so; or the `problem` why not all of them do."""
@@ -29,7 +30,7 @@ class Argument:
     problem: str = ""
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Shape:
     """What else the code depends on, beside context and side.
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
+from dataclasses import dataclass
 from types import FunctionType
 
 from multiprobe.errors import CompileError
-from multiprobe.values import value
 
 MAX_COLUMN = 1022
 
@@ -21,7 +21,7 @@ def place(line: int, column: int) -> int:
     return line << 10 | min(column, MAX_COLUMN) + 1
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Source:
     """`tree` was parsed from `lines` with `indent` columns cut off; its line 1 is line `first` of `file`."""
 

@@ -5,6 +5,7 @@ Knows BTF objects (vmlinux's and modules') and how a type is written down in a v
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,6 @@ from multiprobe.kernel import btf_format as fmt
 from multiprobe.kernel import btf_layout as layout
 from multiprobe.kernel.btf_spelling import TAGGED, integer_name, parse_spelling
 from multiprobe.maps.types import Integer
-from multiprobe.values import value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ POINTER = "*"
 POINTER_SIZE = 8
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Ref:
     """A C type without qualifiers and typedefs: `stars` pointers to the type `type_id` of a module ("" is vmlinux)."""
 

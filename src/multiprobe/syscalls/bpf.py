@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 from array import array
+from typing import TYPE_CHECKING
 
 from multiprobe.errors import KernelError, NotPermittedError, VerifierError
 from multiprobe.syscalls.fd import FileDescriptor
@@ -15,7 +16,6 @@ from multiprobe.uapi import bpf as uapi
 from multiprobe.uapi import info
 from multiprobe.uapi.bpf import LOG_INSNS, LOG_STATS, AttachType, Cmd
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

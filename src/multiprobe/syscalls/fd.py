@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import warnings
+from typing import TYPE_CHECKING
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -45,8 +46,6 @@ class FileDescriptor:
 
     def __del__(self) -> None:
         if getattr(self, "_fd", -1) >= 0:
-            import warnings
-
             warnings.warn(f"{self.what} was never closed", ResourceWarning, source=self, stacklevel=2)
             self.close()
 

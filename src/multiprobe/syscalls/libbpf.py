@@ -10,14 +10,14 @@ import ctypes
 import errno
 import fcntl
 import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from multiprobe.errors import DataError, KernelError, NotPermittedError, NotSupportedError, VerifierError
 from multiprobe.syscalls.bpf import cause_of
 from multiprobe.syscalls.bpf import error as bpf_error
 from multiprobe.syscalls.fd import FileDescriptor
-from multiprobe.values import value
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
@@ -56,7 +56,7 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
 }
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Wish:
     """How a program is to be loaded: `is_wanted` at all, its type and expected attach type, and the function that it
     is loaded for (trampolines only; None: as its section says, or none)."""
@@ -67,7 +67,7 @@ class Wish:
     target: str | None = None
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class LoadedProgram:
     """A program of an object: `insns` are the instructions with everything resolved, `fd` the kernel's instance (None:
     not loaded)."""
@@ -80,7 +80,7 @@ class LoadedProgram:
     fd: FileDescriptor | None
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class LoadedMap:
     """A map of an object."""
 

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import errno
 from array import array
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from multiprobe.errors import DataError
 from multiprobe.syscalls import bpf
 from multiprobe.syscalls.raw import BPF, address_of, call
 from multiprobe.uapi import info
 from multiprobe.uapi.bpf import Cmd
-from multiprobe.values import value
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from multiprobe.syscalls.fd import FileDescriptor
 
@@ -23,7 +23,7 @@ _TRIES = 3
 _MAX_NAME = 256
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Image:
     """The machine code of one function of a program, and where it lies; `code` is empty where the kernel hides it."""
 

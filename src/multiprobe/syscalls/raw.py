@@ -6,10 +6,10 @@ kernel does, and the typed functions beside this module turn that into errors th
 
 from __future__ import annotations
 
-import _ctypes  # what `ctypes` is made of: importing that takes longer than attaching a hundred functions
+import ctypes
 import os
+from typing import TYPE_CHECKING
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -19,21 +19,8 @@ _NUMBERS = {
 }
 
 
-class _Long(_ctypes._SimpleCData):  # type: ignore[type-arg]
-    _type_ = "l"
-
-
-class _Char(_ctypes._SimpleCData):  # type: ignore[type-arg]
-    _type_ = "c"
-
-
-class _Function(_ctypes.CFuncPtr):
-    _flags_ = _ctypes.FUNCFLAG_CDECL | _ctypes.FUNCFLAG_USE_ERRNO
-    _restype_ = _Long
-
-
-_this_process = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
-_syscall = _Function(_ctypes.dlsym(_this_process, "syscall"))
+_syscall = ctypes.CDLL(None, use_errno=True).syscall
+_syscall.restype = ctypes.c_long
 
 
 def number(name: str) -> int:
@@ -46,8 +33,8 @@ PERF_EVENT_OPEN = number("perf_event_open")
 
 
 def _real_kernel(nr: int, *arguments: int) -> int:
-    result: int = _syscall(_Long(nr), *map(_Long, arguments))
-    return -_ctypes.get_errno() if result < 0 else result
+    result: int = _syscall(ctypes.c_long(nr), *map(ctypes.c_long, arguments))
+    return -ctypes.get_errno() if result < 0 else result
 
 
 _kernel: Callable[..., int] = _real_kernel
@@ -77,7 +64,7 @@ class using:  # noqa: N801  (read as a verb: `with raw.using(fake): …`)
 
 def address_of(buffer: bytearray) -> int:
     """Where `buffer` lies in memory; valid while the caller keeps it alive and at its size."""
-    return _ctypes.addressof(_Char.from_buffer(buffer)) if buffer else 0
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer)) if buffer else 0
 
 
 def c_string(text: bytes) -> bytearray:

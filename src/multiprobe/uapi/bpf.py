@@ -8,10 +8,11 @@ a class rather than `enum`s, which cost as much to import as the rest of the way
 
 from __future__ import annotations
 
+from enum import IntEnum
 from struct import Struct
 
 
-class Cmd:
+class Cmd(IntEnum):
     """enum bpf_cmd"""
 
     MAP_CREATE = 0
@@ -39,7 +40,7 @@ class Cmd:
     ENABLE_STATS = 32
 
 
-class MapType:
+class MapType(IntEnum):
     """enum bpf_map_type"""
 
     HASH = 1
@@ -52,7 +53,7 @@ class MapType:
     RINGBUF = 27
 
 
-class ProgType:
+class ProgType(IntEnum):
     """enum bpf_prog_type"""
 
     SOCKET_FILTER = 1
@@ -63,7 +64,7 @@ class ProgType:
     SYSCALL = 31
 
 
-class AttachType:
+class AttachType(IntEnum):
     """enum bpf_attach_type"""
 
     TRACE_FENTRY = 24
@@ -78,7 +79,7 @@ class AttachType:
     TRACE_FSESSION_MULTI = 61
 
 
-class LinkType:
+class LinkType(IntEnum):
     """enum bpf_link_type"""
 
     RAW_TRACEPOINT = 1
@@ -89,7 +90,7 @@ class LinkType:
     TRACING_MULTI = 15
 
 
-class PerfEventLinkType:
+class PerfEventLinkType(IntEnum):
     """enum bpf_perf_event_type"""
 
     UPROBE = 1
@@ -100,7 +101,7 @@ class PerfEventLinkType:
     EVENT = 6
 
 
-class Helper:
+class Helper(IntEnum):
     """enum bpf_func_id: the helpers that programs of this project call."""
 
     MAP_LOOKUP_ELEM = 1

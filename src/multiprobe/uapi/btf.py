@@ -6,8 +6,8 @@ Pure: values in, bytes out. Only what programs of this project need; reading BTF
 from __future__ import annotations
 
 from struct import Struct
+from typing import TYPE_CHECKING
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 

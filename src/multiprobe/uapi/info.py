@@ -6,9 +6,8 @@ fields it lacks at zero.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from struct import Struct
-
-from multiprobe.values import value
 
 LINK_SIZE = 128
 PROG_SIZE = 256
@@ -25,7 +24,7 @@ _MAP = Struct("=IIIIII16s")
 _BTF = Struct("=QIIQII")
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class LinkInfo:
     """The head of struct bpf_link_info; `rest` is the part that depends on `kind` (a LinkType)."""
 
@@ -35,7 +34,7 @@ class LinkInfo:
     rest: bytes
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class KprobeMultiInfo:
     """bpf_link_info.kprobe_multi: how many functions, the flags, and calls missed since attached."""
 
@@ -44,7 +43,7 @@ class KprobeMultiInfo:
     missed: int
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class TracingMultiInfo:
     """bpf_link_info.tracing_multi."""
 
@@ -53,7 +52,7 @@ class TracingMultiInfo:
     btf_obj_id: int
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class TracingInfo:
     """bpf_link_info.tracing: one trampoline; `cookie` is 0 on kernels that don't tell it."""
 
@@ -63,7 +62,7 @@ class TracingInfo:
     cookie: int
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class PerfKprobeInfo:
     """bpf_link_info.perf_event for a kprobe: `kind` is a PerfEventLinkType."""
 
@@ -74,7 +73,7 @@ class PerfKprobeInfo:
     cookie: int
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class ProgInfo:
     """The fields of struct bpf_prog_info that this project uses."""
 
@@ -95,7 +94,7 @@ class ProgInfo:
     attach_btf_id: int
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class MapInfo:
     """The head of struct bpf_map_info."""
 
@@ -108,7 +107,7 @@ class MapInfo:
     name: str
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class BtfInfo:
     """struct bpf_btf_info: `size` of the raw BTF, its object id, and whether the kernel (or a module) owns it."""
 
@@ -212,7 +211,7 @@ def request_prog_images(*, jited: int, jited_len: int, addresses: int, lengths: 
     return _PROG.pack(*fields)
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class PerfProbe:
     """What a perf event probes: `kind` is an enum bpf_task_fd_type."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
+from typing import TYPE_CHECKING
+
+from multiprobe.vm import rerun
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
 def rerun_in_vm(arguments: Sequence[str], series: str | None = None) -> int:
     """Run `multiprobe ARGUMENTS` in a guest with a kernel of `series` (None: the default) and return its status."""
-    from multiprobe.vm import rerun
-
     return rerun.rerun_in_vm(arguments, series)

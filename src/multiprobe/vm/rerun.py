@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
+import compileall
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from multiprobe.bytecode import write
+import multiprobe
 from multiprobe.errors import UsageError
 from multiprobe.vm import kernels, progress, session
 from multiprobe.vm.environment import GUEST_VARIABLE
@@ -31,6 +32,5 @@ def rerun_in_vm(arguments: Sequence[str], series: str | None = None) -> int:
 
 
 def compile_ahead() -> None:
-    """Write this package's byte code: an emulated processor compiles some twenty times slower than this one."""
-    with contextlib.suppress(OSError, SyntaxError):
-        write()
+    """Compile this package to byte code: an emulated processor takes some twenty times as long."""
+    compileall.compile_dir(Path(multiprobe.__file__).parent, quiet=2)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from array import array
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 import multiprobe as mp
 from multiprobe.attach.report import Failure, Report
-from multiprobe.values import value
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class FakeFunction:
     name: str
     module: str
@@ -22,7 +22,7 @@ class FakeFunction:
         return self.name if not self.module else f"{self.name} [{self.module}]"
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class FakeRefusal:
     request: str
     code: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from multiprobe.kernel.examine import ListState, State, examine
 from multiprobe.kernel.features import FEATURES, INCONCLUSIVE, Answer, forbidden, no, yes
 from multiprobe.kernel.limits import CAPABILITIES, Limits, Lockdown
 from multiprobe.syscalls import raw
-from multiprobe.values import replace
 
 ROOT = Limits(
     uid=0,
