@@ -8,22 +8,16 @@ WORKLOAD := for i in 1 2 3; do ls -lR /etc | cat >/dev/null; cat /proc/meminfo /
 
 .PHONY: setup try test unit lint vm bench soak docs clean
 
-setup: $(VENV)/.installed bytecode kernels
+setup: $(VENV)/.installed kernels
 
 # The stamp is renewed when the project file changes, and when the Python behind the environment is gone.
 $(VENV)/.installed: pyproject.toml $(if $(shell $(BIN)/python -c 'import multiprobe' 2>&1),FORCE)
 	python=$$(tools/system-packages) && \
 	{ $(BIN)/python -c 'import pip' 2>/dev/null || "$$python" -m venv --clear $(VENV); } && \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore -e '.[dev,inspect]'
-	$(BIN)/python tools/quick-command
 	touch $@
 
-# Guests see these files read-only: without byte code they would compile every module in every run. All of it also
-# stands in one file, which the command starts from.
-.PHONY: FORCE bytecode kernels
-bytecode: $(VENV)/.installed
-	@$(BIN)/python -m multiprobe.bytecode
-
+.PHONY: FORCE kernels
 FORCE:
 
 kernels: $(VENV)/.installed

@@ -16,10 +16,10 @@ import tempfile
 from pathlib import Path
 
 import multiprobe as mp
-from multiprobe.program.compiler import compile_program
-from multiprobe.program.elf import sections
-from multiprobe.program.programs import Program
-from multiprobe.program.shape import Shape
+from multiprobe.compiler.backend.elf import sections
+from multiprobe.compiler.compile import compile_program
+from multiprobe.compiler.programs import Program
+from multiprobe.compiler.shape import Shape
 
 SOURCES = Path(__file__).with_name("code")
 CLANG = ("clang", *(f"clang-{version}" for version in range(30, 13, -1)))

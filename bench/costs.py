@@ -14,9 +14,9 @@ import os
 import time
 
 import multiprobe as mp
-from multiprobe.attach.usable import paired_mechanisms, usable_mechanisms
 from multiprobe.functions.sets import FunctionSet
 from multiprobe.kernel.mechanism import BITS, Mechanism
+from multiprobe.links.plan.usable import paired_mechanisms, usable_mechanisms
 
 HIT = "__task_pid_nr_ns"  # getppid() calls it, once
 SIDES = ("entry", "return", "session")

@@ -23,7 +23,7 @@ from typing import Any
 import multiprobe as mp
 from multiprobe.functions.sets import FunctionSet
 from multiprobe.instruments.count import calls, count
-from multiprobe.instruments.latency_probe import Probe
+from multiprobe.instruments.latency.program import Probe
 
 TARGET = "__x64_sys_getsid"
 CALLS, ROUNDS = 4000, 9

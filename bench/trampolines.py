@@ -129,7 +129,7 @@ class Watch:
 
 def one_by_one(functions: FunctionSet, mechanism: str) -> tuple[Watch, Watch]:
     """Attach and detach one function after another, each by itself, with nothing of ours in the way but the calls."""
-    from multiprobe.attach import kprobe, trampoline
+    from multiprobe.links.mechanisms import kprobe, trampoline
     from multiprobe.syscalls import bpf
     from multiprobe.syscalls.fd import FileDescriptor
     from multiprobe.uapi.bpf import AttachType, ProgType

@@ -8,7 +8,7 @@ from struct import pack
 import pytest
 
 import multiprobe as mp
-from multiprobe.kernel.btf_format import find_function, parse_sections
+from multiprobe.kernel.btf.format import find_function, parse_sections
 from multiprobe.syscalls import bpf
 from multiprobe.uapi.bpf import AttachType, ProgType
 

@@ -128,8 +128,8 @@ def pair(ctx):
 
 
 def fits(kernel: mp.Kernel, mechanism: str) -> bool:
-    from multiprobe.attach.usable import usable_mechanisms
     from multiprobe.kernel.mechanism import mechanism_bit
+    from multiprobe.links.plan.usable import usable_mechanisms
 
     return bool(usable_mechanisms(kernel, when="session") & mechanism_bit(mechanism))
 

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 import pytest
 
 import multiprobe as mp
-from multiprobe.attach import batch
-from multiprobe.attach.kprobe_multi import open_link as open_kprobe_multi
-from multiprobe.attach.kprobe_multi import read_back
-from multiprobe.attach.tracing_multi import attach_type
-from multiprobe.attach.tracing_multi import open_link as open_tracing_multi
 from multiprobe.kernel.mechanism import Mechanism
+from multiprobe.links.mechanisms import batch
+from multiprobe.links.mechanisms.kprobe_multi import open_link as open_kprobe_multi
+from multiprobe.links.mechanisms.kprobe_multi import read_back
+from multiprobe.links.mechanisms.tracing_multi import attach_type
+from multiprobe.links.mechanisms.tracing_multi import open_link as open_tracing_multi
 from multiprobe.syscalls import bpf
 from multiprobe.syscalls.fd import FileDescriptor
 from multiprobe.uapi.bpf import AttachType, ProgType

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import multiprobe as mp
-from multiprobe.attach.culprits import Culprits
-from multiprobe.attach.planning import Terms
 from multiprobe.instruments.preview import instruction_rate, preview
 from multiprobe.kernel.tracing import find_tracefs
+from multiprobe.links.mechanisms.culprits import Culprits
+from multiprobe.links.plan.planning import Terms
 
 
 @mp.program

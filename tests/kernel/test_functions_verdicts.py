@@ -11,11 +11,11 @@ from contextlib import ExitStack
 import pytest
 
 import multiprobe as mp
-from multiprobe.attach import kprobe
-from multiprobe.attach.kernel_btf import open_kernel_btf
 from multiprobe.errors import MultiprobeError
 from multiprobe.functions import verdict
 from multiprobe.kernel.mechanism import NAMES, Mechanism
+from multiprobe.links.mechanisms import kprobe
+from multiprobe.links.mechanisms.kernel_btf import open_kernel_btf
 from multiprobe.syscalls import bpf
 from multiprobe.syscalls.fd import FileDescriptor
 from multiprobe.uapi.bpf import AttachType, ProgType

@@ -20,13 +20,13 @@ import pytest
 
 import multiprobe as mp
 from multiprobe import inspect
-from multiprobe.attach import kprobe, kprobe_multi, tracing_multi, trampoline
 from multiprobe.inspect import FunctionPicture, Sources
 from multiprobe.inspect.function import picture
 from multiprobe.inspect.links import list_links
-from multiprobe.kernel.btf import load_btf
-from multiprobe.kernel.btf_format import FUNC
+from multiprobe.kernel.btf.format import FUNC
+from multiprobe.kernel.btf.types import load_btf
 from multiprobe.kernel.mechanism import Mechanism
+from multiprobe.links.mechanisms import kprobe, kprobe_multi, tracing_multi, trampoline
 from multiprobe.syscalls import bpf
 from multiprobe.syscalls.fd import FileDescriptor
 from multiprobe.uapi.bpf import ProgType
@@ -331,7 +331,7 @@ def test_unknown_and_repeated_names() -> None:
 def test_links_of_another_process(attach: Attacher) -> None:
     code = f"""
 import sys
-from multiprobe.attach import kprobe
+from multiprobe.links.mechanisms import kprobe
 from multiprobe.syscalls import bpf
 prog = bpf.prog_load(2, bytes.fromhex("{RETURN_0.hex()}"), name="elsewhere")
 held = kprobe.open_probe(prog, {attach.address(ONE)}, 77, is_return=False, pmu=kprobe.pmu())

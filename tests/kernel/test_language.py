@@ -11,13 +11,13 @@ from struct import pack
 import pytest
 
 import multiprobe as mp
+from multiprobe.compiler.compile import compile_program
 from multiprobe.maps.store import Store
-from multiprobe.program.compiler import compile_program
 from multiprobe.syscalls import bpf
 from multiprobe.uapi.bpf import ProgType
 
 TESTS = Path(__file__).parents[1]
-sys.path[:0] = [str(TESTS / "properties"), str(TESTS / "unit" / "program")]
+sys.path[:0] = [str(TESTS / "properties"), str(TESTS / "unit" / "compiler")]
 
 from construct_reference import expected, program_of  # noqa: E402
 from constructs import HITS, sources  # noqa: E402
@@ -50,7 +50,7 @@ def test_constructs_are_accepted_at_hooks(names: list[str], source: str, context
     specs = [program.maps[name] for name in code.maps]
     with Store(specs, n_functions=1, n_cpus=1) as store:
         if context == "tracing":
-            from multiprobe.kernel.btf_format import find_function, parse_sections
+            from multiprobe.kernel.btf.format import find_function, parse_sections
 
             types = parse_sections(Path("/sys/kernel/btf/vmlinux").read_bytes(), is_split=False)
             kind, attach = ProgType.TRACING, {"expected_attach_type": 24}

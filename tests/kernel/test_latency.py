@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import multiprobe as mp
-from multiprobe.instruments.latency_probe import Probe
+from multiprobe.instruments.latency.program import Probe
 
 LATENCY = [sys.executable, "-m", "multiprobe", "latency", "--json"]
 TIME_LIMIT = 300

@@ -13,7 +13,7 @@ import subprocess
 import pytest
 
 import multiprobe as mp
-from multiprobe.kernel.btf_layout import fields, is_record
+from multiprobe.kernel.btf.layout import fields, is_record
 
 STEP = 1 if os.environ.get("MULTIPROBE_LAYOUTS") else 4
 BTF = "/sys/kernel/btf/vmlinux"

@@ -95,8 +95,8 @@ def targets(kernel: mp.Kernel, driver: Driver) -> list[str]:
 
 def mechanisms_of(kernel: mp.Kernel) -> dict[str, list[str]]:
     """Mechanism names by side, as far as this kernel has them."""
-    from multiprobe.attach.usable import usable_mechanisms
     from multiprobe.kernel.mechanism import mechanism_names
+    from multiprobe.links.plan.usable import usable_mechanisms
 
     return {when: mechanism_names(usable_mechanisms(kernel, when=when)) for when in ("entry", "return", "session")}
 

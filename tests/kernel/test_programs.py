@@ -12,19 +12,19 @@ from struct import pack
 import pytest
 
 import multiprobe as mp
-from multiprobe.kernel.btf_format import find_function, parse_sections
+from multiprobe.compiler.code import Code
+from multiprobe.compiler.compile import compile_program
+from multiprobe.compiler.shape import Shape
+from multiprobe.kernel.btf.format import find_function, parse_sections
 from multiprobe.maps.cpus import load_n_cpus
 from multiprobe.maps.index import build_index
 from multiprobe.maps.store import Store
-from multiprobe.program.code import Code
-from multiprobe.program.compiler import compile_program
-from multiprobe.program.shape import Shape
 from multiprobe.syscalls import bpf
 from multiprobe.syscalls.fd import FileDescriptor
 from multiprobe.uapi.bpf import AttachType, ProgType
 
 TESTS = Path(__file__).parents[1]
-sys.path[:0] = [str(TESTS / "properties"), str(TESTS / "unit" / "program")]
+sys.path[:0] = [str(TESTS / "properties"), str(TESTS / "unit" / "compiler")]
 
 from differential import compiled  # noqa: E402
 from prepared import Case, load, prepare  # noqa: E402
@@ -284,8 +284,8 @@ def test_one_program_under_any_mechanism(program, mechanism, with_cookies, kerne
 
 
 def test_registers_are_where_we_think() -> None:
-    from multiprobe.kernel.btf import load_btf
-    from multiprobe.program.arch import native
+    from multiprobe.compiler.backend.arch import native
+    from multiprobe.kernel.btf.types import load_btf
 
     btf = load_btf()
     members = {member.name: member.bit_offset // 8 for member in btf.members(btf.type_ids("pt_regs")[0])}

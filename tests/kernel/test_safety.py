@@ -14,10 +14,10 @@ import pytest
 from test_count import COUNT, TIME_LIMIT, count, wait_until_attached
 
 import multiprobe as mp
-from multiprobe.attach import latency
-from multiprobe.attach.latency import Latency
 from multiprobe.instruments.count import count as program
 from multiprobe.instruments.verify import verify
+from multiprobe.links.guard import wakeups as latency
+from multiprobe.links.guard.wakeups import Latency
 
 ENABLED = Path("/sys/kernel/tracing/enabled_functions")
 

@@ -16,12 +16,12 @@ from struct import pack
 import pytest
 
 import multiprobe as mp
-from multiprobe.kernel.btf import Btf
-from multiprobe.kernel.btf_format import STRUCT
-from multiprobe.kernel.btf_layout import fields, scalar
+from multiprobe.compiler.compile import compile_program
+from multiprobe.kernel.btf.format import STRUCT
+from multiprobe.kernel.btf.layout import fields, scalar
+from multiprobe.kernel.btf.types import Btf
 from multiprobe.maps.cpus import load_n_cpus
 from multiprobe.maps.store import Store
-from multiprobe.program.compiler import compile_program
 from multiprobe.syscalls import bpf
 from multiprobe.uapi.bpf import ProgType
 
@@ -250,7 +250,7 @@ def test_a_second_run_comes_from_the_cache(tmp_path: Path) -> None:
     script = tmp_path / "again.py"
     script.write_text(
         "import sys, multiprobe as mp\n"
-        "from multiprobe.program.compiler import compile_program\n"
+        "from multiprobe.compiler.compile import compile_program\n"
         "@mp.program\n"
         "def program(ctx):\n"
         "    x = ctx.task.pid\n"

@@ -12,10 +12,10 @@ from struct import pack, unpack_from
 import pytest
 
 import multiprobe as mp
-from multiprobe.attach import loading
-from multiprobe.program import compiler
-from multiprobe.program.code import Code
-from multiprobe.program.programs import Program
+from multiprobe.compiler import compile as compiler
+from multiprobe.compiler.code import Code
+from multiprobe.compiler.programs import Program
+from multiprobe.links import loading
 from multiprobe.syscalls import bpf
 from multiprobe.syscalls.fd import FileDescriptor
 from multiprobe.uapi import info

@@ -6,6 +6,6 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "unit"), str(HERE.parent / "unit" / "program")]
+sys.path[:0] = [str(HERE), str(HERE.parent / "unit"), str(HERE.parent / "unit" / "compiler")]
 
 import steady  # noqa: E402, F401

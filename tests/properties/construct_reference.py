@@ -1,4 +1,4 @@
-"""The constructs of the language (tests/unit/program/constructs.py) as programs, and as plain Python."""
+"""The constructs of the language (tests/unit/compiler/constructs.py) as programs, and as plain Python."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.append(str(Path(__file__).parents[1] / "unit" / "program"))
+sys.path.append(str(Path(__file__).parents[1] / "unit" / "compiler"))
 
 from constructs import CHOICES, NUMBER, PER_PROGRAM
 from random_programs import Table, reference, wrap

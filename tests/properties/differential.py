@@ -9,7 +9,7 @@ from random_programs import N_OUT, Generator, Table, reference
 from runner import Bench
 
 import multiprobe as mp
-from multiprobe.program.programs import Program
+from multiprobe.compiler.programs import Program
 
 TYPES = ("u8", "u16", "u32", "u64", "i8", "i16", "i32", "i64", "bool_", "program", "function")
 

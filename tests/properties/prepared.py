@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 sys.path.append(str(Path(__file__).parent))
-sys.path.append(str(Path(__file__).parents[1] / "unit" / "program"))
+sys.path.append(str(Path(__file__).parents[1] / "unit" / "compiler"))
 
 from differential import as_python, compiled, new_tables, state
 from random_programs import Generator, arguments
 
+from multiprobe.compiler import cache
+from multiprobe.compiler.code import Code
+from multiprobe.compiler.compile import compile_program
+from multiprobe.compiler.programs import Program
 from multiprobe.errors import CompileError
-from multiprobe.program import cache
-from multiprobe.program.code import Code
-from multiprobe.program.compiler import compile_program
-from multiprobe.program.programs import Program
 
 N_HITS = 4
 Case = tuple[int, str, Code, list[list[int]], dict[str, Any]]

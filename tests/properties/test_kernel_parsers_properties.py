@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multiprobe.errors import DataError, UsageError
-from multiprobe.kernel import btf_format as fmt
-from multiprobe.kernel.btf import Btf
-from multiprobe.kernel.btf_records import find_records
+from multiprobe.kernel.btf import format as fmt
+from multiprobe.kernel.btf.columns import find_records
+from multiprobe.kernel.btf.types import Btf
 from multiprobe.kernel.symbols import parse_kallsyms
 from multiprobe.kernel.tracing import parse_available, parse_mounts
 

@@ -21,7 +21,7 @@ BASE = {
     "errors",
     "cachedir",
     "markup",
-}  # and `bytecode`, which stands below everything, for who starts things
+}
 ALLOWED = {
     "errors": set(),
     "markup": set(),
@@ -32,19 +32,19 @@ ALLOWED = {
     "kernel": {*BASE, "uapi", "syscalls"},
     "functions": {*BASE, "uapi", "syscalls", "kernel"},
     "maps": {*BASE, "uapi", "syscalls", "kernel", "functions", "records"},
-    "program": {*BASE, "uapi", "syscalls", "kernel", "functions", "maps"},
-    "attach": {*BASE, "uapi", "syscalls", "kernel", "functions", "maps", "program"},
-    "instruments": {*BASE, "kernel", "functions", "maps", "program", "attach", "records", "façade"},
-    "inspect": {*BASE, "uapi", "syscalls", "kernel", "functions", "maps", "program", "attach"},
+    "compiler": {*BASE, "uapi", "syscalls", "kernel", "functions", "maps"},
+    "links": {*BASE, "uapi", "syscalls", "kernel", "functions", "maps", "compiler"},
+    "instruments": {*BASE, "kernel", "functions", "maps", "compiler", "links", "records", "façade"},
+    "inspect": {*BASE, "uapi", "syscalls", "kernel", "functions", "maps", "compiler", "links"},
     "output": {"errors", "markup"},
-    "vm": {*BASE, "uapi", "syscalls", "output"},
+    "vm": {*BASE, "uapi", "syscalls", "output", "façade"},
     "cli": {
         *BASE,
         "kernel",
         "functions",
         "maps",
-        "program",
-        "attach",
+        "compiler",
+        "links",
         "instruments",
         "inspect",
         "output",
@@ -52,7 +52,7 @@ ALLOWED = {
         "records",
         "façade",
     },
-    "façade": {"errors", "functions", "inspect", "maps", "program", "attach", "kernel", "records"},
+    "façade": {"errors", "functions", "inspect", "maps", "compiler", "links", "kernel", "records"},
     "__main__": {"cli"},
 }
 ROOMS = {path.stem if path.is_file() else path.name for path in SOURCE.iterdir()} - {"__init__", "__pycache__", "py"}

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import multiprobe as mp
-from multiprobe.attach.attachment import Attachment
-from multiprobe.attach.report import Failure, Report
 from multiprobe.functions.sets import Refusal
+from multiprobe.links.attachment import Attachment
+from multiprobe.links.report import Failure, Report
 from multiprobe.markup import MAX_ROWS, escape, table
 from multiprobe.output.table import Column, Table
 

@@ -25,8 +25,8 @@ from multiprobe.cli.measuring import (
     watch,
 )
 from multiprobe.cli.options import SHARED, Option
+from multiprobe.compiler.compile import compile_ahead
 from multiprobe.errors import UsageError
-from multiprobe.program.compiler import compile_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

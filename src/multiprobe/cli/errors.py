@@ -12,8 +12,8 @@ from multiprobe.cli.forms import print_json
 from multiprobe.cli.live import FUNCTION, Live
 from multiprobe.cli.options import Option
 from multiprobe.errors import UsageError
-from multiprobe.instruments import errors
-from multiprobe.instruments.failures import error_name, parse_errors
+from multiprobe.instruments.errors import instrument as errors
+from multiprobe.instruments.errors.failures import error_name, parse_errors
 from multiprobe.output.table import Column, Table
 from multiprobe.output.units import plural_text
 from multiprobe.output.view import Frame, Row
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from multiprobe.cli.live import Live
     from multiprobe.functions.sets import FunctionSet
-    from multiprobe.instruments.errors import Sample, Watching
-    from multiprobe.instruments.failures import Failure, Group, Kind
+    from multiprobe.instruments.errors.failures import Failure, Group, Kind
+    from multiprobe.instruments.errors.instrument import Sample, Watching
     from multiprobe.output.table import Column, Table
 
 OWN = (

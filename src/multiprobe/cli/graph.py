@@ -14,9 +14,9 @@ from multiprobe.cli.command import Asked, Command, Question
 from multiprobe.cli.forms import check_files
 from multiprobe.cli.options import Option
 from multiprobe.errors import UsageError
-from multiprobe.instruments import graph
-from multiprobe.instruments.calltree import calls_in_order
-from multiprobe.kernel.btf_values import signature
+from multiprobe.instruments.graph import instrument as graph
+from multiprobe.instruments.graph.calltree import calls_in_order
+from multiprobe.kernel.btf.values import signature
 from multiprobe.output.flame import flame_svg
 from multiprobe.output.folded import fold, folded_lines
 from multiprobe.output.perfetto import write_perfetto
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from multiprobe.functions.sets import FunctionSet
-    from multiprobe.instruments.calltree import Call
-    from multiprobe.instruments.graph import Graphing, Sample, ThreadCalls
+    from multiprobe.instruments.graph.calltree import Call
+    from multiprobe.instruments.graph.instrument import Graphing, Sample, ThreadCalls
     from multiprobe.instruments.workload import Workload
-    from multiprobe.kernel.btf_values import Signature
+    from multiprobe.kernel.btf.values import Signature
     from multiprobe.output.slices import Slice, Track
 
 OWN = (

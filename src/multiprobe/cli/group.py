@@ -149,17 +149,26 @@ def _version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
         ctx.exit()
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Let click parse and run a command line; errors come out as exceptions."""
-    status = make_group().main(list(arguments), prog_name="multiprobe", standalone_mode=False)
-    return status if isinstance(status, int) else 0
+def parse(arguments: Sequence[str]) -> click.Context:
+    """The context of the command that a command line names, with the values of its parameters.
 
-
-def check(arguments: Sequence[str]) -> None:
-    """Raise what click finds wrong with a command line, without running it."""
+    click only parses here: a click that also runs the command prints a newline of its own at Ctrl-C. Raises
+    click.UsageError, or click.exceptions.Exit after `--help` and `--version`.
+    """
     group = make_group()
-    context = group.make_context("multiprobe", list(arguments))
-    rest = [*context._protected_args, *context.args]
-    name, command, left = group.resolve_command(context, rest)
-    if command is not None:
-        command.make_context(name, left, parent=context)
+    if not arguments or arguments[0].startswith("-"):
+        return group.make_context("multiprobe", list(arguments))
+    parent = click.Context(group, info_name="multiprobe")
+    name, command, rest = group.resolve_command(parent, list(arguments))
+    assert name is not None
+    assert command is not None
+    return command.make_context(name, rest, parent=parent)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Parse a command line and run its command; errors come out as exceptions."""
+    context = parse(arguments)
+    with context:
+        assert context.command.callback is not None
+        status = context.invoke(context.command.callback, **context.params)
+    return status if isinstance(status, int) else 0

@@ -13,9 +13,9 @@ from multiprobe.cli.forms import check_files, print_table
 from multiprobe.cli.live import Live
 from multiprobe.cli.options import Option
 from multiprobe.errors import UsageError
-from multiprobe.instruments import latency
-from multiprobe.instruments.latency import SORTS, all_buckets, rank
-from multiprobe.instruments.latency_probe import BY, Probe
+from multiprobe.instruments.latency import instrument as latency
+from multiprobe.instruments.latency.instrument import SORTS, all_buckets, rank
+from multiprobe.instruments.latency.program import BY, Probe
 from multiprobe.instruments.over_time import FINEST, OverTime
 from multiprobe.instruments.tasks import TaskNames
 from multiprobe.output.heat import HeatMap, heat_svg
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from multiprobe.cli.live import Live
     from multiprobe.functions.sets import FunctionSet
-    from multiprobe.instruments.latency import Latency, Sample, Timing
+    from multiprobe.instruments.latency.instrument import Latency, Sample, Timing
     from multiprobe.instruments.tasks import TaskNames
     from multiprobe.output.table import Table
 

@@ -50,6 +50,9 @@ def _dispatch(given: list[str]) -> int:
         series, rest = take_vm(given)
         if series is not None:
             return _run_in_vm(rest, series)
+    if name == "run":  # to click, what follows a bare --vm would be its value
+        end = 1 + n_own(given[1:])
+        given[:end] = [f"--vm={DEFAULT_SERIES}" if word == "--vm" else word for word in given[:end]]
     return group.run(given)
 
 
@@ -59,7 +62,7 @@ def _import(name: str) -> Any:
 
 def _run_in_vm(arguments: list[str], series: str) -> int:
     """Run the same command line, checked first, in a guest."""
-    group.check(arguments)
+    group.parse(arguments)
     if arguments and arguments[0] in MEASURING:
         _import(arguments[0]).COMMAND.compile_ahead(arguments[1:])
     return rerun_in_vm(arguments, None if series == DEFAULT_SERIES else series)

@@ -11,13 +11,13 @@ import sys
 from typing import TYPE_CHECKING
 
 import multiprobe as mp
-from multiprobe.attach.planning import Terms
 from multiprobe.cli.forms import print_json, print_report
 from multiprobe.cli.stopping import Until
 from multiprobe.errors import NoMatchError, NotSupportedError, UsageError
 from multiprobe.instruments.preview import instruction_rate, preview
 from multiprobe.instruments.verify import verify
 from multiprobe.instruments.workload import Workload
+from multiprobe.links.plan.planning import Terms
 from multiprobe.output.progress import Progress
 from multiprobe.output.units import plural_text
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from multiprobe.attach.report import Report
     from multiprobe.cli.live import Live
     from multiprobe.cli.stopping import Until
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.workload import Workload
+    from multiprobe.links.report import Report
     from multiprobe.output.table import Table
 
 SAFETY = ("budget", "careful", "watchdog", "strict", "verify")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from multiprobe.cli.command import Asked, Command, Question
 from multiprobe.cli.forms import check_files
 from multiprobe.cli.options import Option
-from multiprobe.instruments import stacks
+from multiprobe.instruments.stacks import instrument as stacks
 from multiprobe.output.flame import flame_svg
 from multiprobe.output.folded import fold, folded_lines
 from multiprobe.output.units import percent_text, plural_text, time_text
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from multiprobe.functions.sets import FunctionSet
-    from multiprobe.instruments.stacks import Sample, Stack, Stacking
+    from multiprobe.instruments.stacks.instrument import Sample, Stack, Stacking
 
 OWN = (
     Option("user", ("--user",), "flag", "The process's own stack, too.", default=False),

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from multiprobe.cli.command import Asked, Command, Question
 from multiprobe.cli.forms import print_json
 from multiprobe.cli.options import Option
-from multiprobe.instruments import trace
-from multiprobe.instruments.trace_describe import wanted
+from multiprobe.instruments.trace import instrument as trace
+from multiprobe.instruments.trace.describe import wanted
 from multiprobe.output.units import plural_text
 from multiprobe.output.values import spell
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from multiprobe.functions.sets import FunctionSet
-    from multiprobe.instruments.trace import Call, Tracing
+    from multiprobe.instruments.trace.instrument import Call, Tracing
 
 OWN = (
     Option("filter", ("--filter", "-f"), "text", "Only calls for which this Python expression holds.", "EXPRESSION"),

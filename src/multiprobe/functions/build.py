@@ -16,7 +16,7 @@ import numpy as np
 from multiprobe.functions import verdict
 from multiprobe.functions.table import COLUMNS, NO_SLOTS, FunctionTable
 from multiprobe.functions.unsafe import EXACT, PREFIXES
-from multiprobe.kernel.btf_format import RETURNS_UNKNOWN
+from multiprobe.kernel.btf.format import RETURNS_UNKNOWN
 from multiprobe.kernel.mechanism import Mechanism
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from multiprobe.functions.table import Code
-    from multiprobe.kernel.btf import Btf
+    from multiprobe.kernel.btf.types import Btf
     from multiprobe.kernel.symbols import Symbols
     from multiprobe.kernel.tracing import Available, KprobeRange
 

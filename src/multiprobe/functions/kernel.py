@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from multiprobe.functions.pattern import Pattern
     from multiprobe.functions.sources import LiveBtf
     from multiprobe.functions.table import FunctionTable
-    from multiprobe.kernel.btf import Btf
+    from multiprobe.kernel.btf.types import Btf
 
 BOOT_ID = "proc/sys/kernel/random/boot_id"
 MODULES = "proc/modules"

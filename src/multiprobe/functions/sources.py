@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from multiprobe.errors import DataError, MultiprobeError, NotPermittedError, NotSupportedError, UsageError
 from multiprobe.functions.build import build_table
 from multiprobe.functions.table import FunctionTable
-from multiprobe.kernel import btf, symbols, tracing
+from multiprobe.kernel import symbols, tracing
+from multiprobe.kernel.btf import types as btf
 from multiprobe.kernel.mechanism import Mechanism
 
 if TYPE_CHECKING:

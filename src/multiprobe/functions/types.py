@@ -14,7 +14,7 @@ from multiprobe.errors import UsageError
 
 if TYPE_CHECKING:
     from multiprobe.functions.kernel import Kernel
-    from multiprobe.kernel.btf import Btf
+    from multiprobe.kernel.btf.types import Btf
 
 MAX_POSITION = 64
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import DataError
-from multiprobe.kernel import btf_format as fmt
+from multiprobe.kernel.btf import format as fmt
 
 if TYPE_CHECKING:
     from multiprobe.inspect.memory import KernelMemory
     from multiprobe.inspect.names import Names
-    from multiprobe.kernel.btf import Btf
+    from multiprobe.kernel.btf.types import Btf
 
 _XA_INTERNAL, _XA_MASK = 2, 3  # low bits of an xarray entry (include/linux/xarray.h)
 _XA_CHUNK_MASK = 63

@@ -23,7 +23,7 @@ from multiprobe.uapi.bpf import Cmd
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from multiprobe.kernel.btf import Btf
+    from multiprobe.kernel.btf.types import Btf
 
 T = TypeVar("T")
 
@@ -82,7 +82,7 @@ class Sources:
     @cached_property
     def btf(self) -> Btf | None:
         """The types of vmlinux."""
-        from multiprobe.kernel.btf import load_btf
+        from multiprobe.kernel.btf.types import load_btf
 
         return self.attempt("type information", load_btf)
 
@@ -100,7 +100,7 @@ class Sources:
         return self._btfs[object_id]
 
     def _load_btf(self, object_id: int) -> Btf | None:
-        from multiprobe.kernel.btf import load_btf
+        from multiprobe.kernel.btf.types import load_btf
 
         fd = bpf.open_by_id(Cmd.BTF_GET_FD_BY_ID, object_id, "BTF object")
         if fd is None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from multiprobe.errors import DataError, KernelError, MultiprobeError
 from multiprobe.inspect import owners
-from multiprobe.kernel import btf_format as fmt
+from multiprobe.kernel.btf import format as fmt
 from multiprobe.syscalls import bpf, query
 from multiprobe.uapi import info
 from multiprobe.uapi.bpf import F_KPROBE_MULTI_RETURN, AttachType, Cmd, LinkType, PerfEventLinkType
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from multiprobe.inspect.sources import Sources
     from multiprobe.syscalls.fd import FileDescriptor
 
-_SIDES = {
+_SIDES: dict[int, str] = {
     AttachType.TRACE_FENTRY: "entry",
     AttachType.TRACE_FEXIT: "return",
     AttachType.TRACE_FSESSION: "session",
@@ -34,8 +34,12 @@ _SIDES = {
     AttachType.TRACE_FSESSION_MULTI: "session",
 }
 _LSM_MAC, _NO_ATTACH_TYPE = 27, 0
-_OTHER_TRACING = {AttachType.MODIFY_RETURN: "modify_return", _LSM_MAC: "lsm", _NO_ATTACH_TYPE: "freplace"}
-_PERF = {
+_OTHER_TRACING: dict[int, str] = {
+    AttachType.MODIFY_RETURN: "modify_return",
+    _LSM_MAC: "lsm",
+    _NO_ATTACH_TYPE: "freplace",
+}
+_PERF: dict[int, tuple[str, str]] = {
     PerfEventLinkType.UPROBE: ("uprobe", "entry"),
     PerfEventLinkType.URETPROBE: ("uprobe", "return"),
     PerfEventLinkType.KPROBE: ("kprobe", "entry"),

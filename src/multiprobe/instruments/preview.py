@@ -6,12 +6,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from multiprobe.attach.costs import LOOP_TURN
-from multiprobe.attach.planning import Terms, plan_attachment
-from multiprobe.attach.report import Report
-from multiprobe.attach.steps import Step, steps_of
-from multiprobe.attach.usable import usable_mechanisms, why_none
 from multiprobe.kernel.mechanism import NAMES
+from multiprobe.links.plan.costs import LOOP_TURN
+from multiprobe.links.plan.planning import Terms, plan_attachment
+from multiprobe.links.plan.steps import Step, steps_of
+from multiprobe.links.plan.usable import usable_mechanisms, why_none
+from multiprobe.links.report import Report
 
 if TYPE_CHECKING:
     from multiprobe.functions.sets import FunctionSet

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Self
 
-    from multiprobe.attach.report import Report
     from multiprobe.functions.sets import FunctionSet
+    from multiprobe.links.report import Report
 
 
 class Running:

@@ -12,9 +12,9 @@ import os
 from typing import TYPE_CHECKING
 
 import multiprobe as mp
-from multiprobe.attach.kernel_tests import NAMES, KernelTests
-from multiprobe.attach.report import Verified
 from multiprobe.instruments.count import calls, count
+from multiprobe.links.guard.kernel_tests import NAMES, KernelTests
+from multiprobe.links.report import Verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable

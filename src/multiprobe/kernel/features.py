@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import DataError, KernelError, MultiprobeError, NotPermittedError, VerifierError, errno_name
-from multiprobe.kernel import btf_format
+from multiprobe.kernel.btf import format as btf_format
 from multiprobe.kernel.evidence import Evidence
 from multiprobe.syscalls import bpf, perf
 from multiprobe.syscalls.fd import FileDescriptor

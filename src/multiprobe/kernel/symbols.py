@@ -79,7 +79,7 @@ def parse_kallsyms(data: bytes) -> Symbols:
     """Parse kallsyms: lines of `address type name`, in modules followed by a tab and `[module]`; else `DataError`."""
     import numpy as np
 
-    from multiprobe.kernel import columns
+    from multiprobe.kernel import text_columns as columns
 
     text, starts, line_ends = columns.split_lines(data, what="kallsyms")
     width = columns.hex_width(data)
@@ -125,7 +125,7 @@ def _check_modules(
     """Every tab must start the one `[module]` that ends its line, after a name."""
     import numpy as np
 
-    from multiprobe.kernel import columns
+    from multiprobe.kernel import text_columns as columns
 
     ends = line_ends[rows]
     good = (tabs > starts[rows] + width + 3) & (ends - tabs > 3)

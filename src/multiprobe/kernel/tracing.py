@@ -60,7 +60,7 @@ def parse_available(data: bytes, *, with_addresses: bool) -> Available:
     """Parse available_filter_functions: lines of `[address ]name[ [module]]`. `DataError` where it isn't."""
     import numpy as np
 
-    from multiprobe.kernel import columns
+    from multiprobe.kernel import text_columns as columns
 
     what = AVAILABLE_ADDRESSES if with_addresses else AVAILABLE
     text, starts, line_ends = columns.split_lines(data, what=what)
@@ -109,7 +109,7 @@ def _check_modules(
     """Names are not empty and hold no space, and every ` [` starts the one ` [module]` that ends its line."""
     import numpy as np
 
-    from multiprobe.kernel import columns
+    from multiprobe.kernel import text_columns as columns
 
     empty = np.flatnonzero(name_starts >= line_ends)
     if len(empty):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import multiprobe as mp
-from multiprobe.attach.report import Failure, Report
+from multiprobe.links.report import Failure, Report
 
 
 @dataclass(frozen=True, slots=True)

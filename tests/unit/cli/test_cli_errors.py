@@ -11,9 +11,9 @@ import pytest
 from multiprobe.cli import live
 from multiprobe.cli.errors import ErrorsQuestion
 from multiprobe.cli.main import run
-from multiprobe.instruments import errors
-from multiprobe.instruments.errors import Sample
-from multiprobe.instruments.failures import NULL, Failure, Group
+from multiprobe.instruments.errors import instrument as errors
+from multiprobe.instruments.errors.failures import NULL, Failure, Group
+from multiprobe.instruments.errors.instrument import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -144,7 +144,7 @@ class Recorded:
 def test_the_screen_shows_each_group_and_what_is_known_of_one(
     world: FakeWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "Live", Recorded)
+    monkeypatch.setattr("multiprobe.cli.errors.Live", Recorded)
     question = ErrorsQuestion.__new__(ErrorsQuestion)
     question.measuring = FakeWatching(world.functions, world.attach(None, world.functions).report, None)  # type: ignore[assignment]
     screen: Any = question.screen()
@@ -174,7 +174,7 @@ def test_the_screen_shows_each_group_and_what_is_known_of_one(
 def test_each_and_live_both_want_the_terminal(
     asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(live, "check", lambda *, is_text: None)
+    monkeypatch.setattr("multiprobe.cli.command.check_live", lambda *, is_text: None)
     assert run(["errors", "tcp_*", "-d", "0", "--each", "--live"]) == 2
     assert "give one of them" in capsys.readouterr().err
     assert not asked

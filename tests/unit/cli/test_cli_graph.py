@@ -13,7 +13,7 @@ import pytest
 
 import multiprobe as mp
 from multiprobe.cli.main import run
-from multiprobe.instruments.graph import IDLE, UNDER_WAY
+from multiprobe.instruments.graph.instrument import IDLE, UNDER_WAY
 
 if TYPE_CHECKING:
     from .conftest import FakeWorld

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from multiprobe.cli.main import run
-from multiprobe.instruments import latency
-from multiprobe.instruments.latency import Latency, Sample
+from multiprobe.instruments.latency import instrument as latency
+from multiprobe.instruments.latency.instrument import Latency, Sample
 
 if TYPE_CHECKING:
     from pathlib import Path

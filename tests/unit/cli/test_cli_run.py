@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from multiprobe.cli import run as cli_run
+from multiprobe.cli.main import run
 
 SCRIPT = """\
 import sys
@@ -42,7 +42,7 @@ elif what == "program":
     @mp.program
     def program(ctx):
         print(ctx.pid)
-    from multiprobe.program.compiler import compile_program
+    from multiprobe.compiler.compile import compile_program
     compile_program(program, context="kprobe", when="entry")
 """
 
@@ -132,10 +132,8 @@ def test_usage() -> None:
 
 
 def test_in_a_vm(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import multiprobe.vm
-
     asked: list[object] = []
-    monkeypatch.setattr(multiprobe.vm, "rerun_in_vm", lambda *words: asked.append(words) or 5)
-    assert cli_run.run_plain(["--vm=6.1", "--debug", str(script), "--vm", "x"]) == 5
-    assert cli_run.run_plain(["--vm", str(script)]) == 5
+    monkeypatch.setattr("multiprobe.cli.run.rerun_in_vm", lambda *words: asked.append(words) or 5)
+    assert run(["run", "--vm=6.1", "--debug", str(script), "--vm", "x"]) == 5
+    assert run(["run", "--vm", str(script)]) == 5
     assert asked == [(["run", "--debug", str(script), "--vm", "x"], "6.1"), (["run", str(script)], None)]

@@ -9,7 +9,7 @@ import pytest
 
 import multiprobe as mp
 from multiprobe.cli.main import run
-from multiprobe.instruments.stacks import NOT_ASKED
+from multiprobe.instruments.stacks.instrument import NOT_ASKED
 from multiprobe.kernel.resolve import Resolver
 from multiprobe.kernel.symbols import parse_kallsyms
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from multiprobe.cli.main import run
-from multiprobe.instruments import trace
-from multiprobe.instruments.trace import Call
+from multiprobe.instruments.trace import instrument as trace
+from multiprobe.instruments.trace.instrument import Call
 
 if TYPE_CHECKING:
     from .conftest import FakeWorld

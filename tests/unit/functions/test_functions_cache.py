@@ -160,7 +160,7 @@ def test_old_tables_are_dropped(directory: Path) -> None:
     assert kept == ["code-1", *(f"functions-{age}" for age in range(8))]
 
 
-HEAVY = ("numpy", "re", "dataclasses", "typing", "inspect", "pathlib", "json", "enum", "fnmatch", "contextlib")
+HEAVY = ("numpy", "rich", "llvmlite", "pyarrow", "textual")
 
 
 def test_choosing_from_the_cache_imports_nothing_heavy(files: Files, directory: Path) -> None:

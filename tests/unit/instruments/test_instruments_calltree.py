@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multiprobe.instruments.calltree import Call, build_tree, calls_in_order
+from multiprobe.instruments.graph.calltree import Call, build_tree, calls_in_order
 
 Shape = tuple[int, list["Shape"]]  # function, what it calls
 shapes = st.recursive(

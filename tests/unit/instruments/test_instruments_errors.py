@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from multiprobe.instruments import errors_probe
-from multiprobe.instruments.errors import UNTYPED, _failure, cookies_of
-from multiprobe.instruments.errors_probe import INT, LONG, NEVER, POINTER
-from multiprobe.instruments.failures import NULL, Failure, Joiner
+from multiprobe.instruments.errors import program as errors_probe
+from multiprobe.instruments.errors.failures import NULL, Failure, Joiner
+from multiprobe.instruments.errors.instrument import UNTYPED, _failure, cookies_of
+from multiprobe.instruments.errors.program import INT, LONG, NEVER, POINTER
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "program")]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from multiprobe.instruments.failures import NULL, Failure, Groups, Joiner, parse_errors, path_of
+from multiprobe.instruments.errors.failures import NULL, Failure, Groups, Joiner, parse_errors, path_of
 
 ENOENT, EAGAIN, ENOSPC = 2, 11, 28
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from multiprobe.instruments.calltree import calls_in_order
-from multiprobe.instruments.graph import IDLE, UNDER_WAY, Thread, names, trees
+from multiprobe.instruments.graph.calltree import calls_in_order
+from multiprobe.instruments.graph.instrument import IDLE, UNDER_WAY, Thread, names, trees
 
 SHELL = 40 << 32 | 41
 

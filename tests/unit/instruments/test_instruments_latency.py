@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from multiprobe.errors import UsageError
-from multiprobe.instruments import latency, self_time
-from multiprobe.instruments.latency import Latency, all_buckets, rank
-from multiprobe.instruments.latency_probe import Probe
+from multiprobe.instruments.latency import instrument as latency
+from multiprobe.instruments.latency.instrument import Latency, all_buckets, rank, self_time
+from multiprobe.instruments.latency.program import Probe
 from multiprobe.instruments.quantiles import bounds, quantile
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "program")]

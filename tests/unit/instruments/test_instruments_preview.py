@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from multiprobe.attach import usable
-from multiprobe.attach.costs import COSTS
-from multiprobe.attach.planning import Terms
 from multiprobe.errors import NotSupportedError
 from multiprobe.functions.sets import Refusal
 from multiprobe.instruments.preview import instruction_rate, preview
 from multiprobe.kernel.mechanism import Mechanism
+from multiprobe.links.plan import usable
+from multiprobe.links.plan.costs import COSTS
+from multiprobe.links.plan.planning import Terms
 
 
 class FakeTable:

@@ -3,8 +3,8 @@ from __future__ import annotations
 import errno
 from typing import Any
 
-from multiprobe.instruments.stacks import NO_STACK, NOT_ASKED, Namer, Stack, merged, not_taken
-from multiprobe.instruments.user_symbols import UserResolver
+from multiprobe.instruments.stacks.instrument import NO_STACK, NOT_ASKED, Namer, Stack, merged, not_taken
+from multiprobe.instruments.stacks.user_symbols import UserResolver
 from multiprobe.kernel.resolve import Resolver
 from multiprobe.kernel.symbols import parse_kallsyms
 

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from multiprobe.instruments.user_symbols import ElfFunctions, Mapping, UserResolver, parse_maps
+from multiprobe.instruments.stacks.user_symbols import ElfFunctions, Mapping, UserResolver, parse_maps
 
 MAPS = """\
 55d0c0000000-55d0c0001000 r--p 00000000 fe:00 1234                       /usr/bin/a b (deleted)

@@ -9,10 +9,10 @@ import pytest
 
 import multiprobe as mp
 from multiprobe.cli.trace import Shown, _duration
-from multiprobe.instruments.trace import Call, Tracing
-from multiprobe.instruments.trace_filter import Filter, parse_filter
-from multiprobe.instruments.trace_plan import Step
-from multiprobe.instruments.trace_probe import (
+from multiprobe.compiler.compile import compile_program
+from multiprobe.instruments.trace.filter import Filter, parse_filter
+from multiprobe.instruments.trace.instrument import Call, Tracing
+from multiprobe.instruments.trace.program import (
     FIRST_SHIFT,
     KNOWN,
     MANY,
@@ -27,9 +27,9 @@ from multiprobe.instruments.trace_probe import (
     Text,
     tables,
 )
-from multiprobe.instruments.trace_types import UNKNOWN, Argument, Described, parse_format
-from multiprobe.kernel.btf_values import ValueType
-from multiprobe.program.compiler import compile_program
+from multiprobe.instruments.trace.reads import Step
+from multiprobe.instruments.trace.types import UNKNOWN, Argument, Described, parse_format
+from multiprobe.kernel.btf.values import ValueType
 
 OPENAT = """\
 name: sys_enter_openat

@@ -14,9 +14,9 @@ import pytest
 from btf_writer import KINDS, BtfWriter
 
 from multiprobe.errors import DataError, NotSupportedError, UsageError
-from multiprobe.kernel import btf_format
-from multiprobe.kernel.btf import Btf, Member, Param, load_btf
-from multiprobe.kernel.btf_spelling import integer_name, parse_spelling
+from multiprobe.kernel.btf import format as btf_format
+from multiprobe.kernel.btf.spelling import integer_name, parse_spelling
+from multiprobe.kernel.btf.types import Btf, Member, Param, load_btf
 
 VMLINUX = Path("/sys/kernel/btf/vmlinux")
 

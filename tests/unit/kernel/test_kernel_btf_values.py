@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from btf_writer import BtfWriter
 
-from multiprobe.kernel.btf import Btf
-from multiprobe.kernel.btf_values import Signature, ValueType, signature
+from multiprobe.kernel.btf.types import Btf
+from multiprobe.kernel.btf.values import Signature, ValueType, signature
 
 ALL = (1 << 64) - 1
 

@@ -167,7 +167,7 @@ def test_no_answer_is_unknown() -> None:
 
 
 def run(monkeypatch: pytest.MonkeyPatch, state: State, *options: str) -> str:
-    monkeypatch.setattr("multiprobe.kernel.examine.examine", lambda: state)
+    monkeypatch.setattr("multiprobe.cli.doctor.examine", lambda: state)
     result = CliRunner().invoke(doctor.command, options, standalone_mode=False)
     assert result.exception is None, result.output
     assert result.return_value == 0

@@ -8,7 +8,7 @@ import stat
 import pytest
 
 from multiprobe.kernel import flag_names
-from multiprobe.kernel.btf_values import ValueType
+from multiprobe.kernel.btf.values import ValueType
 
 # As 6.1 and 7.3 write them, shortened.
 GFP = """\

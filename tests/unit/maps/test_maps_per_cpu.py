@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import multiprobe as mp
+from multiprobe.compiler.compile import compile_program
 from multiprobe.maps.layout import constants, layout
-from multiprobe.program.compiler import compile_program
 
 shared, own = mp.Array(mp.u32, 10), mp.Array(mp.u32, 10, per_cpu=True)
 

@@ -1,1 +1,0 @@
-"""Plans, links, reports: how one program gets onto many functions."""

@@ -1,0 +1,1 @@
+"""Python functions compiled to BPF."""

@@ -1,0 +1,214 @@
+"""Reading and writing maps from a program: plain memory for arrays, helpers for hash tables.
+
+Knows how maps lie in memory (from `maps.layout`); must not know Python's syntax.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from multiprobe.compiler import ir
+from multiprobe.compiler.backend.contexts import count_if
+from multiprobe.compiler.backend.strings import prepare, write
+from multiprobe.compiler.code import CONSTANT, MAP
+from multiprobe.compiler.ir import BOOL, Expression
+from multiprobe.maps.layout import FULL_MAPS, OUT_OF_RANGE
+from multiprobe.maps.specs import Array, Hash, MapSpec, PerFunction
+from multiprobe.maps.types import String
+from multiprobe.uapi.bpf import Helper
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from multiprobe.compiler.backend.codegen import Generator
+
+ANY, NO_EXIST = 0, 1
+
+
+class Access:
+    """The maps of one program, each with memory for a key and a value on the stack."""
+
+    def __init__(self, generator: Generator, specs: Sequence[MapSpec]) -> None:
+        self.g = generator
+        self.e = generator.e
+        self.specs = specs
+        self._keys: dict[int, str] = {}
+        self._values: dict[int, str] = {}
+
+    # What statements and expressions ask for
+
+    def load(self, node: ir.Load) -> str:
+        """The value at a key as an operand of the node's kind; 0 where there is none."""
+        e, type_ = self.e, self.specs[node.map].value
+        result, found, end = e.stack("i64"), e.label("found"), e.label("end")
+        e.store(result, "0")
+        pointer = self._find(node.map, node.key, found, end)
+        e.begin(found)
+        e.store(result, e.load(pointer, type_.size, is_signed=type_.is_signed))
+        e.begin(end)
+        loaded = e.load(result)
+        return e.make(f"icmp ne i64 {loaded}, 0") if node.kind == BOOL else loaded
+
+    def contains(self, node: ir.Contains) -> str:
+        # Opaque: LLVM would otherwise join the pointer with other numbers that are compared with 0, which the verifier
+        # refuses ("pointer arithmetic on map_value_or_null").
+        e = self.e
+        is_there = e.make(f"icmp ne ptr {self._lookup(node.map, self._key(node.map, node.key))}, null")
+        return e.make(f"icmp ne i64 {e.opaque(e.make(f'zext i1 {is_there} to i64'))}, 0")
+
+    def store(self, node: ir.Store) -> None:
+        spec = self.specs[node.map]
+        value = self.g.integer(node.value)
+        if isinstance(spec, Hash):
+            self._put(node.map, self._key(node.map, node.key), value)
+            return
+        found, lost, end = self.e.label("found"), self.e.label("lost"), self.e.label("end")
+        pointer = self._find(node.map, node.key, found, lost)
+        self.e.begin(found)
+        self.e.store(pointer, value, spec.value.size)
+        self.e.jump(end)
+        self._lose(lost, end)
+
+    def update(self, node: ir.Update) -> None:
+        spec = self.specs[node.map]
+        value = self.g.integer(node.value)
+        found, missing, end = self.e.label("found"), self.e.label("missing"), self.e.label("end")
+        pointer = self._find(node.map, node.key, found, missing)
+        self.e.begin(found)
+        self._atomic(node.op, pointer, value, spec.value.size)
+        self.e.jump(end)
+        if isinstance(spec, Hash):
+            self.e.begin(missing)
+            self._insert(node, value)
+            self.e.begin(end)
+        else:
+            self._lose(missing, end)
+
+    def delete(self, node: ir.Delete) -> None:
+        key = self._key(node.map, node.key)
+        self.e.call(Helper.MAP_DELETE_ELEM, f"i64 {self._map(node.map)}", f"ptr {key}")
+
+    # Finding
+
+    def _find(self, place: int, key: ir.Key, found: str, missing: str) -> str:
+        """The address of a value, valid in the block `found`; the current block is ended."""
+        spec = self.specs[place]
+        if isinstance(spec, Hash):
+            pointer = self._lookup(place, self._key(place, key))
+            self.e.branch(self.e.make(f"icmp ne ptr {pointer}, null"), found, missing)
+            return pointer
+        assert not isinstance(key[0], ir.String)
+        if isinstance(spec, PerFunction):
+            return self._find_slot(place, spec, key[0], found, missing)
+        assert isinstance(spec, Array)
+        return self._find_item(place, spec, key[0], found, missing)
+
+    def _find_item(self, place: int, spec: Array, key: Expression, found: str, missing: str) -> str:
+        e, index = self.e, self.g.integer(key)
+        if spec.per_cpu:
+            cpu, inside = self.g.hook.read("cpu", 0), e.label("inside")
+            e.branch(e.make(f"icmp ult i64 {index}, {spec.size}"), inside, missing)
+            e.begin(inside)
+            return self._find_in_row(place, spec.value.size, cpu, index, found, missing)
+        array = e.map_value(f"map{place}")
+        pointer = e.at(array, e.make(f"mul i64 {index}, {spec.value.size}"))
+        e.branch(e.make(f"icmp ult i64 {index}, {spec.size}"), found, missing)
+        return pointer
+
+    def _find_slot(self, place: int, spec: PerFunction, key: Expression, found: str, missing: str) -> str:
+        """One comparison for the verifier's sake; another one where the index isn't the hook's own."""
+        e = self.e
+        if isinstance(key, ir.Read) and key.name == "function":
+            slot, missing = self.g.hook.slot(), e.end  # always inside
+            cpu = self.g.hook.read("cpu", 0)
+        else:
+            index, inside = self.g.integer(key), e.label("inside")
+            cpu = self.g.hook.read("cpu", 0)  # before the branch: it is remembered for what follows
+            e.branch(e.make(f"icmp ult i64 {index}, {e.hole(CONSTANT, 'n_functions')}"), inside, missing)
+            e.begin(inside)
+            slot = e.make(f"add i64 {index}, 1")
+        return self._find_in_row(place, spec.value.size, cpu, slot, found, missing)
+
+    def _find_in_row(self, place: int, size: int, cpu: str, slot: str, found: str, missing: str) -> str:
+        e = self.e
+        row = e.make(f"mul i64 {cpu}, {e.hole(CONSTANT, f'map{place}.stride')}")
+        # The bound is on the number, before it becomes an offset: 6.1's verifier forgets what is aligned, otherwise.
+        number = e.make(f"add i64 {row}, {slot}")
+        pointer = e.at(e.map_value(f"map{place}"), e.make(f"mul i64 {number}, {size}"))
+        e.branch(e.make(f"icmp ule i64 {number}, {e.hole(CONSTANT, f'map{place}.limit')}"), found, missing)
+        return pointer
+
+    def _lookup(self, place: int, key: str) -> str:
+        answer = self.e.call(Helper.MAP_LOOKUP_ELEM, f"i64 {self._map(place)}", f"ptr {key}")
+        return self.e.make(f"inttoptr i64 {answer} to ptr")
+
+    # Changing
+
+    def _atomic(self, op: str, pointer: str, value: str, size: int) -> None:
+        value = self.e.narrow(value, size)
+        self.e.do(f"atomicrmw {op} ptr {pointer}, i{8 * size} {value} monotonic, align {size}")
+
+    def _insert(self, node: ir.Update, value: str) -> None:
+        """The first update of a key: insert it; if another CPU was faster, update what it inserted."""
+        e, spec = self.e, self.specs[node.map]
+        key = self._keys[node.map]
+        buffer = self._value(node.map, "0" if node.op == "and" else value)
+        arguments = (f"i64 {self._map(node.map)}", f"ptr {key}", f"ptr {buffer}", f"i64 {NO_EXIST}")
+        failed = e.make(f"icmp ne i64 {e.call(Helper.MAP_UPDATE_ELEM, *arguments)}, 0")
+        again, end = e.label("again"), e.label("end")
+        e.branch(failed, again, end)
+        e.begin(again)
+        pointer = self._lookup(node.map, key)
+        is_there, full = e.label("there"), e.label("full")
+        e.branch(e.make(f"icmp ne ptr {pointer}, null"), is_there, full)
+        e.begin(is_there)
+        self._atomic(node.op, pointer, value, spec.value.size)
+        e.jump(end)
+        e.begin(full)
+        count_if(e, "true", FULL_MAPS)
+        e.begin(end)
+
+    def _put(self, place: int, key: str, value: str) -> None:
+        buffer = self._value(place, value)
+        arguments = (f"i64 {self._map(place)}", f"ptr {key}", f"ptr {buffer}", f"i64 {ANY}")
+        answer = self.e.call(Helper.MAP_UPDATE_ELEM, *arguments)
+        count_if(self.e, self.e.make(f"icmp ne i64 {answer}, 0"), FULL_MAPS)
+
+    def _lose(self, label: str, end: str) -> None:
+        self.e.begin(label)
+        count_if(self.e, "true", OUT_OF_RANGE)
+        self.e.begin(end)
+
+    # Memory
+
+    def _map(self, place: int) -> str:
+        return self.e.hole(MAP, f"map{place}")
+
+    def _key(self, place: int, parts: ir.Key) -> str:
+        """The key's address; padding between its parts is zero."""
+        spec = self.specs[place]
+        assert isinstance(spec, Hash)
+        operands = [prepare(self.g, part) if isinstance(part, ir.String) else self.g.integer(part) for part in parts]
+        if place not in self._keys:
+            self._keys[place] = self.e.stack(f"[{spec.key_size} x i8]")
+        buffer = self._keys[place]
+        if sum(type_.size for type_ in spec.keys) < spec.key_size:
+            for offset in range(0, spec.key_size, 8):
+                size = min(8, spec.key_size - offset)
+                self.e.store(self.e.at(buffer, offset), "0", size)
+        for part, operand, offset, type_ in zip(parts, operands, spec.key_offsets(), spec.keys, strict=True):
+            if isinstance(type_, String):
+                assert isinstance(part, ir.String)
+                write(self.e, part, operand, buffer, offset, type_.size)
+                continue
+            if type_.name == "bool":
+                operand = self.e.make(f"zext i1 {self.e.make(f'icmp ne i64 {operand}, 0')} to i64")
+            self.e.store(self.e.at(buffer, offset), operand, type_.size)
+        return buffer
+
+    def _value(self, place: int, operand: str) -> str:
+        size = self.specs[place].value.size
+        if place not in self._values:
+            self._values[place] = self.e.stack(f"[{size} x i8]")
+        self.e.store(self._values[place], operand, size)
+        return self._values[place]

@@ -1,0 +1,245 @@
+"""Code for what programs collect: events into ring buffers, numbers into histograms, stacks.
+
+Knows the kernel's helpers and how these maps lie in memory; must not know Python's syntax.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from multiprobe.compiler import ir
+from multiprobe.compiler.backend.contexts import count_if
+from multiprobe.compiler.backend.strings import prepare, store_bytes, write
+from multiprobe.compiler.code import CONSTANT, MAP
+from multiprobe.compiler.ir import I64, LITERAL, Const, Expression
+from multiprobe.maps.buckets import Linear, Log2
+from multiprobe.maps.events import Events
+from multiprobe.maps.histogram import Histogram
+from multiprobe.maps.layout import OUT_OF_RANGE
+from multiprobe.maps.specs import Hash
+from multiprobe.maps.stacks import COLLISIONS, FAILED
+from multiprobe.maps.types import Bytes, String, Vector
+from multiprobe.uapi.bpf import F_USER_STACK, RB_AVAIL_DATA, RB_FORCE_WAKEUP, RB_NO_WAKEUP, Helper
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from multiprobe.compiler.backend.codegen import Generator
+    from multiprobe.compiler.backend.emitter import Emitter
+    from multiprobe.maps.specs import MapSpec
+
+_EEXIST = -17
+
+
+# Events
+
+
+def send(g: Generator, node: ir.Send, spec: MapSpec) -> str:
+    """Send a record: whether there was room, as i1."""
+    assert isinstance(spec, Events)
+    e, key, record = g.e, f"map{node.map}", spec.record
+    # All that may leave the program comes first: a reserved record must be submitted. What can't waits until its place
+    # is written: the verifier of 6.1 follows every combination of values that are kept.
+    is_plain = not any(isinstance(part, _CHANGING) for part in _parts(node.parts))
+    operands = [
+        [prepare(g, part)]
+        if isinstance(part, ir.String)
+        else [None if is_plain and _can_wait(g, value) else g.integer(value) for value in part]
+        for part in node.parts
+    ]
+    result, room, lost, end = e.stack("i1"), e.label("room"), e.label("lost"), e.label("end")
+    answer = e.call(Helper.RINGBUF_RESERVE, f"i64 {e.hole(MAP, key)}", f"i64 {record.size}", "i64 0")
+    pointer = e.make(f"inttoptr i64 {answer} to ptr")
+    e.branch(e.make(f"icmp ne ptr {pointer}, null"), room, lost)
+    e.begin(room)
+    at = 0
+    for field, part, values in zip(record.fields, node.parts, operands, strict=True):
+        store_bytes(e, pointer, at, bytes(field.offset - at))
+        at = field.offset + field.type.size
+        if isinstance(field.type, String | Bytes):
+            assert isinstance(part, ir.String)
+            assert values[0] is not None
+            write(e, part, values[0], pointer, field.offset, field.type.size)
+        else:
+            item = field.type.item if isinstance(field.type, Vector) else field.type
+            for n in range(field.type.size // item.size):
+                value = values[n] if n < len(values) else "0"
+                if value is None:
+                    assert not isinstance(part, ir.String)
+                    with e.maybe():
+                        value = g.integer(part[n])
+                assert isinstance(value, str)
+                e.store(e.at(pointer, field.offset + n * item.size), value, item.size)
+    store_bytes(e, pointer, at, bytes(record.size - at))
+    e.call(Helper.RINGBUF_SUBMIT, f"ptr {pointer}", f"i64 {_wake(e, key)}")
+    e.do(f"store i1 true, ptr {result}")
+    e.jump(end)
+    e.begin(lost)
+    _count(e, f"{key}.lost", 0)
+    e.do(f"store i1 false, ptr {result}")
+    e.begin(end)
+    return e.make(f"load i1, ptr {result}")
+
+
+_WAITING = (
+    ir.Const, ir.Local, ir.Binary, ir.Compare, ir.Logical, ir.Not, ir.Conditional, ir.Convert, ir.Load, ir.Inline,
+    ir.Assign, ir.If, ir.Leave,
+)  # fmt: skip
+"""What never leaves the program and changes nothing."""
+_CHANGING = (ir.Store, ir.Update, ir.Delete, ir.SetSession, ir.Send, ir.Tally)
+"""What a look into a table may see the effects of, so that its turn matters."""
+
+
+def _can_wait(g: Generator, value: object) -> bool:
+    """Whether a value is the moment's (time, CPU) or is looked up in hash tables, and nothing else is done for it."""
+    if isinstance(value, ir.Convert) and isinstance(value.operand, ir.Read):
+        return value.operand.name in ("time", "cpu")
+    parts = list(_parts(value))
+    loads = [part for part in parts if isinstance(part, ir.Load)]
+    is_hash = all(isinstance(g.access.specs[load.map], Hash) for load in loads)
+    return bool(loads) and is_hash and all(isinstance(part, _WAITING) for part in parts)
+
+
+def _parts(value: object) -> Iterator[object]:
+    """An expression or statement, and all that it consists of."""
+    if isinstance(value, tuple):
+        for part in value:
+            yield from _parts(part)
+    elif type(value).__module__ == ir.__name__:
+        yield value
+        for name in value.__match_args__:  # type: ignore[attr-defined]
+            yield from _parts(getattr(value, name))
+
+
+def _wake(e: Emitter, key: str) -> str:
+    """The reader is woken when the ring fills up, and looks by itself before that: an interrupt for each event would
+    cost more than the event."""
+    waiting = e.call(Helper.RINGBUF_QUERY, f"i64 {e.hole(MAP, key)}", f"i64 {RB_AVAIL_DATA}")
+    is_much = e.make(f"icmp uge i64 {waiting}, {e.hole(CONSTANT, f'{key}.wake')}")
+    return e.make(f"select i1 {is_much}, i64 {RB_FORCE_WAKEUP}, i64 {RB_NO_WAKEUP}")
+
+
+def _count(e: Emitter, array: str, offset: int) -> None:
+    e.do(f"atomicrmw add ptr {e.at(e.map_value(array), offset)}, i64 1 monotonic, align 8")
+
+
+# Histograms
+
+
+def tally(g: Generator, node: ir.Tally, spec: MapSpec) -> str:
+    """Count a number in its bucket: whether there was one, as i1."""
+    assert isinstance(spec, Histogram)
+    e, key = g.e, f"map{node.map}"
+    number = g.integer(node.number)
+    buckets, is_signed = spec.buckets, _is_signed(node.number)
+    bucket = (
+        _log2(e, buckets, number, is_signed=is_signed)
+        if isinstance(buckets, Log2)
+        else _linear(e, buckets, number, is_signed=is_signed)
+    )
+    result, found, lost, end = e.stack("i1"), e.label("found"), e.label("lost"), e.label("end")
+    e.do(f"store i1 false, ptr {result}")
+    cpu = g.hook.read("cpu", 0)
+    slot = _slot(g, node.function, lost)
+    first = e.make(f"add i64 {e.make(f'mul i64 {slot}, {buckets.n_buckets}')}, {bucket}")
+    row = e.make(f"mul i64 {cpu}, {e.hole(CONSTANT, f'{key}.stride')}")
+    place = e.make(f"add i64 {row}, {first}")
+    size = spec.value.size
+    # The bound is on the number, before it becomes an offset: 6.1's verifier forgets what is aligned, otherwise.
+    pointer = e.at(e.map_value(key), e.make(f"mul i64 {place}, {size}"))
+    e.branch(e.make(f"icmp ule i64 {place}, {e.hole(CONSTANT, f'{key}.limit')}"), found, lost)
+    e.begin(found)
+    e.do(f"atomicrmw add ptr {pointer}, i{8 * size} 1 monotonic, align {size}")
+    e.do(f"store i1 true, ptr {result}")
+    e.jump(end)
+    e.begin(lost)
+    count_if(e, "true", OUT_OF_RANGE)
+    e.begin(end)
+    return e.make(f"load i1, ptr {result}")
+
+
+def _slot(g: Generator, function: Expression | None, lost: str) -> str:
+    """The function's row; the only one if there is none for each."""
+    if function is None:
+        return "0"
+    if isinstance(function, ir.Read) and function.name == "function":
+        return g.hook.slot()
+    index, inside = g.integer(function), g.e.label("inside")
+    g.e.branch(g.e.make(f"icmp ult i64 {index}, {g.e.hole(CONSTANT, 'n_functions')}"), inside, lost)
+    g.e.begin(inside)
+    return g.e.make(f"add i64 {index}, 1")
+
+
+def _is_signed(number: Expression) -> bool:
+    if isinstance(number, Const):
+        return number.value < 0
+    return number.kind in (I64, LITERAL)
+
+
+def _log2(e: Emitter, buckets: Log2, number: str, *, is_signed: bool) -> str:
+    """`Log2.bucket`, without a branch but for the sign: each one would double what the verifier has to walk through."""
+    power, part = _bit_length(e, _shifted(e, number, str(buckets.bits))), "0"
+    if buckets.bits:
+        is_any = e.make(f"lshr i64 {e.make(f'add i64 {power}, 127')}, 7")
+        part = e.make(f"lshr i64 {number}, {e.make(f'sub i64 {power}, {is_any}')}")
+        part = e.make(f"and i64 {part}, {(1 << buckets.bits) - 1}")
+        power = e.make(f"shl i64 {power}, {buckets.bits}")
+    made = e.make(f"add i64 {e.make(f'add i64 {power}, {part}')}, 1")
+    if not is_signed:
+        return made
+    return e.make(f"select i1 {e.make(f'icmp slt i64 {number}, 0')}, i64 0, i64 {made}")
+
+
+def _shifted(e: Emitter, number: str, count: str) -> str:
+    return number if count == "0" else e.make(f"lshr i64 {number}, {count}")
+
+
+def _bit_length(e: Emitter, number: str) -> str:
+    """How many bits a number takes: the highest one is spread to all below it, and they are counted."""
+    for count in (1, 2, 4, 8, 16, 32):
+        number = e.make(f"or i64 {number}, {_shifted(e, number, str(count))}")
+    pairs = e.make(f"and i64 {_shifted(e, number, '1')}, {0x5555555555555555}")
+    number = e.make(f"sub i64 {number}, {pairs}")
+    fours = 0x3333333333333333
+    high = e.make(f"and i64 {_shifted(e, number, '2')}, {fours}")
+    number = e.make(f"add i64 {e.make(f'and i64 {number}, {fours}')}, {high}")
+    high = _shifted(e, number, "4")
+    number = e.make(f"and i64 {e.make(f'add i64 {number}, {high}')}, {0x0F0F0F0F0F0F0F0F}")
+    return _shifted(e, e.make(f"mul i64 {number}, {0x0101010101010101}"), "56")
+
+
+def _linear(e: Emitter, buckets: Linear, number: str, *, is_signed: bool) -> str:
+    """`Linear.bucket`."""
+    s = "s" if is_signed else "u"
+    distance = e.make(f"sub i64 {number}, {buckets.low}")
+    made = e.make(f"add i64 {e.make(f'udiv i64 {distance}, {buckets.step}')}, 1")
+    last = buckets.n_buckets - 1
+    if is_signed or buckets.high > 0:
+        is_above = e.make(f"icmp {s}ge i64 {number}, {buckets.high}")
+        made = e.make(f"select i1 {is_above}, i64 {last}, i64 {made}")
+    else:
+        made = str(last)
+    if is_signed or buckets.low > 0:
+        is_below = e.make(f"icmp {s}lt i64 {number}, {buckets.low}")
+        made = e.make(f"select i1 {is_below}, i64 0, i64 {made}")
+    return made
+
+
+# Stacks
+
+
+def stack_id(g: Generator, node: ir.StackId) -> str:
+    """The id of the stack now; what there is none of is counted."""
+    e, key = g.e, f"map{node.map}"
+    flags = F_USER_STACK if node.is_user else 0
+    answer = e.call(Helper.GET_STACKID, "ptr %ctx", f"i64 {e.hole(MAP, key)}", f"i64 {flags}")
+    failed, collided, other, end = e.label("failed"), e.label("collided"), e.label("other"), e.label("end")
+    e.branch(e.make(f"icmp slt i64 {answer}, 0"), failed, end)
+    e.begin(failed)
+    e.branch(e.make(f"icmp eq i64 {answer}, {_EEXIST}"), collided, other)
+    for label, counter in ((collided, COLLISIONS), (other, FAILED)):
+        e.begin(label)
+        _count(e, f"{key}.lost", counter)
+        e.jump(end)
+    e.begin(end)
+    return answer

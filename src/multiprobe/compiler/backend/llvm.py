@@ -1,0 +1,45 @@
+"""LLVM, through llvmlite: IR text in, BPF instructions out. The only module that imports it."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from multiprobe.compiler.backend import elf
+from multiprobe.errors import MultiprobeError
+
+OPTIONS = ("-replexitval=never", "-bpf-stack-size=16384")
+"""What LLVM ends the process for. It would calculate what a loop leaves from its number of rounds, in 128 bits, by a
+function that BPF doesn't have; and it has an own idea of how much stack is too much (`stack` says that in words)."""
+CPU = "v3"  # 32-bit arithmetic and all atomic operations; every kernel since 5.12
+
+
+@cache
+def _set_options() -> None:
+    """Once in a process: LLVM's options are the process's, and it ends it when it gets one twice."""
+    import llvmlite.binding as llvm
+
+    for option in OPTIONS:
+        llvm.set_option("multiprobe", option)
+
+
+def compile_ir(text: str, *, target: str) -> tuple[bytes, tuple[tuple[int, int], ...]]:
+    """The instructions of the module's only function, and pairs of (instruction, line as in the debug locations)."""
+    import llvmlite.binding as llvm
+
+    _set_options()
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    try:
+        module = llvm.parse_assembly(text)
+        module.verify()
+    except RuntimeError as error:
+        raise MultiprobeError(
+            f"the compiler made code that LLVM refuses: {error}", hint="please report this"
+        ) from error
+    machine = llvm.Target.from_triple(target).create_target_machine(cpu=CPU, opt=2)
+    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
+    builder.getModulePassManager().run(module, builder)
+    found = elf.sections(machine.emit_object(module))
+    if ".rel.text" in found:
+        raise MultiprobeError("LLVM made a table or a call of what the program does", hint="please report this")
+    return found[".text"], elf.line_info(found.get(".BTF.ext", b""))

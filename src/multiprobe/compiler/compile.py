@@ -1,0 +1,88 @@
+"""From a Program to a Code, by way of the disk cache.
+
+On the path to the first attached function: imports neither LLVM nor `ast` nor `inspect` unless there is something to
+compile. Knows the order of the steps; each of them lives in a module of its own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from multiprobe.compiler import cache
+from multiprobe.compiler import shape as shapes
+from multiprobe.compiler.digest import digest
+from multiprobe.compiler.frontend.typed import KernelTypes
+from multiprobe.compiler.pipeline import compile_now
+from multiprobe.errors import NotSupportedError
+from multiprobe.functions.kernel import Kernel
+
+if TYPE_CHECKING:
+    from multiprobe.compiler.code import Code
+    from multiprobe.compiler.programs import Program
+    from multiprobe.compiler.shape import Shape
+    from multiprobe.functions.kernel import Kernel
+
+
+def compile_program(
+    program: Program,
+    *,
+    context: str,
+    when: str,
+    shape: Shape | None = None,
+    is_cached: bool = True,
+    kernel: Kernel | None = None,
+) -> Code:
+    """The program's code for a kind of hook ("kprobe_multi", "kprobe", "tracing") and a side of the function.
+
+    From the disk cache if it was compiled before (unless not `is_cached`); a program that uses the kernel's types is
+    compiled for `kernel` (the running one, if None) and kept for it alone. Raises CompileError (the language),
+    NotSupportedError (the hook can't answer what the program asks), UsageError.
+    """
+    chosen = shapes.Shape() if shape is None else shape
+    shapes.check(context, when, chosen)
+    kernel_id = ""
+    if program.uses_types:
+        kernel = kernel or _running()
+        kernel_id = kernel.build_id
+        is_cached = is_cached and bool(kernel_id)
+    if not is_cached:
+        return _compile(program, context, when, chosen, kernel)[0]
+    key = digest(program, context=context, when=when, shape=chosen, kernel_id=kernel_id)
+    found = cache.load(key)
+    if found is None:
+        found, is_lasting = _compile(program, context, when, chosen, kernel)
+        if is_lasting:
+            cache.save(key, found)
+    return found
+
+
+def _running() -> Kernel:
+    return Kernel()
+
+
+def _compile(program: Program, context: str, when: str, shape: Shape, kernel: Kernel | None) -> tuple[Code, bool]:
+    """The code, and whether it may be kept: the key knows nothing of modules, whose types may change."""
+    types = KernelTypes.of(kernel or _running())
+    code = compile_now(program, context=context, when=when, shape=shape, types=types)
+    return code, not types.has_modules and (program.uses_types or not types.is_used)
+
+
+def compile_ahead(program: Program, *, when: str | None = None, has_gate: bool = False) -> int:
+    """Compile a program for every usual hook into the disk cache, before a slow machine has to; how many there are.
+
+    `has_gate`: for attachments with a budget, or with care. What a hook can't answer is left out: attaching says so
+    when it matters.
+    """
+    side = when or program.when or "entry"
+    hooks = [("kprobe_multi", "ip"), ("tracing", "cookie"), ("tracing", "ip")]
+    hooks += [("kprobe", "cookie"), ("kprobe", "ip")] if side != "session" else []
+    n = 0
+    for context, function_from in hooks:
+        for has_pid in (False, True):
+            try:
+                shape = shapes.Shape(function_from=function_from, has_pid=has_pid, has_gate=has_gate)
+                compile_program(program, context=context, when=side, shape=shape)
+            except NotSupportedError:
+                continue
+            n += 1
+    return n

@@ -1,0 +1,1 @@
+"""The front end: from Python syntax to the typed tree (`compiler.ir`)."""

@@ -1,0 +1,95 @@
+"""`ctx.args.NAME`: which of the names that a program uses are parameters of all functions it is attached to, and where.
+
+Knows prototypes; must not know the language. Off the fast path: it reads BTF, but only for programs that ask.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from multiprobe.compiler.frontend.typed import KernelTypes, Ref
+from multiprobe.compiler.shape import Argument
+from multiprobe.kernel.btf.layout import is_record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from multiprobe.compiler.programs import Program
+    from multiprobe.functions.sets import FunctionSet
+    from multiprobe.kernel.btf.types import Btf
+
+SLOT_SIZE = 8
+BIG_STRUCT = 16
+MAX_LISTED = 5
+
+Where = tuple[int, Ref]
+"""The place of a parameter, in 8-byte slots, and its type."""
+
+
+def find_arguments(program: Program, functions: FunctionSet) -> tuple[Argument, ...]:
+    """What each name in the program means as a parameter; names that no function's parameter has are left out."""
+    names = {name for function in program.functions for name in function.__code__.co_names}
+    types = KernelTypes.of(functions.kernel)
+    answers: dict[str, dict[Where | None, list[str]]] = {name: {} for name in names}
+    known: dict[tuple[str, int], dict[str, Where]] = {}
+    for module, btf_id, label in _identities(functions):
+        found = known.get((module, btf_id)) if btf_id else {}
+        if found is None:
+            found = known[module, btf_id] = parameters(types, module, btf_id)
+        for name in names:
+            answers[name].setdefault(found.get(name), []).append(label)
+    return tuple(_argument(name, answers[name], types) for name in sorted(names) if set(answers[name]) - {None})
+
+
+def _identities(functions: FunctionSet) -> Iterable[tuple[str, int, str]]:
+    """Each function's module, BTF id (0: none) and name."""
+    table = functions.table
+    for place, row in enumerate(functions.rows):
+        yield table.module(row), table.btf_ids[row], functions.label(place)
+
+
+def parameters(types: KernelTypes, module: str, btf_id: int) -> dict[str, Where]:
+    """The parameters of one function that are in one slot, by name."""
+    btf, slot, found = types.btf(module), 0, {}
+    for param in btf.parameters(btf_id):
+        size = _size(btf, param.type_id)
+        if size > BIG_STRUCT:  # in memory: what comes after it is not where it is counted
+            break
+        if param.name and not is_record(btf, param.type_id) and size <= SLOT_SIZE:
+            found[param.name] = (slot, types.ref(module, param.type_id))
+        slot += max(1, -(-size // SLOT_SIZE))
+    return found
+
+
+def _size(btf: Btf, type_id: int) -> int:
+    return btf.size(type_id) if type_id else 0
+
+
+def _argument(name: str, answers: dict[Where | None, list[str]], types: KernelTypes) -> Argument:
+    if len(answers) == 1 or _are_alike(answers, types):
+        position, ref = next(iter(answers)) or (0, Ref(0))
+        return Argument(name, position, ref.type_id, ref.stars, ref.module)
+    most = max((where for where in answers if where), key=lambda where: len(answers[where]))
+    odd = [
+        f"{label} {_describe(where, types)}" for where, labels in answers.items() if where != most for label in labels
+    ]
+    listed = "; ".join(odd[:MAX_LISTED]) + (f" (and {len(odd) - MAX_LISTED} more)" if len(odd) > MAX_LISTED else "")
+    n = len(answers[most])
+    usual = f"{n} {'function has' if n == 1 else 'functions have'} it {_place(most, types)}"
+    return Argument(name, problem=f"not all functions have the same argument {name!r}: {usual}, but {listed}")
+
+
+def _are_alike(answers: dict[Where | None, list[str]], types: KernelTypes) -> bool:
+    """Whether all are integers in one place, of one width and sign, under several names of the type."""
+    if None in answers or len({where[0] for where in answers if where}) > 1:
+        return False
+    scalars = {types.scalar(where[1]) for where in answers if where}
+    return len(scalars) == 1 and None not in scalars
+
+
+def _describe(where: Where | None, types: KernelTypes) -> str:
+    return "has none" if where is None else f"has it {_place(where, types)}"
+
+
+def _place(where: Where, types: KernelTypes) -> str:
+    return f"at {where[0]} as {types.spell(where[1])}"

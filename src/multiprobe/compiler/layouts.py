@@ -1,0 +1,122 @@
+"""The layout of a kernel struct for Python: sizes, offsets, and a NumPy dtype to decode bytes with.
+
+Knows BTF and NumPy's words for it; must not know programs. Imported only when somebody asks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from multiprobe.compiler.frontend.typed import KernelTypes, Ref
+from multiprobe.errors import UsageError
+from multiprobe.functions.kernel import Kernel
+from multiprobe.kernel.btf import layout
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from multiprobe.functions.kernel import Kernel
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member: `type` as C spells it, `offset` and `size` in bytes. Of a bit field, `bits` is its width (else 0) and
+    `bit_offset` where it begins, in bits from the start of the struct."""
+
+    name: str
+    type: str
+    offset: int
+    size: int
+    bit_offset: int
+    bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A struct or union of one kernel."""
+
+    name: str
+    size: int
+    members: tuple[Member, ...]
+    types: KernelTypes
+    ref: Ref
+
+    def offset(self, path: str) -> int:
+        """Where a member begins, in bytes; `path` may go on into members ("a.b")."""
+        found, _, _ = locate(self.types, self.ref, path)
+        return found // 8
+
+    def dtype(self) -> np.dtype[Any]:
+        """See `Struct.dtype`."""
+        return _record_dtype(self.types, self.ref)
+
+
+def locate(types: KernelTypes, ref: Ref, path: str) -> tuple[int, int, Ref]:
+    """Where in a struct a member is ("a.b"): the offset in bits, the width if it is a bit field, and its type."""
+    bit_offset, bits = 0, 0
+    for name in path.split("."):
+        if not types.is_record(ref):
+            raise UsageError(f"a {types.spell(ref)} has no members, and no {name!r}")
+        field, ref = types.field(ref, name)
+        bit_offset, bits = bit_offset + field.bit_offset, field.bits
+    return bit_offset, bits, ref
+
+
+def read_record(kernel: Kernel | None, word: str, name: str) -> Record:
+    """A struct or union of a kernel (the running one, if None)."""
+    types = _types(kernel)
+    ref = types.named(word, name)
+    btf = types.btf(ref.module)
+    members = tuple(
+        Member(
+            field.name,
+            btf.type_name(field.type_id),
+            field.offset,
+            btf.size(field.type_id),
+            field.bit_offset,
+            field.bits,
+        )
+        for field in layout.fields(btf, ref.type_id)
+    )
+    return Record(name, types.size(ref), members, types, ref)
+
+
+def read_enum(kernel: Kernel | None, name: str) -> dict[str, int]:
+    """The names and numbers of an enum of a kernel (the running one, if None)."""
+    types = _types(kernel)
+    return types.enumerators(types.named("enum", name))
+
+
+def _types(kernel: Kernel | None) -> KernelTypes:
+    return KernelTypes.of(Kernel() if kernel is None else kernel)
+
+
+def _record_dtype(types: KernelTypes, ref: Ref) -> np.dtype[Any]:
+    import numpy as np
+
+    names, formats, offsets = [], [], []
+    for field in layout.fields(types.btf(ref.module), ref.type_id):
+        form = None if field.bits else _format(types, types.ref(ref.module, field.type_id))
+        if form is not None:
+            names.append(field.name)
+            formats.append(form)
+            offsets.append(field.offset)
+    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": types.size(ref)})
+
+
+def _format(types: KernelTypes, ref: Ref) -> Any:
+    """NumPy's form of a type; None for what takes no room."""
+    if ref.stars:
+        return "<u8"
+    array = types.array(ref)
+    if array is not None:
+        element = _format(types, array[0])
+        return None if element is None or not array[1] else (element, (array[1],))
+    if types.is_record(ref):
+        return _record_dtype(types, ref)
+    found = types.scalar(ref)
+    size = types.size(ref)
+    if found is not None and size <= 8:
+        return "?" if found.is_bool else f"<{'i' if found.is_signed else 'u'}{size}"
+    return f"V{size}" if size else None

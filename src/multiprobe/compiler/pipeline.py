@@ -1,0 +1,85 @@
+"""From a Program to a Code: front end, code generator, LLVM.
+
+Knows the order of the steps; each of them lives in a module of its own.
+"""
+
+from __future__ import annotations
+
+from struct import unpack_from
+from typing import TYPE_CHECKING
+
+from multiprobe.compiler.backend import arch, stack
+from multiprobe.compiler.backend.backedges import separate_back_edges
+from multiprobe.compiler.backend.codegen import generate
+from multiprobe.compiler.backend.constants import shorten
+from multiprobe.compiler.backend.emitter import HOLE, KFUNC_CALL
+from multiprobe.compiler.backend.llvm import compile_ir
+from multiprobe.compiler.code import (
+    CONSTANT,
+    CONSTANT_SOURCE,
+    INSN_SIZE,
+    KFUNC,
+    LD_IMM64,
+    MOVE_IMMEDIATE,
+    Code,
+    Relocation,
+)
+from multiprobe.compiler.frontend.statements import build
+from multiprobe.errors import CompileError
+
+if TYPE_CHECKING:
+    from multiprobe.compiler.frontend.typed import KernelTypes
+    from multiprobe.compiler.ir import Routine
+    from multiprobe.compiler.programs import Program
+    from multiprobe.compiler.shape import Shape
+
+_CALL = 0x85
+
+
+def compile_now(program: Program, *, context: str, when: str, shape: Shape, types: KernelTypes | None = None) -> Code:
+    """Compile. Raises CompileError (the language), NotSupportedError (the hook can't answer what the program asks)."""
+    routine = build(program, types, arguments=shape.arguments)
+    specs = [program.maps[name] for name in routine.maps]
+    target = arch.native().target
+    emitter = generate(routine, specs, context=context, when=when, shape=shape, target=target)
+    insns, lines = separate_back_edges(*shorten(*compile_ir(emitter.text(), target=target)))
+    _check_stack(insns, routine)
+    return Code(
+        insns=insns,
+        relocations=tuple(_relocations(insns, emitter.holes)),
+        maps=routine.maps,
+        needs=routine.needs,
+        lines=tuple((insn, place - (1 << 10)) for insn, place in lines),
+        text=routine.text,
+    )
+
+
+def _check_stack(insns: bytes, routine: Routine) -> None:
+    needed, _ = stack.depth(insns)
+    if needed > stack.STACK_SIZE:
+        raise CompileError(
+            f"{routine.name!r} needs {needed} bytes of stack, and a BPF program has {stack.STACK_SIZE}",
+            file=routine.file,
+            line=routine.first_line,
+            source=f"def {routine.name}",
+            end_column=4 + len(routine.name),
+            hint="keep fewer values at a time, shorter strings, or keep some in an Array",
+        )
+
+
+def _relocations(insns: bytes, holes: list[tuple[str, str]]) -> list[Relocation]:
+    kinds = {source: kind for kind, source in HOLE.items()}
+    found, place, n = [], 0, len(insns) // INSN_SIZE
+    while place < n:
+        opcode, registers, _, immediate = unpack_from("<BBhi", insns, place * INSN_SIZE)
+        if opcode == LD_IMM64 and registers >> 4 in kinds:
+            kind, key = holes[immediate - 1]
+            assert kind == kinds[registers >> 4]
+            found.append(Relocation(place, kind, key))
+        elif opcode == MOVE_IMMEDIATE and registers >> 4 == CONSTANT_SOURCE:
+            found.append(Relocation(place, CONSTANT, holes[immediate - 1][1]))
+        elif opcode == _CALL and immediate >= KFUNC_CALL:
+            kind, key = holes[immediate - KFUNC_CALL - 1]
+            found.append(Relocation(place, KFUNC, key))
+        place += 2 if opcode == LD_IMM64 else 1
+    return found

@@ -1,0 +1,153 @@
+"""`@program`: a Python function that stands for a BPF program, and the values that it uses.
+
+Compiles nothing and imports no compiler: it must stay cheap for programs whose code is in the disk cache.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from multiprobe.compiler.kernel_types import FUNCTIONS, Enum, Struct
+from multiprobe.compiler.shape import SIDES
+from multiprobe.errors import UsageError
+from multiprobe.maps.specs import MapSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FunctionType
+    from typing import Any
+
+ATTRIBUTES = frozenset(
+    (
+        *("function", "cookie", "ip", "arg", "args", "arg_count", "ret", "is_return", "session", "pid", "tid", "cpu"),
+        *("task", "time"),
+    )
+)
+"""What a program can ask its `ctx` for."""
+LOOP_LIMIT = 256
+
+
+class Program:
+    """A Python function to be compiled to BPF. `when` is the side of the traced function where it runs, or None."""
+
+    __slots__ = ("function", "loop_limit", "when")
+
+    def __init__(self, function: FunctionType, *, when: str | None = None, loop_limit: int = LOOP_LIMIT) -> None:
+        if when is not None and when not in SIDES:
+            raise UsageError(f"when={when!r} means nothing", hint=f"use one of {', '.join(map(repr, SIDES))}")
+        if not hasattr(function, "__code__"):
+            raise UsageError(f"{function!r} is not a Python function")
+        self.function = function
+        self.when = when
+        self.loop_limit = loop_limit
+
+    @property
+    def name(self) -> str:
+        return self.function.__name__
+
+    @property
+    def functions(self) -> list[FunctionType]:
+        """The program's function and all helpers that it may call, itself first."""
+        found = [self.function]
+        for function in found:
+            for _, item in references(function):
+                if isinstance(item, Helper) and item.function not in found:
+                    found.append(item.function)
+        return found
+
+    @property
+    def asks_for(self) -> frozenset[str]:
+        """What its code may ask `ctx` for: never too little, and known without compiling."""
+        return ATTRIBUTES.intersection(name for function in self.functions for name in function.__code__.co_names)
+
+    @property
+    def uses_types(self) -> bool:
+        """Whether its code depends on the types of a kernel: never no if it does, and known without compiling."""
+        return any(_uses_types(function) for function in self.functions)
+
+    @property
+    def maps(self) -> dict[str, MapSpec]:
+        """All maps that the program may use, by the names it gives them (a helper's: "helper.name")."""
+        found: dict[str, MapSpec] = {}
+        for function in self.functions:
+            prefix = "" if function is self.function else f"{function.__name__}."
+            for name, item in references(function):
+                if isinstance(item, MapSpec) and item not in found.values():
+                    found[prefix + name] = item
+        return found
+
+    def __call__(self, *_: object) -> None:
+        raise UsageError(
+            f"{self.name!r} is a program for the kernel and can't be called", hint="attach it: mp.attach(…)"
+        )
+
+    def __repr__(self) -> str:
+        return f"<program {self.name}>"
+
+
+class Helper:
+    """A Python function that programs call; it becomes part of each of them."""
+
+    __slots__ = ("function",)
+
+    def __init__(self, function: FunctionType) -> None:
+        self.function = function
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.function(*arguments)
+
+    def __repr__(self) -> str:
+        return f"<function {self.function.__name__}>"
+
+
+def program(python: Callable[..., Any] | None = None, *, when: str | None = None, loop_limit: int = LOOP_LIMIT) -> Any:
+    """Make a Python function a Program: `@program`, or `@program(when="return")`."""
+    if python is None:
+        return lambda later: Program(later, when=when, loop_limit=loop_limit)
+    return Program(python, when=when, loop_limit=loop_limit)  # type: ignore[arg-type]
+
+
+def function(python: Callable[..., Any]) -> Helper:
+    """Make a Python function callable from programs: `@mp.function`."""
+    return Helper(python)  # type: ignore[arg-type]
+
+
+def references(function: FunctionType) -> Iterator[tuple[str, object]]:
+    """The names from outside that a function uses, with their values; `module.name` for what it takes from a module."""
+    code = function.__code__
+    cells = function.__closure__ or ()
+    for name, cell in zip(code.co_freevars, cells, strict=True):
+        try:
+            yield name, cell.cell_contents
+        except ValueError:  # not assigned yet
+            continue
+    for name in code.co_names:
+        if name not in function.__globals__:
+            continue
+        item = function.__globals__[name]
+        yield name, item
+        if is_module(item):
+            for attribute in code.co_names:
+                found = getattr(item, attribute, references)
+                if found is not references:
+                    yield f"{name}.{attribute}", found
+
+
+def _uses_types(function: FunctionType) -> bool:
+    code = function.__code__
+    if "args" in code.co_names or "task" in code.co_names:
+        return True
+    if "arg" in code.co_names and any(
+        isinstance(item, str) for item in (*code.co_consts[1:], *(item for _, item in references(function)))
+    ):
+        return True  # ctx.arg(0, "struct sock *")
+    return any(
+        isinstance(item, (Struct, Enum)) or any(item is factory for factory in FUNCTIONS)
+        for _, item in references(function)
+    )
+
+
+def is_module(item: object) -> bool:
+    """Whether `item` is a module (without importing `types`)."""
+    return isinstance(item, type(sys))

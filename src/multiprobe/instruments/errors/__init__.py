@@ -1,0 +1,1 @@
+"""Which calls fail, who failed first, and along which path."""

@@ -1,0 +1,219 @@
+# mypy: disable-error-code="valid-type"
+"""Which calls fail, in our own language: every task has a stack of its traced calls, and every
+call on it at most one failed call below it, whose failure it may pass on.
+
+A call that returns an error fails first, unless a call that it made has just failed: then that failure goes on. A
+failure goes on with another error only if no other call succeeded in between. It ends in a call that does not fail, or
+with the outermost one. Only beginnings and ends are sent. Knows programs and their maps; must not know what becomes of
+events.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import multiprobe as mp
+from multiprobe.instruments.errors.failures import NULL
+from multiprobe.instruments.latency.self_time import task_of
+
+if TYPE_CHECKING:
+    from typing import Any
+
+NEVER, INT, LONG, POINTER = 0, 1, 2, 3
+"""What a function's cookie says of the value it returns: no errors, an int, a long, a pointer."""
+LONGEST_PATH = 16
+MAX_ARGUMENTS = 6
+MAX_CALLS = 65_536
+"""Calls under way at once whose path is known; beyond that the ones that were idle longest are lost."""
+DEEPEST = 255
+WATCHED = 56
+"""Failures below calls up to this depth are followed; of deeper ones only the beginning is told."""
+FOLLOWED = 1 << 16
+
+MAX_ERRNO = NULL - 1
+
+
+class Begun(mp.Event):
+    """A call fails first. `frames`: index + 1 of its function, of its caller, …; `depth`: how many callers it has."""
+
+    identity: mp.u64
+    ret: mp.i64
+    pid: mp.u32
+    tid: mp.u32
+    error: mp.u32
+    depth: mp.u32
+    frames: mp.array(mp.u32, LONGEST_PATH)
+    arguments: mp.array(mp.u64, MAX_ARGUMENTS)
+    name: mp.string(16)
+
+
+class Ended(mp.Event):
+    """The failure `identity` ends in the function with index `frame` − 1: with an error, or, as 0, without one."""
+
+    identity: mp.u64
+    frame: mp.u32
+    error: mp.u32
+
+
+begun = mp.Events(Begun)
+ended = mp.Events(Ended, size=1 << 20)
+states = mp.LruHash(mp.u64, mp.u64, MAX_CALLS)
+"""By task: the depth of its stack (8 bits), then a bit for each call on it: whether a call that it made has failed."""
+frames = mp.LruHash(mp.u64, mp.u32, MAX_CALLS)
+arguments = mp.LruHash(mp.u64, mp.u64, 2 * MAX_CALLS)
+opened = mp.LruHash(mp.u64, mp.u64, MAX_CALLS)
+"""By call (task and depth): the error of the call that failed below it, and whether another one succeeded since."""
+identities = mp.LruHash(mp.u64, mp.u64, MAX_CALLS)
+"""By call: the failure that this error belongs to."""
+lost = mp.Array(mp.u64, 1)
+
+
+@mp.function
+def error_of(kind: Any, ret: Any) -> Any:
+    """The errno that a call returned, NULL for a null pointer, 0 for no error."""
+    if kind == POINTER and ret == 0:
+        return NULL
+    number = mp.i32(ret) if kind == INT else ret
+    return -number if kind and -MAX_ERRNO <= number < 0 else 0
+
+
+@mp.function
+def caller(task: Any, depth: Any, up: Any) -> Any:
+    """The function of the call so many levels up, + 1; 0 if there is none, or if it isn't known any more."""
+    return frames[task << 8 | depth - up] if depth >= up else 0
+
+
+def make_program(*, n_arguments: int = 0) -> Any:
+    """The program; it keeps the first `n_arguments` (up to 6) of every call for the event of its failure."""
+    keep, tell = _keeper(n_arguments), _teller(n_arguments)
+
+    @mp.program(when="session")  # type: ignore[untyped-decorator]
+    def errors(ctx: Any) -> None:
+        task = task_of(ctx)
+        state = states[task]
+        if not ctx.is_return:
+            depth = state & DEEPEST
+            if depth == DEEPEST:
+                lost[0] += 1
+                return
+            place = task << 8 | depth
+            frames[place] = ctx.function + 1
+            keep(ctx, place)
+            states[task] = state + 1
+            ctx.session = depth + 1
+            return
+        if not ctx.session:
+            return
+        depth = ctx.session - 1
+        place = task << 8 | depth
+        error = error_of(ctx.cookie, ctx.ret)
+        below = state >> 8  # which of the calls have a failure below them
+        has_failed = below >> depth & 1
+        identity = identities[place] if has_failed else 0
+        if error:
+            if not has_failed or (opened[place] & FOLLOWED and opened[place] != error | FOLLOWED):
+                if has_failed:
+                    ended.send(identity=identity, frame=ctx.function + 1, error=0)
+                identity = ctx.time << 8 | ctx.cpu & 255
+                tell(ctx, task, depth, error, identity)
+            elif not depth:
+                ended.send(identity=identity, frame=ctx.function + 1, error=error)
+        elif has_failed:
+            ended.send(identity=identity, frame=ctx.function + 1, error=0)
+        below &= (1 << depth) - 1
+        if not depth:
+            del states[task]  # type: ignore[attr-defined]
+            return
+        above = place - 1
+        if error and depth <= WATCHED:
+            if below >> depth - 1 & 1:
+                ended.send(identity=identities[above], frame=frames[above], error=0)
+            opened[above] = error
+            identities[above] = identity
+            below |= 1 << depth - 1
+        elif ctx.cookie and below >> depth - 1 & 1:
+            opened[above] = opened[above] | FOLLOWED
+        states[task] = below << 8 | depth
+
+    return errors
+
+
+def _keeper(n_arguments: int) -> Any:
+    """The helper that keeps a call's arguments."""
+    has_0, has_1, has_2, has_3, has_4, has_5 = (n < n_arguments for n in range(MAX_ARGUMENTS))
+    kept: Any = arguments if n_arguments else None  # a map that isn't mentioned isn't made
+
+    @mp.function
+    def keep(ctx: Any, place: Any) -> None:
+        if has_0:
+            kept[place << 3 | 0] = ctx.arg(0)
+        if has_1:
+            kept[place << 3 | 1] = ctx.arg(1)
+        if has_2:
+            kept[place << 3 | 2] = ctx.arg(2)
+        if has_3:
+            kept[place << 3 | 3] = ctx.arg(3)
+        if has_4:
+            kept[place << 3 | 4] = ctx.arg(4)
+        if has_5:
+            kept[place << 3 | 5] = ctx.arg(5)
+
+    return keep
+
+
+@mp.function
+def argument(place: Any, n: Any) -> Any:
+    """An argument that was kept when its call began."""
+    return arguments[place << 3 | n]
+
+
+@mp.function
+def nothing(place: Any, n: Any) -> Any:
+    """In its stead where none are kept."""
+    return 0
+
+
+def _teller(n_arguments: int) -> Any:
+    """The helper that sends the beginning of a failure."""
+    kept = argument if n_arguments else nothing
+
+    @mp.function
+    def tell(ctx: Any, task: Any, depth: Any, error: Any, identity: Any) -> None:
+        place = task << 8 | depth
+        begun.send(
+            identity=identity,
+            ret=ctx.ret,
+            pid=ctx.pid,
+            tid=ctx.tid,
+            error=error,
+            depth=depth,
+            frames=(
+                ctx.function + 1,
+                caller(task, depth, 1),
+                caller(task, depth, 2),
+                caller(task, depth, 3),
+                caller(task, depth, 4),
+                caller(task, depth, 5),
+                caller(task, depth, 6),
+                caller(task, depth, 7),
+                caller(task, depth, 8),
+                caller(task, depth, 9),
+                caller(task, depth, 10),
+                caller(task, depth, 11),
+                caller(task, depth, 12),
+                caller(task, depth, 13),
+                caller(task, depth, 14),
+                caller(task, depth, 15),
+            ),
+            arguments=(
+                kept(place, 0),
+                kept(place, 1),
+                kept(place, 2),
+                kept(place, 3),
+                kept(place, 4),
+                kept(place, 5),
+            ),
+            name=ctx.comm,
+        )
+
+    return tell

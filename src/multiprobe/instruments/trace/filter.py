@@ -1,0 +1,231 @@
+"""`--filter`: a Python expression, split into what is known when a function is entered and what only when it returns.
+
+Knows Python's syntax and the names that are always there; what an argument's name means is told by `trace_names`, what
+the expression then does is up to the compiler.
+"""
+
+from __future__ import annotations
+
+import ast
+import errno
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
+
+from multiprobe.errors import UsageError
+from multiprobe.instruments.trace.reads import MAX_ARGUMENTS
+from multiprobe.kernel import flag_names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RETURNED = ("ret", "duration")
+"""Known at the return only; locals of the program."""
+ANYWHERE = ("pid", "tid", "comm", "cpu")
+CALLS = ("min", "max", "abs", "bool")
+_HINT = "a filter is a Python expression with arg0 … arg11, parameters by name, ret, duration (ns), pid, tid, comm, cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """An argument, or a member behind it: as Python for the probe, and whether it has a sign.
+
+    `kind`: "number"; "text", at an address that is the code; "ipv4", a number that can be compared with an address
+    """
+
+    code: str
+    is_signed: bool = False
+    kind: str = "number"
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """The halves of a filter, as Python for a program: an expression each, or "" where there is nothing to ask.
+
+    `kept`: what the half at the return needs of the entry, an expression each; there it is called `kept0`, `kept1`, …
+    Those in `signed` (places) have a sign.
+    """
+
+    entry: str = ""
+    returned: str = ""
+    kept: tuple[str, ...] = ()
+    signed: tuple[int, ...] = ()
+
+
+def plain_meaning(path: str) -> Meaning:
+    """The meaning of an argument where nothing is known of types: an unsigned number."""
+    place = place_of(path)
+    return Meaning(f"ctx.args.{path}" if place is None else register(place))
+
+
+def place_of(name: str) -> int | None:
+    """7 for `arg7`; None for any other name."""
+    return int(name[3:]) if name.startswith("arg") and name[3:].isdigit() else None
+
+
+def register(place: int) -> str:
+    """An argument by its number, as Python for the probe. UsageError if it's beyond what a program can ask for."""
+    if place >= MAX_ARGUMENTS:
+        raise UsageError(f"a filter knows {MAX_ARGUMENTS} arguments, not arg{place}", hint=_HINT)
+    return f"ctx.arg({place})"
+
+
+def parse_filter(text: str, meaning: Callable[[str], Meaning] = plain_meaning) -> Filter:
+    """Take a filter apart; `meaning` tells that of an argument's path, `sk.__sk_common.skc_num`. Raises UsageError."""
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError) as error:
+        column = (getattr(error, "offset", None) or 1) - 1
+        message = getattr(error, "msg", str(error))
+        raise UsageError(f"the filter can't be read: {message}\n    {text}\n    {' ' * column}^", hint=_HINT) from None
+    terms = tree.values if isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And) else [tree]
+    entry, returned = list[str](), list[str]()
+    keeper = _Keeper(meaning)
+    for term in terms:
+        if _asks(term, RETURNED):
+            returned.append(f"({ast.unparse(keeper.visit(term))})")
+        else:
+            entry.append(f"({ast.unparse(_Names(meaning).visit(term))})")
+    return Filter(" and ".join(entry), " and ".join(returned), tuple(keeper.kept), tuple(keeper.signed))
+
+
+def _asks(node: ast.AST, names: tuple[str, ...]) -> bool:
+    return any(isinstance(part, ast.Name) and part.id in names for part in ast.walk(node))
+
+
+def constants() -> dict[str, int]:
+    """Numbers that a filter may name: errnos, and the flags and choices of `flag_names`."""
+    found = {name: number for number, name in errno.errorcode.items()}
+    for table in (*flag_names.FLAGS.values(), *flag_names.CHOICES.values()):
+        found |= {name: number for number, name in table.items()}
+    return found
+
+
+def path_of(node: ast.AST) -> str:
+    """`a.b.c` of nested attributes; "" for anything else."""
+    names = list[str]()
+    while isinstance(node, ast.Attribute):
+        names.append(node.attr)
+        node = node.value
+    return ".".join([node.id, *reversed(names)]) if isinstance(node, ast.Name) else ""
+
+
+def _is_argument(path: str) -> bool:
+    name = path.partition(".")[0]
+    return bool(name) and name not in RETURNED and name not in ANYWHERE and (path not in constants())
+
+
+class _Names(ast.NodeTransformer):
+    """What a filter's names are in a program."""
+
+    def __init__(self, meaning: Callable[[str], Meaning]) -> None:
+        self.meaning = meaning
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        if not (isinstance(node.func, ast.Name) and node.func.id in CALLS) or node.keywords:
+            raise UsageError(f"a filter can't call {ast.unparse(node.func)}", hint=f"it has {', '.join(CALLS)}")
+        node.args = [self.visit(part) for part in node.args]
+        return node
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        path = path_of(node)
+        return self._argument(path) if path and _is_argument(path) else self.generic_visit(node)
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        name = node.id
+        if name in RETURNED:
+            return node
+        if name in ANYWHERE:
+            return ast.Attribute(ast.Name("ctx"), name)
+        return ast.Constant(constants()[name]) if name in constants() else self._argument(name)
+
+    def _argument(self, path: str) -> ast.AST:
+        return _parsed(self.meaning(path).code)
+
+    def visit_Compare(self, node: ast.Compare) -> ast.AST:
+        texts = _texts(node)
+        if texts is None:
+            return self.generic_visit(node)
+        operand = node.left if path_of(node.left) else node.comparators[0]
+        path, op = path_of(operand), node.ops[0]
+        if not path or not isinstance(op, ast.Eq | ast.NotEq | ast.In | ast.NotIn):
+            raise UsageError(f"texts are compared with ==, != and in: {ast.unparse(node)}", hint=_HINT)
+        same = self._same(path) if path != "comm" else partial("ctx.comm == {!r}".format)
+        found = " or ".join(f"({same(text)})" for text in texts)
+        return _parsed(f"({found})" if isinstance(op, ast.Eq | ast.In) else f"(not ({found}))")
+
+    def _same(self, path: str) -> Callable[[str], str]:
+        known = self.meaning(path) if _is_argument(path) else None
+        if known is None or known.kind == "number":
+            raise UsageError(f"{path} is a number, and never the same as a text")
+        code = known.code
+        if known.kind == "ipv4":
+            return lambda text: f"{code} == {_ipv4(text)}"
+        return lambda text: (
+            f"mp.kernel_string({code}) == {text!r} if mp.u64({code}) >= KERNEL_HALF "
+            f"else mp.user_string({code}) == {text!r}"
+        )
+
+
+class _Keeper(_Names):
+    """The same at the return, where arguments are gone: the largest parts that need them are kept at the entry."""
+
+    def __init__(self, meaning: Callable[[str], Meaning]) -> None:
+        super().__init__(meaning)
+        self.kept: list[str] = []
+        self.signed: list[int] = []
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        if not isinstance(node, ast.expr) or _asks(node, RETURNED) or not self._asks_arguments(node):
+            visited: ast.AST = super().visit(node)
+            return visited
+        is_signed = self._is_signed(node)
+        code = ast.unparse(_Names(self.meaning).visit(node))
+        if code not in self.kept:
+            if is_signed:
+                self.signed.append(len(self.kept))
+            self.kept.append(code)
+        return ast.Name(f"kept{self.kept.index(code)}")
+
+    def _asks_arguments(self, node: ast.AST) -> bool:
+        if isinstance(node, ast.Call):
+            return any(map(self._asks_arguments, node.args))
+        path = path_of(node)
+        return _is_argument(path) if path else any(map(self._asks_arguments, ast.iter_child_nodes(node)))
+
+    def _is_signed(self, node: ast.AST) -> bool:
+        """Whether what is calculated has a sign: as in the language, if anything in it has."""
+        if isinstance(node, ast.Compare) or (isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not | ast.USub)):
+            return isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub)
+        path = path_of(node)
+        if path:
+            return _is_argument(path) and self.meaning(path).is_signed
+        return any(map(self._is_signed, ast.iter_child_nodes(node)))
+
+
+def _texts(node: ast.Compare) -> list[str] | None:
+    """The texts that something is compared with; None if it is none."""
+    for side in (*node.comparators, node.left):
+        items = side.elts if isinstance(side, ast.Tuple | ast.List) and side.elts else [side]
+        found = [item.value for item in items if isinstance(item, ast.Constant) and isinstance(item.value, str)]
+        if found:
+            if len(node.ops) > 1:
+                raise UsageError(
+                    f"texts are compared with ==, != and in, two at a time: {ast.unparse(node)}", hint=_HINT
+                )
+            if len(found) < len(items):
+                raise UsageError(f"texts and numbers are compared: {ast.unparse(node)}", hint=_HINT)
+            return found
+    return None
+
+
+def _ipv4(text: str) -> int:
+    try:
+        return int(IPv4Address(text))
+    except ValueError:
+        raise UsageError(f"{text!r} is no IPv4 address", hint='four numbers: "127.0.0.1"') from None
+
+
+def _parsed(code: str) -> ast.expr:
+    return ast.parse(code, mode="eval").body

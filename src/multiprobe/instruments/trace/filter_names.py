@@ -1,0 +1,125 @@
+"""What the arguments' names in a filter mean: where they are, of which type, in which order their bytes are.
+
+Knows the kernel's types and system calls; the filter's syntax is the business of `trace_filter`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from multiprobe.compiler.frontend.typed import close
+from multiprobe.errors import MultiprobeError, UsageError
+from multiprobe.instruments.trace.describe import WRAPPER, Describer, Wanted
+from multiprobe.instruments.trace.filter import Meaning, place_of, register
+from multiprobe.instruments.trace.members import Behind
+from multiprobe.instruments.trace.program import SYSCALL_REGISTERS
+from multiprobe.instruments.trace.reads import Number, Planner, Pointer, Text
+from multiprobe.kernel.btf.values import ValueType
+
+if TYPE_CHECKING:
+    from multiprobe.functions.sets import FunctionSet
+    from multiprobe.instruments.trace.reads import Node
+
+_REGISTERS = 'mp.cast("struct pt_regs *", ctx.arg(0))'
+
+
+class FilterNames:
+    """The meanings of names for these functions."""
+
+    def __init__(self, functions: FunctionSet) -> None:
+        self._functions = functions
+        self._describer = Describer(functions.kernel, Wanted(depth=0))
+        self._described = self._describer.describe(functions)
+        self._n_calls = sum(known.is_syscall for known in self._described)
+
+    def meaning(self, path: str) -> Meaning:
+        """Of an argument, or a member behind it. UsageError for a name that no function has, or not all."""
+        name, _, rest = path.partition(".")
+        place = place_of(name)
+        if place is not None:
+            return self._by_number(path, place, rest)
+        if self._n_calls == len(self._described):
+            return self._of_calls(path, name, rest)
+        owners = [place for place, known in enumerate(self._described) if name in known.names]
+        if not owners:
+            names = {one for known in self._described for one in known.names}
+            raise UsageError(
+                f"--filter: none of these functions has an argument {name!r}",
+                hint=close(name, names) or f"there are: {', '.join(sorted(names)[:12])}",
+            )
+        if self._n_calls and any(self._described[place].is_syscall for place in owners):
+            raise UsageError(
+                f"--filter: {name!r} is an argument of system calls, which some of these functions aren't",
+                hint="trace them by themselves",
+            )
+        return self._typed(path, name, rest, owners[0])
+
+    def _by_number(self, path: str, place: int, rest: str) -> Meaning:
+        if rest:
+            raise UsageError(f"--filter: {path}: an argument by its number has no type", hint="name it")
+        if self._n_calls and self._n_calls == len(self._described) and place < len(SYSCALL_REGISTERS):
+            return Meaning(f"{_REGISTERS}.{SYSCALL_REGISTERS[place]}")
+        return Meaning(register(place))
+
+    def _of_calls(self, path: str, name: str, rest: str) -> Meaning:
+        """An argument of system calls, all of which must have it in the same register."""
+        if rest:
+            raise UsageError(f"--filter: {path}: what is behind a system call's argument isn't the kernel's")
+        found = {}
+        for place, known in enumerate(self._described):
+            shown = next((one for one in known.shown if one.name == name), None)
+            if shown is None:
+                label = self._functions[place].name.removeprefix(WRAPPER)
+                names = {one.name for other in self._described for one in other.shown}
+                hint = close(name, names) or f"{label} has: {', '.join(one.name for one in known.shown)}"
+                raise UsageError(f"--filter: system call {label} has no argument {name!r}", hint=hint)
+            found[shown.place, isinstance(shown.behind, Text)] = shown
+        if len(found) > 1:
+            raise UsageError(f"--filter: {name!r} isn't the same argument of all these system calls")
+        (shown,) = found.values()
+        code = f"{_REGISTERS}.{SYSCALL_REGISTERS[shown.place]}"
+        if isinstance(shown.behind, Text):
+            return Meaning(code, kind="text")
+        type_ = shown.type or ValueType("raw")
+        if type_.kind in ("int", "unsigned") and type_.bits < 64:
+            code = f"mp.{'i' if type_.kind == 'int' else 'u'}{type_.bits}({code})"
+        return Meaning(code, type_.kind == "int")
+
+    def _typed(self, path: str, name: str, rest: str, owner: int) -> Meaning:
+        """An argument with a type; that all functions have it in the same place is checked by the compiler."""
+        code = f"ctx.args.{path}"
+        node = self._node(owner, name, rest)
+        if isinstance(node, Text):
+            return Meaning(code, kind="text")
+        number = node.number if isinstance(node, Pointer) else node
+        type_ = number.type if isinstance(number, Number) else ValueType("raw")
+        if type_.kind == "big" or type_.kind == "ipv4":
+            return Meaning(_swapped(code, type_.bits), kind="number" if type_.kind == "big" else "ipv4")
+        return Meaning(code, type_.kind == "int" or (type_.kind == "enum" and any(one < 0 for one in type_.names)))
+
+    def _node(self, owner: int, name: str, rest: str) -> Node | None:
+        """What is shown of it, which tells how to take it."""
+        shown = next(one for one in self._described[owner].shown if one.name == name)
+        if not rest:
+            return shown.behind if isinstance(shown.behind, Text) else Number(shown.type or ValueType("raw"), 8)
+        module, type_id = self._describer.parameter(self._functions, owner, shown.place)
+        types = self._describer.types
+        behind = Behind(types, Planner())
+        try:
+            spot = behind.argument(types.ref(module, type_id))
+            if spot is None:
+                raise UsageError(f"{name} is no pointer, and has no members")
+            return behind.value(shown.place, behind.follow(spot, rest))
+        except UsageError as error:
+            raise UsageError(f"--filter: {name}.{rest}: {error.message}", hint=error.hint) from None
+        except MultiprobeError:
+            return None
+
+
+def _swapped(code: str, bits: int) -> str:
+    """A number in network order, as this machine has it."""
+    parts = []
+    for at in range(0, bits, 8):
+        byte = f"({code} >> {at} & 255)" if at else f"({code} & 255)"
+        parts.append(f"{byte} << {bits - 8 - at}" if bits - 8 - at else byte)
+    return f"({' | '.join(parts)})"

@@ -1,0 +1,1 @@
+"""BTF: the types of the kernel and its modules, read from their own bytes."""

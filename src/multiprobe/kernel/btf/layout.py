@@ -1,0 +1,96 @@
+"""How C's types lie in memory, from BTF: what a value is, and where the members of a struct are.
+
+Knows sizes, signs, bit fields and unnamed members; must not know programs or functions. Pure, on top of `Btf`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from multiprobe.errors import DataError
+from multiprobe.kernel.btf import format as fmt
+from multiprobe.kernel.btf.spelling import integer_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from multiprobe.kernel.btf.types import Btf
+
+RECORDS = (fmt.STRUCT, fmt.UNION)
+_SIGNED, _BOOL = 1, 4  # BTF_INT_ENCODING
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """An integer, an enum or a truth value of `size` bytes; `enum` tells that it has names for its values."""
+
+    size: int
+    is_signed: bool
+    is_bool: bool = False
+    is_enum: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A member of a struct or union, seen from its start. `bits` is 0 unless it is a bit field."""
+
+    name: str
+    type_id: int
+    bit_offset: int
+    bits: int = 0
+
+    @property
+    def offset(self) -> int:
+        """In bytes; that of its first byte for a bit field."""
+        return self.bit_offset // 8
+
+
+def scalar(btf: Btf, type_id: int) -> Scalar | None:
+    """What kind of integer a type is, or None if it is none."""
+    bare = btf.strip(type_id)
+    kind = btf.kind(bare)
+    owner, row = btf.owner(bare)
+    if kind == fmt.INT:
+        encoding = owner.int_word(row) >> 24
+        # BTF says of `signed char` as little as of `char`, on some kernels
+        is_signed = bool(encoding & _SIGNED) or integer_name(btf.name(bare)) == "signed char"
+        return Scalar(btf.size(bare), is_signed, is_bool=bool(encoding & _BOOL))
+    if kind in (fmt.ENUM, fmt.ENUM64):
+        return Scalar(btf.size(bare), bool(owner.flags[row]), is_enum=True)
+    return None
+
+
+def is_record(btf: Btf, type_id: int) -> bool:
+    """Whether a type is a struct or union that has members."""
+    return btf.kind(btf.strip(type_id)) in RECORDS
+
+
+def own_fields(btf: Btf, type_id: int) -> Iterator[Field]:
+    """The members of a struct or union as C declares them; a bit field of the old encoding like one of the new."""
+    for member in btf.members(type_id):
+        bit_offset, bits = member.bit_offset, member.bits
+        bare = btf.strip(member.type_id)
+        if not bits and btf.kind(bare) == fmt.INT:
+            owner, row = btf.owner(bare)
+            word = owner.int_word(row)
+            if word & 0xFF != 8 * btf.size(bare):
+                bits, bit_offset = word & 0xFF, bit_offset + (word >> 16 & 0xFF)
+        yield Field(member.name, member.type_id, bit_offset, bits)
+
+
+def fields(btf: Btf, type_id: int, *, base: int = 0, depth: int = 0) -> Iterator[Field]:
+    """The members of a struct or union, those of its unnamed members in their place."""
+    if depth > fmt.MAX_DEPTH:
+        raise DataError(f"BTF type {type_id}: structures in each other without end")
+    for field in own_fields(btf, type_id):
+        if field.name or not is_record(btf, field.type_id):
+            if field.name:
+                yield Field(field.name, field.type_id, base + field.bit_offset, field.bits)
+        else:
+            yield from fields(btf, field.type_id, base=base + field.bit_offset, depth=depth + 1)
+
+
+def find_field(btf: Btf, type_id: int, name: str) -> Field | None:
+    """The member of that name, also if it is one of an unnamed member."""
+    return next((field for field in fields(btf, type_id) if field.name == name), None)

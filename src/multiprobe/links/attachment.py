@@ -1,0 +1,189 @@
+"""`Attachment`: one program on many functions, now. Owns every descriptor that keeps it there."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from multiprobe.errors import UsageError
+from multiprobe.links.guard.watchdog import Watchdog, checked_seconds
+from multiprobe.links.missed import missed_by
+from multiprobe.maps.maps import ArrayMap, HashMap
+from multiprobe.maps.reading import EventReader
+from multiprobe.maps.ringbuf import EventsMap
+from multiprobe.markup import escape
+
+if TYPE_CHECKING:
+    from array import array
+    from types import TracebackType
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from multiprobe.compiler.programs import Program
+    from multiprobe.functions.sets import Function, FunctionSet
+    from multiprobe.links.guard.guard import Guard
+    from multiprobe.links.guard.watchdog import Watchdog
+    from multiprobe.links.mechanisms.linked import Held
+    from multiprobe.links.objects import ObjectProgram
+    from multiprobe.links.report import Report
+    from multiprobe.maps.events import Events
+    from multiprobe.maps.maps import Map
+    from multiprobe.maps.reading import EventReader
+    from multiprobe.maps.specs import MapSpec
+    from multiprobe.maps.store import Store
+
+
+class Attachment:
+    """A program, attached. Close it (or leave its `with` block) to detach; the kernel does if the process dies.
+
+    functions: the attached functions; `functions[i]` is the one that the program knows as `ctx.function == i`.
+        One that the kernel refused keeps its place (see `report.failed`).
+    report: what became of every requested function
+    """
+
+    __slots__ = ("_guard", "_held", "_is_closed", "_store", "_watchdog", "functions", "program", "report")
+
+    def __init__(
+        self,
+        program: Program | ObjectProgram,
+        functions: FunctionSet,
+        *,
+        held: list[Held],
+        store: Store,
+        report: Report,
+        guard: Guard | None = None,
+    ) -> None:
+        self.program = program
+        self.functions = functions
+        self.report = report
+        self._held = held
+        self._guard = guard
+        self._watchdog: Watchdog | None = None
+        self._is_closed = False
+        self._store = store
+
+    # Results
+
+    def map(self, spec: MapSpec) -> Map:
+        """The kernel map that stands for `spec` in this attachment."""
+        return self._store.map(spec)
+
+    def read(self, spec: MapSpec, *, per_cpu: bool = False) -> NDArray[np.generic]:
+        """A map's content now: for PerFunction shape (n functions,), or (n CPUs, n functions) with `per_cpu`.
+
+        For Histogram, counts of shape (buckets,), or (n functions, buckets) with one for each function. For Hash, a
+        structured array.
+        """
+        found = self.map(spec)
+        if isinstance(found, ArrayMap):
+            return found.read(per_cpu=per_cpu)
+        if per_cpu or not isinstance(found, HashMap):
+            raise UsageError(f"{spec!r} can't be read like this", hint="see attachment.map(spec), or events(spec)")
+        return found.read()
+
+    def events(self, spec: Events, *, timeout: float | None = None) -> EventReader:
+        """Receive what programs send to `spec`: iterate over it, with `for` or `async for`, or use its `read`.
+
+        Iteration ends when the attachment is stopped or closed (what had been sent until then is still received), or
+        after `timeout` seconds.
+        """
+        found = self.map(spec)
+        if not isinstance(found, EventsMap):
+            raise UsageError(f"{spec!r} carries no events", hint="declare one with mp.Events(…)")
+        return EventReader(found, timeout=timeout)
+
+    def totals(self, spec: MapSpec) -> array[int]:
+        """What `read` gives for PerFunction and Array, summed over CPUs, without NumPy: one total each."""
+        found = self.map(spec)
+        if not isinstance(found, ArrayMap):
+            raise UsageError(f"{spec!r} has keys, not places", hint="use attachment.map(spec).as_dict()")
+        return found.totals()
+
+    def top(self, spec: MapSpec, n: int = 10) -> list[tuple[Function, int]]:
+        """The `n` functions with the largest totals, largest first; zeros are left out."""
+        totals = self.totals(spec)
+        places = sorted((i for i, total in enumerate(totals) if total), key=lambda i: (-totals[i], i))
+        return [(self.functions[place], totals[place]) for place in places[:n]]
+
+    def missed(self) -> dict[str, int]:
+        """What is known not to have been seen, by cause; all zero when nothing was missed.
+
+        link_misses: calls that the kernel did not hand over because another probe was running on that CPU (it
+        tells them for kprobe.multi, and on newer kernels for single kprobes); recursion_misses: programs not run
+        because one was running already; full_maps, out_of_range, failed_reads, cut_loops: what programs could not do;
+        unknown_function: what they booked on no attached function.
+        """
+        kernels = missed_by(self._held) if self._guard is None else self._guard.missed()
+        return kernels | self._store.losses()
+
+    # Life
+
+    def start(self) -> None:
+        """Let the program act; `mp.attach` does so itself once everything is attached."""
+        self._store.activate()
+        if self._guard is not None and not self._guard.is_watching:
+            self._guard.start()
+
+    def stop(self) -> None:
+        """Have the program return at once on every hit, from now on: counts stand still until `start`.
+
+        Raises UsageError for programs of objects, which nothing was built into.
+        """
+        if not self._store.can_idle:
+            raise UsageError(f"{self.program!r} can't be stopped while it is attached", hint="close() detaches")
+        self._store.deactivate()
+
+    def watch(self, seconds: float) -> None:
+        """Have another process watch this one: when it hangs for so many seconds, it is ended, and thereby detached.
+
+        Raises UsageError for less than half a second.
+        """
+        checked = checked_seconds(seconds)
+        if checked is None or self._watchdog is not None:
+            return
+        what = f"the front end of {self.program.name} on {self.report.attached} functions"
+        self._watchdog = Watchdog(self._store.control, checked, what, report=self.report)
+
+    @property
+    def is_closed(self) -> bool:
+        return self._is_closed
+
+    def close(self) -> None:
+        """Detach from every function; nothing of the program is left in the kernel when this returns."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        started = time.perf_counter()
+        if self._guard is not None:
+            self._guard.stop()
+        try:
+            self._store.deactivate()
+            self.report.missed = self.report.missed or self.missed()
+        finally:
+            held, self._held = self._held, []
+            for part in held:
+                part.close()
+            if self._guard is not None:
+                self._guard.parts.close()
+            self._store.close()
+            if self._watchdog is not None:
+                self._watchdog.stop()
+        self.report.timings["detach"] = time.perf_counter() - started
+
+    def __enter__(self) -> Attachment:
+        if self.is_closed:
+            raise UsageError("this attachment is closed", hint="call mp.attach again")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the program, and the report."""
+        state = "closed" if self.is_closed else "attached"
+        return f"<p><b>{escape(self.program.name)}</b>, {state}</p>\n{self.report._repr_html_()}"
+
+    def __repr__(self) -> str:
+        state = "closed" if self.is_closed else f"{self.report.attached} functions in {self.report.links} links"
+        return f"<Attachment of {self.program.name}: {state}>"

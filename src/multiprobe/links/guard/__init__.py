@@ -1,0 +1,1 @@
+"""Keeping an attachment within its limits: budget, careful waves, watchdog."""

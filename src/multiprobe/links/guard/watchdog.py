@@ -1,0 +1,108 @@
+"""The front end's side of the watchdog: a thread that shows that this process is alive, to a process that looks.
+
+Links live as long as their descriptors: a process that dies detaches, one that hangs (stopped, frozen, deadlocked) does
+not. What the other process does about that stands in `watchdog_child`. It is started by the thread, a moment after
+programs are active: on the way to the first hit nothing waits for it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from signal import SIGKILL
+from typing import TYPE_CHECKING
+
+from multiprobe.cachedir import cache_directory
+from multiprobe.errors import UsageError
+from multiprobe.maps.layout import ACTIVE
+
+if TYPE_CHECKING:
+    from multiprobe.links.report import Report
+    from multiprobe.maps.maps import SharedArray
+
+_FIRST_WAIT = 0.2
+_BEATS = 8
+SHORTEST = 0.5
+
+
+def checked_seconds(seconds: float | None) -> float | None:
+    """The silence after which a process counts as hanging; None for no watchdog. Raises UsageError."""
+    if not seconds:
+        return None
+    if seconds < SHORTEST:
+        raise UsageError(f"a watchdog of {seconds:g} s would bite on a busy machine", hint=f"give {SHORTEST} s or more")
+    return float(seconds)
+
+
+class Watchdog:
+    """Watches this process from another one until `stop`. Owns that process, and its end of the pipe to it."""
+
+    def __init__(self, control: SharedArray, seconds: float, what: str, *, report: Report) -> None:
+        self._control = control
+        self._seconds = seconds
+        self._what = what
+        self._report = report
+        self._stop = threading.Lock()
+        self._done = threading.Lock()
+        self._stop.acquire()
+        self._done.acquire()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def stop(self) -> None:
+        """End the watch."""
+        self._stop.release()
+        self._done.acquire()
+
+    def _run(self) -> None:
+        try:
+            if not self._stop.acquire(timeout=_FIRST_WAIT):
+                self._watched()
+        except OSError as error:
+            self._report.notes.append(f"there is no watchdog: {error.strerror}")
+        finally:
+            self._done.release()
+
+    def _watched(self) -> None:
+        beats_out, beats_in = os.pipe()
+        process = os.pidfd_open(os.getpid())
+        try:
+            os.set_blocking(beats_in, False)
+            child = self._spawn(beats_out, process)
+        finally:
+            os.close(beats_out)
+            os.close(process)
+        try:
+            self._beat(beats_in)
+        finally:
+            os.close(beats_in)
+            _end(child)
+
+    def _spawn(self, beats: int, process: int) -> int:
+        control = self._control.fd.fileno()
+        script = os.path.join(os.path.dirname(__file__), "watchdog_child.py")
+        log = os.path.join(cache_directory(), "watchdog.jsonl")
+        numbers = [str(number) for number in (beats, process, control, ACTIVE, self._seconds)]
+        arguments = [sys.executable, "-I", "-S", script, *numbers, log, f"{self._what} (process {os.getpid()})"]
+        # Duplicated onto themselves: inherited by this child alone. Its own process group: Ctrl-Z doesn't stop it.
+        actions = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in (beats, process, control)]
+        return os.posix_spawn(sys.executable, arguments, os.environ, file_actions=actions, setpgroup=0)
+
+    def _beat(self, beats: int) -> None:
+        while not self._stop.acquire(timeout=self._seconds / _BEATS):
+            try:
+                os.write(beats, b".")
+            except BlockingIOError:  # it doesn't read: it is stopped itself
+                continue
+            except BrokenPipeError:
+                self._report.notes.append("the watchdog ended before its time: nobody watches this process")
+                self._stop.acquire()
+                return
+
+
+def _end(child: int) -> None:
+    try:
+        os.kill(child, SIGKILL)  # not reaped yet, so that the number is still its own
+        os.waitpid(child, 0)
+    except (ProcessLookupError, ChildProcessError):  # somebody reaps all children of this process
+        return

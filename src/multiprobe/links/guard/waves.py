@@ -1,0 +1,48 @@
+"""Cutting a plan into waves: parts that are attached one after the other, and can be replaced one by one. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from multiprobe.links.plan.costs import COSTS
+from multiprobe.links.plan.plan import Group, Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FIRST = 10
+GROWTH = 10
+_PARTS = 8
+_SMALLEST_PART = 1024
+
+
+def part_size(n_functions: int) -> int:
+    """How many functions share a link when some of them may have to go: replacing a large one takes long."""
+    return max(_SMALLEST_PART, -(-n_functions // _PARTS))
+
+
+def in_waves(plan: Plan, *, has_budget: bool, is_careful: bool) -> Plan:
+    """The same plan in more groups: with a budget of links small enough to be replaced, with care growing from ten.
+
+    Functions that go one by one have a link each anyway; only care cuts them.
+    """
+    groups: list[Group] = []
+    size = FIRST
+    for group in plan.groups:
+        largest = len(group.places)
+        if has_budget and COSTS[plan.when, group.mechanism].is_batch:
+            largest = part_size(plan.n_functions)
+        for places in _cut(group.places, size if is_careful else largest, largest):
+            groups.append(Group(group.mechanism, places))
+            size *= GROWTH
+    return replace(plan, groups=groups)
+
+
+def _cut(places: list[int], size: int, largest: int) -> Iterator[list[int]]:
+    start = 0
+    while start < len(places):
+        n = min(size, largest)
+        yield places[start : start + n]
+        start += n
+        size *= GROWTH

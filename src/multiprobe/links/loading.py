@@ -1,0 +1,182 @@
+"""Making instances of a program for one attachment: its code for each kind of hook, linked with its maps, loaded."""
+
+from __future__ import annotations
+
+from array import array
+from typing import TYPE_CHECKING
+
+from multiprobe.compiler.backend.debug_info import debug_info
+from multiprobe.compiler.code import KFUNC
+from multiprobe.compiler.compile import compile_program
+from multiprobe.compiler.frontend.arguments import find_arguments
+from multiprobe.compiler.shape import PER_FUNCTION, Shape
+from multiprobe.compiler.verifier import explain
+from multiprobe.errors import KernelError, NotPermittedError, VerifierError
+from multiprobe.maps.cpus import load_n_cpus
+from multiprobe.maps.index import build_index
+from multiprobe.maps.store import Store
+from multiprobe.syscalls import bpf
+from multiprobe.uapi.btf import FUNC_INFO_SIZE, LINE_INFO_SIZE
+
+if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Mapping
+
+    from multiprobe.compiler.backend.debug_info import DebugInfo
+    from multiprobe.compiler.code import Code
+    from multiprobe.compiler.programs import Program
+    from multiprobe.compiler.shape import Argument
+    from multiprobe.functions.sets import FunctionSet
+    from multiprobe.maps.index import FunctionIndex
+    from multiprobe.syscalls.fd import FileDescriptor
+
+
+class Loading:
+    """The maps of one attachment, and instances of its program linked with them. Owns the maps (`store`).
+
+    functions: in the order of their indices; cookies: the user's, in the same order, or None
+    contexts: the kinds of hook that the plan uses ("kprobe_multi", "kprobe", "tracing")
+    has_gate: instances can be replaced while attached, and their hits are counted
+    paired: mask of the mechanisms in use for which a session is two programs
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        functions: FunctionSet,
+        cookies: array[int] | None,
+        *,
+        contexts: set[str],
+        when: str,
+        pid: int | None,
+        has_gate: bool = False,
+        paired: int = 0,
+    ) -> None:
+        self.program = program
+        self.functions = functions
+        self.when = when
+        self.pid = pid
+        self.has_gate = has_gate
+        self.paired = paired
+        asks_for = program.asks_for | ({"function"} if has_gate else set())
+        returns = functions.returns() if "ret" in asks_for and when != "entry" else b""
+        self.returns = returns[0] if len(set(returns)) == 1 else PER_FUNCTION if returns else Shape().returns
+        self.arguments = self._arguments() if "args" in asks_for else None
+        if self.returns == PER_FUNCTION:
+            asks_for |= {"function"}
+        self.has_cookies = cookies is not None or "cookie" in asks_for
+        index = self._index(contexts, asks_for)
+        self.index_shift = index.shift if index else Shape().index_shift
+        self.store = Store(
+            program.maps.values(),
+            n_functions=len(functions),
+            n_cpus=load_n_cpus(),
+            index=index,
+            cookies=self._cookie_table(cookies) if index and "cookie" in asks_for else None,
+            arg_counts=functions.slots() if "arg_count" in asks_for and contexts - {"tracing"} else None,
+            returns=returns if self.returns == PER_FUNCTION else None,
+            has_hits=has_gate,
+            has_sessions=bool(paired),
+        )
+        self._codes: dict[tuple[str, str], Code] = {}
+        self._debug: dict[tuple[str, str], tuple[FileDescriptor, DebugInfo]] = {}
+
+    def _index(self, contexts: set[str], asks_for: frozenset[str]) -> FunctionIndex | None:
+        wanted = asks_for & {"function", "cookie", "arg_count"}
+        by_address = "kprobe_multi" in contexts or (self.has_cookies and "function" in asks_for)
+        return build_index(self.functions.addresses()) if wanted and by_address else None
+
+    def _arguments(self) -> tuple[Argument, ...]:
+        return find_arguments(self.program, self.functions)
+
+    def _cookie_table(self, cookies: array[int] | None) -> array[int]:
+        return array("Q", bytes(8 * len(self.functions))) if cookies is None else cookies
+
+    def function_from(self, context: str) -> str:
+        """Where programs of that kind take ctx.function from: the link's cookie, unless cookies are the user's."""
+        return "ip" if context == "kprobe_multi" or self.has_cookies else "cookie"
+
+    def load(
+        self,
+        kind: int,
+        context: str,
+        *,
+        expected_attach_type: int = 0,
+        attach_btf_id: int = 0,
+        attach_btf_obj_fd: int = 0,
+        gate: Mapping[str, int] | None = None,
+        session_side: str = "",
+    ) -> FileDescriptor:
+        """One more instance of the program, for that kind of hook.
+
+        `gate` has the values of its gate, if any; with `session_side` it is one half of a session.
+        """
+        code = self.code(context, session_side)
+        specs = [self.program.maps[name] for name in code.maps]
+        values = self.store.values(specs) | self._kernel_functions(code)
+        values |= gate or {}
+        if self.pid is not None:
+            values["pid"] = self.pid
+        btf, info = self._debug.get((context, session_side), (None, None))
+        try:
+            return bpf.prog_load(
+                kind,
+                code.link(values),
+                name=self.program.name,
+                expected_attach_type=expected_attach_type,
+                attach_btf_id=attach_btf_id,
+                attach_btf_obj_fd=attach_btf_obj_fd,
+                btf_fd=btf.fileno() if btf else 0,
+                func_info=(FUNC_INFO_SIZE, info.func_info if info else b""),
+                line_info=(LINE_INFO_SIZE, info.line_info if info else b""),
+            )
+        except VerifierError as error:
+            raise explain(error, code, self.program) from None
+
+    def prepare(self, context: str, session_side: str = "") -> None:
+        """Compile the program for that kind of hook, and load the debug information that its instances share until
+        `release`."""
+        code, key = self.code(context, session_side), (context, session_side)
+        if key in self._debug:
+            return
+        python = self.program.function.__code__
+        info = debug_info(code, name=self.program.name, file=python.co_filename, first_line=python.co_firstlineno)
+        try:
+            self._debug[key] = bpf.btf_load(info.btf), info
+        except (KernelError, NotPermittedError):
+            return  # programs run without it: only words would be missing
+
+    def code(self, context: str, session_side: str = "") -> Code:
+        """The program compiled for that kind of hook, from the disk cache if it is there."""
+        key = (context, session_side)
+        if key not in self._codes:
+            shape = Shape(
+                function_from=self.function_from(context),
+                has_pid=self.pid is not None,
+                index_shift=self.index_shift,
+                has_gate=self.has_gate,
+                returns=self.returns,
+                arguments=self.arguments,
+                session_side=session_side,
+            )
+            self._codes[key] = compile_program(
+                self.program, context=context, when=self.when, shape=shape, kernel=self.functions.kernel
+            )
+        return self._codes[key]
+
+    def _kernel_functions(self, code: Code) -> dict[str, int]:
+        """The BTF ids of the kernel functions that the code calls, by relocation key ("kfunc:NAME")."""
+        keys = {relocation.key for relocation in code.relocations if relocation.kind == KFUNC}
+        table = self.functions.table
+        return {key: table.btf_ids[row] for key in keys for row in table.rows_of_name(key.removeprefix("kfunc:"))[:1]}
+
+    def release(self) -> None:
+        """Give back what loaded programs no longer need."""
+        for btf, _ in self._debug.values():
+            btf.close()
+        self._debug.clear()
+
+    def close(self) -> None:
+        """Give everything back, the maps too."""
+        self.release()
+        self.store.close()

@@ -1,0 +1,1 @@
+"""One module for each mechanism, and what they share."""

@@ -1,0 +1,335 @@
+"""Programs in object files that others compiled (`prog.bpf.o`), to be attached as if written here.
+
+libbpf opens the file, relocates and loads it; what it is attached to, by which mechanism and with which cookies is up
+to `mp.attach`, for which more instances are loaded where a mechanism needs its own. Knows what sections' names mean.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from multiprobe.compiler.backend.elf import MACHINE_BPF, machine
+from multiprobe.errors import DataError, NotSupportedError, UsageError
+from multiprobe.functions.kernel import Kernel
+from multiprobe.kernel.mechanism import Mechanism, mechanism_names
+from multiprobe.links.plan.usable import usable_mechanisms
+from multiprobe.maps.foreign import ForeignMap
+from multiprobe.syscalls import bpf, libbpf
+from multiprobe.syscalls.fd import FileDescriptor
+from multiprobe.syscalls.libbpf import LoadedProgram, Wish
+from multiprobe.uapi.bpf import AttachType, ProgType
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+    from typing import NoReturn
+
+    from multiprobe.functions.kernel import Kernel
+    from multiprobe.functions.sets import FunctionSet
+    from multiprobe.links.loading import Loading
+
+KPROBES = Mechanism.KPROBE_MULTI | Mechanism.KPROBE
+TRAMPOLINES = Mechanism.TRACING_MULTI | Mechanism.TRAMPOLINE
+STAND_IN = "vfs_read"
+"""A function that every kernel has: where a program without a target of its own is loaded for, to be loaded again."""
+_SLEEPABLE = 1 << 4  # BPF_F_SLEEPABLE
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What a section's name says of a program: the side where it runs, the mechanisms that can carry it, and the types
+    that libbpf is to load it with."""
+
+    when: str
+    mechanisms: int
+    kind: int
+    attach_type: int
+    needs: int = 0
+    """Mechanisms of which the kernel must have one for the program to be loaded with `attach_type`."""
+
+
+SECTIONS = {
+    "kprobe": Section("entry", KPROBES, ProgType.KPROBE, 0),
+    "kretprobe": Section("return", KPROBES, ProgType.KPROBE, 0),
+    "kprobe.multi": Section("entry", KPROBES, ProgType.KPROBE, AttachType.TRACE_KPROBE_MULTI),
+    "kretprobe.multi": Section("return", KPROBES, ProgType.KPROBE, AttachType.TRACE_KPROBE_MULTI),
+    "kprobe.session": Section(
+        "session", Mechanism.KPROBE_MULTI, ProgType.KPROBE, AttachType.TRACE_KPROBE_SESSION, Mechanism.KPROBE_MULTI
+    ),
+    "fentry": Section("entry", Mechanism.TRAMPOLINE, ProgType.TRACING, AttachType.TRACE_FENTRY),
+    "fexit": Section("return", Mechanism.TRAMPOLINE, ProgType.TRACING, AttachType.TRACE_FEXIT),
+    "fentry.multi": Section(
+        "entry", TRAMPOLINES, ProgType.TRACING, AttachType.TRACE_FENTRY_MULTI, Mechanism.TRACING_MULTI
+    ),
+    "fexit.multi": Section(
+        "return", TRAMPOLINES, ProgType.TRACING, AttachType.TRACE_FEXIT_MULTI, Mechanism.TRACING_MULTI
+    ),
+    "fsession.multi": Section(
+        "session",
+        Mechanism.TRACING_MULTI,
+        ProgType.TRACING,
+        AttachType.TRACE_FSESSION_MULTI,
+        Mechanism.TRACING_MULTI,
+    ),
+}
+_ALONE: dict[int, AttachType] = {
+    AttachType.TRACE_FENTRY_MULTI: AttachType.TRACE_FENTRY,
+    AttachType.TRACE_FEXIT_MULTI: AttachType.TRACE_FEXIT,
+}
+"""What a program for many functions is loaded as where the kernel has no such thing."""
+
+
+def parse_section(name: str) -> tuple[Section | None, str, bool]:
+    """(what it means, or None if `mp.attach` has no use for it; what it names after the "/"; whether it may sleep)."""
+    kind, _, target = name.removeprefix("?").partition("/")
+    base = kind.removesuffix(".s")
+    found = SECTIONS.get(base)
+    is_sleepable = base != kind
+    if is_sleepable and (found is None or found.kind != ProgType.TRACING):
+        return None, target, True
+    return found, target.removeprefix("+"), is_sleepable
+
+
+class ObjectProgram:
+    """One program of an object, for `mp.attach`. It belongs to its object, and can't be attached once that is closed.
+
+    name, section: as in the file; when: the side where it runs ("entry", "return", "session"), or None
+    mechanisms: mask of those that can carry it
+    target: what its section names after the "/", which `mp.attach` doesn't look at
+    """
+
+    def __init__(self, loaded: LoadedProgram, *, why_not: str = "") -> None:
+        found, self.target, self._is_sleepable = parse_section(loaded.section)
+        self.name = loaded.name
+        self.section = loaded.section
+        self.when = found.when if found else None
+        self.mechanisms = found.mechanisms if found else 0
+        self._loaded = loaded
+        self._why_not = why_not or ("" if found else f"section {loaded.section!r} is for nothing that mp.attach does")
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the kernel has it."""
+        return self._loaded.fd is not None
+
+    def require_usable(self, usable: int, when: str) -> int:
+        """The mechanisms in `usable` that can carry it. Raises NotSupportedError, UsageError."""
+        if self._why_not:
+            raise NotSupportedError(
+                f"program {self.name!r} can't be attached: {self._why_not}",
+                hint=f"sections that can be attached: {', '.join(SECTIONS)}",
+            )
+        if when != self.when:
+            raise UsageError(
+                f"program {self.name!r} runs at the {self.when} side, as its section {self.section!r} says, not {when}",
+                hint="leave out when=",
+            )
+        if self._loaded.fd is None or self._loaded.fd.is_closed:
+            raise UsageError(f"the object of program {self.name!r} is closed", hint="load it again: mp.load_object(…)")
+        if not usable & self.mechanisms:
+            raise NotSupportedError(
+                f"program {self.name!r} (section {self.section!r}) can be carried by "
+                f"{' or '.join(mechanism_names(self.mechanisms))}, and none of them is to be had here",
+                hint="`multiprobe doctor` shows what this kernel has",
+            )
+        return usable & self.mechanisms
+
+    def instance(
+        self, kind: int, *, expected_attach_type: int = 0, attach_btf_id: int = 0, attach_btf_obj_fd: int = 0
+    ) -> FileDescriptor:
+        """One more instance of the program, for that kind of hook; the caller owns it."""
+        loaded = self._loaded
+        if (kind, expected_attach_type) == (loaded.kind, loaded.expected_attach_type) and not attach_btf_id | (
+            attach_btf_obj_fd
+        ):
+            assert loaded.fd is not None
+            return FileDescriptor(os.dup(loaded.fd.fileno()), f"program {self.name}")
+        return bpf.prog_load(
+            kind,
+            loaded.insns,
+            name=self.name,
+            expected_attach_type=expected_attach_type,
+            attach_btf_id=attach_btf_id,
+            attach_btf_obj_fd=attach_btf_obj_fd,
+            flags=_SLEEPABLE if self._is_sleepable else 0,
+        )
+
+    def make_loading(self, functions: FunctionSet, **options: object) -> Loading:
+        """What `mp.attach` loads instances with. Its options for programs of our own say nothing here but `when` and
+        `pid`."""
+        if options.get("pid") is not None:
+            raise UsageError(f"pid= can't be built into program {self.name!r}", hint="it must look for itself")
+        if options.get("has_gate"):
+            raise UsageError(f"program {self.name!r} can't be replaced while it runs, as budget= and careful= would")
+        return cast("Loading", ObjectLoading(self, functions, when=str(options["when"])))
+
+    def __repr__(self) -> str:
+        return f"<program {self.name} of section {self.section!r}>"
+
+
+class ObjectLoading:
+    """Instances of an object's program for one attachment: what `attach.loading` is for programs of our own."""
+
+    paired = 0
+
+    def __init__(self, program: ObjectProgram, functions: FunctionSet, *, when: str) -> None:
+        self.program = program
+        self.functions = functions
+        self.when = when
+        self.store = ObjectStore(program)
+
+    def prepare(self, context: str, session_side: str = "") -> None:
+        """Nothing is left to compile."""
+
+    def release(self) -> None:
+        """Nothing is held that instances don't need."""
+
+    def function_from(self, context: str) -> str:
+        """Nothing is told the kernel but the user's cookies: "ip"."""
+        return "ip"
+
+    def load(
+        self,
+        kind: int,
+        context: str,
+        *,
+        expected_attach_type: int = 0,
+        attach_btf_id: int = 0,
+        attach_btf_obj_fd: int = 0,
+        gate: Mapping[str, int] | None = None,
+        session_side: str = "",
+    ) -> FileDescriptor:
+        """One more instance."""
+        return self.program.instance(
+            kind,
+            expected_attach_type=expected_attach_type,
+            attach_btf_id=attach_btf_id,
+            attach_btf_obj_fd=attach_btf_obj_fd,
+        )
+
+    def close(self) -> None:
+        """Nothing is owned."""
+
+
+class ObjectStore:
+    """Stands where an attachment has its maps: those of an object are the object's, and it knows no idle state."""
+
+    can_idle = False
+
+    def __init__(self, program: ObjectProgram) -> None:
+        self.program = program
+
+    def map(self, spec: object) -> NoReturn:
+        """Raises UsageError: maps are found in the object."""
+        raise UsageError(
+            f"{spec!r} is used by no program of this attachment", hint="an object's maps: obj.maps['name']"
+        )
+
+    @property
+    def control(self) -> NoReturn:
+        """Raises UsageError: a watchdog switches programs off by it."""
+        raise UsageError(f"program {self.program.name!r} can't be switched off, as watchdog= would")
+
+    def activate(self) -> None:
+        """The program acts from its first link on."""
+
+    def deactivate(self) -> None:
+        """The program acts until its last link is gone."""
+
+    def losses(self) -> dict[str, int]:
+        """None are counted."""
+        return {}
+
+    def close(self) -> None:
+        """Nothing is owned."""
+
+
+class BpfObject:
+    """A loaded object: `programs` and `maps` by name. Close it (or leave its `with` block) when nothing more is to be
+    attached or read; what is attached stays attached."""
+
+    def __init__(self, name: str, programs: dict[str, ObjectProgram], maps: dict[str, ForeignMap]) -> None:
+        self.name = name
+        self.programs = programs
+        self.maps = maps
+
+    def close(self) -> None:
+        """Give programs and maps back to the kernel, which keeps those that attachments use."""
+        for program in self.programs.values():
+            if program._loaded.fd:
+                program._loaded.fd.close()
+        for one in self.maps.values():
+            one.close()
+
+    def __enter__(self) -> BpfObject:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<object {self.name}: programs {', '.join(self.programs)}; maps {', '.join(self.maps)}>"
+
+
+def load_object(path: str | os.PathLike[str], *, kernel: Kernel | None = None) -> BpfObject:
+    """Load an object file (ELF, as clang writes it for BPF) by libbpf: relocations, CO-RE and maps included.
+
+    Every program is loaded whose section tells what it is for and whose kind this kernel has; the others are there by
+    name, and say why when they are attached. Takes the system's libbpf 1.0 or newer.
+
+    Raises DataError (no such object), NotSupportedError (no libbpf), NotPermittedError, VerifierError, KernelError.
+    """
+    name = os.path.basename(os.fspath(path))
+    data = _read(path, name)
+    choice = _Choice(kernel)
+    programs, maps = libbpf.load(data, name.partition(".")[0], choice)
+    return BpfObject(
+        name,
+        {one.name: ObjectProgram(one, why_not=choice.why_not.get(one.name, "")) for one in programs},
+        {one.name: ForeignMap(one) for one in maps},
+    )
+
+
+def _read(path: str | os.PathLike[str], name: str) -> bytes:
+    """The file, if it can be an object for BPF: libbpf isn't asked about anything else."""
+    with open(path, "rb") as file:
+        data = file.read()
+    if machine(data) != MACHINE_BPF:
+        raise DataError(f"{name} is an object file for another machine than BPF", hint="compile it with -target bpf")
+    return data
+
+
+class _Choice:
+    """Says how libbpf is to load each program, and keeps why it isn't to load one. Asks the kernel only if it must."""
+
+    def __init__(self, kernel: Kernel | None) -> None:
+        self._kernel = kernel
+        self.why_not: dict[str, str] = {}
+
+    def __call__(self, name: str, section: str, kind: int, attach_type: int) -> Wish | None:
+        found, target, _ = parse_section(section)
+        if found is None:
+            if kind:
+                return None
+            self.why_not[name] = f"neither libbpf nor mp.attach knows its section {section!r}"
+            return Wish(False, kind, attach_type)
+        if found.needs and not self._offers(found.when) & found.needs:
+            return self._without_batches(name, found)
+        if found.kind == ProgType.TRACING and not found.needs and not target:
+            self.why_not[name] = f"its section {section!r} names no function to load it for"
+            return Wish(False, found.kind, found.attach_type)
+        return Wish(True, found.kind, found.attach_type)
+
+    def _without_batches(self, name: str, found: Section) -> Wish:
+        alone = _ALONE.get(found.attach_type)
+        if alone is not None:
+            return Wish(True, found.kind, alone, STAND_IN)
+        names = " or ".join(mechanism_names(found.needs))
+        self.why_not[name] = f"this kernel has no {names} for programs that run at {found.when}"
+        return Wish(False, found.kind, found.attach_type)
+
+    def _offers(self, when: str) -> int:
+        self._kernel = self._kernel or Kernel()
+        return usable_mechanisms(self._kernel, when=when)

@@ -1,0 +1,87 @@
+"""The plan of an attachment: each requested function goes to exactly one mechanism, or is refused. Pure.
+
+Works on columns (one entry per requested function), so that 50,000 functions cost milliseconds; knows no kernel
+and makes no system call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import compress
+from typing import TYPE_CHECKING
+
+from multiprobe.kernel.mechanism import NAMES, Mechanism
+from multiprobe.links.plan.costs import COSTS, by_cost
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Functions that go by one mechanism: `places` are their places in the request, ascending."""
+
+    mechanism: int
+    places: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`groups` to attach, in this order, and the `refused` places (their masks were empty).
+
+    `paired`: mask of the mechanisms for which a session is two links.
+    """
+
+    when: str
+    groups: list[Group]
+    refused: list[int]
+    paired: int = 0
+
+    @property
+    def n_functions(self) -> int:
+        return sum(len(group.places) for group in self.groups)
+
+    @property
+    def mechanisms(self) -> int:
+        """Mask of the mechanisms that it uses."""
+        mask = 0
+        for group in self.groups:
+            mask |= group.mechanism
+        return mask
+
+    @property
+    def n_links(self) -> int:
+        """Links that the plan takes, if the kernel accepts all of it."""
+        return sum(self.links_of(group) for group in self.groups)
+
+    def links_of(self, group: Group) -> int:
+        """Links that one group takes."""
+        if COSTS[self.when, group.mechanism].is_batch:
+            return 1
+        return len(group.places) * (2 if group.mechanism & self.paired else 1)
+
+
+def make_plan(masks: Sequence[int], *, when: str, usable: int = Mechanism.ALL, paired: int = 0) -> Plan:
+    """Choose a mechanism for each function.
+
+    `masks` has, for each requested function, the mechanisms (bits of `kernel.mechanism`) that may carry it on this
+    side; `usable` those that the kernel has and the user allows. Where a batch of one mechanism can take everything,
+    the cheapest such one does; else each function goes by the cheapest that can carry it.
+    """
+    wanted = bytes(masks)
+    order = by_cost([bit for bit in NAMES if bit & usable], when=when, n=len(wanted), paired=paired)
+    order.sort(key=lambda bit: not _carries_all(bit, wanted, when=when, usable=usable))
+    choice = bytes(next((bit for bit in order if bit & mask), 0) for mask in range(256))
+    chosen = wanted.translate(choice)
+    places = range(len(chosen))
+    groups = [Group(bit, list(compress(places, chosen.translate(_only(bit))))) for bit in order if chosen.count(bit)]
+    return Plan(when, groups, list(compress(places, chosen.translate(_only(0)))), paired)
+
+
+def _carries_all(bit: int, wanted: bytes, *, when: str, usable: int) -> bool:
+    """Whether one link of this mechanism can take all functions that any usable one can."""
+    return COSTS[when, bit].is_batch and all(mask & bit for mask in set(wanted) if mask & usable)
+
+
+def _only(bit: int) -> bytes:
+    return bytes(1 if byte == bit else 0 for byte in range(256))

@@ -1,0 +1,56 @@
+"""What a plan comes to: links, system calls and work, mechanism by mechanism. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from multiprobe.kernel.mechanism import NAMES, Mechanism
+from multiprobe.links.plan.costs import cost_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from multiprobe.links.plan.plan import Group, Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One mechanism's share of a plan.
+
+    system_calls: those that load programs, open probes and make links; maps come on top, a few for each attachment
+    attach, detach: instructions of the whole machine, waiting included (see `costs`)
+    """
+
+    mechanism: str
+    functions: int
+    links: int
+    system_calls: int
+    attach: int
+    detach: int
+
+    def to_json(self) -> dict[str, object]:
+        """As `--dry-run --json` shows it, without what means nothing on another machine."""
+        return {
+            "mechanism": self.mechanism,
+            "functions": self.functions,
+            "links": self.links,
+            "system_calls": self.system_calls,
+        }
+
+
+def steps_of(plan: Plan, modules: Sequence[int]) -> list[Step]:
+    """The steps of a plan; `modules` tells the module of each place (any numbers; BTF objects are counted by them)."""
+    return [_step(plan, group, modules) for group in plan.groups]
+
+
+def _step(plan: Plan, group: Group, modules: Sequence[int]) -> Step:
+    n, links = len(group.places), plan.links_of(group)
+    is_paired = bool(group.mechanism & plan.paired)
+    if group.mechanism == Mechanism.TRACING_MULTI:  # a program and a link for each BTF object
+        links = len({modules[place] for place in group.places})
+    calls = 2 * links
+    if group.mechanism == Mechanism.KPROBE:  # a probe and a link each, programs shared
+        calls += 2 if is_paired else 1
+    cost = cost_of(group.mechanism, when=plan.when, is_paired=is_paired)
+    return Step(NAMES[group.mechanism], n, links, calls, cost.attach * n, cost.detach * n)
