@@ -23,7 +23,7 @@ from multiprobe.uapi.bpf import AttachType, ProgType
 RETURN_ZERO = bytes.fromhex("b7000000000000009500000000000000")
 #: Refused for reasons that asking for one function alone can't show: our own rule, no id to ask with, a namesake taken
 #: in its place, or the kernel's word for functions that only other builds refuse.
-NOT_ASKED = {"unsafe", "no_btf", "duplicate_name", "instance_unknown", "deny_listed"}
+NOT_ASKED = {"unsafe", "no_btf", "ambiguous_type", "duplicate_name", "instance_unknown", "deny_listed"}
 #: Refused by us on every kernel, by the kernel only where it has a list of them (noreturn_deny; seen: 6.12 and 7.3
 #: do, 6.1 does not): without it the trampoline is never left, nor freed.
 SOMETIMES = {"noreturn"}
@@ -34,6 +34,11 @@ SIDES = {
     ("trampoline", "entry"): AttachType.TRACE_FENTRY,
     ("trampoline", "return"): AttachType.TRACE_FEXIT,
 }
+
+
+@mp.program
+def nothing(ctx):
+    pass
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +132,25 @@ def test_a_batch_of_everything_is_taken_whole(kernel: mp.Kernel) -> None:
     prog = bpf.prog_load(ProgType.KPROBE, RETURN_ZERO, name="empty", expected_attach_type=AttachType.TRACE_KPROBE_MULTI)
     with prog, bpf.link_create_kprobe_multi(prog, addresses):
         pass
+
+
+def test_names_with_several_types_are_never_given_one(kernel: mp.Kernel) -> None:
+    """A trampoline made for another function's type overwrites arguments: `copy_array` of 6.1 has 3 or 5 parameters."""
+    btf, table = kernel.btf, kernel.table
+    types = defaultdict(set)
+    for type_id in btf.functions.type_ids.tolist():
+        parameters = tuple(param.type_id for param in btf.parameters(type_id))
+        types[btf.name(type_id)].add((btf.target(btf.target(type_id)), parameters))
+    ambiguous = {name for name, known in types.items() if len(known) > 1}
+    if kernel.release.startswith("6.1."):
+        assert "copy_array" in ambiguous
+    print(len(ambiguous), "names have several types")
+    for name in ambiguous:
+        for row in table.rows_of_name(name):
+            if not table.module(row):
+                allowed = table.mechanisms[row] | table.return_mechanisms[row]
+                assert (name, table.btf_ids[row], allowed & verdict.BY_BTF) == (name, 0, 0)
+    traceable = [name for name in ambiguous if len(kernel.functions(name).attachable())]
+    if traceable:
+        with mp.attach(nothing, kernel.functions(*sorted(traceable))) as attachment:
+            assert not {"trampoline", "tracing_multi"} & set(attachment.report.mechanisms)

@@ -328,7 +328,7 @@ def _mark_types(
         if btf is None or not len(own):
             continue
         functions = btf.functions
-        # Of several functions with one name the first counts, as for the kernel.
+        # Of several functions with one name and the same types the first is used, as by the kernel.
         known = dict(zip(reversed(functions.names[:-1].split(b"\n")), range(len(functions) - 1, -1, -1), strict=False))
         names = rows.names if len(own) == len(facts) else [rows.names[row] for row in own.tolist()]
         found = np.fromiter(map(known.get, names, repeat(-1)), dtype=np.int64, count=len(names))
@@ -342,11 +342,14 @@ def _mark_types(
         type_facts[functions.has_void_arg] |= verdict.VOID_ARGUMENT
         type_facts[functions.has_struct_return] |= verdict.STRUCT_RETURN
         type_facts[functions.return_size > 8] |= verdict.RETURN_TOO_LARGE
+        is_ambiguous = functions.is_ambiguous[found]
+        facts[own[is_ambiguous]] |= verdict.AMBIGUOUS_TYPE
+        own, found = own[~is_ambiguous], found[~is_ambiguous]
         facts[own] |= type_facts[found]
         btf_ids[own] = functions.type_ids[found]
         slots[own] = np.minimum(functions.n_slots[found], NO_SLOTS - 1)
         returns[own] = functions.returns[found]
-    facts[btf_ids == 0] |= verdict.NO_BTF
+    facts[(btf_ids == 0) & (facts & verdict.AMBIGUOUS_TYPE == 0)] |= verdict.NO_BTF
     return btf_ids, slots, returns
 
 

@@ -30,6 +30,7 @@ ALIAS = 1 << 14
 INSTANCE_UNKNOWN = 1 << 15
 LIST_UNREADABLE = 1 << 16
 ADDRESS_HIDDEN = 1 << 17
+AMBIGUOUS_TYPE = 1 << 18
 
 BY_BTF = Mechanism.TRACING_MULTI | Mechanism.TRAMPOLINE
 BY_FTRACE = BY_BTF | Mechanism.KPROBE_MULTI
@@ -142,6 +143,14 @@ RULES: tuple[Rule, ...] = (
         BY_BTF,
         "has no type information (BTF), as when the compiler changed its arguments (.isra, .constprop, .part)",
         "bpf_check_attach_target needs a BTF FUNC: EINVAL",
+    ),
+    _both(
+        AMBIGUOUS_TYPE,
+        "ambiguous_type",
+        BY_BTF,
+        "has several types in BTF, for functions of the same name in different source files: its arguments and its "
+        "result are unknown, and a trampoline made for the wrong type overwrites arguments",
+        "btf_find_by_name_kind: the first FUNC of that name, whichever function has the address",
     ),
     _both(VARIADIC, "variadic", BY_BTF, "takes a variable number of arguments", _PROTO),
     _both(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
 from multiprobe.functions.kernel import Kernel
@@ -35,6 +36,8 @@ SYMBOLS = """
 0001000 t helper.isra.0
 0001100 T shadowed
 0001200 T noprobe
+0001240 t copy_array
+0001280 t alike
 0001300 T __SCT__static
 0001400 T _etext
 0002000 T _sinittext
@@ -65,6 +68,8 @@ CALLS = {
     0x1000: 0,
     0x1100: 4,
     0x1200: 4,
+    0x1240: 4,
+    0x1280: 4,
     0x1000000: 4,
     0x1000100: 4,
     0x1000200: 4,
@@ -89,10 +94,13 @@ TYPES = {
     "shadowed": (0, []),
     "noprobe": (INT, [INT, SOCK_PTR]),
     "early_setup": (0, []),
+    "copy_array": (INT, [INT, SOCK_PTR, INT]),
+    "alike": (INT, [INT]),
 }
+NAMESAKES = [("copy_array", (INT, [INT] * 5)), ("alike", (INT, [INT]))]
 
 
-def btf_bytes(functions: dict[str, tuple[int, list[int]]]) -> bytes:
+def btf_bytes(functions: Iterable[tuple[str, tuple[int, list[int]]]]) -> bytes:
     """A BTF file with int, struct sock, a pointer to it, a big struct, a wide integer, and these functions."""
     strings = bytearray(b"\0")
 
@@ -110,7 +118,7 @@ def btf_bytes(functions: dict[str, tuple[int, list[int]]]) -> bytes:
         record("big", 4, 0, 24),
         record("wide", 1, 0, 16, 128),
     ]
-    for name, (returned, params) in functions.items():
+    for name, (returned, params) in functions:
         types.append(record("", 13, len(params), returned, *(word for param in params for word in (0, param))))
         types.append(record(name, 12, 1, len(types)))
     body = b"".join(types)
@@ -146,8 +154,8 @@ class Files:
         self.write("zeroed", kallsyms_text(is_zeroed=True))
         self.write("addrs", "".join(f"{at:016x} {name}\n" for at, name in listed_names()))
         self.write("names", "".join(f"{name}\n" for _, name in listed_names()))
-        self.write("blacklist", f"{BASE + 0x1200:#018x}-{BASE + 0x1300:#018x}\tnoprobe\n")
-        (directory / "btf").write_bytes(btf_bytes(TYPES))
+        self.write("blacklist", f"{BASE + 0x1200:#018x}-{BASE + 0x1240:#018x}\tnoprobe\n")
+        (directory / "btf").write_bytes(btf_bytes([*TYPES.items(), *NAMESAKES]))
 
     def write(self, name: str, text: str) -> None:
         (self.directory / name).write_text(text)

@@ -6,7 +6,10 @@ import pytest
 from kernel_files import BASE, Files
 
 from multiprobe.functions import verdict
+from multiprobe.functions.describe import why
 from multiprobe.functions.kernel import Kernel
+from multiprobe.functions.pattern import parse_pattern
+from multiprobe.kernel.btf.format import RETURNS_UNKNOWN
 from multiprobe.kernel.mechanism import Mechanism, mechanism_names
 
 ALL = {"tracing_multi", "kprobe_multi", "trampoline", "kprobe"}
@@ -70,6 +73,8 @@ def test_call_offsets_tell_where_ftrace_calls(kernel: Kernel) -> None:
         ("shadowed", "duplicate_name", BY_ADDRESS, BY_ADDRESS),
         ("noprobe", "no_kprobe", ALL - {"kprobe"}, ALL - {"kprobe"}),
         ("early_setup", "init_section", set(), set()),
+        ("copy_array", "ambiguous_type", BY_ADDRESS, BY_ADDRESS),
+        ("alike", "", ALL, ALL),
         ("nf_hook", "no_btf", BY_ADDRESS, BY_ADDRESS),
         ("__do_sys_getpid", "", ALL, ALL),
     ],
@@ -100,6 +105,18 @@ def test_slots_and_btf_ids(kernel: Kernel) -> None:
     assert kernel.btf.name(table.btf_ids[row]) == "tcp_sendmsg"
     assert table.btf_ids[row_of(kernel, "helper.isra.0")] == 0
     assert table.slots[row_of(kernel, "helper.isra.0")] == 255
+
+
+def test_a_name_with_several_types_has_none(kernel: Kernel) -> None:
+    """Whoever looks a type up by name gets none: no arguments, no result, no id to make a trampoline with."""
+    table, row = kernel.table, row_of(kernel, "copy_array")
+    assert (table.btf_ids[row], table.slots[row], table.returns[row]) == (0, 255, RETURNS_UNKNOWN)
+    (told,), _ = why(kernel, parse_pattern("copy_array"))
+    assert told["signature"] == ""
+    assert {one["code"] for rule in told["rules"] for one in rule["against"]} == {"ambiguous_type"}
+    assert "copy_array" not in {function.name for function in kernel.functions(n_args=3)}
+    assert "copy_array" not in {function.name for function in kernel.functions(n_args=5)}
+    assert table.btf_ids[row_of(kernel, "alike")]
 
 
 def test_namesakes_in_another_module_are_no_duplicates_for_trampolines(kernel: Kernel) -> None:

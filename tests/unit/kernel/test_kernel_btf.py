@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from btf_writer import KINDS, BtfWriter
 
@@ -78,6 +79,21 @@ def test_function_columns(world: World) -> None:
     assert columns(world.btf, "by_value") == quiet | by_value | {"return_size": 16, "has_struct_return": 1}
     odd = {"n_params": 3, "n_slots": 2, "has_void_arg": 1, "return_size": 24, "has_struct_return": 1}
     assert columns(world.btf, "odd") == quiet | odd
+
+
+def test_names_of_several_functions_are_ambiguous_when_their_types_differ() -> None:
+    w = BtfWriter()
+    number, long = w.integer("int", 4), w.integer("long", 8)
+    w.function("copy_array", number, ("from", number), ("to", number), ("n", number))
+    w.function("single", number, ("a", number))
+    w.function("alike", number, ("a", number), ("b", long))
+    w.function("copy_array", number, *((name, number) for name in "abcde"))
+    w.function("alike", number, ("x", number), ("y", long))
+    w.function("other_result", number)
+    w.function("other_result", long)
+    functions = Btf.parse(w.data()).functions
+    names = [functions.name(row) for row in np.flatnonzero(functions.is_ambiguous).tolist()]
+    assert names == ["copy_array", "copy_array", "other_result", "other_result"]
 
 
 def test_spelling(world: World) -> None:

@@ -43,7 +43,8 @@ class Functions:
     has_void_arg: a parameter without a size: void, a function, an array, a type only declared
     return_size: uint32, in bytes; 0 is void
     has_struct_return: a struct or union by value
-    returns: uint8, what the register that returns a value holds: the flags of `btf_format.RETURNS_BITS`
+    returns: uint8, what the register that returns a value holds: the flags of `format.RETURNS_BITS`
+    is_ambiguous: another function has the same name and a different prototype, so that the name tells no type
     """
 
     type_ids: NDArray[np.uint32]
@@ -59,6 +60,7 @@ class Functions:
     return_size: NDArray[np.uint32]
     has_struct_return: Flags
     returns: NDArray[np.uint8]
+    is_ambiguous: Flags
 
     def __len__(self) -> int:
         return len(self.type_ids)
@@ -112,7 +114,29 @@ def function_columns(btf: Btf) -> Functions:
         return_size=btf.gather(lambda b: b.prototypes.return_size, prototypes),
         has_struct_return=btf.gather(lambda b: b.prototypes.has_struct_return, prototypes),
         returns=btf.gather(lambda b: b.prototypes.returns, prototypes),
+        is_ambiguous=_ambiguous(btf, names, prototypes),
     )
+
+
+def _ambiguous(btf: Btf, names: bytes, prototypes: Ids) -> Flags:
+    """For each function: does a namesake take or return other types?
+
+    Static functions of several source files may have one name. pahole leaves out those whose prototypes differ, but not
+    in its versions before 1.25, nor in every kernel's build.
+    """
+    found = np.zeros(len(prototypes), dtype=np.bool_)
+    rows_by_name: dict[bytes, list[int]] = {}
+    for row, name in enumerate(names[:-1].split(b"\n") if names else ()):
+        rows_by_name.setdefault(name, []).append(row)
+    for rows in rows_by_name.values():
+        if len(rows) > 1:
+            found[rows] = len({_types_of(btf, int(prototypes[row])) for row in rows}) > 1
+    return found
+
+
+def _types_of(btf: Btf, prototype: int) -> tuple[int, ...]:
+    """The types that a prototype returns and takes. The parameters' names may differ between alike functions."""
+    return btf.target(prototype), *(param.type_id for param in btf.parameters(prototype))
 
 
 def param_columns(btf: Btf) -> Params:
