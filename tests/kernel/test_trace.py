@@ -64,6 +64,46 @@ def test_system_calls_by_their_own_arguments(names: list[str]) -> None:
         )
 
 
+MIGRATE = """\
+import ctypes, os
+mask = ctypes.c_ulong(1)
+ctypes.CDLL(None).syscall(256, os.getpid(), 2, ctypes.byref(mask), ctypes.byref(mask))  # migrate_pages
+"""
+
+
+def test_arguments_behind_the_address_of_a_returned_struct() -> None:
+    """`nodemask_t cpuset_mems_allowed(struct task_struct *tsk)` has `tsk` in the second register."""
+    if mp.Kernel().functions("cpuset_mems_allowed").verdicts()[0].code != "struct_return":
+        pytest.skip("this kernel's cpuset_mems_allowed returns a nodemask_t in a register")
+    command = [sys.executable, "-c", MIGRATE]
+    words = ("cpuset_mems_allowed", "--args", "tsk,tsk.tgid", "--filter", "tsk.tgid == pid")
+    (call,), report = trace(*words, command=command)
+    assert call["arguments"]["tsk.tgid"] == report["command"]["pid"]
+    assert call["arguments"]["tsk"].startswith("0xffff")
+    assert call["returned"].startswith("*(nodemask_t *)0xffff")
+
+
+DENIED = """\
+import mmap, os, sys
+fd = os.open(sys.argv[1], os.O_RDONLY)
+for _ in range(3):
+    try:
+        mmap.mmap(fd, 4096, mmap.MAP_SHARED, mmap.PROT_WRITE)
+    except PermissionError:
+        pass
+"""
+
+
+def test_an_errno_in_an_unsigned_long(names: list[str]) -> None:
+    command = [sys.executable, "-c", DENIED, names[0]]
+    calls, _ = trace("do_mmap", "--filter", "-4096 < ret < 0", command=command)
+    assert [call["returned"] for call in calls].count("-EACCES") == 3
+    words = [sys.executable, "-m", "multiprobe", "errors", "do_mmap", "--command-only", "--json", "--", *command]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=220, check=True)
+    groups = [json.loads(line) for line in ended.stdout.splitlines() if line.startswith("{")]
+    assert [group["count"] for group in groups if group.get("error") == "EACCES"] == [3]
+
+
 def test_filters_in_the_probe(names: list[str]) -> None:
     command = [sys.executable, "-I", "-S", "-c", WORK, *names]
     failed, _ = trace("__x64_sys_openat", "--filter", "ret == -ENOENT", command=command)

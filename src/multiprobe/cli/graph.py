@@ -125,7 +125,7 @@ def _check(max_events: int) -> None:
 
 
 def _most_arguments(functions: FunctionSet) -> int:
-    return max((len(known.parameters) for known in _signatures(functions).values()), default=0)
+    return max((known.n_registers for known in _signatures(functions).values()), default=0)
 
 
 def _signatures(functions: FunctionSet) -> dict[int, Signature]:

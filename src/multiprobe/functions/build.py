@@ -347,7 +347,7 @@ def _mark_types(
         own, found = own[~is_ambiguous], found[~is_ambiguous]
         facts[own] |= type_facts[found]
         btf_ids[own] = functions.type_ids[found]
-        slots[own] = np.minimum(functions.n_slots[found], NO_SLOTS - 1)
+        slots[own] = np.minimum(functions.n_slots[found] + functions.returns_in_memory[found], NO_SLOTS - 1)
         returns[own] = functions.returns[found]
     facts[(btf_ids == 0) & (facts & verdict.AMBIGUOUS_TYPE == 0)] |= verdict.NO_BTF
     return btf_ids, slots, returns

@@ -284,16 +284,17 @@ def test_the_kernel_is_part_of_the_key(target: mp.Kernel, monkeypatch: pytest.Mo
 # Arguments by name
 
 
-def set_of(tmp_path: Path, *prototypes: tuple[tuple[str, str], ...]) -> mp.FunctionSet:
+def set_of(tmp_path: Path, *prototypes: tuple[tuple[str, str], ...], returns: str = "int") -> mp.FunctionSet:
     """Functions f0, f1, … whose parameters (name, type) are these."""
     w = BtfWriter()
     types = {"int": w.signed("int", 4), "long": w.signed("long int", 8), "u32": w.integer("unsigned int", 4)}
     item = w.struct("item", 8, ("a", types["int"], 0), ("b", types["int"], 32))
     big = w.struct("big", 16, ("a", types["long"], 0), ("b", types["long"], 64))
     types |= {"item *": w.pointer(item), "const item *": w.pointer(w.add("const", target=item)), "big": big}
+    types |= {"huge": w.struct("huge", 24), "unsigned long": w.integer("unsigned long", 8)}
     types |= {"s32": w.add("typedef", "s32", types["int"])}
     for place, params in enumerate(prototypes):
-        w.function(f"f{place}", types["int"], *((name, types[kind]) for name, kind in params))
+        w.function(f"f{place}", types[returns], *((name, types[kind]) for name, kind in params))
     (tmp_path / "btf").write_bytes(w.data())
     lines = [f"{0xFFFFFFFF81000000 + 64 * place:016x} T f{place}\n" for place in range(len(prototypes))]
     (tmp_path / "kallsyms").write_text("".join(lines))
@@ -317,6 +318,24 @@ def test_arguments_by_name(tmp_path: Path) -> None:
     address = bench.machine.allocate(8)
     bench.machine.write(address + 4, 4, 77)
     assert bench.hit(address, 1, 2, 0xDEAD_0000_FFFF_FFF5).array("out")[:3] == [77, -11, 1]
+
+
+def test_a_struct_returned_in_memory_shifts_arguments(tmp_path: Path) -> None:
+    """Register 0 holds the address of the result; `ctx.arg(n)` stays the n-th register."""
+    functions = set_of(tmp_path, (("p", "item *"), ("n", "int")), returns="huge")
+    assert functions.slots() == bytes([3])
+    bench = named("out[0] = ctx.args.p.b\nout[1] = ctx.args.n\nout[2] = ctx.arg(0)", functions)
+    address = bench.machine.allocate(8)
+    bench.machine.write(address + 4, 4, 77)
+    assert bench.hit(0x1234, address, 0xDEAD_0000_FFFF_FFF5).array("out")[:3] == [77, -11, 0x1234]
+
+
+def test_a_struct_that_does_not_fit_in_registers_is_on_the_stack(tmp_path: Path) -> None:
+    """The fifth to sixth register are free, a struct of 16 bytes after five arguments goes to the stack as a whole."""
+    functions = set_of(tmp_path, (*((f"a{n}", "long") for n in range(5)), ("both", "big"), ("n", "long")))
+    with pytest.raises(CompileError, match="no function has an argument 'n'"):
+        named("out[0] = ctx.args.n", functions)
+    assert named("out[0] = ctx.args.a4", functions).hit(0, 1, 2, 3, 4).array("out")[0] == 4
 
 
 @pytest.mark.parametrize(

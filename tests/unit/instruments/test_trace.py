@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+sys.path.append(str(Path(__file__).parents[1] / "kernel"))
+
+from btf_writer import BtfWriter
+
 import multiprobe as mp
+from multiprobe.cli import graph as graph_command
 from multiprobe.cli.trace import Shown, _duration
 from multiprobe.compiler.compile import compile_program
+from multiprobe.instruments.errors import program as errors_probe
+from multiprobe.instruments.errors.instrument import return_kinds, signature_of
+from multiprobe.instruments.trace.describe import Describer, Wanted
 from multiprobe.instruments.trace.filter import Filter, parse_filter
+from multiprobe.instruments.trace.filter_names import FilterNames
 from multiprobe.instruments.trace.instrument import Call, Tracing
 from multiprobe.instruments.trace.program import (
     FIRST_SHIFT,
@@ -242,6 +253,32 @@ def test_tables_of_functions_and_steps() -> None:
     assert list(numbers) == [1 | 1 << 4 | 1 << 8, 0, 1 << 4 | 3 << 8, 64 | 32 << 16, 7 | 1 << 8, 8]
     cut, numbers = tables([call, one], most=1)
     assert (list(cut), len(numbers)) == ([1 | SYSCALL | KNOWN, MANY | KNOWN], 2), "no room: the others are still shown"
+
+
+def test_arguments_after_the_address_of_a_returned_struct(tmp_path: Path) -> None:
+    """All readers of signatures: trace and its filter, graph, and errors."""
+    w = BtfWriter()
+    long = w.signed("long", 8)
+    name = w.pointer(w.add("const", target=w.integer("char", 1)))
+    w.function("mems", w.struct("nodemask_t", 128), ("count", long), ("name", name))
+    w.function("area", w.integer("unsigned long", 8), ("address", long))
+    (tmp_path / "btf").write_bytes(w.data())
+    (tmp_path / "kallsyms").write_text("ffffffff81000000 T mems\nffffffff81000100 T area\n")
+    kernel = mp.Kernel.from_files(kallsyms=str(tmp_path / "kallsyms"), btf=str(tmp_path / "btf"))
+    mems, area = kernel.functions("mems"), kernel.functions("area")
+    (described,) = Describer(kernel, Wanted()).describe(mems)
+    assert [(one.name, one.place) for one in described.shown] == [("count", 1), ("name", 2)]
+    assert described.steps == (Step(2, (0,), is_text=True),)
+    assert described.n_slots == 3
+    assert described.returned(0xFFFFC90000000000) == "*(struct nodemask_t *)0xffffc90000000000"
+    assert FilterNames(mems).meaning("name").kind == "text"
+    assert graph_command._most_arguments(mems) == 3
+    assert signature_of(mems, 0).arguments((1, 7, 0)) == {"count": 7, "name": "0x0"}
+    assert return_kinds(mems) == [errors_probe.NEVER]
+    assert return_kinds(area) == [errors_probe.LONG]
+    (described,) = Describer(kernel, Wanted()).describe(area)
+    assert described.returned((1 << 64) - 13) == "-EACCES"
+    assert tables([described])[0][0] & POINTER
 
 
 def test_a_function_that_returns_a_pointer_is_marked() -> None:

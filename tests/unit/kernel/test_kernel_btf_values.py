@@ -21,6 +21,9 @@ def written(*, returns: str = "int", big_first: bool = False) -> Signature:
     ids["pointer"] = w.pointer(w.struct("file", 8))
     ids["enum"] = w.enum("state", ("IDLE", 0), ("BUSY", 1))
     ids["big"] = w.struct("big", 16)
+    ids["huge"] = w.add("typedef", "huge_t", w.struct("huge", 17))
+    ids["unsigned long"] = w.add("const", target=w.integer("unsigned long", 8))
+    ids["u64"] = w.add("typedef", "u64", w.integer("long long unsigned int", 8))
     params = [("file", ids["pointer"]), ("count", ids["size_t"]), ("fd", ids["int"]), ("", ids["bool"])]
     params += [("state", ids["enum"]), ("c", ids["char"]), ("on_stack", ids["int"])]
     if big_first:
@@ -39,6 +42,22 @@ def test_arguments_are_read_by_their_types() -> None:
         "state": "BUSY",
         "c": -1,
     }
+
+
+def test_a_struct_returned_in_memory_takes_the_first_register() -> None:
+    """The caller passes the address for the result in register 0, so that all parameters move on by one."""
+    found = written(returns="huge")
+    assert found.arguments((0xFFFFC90000001000, 0xFFFF888000001000, 4096, 0xFFFFFFFF, 1, 1)) == {
+        "file": "0xffff888000001000",
+        "count": 4096,
+        "fd": -1,
+        "arg3": True,
+        "state": "BUSY",
+    }
+    assert (found.first, found.n_registers) == (1, 6)
+    assert found.returned.read_returned(0xFFFFC90000001000) == "*(huge_t *)0xffffc90000001000"
+    small = written(returns="big")
+    assert (small.first, small.n_registers, len(small.parameters)) == (0, 6, 6)
 
 
 def test_what_is_behind_two_registers_is_left_out() -> None:
@@ -61,6 +80,11 @@ def test_what_is_behind_two_registers_is_left_out() -> None:
         ("bool", 0x100, False),
         ("void", 5, None),
         ("big", 5, "0x5"),
+        ("unsigned long", ALL - 12, "-EACCES"),
+        ("unsigned long", ALL - 4094, -4095),
+        ("unsigned long", ALL - 4095, ALL - 4095),
+        ("unsigned long", 0, 0),
+        ("u64", ALL - 12, ALL - 12),
     ],
 )
 def test_what_functions_return(returns: str, raw: int, read: object) -> None:

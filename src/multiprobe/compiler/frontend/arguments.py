@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from multiprobe.compiler.frontend.typed import KernelTypes, Ref
 from multiprobe.compiler.shape import Argument
-from multiprobe.kernel.btf.layout import is_record
+from multiprobe.kernel.btf.layout import BIG_STRUCT, first_slot, is_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from multiprobe.kernel.btf.types import Btf
 
 SLOT_SIZE = 8
-BIG_STRUCT = 16
+REGISTERS = 6
 MAX_LISTED = 5
 
 Where = tuple[int, Ref]
@@ -50,10 +50,12 @@ def _identities(functions: FunctionSet) -> Iterable[tuple[str, int, str]]:
 
 def parameters(types: KernelTypes, module: str, btf_id: int) -> dict[str, Where]:
     """The parameters of one function that are in one slot, by name."""
-    btf, slot, found = types.btf(module), 0, {}
+    btf, found = types.btf(module), dict[str, Where]()
+    slot = first_slot(btf, btf_id)
     for param in btf.parameters(btf_id):
         size = _size(btf, param.type_id)
-        if size > BIG_STRUCT:  # in memory: what comes after it is not where it is counted
+        is_cut = slot < REGISTERS < slot + -(-size // SLOT_SIZE)
+        if size > BIG_STRUCT or is_cut:  # on the stack as a whole: what follows is in other places than counted
             break
         if param.name and not is_record(btf, param.type_id) and size <= SLOT_SIZE:
             found[param.name] = (slot, types.ref(module, param.type_id))

@@ -165,6 +165,8 @@ def return_kind(btf: Btf, type_id: int) -> int:
     found = value_type(btf, type_id)
     if found.kind == "pointer":
         return errors_probe.POINTER
+    if found.may_be_errno:
+        return errors_probe.LONG
     if found.kind == "int":
         return {32: errors_probe.INT, 64: errors_probe.LONG}.get(found.bits, errors_probe.NEVER)
     return errors_probe.NEVER

@@ -14,6 +14,7 @@ from multiprobe.instruments.trace.members import Behind
 from multiprobe.instruments.trace.reads import MAX_ARGUMENTS, Planner
 from multiprobe.instruments.trace.types import UNKNOWN, Argument, Described, load_syscall
 from multiprobe.kernel.btf import format as fmt
+from multiprobe.kernel.btf.layout import first_slot
 from multiprobe.kernel.btf.values import signature
 from multiprobe.kernel.flag_names import load_gfp
 
@@ -109,14 +110,15 @@ class Describer:
         planner = Planner()
         behind = Behind(self.types, planner, gfp=self._gfp)
         shown: list[Argument] = []
-        for place, ((name, type_), param) in enumerate(zip(found.parameters, btf.parameters(type_id), strict=False)):
+        known = zip(found.parameters, btf.parameters(type_id), strict=False)
+        for place, ((name, type_), param) in enumerate(known, start=found.first):
             self._names.add(name)
             argument = _Parameter(name, place, type_, module, param.type_id)
             for rest in ("",) if self._only is None else self._only.get(name, ()):
                 one = self._member(behind, argument, rest) if rest else self._argument(behind, argument)
                 if one is not None:
                     shown.append(one)
-        return Described(tuple(shown), found.returned, planner.steps(), len(found.parameters))
+        return Described(tuple(shown), found.returned, planner.steps(), found.n_registers)
 
     def _argument(self, behind: Behind, one: _Parameter) -> Argument:
         self._found.add(one.name)
@@ -158,11 +160,11 @@ class Describer:
         self._found.add(path)
         return Argument(path, one.place, None, node)
 
-    def parameter(self, functions: FunctionSet, place: int, n: int) -> tuple[str, int]:
-        """Module and type id of a function's parameter."""
+    def parameter(self, functions: FunctionSet, place: int, register: int) -> tuple[str, int]:
+        """Module and type id of a function's parameter, by the register that holds it."""
         module = functions.table.module(functions.rows[place])
-        btf = self.types.btf(module)
-        return module, btf.parameters(functions.btf_ids()[place])[n].type_id
+        btf, function = self.types.btf(module), functions.btf_ids()[place]
+        return module, btf.parameters(function)[register - first_slot(btf, function)].type_id
 
     def _check(self) -> None:
         """Complain about what was wanted and isn't there in any function."""

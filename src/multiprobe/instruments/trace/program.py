@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 TEXT_SIZE = 128
 COUNT_MASK, SYSCALL, MANY, KNOWN, POINTER, FIRST_SHIFT = 0x1F, 1 << 5, 1 << 6, 1 << 7, 1 << 8, 9
 """A function's bits in the table: how many steps it has; a system call's wrapper; more than N_ARGUMENTS; that it is
-filled in (calls before that aren't traced); that it returns a pointer; the place of its first step."""
+filled in (calls before that aren't traced); that it returns a pointer, or an address as a number; the place of its
+first step."""
 SYSCALL_REGISTERS = ("di", "si", "dx", "r10", "r8", "r9")
 KERNEL_HALF = 1 << 63
 ERRORS = (1 << 64) - 4096
@@ -258,6 +259,6 @@ def tables(described: Sequence[Described], *, most: int = MOST_STEPS) -> tuple[a
             for step in known.steps:
                 steps.extend(step.words)
         bits = KNOWN | (SYSCALL if known.is_syscall else 0) | (MANY if known.n_slots > N_ARGUMENTS else 0)
-        bits |= POINTER if known.result.kind == "pointer" else 0
+        bits |= POINTER if known.result.kind == "pointer" or known.result.may_be_errno else 0
         functions.append(bits | (0 if place is None else len(known.steps) | place << FIRST_SHIFT))
     return functions, steps

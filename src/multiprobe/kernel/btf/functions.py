@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from multiprobe.kernel.btf import columns as records
 from multiprobe.kernel.btf import format as fmt
+from multiprobe.kernel.btf.layout import BIG_STRUCT
 
 if TYPE_CHECKING:
     from multiprobe.kernel.btf.columns import Ids
     from multiprobe.kernel.btf.types import Btf
 
 SLOT_SIZE = 8
-BIG_STRUCT = 16
 
 Item = TypeVar("Item", bound=np.generic)
 
@@ -44,6 +44,7 @@ class Functions:
     return_size: uint32, in bytes; 0 is void
     has_struct_return: a struct or union by value
     returns: uint8, what the register that returns a value holds: the flags of `format.RETURNS_BITS`
+    returns_in_memory: the first argument register holds the address of the result (a struct of more than 16 bytes)
     is_ambiguous: another function has the same name and a different prototype, so that the name tells no type
     """
 
@@ -60,6 +61,7 @@ class Functions:
     return_size: NDArray[np.uint32]
     has_struct_return: Flags
     returns: NDArray[np.uint8]
+    returns_in_memory: Flags
     is_ambiguous: Flags
 
     def __len__(self) -> int:
@@ -91,6 +93,7 @@ class Prototypes:
     has_void_arg: Flags
     return_size: NDArray[np.uint32]
     has_struct_return: Flags
+    returns_in_memory: Flags
     returns: NDArray[np.uint8]
 
 
@@ -114,6 +117,7 @@ def function_columns(btf: Btf) -> Functions:
         return_size=btf.gather(lambda b: b.prototypes.return_size, prototypes),
         has_struct_return=btf.gather(lambda b: b.prototypes.has_struct_return, prototypes),
         returns=btf.gather(lambda b: b.prototypes.returns, prototypes),
+        returns_in_memory=btf.gather(lambda b: b.prototypes.returns_in_memory, prototypes),
         is_ambiguous=_ambiguous(btf, names, prototypes),
     )
 
@@ -160,6 +164,8 @@ def prototype_columns(btf: Btf) -> Prototypes:
     is_ellipsis = np.zeros(len(params.types), dtype=np.bool_)
     is_ellipsis[lasts] = params.types[lasts] == 0
     returned = btf.targets[params.rows]
+    return_sizes = btf.gather(lambda b: b.value_sizes, returned)
+    is_struct = records.is_kind(btf.gather(lambda b: b.bare_kinds, returned), (fmt.STRUCT, fmt.UNION))
 
     def per_type(values: NDArray[np.generic], dtype: type[Item]) -> NDArray[Item]:
         column = np.zeros(len(btf.kinds), dtype=dtype)
@@ -173,10 +179,9 @@ def prototype_columns(btf: Btf) -> Prototypes:
         has_big_struct_arg=per_type(sums(sizes > BIG_STRUCT, firsts), np.bool_),
         has_union_arg=per_type(sums(kinds == fmt.UNION, firsts), np.bool_),
         has_void_arg=per_type(sums((sizes == 0) & ~is_ellipsis, firsts), np.bool_),
-        return_size=per_type(btf.gather(lambda b: b.value_sizes, returned), np.uint32),
-        has_struct_return=per_type(
-            records.is_kind(btf.gather(lambda b: b.bare_kinds, returned), (fmt.STRUCT, fmt.UNION)), np.bool_
-        ),
+        return_size=per_type(return_sizes, np.uint32),
+        has_struct_return=per_type(is_struct, np.bool_),
+        returns_in_memory=per_type(is_struct & (return_sizes > BIG_STRUCT), np.bool_),
         returns=per_type(_returns(btf, returned), np.uint8),
     )
 

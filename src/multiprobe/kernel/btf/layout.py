@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from multiprobe.kernel.btf.types import Btf
 
+BIG_STRUCT = 16
+"""A larger struct is passed and returned in memory (System V ABI for x86-64, 3.2.3)."""
 RECORDS = (fmt.STRUCT, fmt.UNION)
 _SIGNED, _BOOL = 1, 4  # BTF_INT_ENCODING
 
@@ -64,6 +66,15 @@ def scalar(btf: Btf, type_id: int) -> Scalar | None:
 def is_record(btf: Btf, type_id: int) -> bool:
     """Whether a type is a struct or union that has members."""
     return btf.kind(btf.strip(type_id)) in RECORDS
+
+
+def first_slot(btf: Btf, function: int) -> int:
+    """The argument register of a function's first parameter: 1 where register 0 holds the address of the result.
+
+    A struct of more than 16 bytes is returned in memory that the caller provides (System V ABI for x86-64, 3.2.3).
+    """
+    returned = btf.target(btf.target(function)) if btf.kind(function) == fmt.FUNC else btf.target(function)
+    return int(is_record(btf, returned) and btf.size(returned) > BIG_STRUCT)
 
 
 def own_fields(btf: Btf, type_id: int) -> Iterator[Field]:

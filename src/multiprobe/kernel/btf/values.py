@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from multiprobe.errors import errno_name
 from multiprobe.kernel import flag_names
 from multiprobe.kernel.btf import format as fmt
+from multiprobe.kernel.btf import layout
+from multiprobe.kernel.btf.spelling import integer_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,12 +32,17 @@ class ValueType:
     """How to read a register: `bits` of it, as an "int", "unsigned", "bool", "pointer", "enum", "raw" or "void"; as
     "flags" (masks with `names`); in network order, as a "big" number or an "ipv4" or "ipv6" address; or as a number
     whose names are in a `table` of `flag_names`.
+
+    may_be_errno: an `unsigned long`, in which functions return an address or a negative errno (IS_ERR_VALUE)
+    record: the name of a struct that is returned in memory: the register holds its address
     """
 
     kind: str
     bits: int = 64
     names: Mapping[int, str] = field(default_factory=dict)
     table: str = ""
+    may_be_errno: bool = False
+    record: str = ""
 
     def read(self, raw: int) -> Spelled:
         """A register's content (unsigned, 64 bits) as a value: numbers stay numbers, the rest is spelled."""
@@ -76,9 +83,12 @@ class ValueType:
         if self.kind == "void":
             return None
         found = self.read(raw)
+        if self.record:
+            return f"*({self.record} *){found}"
+        if (self.kind == "pointer" or self.may_be_errno) and raw >= (1 << 64) - MAX_ERRNO:
+            return _errno(raw - (1 << 64))
         if self.kind == "pointer":
-            is_error = raw >= (1 << 64) - MAX_ERRNO
-            return f"-{errno_name((1 << 64) - raw)}" if is_error else "NULL" if not raw else found
+            return found if raw else "NULL"
         if self.kind == "int" and isinstance(found, int) and -MAX_ERRNO <= found < 0:
             return _errno(found)
         return found
@@ -91,14 +101,24 @@ def _errno(number: int) -> Spelled:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """The parameters of a function that arrive in registers, and what it returns."""
+    """The parameters of a function that arrive in registers, and what it returns.
+
+    first: the register of the first parameter, 1 where register 0 holds the address of the result (`first_slot`)
+    """
 
     parameters: tuple[tuple[str, ValueType], ...]
     returned: ValueType
+    first: int = 0
+
+    @property
+    def n_registers(self) -> int:
+        """How many argument registers are needed to read all parameters."""
+        return self.first + len(self.parameters) if self.parameters else 0
 
     def arguments(self, raw: Sequence[int]) -> dict[str, Spelled]:
-        """Arguments by name, from the registers that hold them."""
-        return {name: type_.read(number) for (name, type_), number in zip(self.parameters, raw, strict=False)}
+        """Arguments by name, from the contents of all argument registers."""
+        given = raw[self.first :]
+        return {name: type_.read(number) for (name, type_), number in zip(self.parameters, given, strict=False)}
 
 
 #: What is known of a function without types.
@@ -106,18 +126,20 @@ UNKNOWN = Signature((), ValueType("raw"))
 
 
 def signature(btf: Btf, type_id: int, *, most: int = _REGISTERS, gfp: Mapping[int, str] = {}) -> Signature:
-    """The signature of a function in BTF, up to `most` parameters; `gfp` names the masks of gfp_t.
+    """The signature of a function in BTF, as far as `most` registers hold it; `gfp` names the masks of gfp_t.
 
     Parameters behind one that takes two registers or the stack are left out.
     """
     parameters: list[tuple[str, ValueType]] = []
-    for n, parameter in enumerate(btf.parameters(type_id)[:most]):
+    first, returned = layout.first_slot(btf, type_id), btf.target(btf.target(type_id))
+    for n, parameter in enumerate(btf.parameters(type_id)[: most - first]):
         if parameter.type_id == 0 or btf.size(parameter.type_id) > 8:
             break
         parameters.append(
             (parameter.name or f"arg{n}", value_type(btf, parameter.type_id, name=parameter.name, gfp=gfp))
         )
-    return Signature(tuple(parameters), value_type(btf, btf.target(btf.target(type_id))))
+    result = ValueType("raw", record=btf.type_name(returned)) if first else value_type(btf, returned)
+    return Signature(tuple(parameters), result, first)
 
 
 def typedefs(btf: Btf, type_id: int) -> Iterator[str]:
@@ -153,5 +175,7 @@ def value_type(btf: Btf, type_id: int, *, name: str = "", gfp: Mapping[int, str]
         return ValueType("enum", bits, {number: name for name, number in btf.enumerators(bare).items()})
     if kind == fmt.INT and bits <= 64:
         name = btf.name(bare)
-        return ValueType("bool" if name == "_Bool" else "unsigned" if "unsigned" in name else "int", bits)
+        found = "bool" if name == "_Bool" else "unsigned" if "unsigned" in name else "int"
+        is_plain_long = integer_name(name) == "unsigned long" and not any(typedefs(btf, type_id))
+        return ValueType(found, bits, may_be_errno=is_plain_long and bits == 64)
     return ValueType("void") if kind == fmt.VOID else ValueType("raw")
