@@ -1,0 +1,57 @@
+"""Types of a fake kernel: BTF for vmlinux and its modules, and the functions by their ids in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from btf_writer import BtfWriter
+
+from fake_kernel.functions import FakeFunction
+
+
+@dataclass
+class Types:
+    """The BTF of vmlinux (`name` "vmlinux") or of a module, and its functions by id."""
+
+    name: str
+    data: bytes
+    functions: dict[int, FakeFunction]
+    ids: dict[int, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ids = {function.address: number for number, function in self.functions.items()}
+
+
+def _basic(writer: BtfWriter) -> dict[str, int]:
+    ids = {"void": 0, "int": writer.signed("int", 4), "long": writer.signed("long int", 8)}
+    ids["char"] = writer.signed("char", 1)
+    ids["struct pair"] = writer.struct("pair", 24, ("one", ids["long"], 0), ("two", ids["long"], 64))
+    ids["struct sock"] = writer.struct("sock", 8, ("number", ids["long"], 0))
+    ids["struct sock *"] = writer.pointer(ids["struct sock"])
+    return ids
+
+
+def make_types(functions: Iterable[FakeFunction]) -> list[Types]:
+    """The BTF objects that the kernel shows: vmlinux's first."""
+    functions = list(functions)
+    writer = BtfWriter()
+    basic = _basic(writer)
+    found = [_written("vmlinux", writer, basic, [one for one in functions if not one.module])]
+    first, base = writer._next, len(writer._strings)
+    for module in dict.fromkeys(one.module for one in functions if one.module):
+        own = BtfWriter(first_id=first, string_base=base)
+        found.append(_written(module, own, basic, [one for one in functions if one.module == module]))
+    return found
+
+
+def _written(name: str, writer: BtfWriter, basic: dict[str, int], functions: list[FakeFunction]) -> Types:
+    numbers: dict[int, FakeFunction] = {}
+    known: set[str] = set()
+    for function in functions:
+        if not function.has_btf or function.name in known:  # pahole keeps one of several namesakes
+            continue
+        known.add(function.name)
+        parameters = [(f"arg{n}", basic[kind]) for n, kind in enumerate(function.parameters)]
+        numbers[writer.function(function.name, basic[function.returns], *parameters)] = function
+    return Types(name, writer.data(), numbers)

@@ -1,0 +1,56 @@
+"""What a fake kernel has, and what its user may do: as the kernels that the tests boot, or without parts of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYSLOG = "CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN", "CAP_SYSLOG"
+ALL_RIGHTS = frozenset({CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYSLOG})
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Features by the kernel's own names.
+
+    lists_addresses: tracefs has available_filter_functions_addrs (6.5)
+    tells_links: link info gives addresses of kprobe.multi links and perf events (6.6), and calls missed (6.7)
+    tells_cookies: link info gives cookies of trampolines and of kprobe.multi
+    refuses_ambiguous: a kprobe by a name that several functions have is EADDRNOTAVAIL (6.7)
+    refuses_noreturn: fexit programs for functions that never return are EINVAL (6.16)
+    """
+
+    release: str
+    has_kprobe_multi: bool = True
+    has_kprobe_session: bool = True
+    has_tracing_multi: bool = True
+    has_fsession: bool = True
+    lists_addresses: bool = True
+    tells_links: bool = True
+    tells_cookies: bool = True
+    refuses_ambiguous: bool = True
+    refuses_noreturn: bool = True
+    rights: frozenset[str] = ALL_RIGHTS
+    kptr_restrict: int = 0
+
+    def may(self, *capabilities: str) -> bool:
+        """Has the user one of these capabilities, or CAP_SYS_ADMIN, which includes them?"""
+        return bool(self.rights & {CAP_SYS_ADMIN, *capabilities})
+
+
+LIKE_7_3 = Profile("7.3.0-fake")
+LIKE_6_12 = Profile(
+    "6.12.0-fake", has_tracing_multi=False, has_fsession=False, tells_cookies=False, refuses_noreturn=False
+)
+LIKE_6_1 = Profile(
+    "6.1.0-fake",
+    has_kprobe_multi=False,
+    has_kprobe_session=False,
+    has_tracing_multi=False,
+    has_fsession=False,
+    lists_addresses=False,
+    tells_links=False,
+    tells_cookies=False,
+    refuses_ambiguous=False,
+    refuses_noreturn=False,
+)
+PROFILES = {"6.1": LIKE_6_1, "6.12": LIKE_6_12, "7.3": LIKE_7_3}
