@@ -39,7 +39,7 @@ class Opened(mp.Event):
     name: mp.string(64)
 
 
-opens = mp.Events(Opened)
+opens = mp.RingBuffer(Opened)
 
 
 @mp.program

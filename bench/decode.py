@@ -28,7 +28,7 @@ class Plain(mp.Event):
     function: mp.u32
 
 
-def filled(spec: mp.Events, n: int) -> tuple[Ring, memoryview]:
+def filled(spec: mp.RingBuffer, n: int) -> tuple[Ring, memoryview]:
     """A ring with `n` records, and the page with the reader's position."""
     data = bytearray(2 * spec.size)
     form = spec.record.form(before=8, stride=spec.stride)
@@ -41,7 +41,7 @@ def filled(spec: mp.Events, n: int) -> tuple[Ring, memoryview]:
     return Ring(spec, consumer, producer, memoryview(data)), consumer
 
 
-def rate(spec: mp.Events, read: Callable[[Ring, int], object], *, seconds: float = 1.0) -> float:
+def rate(spec: mp.RingBuffer, read: Callable[[Ring, int], object], *, seconds: float = 1.0) -> float:
     """Events per second of processor time."""
     n = min(1 << 14, spec.size // spec.stride - 1)
     ring, consumer = filled(spec, n)
@@ -65,7 +65,7 @@ WAYS: dict[str, Callable[[Ring, int], object]] = {
 def main() -> None:
     for event in (Plain, Sample):
         for name, read in WAYS.items():
-            found = rate(mp.Events(event), read)
+            found = rate(mp.RingBuffer(event), read)
             print(
                 json.dumps({"bench": "decode", "event": event.__name__, "as": name, "events_per_second": round(found)})
             )

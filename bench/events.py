@@ -42,7 +42,7 @@ def ours(n: int, *, as_objects: bool) -> dict[str, float]:
         pid: mp.u32
         argument: mp.u64
 
-    called = mp.Events(Called, size=1 << 22)
+    called = mp.RingBuffer(Called, size=1 << 22)
 
     @mp.program
     def report(ctx):

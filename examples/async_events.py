@@ -10,7 +10,7 @@ class Exit(mp.Event):
     comm: mp.string(16)
 
 
-exits = mp.Events(Exit)
+exits = mp.RingBuffer(Exit)
 
 
 @mp.program

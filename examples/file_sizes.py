@@ -12,7 +12,7 @@ class Read(mp.Event):
     parent: mp.string(16)
 
 
-reads = mp.Events(Read)
+reads = mp.RingBuffer(Read)
 
 
 @mp.program

@@ -11,7 +11,7 @@ class Open(mp.Event):
     name: mp.string(128)
 
 
-opens = mp.Events(Open)
+opens = mp.RingBuffer(Open)
 
 
 @mp.program

@@ -45,14 +45,20 @@ from .links.report import Verified as Verified
 from .maps.buckets import linear as linear
 from .maps.buckets import log2 as log2
 from .maps.events import Event as Event
-from .maps.events import Events as Events
+from .maps.events import RingBuffer as RingBuffer
 from .maps.histogram import Histogram as Histogram
+from .maps.histogram import HistogramMap as HistogramMap
+from .maps.maps import ArrayMap as ArrayMap
+from .maps.maps import HashMap as HashMap
+from .maps.reading import EventReader as EventReader
+from .maps.ringbuf import RingBufferMap as RingBufferMap
 from .maps.specs import Array as Array
 from .maps.specs import Hash as Hash
 from .maps.specs import LruHash as LruHash
 from .maps.specs import PerFunction as PerFunction
 from .maps.stacks import StackTraces as StackTraces
-from .maps.types import array as array
+from .maps.stacks import StackTracesMap as StackTracesMap
+from .maps.types import array_of as array_of
 from .maps.types import bool_ as bool_
 from .maps.types import bytes_ as bytes_
 from .maps.types import i8 as i8
@@ -64,6 +70,6 @@ from .maps.types import u8 as u8
 from .maps.types import u16 as u16
 from .maps.types import u32 as u32
 from .maps.types import u64 as u64
-from .records import Records as Records
+from .table import Table as Table
 
 __version__: str

@@ -19,7 +19,7 @@ class Seen(mp.Event):
     function: mp.u32
     pid: mp.u32
     first: mp.i64
-    others: mp.array(mp.u64, 2)
+    others: mp.array_of(mp.u64, 2)
     comm: mp.string(16)
     banner: mp.string(150)
 
@@ -32,9 +32,9 @@ class Opened(mp.Event):
     name: mp.string(200)
 
 
-seen = mp.Events(Seen)
-numbers = mp.Events(Number, size=4096)
-opened = mp.Events(Opened)
+seen = mp.RingBuffer(Seen)
+numbers = mp.RingBuffer(Number, size=4096)
+opened = mp.RingBuffer(Opened)
 attempts = mp.PerFunction(mp.u64)
 names = mp.Hash((mp.string(32), mp.u32), mp.u64)
 BANNER = next(

@@ -18,7 +18,7 @@ from multiprobe.compiler.shape import Shape
 from multiprobe.kernel.btf.format import find_function, parse_sections
 from multiprobe.maps.cpus import load_n_cpus
 from multiprobe.maps.index import build_index
-from multiprobe.maps.store import Store
+from multiprobe.maps.store import MapSet
 from multiprobe.syscalls import bpf
 from multiprobe.syscalls.fd import FileDescriptor
 from multiprobe.uapi.bpf import AttachType, ProgType
@@ -114,8 +114,8 @@ def function_ids() -> dict[str, int]:
     return {name: find_function(sections, name) or 0 for name in names}
 
 
-def open_store(program) -> Store:
-    return Store(
+def open_store(program) -> MapSet:
+    return MapSet(
         program.maps.values(),
         n_functions=len(ADDRESSES),
         n_cpus=load_n_cpus(),
@@ -196,7 +196,7 @@ def as_the_kernel_runs(source: str, code: Code, hits: list[list[int]]) -> dict[s
     program = compiled(source)
     specs = [program.maps[name] for name in code.maps]
     with (
-        Store(specs, n_functions=1, n_cpus=1) as store,
+        MapSet(specs, n_functions=1, n_cpus=1) as store,
         bpf.prog_load(ProgType.RAW_TRACEPOINT, code.link(store.values(specs)), name="random") as loaded,
     ):
         store.activate()

@@ -13,14 +13,15 @@ import multiprobe as mp
 
 # fmt: off
 PUBLIC = [
-    "Array", "AttachError", "Attachment", "BpfObject", "CompileError", "DataError", "Drop", "Enum", "Event",
-    "Events", "Failure", "Function", "FunctionSet", "Gap", "Hash", "Histogram", "IncompleteError", "Kernel",
-    "KernelError", "LruHash", "MultiprobeError", "NoMatchError", "NotPermittedError", "NotSupportedError",
-    "PatternError", "PerFunction", "Records", "Refusal", "Report", "StackTraces", "Struct", "UsageError",
-    "Verified", "VerifierError", "VmError", "VmLostError", "__version__", "address_of", "array", "attach",
-    "bool_", "bytes_", "cast", "container_of", "enum", "function", "i16", "inspect", "i32", "i64", "i8", "kernel_bytes",
-    "kernel_string", "linear", "load_object", "log2", "per_cpu", "program", "string", "struct", "u16", "u32",
-    "u64", "u8", "union", "user_string",
+    "Array", "ArrayMap", "AttachError", "Attachment", "BpfObject", "CompileError", "DataError", "Drop", "Enum",
+    "Event", "EventReader", "Failure", "Function", "FunctionSet", "Gap", "Hash", "HashMap", "Histogram",
+    "HistogramMap", "IncompleteError", "Kernel", "KernelError", "LruHash", "MultiprobeError", "NoMatchError",
+    "NotPermittedError", "NotSupportedError", "PatternError", "PerFunction", "Refusal", "Report", "RingBuffer",
+    "RingBufferMap", "StackTraces", "StackTracesMap", "Struct", "Table", "UsageError", "Verified", "VerifierError",
+    "VmError", "VmLostError", "__version__", "address_of", "array_of", "attach", "bool_", "bytes_", "cast",
+    "container_of", "enum", "function", "i16", "i32", "i64", "i8", "inspect", "kernel_bytes", "kernel_string",
+    "linear", "load_object", "log2", "per_cpu", "program", "string", "struct", "u16", "u32", "u64", "u8", "union",
+    "user_string",
 ]
 # fmt: on
 

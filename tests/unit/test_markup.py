@@ -11,7 +11,7 @@ from multiprobe.functions.sets import Refusal
 from multiprobe.links.attachment import Attachment
 from multiprobe.links.report import Failure, Report
 from multiprobe.markup import MAX_ROWS, escape, table
-from multiprobe.output.table import Column, Table
+from multiprobe.output.table import Column, TextTable
 
 
 class Cells(HTMLParser):
@@ -113,8 +113,8 @@ def test_function_sets() -> None:
 
 
 def test_records_and_tables() -> None:
-    records = mp.Records([{"name": "a", "n": 1}, {"name": "<b>", "n": 2 / 3, "more": [1]}])
+    records = mp.Table([{"name": "a", "n": 1}, {"name": "<b>", "n": 2 / 3, "more": [1]}])
     assert Cells(records._repr_html_()).rows == [["name", "n", "more"], ["a", "1", ""], ["<b>", "0.666667", "[1]"]]
     assert 'text-align: right">1<' in records._repr_html_()
-    shown = Table((Column("N", True), Column("NAME")), [("1", "x")])
+    shown = TextTable((Column("N", True), Column("NAME")), [("1", "x")])
     assert Cells(shown._repr_html_()).rows == [["N", "NAME"], ["1", "x"]]

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from multiprobe.cli.live import Live
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.workload import Workload
-    from multiprobe.output.table import Table
+    from multiprobe.output.table import TextTable
 
 COMMAND_ONLY = Option(
     "command_only", ("--command-only",), "flag", "Only what COMMAND's own process does.", default=False
@@ -101,7 +101,7 @@ class Question:
         """See a sample; True ends it all."""
         return None
 
-    def show(self) -> Callable[[Any, Any, int], Table] | None:
+    def show(self) -> Callable[[Any, Any, int], TextTable] | None:
         """What makes the table that a terminal shows meanwhile of a sample, the one before or None, in so many rows."""
         return None
 

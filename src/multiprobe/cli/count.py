@@ -14,7 +14,7 @@ from multiprobe.cli.live import History, Live
 from multiprobe.cli.options import Option
 from multiprobe.instruments.count import call_counts, count, start
 from multiprobe.output.histogram import sparkline
-from multiprobe.output.table import Column, Table
+from multiprobe.output.table import Column, TextTable
 from multiprobe.output.units import plural_text
 from multiprobe.output.view import Frame, Row
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from multiprobe.cli.live import Live
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.count import CallCount, Counting, Sample
-    from multiprobe.output.table import Table
+    from multiprobe.output.table import TextTable
 
 OWN = (Option("is_return", ("--return",), "flag", "Count returns, not entries.", default=False),)
 
@@ -62,10 +62,10 @@ class CountQuestion(Question):
         """Attach."""
         return start(functions, **options)
 
-    def show(self) -> Callable[[Sample, Sample | None, int], Table]:
+    def show(self) -> Callable[[Sample, Sample | None, int], TextTable]:
         """The functions called most since the sample before."""
 
-        def show(sample: Sample, before: Sample | None, rows: int) -> Table:
+        def show(sample: Sample, before: Sample | None, rows: int) -> TextTable:
             return _table(call_counts(self.measuring.functions, sample, before=before, top=rows))
 
         return show
@@ -118,9 +118,9 @@ def _make_screen(counting: Counting) -> Live:
     return Live(frame=frame, details=details, functions=functions)
 
 
-def _table(rows: Sequence[CallCount]) -> Table:
+def _table(rows: Sequence[CallCount]) -> TextTable:
     columns = (Column("CALLS", True), Column("RATE/S", True), Column("SHARE", True), Column("FUNCTION"))
-    return Table(columns, [(f"{r.calls:,}", f"{r.rate:,.1f}", f"{r.share:.1%}", str(r.function)) for r in rows])
+    return TextTable(columns, [(f"{r.calls:,}", f"{r.rate:,.1f}", f"{r.share:.1%}", str(r.function)) for r in rows])
 
 
 def _to_json(row: CallCount) -> dict[str, Any]:

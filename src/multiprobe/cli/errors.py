@@ -14,7 +14,7 @@ from multiprobe.cli.options import Option
 from multiprobe.errors import UsageError
 from multiprobe.instruments.errors import instrument as errors
 from multiprobe.instruments.errors.failures import error_name, parse_errors
-from multiprobe.output.table import Column, Table
+from multiprobe.output.table import Column, TextTable
 from multiprobe.output.units import plural_text
 from multiprobe.output.view import Frame, Row
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.errors.failures import Failure, Group, Kind
     from multiprobe.instruments.errors.instrument import Sample, Watching
-    from multiprobe.output.table import Column, Table
+    from multiprobe.output.table import Column, TextTable
 
 OWN = (
     Option("each", ("--each",), "flag", "Each failure by itself as it happens, with arguments.", default=False),
@@ -81,7 +81,7 @@ class ErrorsQuestion(Question):
         n_arguments = N_ARGUMENTS if self.each or self.asked.live else 0
         return errors.start(functions, on_failure=on_failure, n_arguments=n_arguments, **self.wanted, **options)
 
-    def show(self) -> Callable[[Sample, Sample | None, int], Table] | None:
+    def show(self) -> Callable[[Sample, Sample | None, int], TextTable] | None:
         """The failures that came most often; nothing where each is printed by itself."""
         return None if self.each else self._table
 
@@ -123,8 +123,8 @@ class ErrorsQuestion(Question):
         if n := report["untyped"]:
             print(f"without type information, so on paths, but never failing: {plural_text(n, 'function')}")
 
-    def _table(self, sample: Sample, _before: Sample | None, rows: int) -> Table:
-        return Table(_columns(), [_cells(self.measuring, group) for group in sample.groups[:rows]])
+    def _table(self, sample: Sample, _before: Sample | None, rows: int) -> TextTable:
+        return TextTable(_columns(), [_cells(self.measuring, group) for group in sample.groups[:rows]])
 
     def _print_failure(self, failure: Failure) -> None:
         """Print one, as it is found, and keep it for a table."""

@@ -16,14 +16,14 @@ from multiprobe.instruments.workload import describe_status
 from multiprobe.output.json_lines import write_json_lines
 from multiprobe.output.report import report_lines
 from multiprobe.output.table import write_table
-from multiprobe.records import Records
+from multiprobe.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, TextIO
 
     from multiprobe.instruments.workload import Workload
-    from multiprobe.output.table import Table
+    from multiprobe.output.table import TextTable
 
 
 #: Rows of text shown unless `--top` says otherwise; other forms have no such limit.
@@ -70,7 +70,7 @@ class Forms:
 
     def write_table(self, rows: Iterable[dict[str, Any]], report: dict[str, Any], workload: Workload | None) -> None:
         """Write rows as CSV or Parquet, or both, and the report where it doesn't disturb them."""
-        records = Records({name: item for name, item in row.items() if name != "type"} for row in rows)
+        records = Table({name: item for name, item in row.items() if name != "type"} for row in rows)
         if self.parquet is not None:
             records.to_parquet(self.parquet)
         if self.csv:
@@ -93,7 +93,7 @@ def print_json(objects: Iterable[dict[str, Any]]) -> None:
     write_json_lines(objects, sys.stdout)
 
 
-def print_table(table: Table, *, n_more: int) -> None:
+def print_table(table: TextTable, *, n_more: int) -> None:
     """A table of results, if there are any, and how many it leaves out."""
     if table.rows:
         write_table(table, sys.stdout)

@@ -17,7 +17,7 @@ from multiprobe.errors import NoMatchError, UsageError
 from multiprobe.functions.describe import records, why
 from multiprobe.functions.pattern import parse_pattern
 from multiprobe.output.json_lines import write_json_lines
-from multiprobe.output.table import Column, Table, write_table
+from multiprobe.output.table import Column, TextTable, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -115,7 +115,7 @@ def _table(shown: Sequence[Record]) -> Any:
         reason = record.reason.removeprefix(f"{record.function} ")
         module = [record.module or "vmlinux"] if has_modules else []
         rows.append([record.function, *module, " ".join(record.mechanisms) or "-", reason])
-    return Table(tuple(Column(title) for title in titles), rows)
+    return TextTable(tuple(Column(title) for title in titles), rows)
 
 
 def _explain(kernel: Kernel, names: Sequence[str], *, unsafe: bool, json: bool) -> int:

@@ -18,7 +18,7 @@ from multiprobe.inspect.mix import LEGEND, mix_lines, rich_mix
 from multiprobe.inspect.records import missing_records
 from multiprobe.inspect.text import missing_lines
 from multiprobe.output.json_lines import write_json_lines
-from multiprobe.output.table import Column, Table, write_table
+from multiprobe.output.table import Column, TextTable, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -73,7 +73,7 @@ def _show_links(*, json: bool) -> int:
     if found:
         grid = text.links_grid(found)
         columns = tuple(Column(title, title in grid.numeric) for title in grid.titles)
-        write_table(Table(columns, grid.rows), sys.stdout)
+        write_table(TextTable(columns, grid.rows), sys.stdout)
     else:
         print("no tracing link on this system")
     return _note(missing)

@@ -20,7 +20,7 @@ from multiprobe.instruments.over_time import FINEST, OverTime
 from multiprobe.instruments.tasks import TaskNames
 from multiprobe.output.heat import HeatMap, heat_svg
 from multiprobe.output.histogram import log2_bounds, log2_lines, sparkline, used_range
-from multiprobe.output.table import Column, Table
+from multiprobe.output.table import Column, TextTable
 from multiprobe.output.units import plural_text, time_text
 from multiprobe.output.view import Frame, Row, View
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.latency.instrument import Latency, Sample, Timing
     from multiprobe.instruments.tasks import TaskNames
-    from multiprobe.output.table import Table
+    from multiprobe.output.table import TextTable
 
 OWN = (
     Option("has_self", ("--self",), "flag", "Self time too: without traced calls made from it.", default=False),
@@ -99,10 +99,10 @@ class LatencyQuestion(Question):
         if self.notes.heat is not None:
             self.every = min(1.0, self.notes.heat.step)
 
-    def show(self) -> Callable[[Sample, Sample | None, int], Table]:
+    def show(self) -> Callable[[Sample, Sample | None, int], TextTable]:
         """The functions that took most."""
 
-        def show(sample: Sample, _before: Sample | None, rows: int) -> Table:
+        def show(sample: Sample, _before: Sample | None, rows: int) -> TextTable:
             return _table(rank(sample.rows, sort=self.sort, top=rows), self.notes.names, by=self.by)
 
         return show
@@ -223,14 +223,14 @@ def _running_line(sample: Sample, n: int) -> str:
     return f"{plural_text(n, 'call')} more {'was' if n == 1 else 'were'} not seen to return: {words}"
 
 
-def _table(rows: Sequence[Latency], names: TaskNames, *, by: str | None) -> Table:
+def _table(rows: Sequence[Latency], names: TaskNames, *, by: str | None) -> TextTable:
     has_self = any(row.own is not None for row in rows)
     used = used_range(all_buckets(rows))
     spread = f"{time_text(log2_bounds(used[0])[0])} … {time_text(log2_bounds(used[-1])[1])}" if used else "TIMES"
     titles = ["CALLS", "TOTAL", *(["SELF"] if has_self else []), "MEAN", "P50", "P90", "P99", "MAX"]
     last = [Column("PROCESS" if by == "process" else "THREAD")] if by else []
     columns = (*(Column(title, True) for title in titles), Column(spread), Column("FUNCTION"), *last)
-    return Table(columns, [_cells(row, used, names, by=by) for row in rows])
+    return TextTable(columns, [_cells(row, used, names, by=by) for row in rows])
 
 
 def _times(row: Latency) -> list[float]:

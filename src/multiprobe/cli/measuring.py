@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.workload import Workload
     from multiprobe.links.report import Report
-    from multiprobe.output.table import Table
+    from multiprobe.output.table import TextTable
 
 SAFETY = ("budget", "careful", "watchdog", "strict", "verify")
 
@@ -93,7 +93,7 @@ def watch(
     *,
     duration: float | None,
     pid: int | None,
-    show: Callable[[Any, Any, int], Table] | None = None,
+    show: Callable[[Any, Any, int], TextTable] | None = None,
     on_sample: Callable[[Any], object] | None = None,
     every: Callable[[], float] = lambda: 1.0,
     live: Live | None = None,
@@ -133,7 +133,7 @@ def watch(
 def _watch_live(
     measuring: Any,
     until: Until,
-    show: Callable[[Any, Any, int], Table],
+    show: Callable[[Any, Any, int], TextTable],
     on_sample: Callable[[Any], object] | None,
     every: Callable[[], float],
 ) -> Any:

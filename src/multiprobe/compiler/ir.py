@@ -182,7 +182,7 @@ class SameString:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send a record to an Events map: one part for each field (integers as one expression each, arrays as many as were
+    """Send a record to a RingBuffer: one part for each field (integers as one expression each, arrays as many as were
     given). Yields whether there was room."""
 
     map: int

@@ -10,7 +10,7 @@ from multiprobe.links.guard.watchdog import Watchdog, checked_seconds
 from multiprobe.links.missed import missed_by
 from multiprobe.maps.maps import ArrayMap, HashMap
 from multiprobe.maps.reading import EventReader
-from multiprobe.maps.ringbuf import EventsMap
+from multiprobe.maps.ringbuf import RingBufferMap
 from multiprobe.markup import escape
 
 if TYPE_CHECKING:
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from multiprobe.links.mechanisms.linked import Held
     from multiprobe.links.objects import ObjectProgram
     from multiprobe.links.report import Report
-    from multiprobe.maps.events import Events
+    from multiprobe.maps.events import RingBuffer
     from multiprobe.maps.maps import Map
     from multiprobe.maps.reading import EventReader
     from multiprobe.maps.specs import MapSpec
-    from multiprobe.maps.store import Store
+    from multiprobe.maps.store import MapSet
 
 
 class Attachment:
@@ -50,7 +50,7 @@ class Attachment:
         functions: FunctionSet,
         *,
         held: list[Held],
-        store: Store,
+        store: MapSet,
         report: Report,
         guard: Guard | None = None,
     ) -> None:
@@ -82,15 +82,15 @@ class Attachment:
             raise UsageError(f"{spec!r} can't be read like this", hint="see attachment.map(spec), or events(spec)")
         return found.read()
 
-    def events(self, spec: Events, *, timeout: float | None = None) -> EventReader:
+    def events(self, spec: RingBuffer, *, timeout: float | None = None) -> EventReader:
         """Receive what programs send to `spec`: iterate over it, with `for` or `async for`, or use its `read`.
 
         Iteration ends when the attachment is stopped or closed (what had been sent until then is still received), or
         after `timeout` seconds.
         """
         found = self.map(spec)
-        if not isinstance(found, EventsMap):
-            raise UsageError(f"{spec!r} carries no events", hint="declare one with mp.Events(…)")
+        if not isinstance(found, RingBufferMap):
+            raise UsageError(f"{spec!r} carries no events", hint="declare one with mp.RingBuffer(…)")
         return EventReader(found, timeout=timeout)
 
     def totals(self, spec: MapSpec) -> array[int]:

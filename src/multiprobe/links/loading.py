@@ -14,7 +14,7 @@ from multiprobe.compiler.verifier import explain
 from multiprobe.errors import KernelError, NotPermittedError, VerifierError
 from multiprobe.maps.cpus import load_n_cpus
 from multiprobe.maps.index import build_index
-from multiprobe.maps.store import Store
+from multiprobe.maps.store import MapSet
 from multiprobe.syscalls import bpf
 from multiprobe.uapi.btf import FUNC_INFO_SIZE, LINE_INFO_SIZE
 
@@ -67,7 +67,7 @@ class Loading:
         self.has_cookies = cookies is not None or "cookie" in asks_for
         index = self._index(contexts, asks_for)
         self.index_shift = index.shift if index else Shape().index_shift
-        self.store = Store(
+        self.store = MapSet(
             program.maps.values(),
             n_functions=len(functions),
             n_cpus=load_n_cpus(),

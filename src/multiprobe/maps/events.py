@@ -1,7 +1,4 @@
-"""Events: a record type that users declare once, and the spec of the ring buffer that carries such records.
-
-Inert: must not know descriptors, rings or programs.
-"""
+"""Declares event types and the ring buffers that carry them from programs to Python. No system calls."""
 
 from __future__ import annotations
 
@@ -34,7 +31,7 @@ class Event(tuple["Any", ...]):
     ...     name: string(64)
 
     Field types: mp.u8 … mp.u64, mp.i8 … mp.i64, mp.bool_, mp.string(size) (a str in Python), mp.bytes_(size) and
-    mp.array(type, length) (bytes, and a tuple). Each is aligned to its size, as in C.
+    mp.array_of(type, length) (bytes, and a tuple). Each is aligned to its size, as in C.
     """
 
     __slots__ = ()
@@ -85,22 +82,22 @@ def _annotations(cls: type, frame: FrameType) -> dict[str, object]:
     return found
 
 
-class Events(MapSpec):
+class RingBuffer(MapSpec):
     """Records from programs to Python, in the order in which they were sent: a ring buffer of `size` bytes.
 
-    >>> opens = Events(Open)
+    >>> opens = RingBuffer(Open)
 
     In a program, `opens.send(pid=ctx.pid, name=…)`. A record for which there is no room is dropped and counted.
     `size` is rounded up to a power of two; every record takes its size and 8 bytes, rounded up to 8.
     """
 
     __slots__ = ("event", "size")
-    kind = "events"
+    kind = "ring_buffer"
 
     def __init__(self, event: type[Event], *, size: int = DEFAULT_SIZE) -> None:
         super().__init__(u64)
         if not (isinstance(event, type) and issubclass(event, Event) and event is not Event):
-            raise UsageError(f"{event!r} is no event", hint="class Open(mp.Event): …, then mp.Events(Open)")
+            raise UsageError(f"{event!r} is no event", hint="class Open(mp.Event): …, then mp.RingBuffer(Open)")
         if not isinstance(size, int) or isinstance(size, bool) or not 0 < size <= MAX_SIZE:
             raise UsageError(f"size is a number of bytes up to {MAX_SIZE >> 20} MB, not {size!r}")
         self.event = event
@@ -127,13 +124,13 @@ class Events(MapSpec):
         return Layout(0, 0, self.size, False)
 
     def open(self, made: Layout, *, name: str) -> Map:
-        from multiprobe.maps.ringbuf import EventsMap
+        from multiprobe.maps.ringbuf import RingBufferMap
 
-        return EventsMap(self, made, name=name)
+        return RingBufferMap(self, made, name=name)
 
     def send(self, **fields: Any) -> None:
         """Send a record, every field by its name: in programs only."""
         raise UsageError("events are sent by programs", hint="attach one that calls send(…)")
 
     def __repr__(self) -> str:
-        return f"Events({self.event.__name__}, size={self.size})"
+        return f"RingBuffer({self.event.__name__}, size={self.size})"

@@ -14,7 +14,7 @@ from multiprobe.maps.layout import Layout, per_cpu_layout
 from multiprobe.maps.maps import ArrayMap
 from multiprobe.maps.specs import MapSpec
 from multiprobe.maps.types import NUMPY, Integer, u32, u64
-from multiprobe.records import Records
+from multiprobe.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from multiprobe.records import Records
+    from multiprobe.table import Table
 
 
 class Histogram(MapSpec):
@@ -101,7 +101,7 @@ class HistogramMap(ArrayMap):
 
         return np.array(self.spec.buckets.bounds(), dtype=np.float64)
 
-    def records(self) -> Records:
+    def records(self) -> Table:
         """A record for each bucket in which something was counted: "low", "high" (exclusive; None: no bound) and
         "count", and the function's "index" first where each has its own."""
         bounds = [
@@ -113,7 +113,7 @@ class HistogramMap(ArrayMap):
                 index, bucket = divmod(place, len(bounds))
                 of = {"index": index} if self.spec.per_function else {}
                 made.append(of | {"low": bounds[bucket][0], "high": bounds[bucket][1], "count": count})
-        return Records(made)
+        return Table(made)
 
     def unknown(self) -> int:
         """What was booked on functions that the program could not name: more than 0 is a defect."""

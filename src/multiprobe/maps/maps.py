@@ -15,8 +15,8 @@ from multiprobe.maps.layout import Layout
 from multiprobe.maps.records import make_record, numpy_of
 from multiprobe.maps.specs import Hash, LruHash, MapSpec, PerFunction
 from multiprobe.maps.types import LETTERS, NUMPY, Integer, i64, u64
-from multiprobe.records import Records
 from multiprobe.syscalls import bpf
+from multiprobe.table import Table
 from multiprobe.uapi.bpf import F_MMAPABLE, MapType
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     import pyarrow
     from numpy.typing import NDArray
 
-    from multiprobe.records import Records
     from multiprobe.syscalls.fd import FileDescriptor
+    from multiprobe.table import Table
 
 _BATCH = 4096
 _MASK = (1 << 64) - 1
@@ -59,7 +59,7 @@ class SharedArray:
 class Tabular:
     """What can be read as a table of records."""
 
-    def records(self) -> Records:
+    def records(self) -> Table:
         """The records."""
         raise NotImplementedError
 
@@ -154,9 +154,9 @@ class ArrayMap(SharedArray, Tabular):
             as_integers(self.memory[row * made.row_size :][:size], self.spec.value)[0] for row in range(made.rows)
         )
 
-    def records(self) -> Records:
+    def records(self) -> Table:
         """A record for each slot: "index" (a PerFunction's: of the function in the attachment) and "value"."""
-        return Records({"index": place, "value": number} for place, number in enumerate(self.totals()))
+        return Table({"index": place, "value": number} for place, number in enumerate(self.totals()))
 
     def clear(self) -> None:
         """Set everything to 0. Counts that arrive at the same moment may be lost or kept."""
@@ -224,11 +224,11 @@ class HashMap(Tabular):
         self._taken = {}
         return dict(zip(self._split(keys), self._sums(values), strict=True))
 
-    def records(self) -> Records:
+    def records(self) -> Table:
         """A record for each key: "key" (or "key0", "key1", …) and "value"."""
         names = self._names()
         rows = ((key if self.spec.is_tuple else (key,), number) for key, number in self.as_dict().items())
-        return Records(dict(zip(names, key, strict=True)) | {"value": number} for key, number in rows)
+        return Table(dict(zip(names, key, strict=True)) | {"value": number} for key, number in rows)
 
     def close(self) -> None:
         """Give the map back to the kernel."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from multiprobe.maps.ringbuf import EventsMap
+    from multiprobe.maps.ringbuf import RingBufferMap
 
 
 class EventReader:
@@ -28,7 +28,7 @@ class EventReader:
     `stop` is called. All readers of a spec take from the same ring: each event is given out once.
     """
 
-    def __init__(self, opened: EventsMap, *, timeout: float | None = None) -> None:
+    def __init__(self, opened: RingBufferMap, *, timeout: float | None = None) -> None:
         self._map = opened
         self._timeout = timeout
         self._is_stopped = False
@@ -116,7 +116,7 @@ class EventReader:
                 await self._sleep(left)
 
     async def _sleep(self, timeout: float) -> None:
-        """`EventsMap.wait`, while other tasks run."""
+        """`RingBufferMap.wait`, while other tasks run."""
         import asyncio
 
         if self._map.is_closed:

@@ -100,7 +100,7 @@ def make_record(fields: Mapping[str, object]) -> Record:
         if not isinstance(type_, Integer | String | Bytes | Vector):
             raise UsageError(
                 f"field {name!r} has no type that a record can hold: {type_!r}",
-                hint="use an integer type (mp.u32), mp.string(size), mp.bytes_(size) or mp.array(type, length)",
+                hint="use an integer type (mp.u32), mp.string(size), mp.bytes_(size) or mp.array_of(type, length)",
             )
         align = alignment(type_)
         offset = -(-end // align) * align

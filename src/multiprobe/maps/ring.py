@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from multiprobe.maps.events import Events
+    from multiprobe.maps.events import RingBuffer
 
 BUSY = 1 << 31
 MOST = 1 << 16
@@ -33,7 +33,7 @@ class Ring:
     consumer, producer: at least 8 bytes each, the first writable; data: the ring's bytes, twice
     """
 
-    def __init__(self, spec: Events, consumer: memoryview, producer: memoryview, data: memoryview) -> None:
+    def __init__(self, spec: RingBuffer, consumer: memoryview, producer: memoryview, data: memoryview) -> None:
         self.spec = spec
         self.size = len(data) // 2
         self._consumer: memoryview[int] = consumer[:8].cast("Q")  # read in one piece, as the kernel writes it

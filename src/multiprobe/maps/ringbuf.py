@@ -9,7 +9,7 @@ import mmap
 import select
 from typing import TYPE_CHECKING
 
-from multiprobe.maps.events import Events
+from multiprobe.maps.events import RingBuffer
 from multiprobe.maps.maps import OwnMap, SharedArray
 from multiprobe.maps.ring import Ring
 from multiprobe.syscalls import bpf
@@ -24,14 +24,14 @@ WAKE_SHARE = 4
 INTERVAL = 0.05
 
 
-class EventsMap(OwnMap):
-    """An Events map: its ring, what was dropped, and whether more may come.
+class RingBufferMap(OwnMap):
+    """The open map of a RingBuffer: its ring, what was dropped, and whether more may come.
 
     Once closed it keeps what had not been taken yet.
     """
 
-    def __init__(self, spec: Events, made: Layout, *, name: str) -> None:
-        self.spec: Events = spec
+    def __init__(self, spec: RingBuffer, made: Layout, *, name: str) -> None:
+        self.spec: RingBuffer = spec
         self.layout = made
         self._lost = SharedArray(LOST_SIZE, name=f"{name}_lost")
         self._epoll = select.epoll()

@@ -52,8 +52,8 @@ class StackTraces(MapSpec):
     def layout(self, n_functions: int, n_cpus: int) -> Layout:
         return Layout(4, 8 * self.depth, self.max_entries, False)
 
-    def open(self, made: Layout, *, name: str) -> StacksMap:
-        return StacksMap(self, made, name=name)
+    def open(self, made: Layout, *, name: str) -> StackTracesMap:
+        return StackTracesMap(self, made, name=name)
 
     def id(self, ctx: Any, *, user: bool = False) -> Any:
         """The id of the stack at this moment: in programs only."""
@@ -63,8 +63,8 @@ class StackTraces(MapSpec):
         return f"StackTraces(depth={self.depth}, max_entries={self.max_entries})"
 
 
-class StacksMap(OwnMap):
-    """A StackTraces map."""
+class StackTracesMap(OwnMap):
+    """The open map of a StackTraces."""
 
     def __init__(self, spec: StackTraces, made: Layout, *, name: str) -> None:
         self.spec: StackTraces = spec

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 HITS = PerFunction(u64)
 
 
-class Store:
+class MapSet:
     """The open maps of one attachment, closed together. Programs linked with them stay idle until `activate`."""
 
     can_idle = True
@@ -156,7 +156,7 @@ class Store:
         for one in (*self._maps.values(), *self._tables.values()):
             one.close()
 
-    def __enter__(self) -> Store:
+    def __enter__(self) -> MapSet:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:

@@ -73,7 +73,7 @@ class Vector:
         return self.length * self.item.size
 
     def __repr__(self) -> str:
-        return f"array({self.item!r}, {self.length})"
+        return f"array_of({self.item!r}, {self.length})"
 
 
 def string(size: int) -> String:
@@ -90,7 +90,7 @@ def bytes_(size: int) -> Bytes:
     return Bytes(size)
 
 
-def array(item: Integer, length: int) -> Vector:
+def array_of(item: Integer, length: int) -> Vector:
     """The type of `length` integers in a row."""
     if not isinstance(item, Integer):
         raise UsageError(f"{item!r} is not an integer type", hint="arrays are made of mp.u8 … mp.u64, mp.i8 … mp.i64")
@@ -105,7 +105,7 @@ def alignment(type_: Integer | String | Bytes | Vector) -> int:
 
 
 LETTERS = {"u8": "B", "u16": "H", "u32": "I", "u64": "Q", "i8": "b", "i16": "h", "i32": "i", "i64": "q", "bool": "B"}
-"""The letter of each type in `array`, `struct` and `memoryview.cast`."""
+"""The letter of each type in `array_of`, `struct` and `memoryview.cast`."""
 NUMPY = {
     "u8": "u1",
     "u16": "u2",

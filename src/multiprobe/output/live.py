@@ -8,7 +8,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from multiprobe.output.table import Table, rich_table
+from multiprobe.output.table import TextTable, rich_table
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -29,7 +29,7 @@ class LiveTable:
         """How many rows fit now (the window may change)."""
         return max(3, self._console.size.height - _ROOM)
 
-    def show(self, title: str, table: Table) -> None:
+    def show(self, title: str, table: TextTable) -> None:
         """Draw anew."""
         self._live.update(Group(Text(title, style="dim"), rich_table(table)), refresh=True)
 

@@ -26,7 +26,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class TextTable:
     """Columns and rows of text."""
 
     columns: tuple[Column, ...]
@@ -38,7 +38,7 @@ class Table:
         return table([column.title for column in self.columns], self.rows, numbers=numbers)
 
 
-def table_lines(table: Table) -> Iterator[str]:
+def table_lines(table: TextTable) -> Iterator[str]:
     """The table as aligned lines, titles first; the last column isn't padded."""
     titles = [column.title for column in table.columns]
     widths = [max(map(len, cells)) for cells in zip(titles, *table.rows, strict=True)]
@@ -50,7 +50,7 @@ def table_lines(table: Table) -> Iterator[str]:
         yield "  ".join(cells).rstrip()
 
 
-def rich_table(table: Table) -> RichTable:
+def rich_table(table: TextTable) -> RichTable:
     """The table for rich."""
     from rich.table import Table as RichTable
     from rich.text import Text
@@ -65,7 +65,7 @@ def rich_table(table: Table) -> RichTable:
     return made
 
 
-def write_table(table: Table, file: TextIO) -> None:
+def write_table(table: TextTable, file: TextIO) -> None:
     """Write a table the way that suits `file`."""
     if file.isatty() and len(table.rows) <= MANY_ROWS:
         from rich.console import Console

@@ -100,7 +100,7 @@ class Bench:
         self.layouts[name] = made
         if spec.kind in ("hash", "lru_hash"):
             self.machine.add_table(fd, made.key_size, made.value_size, made.max_entries)
-        elif spec.kind == "events":
+        elif spec.kind == "ring_buffer":
             self.machine.add_ring(fd, made.max_entries)
             self._add_bytes(f"map{place}.lost", LOST_FD + place, bytes(64), 8)
             self.values[f"map{place}.wake"] = made.max_entries // 4
@@ -143,7 +143,7 @@ class Bench:
         return self.machine.contents(self._fd(name))
 
     def ring(self, name: str) -> Ring:
-        """An Events map's ring."""
+        """A RingBuffer's ring."""
         return self.machine.rings[self._fd(name)]
 
     def lost(self, name: str) -> list[int]:

@@ -251,7 +251,7 @@ def test_cached_code_is_reached_without_heavy_imports(tmp_path: Path) -> None:
         "import sys\nbefore = set(sys.modules)\n"
         "from multiprobe.instruments.count import count\n"
         "from multiprobe.compiler.compile import compile_program\n"
-        "from multiprobe.maps.store import Store\nfrom multiprobe.maps.index import build_index\n"
+        "from multiprobe.maps.store import MapSet\nfrom multiprobe.maps.index import build_index\n"
         "code = compile_program(count, context='kprobe_multi', when='entry')\n"
         "code.link({key: 1 for key in code.keys})\n"
         f"print(*sorted((set(sys.modules) - before) & set({HEAVY!r})))\n"

@@ -21,7 +21,7 @@ class Open(mp.Event):
     size: mp.i16
     name: mp.string(12)
     comm: mp.string(16)
-    args: mp.array(mp.u64, 3)
+    args: mp.array_of(mp.u64, 3)
     tail: mp.u8
 
 
@@ -35,9 +35,9 @@ class Small(mp.Event):
     number: mp.u64
 
 
-opens = mp.Events(Open)
-larges = mp.Events(Large)
-smalls = mp.Events(Small, size=4096)
+opens = mp.RingBuffer(Open)
+larges = mp.RingBuffer(Large)
+smalls = mp.RingBuffer(Small, size=4096)
 results = mp.Array(mp.i64, 8)
 
 
@@ -135,7 +135,7 @@ class Memory(mp.Event):
     raw: mp.bytes_(6)
 
 
-memories = mp.Events(Memory)
+memories = mp.RingBuffer(Memory)
 recent = mp.LruHash(mp.u32, mp.u64, 8)
 
 

@@ -64,7 +64,7 @@ class Machine:
         return found
 
     def ring(self, spec: object) -> Ring:
-        """The ring buffer of an Events spec."""
+        """The ring buffer of a RingBuffer spec."""
         return self.bench.ring(next(name for name, item in self.bench.program.maps.items() if item is spec))
 
     def _records(self, spec: Any) -> list[tuple[Any, ...]]:

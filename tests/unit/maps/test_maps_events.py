@@ -24,7 +24,7 @@ class Open(mp.Event):
     flag: mp.bool_
     delta: mp.i64
     name: mp.string(10)
-    args: mp.array(mp.u16, 3)
+    args: mp.array_of(mp.u16, 3)
 
 
 class Number(mp.Event):
@@ -42,7 +42,7 @@ class AsInC(ctypes.Structure):
 
 
 def test_fields_lie_as_in_c() -> None:
-    record = mp.Events(Open).record
+    record = mp.RingBuffer(Open).record
     assert record.size == ctypes.sizeof(AsInC)
     assert {field.name: field.offset for field in record.fields} == {
         name: getattr(AsInC, name).offset for name, _ in AsInC._fields_
@@ -85,11 +85,11 @@ def test_events_can_be_extended_and_declared_anywhere() -> None:
         lambda: type("E", (mp.Event,), {"__annotations__": {"x": "unknown"}}),
         lambda: mp.string(1),
         lambda: mp.string(True),
-        lambda: mp.array(mp.u8, 0),
-        lambda: mp.array(mp.string(4), 2),
-        lambda: mp.Events(mp.Event),
-        lambda: mp.Events(Open, size=0),
-        lambda: mp.Events(Open, size=1 << 40),
+        lambda: mp.array_of(mp.u8, 0),
+        lambda: mp.array_of(mp.string(4), 2),
+        lambda: mp.RingBuffer(mp.Event),
+        lambda: mp.RingBuffer(Open, size=0),
+        lambda: mp.RingBuffer(Open, size=1 << 40),
         lambda: mp.Histogram(5),
         lambda: mp.Histogram(counter=mp.u8),
         lambda: mp.log2(bits=9),
@@ -100,7 +100,7 @@ def test_events_can_be_extended_and_declared_anywhere() -> None:
         lambda: mp.StackTraces(depth=0),
         lambda: mp.StackTraces(depth=128),
         lambda: mp.Hash(mp.string(200), mp.u64),
-        lambda: mp.Events(Open).send(pid=1),
+        lambda: mp.RingBuffer(Open).send(pid=1),
         lambda: mp.Histogram().add(1),
         lambda: mp.StackTraces().id(None),
         lambda: mp.kernel_string(5),
@@ -118,7 +118,7 @@ def test_what_is_refused(make) -> None:
 class Fake:
     """The kernel's side of a ring, in bytes."""
 
-    def __init__(self, spec: mp.Events) -> None:
+    def __init__(self, spec: mp.RingBuffer) -> None:
         self.spec = spec
         self.consumer, self.producer = bytearray(8), bytearray(8)
         self.data = bytearray(2 * spec.size)
@@ -155,7 +155,7 @@ def expected(number: int) -> tuple:
 @pytest.mark.parametrize("seed", range(5))
 def test_everything_sent_is_received_or_dropped(seed: int) -> None:
     """A ring that wraps many times, records completed out of order, readers of all kinds."""
-    chosen, fake = random.Random(seed), Fake(mp.Events(Open, size=4096))
+    chosen, fake = random.Random(seed), Fake(mp.RingBuffer(Open, size=4096))
     open_, sent, dropped, received = [], [], 0, []
     number = 0
     for _ in range(3000):
@@ -192,7 +192,7 @@ def test_everything_sent_is_received_or_dropped(seed: int) -> None:
 
 
 def test_arrays_lie_on_the_ring_itself() -> None:
-    fake = Fake(mp.Events(Number, size=4096))
+    fake = Fake(mp.RingBuffer(Number, size=4096))
     for number in range(3):
         fake.submit(fake.reserve(), number.to_bytes(4, "little"))
     array = fake.ring.array(3)
@@ -204,7 +204,7 @@ def test_arrays_lie_on_the_ring_itself() -> None:
 
 
 def test_arrays_keep_their_memory_mapped() -> None:
-    spec = mp.Events(Number, size=4096)
+    spec = mp.RingBuffer(Number, size=4096)
     mapping = mmap.mmap(-1, 2 * spec.size)
     ring = Ring(spec, memoryview(bytearray(8)), memoryview((16).to_bytes(8, "little")), memoryview(mapping))
     array = ring.array(1)
@@ -217,7 +217,7 @@ def test_arrays_keep_their_memory_mapped() -> None:
 
 
 def test_a_ring_of_other_records_is_refused() -> None:
-    fake = Fake(mp.Events(Number, size=4096))
+    fake = Fake(mp.RingBuffer(Number, size=4096))
     fake.submit(fake.reserve(), bytes(4))
     fake._write(0, (44).to_bytes(8, "little"))
     with pytest.raises(DataError, match="a record of 0x2c bytes"):
@@ -225,7 +225,7 @@ def test_a_ring_of_other_records_is_refused() -> None:
 
 
 def test_sizes_of_rings() -> None:
-    assert [mp.Events(Number, size=size).size for size in (1, 4096, 4097, 1 << 20)] == [4096, 4096, 8192, 1 << 20]
+    assert [mp.RingBuffer(Number, size=size).size for size in (1, 4096, 4097, 1 << 20)] == [4096, 4096, 8192, 1 << 20]
 
 
 # Buckets

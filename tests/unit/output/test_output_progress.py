@@ -8,7 +8,7 @@ import pytest
 from multiprobe.output.json_lines import write_json_lines
 from multiprobe.output.live import LiveTable
 from multiprobe.output.progress import Progress
-from multiprobe.output.table import Column, Table
+from multiprobe.output.table import Column, TextTable
 
 
 class Terminal(io.StringIO):
@@ -65,6 +65,6 @@ def test_the_live_table_is_drawn_and_wiped() -> None:
     terminal = Terminal()
     with LiveTable(terminal) as live:
         assert live.rows >= 3
-        live.show("3 functions, 1 s", Table((Column("CALLS", True), Column("FUNCTION")), [("7", "tcp_sendmsg")]))
-        live.show("3 functions, 2 s", Table((Column("CALLS", True), Column("FUNCTION")), [("9", "tcp_sendmsg")]))
+        live.show("3 functions, 1 s", TextTable((Column("CALLS", True), Column("FUNCTION")), [("7", "tcp_sendmsg")]))
+        live.show("3 functions, 2 s", TextTable((Column("CALLS", True), Column("FUNCTION")), [("9", "tcp_sendmsg")]))
     assert "tcp_sendmsg" in terminal.getvalue()

@@ -5,7 +5,7 @@ import io
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multiprobe.output.table import Column, Table, table_lines, write_table
+from multiprobe.output.table import Column, TextTable, table_lines, write_table
 
 COLUMNS = (Column("N", True), Column("NAME"))
 
@@ -16,22 +16,22 @@ class Terminal(io.StringIO):
 
 
 def test_numbers_stand_at_the_right_and_text_at_the_left() -> None:
-    table = Table(COLUMNS, [("1,000", "a"), ("7", "longer")])
+    table = TextTable(COLUMNS, [("1,000", "a"), ("7", "longer")])
     assert list(table_lines(table)) == ["    N  NAME", "1,000  a", "    7  longer"]
 
 
 def test_no_rows() -> None:
-    assert list(table_lines(Table(COLUMNS, []))) == ["N  NAME"]
+    assert list(table_lines(TextTable(COLUMNS, []))) == ["N  NAME"]
 
 
 @given(st.lists(st.tuples(st.integers(0).map(str), st.text("abc_", min_size=1))))
 def test_every_cell_is_there(rows: list[tuple[str, str]]) -> None:
-    lines = list(table_lines(Table(COLUMNS, rows)))
+    lines = list(table_lines(TextTable(COLUMNS, rows)))
     assert [tuple(line.split()) for line in lines[1:]] == rows
 
 
 def test_a_file_gets_plain_text_and_a_terminal_the_same_words() -> None:
-    table = Table(COLUMNS, [("1", "tcp_[x]")])
+    table = TextTable(COLUMNS, [("1", "tcp_[x]")])
     file, terminal = io.StringIO(), Terminal()
     write_table(table, file)
     write_table(table, terminal)

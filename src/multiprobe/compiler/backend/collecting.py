@@ -13,7 +13,7 @@ from multiprobe.compiler.backend.strings import prepare, store_bytes, write
 from multiprobe.compiler.code import CONSTANT, MAP
 from multiprobe.compiler.ir import I64, LITERAL, Const, Expression
 from multiprobe.maps.buckets import Linear, Log2
-from multiprobe.maps.events import Events
+from multiprobe.maps.events import RingBuffer
 from multiprobe.maps.histogram import Histogram
 from multiprobe.maps.layout import OUT_OF_RANGE
 from multiprobe.maps.specs import Hash
@@ -36,7 +36,7 @@ _EEXIST = -17
 
 def send(g: Generator, node: ir.Send, spec: MapSpec) -> str:
     """Send a record: whether there was room, as i1."""
-    assert isinstance(spec, Events)
+    assert isinstance(spec, RingBuffer)
     e, key, record = g.e, f"map{node.map}", spec.record
     # All that may leave the program comes first: a reserved record must be submitted. What can't waits until its place
     # is written: the verifier of 6.1 follows every combination of values that are kept.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from multiprobe.compiler.frontend.expressions import Expressions
-    from multiprobe.maps.events import Events
+    from multiprobe.maps.events import RingBuffer
     from multiprobe.maps.histogram import Histogram
     from multiprobe.maps.specs import MapSpec
 
@@ -125,7 +125,7 @@ def call_method(b: Expressions, node: ast.Call) -> Expression | None:
 
 
 def _send(b: Expressions, node: ast.Call, place: int, spec: MapSpec) -> Expression:
-    events: Events = spec  # type: ignore[assignment]
+    events: RingBuffer = spec  # type: ignore[assignment]
     fields = {field.name: field for field in events.record.fields}
     if node.args:
         raise b.fail(node.args[0], "an event's fields are sent by name", hint=f"send({', '.join(fields)}), each with =")
@@ -181,7 +181,7 @@ def _id(b: Expressions, node: ast.Call, place: int, spec: MapSpec) -> Expression
 
 
 METHODS = {
-    "events": Method("send", _send, "events are sent: send(field=…)"),
+    "ring_buffer": Method("send", _send, "events are sent: send(field=…)"),
     "histogram": Method("add", _add, "numbers are added: add(…)"),
     "stack_traces": Method("id", _id, "stacks are taken: id(ctx)"),
 }

@@ -42,8 +42,8 @@ class Begun(mp.Event):
     tid: mp.u32
     error: mp.u32
     depth: mp.u32
-    frames: mp.array(mp.u32, LONGEST_PATH)
-    arguments: mp.array(mp.u64, MAX_ARGUMENTS)
+    frames: mp.array_of(mp.u32, LONGEST_PATH)
+    arguments: mp.array_of(mp.u64, MAX_ARGUMENTS)
     name: mp.string(16)
 
 
@@ -55,8 +55,8 @@ class Ended(mp.Event):
     error: mp.u32
 
 
-begun = mp.Events(Begun)
-ended = mp.Events(Ended, size=1 << 20)
+begun = mp.RingBuffer(Begun)
+ended = mp.RingBuffer(Ended, size=1 << 20)
 states = mp.LruHash(mp.u64, mp.u64, MAX_CALLS)
 """By task: the depth of its stack (8 bits), then a bit for each call on it: whether a call that it made has failed."""
 frames = mp.LruHash(mp.u64, mp.u32, MAX_CALLS)

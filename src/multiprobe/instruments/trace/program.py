@@ -193,11 +193,11 @@ class Probe:
     ) -> None:
         if entries_only and wanted.returned:
             raise UsageError("--entry sees no returns, which the filter asks for", hint="leave out --entry")
-        self.entered = mp.Events(EnteredOn if has_stacks else Entered, size=size)
-        self.texts = mp.Events(Text, size=size)
-        self.blocks = mp.Events(Block, size=size)
-        self.more = mp.Events(More, size=size)
-        self.left = mp.Events(Left, size=size)
+        self.entered = mp.RingBuffer(EnteredOn if has_stacks else Entered, size=size)
+        self.texts = mp.RingBuffer(Text, size=size)
+        self.blocks = mp.RingBuffer(Block, size=size)
+        self.more = mp.RingBuffer(More, size=size)
+        self.left = mp.RingBuffer(Left, size=size)
         self.table: Any = mp.PerFunction(mp.u32)
         self.n_steps = FEW_STEPS if n_steps <= FEW_STEPS else MOST_STEPS
         self.steps: Any = mp.Array(mp.u64, 2 * self.n_steps)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 
-class Records(list["dict[str, Any]"]):
+class Table(list["dict[str, Any]"]):
     """A list of records: plain values (None, bool, int, float, str, and lists and mappings of them) by field name."""
 
     def __init__(self, rows: Iterable[Mapping[str, Any]] = ()) -> None:

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from multiprobe.records import Records
+from multiprobe.table import Table
 
-ROWS = Records(
+ROWS = Table(
     [
         {"function": "vfs_read", "calls": 3, "share": 0.75, "buckets": [1, 2]},
         {"function": 'odd "name", with\nline', "calls": 1, "share": 0.25, "address": (1 << 64) - 1, "own": True},
@@ -49,5 +49,5 @@ def test_pandas() -> None:
 
 def test_no_rows() -> None:
     file = io.StringIO()
-    Records().to_csv(file)
+    Table().to_csv(file)
     assert file.getvalue() == "\n"
