@@ -190,6 +190,7 @@ class Guard:
             return False
         dropped = self.parts.drop(set(chosen))
         found = rates(window, dropped)
+        prices |= {index: 0.0 for index in dropped if index not in prices}  # went along, and was not hit
         self._note(
             Drop(
                 self._functions.label(index),

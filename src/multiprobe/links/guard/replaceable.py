@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from multiprobe.errors import KernelError
+from multiprobe.errors import KernelError, errno_name
 from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.links.mechanisms.linked import Held
 from multiprobe.links.missed import added, missed_by
@@ -77,19 +77,16 @@ class Parts:
     def drop(self, functions: Collection[int]) -> dict[int, str]:
         """Detach these functions (by index) wherever they are attached; those that were, each with "".
 
-        Where the kernel refuses the replacement of a link, all of its functions go: each with the reason.
+        Where the kernel refuses the replacement of a link, all of its functions go, and where it refuses one of them,
+        that one: each with the reason.
         """
         dropped: dict[int, str] = {}
         for part in list(self.all):
             chosen = {index for index in part.indices if index in functions}
-            if not chosen:
-                continue
-            why = self._drop_from(part, chosen)
-            if why:
-                chosen.update(part.indices)
-                self._empty(part)
-            self._forget(chosen)
-            dropped |= {index: why if index not in functions else "" for index in sorted(chosen)}
+            if chosen:
+                gone = dict.fromkeys(chosen, "") | self._drop_from(part, chosen)
+                self._forget(gone)
+                dropped |= dict(sorted(gone.items()))
         return dropped
 
     def retreat(self) -> list[int]:
@@ -105,31 +102,35 @@ class Parts:
         for index in indices:
             self.mechanism_of.pop(index, None)
 
-    def _drop_from(self, part: Part, functions: set[int]) -> str:
-        """Leave out some functions; why that can't be done, or ""."""
+    def _drop_from(self, part: Part, functions: set[int]) -> dict[int, str]:
+        """Leave out some functions; others that are lost by that, each with the reason."""
         kept = [index for index in part.indices if index not in functions]
         if not kept:
             self._empty(part)
-        elif part.mechanism & _SINGLE:
+            return {}
+        refused: dict[int, int] = {}
+        if part.mechanism & _SINGLE:
             self._let_go(part, functions)
         else:
             try:
-                self._replace(part, kept)
+                refused = self._replace(part, kept)
             except KernelError as error:
-                return f"; its link could not be replaced ({error.errno_name})"
-        part.indices = kept
-        return ""
+                self._empty(part)
+                return dict.fromkeys(kept, f"; its link could not be replaced ({error.errno_name})")
+        part.indices = [index for index in kept if index not in refused]
+        return {index: f"; a new link on it was refused ({errno_name(number)})" for index, number in refused.items()}
 
     def _empty(self, part: Part) -> None:
         part.switch.turn(0)
         self._retire(part.held)
         part.indices = []
 
-    def _replace(self, part: Part, kept: list[int]) -> None:
+    def _replace(self, part: Part, kept: list[int]) -> dict[int, int]:
+        """Link `kept` anew; the errno of each index that the kernel refuses this time."""
         generation = part.switch.generation + 1
         fresh = Held(part.mechanism)
         try:
-            self._linking.link(fresh, kept, gate=part.switch.values(generation))
+            refused = self._linking.link(fresh, kept, gate=part.switch.values(generation))
         except BaseException:
             fresh.close()
             raise
@@ -137,6 +138,7 @@ class Parts:
         old, part.held = part.held, fresh
         self._retire(old)
         self.n_relinks += 1
+        return {kept[place]: number for place, number in refused.items()}
 
     def _let_go(self, part: Part, functions: set[int]) -> None:
         held, leaving = part.held, Held(part.mechanism)
