@@ -2,14 +2,14 @@
 
     with FakeKernel(tmp_path, LIKE_6_12) as fake:
         with mp.attach(program, ["vfs_read"]) as attachment: ...
-    assert fake.is_clean
+    assert fake.left() == []
 
 It stands behind `multiprobe.syscalls.raw`, so that everything above runs as it does on a kernel. What it answers is
 compared with kernels: `tests/scenarios` runs on it, and in guests.
 """
 
 from fake_kernel.functions import FUNCTIONS, FakeFunction
-from fake_kernel.kernel import FakeKernel, Fault
+from fake_kernel.kernel import FakeKernel, Fault, wait_until
 from fake_kernel.profiles import LIKE_6_1, LIKE_6_12, LIKE_7_3, PROFILES, Profile
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "FakeKernel",
     "Fault",
     "Profile",
+    "wait_until",
 ]

@@ -81,6 +81,12 @@ def _link(kernel: FakeKernel, one: Link, info: bytearray) -> bytes:
     return bytes(info[:64])
 
 
+def _addresses(kernel: FakeKernel, one: Link) -> list[int]:
+    if _hides(kernel):
+        return [0] * len(one.probes)
+    return [kernel.told_addresses.get(probe.function.address, probe.function.address) for probe in one.probes]
+
+
 def _arrays(count: int, wanted: int, arrays: list[tuple[int, str, list[int]]]) -> None:
     """Fill what the caller asked for, as far as it has room: ENOSPC when there is more."""
     for address, letter, items in arrays:
@@ -97,9 +103,9 @@ def _kprobe_multi(kernel: FakeKernel, one: Link, info: bytearray) -> None:
     refuse_if(bool(addresses) != bool(wanted), errno.EINVAL)
     pack_into("<II", info, 24, len(one.probes), {"return": 1}.get(one.when, 0))
     pack_into("<Q", info, 32, one.missed)
-    hidden = _hides(kernel)
+    addresses_told = _addresses(kernel, one)
     _arrays(len(one.probes), wanted, [
-        (addresses, "Q", [0 if hidden else probe.function.address for probe in one.probes]),
+        (addresses, "Q", addresses_told),
         (cookies if kernel.profile.tells_cookies else 0, "Q", [probe.cookie for probe in one.probes]),
     ])  # fmt: skip
 
@@ -112,10 +118,10 @@ def _tracing_multi(kernel: FakeKernel, one: Link, info: bytearray) -> None:
     ids = one.program.btf.types.ids
     _, wanted, _, _, to_ids, addresses, cookies = unpack_from("<IIIIQQQ", info, 16)
     pack_into("<III", info, 16, one.program.attach_type, len(one.probes), one.program.btf.number)
-    hidden = _hides(kernel)
+    addresses_told = _addresses(kernel, one)
     _arrays(len(one.probes), wanted, [
         (to_ids, "I", [ids[probe.function.address] for probe in one.probes]),
-        (addresses, "Q", [0 if hidden else probe.function.address for probe in one.probes]),
+        (addresses, "Q", addresses_told),
         (cookies, "Q", [probe.cookie for probe in one.probes]),
     ])  # fmt: skip
 

@@ -6,6 +6,7 @@ import errno
 import mmap
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -53,8 +54,9 @@ class FakeKernel:
 
     refusals: {(mechanism, function name): errno}, what the kernel answers to links that have the function in them
     refused_programs: {program name: the verifier's log}
+    told_addresses: {address: what link info says instead}
     max_functions: links on more functions are ENOMEM, as where per-function memory is allocated in one piece
-    calls: names of all system calls made; faults: see `Fault`
+    calls: names of all system calls made, and "close KIND ID"; faults: see `Fault`
     directory: where its files are, and what multiprobe keeps of them (`cache`); kernels that are alike may share it
     probe_ns: what a probe of each mechanism adds to a call, for PROG_TEST_RUN
     """
@@ -73,12 +75,12 @@ class FakeKernel:
         self.functions = placed((*functions, *evidence(profile)))
         self.refusals: dict[tuple[str, str], int] = {}
         self.refused_programs: dict[str, str] = {}
+        self.told_addresses: dict[int, int] = {}
         self.max_functions = 1 << 20
         self.max_descriptors = 1 << 16
         self.probe_ns = {"kprobe_multi": 80, "tracing_multi": 40, "trampoline": 40, "kprobe": 200}
         self.faults: list[Fault] = []
         self.calls: list[str] = []
-        self.complaints: list[str] = []
         self.objects: dict[int, Object] = {}
         self.descriptors: dict[int, Object] = {}
         self.pins: dict[str, Object] = {}
@@ -198,6 +200,7 @@ class FakeKernel:
             one = self.descriptors.pop(fd, None)
             self._close(fd)
             if one is not None:
+                self.calls.append(f"close {type(one).__name__} {one.number}")
                 self.put(one)
 
     def pin(self, path: str, one: Object) -> None:
@@ -229,6 +232,23 @@ class FakeKernel:
                 return made
 
         return Mapping
+
+    # What happens
+
+    def unload(self, module: str, *, is_listed: bool) -> None:
+        """Unload a module; with `is_listed`, /proc/modules doesn't say so yet."""
+        self.put(next(one for one in self.types if one.name == module))
+        for one in [one for one in self.functions if one.module == module]:
+            del self.by_address[one.address], self.by_call_site[one.call_site]
+        if not is_listed:
+            (self.root / "proc/modules").write_text("")
+
+    def hit(self, name: str, index: int, n: int) -> None:
+        """Count `n` hits of function `index` in the map of that name: a row for each CPU, slot 0 for none."""
+        one = next(one for one in self.maps if one.name == name)
+        place = 8 * (1 + index)
+        before = int.from_bytes(os.pread(one.file, 8, place), "little")
+        os.pwrite(one.file, (before + n).to_bytes(8, "little"), place)
 
     # What there is
 
@@ -285,6 +305,14 @@ class FakeKernel:
             self.unpinned()
             found = [f"{type(one).__name__} {one.number}" for one in self.objects.values() if not _is_the_kernels(one)]
             return found + [f"descriptor {fd} of {type(one).__name__}" for fd, one in self.descriptors.items()]
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = 20) -> bool:
+    """Wait for another thread's doing."""
+    end = time.monotonic() + seconds
+    while not is_so() and time.monotonic() < end:
+        time.sleep(0.01)
+    return is_so()
 
 
 def _is_the_kernels(one: Object) -> bool:

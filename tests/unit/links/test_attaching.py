@@ -1,0 +1,387 @@
+"""Attaching on fake kernels, where real ones can't be made to answer: refusals, short memory, rights, moved links."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import multiprobe as mp
+from fake_kernel import FUNCTIONS, LIKE_6_1, LIKE_6_12, LIKE_7_3, FakeFunction, FakeKernel, Profile, wait_until
+from multiprobe.errors import AttachError, KernelError, NotPermittedError, NotSupportedError, UsageError, VerifierError
+
+calls = mp.PerFunction(mp.u64)
+MECHANISMS = ("kprobe_multi", "tracing_multi", "trampoline", "kprobe")
+BATCHES = ("kprobe_multi", "tracing_multi")
+TCP = [function.name for function in FUNCTIONS if function.name.startswith("tcp_")]
+
+
+@mp.program
+def count(ctx):
+    calls[ctx.function] += 1
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all tests: files are written and programs compiled once."""
+    return tmp_path_factory.mktemp("fake")
+
+
+Boot = Callable[..., FakeKernel]
+
+
+@pytest.fixture
+def boot(directory: Path) -> Iterator[Boot]:
+    """Boots a fake kernel, which must be left as it was: no object, no descriptor, no thread."""
+    booted: list[FakeKernel] = []
+    n_threads = threading.active_count()
+
+    def boot(profile: Profile = LIKE_7_3, **options: object) -> FakeKernel:
+        fake = FakeKernel(directory, profile, **options)  # type: ignore[arg-type]
+        for path in fake.cache.glob("culprits-*"):
+            path.unlink()
+        booted.append(fake.__enter__())
+        return fake
+
+    yield boot
+    for fake in booted:
+        fake.__exit__()
+        assert fake.left() == []
+    assert threading.active_count() == n_threads
+
+
+# Functions that the kernel refuses
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_refused_functions_are_reported_and_the_rest_attached(boot: Boot, mechanism: str) -> None:
+    fake = boot()
+    fake.refusals = {(mechanism, "tcp_ack"): errno.EINVAL, (mechanism, "tcp_close"): errno.EINVAL}
+    with mp.attach(count, "tcp_*", mechanism=mechanism) as attachment:
+        report = attachment.report
+        assert (report.requested, report.attached) == (len(TCP), len(TCP) - 2)
+        assert report.links == (1 if mechanism in BATCHES else len(TCP) - 2)
+        assert {(one.function, one.mechanism, one.errno) for one in report.failed} == {
+            ("tcp_ack", mechanism, errno.EINVAL),
+            ("tcp_close", mechanism, errno.EINVAL),
+        }
+        assert fake.attached() == set(TCP) - {"tcp_ack", "tcp_close"}
+        assert [function.name for function in attachment.functions] == sorted(TCP, key=TCP.index), "places are kept"
+
+
+@pytest.mark.parametrize("mechanism", BATCHES)
+def test_what_was_refused_once_is_not_asked_for_again(boot: Boot, mechanism: str) -> None:
+    fake = boot()
+    fake.refusals = {(mechanism, "tcp_ack"): errno.EINVAL}
+    mp.attach(count, "tcp_*", mechanism=mechanism).close()
+    n = fake.calls.count("LINK_CREATE")
+    assert n > 2, "it had to be found"
+    with mp.attach(count, "tcp_*", mechanism=mechanism, kernel=mp.Kernel()) as attachment:
+        assert fake.calls.count("LINK_CREATE") == n + 1
+        assert [(one.request, one.code) for one in attachment.report.skipped] == [("tcp_ack", "refused_before")]
+        assert "EINVAL" in attachment.report.skipped[0].reason
+    with mp.attach(count, "tcp_*") as attachment:
+        other = next(iter(set(BATCHES) - {mechanism}))
+        assert attachment.report.mechanisms == {other: len(TCP)}, "another mechanism takes all of them"
+
+
+def test_what_may_pass_is_asked_for_again(boot: Boot) -> None:
+    fake = boot()
+    fake.refusals = {("trampoline", "tcp_ack"): errno.EBUSY}
+    for _ in range(2):
+        with mp.attach(count, "tcp_*", mechanism="trampoline") as attachment:
+            assert [one.function for one in attachment.report.failed] == ["tcp_ack"]
+            assert "call site" in attachment.report.failed[0].reason
+    fake.refusals.clear()
+    with mp.attach(count, "tcp_*", mechanism="trampoline") as attachment:
+        assert attachment.report.attached == len(TCP)
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_on_bad_error_detaches_everything_again(boot: Boot, mechanism: str) -> None:
+    fake = boot()
+    fake.refusals = {(mechanism, "tcp_ack"): errno.EINVAL}
+    with pytest.raises(AttachError, match="tcp_ack: EINVAL") as caught:
+        mp.attach(count, "tcp_*", mechanism=mechanism, on_bad="error")
+    assert caught.value.report is not None
+    assert [one.function for one in caught.value.report.failed] == ["tcp_ack"]
+    assert fake.links == []
+    assert fake.left() == []
+
+
+def test_everything_refused_leaves_an_attachment_of_nothing(boot: Boot) -> None:
+    fake = boot()
+    fake.refusals = {("kprobe_multi", name): errno.EINVAL for name in ("vfs_read", "vfs_write")}
+    with mp.attach(count, ["vfs_read", "vfs_write"], mechanism="kprobe_multi") as attachment:
+        assert (attachment.report.attached, attachment.report.links) == (0, 0)
+        assert len(attachment.report.failed) == 2
+        assert fake.links == []
+
+
+# Errnos that are about the whole request
+
+
+@pytest.mark.parametrize("mechanism", BATCHES)
+def test_a_link_for_which_memory_is_short_is_halved(boot: Boot, mechanism: str) -> None:
+    fake = boot(functions=(*FUNCTIONS, *(FakeFunction(f"many_{n}") for n in range(300))))
+    fake.max_functions = 100
+    fake.refusals = {(mechanism, "many_7"): errno.EINVAL}
+    with mp.attach(count, "many_*", mechanism=mechanism) as attachment:
+        assert attachment.report.attached == 299
+        assert attachment.report.links == len(fake.links) == 4
+        assert [one.function for one in attachment.report.failed] == ["many_7"]
+        assert sum(len(link.probes) for link in fake.links) == 299
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOSPC, errno.EACCES])
+@pytest.mark.parametrize("mechanism", BATCHES)
+def test_what_is_about_the_request_is_raised(boot: Boot, mechanism: str, number: int) -> None:
+    fake = boot()
+    fake.fault(number, command="LINK_CREATE", times=1000)
+    with pytest.raises(KernelError) as caught:
+        mp.attach(count, "tcp_*", mechanism=mechanism)
+    assert caught.value.errno == number
+    assert fake.calls.count("LINK_CREATE") == 1, "no function is looked for"
+    assert fake.left() == []
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_without_the_right_to(boot: Boot, mechanism: str) -> None:
+    fake = boot()
+    fake.fault(errno.EPERM, command="PROG_LOAD", times=1000)
+    with pytest.raises(NotPermittedError, match="EPERM") as caught:
+        mp.attach(count, "tcp_*", mechanism=mechanism)
+    assert "CAP_BPF" in (caught.value.hint or "")
+    assert fake.left() == []
+
+
+@pytest.mark.parametrize("rights", [frozenset(), frozenset({"CAP_BPF"})])
+def test_users_without_capabilities(boot: Boot, rights: frozenset[str]) -> None:
+    boot(Profile("7.3.0-fake", rights=rights))
+    with pytest.raises(NotPermittedError) as caught:
+        mp.attach(count, "tcp_*")
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_a_program_that_the_verifier_refuses(boot: Boot, mechanism: str) -> None:
+    fake = boot()
+    fake.refused_programs["count"] = "0: R1=ctx()\nR0 !read_ok\nprocessed 1 insns"
+    with pytest.raises(VerifierError) as caught:
+        mp.attach(count, "tcp_*", mechanism=mechanism)
+    assert "R0 !read_ok" in caught.value.log
+    assert caught.value.cause
+    assert fake.left() == []
+
+
+@pytest.mark.parametrize("mechanism", ["trampoline", "kprobe"])
+def test_descriptors_that_run_out_half_way(boot: Boot, mechanism: str) -> None:
+    fake = boot()
+    fake.max_descriptors = 20
+    with mp.attach(count, "tcp_*", mechanism=mechanism) as attachment:
+        report = attachment.report
+        assert report.attached + len(report.failed) == len(TCP)
+        assert report.attached == len(fake.links)
+        assert {one.errno for one in report.failed} == {errno.EMFILE}
+    assert fake.left() == []
+
+
+# Links that are not where they should be
+
+
+@pytest.mark.parametrize("mechanism", BATCHES)
+def test_a_link_on_another_function_is_found_out(boot: Boot, mechanism: str) -> None:
+    fake = boot()
+    moved = mp.Kernel().function("tcp_ack").address
+    fake.told_addresses = {moved: moved + 0x10000}
+    with pytest.raises(AttachError, match=r"tcp_ack .* is not on the link"):
+        mp.attach(count, "tcp_*", mechanism=mechanism)
+    assert fake.left() == []
+
+
+def test_addresses_of_call_sites_are_as_good(boot: Boot) -> None:
+    fake = boot()
+    fake.told_addresses = {one.address: one.call_site for one in fake.functions}
+    with mp.attach(count, "tcp_*", mechanism="kprobe_multi") as attachment:
+        assert attachment.report.attached == len(TCP)
+
+
+def test_hidden_addresses_are_taken_on_trust(boot: Boot) -> None:
+    fake = boot()
+    fake.told_addresses = {one.address: 0 for one in fake.functions}
+    for mechanism in BATCHES:
+        with mp.attach(count, "tcp_*", mechanism=mechanism) as attachment:
+            assert attachment.report.attached == len(TCP)
+
+
+# Modules
+
+
+def test_functions_of_a_module(boot: Boot) -> None:
+    fake = boot()
+    for mechanism in MECHANISMS:
+        with mp.attach(count, ["nf_hook_slow", "vfs_read"], mechanism=mechanism) as attachment:
+            assert attachment.report.attached == 2
+            assert fake.attached() == {"nf_hook_slow", "vfs_read"}
+            assert any("nf_tables" in note for note in attachment.report.notes)
+
+
+def test_a_module_that_is_gone_is_said_to_be(boot: Boot) -> None:
+    fake = boot()
+    kernel = mp.Kernel(use_cache=False)
+    assert kernel.function("nf_hook_slow").module == "nf_tables"
+    fake.unload("nf_tables", is_listed=False)
+    with mp.attach(count, ["nf_hook_slow", "vfs_read"], kernel=kernel) as attachment:
+        assert attachment.report.attached == 1
+        assert [one.code for one in attachment.report.skipped] == ["module_gone"]
+
+
+@pytest.mark.parametrize("mechanism", ["tracing_multi", "trampoline"])
+def test_a_module_that_goes_meanwhile(boot: Boot, mechanism: str) -> None:
+    fake = boot()
+    kernel = mp.Kernel(use_cache=False)
+    kernel.function("nf_hook_slow")
+    fake.unload("nf_tables", is_listed=True)
+    with mp.attach(count, ["nf_hook_slow", "vfs_read"], mechanism=mechanism, kernel=kernel) as attachment:
+        assert attachment.report.attached == 1
+        assert [(one.function, one.errno) for one in attachment.report.failed] == [
+            ("nf_hook_slow [nf_tables]", errno.ENODEV)
+        ]
+
+
+# Limits and switches
+
+
+def test_many_functions_one_by_one_are_asked_back(boot: Boot) -> None:
+    boot(LIKE_6_1)
+    with pytest.raises(UsageError, match="one by one"):
+        mp.attach(count, "tcp_*", max_singles=5)
+
+
+def test_a_full_trampoline(boot: Boot) -> None:
+    fake = boot()
+    attachments = [mp.attach(count, ["vfs_read"], mechanism="trampoline") for _ in range(38)]
+    try:
+        assert len(fake.probes("vfs_read")) == 38
+        with mp.attach(count, ["vfs_read", "vfs_write"], mechanism="trampoline") as last:
+            assert [(one.function, one.errno) for one in last.report.failed] == [("vfs_read", errno.E2BIG)]
+            assert "full" in last.report.failed[0].reason
+    finally:
+        for attachment in attachments:
+            attachment.close()
+
+
+def test_ftrace_that_is_switched_off(boot: Boot, tmp_path: Path) -> None:
+    fake = boot()
+    switch = fake.root / "proc/sys/kernel/ftrace_enabled"
+    switch.write_text("0\n")
+    try:
+        with pytest.raises(NotSupportedError, match="ftrace is switched off"):
+            mp.attach(count, "tcp_*")
+    finally:
+        switch.write_text("1\n")
+
+
+def test_kprobes_that_are_not_built_in(boot: Boot) -> None:
+    fake = boot()
+    directory = fake.root / "sys/bus/event_source/devices/kprobe"
+    directory.rename(directory.with_name("gone"))
+    try:
+        with pytest.raises(NotSupportedError, match="single kprobes"):
+            mp.attach(count, "tcp_*", mechanism="kprobe")
+        assert fake.left() == []
+    finally:
+        directory.with_name("gone").rename(directory)
+
+
+# What is missed, and the end
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_missed_calls_are_in_the_report(boot: Boot, mechanism: str) -> None:
+    fake = boot()
+    with mp.attach(count, ["vfs_read", "vfs_write"], mechanism=mechanism) as attachment:
+        for link in fake.links:
+            link.missed = 7
+        for program in fake.programs:
+            program.recursion_misses = 3
+        by_links = {"kprobe_multi": 7, "kprobe": 14}.get(mechanism, 0)
+        expected = {"link_misses": by_links, "recursion_misses": 3 * len(fake.programs)}
+        assert {cause: n for cause, n in attachment.missed().items() if n} == {c: n for c, n in expected.items() if n}
+    assert attachment.report.missed["link_misses"] == by_links
+
+
+def test_links_are_closed_before_their_programs(boot: Boot) -> None:
+    fake = boot()
+    with mp.attach(count, ["vfs_read", "vfs_write"], mechanism="kprobe"):
+        fake.calls.clear()
+    kinds = [call.split()[1] for call in fake.calls if call.startswith("close")]
+    assert kinds[:5] == ["Link", "Event", "Link", "Event", "Program"]
+
+
+def test_an_attachment_is_closed_once(boot: Boot) -> None:
+    fake = boot(LIKE_6_12)
+    attachment = mp.attach(count, "tcp_*")
+    attachment.close()
+    n = len(fake.calls)
+    attachment.close()
+    assert len(fake.calls) == n
+    assert attachment.is_closed
+    with pytest.raises(UsageError), attachment:
+        pass
+
+
+# Prices and budgets
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+@pytest.mark.parametrize("when", ["entry", "return"])
+def test_what_a_hit_costs_is_measured(boot: Boot, mechanism: str, when: str) -> None:
+    fake = boot()
+    fake.probe_ns = {"kprobe_multi": 81, "tracing_multi": 42, "trampoline": 43, "kprobe": 204}
+    with mp.attach(count, ["vfs_read", "vfs_write"], mechanism=mechanism, when=when, budget=0.5) as attachment:
+        price = attachment.report.budget["ns_per_hit"][mechanism]  # type: ignore[index]
+        assert price["measured"]
+        assert price["fixed"] == pytest.approx(fake.probe_ns[mechanism], rel=0.01)
+
+
+def test_a_budget_drops_the_hottest_and_replaces_its_link(boot: Boot) -> None:
+    fake = boot()
+    fake.probe_ns["kprobe_multi"] = 1000
+    with mp.attach(count, TCP, mechanism="kprobe_multi", budget=0.05) as attachment:
+        (first,) = fake.links
+        index = next(n for n, function in enumerate(attachment.functions) if function.name == "tcp_ack")
+        fake.calls.clear()
+        fake.hit("hits", index, 10_000_000)
+        assert wait_until(lambda: bool(attachment.report.dropped))
+        assert [one.function for one in attachment.report.dropped] == ["tcp_ack"]
+        assert wait_until(lambda: first not in fake.links)
+        assert fake.attached() == set(TCP) - {"tcp_ack"}
+        log = fake.calls
+        assert log.index("LINK_CREATE") < log.index(f"close Link {first.number}"), "no call is lost"
+        assert wait_until(lambda: attachment.report.budget["relinks"] == 1)
+
+
+def test_a_link_that_cannot_be_replaced_goes_as_a_whole(boot: Boot) -> None:
+    fake = boot()
+    fake.probe_ns["kprobe_multi"] = 1000
+    with mp.attach(count, TCP, mechanism="kprobe_multi", budget=0.05) as attachment:
+        fake.fault(errno.ENOMEM, command="LINK_CREATE", times=1000)
+        fake.hit("hits", 0, 10_000_000)
+        assert wait_until(lambda: len(attachment.report.dropped) == len(TCP))
+        assert fake.links == []
+        assert sum("ENOMEM" in one.reason for one in attachment.report.dropped) == len(TCP) - 1
+
+
+def test_single_links_are_let_go_one_by_one(boot: Boot) -> None:
+    fake = boot()
+    fake.probe_ns["kprobe"] = 1000
+    with mp.attach(count, TCP[:5], mechanism="kprobe", budget=0.05) as attachment:
+        n = fake.calls.count("LINK_CREATE")
+        fake.hit("hits", 2, 10_000_000)
+        assert wait_until(lambda: bool(attachment.report.dropped))
+        assert fake.attached() == set(TCP[:5]) - {attachment.functions[2].name}
+        assert fake.calls.count("LINK_CREATE") == n
