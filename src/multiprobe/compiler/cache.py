@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import marshal
 import os
+import re
 from zlib import crc32
 
-from multiprobe.cachedir import cache_directory, read_own, write_own
+from multiprobe.cachedir import cache_directory, drop_old, read_own, write_own
 from multiprobe.compiler.code import Code, Relocation
 
 MAGIC = b"mpcode\0\2"
 KEPT = 256
+NAMES = re.compile(r"[0-9a-f]{40}")
 
 
 def path_of(key: str) -> str:
@@ -53,14 +55,4 @@ def save(key: str, code: Code) -> None:
     """Keep code for the next time, if the directory allows."""
     path = path_of(key)
     if write_own(path, encode(key, code)):
-        _drop_old(os.path.dirname(path))
-
-
-def _drop_old(directory: str) -> None:
-    try:
-        with os.scandir(directory) as entries:
-            files = [(entry.stat().st_mtime, entry.path) for entry in entries]
-        for _, path in sorted(files)[: max(0, len(files) - KEPT)]:
-            os.unlink(path)
-    except OSError:
-        return
+        drop_old(os.path.dirname(path), NAMES, keep=KEPT)

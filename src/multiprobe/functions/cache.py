@@ -11,10 +11,11 @@ section its position and length; sections are the key, the module names, the evi
 from __future__ import annotations
 
 import os
+import re
 from array import array
 from zlib import crc32
 
-from multiprobe.cachedir import cache_directory, read_own, write_own
+from multiprobe.cachedir import cache_directory, drop_old, read_own, write_own
 from multiprobe.functions.table import COLUMNS, FunctionTable
 
 FORMAT = 3
@@ -24,6 +25,8 @@ N_SECTIONS = len(TEXTS) + len(COLUMNS)
 N_HEADER = 3 + 2 * N_SECTIONS
 CHECKED_FROM = 3 * 8
 PREFIX = "functions-"
+NAMES = re.compile(PREFIX + r"[0-9a-f-]+-\d+")
+KEPT = 8
 SIZES = {"Q": 8, "I": 4, "H": 2, "B": 1}
 
 
@@ -110,12 +113,6 @@ def save_table(path: str, key: bytes, table: FunctionTable) -> bool:
     return write_own(path, encode(table, key))
 
 
-def drop_old(directory: str, *, keep: int = 8) -> None:
+def drop_old_tables(directory: str) -> None:
     """Delete all but the newest tables: those of boots long past are of no use."""
-    try:
-        with os.scandir(directory) as entries:
-            tables = [(entry.stat().st_mtime, entry.path) for entry in entries if entry.name.startswith(PREFIX)]
-        for _, path in sorted(tables, reverse=True)[keep:]:
-            os.unlink(path)
-    except OSError:
-        return
+    drop_old(directory, NAMES, keep=KEPT)

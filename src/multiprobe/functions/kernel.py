@@ -281,7 +281,7 @@ class Kernel:
 
             table = read_live(self._live_types(), root=self._root)
             if self._use_cache and cache.save_table(path, key, table):
-                cache.drop_old(os.path.dirname(path))
+                cache.drop_old_tables(os.path.dirname(path))
         return table
 
     def _read_files(self) -> FunctionTable:

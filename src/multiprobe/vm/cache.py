@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from multiprobe.cachedir import cache_directory
+from multiprobe.cachedir import cache_directory, open_directory
 from multiprobe.errors import VmError, errno_name
 
 
@@ -12,10 +13,10 @@ def directory(*parts: str) -> Path:
     """The directory `parts` under the VM's part of the user's cache, made if need be. VmError where it can't be."""
     path = Path(cache_directory(), "vm", *parts).absolute()
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(open_directory(str(path), make=True))
     except OSError as error:
         raise VmError(
             f"no place to keep kernels: making {path}: {errno_name(error.errno or 0)}",
-            hint="set MULTIPROBE_CACHE to a directory that you may write to",
+            hint="set MULTIPROBE_CACHE to a directory of your own, which nobody else may write to",
         ) from error
     return path

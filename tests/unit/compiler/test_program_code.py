@@ -162,12 +162,14 @@ def test_an_unusable_directory_is_no_reason_to_fail(monkeypatch: pytest.MonkeyPa
 def test_old_code_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "KEPT", 3)
     code = compile_program(count, context="kprobe_multi", when="entry")
+    Path(cache.path_of("mine")).write_text("not written by multiprobe")
     for place in range(6):
-        cache.save(f"key{place}", code)
-        os.utime(cache.path_of(f"key{place}"), (place + 10, place + 10))
+        cache.save(f"{place:040x}", code)
+        os.utime(cache.path_of(f"{place:040x}"), (place + 10, place + 10))
     kept = sorted(path.name for path in Path(cache.path_of("x")).parent.iterdir())
-    assert kept[-1] == "key5"
-    assert len(kept) == 3
+    assert kept[-1] == "mine"
+    assert f"{5:040x}" in kept
+    assert len(kept) == 3 + 1
 
 
 def key_of(program: object, **changes: object) -> str:

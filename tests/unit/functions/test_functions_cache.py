@@ -151,13 +151,19 @@ def test_a_cache_that_cant_be_written_is_no_error(
 def test_old_tables_are_dropped(directory: Path) -> None:
     directory.mkdir()
     for age in range(12):
-        file = directory / f"functions-{age}"
+        file = directory / f"functions-b00d-{age}"
         file.touch()
         os.utime(file, (1000 - age, 1000 - age))
-    (directory / "code-1").touch()
-    cache.drop_old(str(directory))
+    others = ["code-1", "functions-", "functions-b00d-1.txt", "functions-of mine"]
+    for name in others:
+        (directory / name).touch()
+    (directory / "functions-b00d-77").symlink_to(directory / "code-1")
+    (directory / "functions-b00d-78").mkdir()
+    cache.drop_old_tables(str(directory))
     kept = sorted(file.name for file in directory.iterdir())
-    assert kept == ["code-1", *(f"functions-{age}" for age in range(8))]
+    assert kept == sorted(
+        [*others, "functions-b00d-77", "functions-b00d-78", *(f"functions-b00d-{age}" for age in range(8))]
+    )
 
 
 HEAVY = ("numpy", "rich", "llvmlite", "pyarrow", "textual")

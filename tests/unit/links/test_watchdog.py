@@ -143,3 +143,19 @@ def test_too_short_a_time() -> None:
         watchdog.checked_seconds(0.1)
     assert watchdog.checked_seconds(0) is None
     assert watchdog.checked_seconds(None) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root, to give files away")
+def test_the_log_is_never_written_through_a_link(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    victim, place = tmp_path / "victim", tmp_path / "cache"
+    victim.write_text("safe")
+    place.mkdir(0o700)
+    log = place / "watchdog.jsonl"
+    log.symlink_to(victim)
+    watchdog_child.say("it", 1.0, is_gone=True, log=str(log))
+    log.unlink()
+    os.chown(place, 12345, 12345)
+    watchdog_child.say("it", 1.0, is_gone=True, log=str(log))
+    assert victim.read_text() == "safe"
+    assert not log.exists()
+    assert "noted in" not in capfd.readouterr().err

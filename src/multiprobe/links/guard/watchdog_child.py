@@ -10,6 +10,7 @@ process obeys too), whose links the kernel then closes, and says so: on stderr, 
 
 from __future__ import annotations
 
+import errno
 import json
 import mmap
 import os
@@ -62,12 +63,23 @@ def say(what: str, seconds: float, *, is_gone: bool, log: str) -> None:
     event = {"type": "watchdog", "time": time.time(), "seconds": seconds, "what": what, "detached": is_gone}
     if log:
         try:
-            with open(log, "a", encoding="utf-8") as file:
+            with open(log, "a", encoding="utf-8", opener=_own) as file:
                 file.write(json.dumps(event) + "\n")
         except OSError:
             log = ""
     words = f"multiprobe: watchdog: {what} did not answer for {seconds:g} s and was ended (SIGKILL): {fate}"
     os.write(2, (words + (f"; noted in {log}" if log else "") + "\n").encode())
+
+
+def _own(path: str, flags: int) -> int:
+    """Open the log if it is this user's, in a directory of this user's: no other user's link is written through."""
+    if os.stat(os.path.dirname(path)).st_uid != os.geteuid():
+        raise PermissionError(errno.EPERM, "in a directory of another user", path)
+    fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    if os.fstat(fd).st_uid != os.geteuid():
+        os.close(fd)
+        raise PermissionError(errno.EPERM, "owned by another user", path)
+    return fd
 
 
 def main(arguments: list[str]) -> int:
