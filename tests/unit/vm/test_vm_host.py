@@ -98,7 +98,9 @@ def machine(kind: str, *, terminal: int | None = None, is_counted: bool = False)
 def test_tcg_runs_in_one_thread() -> None:
     arguments = machine(TCG)
     assert arguments[arguments.index("-accel") + 1] == "tcg,thread=single"
-    assert arguments[arguments.index("-cpu") + 1] == "max"
+    model, *flags = arguments[arguments.index("-cpu") + 1].split(",")
+    assert model == "max"
+    assert {"avx=off", "avx2=off"} <= set(flags), "QEMU 7.2 emulates AVX2 wrongly"
     assert arguments[arguments.index("-smp") + 1] == "2"
 
 
