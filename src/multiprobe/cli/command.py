@@ -105,7 +105,7 @@ class Question:
         """What makes the table that a terminal shows meanwhile of a sample, the one before or None, in so many rows."""
         return None
 
-    def screen(self) -> Live:
+    def screen(self) -> Live[Any]:
         """The full-screen view."""
         raise NotImplementedError
 

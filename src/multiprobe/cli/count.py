@@ -13,10 +13,10 @@ from multiprobe.cli.forms import print_table
 from multiprobe.cli.live import History, Live
 from multiprobe.cli.options import Option
 from multiprobe.instruments.count import call_counts, count, start
+from multiprobe.output.frame import LiveFrame, LiveRow
 from multiprobe.output.histogram import sparkline
 from multiprobe.output.table import Column, TextTable
 from multiprobe.output.units import plural_text
-from multiprobe.output.view import Frame, Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -70,7 +70,7 @@ class CountQuestion(Question):
 
         return show
 
-    def screen(self) -> Live:
+    def screen(self) -> Live[Sample]:
         """All functions that were called, and how one's rate went."""
         return _make_screen(self.measuring)
 
@@ -94,32 +94,35 @@ class CountQuestion(Question):
         return call_counts(self.measuring.functions, sample, top=top)
 
 
-def _make_screen(counting: Counting) -> Live:
+def _make_screen(counting: Counting) -> Live[Sample]:
     """The full-screen view: all functions that were called, and how one's rate went."""
     history = History()
     functions = counting.functions
 
-    def frame(sample: Sample, before: Sample | None) -> Frame:
+    def frame(sample: Sample, before: Sample | None) -> LiveFrame:
         history.note(sample.seconds, sample.totals)
         counts = call_counts(functions, sample, before=before)
         table = _table(counts)
         rows = [
-            Row(count.index, tuple(cells), (count.calls, count.rate, count.share, cells[-1]))
+            LiveRow(
+                count.index, tuple(cells), (count.calls, count.rate, count.share, cells[-1]), cells[-1], count.index
+            )
             for count, cells in zip(counts, table.rows, strict=True)
         ]
         title = f"{counting.report.attached:,} functions attached, {len(rows):,} called, {sample.seconds:.0f} s"
-        return Frame(title, table.columns, rows)
+        return LiveFrame(title, table.columns, rows, lambda index: details(index, sample))
 
     def details(index: int, sample: Sample) -> list[str]:
         rates = history.rates(index)
         last = f"{rates[-1]:,.1f} a second now, {max(rates):,.1f} at most" if rates else "no rate yet"
-        return [f"{sample.totals[index]:,} calls, {last}", sparkline([round(rate) for rate in rates])]
+        calls = f"{sample.totals[index]:,} calls, {last}"
+        return [str(functions[index]), "", calls, sparkline([round(rate) for rate in rates])]
 
-    return Live(frame=frame, details=details, functions=functions)
+    return Live(frame, functions)
 
 
 def _table(rows: Sequence[CallCount]) -> TextTable:
-    columns = (Column("CALLS", True), Column("RATE/S", True), Column("SHARE", True), Column("FUNCTION"))
+    columns = (Column("CALLS", True, 1), Column("RATE/S", True, 2), Column("SHARE", True, 3), Column("FUNCTION"))
     return TextTable(columns, [(f"{r.calls:,}", f"{r.rate:,.1f}", f"{r.share:.1%}", str(r.function)) for r in rows])
 
 

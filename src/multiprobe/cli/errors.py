@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from multiprobe.cli.command import Asked, Command, Question
 from multiprobe.cli.forms import print_json
-from multiprobe.cli.live import FUNCTION, Live
+from multiprobe.cli.live import Live
 from multiprobe.cli.options import Option
 from multiprobe.errors import UsageError
 from multiprobe.instruments.errors import instrument as errors
 from multiprobe.instruments.errors.failures import error_name, parse_errors
+from multiprobe.output.frame import LiveFrame, LiveRow
 from multiprobe.output.table import Column, TextTable
 from multiprobe.output.units import plural_text
-from multiprobe.output.view import Frame, Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -85,7 +85,7 @@ class ErrorsQuestion(Question):
         """The failures that came most often; nothing where each is printed by itself."""
         return None if self.each else self._table
 
-    def screen(self) -> Live:
+    def screen(self) -> Live[Sample]:
         """All groups of equal failures; of one, its path and an example with arguments."""
         return _make_screen(self.measuring)
 
@@ -144,33 +144,35 @@ def _names(flag: str, words: Sequence[str]) -> frozenset[str]:
         raise UsageError(f"{flag}: there is no error {error}", hint="names as in ENOENT,EAGAIN; or NULL") from None
 
 
-def _make_screen(watching: Watching) -> Live:
+def _make_screen(watching: Watching) -> Live[Sample]:
     numbers: dict[Kind, int] = {}
-    shown: dict[int, Group] = {}
     columns = _columns()
 
-    def row(group: Group) -> Row:
+    def row(group: Group) -> LiveRow:
         f = group.example
         number = numbers.setdefault(f.kind, len(numbers))
-        key = number << 32 | (FUNCTION if f.first is None else f.first)
-        shown[key] = group
         count, *texts = _cells(watching, group)
-        return Row(key, (count, *texts), (group.count, *texts), f"{' '.join(texts[:-1])} {_path(watching, f)}")
+        text = f"{' '.join(texts[:-1])} {_path(watching, f)}"
+        return LiveRow(number, (count, *texts), (group.count, *texts), text, f.first)
 
-    def frame(sample: Sample, _before: Sample | None) -> Frame:
+    def frame(sample: Sample, _before: Sample | None) -> LiveFrame:
         n = sample.n_failures
         title = f"{watching.report.attached:,} functions attached, {plural_text(n, 'failure')}, {sample.seconds:.0f} s"
-        return Frame(title, columns, [row(group) for group in sample.groups])
+        rows = [row(group) for group in sample.groups]
+        groups = {row.key: group for row, group in zip(rows, sample.groups, strict=True)}
+        return LiveFrame(title, columns, rows, lambda key: details(groups.get(key)))
 
-    def details(key: int, _sample: Sample) -> list[str]:
-        group = shown[key]
+    def details(group: Group | None) -> list[str]:
+        if group is None:
+            return ["not seen any more"]
         f = group.example
         path = [_name(watching, index) for index in f.path]
         ways = [f"{'  ' * min(depth, _DEEPEST)}{name}" for depth, name in enumerate((["…"] if f.is_cut else []) + path)]
         how_often = f"{group.count:,} times {_error(f)}, {_outcome(watching, f)}"
-        return [how_often, "", *ways, "", "the first one:", f"{f.name}[{f.tid}]: {_call(watching, f)}"]
+        example = f"{f.name}[{f.tid}]: {_call(watching, f)}"
+        return [_name(watching, f.first), "", how_often, "", *ways, "", "the first one:", example]
 
-    return Live(frame=frame, details=details, functions=watching.functions)
+    return Live(frame, watching.functions)
 
 
 def _failure_lines(watching: Watching, failure: Failure) -> Iterator[str]:
@@ -215,8 +217,13 @@ def _outcome(watching: Watching, failure: Failure) -> str:
 
 
 def _columns() -> tuple[Column, ...]:
-    titles = ("COUNT", "ERROR", "FIRST TO FAIL", "OUTCOME", "PATH")
-    return tuple(Column(title, title == "COUNT") for title in titles)
+    return (
+        Column("COUNT", True, 1),
+        Column("ERROR"),
+        Column("FIRST TO FAIL"),
+        Column("OUTCOME", drop=2),
+        Column("PATH", drop=3),
+    )
 
 
 def _cells(watching: Watching, group: Group) -> list[str]:

@@ -18,11 +18,11 @@ from multiprobe.instruments.latency.instrument import SORTS, all_buckets, rank
 from multiprobe.instruments.latency.program import BY, Probe
 from multiprobe.instruments.over_time import FINEST, OverTime
 from multiprobe.instruments.tasks import TaskNames
+from multiprobe.output.frame import LiveFrame, LiveRow
 from multiprobe.output.heat import HeatMap, heat_svg
 from multiprobe.output.histogram import log2_bounds, log2_lines, sparkline, used_range
 from multiprobe.output.table import Column, TextTable
 from multiprobe.output.units import plural_text, time_text
-from multiprobe.output.view import Frame, Row, View
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -107,7 +107,7 @@ class LatencyQuestion(Question):
 
         return show
 
-    def screen(self) -> Live:
+    def screen(self) -> Live[Sample]:
         """All functions that were called, and how one's times are distributed."""
         return _make_screen(self.measuring, self.notes.names, sort=self.sort, by=self.by)
 
@@ -179,38 +179,35 @@ class Notes:
             file.write(heat_svg(heat, title=title, subtitle=subtitle))
 
 
-def _make_screen(timing: Timing, names: TaskNames, *, sort: str, by: str | None) -> Live:
+def _make_screen(timing: Timing, names: TaskNames, *, sort: str, by: str | None) -> Live[Sample]:
     """The full-screen view: all functions that were called, and how one's times are distributed."""
     index_of = {address: index for index, address in enumerate(timing.functions.addresses())}
-    shown: dict[int, Latency] = {}
-
-    def key(row: Latency) -> int:
-        return index_of[row.function.address] | row.who << 32
 
     def order(row: Latency, last: str) -> tuple[float | str, ...]:
         return (row.calls, *_times(row), row.mean, str(row.function), *([last] if by else []))
 
-    def frame(sample: Sample, _before: Sample | None) -> Frame:
-        shown.clear()
-        shown.update((key(row), row) for row in sample.rows)
+    def frame(sample: Sample, _before: Sample | None) -> LiveFrame:
+        shown: dict[int, Latency] = {}
         table = _table(sample.rows, names, by=by)
-        rows = [
-            Row(key(row), tuple(cells), order(row, cells[-1]))
-            for row, cells in zip(sample.rows, table.rows, strict=True)
-        ]
+        rows = []
+        for row, cells in zip(sample.rows, table.rows, strict=True):
+            index = index_of[row.function.address]
+            key = index | row.who << 32
+            shown[key] = row
+            text = f"{row.function} {cells[-1]}" if by else str(row.function)
+            rows.append(LiveRow(key, tuple(cells), order(row, cells[-1]), text, index))
         title = f"{timing.report.attached:,} functions attached, {len(rows):,} rows, {sample.seconds:.0f} s"
-        return Frame(title, table.columns, rows)
+        return LiveFrame(title, table.columns, rows, lambda key: details(shown.get(key)))
 
-    def details(chosen: int, _sample: Sample) -> list[str]:
-        row = shown.get(chosen)
+    def details(row: Latency | None) -> list[str]:
         if row is None:
             return ["not called"]
+        task = f", {row.who} {names[row.who]}" if by else ""
         about = f"{row.calls:,} calls, {time_text(row.total)} in all, {time_text(row.longest)} the longest"
-        return [about, *log2_lines(row.buckets, form=time_text)]
+        return [f"{row.function}{task}", "", about, *log2_lines(row.buckets, form=time_text)]
 
     titles = ["calls", "total", *(["self"] if timing.has_self else []), *SORTS[3:]]
-    view = View(sort=titles.index(sort))
-    return Live(frame=frame, details=details, functions=timing.functions, view=view)
+    return Live(frame, timing.functions, titles.index(sort))
 
 
 def _running_line(sample: Sample, n: int) -> str:
@@ -228,8 +225,14 @@ def _table(rows: Sequence[Latency], names: TaskNames, *, by: str | None) -> Text
     used = used_range(all_buckets(rows))
     spread = f"{time_text(log2_bounds(used[0])[0])} … {time_text(log2_bounds(used[-1])[1])}" if used else "TIMES"
     titles = ["CALLS", "TOTAL", *(["SELF"] if has_self else []), "MEAN", "P50", "P90", "P99", "MAX"]
+    drops = {"TOTAL": 1, "CALLS": 2, "SELF": 3, "MAX": 4, "P99": 5, "P50": 6, "MEAN": 7, "P90": 8}
     last = [Column("PROCESS" if by == "process" else "THREAD")] if by else []
-    columns = (*(Column(title, True) for title in titles), Column(spread), Column("FUNCTION"), *last)
+    columns = (
+        *(Column(title, True, drops[title]) for title in titles),
+        Column(spread, drop=9),
+        Column("FUNCTION"),
+        *last,
+    )
     return TextTable(columns, [_cells(row, used, names, by=by) for row in rows])
 
 

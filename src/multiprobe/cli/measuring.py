@@ -96,7 +96,7 @@ def watch(
     show: Callable[[Any, Any, int], TextTable] | None = None,
     on_sample: Callable[[Any], object] | None = None,
     every: Callable[[], float] = lambda: 1.0,
-    live: Live | None = None,
+    live: Live[Any] | None = None,
 ) -> Any:
     """Let the command go and measure until the end: of time, command or process, or Ctrl-C. The last sample.
 
@@ -116,7 +116,7 @@ def watch(
             if workload is not None:
                 workload.release()
             if live is not None:
-                live.run(measuring, until, every=every())
+                live.run(measuring, until, every=every, on_sample=on_sample)
                 return measuring.stop()
             # A command that writes to the same terminal has it to itself.
             if show is not None and sys.stderr.isatty() and not (workload and sys.stdout.isatty()):

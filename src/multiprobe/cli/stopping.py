@@ -19,7 +19,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Until:
-    """`wait(seconds)` says True once the end has come; `why` then says which: "time", "signal" or "process".
+    """`wait(seconds)` says True once the end has come; `why` then says which: "time", "signal", "process" or
+    "user".
 
     The first signal only marks the end, so that what was gathered can be shown. A second one acts as ever, unless it
     comes with the first: timeout(1) sends each twice, to the process and to its group.
@@ -28,7 +29,6 @@ class Until:
     def __init__(self, *, duration: float | None = None, process_fds: Sequence[int] = ()) -> None:
         self._deadline = None if duration is None else time.monotonic() + duration
         self._process_fds = tuple(process_fds)
-        self._input_fds: tuple[int, ...] = ()
         self._before: dict[int, Any] = {}
         self._first = 0.0
         self.why = ""
@@ -59,13 +59,14 @@ class Until:
             self.why = "time"
         return bool(self.why)
 
-    def watch_input(self, fd: int) -> None:
-        """Have `wait` come back, without the end having come, when there is something to read from `fd`."""
-        self._input_fds = (*self._input_fds, fd)
+    def end(self) -> None:
+        """The end has come: the user wants it. `wait` returns at once, in whatever thread."""
+        self.why = self.why or "user"
+        os.write(self._wake_in, b"!")
 
     def _poll(self, seconds: float) -> set[int]:
         poll = select.poll()
-        for fd in (self._wake_out, *self._process_fds, *self._input_fds):
+        for fd in (self._wake_out, *self._process_fds):
             poll.register(fd, select.POLLIN)
         return {fd for fd, _ in poll.poll(seconds * 1000)}
 

@@ -19,10 +19,14 @@ MANY_ROWS = 2000
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column's title, and whether its cells are numbers (which stand at the right)."""
+    """A column: its title, and whether its cells are numbers, which are aligned to the right.
+
+    Where a screen is too narrow, columns are left out by `drop`, the highest first; those with 0 always stay.
+    """
 
     title: str
     is_number: bool = False
+    drop: int = 0
 
 
 @dataclass(frozen=True, slots=True)

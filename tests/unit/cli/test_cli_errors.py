@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from multiprobe.cli import live
 from multiprobe.cli.errors import ErrorsQuestion
 from multiprobe.cli.main import run
 from multiprobe.instruments.errors import instrument as errors
@@ -16,8 +15,6 @@ from multiprobe.instruments.errors.failures import NULL, Failure, Group
 from multiprobe.instruments.errors.instrument import Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from .conftest import FakeWorld
 
 ENOSPC, EIO = 28, 5
@@ -132,33 +129,23 @@ def test_each_as_csv(asked: list[dict[str, Any]], capsys: pytest.CaptureFixture[
     assert json.loads(rows[0]["arguments"])["size"] == 5
 
 
-class Recorded:
-    """Stands for the full-screen view: what it was given."""
-
-    def __init__(
-        self, *, frame: Callable[[Any, Any], Any], details: Callable[[int, Any], Sequence[str]], functions: Any
-    ) -> None:
-        self.frame, self.details, self.functions = frame, details, functions
-
-
-def test_the_screen_shows_each_group_and_what_is_known_of_one(
-    world: FakeWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("multiprobe.cli.errors.Live", Recorded)
+def test_the_screen_shows_each_group_and_what_is_known_of_one(world: FakeWorld) -> None:
     question = ErrorsQuestion.__new__(ErrorsQuestion)
     question.measuring = FakeWatching(world.functions, world.attach(None, world.functions).report, None)  # type: ignore[assignment]
-    screen: Any = question.screen()
+    screen = question.screen()
     sample = question.measuring.sample()
     frame = screen.frame(sample, None)
     assert frame.title == f"{len(world.functions)} functions attached, 42 failures, 2 s"
     assert [row.cells[:3] for row in frame.rows[:2]] == [("12", "ENOSPC", "tcp_recvmsg"), ("11", "NULL", "tcp_recvmsg")]
     assert [row.order[0] for row in frame.rows] == [12, 11, 10, 9]
-    assert {row.key & live.FUNCTION for row in frame.rows} == {1}, "callers are those of the first to fail"
+    assert {row.function for row in frame.rows} == {1}, "callers are those of the first to fail"
     assert len({row.key for row in frame.rows}) == 4
     assert [row.key for row in screen.frame(sample, sample).rows] == [row.key for row in frame.rows]
     assert "ENOSPC" in frame.rows[0].text
     assert "tcp_sendmsg > ?" in frame.rows[0].text
-    assert screen.details(frame.rows[0].key, sample) == [
+    assert frame.details(frame.rows[0].key) == [
+        "tcp_recvmsg",
+        "",
         "12 times ENOSPC, returned by tcp_sendmsg as EIO",
         "",
         "…",

@@ -1,0 +1,105 @@
+"""What `--live` shows at one moment, as values, and how it fits a screen: filter, order, columns. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fnmatch import translate
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from multiprobe.output.table import Column
+
+GAP = 2
+_NAME = 40
+"""Columns are left out until texts have so many characters, or all that they need."""
+_SHORTEST = 8
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRow:
+    """A row of the table.
+
+    key: identifies the row in all frames; cells, order: its texts, and what it is sorted by, column by column;
+    text: what a filter looks at; function: the index of the function whose callers its details show (None: unknown)
+    """
+
+    key: int
+    cells: tuple[str, ...]
+    order: tuple[float | str, ...]
+    text: str
+    function: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LiveFrame:
+    """The table at one moment; `details(key)` gives the lines about one of its rows."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: Sequence[LiveRow]
+    details: Callable[[int], Sequence[str]]
+
+
+def arrange(frame: LiveFrame, *, text: str = "", sort: int = 0, is_reversed: bool = False) -> list[LiveRow]:
+    """The rows that match `text`, sorted by a column: numbers from the largest, texts from A, unless reversed."""
+    matches = _matcher(text)
+    rows = [row for row in frame.rows if matches(row.text)]
+    descending = frame.columns[sort].is_number != is_reversed
+    rows.sort(key=lambda row: row.text)
+    rows.sort(key=lambda row: row.order[sort], reverse=descending)
+    return rows
+
+
+def _matcher(text: str) -> Callable[[str], bool]:
+    """A glob matches the whole text, anything else a part of it."""
+    if not any(mark in text for mark in "*?["):
+        return lambda name: text in name
+    matches = re.compile(translate(text)).match
+    return lambda name: matches(name) is not None
+
+
+def fit(
+    columns: Sequence[Column], rows: Collection[Sequence[str]], *, width: int, keep: int | None = None
+) -> list[tuple[int, int]]:
+    """The columns that fit into `width` characters, in order, each as (index, width).
+
+    rows: the texts of the cells; keep: a column that is not left out, whatever its `drop`
+    """
+    natural = [max(len(text) for text in texts) for texts in zip((c.title for c in columns), *rows, strict=True)]
+    least = [n if column.is_number else min(n, _NAME) for n, column in zip(natural, columns, strict=True)]
+    kept = list(range(len(columns)))
+    while _sum(least, kept) > width:
+        choice = [index for index in kept if columns[index].drop and index != keep]
+        if not choice:
+            break
+        kept.remove(max(choice, key=lambda index: columns[index].drop))
+    spare = width - _sum(least, kept)
+    for index in sorted((i for i in kept if not columns[i].is_number), key=lambda i: least[i], reverse=spare < 0):
+        fitting = min(natural[index], max(least[index] + spare, _SHORTEST))
+        spare -= fitting - least[index]
+        least[index] = fitting
+    return [(index, least[index]) for index in kept]
+
+
+def _sum(widths: Sequence[int], kept: Sequence[int]) -> int:
+    return sum(widths[index] for index in kept) + GAP * (len(kept) - 1)
+
+
+def line(cells: Sequence[str], columns: Sequence[Column], fitting: Sequence[tuple[int, int]]) -> str:
+    """A row's cells in the columns that fit; what is too long is cut."""
+    return (" " * GAP).join(_cell(cells[index], columns[index], width) for index, width in fitting)
+
+
+def _cell(text: str, column: Column, width: int) -> str:
+    text = printable(text)
+    if len(text) > width:
+        text = text[: width - 1] + "…"
+    return text.rjust(width) if column.is_number else text.ljust(width)
+
+
+def printable(text: str) -> str:
+    """`text` without characters that a terminal acts on: processes choose their names."""
+    return text if text.isprintable() else "".join(letter if letter.isprintable() else "?" for letter in text)
