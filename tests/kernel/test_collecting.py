@@ -81,7 +81,7 @@ def test_stacks(mechanism: str, kernel, calls) -> None:
         opened = attachment.map(stacks)
         resolver = Resolver.load()
         ((kernel_id, user_id),) = found
-        frames = [resolver.return_place(address).name for address in opened.addresses(kernel_id)]
+        frames = [resolver.caller(address).name for address in opened.addresses(kernel_id)]
         user = opened.addresses(user_id)
         both = opened.read([kernel_id, user_id, kernel_id, -14])
         opened.clear()

@@ -11,7 +11,8 @@ import pytest
 import multiprobe as mp
 from multiprobe.errors import UsageError
 from multiprobe.maps.layout import layout
-from multiprobe.maps.maps import ArrayMap, HashMap, open_map
+from multiprobe.maps.maps import ArrayMap, HashMap
+from multiprobe.maps.opening import open_map
 from multiprobe.maps.store import MapSet
 from multiprobe.syscalls import bpf
 

@@ -22,7 +22,7 @@ from multiprobe.output.table import Column, TextTable, write_table
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from multiprobe.functions.describe import Record
+    from multiprobe.functions.describe import FunctionRecord
     from multiprobe.functions.kernel import Kernel
     from multiprobe.functions.sets import FunctionSet
 
@@ -94,7 +94,7 @@ def _count(n: int) -> str:
     return "1 function" if n == 1 else f"{n:,} functions"
 
 
-def _to_json(record: Record) -> dict[str, Any]:
+def _to_json(record: FunctionRecord) -> dict[str, Any]:
     return {
         "type": "function",
         "function": record.function,
@@ -107,7 +107,7 @@ def _to_json(record: Record) -> dict[str, Any]:
     }
 
 
-def _table(shown: Sequence[Record]) -> Any:
+def _table(shown: Sequence[FunctionRecord]) -> Any:
     has_modules = any(record.module for record in shown)
     titles = ["FUNCTION", *(["MODULE"] if has_modules else []), "MECHANISMS", "WHY NOT"]
     rows = []

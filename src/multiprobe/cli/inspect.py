@@ -23,7 +23,7 @@ from multiprobe.output.table import Column, TextTable, write_table
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from multiprobe.inspect import FunctionPicture, Link, Missing, Mix
+    from multiprobe.inspect import FunctionPicture, Missing, Mix, ObservedLink
     from multiprobe.inspect.records import Record
     from multiprobe.inspect.text import Spans
 
@@ -67,7 +67,7 @@ def _show_links(*, json: bool) -> int:
     from multiprobe import inspect
 
     missing: list[Missing] = []
-    found: tuple[Link, ...] = inspect.links(missing=missing)
+    found: tuple[ObservedLink, ...] = inspect.links(missing=missing)
     if json:
         return _write(records.link_records(found), missing)
     if found:

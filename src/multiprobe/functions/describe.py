@@ -24,7 +24,7 @@ NOT_OFFERED = "this kernel was built without what could carry it"
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class FunctionRecord:
     """One function (or request) as it is shown. `address` is None where there is none or the kernel hides it."""
 
     function: str
@@ -36,7 +36,7 @@ class Record:
     reason: str
 
 
-def records(chosen: FunctionSet, *, when: str = "entry") -> Iterator[Record]:
+def records(chosen: FunctionSet, *, when: str = "entry") -> Iterator[FunctionRecord]:
     """A record for each function of a set, and for each request that named none, by what this kernel offers."""
     table, offers = chosen.table, chosen.kernel.offers
     why_not = chosen.why_not(offers or Mechanism.ALL, when=when)
@@ -51,7 +51,7 @@ def records(chosen: FunctionSet, *, when: str = "entry") -> Iterator[Record]:
             code, reason = "not_offered", f"{name} could be carried by {could}, but {NOT_OFFERED}"
         elif mask & offers != offers or not offers:
             _, code, reason = why_not(place)
-        yield Record(
+        yield FunctionRecord(
             f"{name}+{offset:#x}" if offset else name,
             None if table.is_zeroed else table.addresses[row] + offset,
             table.module(row),
@@ -61,7 +61,7 @@ def records(chosen: FunctionSet, *, when: str = "entry") -> Iterator[Record]:
             reason,
         )
     for refusal in chosen.unresolved:
-        yield Record(refusal.request, None, "", False, [], refusal.code, refusal.reason)
+        yield FunctionRecord(refusal.request, None, "", False, [], refusal.code, refusal.reason)
 
 
 def why(kernel: Kernel, pattern: Pattern, *, unsafe: bool = False) -> tuple[list[dict[str, object]], str]:

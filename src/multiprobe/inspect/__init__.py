@@ -20,11 +20,11 @@ from multiprobe.inspect.function import Attached as Attached
 from multiprobe.inspect.function import FunctionPicture as FunctionPicture
 from multiprobe.inspect.function import Trampoline as Trampoline
 from multiprobe.inspect.function import picture as _picture
-from multiprobe.inspect.links import Link as Link
-from multiprobe.inspect.links import Program as Program
+from multiprobe.inspect.links import ObservedLink as ObservedLink
+from multiprobe.inspect.links import ObservedProgram as ObservedProgram
 from multiprobe.inspect.links import list_links as _list_links
 from multiprobe.inspect.mix import Mix as Mix
-from multiprobe.inspect.mix import Row as Row
+from multiprobe.inspect.mix import MixRow as MixRow
 from multiprobe.inspect.mix import make_mix as _make_mix
 from multiprobe.inspect.owners import Owner as Owner
 from multiprobe.inspect.sources import Missing as Missing
@@ -41,12 +41,12 @@ __all__ = [
     "CallSite",
     "FunctionPicture",
     "Instruction",
-    "Link",
     "Missing",
     "Mix",
+    "MixRow",
+    "ObservedLink",
+    "ObservedProgram",
     "Owner",
-    "Program",
-    "Row",
     "Sources",
     "Target",
     "Trampoline",
@@ -58,7 +58,7 @@ __all__ = [
 _MAX_BARE = 40
 
 
-def links(*, missing: list[Missing] | None = None) -> tuple[Link, ...]:
+def links(*, missing: list[Missing] | None = None) -> tuple[ObservedLink, ...]:
     """Every tracing link on the system, also of other processes.
 
     What could not be told is appended to `missing`. Raises NotPermittedError without CAP_SYS_ADMIN.
@@ -102,12 +102,12 @@ def mix(
     return found
 
 
-def _rows(functions: str | Iterable[str | Function]) -> list[Row]:
+def _rows(functions: str | Iterable[str | Function]) -> list[MixRow]:
     if isinstance(functions, FunctionSet):
         return _rows_of(functions)
     asked = [functions] if isinstance(functions, str) else list(functions)
     patterns = [item for item in asked if isinstance(item, str)]
-    rows = [Row(item.name, item.module, item.address) for item in asked if not isinstance(item, str)]
+    rows = [MixRow(item.name, item.module, item.address) for item in asked if not isinstance(item, str)]
     if patterns:
         matched = Kernel().functions(*patterns, unsafe=True)
         rows += _rows_of(matched)
@@ -117,6 +117,6 @@ def _rows(functions: str | Iterable[str | Function]) -> list[Row]:
     return list(dict.fromkeys(rows))
 
 
-def _rows_of(functions: FunctionSet) -> list[Row]:
+def _rows_of(functions: FunctionSet) -> list[MixRow]:
     table = functions.table
-    return [Row(table.name(row), table.module(row), table.addresses[row]) for row in functions.rows]
+    return [MixRow(table.name(row), table.module(row), table.addresses[row]) for row in functions.rows]

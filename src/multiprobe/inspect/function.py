@@ -21,11 +21,11 @@ from multiprobe.inspect.callsite import (
     trampoline_name,
 )
 from multiprobe.inspect.disassembly import Instruction, disassemble, disassemble_routine
-from multiprobe.inspect.links import Link, Program, list_links
+from multiprobe.inspect.links import ObservedLink, ObservedProgram, list_links
 from multiprobe.inspect.sources import NAMES
 from multiprobe.inspect.targets import Target
-from multiprobe.inspect.tracefs import Enabled, Probe, parse_enabled
-from multiprobe.inspect.trampoline import Call, program_calls, read_calls
+from multiprobe.inspect.tracefs import Enabled, TracefsProbe, parse_enabled
+from multiprobe.inspect.trampoline import TrampolineCall, program_calls, read_calls
 
 if TYPE_CHECKING:
     from multiprobe.inspect.names import Symbol
@@ -40,7 +40,7 @@ _TRACING = ("tracing_multi", "trampoline")
 class Attached:
     """A link that is on the function, and what it has there (its cookie, an offset)."""
 
-    link: Link
+    link: ObservedLink
     target: Target
 
 
@@ -52,11 +52,11 @@ class Trampoline:
     address: int
     code: bytes
     instructions: tuple[Instruction, ...]
-    calls: tuple[Call, ...]
+    calls: tuple[TrampolineCall, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Routine:
+class JitedRoutine:
     """One function of a program: its machine code."""
 
     name: str
@@ -81,10 +81,10 @@ class FunctionPicture:
     entry: tuple[Instruction, ...]
     enabled: Enabled | None
     ops: tuple[Ops, ...] | None
-    probes: tuple[Probe, ...]
+    probes: tuple[TracefsProbe, ...]
     trampoline: Trampoline | None
     attached: tuple[Attached, ...]
-    programs: tuple[Routine, ...]
+    programs: tuple[JitedRoutine, ...]
     names: dict[int, str]
     missing: tuple[Missing, ...]
 
@@ -151,7 +151,7 @@ def find_function(sources: Sources, function: str) -> Symbol:
     return found[0]
 
 
-def attachments(links: tuple[Link, ...], symbol: Symbol) -> tuple[Attached, ...]:
+def attachments(links: tuple[ObservedLink, ...], symbol: Symbol) -> tuple[Attached, ...]:
     """The links that are on a function, each with what it has there."""
     found = []
     for link in links:
@@ -264,8 +264,8 @@ def _with_cookies(attached: tuple[Attached, ...], trampoline: Trampoline | None)
     return tuple(found)
 
 
-def _read_programs(sources: Sources, attached: tuple[Attached, ...]) -> tuple[Routine, ...]:
-    programs: dict[int, Program] = {on.link.program.prog_id: on.link.program for on in attached}
+def _read_programs(sources: Sources, attached: tuple[Attached, ...]) -> tuple[JitedRoutine, ...]:
+    programs: dict[int, ObservedProgram] = {on.link.program.prog_id: on.link.program for on in attached}
     routines = []
     for program in programs.values():
         if not program.images:
@@ -275,7 +275,7 @@ def _read_programs(sources: Sources, attached: tuple[Attached, ...]) -> tuple[Ro
             if not code and sources.memory is not None:
                 code = sources.memory.read(image.address, image.size) or b""
             name = describe_address(sources, image.address) or str(program)
-            routines.append(Routine(name, image.address, _disassemble(sources, code, image.address)))
+            routines.append(JitedRoutine(name, image.address, _disassemble(sources, code, image.address)))
     return tuple(routines)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
+class ObservedProgram:
     """A BPF program: `tag` is the digest of its instructions, `images` where its machine code lies.
 
     recursion_misses counts the calls that the kernel didn't hand to it because it, or one like it, was running.
@@ -46,7 +46,7 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class ObservedLink:
     """A link: a program on one function or many.
 
     link_id: 0 for a program attached to a perf event without a link (PERF_EVENT_IOC_SET_BPF)
@@ -60,7 +60,7 @@ class Link:
     link_id: int
     kind: str
     when: str
-    program: Program
+    program: ObservedProgram
     n_functions: int | None
     targets: tuple[Target, ...]
     missed: int | None
@@ -73,11 +73,11 @@ class Link:
         return any(known) if known else None
 
 
-def list_links(sources: Sources) -> tuple[Link, ...]:
+def list_links(sources: Sources) -> tuple[ObservedLink, ...]:
     """Every tracing link, by id, then what is attached without one. Listing takes CAP_SYS_ADMIN."""
     holders = sources.holders  # first, while we hold no descriptors of other processes' links ourselves
     found = []
-    programs: dict[int, Program] = {}
+    programs: dict[int, ObservedProgram] = {}
     for link_id in _ids():
         link = _read(sources, link_id, programs)
         if link is not None:
@@ -87,11 +87,11 @@ def list_links(sources: Sources) -> tuple[Link, ...]:
     return tuple(found)
 
 
-def _unlinked(event: ProbingEvent, programs: dict[int, Program]) -> Link:
+def _unlinked(event: ProbingEvent, programs: dict[int, ObservedProgram]) -> ObservedLink:
     if event.prog_id not in programs:
         programs[event.prog_id] = _read_program(event.prog_id)
     details = event.details
-    return Link(
+    return ObservedLink(
         0,
         details.kind,
         details.when,
@@ -114,7 +114,7 @@ def _ids() -> Iterator[int]:
         ) from error
 
 
-def _read(sources: Sources, link_id: int, programs: dict[int, Program]) -> Link | None:
+def _read(sources: Sources, link_id: int, programs: dict[int, ObservedProgram]) -> ObservedLink | None:
     fd = bpf.open_by_id(Cmd.LINK_GET_FD_BY_ID, link_id, "link")
     if fd is None:
         return None
@@ -128,8 +128,8 @@ def _read(sources: Sources, link_id: int, programs: dict[int, Program]) -> Link 
     return _link(head, details, programs[head.prog_id])
 
 
-def _link(head: info.LinkInfo, details: Details, program: Program) -> Link:
-    return Link(
+def _link(head: info.LinkInfo, details: Details, program: ObservedProgram) -> ObservedLink:
+    return ObservedLink(
         head.link_id,
         details.kind,
         details.when,
@@ -141,13 +141,13 @@ def _link(head: info.LinkInfo, details: Details, program: Program) -> Link:
     )
 
 
-def _read_program(prog_id: int) -> Program:
+def _read_program(prog_id: int) -> ObservedProgram:
     fd = bpf.open_by_id(Cmd.PROG_GET_FD_BY_ID, prog_id, "program")
     if fd is None:
-        return Program(prog_id, "", "", 0)
+        return ObservedProgram(prog_id, "", "", 0)
     with fd:
         told = info.parse_prog(bpf.object_info(fd, info.PROG_SIZE))
-        return Program(prog_id, told.name, told.tag, told.recursion_misses, _images(fd))
+        return ObservedProgram(prog_id, told.name, told.tag, told.recursion_misses, _images(fd))
 
 
 def _images(fd: FileDescriptor) -> tuple[query.Image, ...]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table as RichTable
 
-    from multiprobe.inspect.links import Link
+    from multiprobe.inspect.links import ObservedLink
     from multiprobe.inspect.targets import Target
 
 #: One colour for each attachment, in turn.
@@ -23,7 +23,7 @@ _NONE = "·"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class MixRow:
     """A function; `name` may stand for one that has no address here."""
 
     name: str
@@ -46,13 +46,13 @@ class Cell:
 class Mix:
     """`cells[i][j]` is what link j has on function i, or None. `n_bare` functions more carry nothing."""
 
-    rows: tuple[Row, ...]
-    links: tuple[Link, ...]
+    rows: tuple[MixRow, ...]
+    links: tuple[ObservedLink, ...]
     cells: tuple[tuple[Cell | None, ...], ...]
     n_bare: int
 
 
-def make_mix(functions: Iterable[Row], links: Sequence[Link], *, keep_bare: int = 0) -> Mix:
+def make_mix(functions: Iterable[MixRow], links: Sequence[ObservedLink], *, keep_bare: int = 0) -> Mix:
     """Which links are on which functions; functions that carry nothing are kept if they are at most `keep_bare`."""
     rows = tuple(functions)
     find = _finder(rows)
@@ -74,7 +74,7 @@ def make_mix(functions: Iterable[Row], links: Sequence[Link], *, keep_bare: int 
     )
 
 
-def _finder(rows: Sequence[Row]) -> Callable[[Target], Sequence[int]]:
+def _finder(rows: Sequence[MixRow]) -> Callable[[Target], Sequence[int]]:
     """Which rows a target means: by its address (which several names may have), else by a name that no other has."""
     by_address: dict[int, list[int]] = {}
     by_name: dict[str, list[int]] = {}
@@ -107,7 +107,7 @@ def short_number(number: int) -> str:
     return str(number) if number < 1_000_000 else f"{number:#x}"
 
 
-def headings(link: Link) -> tuple[str, str, str]:
+def headings(link: ObservedLink) -> tuple[str, str, str]:
     """The three lines above a link's column: kind, side, program."""
     name = link.program.name or f"program {link.program.prog_id}"
     number = f" #{link.link_id}" if link.link_id else ""

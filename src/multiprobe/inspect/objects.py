@@ -64,7 +64,7 @@ class Layouts:
 
 
 @dataclass(frozen=True, slots=True)
-class Kprobe:
+class KprobeState:
     """A single kprobe or kretprobe: where it is, and how many calls it missed."""
 
     address: int
@@ -143,7 +143,7 @@ class Objects:
         """The cookie of a link on a perf event."""
         return self.field(self.perf_event(link_id), "perf_event", "bpf_cookie")
 
-    def perf_kprobe(self, link_id: int) -> Kprobe | None:
+    def perf_kprobe(self, link_id: int) -> KprobeState | None:
         """The kprobe that a link is on, None also for links on other perf events: check that it is one."""
         call = self.field(self.perf_event(link_id), "perf_event", "tp_event")
         call_at = self.layouts.offset("trace_probe_event", "call")
@@ -159,4 +159,4 @@ class Objects:
         late = self.field(probe, "trace_kprobe", "rp.nmissed", size=4)
         if not address or handler is None or missed is None or late is None:
             return None
-        return Kprobe(address, bool(handler), missed + (late if handler else 0))
+        return KprobeState(address, bool(handler), missed + (late if handler else 0))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from multiprobe.inspect.disassembly import Instruction
     from multiprobe.inspect.function import FunctionPicture
-    from multiprobe.inspect.links import Link, Program
+    from multiprobe.inspect.links import ObservedLink, ObservedProgram
     from multiprobe.inspect.mix import Mix
     from multiprobe.inspect.owners import Owner
     from multiprobe.inspect.sources import Missing
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 
 
-def link_records(links: Iterable[Link]) -> Iterator[Record]:
+def link_records(links: Iterable[ObservedLink]) -> Iterator[Record]:
     """`{"type": "link", …}` for each link, with all its functions."""
     for link in links:
         yield {"type": "link", **_link(link), "functions": [_target(target) for target in link.targets]}
@@ -113,7 +113,7 @@ def missing_records(missing: Iterable[Missing]) -> Iterator[Record]:
         yield {"type": "missing", "what": item.what, "why": item.why, "advice": item.advice}
 
 
-def _link(link: Link) -> Record:
+def _link(link: ObservedLink) -> Record:
     return {
         "link": link.link_id,
         "kind": link.kind,
@@ -125,7 +125,7 @@ def _link(link: Link) -> Record:
     }
 
 
-def _program(program: Program) -> Record:
+def _program(program: ObservedProgram) -> Record:
     return {
         "id": program.prog_id,
         "name": program.name,

@@ -132,7 +132,7 @@ class Sources:
         return self.attempt("ftrace's own account (enabled_functions)", _read_enabled)
 
     @cached_property
-    def probes(self) -> tuple[tracefs.Probe, ...]:
+    def probes(self) -> tuple[tracefs.TracefsProbe, ...]:
         """All kprobes of the kernel; none when its list can't be read."""
         return tuple(self.attempt("the list of kprobes", _read_probes) or ())
 
@@ -169,7 +169,7 @@ def _read_enabled() -> str:
     return _read_text(f"{mount}/enabled_functions")
 
 
-def _read_probes() -> list[tracefs.Probe]:
+def _read_probes() -> list[tracefs.TracefsProbe]:
     mount = find_debugfs()
     if mount is None:
         raise NotSupportedError("debugfs isn't mounted", hint="mount -t debugfs debugfs /sys/kernel/debug")

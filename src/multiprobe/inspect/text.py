@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from multiprobe.inspect.disassembly import Instruction
     from multiprobe.inspect.function import Attached, FunctionPicture, Trampoline
-    from multiprobe.inspect.links import Link
+    from multiprobe.inspect.links import ObservedLink
     from multiprobe.inspect.owners import Owner
     from multiprobe.inspect.sources import Missing
-    from multiprobe.inspect.trampoline import Call
+    from multiprobe.inspect.trampoline import TrampolineCall
 
 Spans = tuple[tuple[str, str], ...]
 
@@ -44,14 +44,14 @@ class Grid:
 _NUMERIC = frozenset({"LINK", "MISSED", "RECURSION"})
 
 
-def links_grid(links: Iterable[Link]) -> Grid:
+def links_grid(links: Iterable[ObservedLink]) -> Grid:
     """One row for each link."""
     titles = ("LINK", "KIND", "WHEN", "PROGRAM", "FUNCTIONS", "COOKIES", "MISSED", "RECURSION", "OWNER")
     rows = tuple(_link_row(link, functions_text(link), cookies_text(link)) for link in links)
     return Grid(titles, _NUMERIC, rows)
 
 
-def _link_row(link: Link, place: str, cookies: str) -> tuple[str, ...]:
+def _link_row(link: ObservedLink, place: str, cookies: str) -> tuple[str, ...]:
     return (
         str(link.link_id or "-"),
         link.kind,
@@ -74,7 +74,7 @@ def aligned(grid: Grid) -> Iterator[str]:
         yield "  ".join(texts).rstrip()
 
 
-def functions_text(link: Link) -> str:
+def functions_text(link: ObservedLink) -> str:
     """`3: tcp_recvmsg, tcp_sendmsg, …`"""
     if not link.targets:
         untold = UNTOLD if link.kind in ON_FUNCTIONS else "-"
@@ -84,7 +84,7 @@ def functions_text(link: Link) -> str:
     return f"{link.n_functions}: {names}{more}" if len(link.targets) > 1 else names
 
 
-def cookies_text(link: Link) -> str:
+def cookies_text(link: ObservedLink) -> str:
     """The cookies in short: the only one, or the smallest and the largest; `-` where all are 0."""
     known = [target.cookie for target in link.targets if target.cookie is not None]
     if not known:
@@ -200,7 +200,7 @@ def _trampoline_lines(picture: FunctionPicture, trampoline: Trampoline) -> Itera
         )
 
 
-def _call_comment(call: Call, programs: dict[int, Attached], function: str) -> str:
+def _call_comment(call: TrampolineCall, programs: dict[int, Attached], function: str) -> str:
     if call.kind == "function":
         return f"the original function, {function}"
     if call.kind != "program":

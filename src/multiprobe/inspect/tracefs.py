@@ -48,7 +48,7 @@ class Enabled:
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class TracefsProbe:
     """A kprobe ('k') or kretprobe ('r') of kprobes/list; `state` is e.g. "FTRACE", "OPTIMIZED", "DISABLED"."""
 
     address: int
@@ -95,7 +95,7 @@ def _entry(lines: list[str]) -> Enabled | None:
     )
 
 
-def parse_probes(text: str) -> list[Probe]:
+def parse_probes(text: str) -> list[TracefsProbe]:
     """Parse kprobes/list: lines of `address  k|r  symbol+offset  [module] [STATE]`."""
     found = []
     for line in text.splitlines():
@@ -105,7 +105,7 @@ def parse_probes(text: str) -> list[Probe]:
         symbol, _, offset = fields[2].partition("+")
         state = tuple(_STATE.findall(line))
         try:
-            found.append(Probe(int(fields[0], 16), fields[1], symbol, int(offset or "0", 16), state))
+            found.append(TracefsProbe(int(fields[0], 16), fields[1], symbol, int(offset or "0", 16), state))
         except ValueError:
             continue
     return found

@@ -24,7 +24,7 @@ _COOKIE_OFFSET = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class TrampolineCall:
     """A call that a trampoline makes, at `address`, to `target`, which has the name `name` ("" if unknown).
 
     kind: "enter" and "exit" (the glue before and after each program), "program", "function" (the original one), "glue"
@@ -44,7 +44,7 @@ class Call:
 
 def read_calls(
     instructions: Iterable[Instruction], name_of: Callable[[int], str], *, resume: int | None = None
-) -> tuple[Call, ...]:
+) -> tuple[TrampolineCall, ...]:
     """The calls of a trampoline's image, in its order; `resume` is where the original function goes on."""
     reader = _Reader(name_of, resume)
     for instruction in instructions:
@@ -52,7 +52,7 @@ def read_calls(
     return tuple(reader.calls)
 
 
-def program_calls(calls: Sequence[Call]) -> tuple[Call, ...]:
+def program_calls(calls: Sequence[TrampolineCall]) -> tuple[TrampolineCall, ...]:
     """The calls of programs, in the order in which they run."""
     return tuple(call for call in calls if call.kind == "program")
 
@@ -61,14 +61,14 @@ class _Reader:
     """Follows constants through registers and the frame, as far as the way from a cookie to its program goes."""
 
     def __init__(self, name_of: Callable[[int], str], resume: int | None) -> None:
-        self.calls: list[Call] = []
+        self.calls: list[TrampolineCall] = []
         self._name_of = name_of
         self._resume = resume
         self._side = "entry"
         self._constants: dict[str, int] = {}
         self._pointers: dict[str, int] = {}
         self._frame: dict[int, int | None] = {}
-        self._entered: Call | None = None
+        self._entered: TrampolineCall | None = None
 
     def step(self, instruction: Instruction) -> None:
         """Take in one more instruction."""
@@ -91,7 +91,7 @@ class _Reader:
         name = self._name_of(target) if target is not None else ""
         if target is None or name.startswith(_INDIRECT):
             # Where others may redirect the function, its address is taken from the stack (BPF_TRAMP_F_ORIG_STACK).
-            call = Call(instruction.address, self._resume or 0, "", "function", self._side)
+            call = TrampolineCall(instruction.address, self._resume or 0, "", "function", self._side)
         else:
             call = self._classify(instruction.address, target, name)
         self.calls.append(call)
@@ -100,21 +100,21 @@ class _Reader:
         self._constants.clear()
         self._pointers.clear()
 
-    def _classify(self, address: int, target: int, name: str) -> Call:
+    def _classify(self, address: int, target: int, name: str) -> TrampolineCall:
         if name.startswith(_ENTER):
             place = self._pointers.get(_SECOND)
             cookie = None if place is None else self._frame.get(place + _COOKIE_OFFSET)
-            call = Call(address, target, name, "enter", self._side, cookie, self._constants.get(_FIRST))
+            call = TrampolineCall(address, target, name, "enter", self._side, cookie, self._constants.get(_FIRST))
             self._entered = call
             return call
         if name.startswith(_EXIT):
             self._entered = None
-            return Call(address, target, name, "exit", self._side)
+            return TrampolineCall(address, target, name, "exit", self._side)
         if name.startswith(_GLUE):
-            return Call(address, target, name, "glue", self._side)
+            return TrampolineCall(address, target, name, "glue", self._side)
         if target == self._resume:
-            return Call(address, target, name, "function", self._side)
+            return TrampolineCall(address, target, name, "function", self._side)
         entered = self._entered
         if entered is not None:
-            return Call(address, target, name, "program", self._side, entered.cookie, entered.program)
-        return Call(address, target, name, "glue", self._side)
+            return TrampolineCall(address, target, name, "program", self._side, entered.cookie, entered.program)
+        return TrampolineCall(address, target, name, "glue", self._side)

@@ -40,7 +40,7 @@ class Callers:
         found: Counter[str] = Counter()
         traces = self._attachment.map(stacks)
         for number, n in self._attachment.map(seen).as_dict().items():
-            places = [self._resolver.return_place(address) for address in traces.addresses(number)]
+            places = [self._resolver.caller(address) for address in traces.addresses(number)]
             found[caller([(place.name, place.label) for place in places if not place.is_generated], self._name)] += n
         return found.most_common()
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from multiprobe.kernel.examine import State
     from multiprobe.kernel.features import Answer
-    from multiprobe.kernel.limits import Limits
+    from multiprobe.kernel.limits import KernelLimits
 
 MECHANISMS = ("tracing_multi", "kprobe_multi", "trampoline", "kprobe")
 RIGHTS = ("CAP_BPF", "CAP_PERFMON")
@@ -109,7 +109,7 @@ def _forbidden(state: State) -> tuple[str, str]:
     return f"refused although this process has {' and '.join(RIGHTS)}: by {' or '.join(_suspects(limits))}", ""
 
 
-def _suspects(limits: Limits) -> list[str]:
+def _suspects(limits: KernelLimits) -> list[str]:
     """Who may have refused a process that has all rights, the likeliest first."""
     suspects = ["a seccomp filter"] if limits.has_seccomp_filter else []
     suspects.append("a security module")

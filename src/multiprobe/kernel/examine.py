@@ -9,7 +9,7 @@ from multiprobe.errors import errno_name
 from multiprobe.kernel.config import KernelConfig, load_config
 from multiprobe.kernel.evidence import Evidence
 from multiprobe.kernel.features import FEATURES, Answer, Features
-from multiprobe.kernel.limits import Limits, load_limits
+from multiprobe.kernel.limits import KernelLimits, load_limits
 from multiprobe.kernel.tracing import AVAILABLE, find_tracefs
 
 
@@ -32,7 +32,7 @@ class State:
 
     release: str
     machine: str
-    limits: Limits
+    limits: KernelLimits
     answers: dict[str, Answer]
     traceable: ListState
     hides_addresses: bool | None

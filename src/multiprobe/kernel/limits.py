@@ -46,7 +46,7 @@ class Lockdown:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class KernelLimits:
     """A snapshot of the rights of this process and of the machine's settings; None is "could not be read".
 
     uid: effective; capabilities: names of the effective ones, of those that matter here
@@ -74,10 +74,10 @@ class Limits:
         return [name for name in names if name not in self.capabilities]
 
 
-def load_limits(*, root: str = "/") -> Limits:
+def load_limits(*, root: str = "/") -> KernelLimits:
     """Read the rights of this process and the machine's settings."""
     status = parse_status(_read(root, "proc/self/status") or "")
-    return Limits(
+    return KernelLimits(
         uid=status.get("uid", os.geteuid()),
         capabilities=capability_names(status.get("capabilities", 0)),
         is_initial_user_namespace=_is_initial_user_namespace(_read(root, "proc/self/uid_map")),

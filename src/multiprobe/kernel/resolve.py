@@ -20,7 +20,7 @@ _FARTHEST = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ResolvedAddress:
     """An address as symbol and offset; `module` is "" for the kernel itself, "bpf" or "__builtin__…" for code that was
     made at run time. `name` is "" where no symbol is known."""
 
@@ -58,29 +58,33 @@ class Resolver:
         self._rows = rows[first].tolist()
         self._addresses: list[int] = addresses[first].tolist()
         self._symbols = symbols
-        self._known: dict[int, Place] = {}
+        self._known: dict[int, ResolvedAddress] = {}
 
     @classmethod
     def load(cls) -> Resolver:
         """The running kernel's, now. Raises NotPermittedError and NotSupportedError as `load_kallsyms` does."""
         return cls(load_kallsyms())
 
-    def place(self, address: int) -> Place:
+    def resolve(self, address: int) -> ResolvedAddress:
         """The symbol that `address` lies in."""
         found = self._known.get(address)
         if found is None:
             found = self._known[address] = self._find(address)
         return found
 
-    def return_place(self, address: int) -> Place:
+    def caller(self, address: int) -> ResolvedAddress:
         """The symbol that calls, given the address to return to: a call may be a function's last instruction."""
-        found = self.place(address - 1)
-        return Place(address, found.name, found.offset + 1, found.module) if found.name else self.place(address)
+        found = self.resolve(address - 1)
+        return (
+            ResolvedAddress(address, found.name, found.offset + 1, found.module)
+            if found.name
+            else self.resolve(address)
+        )
 
-    def _find(self, address: int) -> Place:
+    def _find(self, address: int) -> ResolvedAddress:
         at = bisect_right(self._addresses, address) - 1
         if at < 0 or self._symbols.is_zeroed or address - self._addresses[at] > _FARTHEST:
-            return Place(address, "", 0, "")
+            return ResolvedAddress(address, "", 0, "")
         row = self._rows[at]
         module = self._symbols.module_names[self._symbols.modules[row]]
-        return Place(address, self._symbols.name(row), address - self._addresses[at], module)
+        return ResolvedAddress(address, self._symbols.name(row), address - self._addresses[at], module)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from multiprobe.links.objects import ObjectProgram
     from multiprobe.links.report import Report
     from multiprobe.maps.events import RingBuffer
-    from multiprobe.maps.maps import Map
+    from multiprobe.maps.opening import Map
     from multiprobe.maps.reading import EventReader
     from multiprobe.maps.specs import MapSpec
     from multiprobe.maps.store import MapSet

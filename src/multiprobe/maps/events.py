@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 
 from multiprobe.errors import UsageError
 from multiprobe.maps.layout import Layout
-from multiprobe.maps.records import Record, make_record
+from multiprobe.maps.records import RecordLayout, make_record
 from multiprobe.maps.specs import MapSpec
 from multiprobe.maps.types import u64
 
 if TYPE_CHECKING:
     from types import FrameType
     from typing import Any, ClassVar
-
-    from multiprobe.maps.maps import Map
 
 HEADER_SIZE = 8
 """What the kernel puts in front of each record of a ring buffer (struct bpf_ringbuf_hdr)."""
@@ -35,7 +33,7 @@ class Event(tuple["Any", ...]):
     """
 
     __slots__ = ()
-    record_: ClassVar[Record]
+    record_: ClassVar[RecordLayout]
     names_: ClassVar[tuple[str, ...]]
 
     def __init_subclass__(cls) -> None:
@@ -108,7 +106,7 @@ class RingBuffer(MapSpec):
             )
 
     @property
-    def record(self) -> Record:
+    def record(self) -> RecordLayout:
         """Where the fields lie."""
         return self.event.record_
 
@@ -122,11 +120,6 @@ class RingBuffer(MapSpec):
 
     def layout(self, n_functions: int, n_cpus: int) -> Layout:
         return Layout(0, 0, self.size, False)
-
-    def open(self, made: Layout, *, name: str) -> Map:
-        from multiprobe.maps.ringbuf import RingBufferMap
-
-        return RingBufferMap(self, made, name=name)
 
     def send(self, **fields: Any) -> None:
         """Send a record, every field by its name: in programs only."""

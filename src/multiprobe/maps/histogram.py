@@ -57,9 +57,6 @@ class Histogram(MapSpec):
         n = n_functions + 1 if self.per_function else 1  # row 0 of the former: a function that isn't known
         return per_cpu_layout(self, n * self.buckets.n_buckets, n_functions, n_cpus)
 
-    def open(self, made: Layout, *, name: str) -> HistogramMap:
-        return HistogramMap(self, made, name=name)
-
     def add(self, *values: Any) -> None:
         """Count a number: in programs only."""
         raise UsageError("histograms are filled by programs", hint="attach one that calls add(…)")

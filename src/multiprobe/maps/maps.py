@@ -307,19 +307,3 @@ class OwnMap:
     def close(self) -> None:
         """Give the map back to the kernel."""
         self.fd.close()
-
-
-Map = ArrayMap | HashMap | OwnMap
-
-
-def open_map(spec: MapSpec, made: Layout, *, name: str = "") -> Map:
-    """Create the map in the kernel. The caller closes it."""
-    label = name or spec.kind
-    own: Map | None = spec.open(made, name=label)
-    if own is not None:
-        return own
-    if isinstance(spec, Hash):
-        return HashMap(spec, made, name=label)
-    if not made.is_mapped:
-        raise UsageError(f"{spec!r} and its layout don't go together")
-    return ArrayMap(spec, made, name=label)

@@ -10,7 +10,7 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import UsageError
-from multiprobe.maps.types import LETTERS, NUMPY, Bytes, Integer, String, Vector, alignment
+from multiprobe.maps.types import LETTERS, NUMPY, Bytes, Integer, StringType, Vector, alignment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-Type = Integer | String | Bytes | Vector
+Type = Integer | StringType | Bytes | Vector
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class RecordField:
     """One field: `offset` in bytes from the record's start."""
 
     name: str
@@ -31,10 +31,10 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class RecordLayout:
     """A record's fields, and its size in bytes (a multiple of its widest integer)."""
 
-    fields: tuple[Field, ...]
+    fields: tuple[RecordField, ...]
     size: int
 
     def shape(self) -> tuple[object, ...]:
@@ -64,7 +64,7 @@ class Record:
 
     def decoder(self, make: Callable[[Iterable[Any]], Any]) -> Callable[[Iterable[tuple[Any, ...]]], Iterator[Any]]:
         """From what `form` unpacks to objects: `make` is given the values of one record, strings decoded."""
-        if not any(isinstance(field.type, String | Vector) for field in self.fields):
+        if not any(isinstance(field.type, StringType | Vector) for field in self.fields):
             return lambda unpacked: map(make, unpacked)
 
         def decode(unpacked: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
@@ -78,7 +78,7 @@ class Record:
     def _columns(self, columns: Sequence[tuple[Any, ...]]) -> Iterator[Iterable[Any]]:
         at = 0
         for field in self.fields:
-            if isinstance(field.type, String):
+            if isinstance(field.type, StringType):
                 yield map(text, columns[at])
             elif isinstance(field.type, Vector):
                 yield zip(*columns[at : at + field.type.length], strict=True)
@@ -93,27 +93,27 @@ def text(raw: bytes) -> str:
     return raw.partition(b"\0")[0].decode(errors="surrogateescape")
 
 
-def make_record(fields: Mapping[str, object]) -> Record:
+def make_record(fields: Mapping[str, object]) -> RecordLayout:
     """The record with these fields, in order. Raises UsageError for what is no type, and for no fields at all."""
     made, end, widest = [], 0, 1
     for name, type_ in fields.items():
-        if not isinstance(type_, Integer | String | Bytes | Vector):
+        if not isinstance(type_, Integer | StringType | Bytes | Vector):
             raise UsageError(
                 f"field {name!r} has no type that a record can hold: {type_!r}",
                 hint="use an integer type (mp.u32), mp.string(size), mp.bytes_(size) or mp.array_of(type, length)",
             )
         align = alignment(type_)
         offset = -(-end // align) * align
-        made.append(Field(name, type_, offset))
+        made.append(RecordField(name, type_, offset))
         end, widest = offset + type_.size, max(widest, align)
     if not made:
         raise UsageError("a record needs at least one field", hint="class Open(mp.Event): pid: mp.u32")
-    return Record(tuple(made), -(-end // widest) * widest)
+    return RecordLayout(tuple(made), -(-end // widest) * widest)
 
 
 def form_of(type_: Type) -> str:
     """A type in `struct`'s words."""
-    if isinstance(type_, String | Bytes):
+    if isinstance(type_, StringType | Bytes):
         return f"{type_.size}s"
     if isinstance(type_, Vector):
         return f"{type_.length}{_letter(type_.item)}"
@@ -126,7 +126,7 @@ def _letter(type_: Integer) -> str:
 
 def numpy_of(type_: Type) -> object:
     """A type in NumPy's words."""
-    if isinstance(type_, String):
+    if isinstance(type_, StringType):
         return f"S{type_.size}"
     if isinstance(type_, Bytes):
         return f"V{type_.size}"

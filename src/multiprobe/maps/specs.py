@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import UsageError
-from multiprobe.maps.types import Integer, String, alignment
+from multiprobe.maps.types import Integer, StringType, alignment
 
 if TYPE_CHECKING:
     from typing import Any
@@ -18,7 +18,7 @@ MAX_VALUE_BYTES = 1 << 29
 """A program can reach at most this many bytes of one map value (BPF_MAX_VAR_OFF)."""
 
 MAX_KEY = 128
-KeyType = Integer | String
+KeyType = Integer | StringType
 
 
 class MapSpec:
@@ -36,10 +36,6 @@ class MapSpec:
 
     def layout(self, n_functions: int, n_cpus: int) -> object:
         """The `Layout` of kinds of maps that have rooms of their own; None for those that `maps.layout` knows."""
-        return None
-
-    def open(self, made: Any, *, name: str) -> Any:
-        """The open map of such kinds; None for those that `maps.maps` opens."""
         return None
 
     if TYPE_CHECKING:  # what programs write; here there is nothing to index
@@ -157,7 +153,7 @@ def _checked_type(candidate: object) -> Integer:
 
 
 def _checked_key(candidate: object) -> KeyType:
-    return candidate if isinstance(candidate, String) else _checked_type(candidate)
+    return candidate if isinstance(candidate, StringType) else _checked_type(candidate)
 
 
 def _checked_count(number: object, name: str) -> int:

@@ -52,9 +52,6 @@ class StackTraces(MapSpec):
     def layout(self, n_functions: int, n_cpus: int) -> Layout:
         return Layout(4, 8 * self.depth, self.max_entries, False)
 
-    def open(self, made: Layout, *, name: str) -> StackTracesMap:
-        return StackTracesMap(self, made, name=name)
-
     def id(self, ctx: Any, *, user: bool = False) -> Any:
         """The id of the stack at this moment: in programs only."""
         raise UsageError("stacks are taken by programs", hint="attach one that calls id(ctx)")

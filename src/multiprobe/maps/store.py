@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from multiprobe.errors import UsageError
 from multiprobe.maps.layout import ACTIVE, CONTROL_SIZE, LOSSES, SESSIONS_SIZE, constants, layout
-from multiprobe.maps.maps import ArrayMap, OwnMap, SharedArray, open_map
+from multiprobe.maps.maps import ArrayMap, OwnMap, SharedArray
+from multiprobe.maps.opening import open_map
 from multiprobe.maps.specs import PerFunction
 from multiprobe.maps.types import u64
 from multiprobe.syscalls.membarrier import wait_for_programs
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from multiprobe.maps.index import FunctionIndex
-    from multiprobe.maps.maps import Map
+    from multiprobe.maps.opening import Map
     from multiprobe.maps.specs import MapSpec
 
 HITS = PerFunction(u64)

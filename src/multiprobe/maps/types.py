@@ -42,7 +42,7 @@ bool_ = Integer("bool", 1, False)
 
 
 @dataclass(frozen=True, slots=True)
-class String:
+class StringType:
     """A string of the kernel's: up to `size` − 1 bytes of it and a NUL, in `size` bytes; zeros fill what is left."""
 
     size: int
@@ -76,11 +76,11 @@ class Vector:
         return f"array_of({self.item!r}, {self.length})"
 
 
-def string(size: int) -> String:
+def string(size: int) -> StringType:
     """The type of strings kept in `size` bytes, the NUL at their end included; what is longer is cut off."""
     if not isinstance(size, int) or isinstance(size, bool) or not 2 <= size <= MAX_STRING:
         raise UsageError(f"a string takes 2 to {MAX_STRING} bytes, not {size!r}")
-    return String(size)
+    return StringType(size)
 
 
 def bytes_(size: int) -> Bytes:
@@ -99,7 +99,7 @@ def array_of(item: Integer, length: int) -> Vector:
     return Vector(item, length)
 
 
-def alignment(type_: Integer | String | Bytes | Vector) -> int:
+def alignment(type_: Integer | StringType | Bytes | Vector) -> int:
     """What a type's offset is a multiple of, as in C."""
     return type_.size if isinstance(type_, Integer) else type_.item.size if isinstance(type_, Vector) else 1
 

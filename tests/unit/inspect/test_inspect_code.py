@@ -20,7 +20,7 @@ from multiprobe.inspect.callsite import (
 )
 from multiprobe.inspect.disassembly import disassemble, disassemble_routine
 from multiprobe.inspect.names import Symbol
-from multiprobe.inspect.trampoline import Call, program_calls, read_calls
+from multiprobe.inspect.trampoline import TrampolineCall, program_calls, read_calls
 
 FUNCTION = 0xFFFFFFFF99739D10
 ENDBR, SEALED_6_12, SEALED_7_3 = "f30f1efa", "660f1f00", "0f1f40d6"
@@ -87,7 +87,7 @@ def test_names_of_trampolines() -> None:
     assert not is_trampoline(Symbol("bpf_trampoline_link_prog", "", 1, 2))
 
 
-def calls_of(image: Recorded) -> tuple[Call, ...]:
+def calls_of(image: Recorded) -> tuple[TrampolineCall, ...]:
     instructions = disassemble_routine(image.code, image.address)
     return read_calls(instructions, lambda address: image.names.get(address, ""), resume=image.resume)
 
@@ -122,7 +122,7 @@ def test_many_programs_on_both_sides() -> None:
     ]
 
 
-def read(code: str, names: dict[int, str]) -> tuple[Call, ...]:
+def read(code: str, names: dict[int, str]) -> tuple[TrampolineCall, ...]:
     return read_calls(disassemble(bytes.fromhex(code), 0x1000), lambda address: names.get(address, ""), resume=0x5000)
 
 

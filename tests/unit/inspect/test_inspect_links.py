@@ -14,7 +14,7 @@ import pytest
 from multiprobe.errors import NotPermittedError
 from multiprobe.inspect.links import list_links
 from multiprobe.inspect.names import Names
-from multiprobe.inspect.objects import Kprobe
+from multiprobe.inspect.objects import KprobeState
 from multiprobe.inspect.owners import Holders, Owner
 from multiprobe.inspect.sources import Sources
 from multiprobe.kernel.symbols import parse_kallsyms
@@ -121,8 +121,8 @@ class FakeObjects:
     def perf_cookie(self, link_id: int) -> int:
         return 2000 + link_id
 
-    def perf_kprobe(self, link_id: int) -> Kprobe | None:
-        return Kprobe((ONE, TWO)[link_id - 1] + 4, link_id == 2, 30 + link_id)
+    def perf_kprobe(self, link_id: int) -> KprobeState | None:
+        return KprobeState((ONE, TWO)[link_id - 1] + 4, link_id == 2, 30 + link_id)
 
 
 def head(kind: int, link_id: int, rest: bytes) -> bytes:

@@ -16,8 +16,8 @@ from multiprobe.inspect import records, text
 from multiprobe.inspect.callsite import parse_site
 from multiprobe.inspect.disassembly import disassemble, disassemble_routine
 from multiprobe.inspect.function import Attached, FunctionPicture, Trampoline, attachments
-from multiprobe.inspect.links import Link, Program
-from multiprobe.inspect.mix import COLOURS, Row, cell_text, make_mix, mix_lines, rich_mix, runs, short_number
+from multiprobe.inspect.links import ObservedLink, ObservedProgram
+from multiprobe.inspect.mix import COLOURS, MixRow, cell_text, make_mix, mix_lines, rich_mix, runs, short_number
 from multiprobe.inspect.names import Symbol
 from multiprobe.inspect.ops import Ops
 from multiprobe.inspect.owners import Owner
@@ -35,13 +35,13 @@ def target(number: int, cookie: int | None = 0, offset: int = 0, *, has_address:
     return Target(f"func_{number}", "", address, offset, None, None, cookie)
 
 
-def link(link_id: int, kind: str, when: str, targets: list[Target], **changes: Any) -> Link:
-    program = Program(100 + link_id, f"prog_{link_id}", "59f4a931744dcdc6", 0)
+def link(link_id: int, kind: str, when: str, targets: list[Target], **changes: Any) -> ObservedLink:
+    program = ObservedProgram(100 + link_id, f"prog_{link_id}", "59f4a931744dcdc6", 0)
     fields = {"n_functions": len(targets), "missed": 0, "owners": (Owner(7, "tracer", 3),), **changes}
-    return Link(link_id, kind, when, fields.pop("program", program), targets=tuple(targets), **fields)
+    return ObservedLink(link_id, kind, when, fields.pop("program", program), targets=tuple(targets), **fields)
 
 
-ROWS = [Row(f"func_{number}", "", BASE + 16 * number) for number in range(1, 10)]
+ROWS = [MixRow(f"func_{number}", "", BASE + 16 * number) for number in range(1, 10)]
 SLIDE = [
     link(1, "trampoline", "entry", [target(1, 5)]),
     link(2, "tracing_multi", "session", [target(n, n) for n in range(1, 5)], missed=None),
@@ -86,7 +86,12 @@ def test_functions_without_an_address_are_found_by_name() -> None:
 
 
 def test_names_of_one_address_are_all_found_and_repeated_names_are_not() -> None:
-    rows = [Row("a", "", BASE), Row("alias", "", BASE), Row("twice", "", BASE + 16), Row("twice", "m", BASE + 32)]
+    rows = [
+        MixRow("a", "", BASE),
+        MixRow("alias", "", BASE),
+        MixRow("twice", "", BASE + 16),
+        MixRow("twice", "m", BASE + 32),
+    ]
     at_base, by_name = Target("a", "", BASE, 0, None, None, 1), Target("twice", "", None, 0, None, None, 2)
     mix = make_mix(rows, [link(1, "kprobe", "entry", [at_base, by_name])])
     assert [row.name for row in mix.rows] == ["a", "alias"]
@@ -198,7 +203,7 @@ def picture() -> FunctionPicture:
     instructions = disassemble_routine(image.code, image.address)
     calls = read_calls(instructions, lambda address: image.names.get(address, ""), resume=image.resume)
     session = next(call.target for call in calls if call.name.endswith("multi_session"))
-    program = Program(4, "multi_session", "59f4a931744dcdc6", 0, (Image(session, 32, b""),))
+    program = ObservedProgram(4, "multi_session", "59f4a931744dcdc6", 0, (Image(session, 32, b""),))
     on = Target("bpf_fentry_test1", "", FUNCTION, 0, 1, 66574, 77)
     names = {**image.names, 0xFFFFFFFF98B21610: "ftrace_regs_caller", image.resume: "bpf_fentry_test1+0x9"}
     return FunctionPicture(

@@ -16,8 +16,9 @@ from btf_writer import KINDS, BtfWriter
 
 from multiprobe.errors import DataError, NotSupportedError, UsageError
 from multiprobe.kernel.btf import format as btf_format
+from multiprobe.kernel.btf.records import BtfMember, BtfParam
 from multiprobe.kernel.btf.spelling import integer_name, parse_spelling
-from multiprobe.kernel.btf.types import Btf, Member, Param, load_btf
+from multiprobe.kernel.btf.types import Btf, load_btf
 
 VMLINUX = Path("/sys/kernel/btf/vmlinux")
 
@@ -192,8 +193,8 @@ def test_integer_name(name: str, canonical: str) -> None:
 
 def test_one_type(world: World) -> None:
     btf = world.btf
-    assert btf.members(world.sock) == [Member("a", world.int, 0, 0), Member("b", world.ulong, 64, 0)]
-    assert btf.parameters(world.plain) == [Param("sk", world.sock_p), Param("len", world.ulong)]
+    assert btf.members(world.sock) == [BtfMember("a", world.int, 0, 0), BtfMember("b", world.ulong, 64, 0)]
+    assert btf.parameters(world.plain) == [BtfParam("sk", world.sock_p), BtfParam("len", world.ulong)]
     assert btf.array(world.array) == (world.int, 6)
     assert [btf.size(i) for i in (world.sock, world.array, world.big_t, world.sock_p, 0)] == [16, 24, 24, 8, 0]
     assert btf.type_ids("sock") == [world.sock]
@@ -222,7 +223,7 @@ def test_bit_fields_and_enums() -> None:
     unsigned = w.enum("unsigned", ("top", 0xFFFFFFFF))
     big = w.enum64("big", ("huge", 1 << 40), ("less", -(1 << 40)), flag=True)
     btf = Btf.parse(w.data())
-    assert btf.members(bits) == [Member("low", number, 0, 3), Member("high", number, 3, 5)]
+    assert btf.members(bits) == [BtfMember("low", number, 0, 3), BtfMember("high", number, 3, 5)]
     assert btf.enumerators(small) == {"minus": -1, "two": 2}
     assert btf.enumerators(unsigned) == {"top": 0xFFFFFFFF}
     assert btf.enumerators(big) == {"huge": 1 << 40, "less": -(1 << 40)}

@@ -16,10 +16,10 @@ from multiprobe.kernel.config import KernelConfig
 from multiprobe.kernel.diagnosis import MECHANISMS, Finding, diagnose_mechanisms, diagnose_needs
 from multiprobe.kernel.examine import ListState, State, examine
 from multiprobe.kernel.features import FEATURES, INCONCLUSIVE, Answer, forbidden, no, yes
-from multiprobe.kernel.limits import CAPABILITIES, Limits, Lockdown
+from multiprobe.kernel.limits import CAPABILITIES, KernelLimits, Lockdown
 from multiprobe.syscalls import raw
 
-ROOT = Limits(
+ROOT = KernelLimits(
     uid=0,
     capabilities=frozenset(CAPABILITIES.values()),
     is_initial_user_namespace=True,

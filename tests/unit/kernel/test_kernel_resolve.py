@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from multiprobe.kernel.resolve import Place, Resolver
+from multiprobe.kernel.resolve import ResolvedAddress, Resolver
 from multiprobe.kernel.symbols import parse_kallsyms
 
 KALLSYMS = (
@@ -34,23 +34,23 @@ def resolver() -> Resolver:
     ],
 )
 def test_places(resolver: Resolver, address: int, label: str, offset: int) -> None:
-    place = resolver.place(address)
+    place = resolver.resolve(address)
     assert (place.address, place.label, place.offset) == (address, label, offset)
     assert place.is_generated == ("bpf" in label)
 
 
 @pytest.mark.parametrize("address", [0, 0xFFFFFFFF80FFFFFF, 0xFFFFFFFF81000020 + (2 << 20), (1 << 64) - 1])
 def test_where_no_symbol_is(resolver: Resolver, address: int) -> None:
-    assert resolver.place(address) == Place(address, "", 0, "")
-    assert resolver.place(address).label == f"{address:#x}"
+    assert resolver.resolve(address) == ResolvedAddress(address, "", 0, "")
+    assert resolver.resolve(address).label == f"{address:#x}"
 
 
 def test_a_return_address_belongs_to_what_called(resolver: Resolver) -> None:
-    assert resolver.place(0xFFFFFFFF81000020).name == "do_three"
-    assert resolver.return_place(0xFFFFFFFF81000020) == Place(0xFFFFFFFF81000020, "do_two", 16, "")
-    assert resolver.return_place(0xFFFFFFFF81000024).offset == 4
+    assert resolver.resolve(0xFFFFFFFF81000020).name == "do_three"
+    assert resolver.caller(0xFFFFFFFF81000020) == ResolvedAddress(0xFFFFFFFF81000020, "do_two", 16, "")
+    assert resolver.caller(0xFFFFFFFF81000024).offset == 4
 
 
 def test_hidden_addresses_resolve_to_nothing() -> None:
     resolver = Resolver(parse_kallsyms(b"0000000000000000 T _text\n0000000000000000 t do_one\n"))
-    assert resolver.place(0xFFFFFFFF81000010).name == ""
+    assert resolver.resolve(0xFFFFFFFF81000010).name == ""

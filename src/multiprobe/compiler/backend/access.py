@@ -14,7 +14,7 @@ from multiprobe.compiler.code import CONSTANT, MAP
 from multiprobe.compiler.ir import BOOL, Expression
 from multiprobe.maps.layout import FULL_MAPS, OUT_OF_RANGE
 from multiprobe.maps.specs import Array, Hash, MapSpec, PerFunction
-from multiprobe.maps.types import String
+from multiprobe.maps.types import StringType
 from multiprobe.uapi.bpf import Helper
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ class Access:
                 size = min(8, spec.key_size - offset)
                 self.e.store(self.e.at(buffer, offset), "0", size)
         for part, operand, offset, type_ in zip(parts, operands, spec.key_offsets(), spec.keys, strict=True):
-            if isinstance(type_, String):
+            if isinstance(type_, StringType):
                 assert isinstance(part, ir.String)
                 write(self.e, part, operand, buffer, offset, type_.size)
                 continue

@@ -18,7 +18,7 @@ from multiprobe.maps.histogram import Histogram
 from multiprobe.maps.layout import OUT_OF_RANGE
 from multiprobe.maps.specs import Hash
 from multiprobe.maps.stacks import COLLISIONS, FAILED
-from multiprobe.maps.types import Bytes, String, Vector
+from multiprobe.maps.types import Bytes, StringType, Vector
 from multiprobe.uapi.bpf import F_USER_STACK, RB_AVAIL_DATA, RB_FORCE_WAKEUP, RB_NO_WAKEUP, Helper
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def send(g: Generator, node: ir.Send, spec: MapSpec) -> str:
     for field, part, values in zip(record.fields, node.parts, operands, strict=True):
         store_bytes(e, pointer, at, bytes(field.offset - at))
         at = field.offset + field.type.size
-        if isinstance(field.type, String | Bytes):
+        if isinstance(field.type, StringType | Bytes):
             assert isinstance(part, ir.String)
             assert values[0] is not None
             write(e, part, values[0], pointer, field.offset, field.type.size)

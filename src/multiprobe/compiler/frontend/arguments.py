@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from multiprobe.compiler.frontend.typed import KernelTypes, Ref
 from multiprobe.compiler.shape import Argument
-from multiprobe.kernel.btf.layout import BIG_STRUCT, first_slot, is_record
+from multiprobe.kernel.btf import format as fmt
+from multiprobe.kernel.btf.layout import first_slot, is_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,7 +56,7 @@ def parameters(types: KernelTypes, module: str, btf_id: int) -> dict[str, Where]
     for param in btf.parameters(btf_id):
         size = _size(btf, param.type_id)
         is_cut = slot < REGISTERS < slot + -(-size // SLOT_SIZE)
-        if size > BIG_STRUCT or is_cut:  # on the stack as a whole: what follows is in other places than counted
+        if size > fmt.BIG_STRUCT or is_cut:  # on the stack as a whole: what follows is in other places than counted
             break
         if param.name and not is_record(btf, param.type_id) and size <= SLOT_SIZE:
             found[param.name] = (slot, types.ref(module, param.type_id))

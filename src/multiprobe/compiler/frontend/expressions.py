@@ -18,7 +18,7 @@ from multiprobe.compiler.ir import BOOL, I64, LITERAL, U64, Const, Expression
 from multiprobe.compiler.programs import Helper, Program, is_module
 from multiprobe.errors import CompileError
 from multiprobe.maps.specs import Hash, MapSpec, PerFunction
-from multiprobe.maps.types import Integer, String, u64
+from multiprobe.maps.types import Integer, StringType, u64
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -322,7 +322,7 @@ class Expressions:
                 raise self.fail(node, f"a key of this map has {len(spec.keys)} parts")
             parts = node.elts
         return tuple(
-            need_string(self, part) if isinstance(type_, String) else self.number(part)
+            need_string(self, part) if isinstance(type_, StringType) else self.number(part)
             for part, type_ in zip(parts, spec.keys, strict=True)
         )
 

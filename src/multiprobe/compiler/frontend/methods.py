@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from multiprobe.compiler import builtins, ir
 from multiprobe.compiler.ir import BOOL, Const, Expression
-from multiprobe.maps.records import Field
-from multiprobe.maps.types import Bytes, String, Vector
+from multiprobe.maps.records import RecordField
+from multiprobe.maps.types import Bytes, StringType, Vector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,9 +140,9 @@ def _send(b: Expressions, node: ast.Call, place: int, spec: MapSpec) -> Expressi
     return ir.Send(place, tuple(built[name] for name in fields))
 
 
-def _part(b: Expressions, field: Field, node: ast.expr) -> tuple[Expression, ...] | ir.String:
+def _part(b: Expressions, field: RecordField, node: ast.expr) -> tuple[Expression, ...] | ir.String:
     type_ = field.type
-    if isinstance(type_, String):
+    if isinstance(type_, StringType):
         return need_string(b, node)
     if isinstance(type_, Bytes):
         return _bytes(b, node)

@@ -180,7 +180,7 @@ class KernelTypes:
         """In bytes; 0 for what has none."""
         return POINTER_SIZE if ref.stars else self.btf(ref.module).size(ref.type_id)
 
-    def field(self, ref: Ref, name: str) -> tuple[layout.Field, Ref]:
+    def field(self, ref: Ref, name: str) -> tuple[layout.StructField, Ref]:
         """A member of a struct or union, and its type. UsageError names those that come close."""
         btf = self.btf(ref.module)
         found = layout.find_field(btf, ref.type_id, name)

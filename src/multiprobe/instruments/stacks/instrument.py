@@ -210,8 +210,8 @@ class Namer:
 
     def _callers(self, stack: int, label: str) -> list[str]:
         """The frames around the function, innermost first: not its own, nor those of the probe on top of it."""
-        places = [self._kernel.return_place(address) for address in self._taken(stack)]
-        exact = [self._kernel.place(address) for address in self._taken(stack)]
+        places = [self._kernel.caller(address) for address in self._taken(stack)]
+        exact = [self._kernel.resolve(address) for address in self._taken(stack)]
         for n, (place, here) in enumerate(zip(places, exact, strict=True)):
             if label in (place.label, here.label):
                 return [other.label for other in places[n + 1 :] if not other.is_generated]

@@ -81,7 +81,7 @@ class Behind:
         field, ref = self.types.field(spot.ref, name)
         return self._at(spot, field, ref)
 
-    def _at(self, spot: Spot, field: layout.Field, ref: Ref) -> Spot:
+    def _at(self, spot: Spot, field: layout.StructField, ref: Ref) -> Spot:
         offset = spot.offsets[-1] + field.offset
         if offset > MAX_OFFSET:
             raise UsageError(f"{field.name} lies {offset} bytes from where its struct begins, too far for a trace")
@@ -220,7 +220,7 @@ class Behind:
             return self.value(place, self._down(spot, fields[0]), depth=depth, nested=nested + 1)
         return self.record(place, spot, depth=depth + 1, nested=nested + 1)
 
-    def _down(self, spot: Spot, field: layout.Field) -> Spot:
+    def _down(self, spot: Spot, field: layout.StructField) -> Spot:
         return self._at(spot, field, self.types.ref(spot.ref.module, field.type_id))
 
     def record(self, place: int, spot: Spot, *, depth: int, nested: int = 0) -> Node | None:
@@ -241,7 +241,7 @@ class Behind:
             return None
         return Socket(shown, known.by_family) if isinstance(known, Socket) else Members(shown)
 
-    def _fields(self, spot: Spot) -> Iterator[layout.Field]:
+    def _fields(self, spot: Spot) -> Iterator[layout.StructField]:
         """The members, one for each place: of an unnamed union's the first."""
         end, btf = -1, self.types.btf(spot.ref.module)
         for field in layout.fields(btf, spot.ref.type_id):

@@ -16,6 +16,7 @@ HOPS = 3  # the walk takes 2 ** HOPS records a step
 
 Words = NDArray[np.uint32]
 Ids = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 
 def words_of(sections: Sections) -> Words:

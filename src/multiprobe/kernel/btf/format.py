@@ -36,6 +36,7 @@ RETURNS_BITS, RETURNS_SIGNED, RETURNS_NOTHING = 0x3F, 0x40, 0x80
 """What the register that returns a value holds: how many of its upper bits mean nothing, whether the rest has a sign,
 and whether the function returns nothing."""
 RETURNS_UNKNOWN = RETURNS_SIGNED  # without types: all 64 bits, with a sign
+BIG_STRUCT = 16  # a larger struct is passed and returned in memory (System V ABI for x86-64, 3.2.3)
 MAX_DEPTH = 32  # of typedefs and qualifiers, as in the kernel (MAX_RESOLVE_DEPTH of kernel/bpf/btf.c)
 
 

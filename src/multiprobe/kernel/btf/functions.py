@@ -1,7 +1,6 @@
-"""The functions that BTF describes, and what their prototypes say, as columns.
+"""The functions that BTF describes, as columns: parameters, their sizes, and what they return.
 
-Knows prototypes, parameters and their sizes; must not know which functions may be probed. Works on a `Btf` and keeps
-nothing of its own: `Btf` caches what is made here.
+Which functions may be probed is decided by `functions.verdict`. `Btf` caches the columns.
 """
 
 from __future__ import annotations
@@ -14,17 +13,16 @@ from numpy.typing import NDArray
 
 from multiprobe.kernel.btf import columns as records
 from multiprobe.kernel.btf import format as fmt
-from multiprobe.kernel.btf.layout import BIG_STRUCT
 
 if TYPE_CHECKING:
-    from multiprobe.kernel.btf.columns import Ids
-    from multiprobe.kernel.btf.types import Btf
+    from collections.abc import Callable, Sequence
+
+    from multiprobe.kernel.btf.columns import Flags, Ids
+    from multiprobe.kernel.btf.records import TypeRecords
 
 SLOT_SIZE = 8
 
 Item = TypeVar("Item", bound=np.generic)
-
-Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,32 +95,36 @@ class Prototypes:
     returns: NDArray[np.uint8]
 
 
-def function_columns(btf: Btf) -> Functions:
-    """The functions of one object (not of its base)."""
+def function_columns(btf: TypeRecords, prototypes: Sequence[Prototypes]) -> Functions:
+    """The functions of one object (not of its base), from the prototypes of each of its `parts`."""
     rows = np.flatnonzero(btf.kinds == fmt.FUNC)
-    prototypes = btf.targets[rows]
-    btf.complain(rows, btf.gather(lambda b: b.kinds, prototypes) != fmt.FUNC_PROTO, "it has no prototype")
+    ids = btf.targets[rows]
+    btf.complain(rows, btf.gather(lambda b: b.kinds, ids) != fmt.FUNC_PROTO, "it has no prototype")
     names, offsets = btf.joined_names(rows)
+
+    def of(column: Callable[[Prototypes], NDArray[Item]]) -> NDArray[Item]:
+        return btf.pick([column(part) for part in prototypes], ids)
+
     return Functions(
         type_ids=(rows + btf.first_id).astype(np.uint32),
-        prototypes=prototypes,
+        prototypes=ids,
         names=names,
         name_offsets=offsets,
-        n_params=btf.gather(lambda b: b.prototypes.n_params, prototypes),
-        n_slots=btf.gather(lambda b: b.prototypes.n_slots, prototypes),
-        is_variadic=btf.gather(lambda b: b.prototypes.is_variadic, prototypes),
-        has_big_struct_arg=btf.gather(lambda b: b.prototypes.has_big_struct_arg, prototypes),
-        has_union_arg=btf.gather(lambda b: b.prototypes.has_union_arg, prototypes),
-        has_void_arg=btf.gather(lambda b: b.prototypes.has_void_arg, prototypes),
-        return_size=btf.gather(lambda b: b.prototypes.return_size, prototypes),
-        has_struct_return=btf.gather(lambda b: b.prototypes.has_struct_return, prototypes),
-        returns=btf.gather(lambda b: b.prototypes.returns, prototypes),
-        returns_in_memory=btf.gather(lambda b: b.prototypes.returns_in_memory, prototypes),
-        is_ambiguous=_ambiguous(btf, names, prototypes),
+        n_params=of(lambda p: p.n_params),
+        n_slots=of(lambda p: p.n_slots),
+        is_variadic=of(lambda p: p.is_variadic),
+        has_big_struct_arg=of(lambda p: p.has_big_struct_arg),
+        has_union_arg=of(lambda p: p.has_union_arg),
+        has_void_arg=of(lambda p: p.has_void_arg),
+        return_size=of(lambda p: p.return_size),
+        has_struct_return=of(lambda p: p.has_struct_return),
+        returns=of(lambda p: p.returns),
+        returns_in_memory=of(lambda p: p.returns_in_memory),
+        is_ambiguous=_ambiguous(btf, names, ids),
     )
 
 
-def _ambiguous(btf: Btf, names: bytes, prototypes: Ids) -> Flags:
+def _ambiguous(btf: TypeRecords, names: bytes, prototypes: Ids) -> Flags:
     """For each function: does a namesake take or return other types?
 
     Static functions of several source files may have one name. pahole leaves out those whose prototypes differ, but not
@@ -138,12 +140,12 @@ def _ambiguous(btf: Btf, names: bytes, prototypes: Ids) -> Flags:
     return found
 
 
-def _types_of(btf: Btf, prototype: int) -> tuple[int, ...]:
+def _types_of(btf: TypeRecords, prototype: int) -> tuple[int, ...]:
     """The types that a prototype returns and takes. The parameters' names may differ between alike functions."""
     return btf.target(prototype), *(param.type_id for param in btf.parameters(prototype))
 
 
-def param_columns(btf: Btf) -> Params:
+def param_columns(btf: TypeRecords) -> Params:
     """The parameters of all own prototypes."""
     rows = np.flatnonzero(btf.kinds == fmt.FUNC_PROTO)
     counts = btf.lengths[rows]
@@ -153,9 +155,8 @@ def param_columns(btf: Btf) -> Params:
     return Params(rows, firsts, types)
 
 
-def prototype_columns(btf: Btf) -> Prototypes:
-    """What the own prototypes say."""
-    params = btf.params
+def prototype_columns(btf: TypeRecords, params: Params) -> Prototypes:
+    """What the own prototypes say, from their parameters."""
     firsts = params.firsts
     counts = np.diff(firsts)
     sizes = btf.gather(lambda b: b.value_sizes, params.types)
@@ -176,17 +177,17 @@ def prototype_columns(btf: Btf) -> Prototypes:
         n_params=per_type(counts - sums(is_ellipsis, firsts), np.uint16),
         n_slots=per_type(sums((sizes + SLOT_SIZE - 1) // SLOT_SIZE, firsts), np.uint16),
         is_variadic=per_type(sums(is_ellipsis, firsts), np.bool_),
-        has_big_struct_arg=per_type(sums(sizes > BIG_STRUCT, firsts), np.bool_),
+        has_big_struct_arg=per_type(sums(sizes > fmt.BIG_STRUCT, firsts), np.bool_),
         has_union_arg=per_type(sums(kinds == fmt.UNION, firsts), np.bool_),
         has_void_arg=per_type(sums((sizes == 0) & ~is_ellipsis, firsts), np.bool_),
         return_size=per_type(return_sizes, np.uint32),
         has_struct_return=per_type(is_struct, np.bool_),
-        returns_in_memory=per_type(is_struct & (return_sizes > BIG_STRUCT), np.bool_),
+        returns_in_memory=per_type(is_struct & (return_sizes > fmt.BIG_STRUCT), np.bool_),
         returns=per_type(_returns(btf, returned), np.uint8),
     )
 
 
-def _returns(btf: Btf, returned: Ids) -> NDArray[np.uint8]:
+def _returns(btf: TypeRecords, returned: Ids) -> NDArray[np.uint8]:
     """How each of the types `returned` lies in a register of 64 bits (`Functions.returns`)."""
     sizes = btf.gather(lambda b: b.value_sizes, returned)
     bare = btf.gather(lambda b: b.bare, returned)
@@ -197,12 +198,11 @@ def _returns(btf: Btf, returned: Ids) -> NDArray[np.uint8]:
     return codes
 
 
-def prototypes_taking(btf: Btf, matches: Flags, position: int | None) -> Flags:
+def prototypes_taking(btf: TypeRecords, params: Params, matches: Flags, position: int | None) -> Flags:
     """For each own type: is it a prototype with a parameter (at `position`) whose type is one of `matches`?
 
     `matches` says it for every type id, the base's included.
     """
-    params = btf.params
     hits = matches[params.types]
     hits[params.types == 0] = False
     if position is not None:

@@ -1,7 +1,4 @@
-"""How C's types lie in memory, from BTF: what a value is, and where the members of a struct are.
-
-Knows sizes, signs, bit fields and unnamed members; must not know programs or functions. Pure, on top of `Btf`.
-"""
+"""Where the members of C structs lie in memory, and what kind of number a type is, from BTF. Pure."""
 
 from __future__ import annotations
 
@@ -15,10 +12,8 @@ from multiprobe.kernel.btf.spelling import integer_name
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from multiprobe.kernel.btf.types import Btf
+    from multiprobe.kernel.btf.records import TypeRecords
 
-BIG_STRUCT = 16
-"""A larger struct is passed and returned in memory (System V ABI for x86-64, 3.2.3)."""
 RECORDS = (fmt.STRUCT, fmt.UNION)
 _SIGNED, _BOOL = 1, 4  # BTF_INT_ENCODING
 
@@ -34,7 +29,7 @@ class Scalar:
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class StructField:
     """A member of a struct or union, seen from its start. `bits` is 0 unless it is a bit field."""
 
     name: str
@@ -48,7 +43,7 @@ class Field:
         return self.bit_offset // 8
 
 
-def scalar(btf: Btf, type_id: int) -> Scalar | None:
+def scalar(btf: TypeRecords, type_id: int) -> Scalar | None:
     """What kind of integer a type is, or None if it is none."""
     bare = btf.strip(type_id)
     kind = btf.kind(bare)
@@ -63,21 +58,21 @@ def scalar(btf: Btf, type_id: int) -> Scalar | None:
     return None
 
 
-def is_record(btf: Btf, type_id: int) -> bool:
+def is_record(btf: TypeRecords, type_id: int) -> bool:
     """Whether a type is a struct or union that has members."""
     return btf.kind(btf.strip(type_id)) in RECORDS
 
 
-def first_slot(btf: Btf, function: int) -> int:
+def first_slot(btf: TypeRecords, function: int) -> int:
     """The argument register of a function's first parameter: 1 where register 0 holds the address of the result.
 
     A struct of more than 16 bytes is returned in memory that the caller provides (System V ABI for x86-64, 3.2.3).
     """
     returned = btf.target(btf.target(function)) if btf.kind(function) == fmt.FUNC else btf.target(function)
-    return int(is_record(btf, returned) and btf.size(returned) > BIG_STRUCT)
+    return int(is_record(btf, returned) and btf.size(returned) > fmt.BIG_STRUCT)
 
 
-def own_fields(btf: Btf, type_id: int) -> Iterator[Field]:
+def own_fields(btf: TypeRecords, type_id: int) -> Iterator[StructField]:
     """The members of a struct or union as C declares them; a bit field of the old encoding like one of the new."""
     for member in btf.members(type_id):
         bit_offset, bits = member.bit_offset, member.bits
@@ -87,21 +82,21 @@ def own_fields(btf: Btf, type_id: int) -> Iterator[Field]:
             word = owner.int_word(row)
             if word & 0xFF != 8 * btf.size(bare):
                 bits, bit_offset = word & 0xFF, bit_offset + (word >> 16 & 0xFF)
-        yield Field(member.name, member.type_id, bit_offset, bits)
+        yield StructField(member.name, member.type_id, bit_offset, bits)
 
 
-def fields(btf: Btf, type_id: int, *, base: int = 0, depth: int = 0) -> Iterator[Field]:
+def fields(btf: TypeRecords, type_id: int, *, base: int = 0, depth: int = 0) -> Iterator[StructField]:
     """The members of a struct or union, those of its unnamed members in their place."""
     if depth > fmt.MAX_DEPTH:
         raise DataError(f"BTF type {type_id}: structures in each other without end")
     for field in own_fields(btf, type_id):
         if field.name or not is_record(btf, field.type_id):
             if field.name:
-                yield Field(field.name, field.type_id, base + field.bit_offset, field.bits)
+                yield StructField(field.name, field.type_id, base + field.bit_offset, field.bits)
         else:
             yield from fields(btf, field.type_id, base=base + field.bit_offset, depth=depth + 1)
 
 
-def find_field(btf: Btf, type_id: int, name: str) -> Field | None:
+def find_field(btf: TypeRecords, type_id: int, name: str) -> StructField | None:
     """The member of that name, also if it is one of an unnamed member."""
     return next((field for field in fields(btf, type_id) if field.name == name), None)

@@ -1,7 +1,4 @@
-"""Which BTF types a spelling means: all of them at once, with NumPy.
-
-Knows columns of types; what C's words mean is known by `btf_spelling`.
-"""
+"""Finds the BTF types that a parsed C spelling matches, all at once with NumPy."""
 
 from __future__ import annotations
 
@@ -14,11 +11,11 @@ from multiprobe.kernel.btf import format as fmt
 from multiprobe.kernel.btf.spelling import INTEGER_WORDS, KIND_BITS, Spelled, integer_name
 
 if TYPE_CHECKING:
-    from multiprobe.kernel.btf.functions import Flags
-    from multiprobe.kernel.btf.types import Btf
+    from multiprobe.kernel.btf.columns import Flags
+    from multiprobe.kernel.btf.records import TypeRecords
 
 
-def matching_types(btf: Btf, spelled: Spelled) -> Flags:
+def matching_types(btf: TypeRecords, spelled: Spelled) -> Flags:
     """For every type id, the base's included: is it the spelled type, perhaps with more qualifiers than were named?"""
     reached = _named(btf, spelled)
     for level, wanted in enumerate(spelled.qualifiers):
@@ -28,7 +25,7 @@ def matching_types(btf: Btf, spelled: Spelled) -> Flags:
     return reached
 
 
-def _named(btf: Btf, spelled: Spelled) -> Flags:
+def _named(btf: TypeRecords, spelled: Spelled) -> Flags:
     """The innermost type itself."""
     found = np.zeros(btf.n_types, dtype=np.bool_)
     if spelled.kinds == (fmt.VOID,):
@@ -41,14 +38,14 @@ def _named(btf: Btf, spelled: Spelled) -> Flags:
     return found
 
 
-def _pointers_to(btf: Btf, reached: Flags) -> Flags:
+def _pointers_to(btf: TypeRecords, reached: Flags) -> Flags:
     found = np.zeros(btf.n_types, dtype=np.bool_)
     for part in btf.parts():
         found[part.first_id : part.n_types] = (part.kinds == fmt.PTR) & reached[part.references]
     return found
 
 
-def _qualified(btf: Btf, reached: Flags, wanted: int) -> Flags:
+def _qualified(btf: TypeRecords, reached: Flags, wanted: int) -> Flags:
     """`reached` and what adds qualifiers or tags to it, as far as all `wanted` ones are there."""
     bits = np.zeros(fmt.N_KINDS, dtype=np.int8)
     bits[list(KIND_BITS)] = list(KIND_BITS.values())
