@@ -61,7 +61,7 @@ def raw_attach(addresses: array[int]) -> tuple[float, float]:
 def our_attach(program: object, functions: FunctionSet) -> tuple[float, float, dict[str, float]]:
     """(seconds to attach, to detach, where they went) by `mp.attach`."""
     began = time.perf_counter()
-    attachment = mp.attach(program, functions, mechanism="kprobe_multi")
+    attachment = mp.attach(program, functions, mechanisms="kprobe_multi")
     attached = time.perf_counter()
     attachment.close()
     return attached - began, time.perf_counter() - attached, attachment.report.timings

@@ -70,7 +70,7 @@ def say(**figures: object) -> None:
 def measure(workload: Workload, functions: object, *, usual: float, budget: float | None, seconds: float) -> None:
     """Attach, let it run for so long, detach; what the workload did meanwhile."""
     began = time.monotonic()
-    with mp.attach(count, functions, budget=budget) as attachment:
+    with mp.attach(count, functions, limits=mp.Limits(budget=budget)) as attachment:
         attached = time.monotonic()
         own = time.process_time()
         time.sleep(seconds)
@@ -102,7 +102,7 @@ def main() -> None:
     chosen = options.parse_args()
     functions = mp.Kernel().functions(chosen.pattern).attachable()
     for budget in (None, 0.5):
-        mp.attach(count, functions.take(range(10)), budget=budget).close()  # compiled and cached
+        mp.attach(count, functions.take(range(10)), limits=mp.Limits(budget=budget)).close()  # compiled and cached
     workload = Workload()
     try:
         workload.wait_until_running()

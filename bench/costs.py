@@ -15,7 +15,7 @@ import time
 
 import multiprobe as mp
 from multiprobe.functions.sets import FunctionSet
-from multiprobe.kernel.mechanism import BITS, Mechanism
+from multiprobe.kernel.mechanism import MECHANISMS, Mechanism
 from multiprobe.links.plan.usable import paired_mechanisms, usable_mechanisms
 
 HIT = "__task_pid_nr_ns"  # getppid() calls it, once
@@ -56,7 +56,7 @@ def measure(
     functions: FunctionSet, mechanism: str, when: str, without: tuple[str, ...], calls: int
 ) -> dict[str, float]:
     """Instructions per function to attach and to detach, and per hit."""
-    options = {"mechanism": mechanism, "when": when, "without": without, "max_singles": 0}
+    options = {"when": when, "mechanisms": mp.Mechanisms(mechanism, without, max_singles=0)}
     with mp.attach(empty, functions.take(range(4)), **options):  # compiled and cached
         pass
     began = now()
@@ -81,14 +81,14 @@ def main() -> None:
     options.add_argument("--batch", type=int, default=4000, help="functions for those that attach batches")
     options.add_argument("--singles", type=int, default=40, help="functions for those that attach one by one")
     options.add_argument("--calls", type=int, default=3000)
-    options.add_argument("--mechanism", choices=tuple(BITS), action="append", help="only these")
+    options.add_argument("--mechanism", choices=tuple(MECHANISMS), action="append", help="only these")
     chosen = options.parse_args()
     kernel = mp.Kernel()
     print(json.dumps({"turn": per_turn(100_000)}), flush=True)
     everything = kernel.functions("vmlinux:*").attachable(kernel.offers & ~Mechanism.KPROBE)
     for when in SIDES:
         usable = usable_mechanisms(kernel, when=when)
-        for mechanism, bit in BITS.items():
+        for mechanism, bit in MECHANISMS.items():
             if not bit & usable or (chosen.mechanism and mechanism not in chosen.mechanism):
                 continue
             able = everything.attachable(bit, when=when).attachable(Mechanism.TRAMPOLINE, when=when)
@@ -96,7 +96,7 @@ def main() -> None:
             step = max(1, len(able) // (chosen.singles if is_single else chosen.batch))
             functions = able.take(range(0, len(able), step))
             for without in ((), ("fsession",)) if when == "session" and mechanism == "trampoline" else ((),):
-                is_paired = bool(paired_mechanisms(kernel, when=when, without=without) & bit)
+                is_paired = bool(paired_mechanisms(kernel, when=when, has_fsession=not without) & bit)
                 if without and paired_mechanisms(kernel, when=when) & bit:
                     continue  # it is paired anyway
                 figures = measure(functions, mechanism, when, without, chosen.calls)

@@ -60,7 +60,7 @@ def chosen(kernel: mp.Kernel, n: int) -> FunctionSet:
     """The target and n - 1 functions that the loop doesn't come through."""
     everything = kernel.functions("vmlinux:*").attachable()
     others = [f.name for f in everything if f.name.isidentifier() and not BUSY.search(f.name)]
-    with mp.attach(count, kernel.functions(*others[: n + n // 8]), mechanism="kprobe_multi") as attachment:
+    with mp.attach(count, kernel.functions(*others[: n + n // 8]), mechanisms="kprobe_multi") as attachment:
         per_call()
         hits = attachment.totals(calls)
         quiet = [f.name for f, n_hits in zip(attachment.functions, hits, strict=True) if n_hits < CALLS // 10]
@@ -84,7 +84,7 @@ def ours(kernel: mp.Kernel, n: int, without: float) -> None:
     for mechanism in ("kprobe_multi", "tracing_multi"):
         for name, program, side in programs():
             try:
-                attachment = mp.attach(program, functions, when=side, mechanism=mechanism)
+                attachment = mp.attach(program, functions, when=side, mechanisms=mechanism)
             except mp.NotSupportedError:
                 continue
             with attachment:

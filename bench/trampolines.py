@@ -68,7 +68,7 @@ def our_attach(choose: Callable[[], FunctionSet]) -> tuple[float, float, float, 
     began = time.perf_counter()
     functions = choose()
     chosen = time.perf_counter()
-    attachment = mp.attach(empty, functions, mechanism="tracing_multi")
+    attachment = mp.attach(empty, functions, mechanisms="tracing_multi")
     attached = time.perf_counter()
     attachment.close()
     return attached - began, attached - chosen, time.perf_counter() - attached, attachment.report.attached
@@ -83,7 +83,7 @@ def batch(runs: int) -> None:
     functions = everything().attachable(Mechanism.TRACING_MULTI)
     our_attach(lambda: functions.take(range(10)))  # compiled and cached
     our_attach(lambda: functions)  # what this kernel refuses is known
-    with mp.attach(empty, functions, mechanism="tracing_multi") as attachment:
+    with mp.attach(empty, functions, mechanisms="tracing_multi") as attachment:
         refused = {failure.function for failure in attachment.report.failed}
         skipped = {refusal.request for refusal in attachment.report.skipped}
     left = functions.where(bytes(functions.label(place) not in refused | skipped for place in range(len(functions))))
@@ -157,7 +157,7 @@ def one_by_one(functions: FunctionSet, mechanism: str) -> tuple[Watch, Watch]:
 
 def together(functions: FunctionSet, mechanism: str) -> tuple[Watch, Watch]:
     with Watch() as attach:
-        attachment = mp.attach(empty, functions, mechanism=mechanism, max_singles=0)
+        attachment = mp.attach(empty, functions, mechanisms=mp.Mechanisms(mechanism, max_singles=0))
     assert attachment.report.attached == len(functions)
     with Watch() as detach:
         attachment.close()

@@ -12,10 +12,10 @@ def count(ctx):
     calls[ctx.function] += 1
 
 
-with mp.attach(count, ["mutex_*", "_raw_spin_*", "vfs_*"], budget=0.05) as attachment:
+with mp.attach(count, ["mutex_*", "_raw_spin_*", "vfs_*"], limits=mp.Limits(budget=0.05)) as attachment:
     subprocess.run(["ls", "-lR", "/etc"], stdout=subprocess.DEVNULL, check=True)
     for function, n in attachment.top(calls, 5):
         print(f"{n:8,}  {function}")
 for drop in attachment.report.dropped:
     print(drop)
-print(attachment.report.missing())
+print(attachment.report.gaps)

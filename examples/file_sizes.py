@@ -25,7 +25,7 @@ def look(ctx):
 with mp.attach(look, "vfs_read", pid=os.getpid()) as attachment:
     with open("/etc/passwd", "rb") as file:
         file.read(16)
-    attachment.stop()
+    attachment.pause()
     for event in attachment.events(reads):
         if event.inode == os.stat("/etc/passwd").st_ino:
             print(event, os.stat("/etc/passwd").st_size)

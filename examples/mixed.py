@@ -15,7 +15,7 @@ def count(ctx):
 attachments = []
 for mechanism in ("tracing_multi", "kprobe_multi", "trampoline", "kprobe"):
     try:
-        made = mp.attach(count, ["__x64_sys_getppid"], mechanism=mechanism, pid=os.getpid())
+        made = mp.attach(count, ["__x64_sys_getppid"], mechanisms=mechanism, pid=os.getpid())
     except mp.NotSupportedError as error:
         print(f"{mechanism}: {error}")
     else:

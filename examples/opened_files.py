@@ -21,7 +21,7 @@ def watch(ctx):
 
 with mp.attach(watch, "do_sys_openat2") as attachment:
     subprocess.run(["cat", "/etc/hostname"], stdout=subprocess.DEVNULL, check=True)
-    attachment.stop()
+    attachment.pause()
     events = attachment.events(opens)
     for event in events:
         if event.comm == "cat":

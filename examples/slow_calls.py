@@ -20,7 +20,7 @@ def measure(ctx):
 
 with mp.attach(measure, "vfs_*") as attachment:
     subprocess.run(["ls", "-l", "/etc"], stdout=subprocess.DEVNULL, check=True)
-    attachment.stop()
+    attachment.pause()
     n, ns = attachment.totals(calls), attachment.totals(total)
     most = attachment.read(longest, per_cpu=True).max(axis=0)
 for index in sorted(range(len(n)), key=ns.__getitem__, reverse=True)[:5]:

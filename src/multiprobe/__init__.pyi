@@ -33,11 +33,14 @@ from .functions.kernel import Kernel as Kernel
 from .functions.sets import Function as Function
 from .functions.sets import FunctionSet as FunctionSet
 from .functions.sets import Refusal as Refusal
+from .kernel.mechanism import Mechanism as Mechanism
 from .links.attach import attach as attach
 from .links.attachment import Attachment as Attachment
 from .links.completeness import Gap as Gap
+from .links.guard.limits import Limits as Limits
 from .links.objects import BpfObject as BpfObject
 from .links.objects import load_object as load_object
+from .links.plan.mechanisms import Mechanisms as Mechanisms
 from .links.report import Drop as Drop
 from .links.report import Failure as Failure
 from .links.report import Report as Report

@@ -67,8 +67,8 @@ def test_three_thousand_functions() -> None:
     options = {"cookies": given, "pid": child.pid}
     with (
         child,
-        mp.attach(observe, functions, mechanism="tracing_multi", **options) as one,
-        mp.attach(observe, functions, mechanism="kprobe_multi", **options) as other,
+        mp.attach(observe, functions, mechanisms="tracing_multi", **options) as one,
+        mp.attach(observe, functions, mechanisms="kprobe_multi", **options) as other,
     ):
         child.stdin.write("go\n")
         child.stdin.flush()

@@ -76,7 +76,7 @@ def test_five_thousand_functions_each_with_its_own_cookie(kernel: mp.Kernel) -> 
         subprocess.run(["ls", "-lR", "/etc"], stdout=subprocess.DEVNULL, check=True)
         for _ in range(1000):
             os.getppid()
-        attachment.stop()
+        attachment.pause()
         good, bad = attachment.totals(right), attachment.totals(wrong)
     assert attachment.report.attached == len(functions) >= 4990
     assert sum(bad) == 0
@@ -128,10 +128,10 @@ def pair(ctx):
 
 
 def fits(kernel: mp.Kernel, mechanism: str) -> bool:
-    from multiprobe.kernel.mechanism import mechanism_bit
+    from multiprobe.kernel.mechanism import parse_mechanism
     from multiprobe.links.plan.usable import usable_mechanisms
 
-    return bool(usable_mechanisms(kernel, when="session") & mechanism_bit(mechanism))
+    return bool(usable_mechanisms(kernel, when="session") & parse_mechanism(mechanism))
 
 
 @pytest.mark.parametrize(
@@ -151,12 +151,12 @@ def test_a_session_sees_both_sides_of_a_call(kernel: mp.Kernel, mechanism: str, 
     if mechanism and not fits(kernel, mechanism):
         pytest.skip(f"this kernel has no {'kprobe_session' if kernel.has(mechanism) else mechanism}")
     names = ["vfs_read", "vfs_getattr_nosec", "seq_read_iter", "seq_read"]
-    with mp.attach(pair, names, mechanism=mechanism, without=without, pid=os.getpid()) as attachment:
+    with mp.attach(pair, names, mechanisms=mp.Mechanisms(mechanism, without), pid=os.getpid()) as attachment:
         for _ in range(50):
             os.stat("/proc/self/status")
             with open("/proc/self/comm") as file:
                 file.read()
-        attachment.stop()
+        attachment.pause()
         seen = [list(attachment.totals(spec)) for spec in (entries, returns, kept)]
         missed = attachment.missed()
     assert min(seen[0]) >= 50
@@ -179,7 +179,7 @@ def test_a_session_on_what_never_returns(kernel: mp.Kernel, mechanism: str) -> N
     """Calls of do_exit leave their sessions open; those of other functions, in the same stacks, are none the worse."""
     if not fits(kernel, mechanism):
         pytest.skip("this kernel has no kprobe.multi sessions (kprobe_session)")
-    with mp.attach(exits, ["do_exit", "vfs_read"], mechanism=mechanism, kernel=kernel) as attachment:
+    with mp.attach(exits, ["do_exit", "vfs_read"], mechanisms=mechanism, kernel=kernel) as attachment:
         for _ in range(40):
             pid = os.fork()
             if not pid:
@@ -187,7 +187,7 @@ def test_a_session_on_what_never_returns(kernel: mp.Kernel, mechanism: str) -> N
             os.waitpid(pid, 0)
         with open("/proc/self/comm") as file:
             file.read()
-        attachment.stop()
+        attachment.pause()
         seen = [list(attachment.totals(spec)) for spec in (entries, returns)]
     assert seen[0][0] >= 40
     assert seen[1][0] == 0

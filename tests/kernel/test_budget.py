@@ -57,7 +57,9 @@ def test_no_call_is_lost_or_counted_twice_while_others_are_dropped(
     if not kernel.has(mechanism):
         pytest.skip(f"this kernel has no {mechanism}")
     functions = [HOT, *OTHERS]
-    with mp.attach(count, functions, mechanism=mechanism, pid=worker.pid, budget=0.999, kernel=kernel) as attachment:
+    with mp.attach(
+        count, functions, mechanisms=mechanism, pid=worker.pid, limits=mp.Limits(budget=0.999), kernel=kernel
+    ) as attachment:
         assert attachment.report.attached == len(functions), attachment.report
         assert attachment._guard is not None
         parts = attachment._guard.parts
@@ -77,7 +79,9 @@ def test_the_hot_one_is_dropped_with_its_rate_and_its_count_stays(
     kernel: mp.Kernel, worker: subprocess.Popen[str]
 ) -> None:
     mechanism = "kprobe" if not kernel.has("kprobe_multi") else None
-    with mp.attach(count, [HOT, "vfs_open"], mechanism=mechanism, budget=0.0005, kernel=kernel) as attachment:
+    with mp.attach(
+        count, [HOT, "vfs_open"], mechanisms=mechanism, limits=mp.Limits(budget=0.0005), kernel=kernel
+    ) as attachment:
         until = time.monotonic() + 60
         while not attachment.report.dropped and time.monotonic() < until:
             begin(worker)

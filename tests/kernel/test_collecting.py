@@ -52,7 +52,7 @@ def calls() -> Iterator[Calls]:
 @pytest.mark.parametrize("program", [fill, fill_return], ids=["entry", "return"])
 def test_histograms(program, mechanism: str, kernel, calls) -> None:
     require(kernel, mechanism)
-    with mp.attach(program, kernel.by_symbols(NAMES), mechanism=mechanism) as attachment:
+    with mp.attach(program, kernel.by_symbols(NAMES), mechanisms=mechanism) as attachment:
         calls.run(3)
         found = {spec: attachment.read(spec) for spec in (logs, lines, each)}
         bounds = attachment.map(logs).bounds()
@@ -75,7 +75,7 @@ def test_histograms(program, mechanism: str, kernel, calls) -> None:
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 def test_stacks(mechanism: str, kernel, calls) -> None:
     require(kernel, mechanism)
-    with mp.attach(take, kernel.by_symbols(NAMES[:1]), mechanism=mechanism) as attachment:
+    with mp.attach(take, kernel.by_symbols(NAMES[:1]), mechanisms=mechanism) as attachment:
         calls.run(4)
         found = attachment.map(ids).as_dict()
         opened = attachment.map(stacks)

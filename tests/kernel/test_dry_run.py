@@ -11,7 +11,7 @@ import multiprobe as mp
 from multiprobe.instruments.preview import instruction_rate, preview
 from multiprobe.kernel.tracing import find_tracefs
 from multiprobe.links.mechanisms.culprits import Culprits
-from multiprobe.links.plan.planning import Terms
+from multiprobe.links.plan.mechanisms import Mechanisms
 
 
 @mp.program
@@ -44,8 +44,8 @@ def test_from_copies_of_the_files_as_on_the_kernel_itself(
     monkeypatch.setattr(Culprits, "load", lambda _build_id: Culprits({}))  # what was refused here is not in the files
     copy_files(tmp_path)
     other = mp.Kernel.from_directory(str(tmp_path))
-    terms = Terms(when, max_singles=0)
-    plans = [preview(one.functions("vmlinux:*"), terms).to_json(rate=1e9) for one in (kernel, other)]
+    mechanisms = Mechanisms(max_singles=0)
+    plans = [preview(one.functions("vmlinux:*"), mechanisms, when=when).to_json(rate=1e9) for one in (kernel, other)]
     assert plans[0] == plans[1]
     assert plans[0]["attached"] > 30_000  # type: ignore[operator]
 
@@ -53,7 +53,7 @@ def test_from_copies_of_the_files_as_on_the_kernel_itself(
 @pytest.mark.parametrize("when", ["entry", "return", "session"])
 def test_what_is_planned_is_done(kernel: mp.Kernel, when: str) -> None:
     functions = kernel.functions("vfs_get*", "migrate_disable", "do_exit")
-    plan = preview(functions, Terms(when)).to_json(rate=instruction_rate())
+    plan = preview(functions, Mechanisms(), when=when).to_json(rate=instruction_rate())
     assert plan["attach_seconds"] > 0  # type: ignore[operator]
     with mp.attach(empty, functions, when=when) as attachment:
         done = attachment.report.to_json()
@@ -64,7 +64,7 @@ def test_what_is_planned_is_done(kernel: mp.Kernel, when: str) -> None:
 def test_more_than_the_user_allows_one_by_one(kernel: mp.Kernel) -> None:
     functions = kernel.functions("vfs_read", "vfs_write", "vfs_open")
     with pytest.raises(mp.UsageError, match="the limit is 2") as caught:
-        mp.attach(empty, functions, mechanism="kprobe", max_singles=2)
+        mp.attach(empty, functions, mechanisms=mp.Mechanisms("kprobe", max_singles=2))
     assert "max_singles" in caught.value.hint
-    with mp.attach(empty, functions, mechanism="kprobe", max_singles=3) as attachment:
+    with mp.attach(empty, functions, mechanisms=mp.Mechanisms("kprobe", max_singles=3)) as attachment:
         assert attachment.report.attached == 3

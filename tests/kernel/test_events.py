@@ -92,7 +92,7 @@ def calls() -> Iterator[Calls]:
 @pytest.mark.parametrize("program", [observe, observe_return], ids=["entry", "return"])
 def test_what_is_sent_arrives(program, mechanism: str, kernel, calls) -> None:
     require(kernel, mechanism)
-    with mp.attach(program, kernel.by_symbols(NAMES), mechanism=mechanism) as attachment:
+    with mp.attach(program, kernel.by_symbols(NAMES), mechanisms=mechanism) as attachment:
         calls.run(2)
         reader = attachment.events(seen)
         found = reader.read(timeout=5)
@@ -120,12 +120,12 @@ def test_what_is_sent_arrives(program, mechanism: str, kernel, calls) -> None:
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 def test_what_is_dropped_is_counted(mechanism: str, kernel, calls) -> None:
     require(kernel, mechanism)
-    with mp.attach(flood, kernel.by_symbols(NAMES), mechanism=mechanism) as attachment:
+    with mp.attach(flood, kernel.by_symbols(NAMES), mechanisms=mechanism) as attachment:
         calls.run(60)
         reader = attachment.events(numbers)
         first = reader.read()
         calls.run(10)
-        attachment.stop()
+        attachment.pause()
         calls.run(1)
         sent = int(attachment.read(attempts).sum())
         assert attachment.missed()["dropped_events"] == reader.dropped
@@ -149,7 +149,7 @@ def test_nothing_is_lost_between_cpus(kernel, calls) -> None:
         for event in reader:
             received.append(event.number)
             if not any(thread.is_alive() for thread in senders):
-                attachment.stop()
+                attachment.pause()
         for thread in senders:
             thread.join()
         attempted = int(attachment.read(attempts).sum())
@@ -161,7 +161,7 @@ def test_nothing_is_lost_between_cpus(kernel, calls) -> None:
 def test_strings_of_processes(mechanism: str, kernel, tmp_path) -> None:
     require(kernel, mechanism)
     files = [tmp_path / f"file{n}" for n in range(5)]
-    with mp.attach(watch, "do_sys_openat2", kernel=kernel, mechanism=mechanism, pid=os.getpid()) as attachment:
+    with mp.attach(watch, "do_sys_openat2", kernel=kernel, mechanisms=mechanism, pid=os.getpid()) as attachment:
         for path in files:
             path.write_text("x")
         counted = attachment.map(names).as_dict()
@@ -184,7 +184,7 @@ def test_iteration_ends(kernel, calls) -> None:
         stopper = threading.Timer(0.2, attachment.stop)
         stopper.start()
         assert list(attachment.events(numbers)) == []
-        attachment.start()
+        attachment.resume()
         calls.run(4)
     after = attachment.events(numbers)
     assert list(after) == [(1,)] * 4, "what was in the ring stays readable after closing"
@@ -198,7 +198,7 @@ def test_receiving_asynchronously(kernel, calls) -> None:
         async for event in attachment.events(numbers, timeout=30):
             found.append(event.number)
             if len(found) == 6:
-                attachment.stop()
+                attachment.pause()
         return found
 
     async def both(attachment: mp.Attachment) -> list[int]:

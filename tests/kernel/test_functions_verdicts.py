@@ -13,7 +13,7 @@ import pytest
 import multiprobe as mp
 from multiprobe.errors import MultiprobeError
 from multiprobe.functions import verdict
-from multiprobe.kernel.mechanism import NAMES, Mechanism
+from multiprobe.kernel.mechanism import MECHANISMS, Mechanism
 from multiprobe.links.mechanisms import kprobe
 from multiprobe.links.mechanisms.kernel_btf import open_kernel_btf
 from multiprobe.syscalls import bpf
@@ -100,11 +100,11 @@ def samples(kernel: mp.Kernel, bit: int, when: str) -> Iterator[tuple[str, int]]
 
 
 @pytest.mark.parametrize("when", ["entry", "return"])
-@pytest.mark.parametrize("mechanism", list(NAMES.values()))
+@pytest.mark.parametrize("mechanism", list(MECHANISMS))
 def test_the_kernel_agrees(kernel: mp.Kernel, mechanism: str, when: str) -> None:
     if not kernel.has(mechanism):
         pytest.skip(f"this kernel has no {mechanism}")
-    bit = next(bit for bit, name in NAMES.items() if name == mechanism)
+    bit = MECHANISMS[mechanism]
     disagreements = []
     asked = defaultdict(int)
     for code, row in samples(kernel, bit, when):

@@ -67,7 +67,7 @@ def test_integers_are_the_same_under_any_mechanism(names: list[str], source: str
         pytest.skip(f"this kernel has no {mechanism}")
     given = mp.Array(mp.u64, 4)
     program = program_of(re.sub(r"ctx\.arg\((\d)\)", r"given[\1]", source), given=given)
-    with mp.attach(program, "__x64_sys_getsid", mechanism=mechanism) as attachment:
+    with mp.attach(program, "__x64_sys_getsid", mechanisms=mechanism) as attachment:
         out = next(spec for name, spec in program.maps.items() if name == "out")
         for hit in HITS:
             attachment.map(given).memory[:32] = pack("<4Q", *hit[:4])
@@ -91,7 +91,7 @@ def endless(ctx):
 def test_a_loop_that_wants_more_is_cut_off_and_counted(mechanism: str) -> None:
     if not mp.Kernel().has(mechanism):
         pytest.skip(f"this kernel has no {mechanism}")
-    with mp.attach(endless, "__x64_sys_getsid", mechanism=mechanism, pid=os.getpid()) as attachment:
+    with mp.attach(endless, "__x64_sys_getsid", mechanisms=mechanism, pid=os.getpid()) as attachment:
         os.getsid(0)
         assert attachment.read(rounds).tolist() == [10]
         assert attachment.missed()["cut_loops"] == 1

@@ -180,11 +180,11 @@ def test_a_call_that_began_before_it_was_switched_on_is_not_timed() -> None:
     probe = Probe()
     with mp.attach(probe.program, SLEEP, pid=child.pid) as attachment:
         child.stdout.readline()
-        attachment.stop()
+        attachment.pause()
         child.stdin.write(b"!")
         child.stdin.flush()
         wait_for_sleep(child.pid)
-        attachment.start()
+        attachment.resume()
         child.wait()
         assert sum(attachment.totals(probe.calls)) <= 1
         assert sum(attachment.totals(probe.total)) < 1000 * MS

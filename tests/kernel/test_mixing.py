@@ -170,9 +170,8 @@ def test_mixing(kernel: mp.Kernel, driver: Driver, targets: list[str], data: st.
                     observe_session if wish.when == "session" else observe,
                     names,
                     cookies=wish.cookies,
-                    mechanism=wish.mechanism,
+                    mechanisms=mp.Mechanisms(wish.mechanism, wish.without),
                     when=wish.when,
-                    without=wish.without,
                     kernel=kernel,
                 )
                 live[step[1]] = Live(wish, made, names)
@@ -195,7 +194,7 @@ def test_detached_programs_stay_silent(kernel: mp.Kernel, driver: Driver, target
     with mp.attach(observe, targets, kernel=kernel) as stays:
         leaves = mp.attach(observe, targets, kernel=kernel)
         driver.run(2)
-        leaves.stop()
+        leaves.pause()
         driver.run(1)
         assert list(leaves.totals(runs)) == [2] * len(targets)
         leaves.close()
@@ -209,7 +208,7 @@ def test_one_program_too_many(kernel: mp.Kernel, driver: Driver, targets: list[s
     attachments: list[mp.Attachment] = []
     try:
         for _ in range(40):
-            made = mp.attach(observe, targets[:2], mechanism=mechanism, kernel=kernel)
+            made = mp.attach(observe, targets[:2], mechanisms=mechanism, kernel=kernel)
             attachments.append(made)
             if made.report.failed:
                 break

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import multiprobe as mp
-from multiprobe.kernel.mechanism import Mechanism, mechanism_bit
+from multiprobe.kernel.mechanism import Mechanism, parse_mechanism
 from multiprobe.kernel.modules import parse_modules
 
 #: A network card that isn't one; reading the counters of all cards calls this once.
@@ -50,7 +50,7 @@ def test_with_the_rest(kernel: mp.Kernel, mechanism: str, when: str) -> None:
     if not kernel.has(mechanism):
         pytest.skip(f"this kernel has no {mechanism}")
     names = ["vfs_read", f"{MODULE}:{CALLED}", "vfs_open"]
-    with mp.attach(count, names, mechanism=mechanism, when=when, kernel=kernel) as attachment:
+    with mp.attach(count, names, mechanisms=mechanism, when=when, kernel=kernel) as attachment:
         report = attachment.report
         assert report.attached == 3, str(report)
         if mechanism == "tracing_multi":
@@ -66,7 +66,7 @@ def test_with_the_rest(kernel: mp.Kernel, mechanism: str, when: str) -> None:
 
 
 def test_a_kprobe_goes_with_its_module(kernel: mp.Kernel) -> None:
-    with mp.attach(count, ["vfs_read", f"{MODULE}:{CALLED}"], mechanism="kprobe", kernel=kernel) as attachment:
+    with mp.attach(count, ["vfs_read", f"{MODULE}:{CALLED}"], mechanisms="kprobe", kernel=kernel) as attachment:
         assert any("take their probes along" in note for note in attachment.report.notes)
         assert unload().returncode == 0
         Path("/proc/net/dev").read_text()
@@ -77,7 +77,7 @@ def test_a_kprobe_goes_with_its_module(kernel: mp.Kernel) -> None:
 @pytest.mark.parametrize("mechanism", [None, "kprobe", "trampoline"])
 def test_unloaded_while_planning(kernel: mp.Kernel, again: bool, mechanism: str | None) -> None:
     functions = kernel.functions("vfs_read", f"{MODULE}:dummy_*", "vfs_write")
-    mask = mechanism_bit(mechanism) if mechanism else Mechanism.ALL
+    mask = parse_mechanism(mechanism) if mechanism else Mechanism.ALL
     n = len(functions.attachable(mask)) - 2
     assert n >= 3
     before = where()
@@ -88,7 +88,7 @@ def test_unloaded_while_planning(kernel: mp.Kernel, again: bool, mechanism: str 
         if where() == before:
             n = 0  # the same functions at the same addresses
     try:
-        with mp.attach(count, functions, mechanism=mechanism) as attachment:
+        with mp.attach(count, functions, mechanisms=mechanism) as attachment:
             report = attachment.report
             gone = [refusal for refusal in report.skipped if refusal.code == "module_gone"]
             assert len(gone) == n

@@ -129,9 +129,9 @@ def test_each_mechanism_that_can_carry_it(loaded: mp.BpfObject, kernel: mp.Kerne
     can = mechanism_names(loaded.programs[name].mechanisms & kernel.offers)
     if mechanism not in can:
         with pytest.raises(mp.NotSupportedError, match=f"program '{name}'"):
-            attach(loaded, kernel, name, mechanism=mechanism)
+            attach(loaded, kernel, name, mechanisms=mechanism)
         return
-    attachment = attach(loaded, kernel, name, mechanism=mechanism)
+    attachment = attach(loaded, kernel, name, mechanisms=mechanism)
     with attachment:
         assert attachment.report.mechanisms == {mechanism: 2}
         assert hits_of(loaded) == {11: READS}
@@ -173,8 +173,8 @@ def test_what_can_not_be_attached(loaded: mp.BpfObject, kernel: mp.Kernel) -> No
         attach(loaded, kernel, "multi_return", when="entry")
     with pytest.raises(mp.UsageError, match="pid="):
         attach(loaded, kernel, "multi", pid=os.getpid())
-    with attach(loaded, kernel, "multi") as attachment, pytest.raises(mp.UsageError, match="can't be stopped"):
-        attachment.stop()
+    with attach(loaded, kernel, "multi") as attachment, pytest.raises(mp.UsageError, match="can't be paused"):
+        attachment.pause()
 
 
 def test_files_that_are_no_objects(path: Path, tmp_path: Path) -> None:

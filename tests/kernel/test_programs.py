@@ -263,7 +263,7 @@ def test_one_program_under_any_mechanism(program, mechanism, with_cookies, kerne
         pytest.skip(f"this kernel has no {mechanism}")
     functions = kernel.by_symbols(NAMES)
     cookies = [0xFEDCBA9876543210 + n for n in range(6)] if with_cookies else None
-    with mp.attach(program, functions, mechanism=mechanism, cookies=cookies) as attachment:
+    with mp.attach(program, functions, mechanisms=mechanism, cookies=cookies) as attachment:
         run_the_test_functions(function_ids)
         table = attachment.map(seen).as_dict()
         missed = attachment.missed()

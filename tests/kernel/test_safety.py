@@ -87,7 +87,7 @@ def kernel() -> mp.Kernel:
 
 
 def test_care_attaches_everything_where_the_machine_is_well(kernel: mp.Kernel, many: mp.FunctionSet) -> None:
-    with mp.attach(program, many, careful=True) as attachment:
+    with mp.attach(program, many, limits=mp.Limits(careful=True)) as attachment:
         assert attachment.report.attached == len(many)
         assert attachment.report.dropped == []
 
@@ -96,7 +96,7 @@ def test_care_retreats_from_the_wave_that_hurts(
     kernel: mp.Kernel, many: mp.FunctionSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     suffering(monkeypatch, bad=[2])
-    with mp.attach(program, many, careful=True) as attachment:
+    with mp.attach(program, many, limits=mp.Limits(careful=True)) as attachment:
         report = attachment.report
         second = min(100, len(many) - 10)
         assert len(report.dropped) == second
@@ -113,19 +113,19 @@ def test_care_gives_up_when_the_first_wave_hurts(
 ) -> None:
     suffering(monkeypatch, bad=[1])
     with pytest.raises(mp.AttachError, match="nothing stays attached"):
-        mp.attach(program, many, careful=True)
+        mp.attach(program, many, limits=mp.Limits(careful=True))
     assert ENABLED.read_text() == ""
 
 
 def test_care_retreats_later_too(kernel: mp.Kernel, many: mp.FunctionSet, monkeypatch: pytest.MonkeyPatch) -> None:
     suffering(monkeypatch, bad=list(range(4, 100)))
-    with mp.attach(program, many.take(range(12)), careful=True) as attachment:
+    with mp.attach(program, many.take(range(12)), limits=mp.Limits(careful=True)) as attachment:
         until = time.monotonic() + 60
         while len(attachment.report.dropped) < 12 and time.monotonic() < until:
             time.sleep(0.05)
         assert len(attachment.report.dropped) == 12
         assert ENABLED.read_text() == ""
-        assert attachment.report.missing()[-1].cause == "dropped"
+        assert attachment.report.gaps[-1].cause == "dropped"
 
 
 @pytest.mark.parametrize("mechanism", ["tracing_multi", "kprobe_multi", "trampoline", "kprobe"])

@@ -40,7 +40,7 @@ def test_inside_a_function(kernel: mp.Kernel) -> None:
     with mp.attach(count, names, pid=os.getpid(), kernel=kernel) as attachment:
         for _ in range(20):
             Path("/proc/self/comm").read_bytes()
-        attachment.stop()
+        attachment.pause()
         report, (entries, inside) = attachment.report, attachment.totals(calls)
     assert report.mechanisms["kprobe"] >= 1
     assert entries == inside >= 40  # each time what there is, and then the end
@@ -68,7 +68,7 @@ def test_namesakes_by_address(kernel: mp.Kernel, when: str) -> None:
     both = chosen.attachable(Mechanism.KPROBE)
     if not len(both):
         both = kernel.by_symbols(["vfs_read"])  # 6.1 lists by name only: which of them is traceable can't be told
-    with mp.attach(count, both, mechanism="kprobe", when=when) as attachment:
+    with mp.attach(count, both, mechanisms="kprobe", when=when) as attachment:
         assert attachment.report.attached == len(both)
 
 
@@ -81,8 +81,8 @@ def test_arguments_on_the_stack(kernel: mp.Kernel, mechanism: str, tmp_path: Pat
     path = tmp_path / "five-pages"
     path.write_bytes(bytes(5 * mmap.PAGESIZE))
     with (
-        mp.attach(past_the_sixth, ["do_mmap"], mechanism="kprobe", pid=os.getpid(), kernel=kernel) as one,
-        mp.attach(past_the_sixth, ["do_mmap"], mechanism=mechanism, pid=os.getpid(), kernel=kernel) as other,
+        mp.attach(past_the_sixth, ["do_mmap"], mechanisms="kprobe", pid=os.getpid(), kernel=kernel) as one,
+        mp.attach(past_the_sixth, ["do_mmap"], mechanisms=mechanism, pid=os.getpid(), kernel=kernel) as other,
         open(path, "rb") as file,
         mmap.mmap(file.fileno(), mmap.PAGESIZE, prot=mmap.PROT_READ, offset=3 * mmap.PAGESIZE),
     ):

@@ -170,7 +170,7 @@ def test_typed_arguments_under_any_mechanism(mechanism: str) -> None:
     kernel = mp.Kernel()
     if not kernel.has(mechanism):
         pytest.skip(f"this kernel has no {mechanism}")
-    with mp.attach(opened, kernel.by_symbols(["vfs_open"]), mechanism=mechanism, pid=os.getpid()) as attachment:
+    with mp.attach(opened, kernel.by_symbols(["vfs_open"]), mechanisms=mechanism, pid=os.getpid()) as attachment:
         os.close(os.open("/dev/null", os.O_RDWR | os.O_NOATIME))  # overlayfs would open a file twice
         found = list(attachment.map(out).totals())
     assert found[1] == 1
@@ -197,11 +197,11 @@ def mechanisms(kernel: mp.Kernel) -> list[str]:
 def test_arguments_by_name() -> None:
     kernel = mp.Kernel()
     for mechanism in mechanisms(kernel):
-        with mp.attach(opening, ["vfs_open"], mechanism=mechanism, pid=os.getpid(), kernel=kernel) as attachment:
+        with mp.attach(opening, ["vfs_open"], mechanisms=mechanism, pid=os.getpid(), kernel=kernel) as attachment:
             os.close(os.open("/dev/null", os.O_RDWR | os.O_NOATIME))
             found = list(attachment.map(out).totals())
         assert found[1:3] == [1, 1], mechanism
-        with mp.attach(looking, ["vfs_statx"], mechanism=mechanism, pid=os.getpid(), kernel=kernel) as attachment:
+        with mp.attach(looking, ["vfs_statx"], mechanisms=mechanism, pid=os.getpid(), kernel=kernel) as attachment:
             assert not os.path.exists("/nowhere")
             assert attachment.map(out).totals()[3] == 1, mechanism
 
@@ -233,7 +233,7 @@ def test_an_int_that_is_negative_is_less_than_zero() -> None:
     assert pointer.returns() == b"\x00"
     for mechanism in mechanisms(kernel):
         for functions in (int_, int_ | pointer):
-            with mp.attach(failed, functions, mechanism=mechanism, pid=os.getpid()) as attachment:
+            with mp.attach(failed, functions, mechanisms=mechanism, pid=os.getpid()) as attachment:
                 for _ in range(3):
                     assert not os.path.exists("/nowhere")
                 with pytest.raises(FileNotFoundError):

@@ -61,13 +61,13 @@ def test_every_mechanism(profile: Profile, kernel: mp.Kernel, mechanism: str, wh
     before = ids(Cmd.LINK_GET_NEXT_ID)
     if not offered(profile, mechanism, when):
         with pytest.raises(NotSupportedError):
-            mp.attach(count, NAMES, mechanism=mechanism, when=when, kernel=kernel)
+            mp.attach(count, NAMES, mechanisms=mechanism, when=when, kernel=kernel)
         return
     is_paired = when == "session" and (
         mechanism == "kprobe" or (mechanism == "trampoline" and not profile.has_fsession)
     )
     n_links = 1 if mechanism.endswith("multi") else len(NAMES) * (2 if is_paired else 1)
-    with mp.attach(count, NAMES, mechanism=mechanism, when=when, kernel=kernel) as attachment:
+    with mp.attach(count, NAMES, mechanisms=mechanism, when=when, kernel=kernel) as attachment:
         report = attachment.report
         assert (report.requested, report.attached, report.links) == (len(NAMES), len(NAMES), n_links)
         assert report.mechanisms == {mechanism: len(NAMES)}
@@ -91,7 +91,7 @@ def test_cookies_go_with_their_functions(profile: Profile, kernel: mp.Kernel, me
     addresses = [kernel.function(name).address for name in NAMES]
     cookies = {one: (one * 0x9E3779B97F4A7C15) & (1 << 64) - 1 for one in addresses}
     given = list(cookies.values())
-    with mp.attach(by_cookie, NAMES, cookies=given, mechanism=mechanism, kernel=kernel) as attachment:
+    with mp.attach(by_cookie, NAMES, cookies=given, mechanisms=mechanism, kernel=kernel) as attachment:
         assert attachment.report.attached == len(NAMES)
         if not profile.tells_cookies:
             return

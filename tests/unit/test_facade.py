@@ -15,7 +15,8 @@ import multiprobe as mp
 PUBLIC = [
     "Array", "ArrayMap", "AttachError", "Attachment", "BpfObject", "CompileError", "DataError", "Drop", "Enum",
     "Event", "EventReader", "Failure", "Function", "FunctionSet", "Gap", "Hash", "HashMap", "Histogram",
-    "HistogramMap", "IncompleteError", "Kernel", "KernelError", "LruHash", "MultiprobeError", "NoMatchError",
+    "HistogramMap", "IncompleteError", "Kernel", "KernelError", "Limits", "LruHash", "Mechanism", "Mechanisms",
+    "MultiprobeError", "NoMatchError",
     "NotPermittedError", "NotSupportedError", "PatternError", "PerFunction", "Refusal", "Report", "RingBuffer",
     "RingBufferMap", "StackTraces", "StackTracesMap", "Struct", "Table", "UsageError", "Verified", "VerifierError",
     "VmError", "VmLostError", "__version__", "address_of", "array_of", "attach", "bool_", "bytes_", "cast",

@@ -17,7 +17,6 @@ from multiprobe.errors import NoMatchError, NotSupportedError, UsageError
 from multiprobe.instruments.preview import instruction_rate, preview
 from multiprobe.instruments.verify import verify
 from multiprobe.instruments.workload import Workload
-from multiprobe.links.plan.planning import Terms
 from multiprobe.output.progress import Progress
 from multiprobe.output.units import plural_text
 
@@ -74,14 +73,22 @@ def attach(
     when: str,
     strict: bool = False,
     verify: bool = False,
+    mechanism: str | None = None,
+    without: Sequence[str] = (),
+    max_singles: int = 1000,
+    budget: float | None = None,
+    careful: bool = False,
+    watchdog: float | None = None,
     **options: Any,
 ) -> Any:
     """`start(functions, when=…, …)`, an instrument's, with words on stderr if it takes long.
 
     strict: `detach` raises IncompleteError if anything is known to be missing; verify: `make_report` makes known calls
     """
+    mechanisms = mp.Mechanisms(only=mechanism, without=without, max_singles=max_singles)
+    limits = mp.Limits(budget=budget, careful=careful, watchdog=watchdog)
     with Progress(f"attaching to {plural_text(functions.n_attachable(when=when), 'function')}") as shown:
-        made = start(functions, when=when, progress=shown.update, **options)
+        made = start(functions, when=when, mechanisms=mechanisms, limits=limits, progress=shown.update, **options)
     made.report.is_strict = strict
     made.report.verify_side = when if verify else ""
     return made
@@ -173,11 +180,19 @@ def _verify(report: Report) -> None:
     report.verify_side = ""
 
 
-def print_plan(functions: FunctionSet, *, json: bool, **terms: Any) -> int:
-    """Say what would be attached on these terms (the fields of `Terms`, and what doesn't change a plan), and what that
-    would take."""
-    asked = {name: item for name, item in terms.items() if name not in SAFETY}
-    plan = preview(functions, Terms(**asked)).to_json(rate=instruction_rate())
+def print_plan(
+    functions: FunctionSet,
+    *,
+    json: bool,
+    when: str,
+    mechanism: str | None,
+    without: Sequence[str],
+    max_singles: int,
+    **_safety: object,
+) -> int:
+    """Print what would be attached, and what that would take. Limits don't change a plan."""
+    mechanisms = mp.Mechanisms(only=mechanism, without=without, max_singles=max_singles)
+    plan = preview(functions, mechanisms, when=when).to_json(rate=instruction_rate())
     if json:
         print_json([plan])
     else:

@@ -378,7 +378,7 @@ def _judge(facts: Facts) -> dict[str, NDArray[np.uint8]]:
     reasons = np.zeros(len(facts), dtype=np.uint8)
     for number, rule in reversed(list(enumerate(verdict.RULES, start=1))):
         hit = facts & rule.fact != 0
-        entry[hit] &= Mechanism.ALL & ~rule.entry
-        leave[hit] &= Mechanism.ALL & ~rule.exit
+        entry[hit] &= np.uint8(Mechanism.ALL & ~rule.entry)
+        leave[hit] &= np.uint8(Mechanism.ALL & ~rule.exit)
         reasons[hit] = number
     return {"mechanisms": entry, "return_mechanisms": leave, "reasons": reasons}

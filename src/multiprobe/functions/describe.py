@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from multiprobe.functions import verdict as rules
 from multiprobe.functions.request import resolve
 from multiprobe.functions.table import NO_SLOTS
-from multiprobe.kernel.mechanism import BITS, Mechanism, mechanism_names
+from multiprobe.kernel.mechanism import MECHANISMS, Mechanism, mechanism_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,7 +100,7 @@ def explain_row(kernel: Kernel, row: int, *, unsafe: bool = False) -> dict[str, 
                 "mechanism": mechanism,
                 "when": side,
                 "allowed": not against,
-                "offered": bool(offers & BITS[mechanism]),
+                "offered": bool(offers & MECHANISMS[mechanism]),
                 "against": [{"code": code, "reason": reason, "kernel": source} for code, reason, source in against],
             }
             for mechanism, side, against in rules.explain(facts, name, unsafe=unsafe)

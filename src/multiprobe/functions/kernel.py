@@ -13,7 +13,7 @@ from multiprobe.errors import NoMatchError, NotSupportedError, UsageError
 from multiprobe.functions import cache, request
 from multiprobe.functions.pattern import in_modules, in_order, match, parse_pattern
 from multiprobe.functions.sets import Function, FunctionSet
-from multiprobe.kernel.mechanism import Mechanism, mechanism_bit
+from multiprobe.kernel.mechanism import Mechanism, parse_mechanism
 from multiprobe.kernel.modules import parse_modules
 
 if TYPE_CHECKING:
@@ -139,13 +139,13 @@ class Kernel:
         """Was the kernel built with this mechanism, by the evidence of its own symbols? Whether it works, only a probe
         tells (`kernel.features`).
         """
-        bit = mechanism_bit(mechanism) if isinstance(mechanism, str) else mechanism
+        bit = parse_mechanism(mechanism) if isinstance(mechanism, str) else mechanism
         return bool(self.offers & bit)
 
     @property
-    def offers(self) -> int:
+    def offers(self) -> Mechanism:
         """The mechanisms that the kernel was built with, as a mask of `Mechanism` bits."""
-        return int(self.table.evidence.get("offers", str(Mechanism.ALL)))
+        return Mechanism(int(self.table.evidence.get("offers", Mechanism.ALL)))
 
     def gone_modules(self, names: Iterable[str]) -> set[str]:
         """Those of these modules that have been unloaded, or loaded anew, since the functions were read."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from multiprobe.functions.unsafe import unsafe_reason
-from multiprobe.kernel.mechanism import NAMES, Mechanism, mechanism_names
+from multiprobe.kernel.mechanism import MECHANISMS, Mechanism, mechanism_names
 
 NOT_TRACEABLE = 1 << 0
 UNSAFE = 1 << 1
@@ -267,7 +267,7 @@ def judge(facts: int, name: str, *, unsafe: bool = False) -> Verdict:
 def explain(facts: int, name: str, *, unsafe: bool = False) -> list[tuple[str, str, list[tuple[str, str, str]]]]:
     """For each mechanism and side: their names, and every rule against it as (code, sentence, source)."""
     answers = []
-    for bit, mechanism in NAMES.items():
+    for mechanism, bit in MECHANISMS.items():
         for side in ("entry", "return"):
             against = [
                 (rule.code, sentence_of(rule, name), rule.kernel)

@@ -64,7 +64,7 @@ class Counting(Running):
     def stop(self) -> Sample:
         """Count no more, and note what was missed; the last sample."""
         if self._last is None:
-            self._attachment.stop()
+            self._attachment.pause()
             self._last = self.sample()
             self._attachment.report.missed = self._attachment.missed()
         return self._last

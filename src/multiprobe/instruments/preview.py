@@ -6,15 +6,15 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from multiprobe.kernel.mechanism import NAMES
 from multiprobe.links.plan.costs import LOOP_TURN
-from multiprobe.links.plan.planning import Terms, plan_attachment
+from multiprobe.links.plan.planning import plan_attachment
 from multiprobe.links.plan.steps import Step, steps_of
 from multiprobe.links.plan.usable import usable_mechanisms, why_none
 from multiprobe.links.report import Report
 
 if TYPE_CHECKING:
     from multiprobe.functions.sets import FunctionSet
+    from multiprobe.links.plan.mechanisms import Mechanisms
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +46,21 @@ def instruction_rate(*, turns: int = 100_000) -> float:
     return turns * LOOP_TURN / (time.perf_counter() - began)
 
 
-def preview(functions: FunctionSet, terms: Terms) -> Preview:
-    """What attaching to these functions on these terms would come to.
+def preview(functions: FunctionSet, mechanisms: Mechanisms, *, when: str = "entry") -> Preview:
+    """What attaching to these functions by these mechanisms would come to.
 
     Raises NotSupportedError or NotPermittedError where nothing could be attached by any allowed mechanism.
     """
     kernel = functions.kernel
-    if not terms.allowed & usable_mechanisms(kernel, when=terms.when):
-        raise why_none(kernel, mechanism=terms.mechanism, when=terms.when)
-    plan, report = plan_attachment(functions, terms)
+    if not mechanisms.allowed & usable_mechanisms(kernel, when=when):
+        raise why_none(kernel, allowed=mechanisms.allowed, when=when)
+    plan, report = plan_attachment(functions, mechanisms, when=when)
     hidden = ("list_unreadable", "address_hidden")
     if not plan.n_functions and any(refusal.code in hidden for refusal in report.skipped):
-        raise why_none(kernel, mechanism=terms.mechanism, when=terms.when)
+        raise why_none(kernel, allowed=mechanisms.allowed, when=when)
     report.attached = plan.n_functions
     table = functions.table
     steps = steps_of(plan, [table.modules[row] for row in functions.rows])
     report.links = sum(step.links for step in steps)
-    report.mechanisms = {NAMES[group.mechanism]: len(group.places) for group in plan.groups}
+    report.mechanisms = {group.mechanism.label: len(group.places) for group in plan.groups}
     return Preview(report, steps)

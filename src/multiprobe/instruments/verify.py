@@ -37,10 +37,10 @@ def verify(
     """
     chosen = kernel or mp.Kernel()
     side = "entry" if when == "session" else when
-    with mp.attach(count, _known(chosen), mechanism=mechanism, when=side, kernel=chosen) as attachment:
+    with mp.attach(count, _known(chosen), mechanisms=mechanism, when=side, kernel=chosen) as attachment:
         names = [function.name for function in attachment.functions]
         _call(names, n_calls, chosen)
-        attachment.stop()
+        attachment.pause()
         totals, used = attachment.totals(calls), ", ".join(attachment.report.mechanisms)
     return [Verified(name, used, n_calls, min(n, n_calls)) for name, n in zip(names, totals, strict=True)]
 

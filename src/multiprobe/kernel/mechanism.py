@@ -1,41 +1,48 @@
-"""The four ways to put a program on a kernel function, as bits of a mask.
+"""The four mechanisms that attach a program to a kernel function, as flags that combine to masks.
 
-Knows their names and nothing of when each one works: that is `functions.verdict` (for a function) and
-`kernel.features` (for a kernel). Plain integers, because `enum` costs more to import than all of this package.
+What a function can be attached by is decided by `functions.verdict`; what a kernel has is found by `kernel.features`.
 """
 
 from __future__ import annotations
 
+from enum import IntFlag
+
 from multiprobe.errors import UsageError
 
 
-class Mechanism:
-    """One bit for each mechanism; `ALL` is their sum."""
+class Mechanism(IntFlag):
+    """A mechanism, or a mask of several. Iteration goes from the first to the last member."""
 
+    NONE = 0
     TRACING_MULTI = 1
     KPROBE_MULTI = 2
     TRAMPOLINE = 4
     KPROBE = 8
     ALL = 15
 
+    @property
+    def label(self) -> str:
+        """The name as users write it ("kprobe_multi"); of a mask, all names."""
+        return ", ".join(mechanism_names(self))
 
-NAMES = {
-    Mechanism.TRACING_MULTI: "tracing_multi",
-    Mechanism.KPROBE_MULTI: "kprobe_multi",
-    Mechanism.TRAMPOLINE: "trampoline",
-    Mechanism.KPROBE: "kprobe",
-}
-BITS = {name: bit for bit, name in NAMES.items()}
+    @property
+    def is_single(self) -> bool:
+        """Whether every function needs a link of its own."""
+        return bool(self & (Mechanism.TRAMPOLINE | Mechanism.KPROBE))
+
+
+#: The mechanisms by the names that users write.
+MECHANISMS: dict[str, Mechanism] = {str(one.name).lower(): one for one in Mechanism}
 
 
 def mechanism_names(mask: int) -> list[str]:
     """The names of the mechanisms in `mask`."""
-    return [name for bit, name in NAMES.items() if mask & bit]
+    return [name for name, mechanism in MECHANISMS.items() if mask & mechanism.value]
 
 
-def mechanism_bit(name: str) -> int:
-    """The bit of the mechanism called `name`; `UsageError` lists the names there are."""
-    bit = BITS.get(name)
-    if bit is None:
-        raise UsageError(f"there is no mechanism {name!r}", hint=f"choose one of {', '.join(BITS)}")
-    return bit
+def parse_mechanism(name: str) -> Mechanism:
+    """The mechanism called `name`. Raises UsageError for an unknown name."""
+    found = MECHANISMS.get(name)
+    if found is None:
+        raise UsageError(f"unknown mechanism {name!r}", hint=f"choose one of {', '.join(MECHANISMS)}")
+    return found

@@ -14,16 +14,18 @@ from multiprobe.compiler.programs import Program
 from multiprobe.compiler.shape import SIDES
 from multiprobe.errors import AttachError, MultiprobeError, NoMatchError, NotSupportedError, UsageError
 from multiprobe.functions.sets import Refusal
-from multiprobe.kernel.mechanism import NAMES, Mechanism, mechanism_names
+from multiprobe.kernel.mechanism import Mechanism, mechanism_names
 from multiprobe.links.attachment import Attachment
-from multiprobe.links.guard.safety import safety
-from multiprobe.links.guard.watchdog import checked_seconds
+from multiprobe.links.guard.limits import Limits
+from multiprobe.links.guard.safety import make_guard
+from multiprobe.links.guard.waves import in_waves
 from multiprobe.links.loading import Loading
 from multiprobe.links.mechanisms.culprits import Culprits
 from multiprobe.links.mechanisms.linked import Held
 from multiprobe.links.mechanisms.linking import CONTEXTS, Linking
 from multiprobe.links.mechanisms.meaning import meaning
-from multiprobe.links.plan.planning import MAX_SINGLES, Terms, plan_attachment
+from multiprobe.links.plan.mechanisms import Mechanisms
+from multiprobe.links.plan.planning import plan_attachment
 from multiprobe.links.plan.request import choose, cookies_by_place
 from multiprobe.links.plan.usable import require_switched_on, usable_mechanisms, why_none
 from multiprobe.links.report import Failure, Report
@@ -36,10 +38,12 @@ if TYPE_CHECKING:
     from multiprobe.functions.kernel import Kernel
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.links.guard.guard import Guard
-    from multiprobe.links.guard.safety import Safety
     from multiprobe.links.objects import ObjectProgram
+    from multiprobe.links.plan.mechanisms import Names
     from multiprobe.links.plan.plan import Group, Plan
     from multiprobe.links.plan.request import Functions
+
+NO_LIMITS = Limits()
 
 
 def attach(
@@ -48,15 +52,11 @@ def attach(
     *,
     cookies: Iterable[int] | None = None,
     when: str | None = None,
-    mechanism: str | None = None,
-    without: Sequence[str] = (),
+    mechanisms: Mechanisms | Names | None = None,
     pid: int | None = None,
     on_bad: str = "skip",
     unsafe: bool = False,
-    max_singles: int = MAX_SINGLES,
-    budget: float | None = None,
-    careful: bool = False,
-    watchdog: float | None = None,
+    limits: Limits = NO_LIMITS,
     kernel: Kernel | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Attachment:
@@ -66,15 +66,12 @@ def attach(
     functions: a FunctionSet from `kernel.functions(…)`; or a pattern, a list of patterns, of symbols or of addresses
     cookies: one integer (64 bits, unsigned) for each function, in order: `ctx.cookie` in the program
     when: "entry", "return" or "session" (both); the program's own `when`, or "entry", if not given
-    mechanism, without: the only mechanism allowed, and those not allowed, by name; otherwise the cheapest that can.
-        `without="fsession"`, in a list, makes sessions on single trampolines of two programs each
+    mechanisms: `mp.Mechanisms(only=…, without=…, max_singles=…)`, or the name of the only one; the cheapest that can
+        carry a function is chosen
     pid: act only in this process (its thread group id, as seen from the initial pid namespace)
     on_bad: "skip" attaches what can be attached and reports the rest; "error" attaches all or nothing
     unsafe: also functions known to hang or crash a machine
-    max_singles: how many functions may be attached one by one (mechanisms trampoline and kprobe); 0 is any number
-    budget: the share of CPU time that all probes may take (0.05); the hottest functions are dropped until they do
-    careful: attach in growing waves, and detach again, the last wave first, when the machine's latency suffers
-    watchdog: when this process hangs for so many seconds (stopped, say), another one ends it, so that it detaches
+    limits: `mp.Limits(budget=…, careful=…, watchdog=…)`
     progress: called with (done, all) while functions go one by one
 
     Raises UsageError, CompileError, NoMatchError (nothing to attach to), NotSupportedError and NotPermittedError
@@ -83,44 +80,37 @@ def attach(
     """
     side = when or program.when or "entry"
     _check(side, on_bad)
-    _check_watchdog(watchdog)
-    safe = safety(budget, is_careful=careful) if budget is not None or careful else None
+    allowed = Mechanisms.of(mechanisms)
     started = time.perf_counter()
     chosen = choose(functions, kernel, unsafe=unsafe)
     given = cookies_by_place(cookies, chosen)
-    terms = Terms(side, mechanism, tuple(without), max_singles)
-    usable = _usable(program, chosen.kernel, terms)
-    plan, report = plan_attachment(chosen, terms, usable=usable)
+    usable = _usable(program, chosen.kernel, allowed.allowed, when=side)
+    plan, report = plan_attachment(chosen, allowed, when=side, usable=usable)
     report.timings["plan"] = time.perf_counter() - started
     if report.skipped and on_bad == "error":
         raise _refused(report, "nothing was attached: ")
     if not plan.n_functions:
-        raise _nothing(chosen, report, usable=usable, side=side, mechanism=mechanism)
-    attaching = _Attaching(program, chosen, plan, report, given, pid=pid, progress=progress, safe=safe)
+        raise _nothing(chosen, report, usable=usable, side=side, allowed=allowed.allowed)
+    attaching = _Attaching(program, chosen, plan, report, given, pid=pid, progress=progress, limits=limits)
     with attaching:
         attaching.run()
         if report.failed and on_bad == "error":
             raise _refused(report, "everything was detached again: ")
-        return attaching.finish(watchdog)
+        return attaching.finish(limits.watchdog)
 
 
 def _check(side: str, on_bad: str) -> None:
     if side not in SIDES:
-        raise UsageError(f"when={side!r} means nothing", hint=f"use one of {', '.join(map(repr, SIDES))}")
+        raise UsageError(f"invalid when={side!r}: expected 'entry', 'return' or 'session'")
     if on_bad not in ("skip", "error"):
-        raise UsageError(f"on_bad={on_bad!r} means nothing", hint="use 'skip' or 'error'")
+        raise UsageError(f"invalid on_bad={on_bad!r}: expected 'skip' or 'error'")
 
 
-def _check_watchdog(seconds: float | None) -> None:
-    if seconds:
-        checked_seconds(seconds)
-
-
-def _usable(program: Program | ObjectProgram, kernel: Kernel, terms: Terms) -> int:
-    usable = terms.allowed & usable_mechanisms(kernel, when=terms.when)
+def _usable(program: Program | ObjectProgram, kernel: Kernel, allowed: Mechanism, *, when: str) -> Mechanism:
+    usable = allowed & usable_mechanisms(kernel, when=when)
     if not isinstance(program, Program):
-        usable = program.require_usable(usable, terms.when)
-    return require_switched_on(usable) if usable else 0
+        usable = program.require_usable(usable, when)
+    return require_switched_on(usable) if usable else usable
 
 
 def _refused(report: Report, what: str) -> AttachError:
@@ -129,12 +119,14 @@ def _refused(report: Report, what: str) -> AttachError:
     return AttachError(what + "; ".join(words[:5]) + more, report=report, hint="on_bad='skip' attaches the rest")
 
 
-def _nothing(chosen: FunctionSet, report: Report, *, usable: int, side: str, mechanism: str | None) -> MultiprobeError:
+def _nothing(
+    chosen: FunctionSet, report: Report, *, usable: Mechanism, side: str, allowed: Mechanism
+) -> MultiprobeError:
     if not report.requested:
         return NoMatchError("no function matches", hint="`multiprobe functions PATTERN…` shows what a pattern matches")
     codes = {refusal.code for refusal in report.skipped}
     if not usable or codes & {"list_unreadable", "address_hidden"}:
-        return why_none(chosen.kernel, mechanism=mechanism, when=side)
+        return why_none(chosen.kernel, allowed=allowed, when=side)
     if len(chosen) and any(mask & ~usable for mask in chosen.mechanisms(when=side)):
         names = mechanism_names(usable)
         return NotSupportedError(
@@ -168,10 +160,10 @@ class _Attaching:
         *,
         pid: int | None,
         progress: Callable[[int, int], None] | None,
-        safe: Safety | None,
+        limits: Limits,
     ) -> None:
-        if safe is not None:
-            plan = safe.waves(plan)
+        if limits.is_guarded:
+            plan = in_waves(plan, has_budget=limits.budget is not None, is_careful=limits.careful)
         order = plan.groups[0].places  # ascending, as all groups' are
         if len(plan.groups) > 1:
             order = sorted(place for group in plan.groups for place in group.places)
@@ -188,7 +180,7 @@ class _Attaching:
             "when": plan.when,
             "pid": pid,
             "paired": plan.paired & plan.mechanisms,
-            "has_gate": safe is not None,
+            "has_gate": limits.is_guarded,
         }
         self.loading = (
             Loading(program, self.functions, self.cookies, contexts=contexts, **options)
@@ -196,7 +188,7 @@ class _Attaching:
             else program.make_loading(self.functions, **options)
         )
         self.linking = Linking(self.loading, self.cookies, timings=report.timings)
-        self.safe = safe
+        self.limits = limits
         self.guard: Guard | None = None
         self.is_finished = False
 
@@ -213,8 +205,8 @@ class _Attaching:
 
     def run(self) -> None:
         """Attach one group after the other; under guard, as long as the machine bears it."""
-        if self.safe is not None:
-            self.guard = self.safe.guard(self.linking, self.plan, self.report)
+        if self.limits.is_guarded:
+            self.guard = make_guard(self.limits, self.linking, self.plan, self.report)
         for place, group in enumerate(self.plan.groups):
             if self.guard is None:
                 self._attach(group)
@@ -255,9 +247,9 @@ class _Attaching:
         refused = self.linking.link(held, indices, progress=self.progress)
         self._account(group.mechanism, self.functions.take(indices), held, refused)
 
-    def _account(self, mechanism: int, share: FunctionSet, held: Held, refused: dict[int, int]) -> None:
+    def _account(self, mechanism: Mechanism, share: FunctionSet, held: Held, refused: dict[int, int]) -> None:
         n = len(share) - len(refused)
-        name = NAMES[mechanism]
+        name = mechanism.label
         self.report.attached += n
         self.report.links += len(held.links)
         if n:
@@ -300,7 +292,7 @@ class _Attaching:
             report=self.report,
             guard=self.guard,
         )
-        attachment.start()
+        attachment.resume()
         if watchdog:
             attachment.watch(watchdog)
         self.is_finished = True

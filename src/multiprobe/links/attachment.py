@@ -6,7 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import UsageError
-from multiprobe.links.guard.watchdog import Watchdog, checked_seconds
+from multiprobe.links.guard.limits import Limits
+from multiprobe.links.guard.watchdog import Watchdog
 from multiprobe.links.missed import missed_by
 from multiprobe.maps.maps import ArrayMap, HashMap
 from multiprobe.maps.reading import EventReader
@@ -85,7 +86,7 @@ class Attachment:
     def events(self, spec: RingBuffer, *, timeout: float | None = None) -> EventReader:
         """Receive what programs send to `spec`: iterate over it, with `for` or `async for`, or use its `read`.
 
-        Iteration ends when the attachment is stopped or closed (what had been sent until then is still received), or
+        Iteration ends when the attachment is paused or closed (what had been sent until then is still received), or
         after `timeout` seconds.
         """
         found = self.map(spec)
@@ -119,19 +120,19 @@ class Attachment:
 
     # Life
 
-    def start(self) -> None:
+    def resume(self) -> None:
         """Let the program act; `mp.attach` does so itself once everything is attached."""
         self._store.activate()
         if self._guard is not None and not self._guard.is_watching:
             self._guard.start()
 
-    def stop(self) -> None:
-        """Have the program return at once on every hit, from now on: counts stand still until `start`.
+    def pause(self) -> None:
+        """Have the program return at once on every hit, from now on: counts stand still until `resume`.
 
         Raises UsageError for programs of objects, which nothing was built into.
         """
         if not self._store.can_idle:
-            raise UsageError(f"{self.program!r} can't be stopped while it is attached", hint="close() detaches")
+            raise UsageError(f"{self.program!r} can't be paused while it is attached", hint="detach() ends it")
         self._store.deactivate()
 
     def watch(self, seconds: float) -> None:
@@ -139,17 +140,17 @@ class Attachment:
 
         Raises UsageError for less than half a second.
         """
-        checked = checked_seconds(seconds)
-        if checked is None or self._watchdog is not None:
+        seconds = Limits(watchdog=seconds).watchdog or 0.0
+        if not seconds or self._watchdog is not None:
             return
         what = f"the front end of {self.program.name} on {self.report.attached} functions"
-        self._watchdog = Watchdog(self._store.control, checked, what, report=self.report)
+        self._watchdog = Watchdog(self._store.control, seconds, what, report=self.report)
 
     @property
     def is_closed(self) -> bool:
         return self._is_closed
 
-    def close(self) -> None:
+    def detach(self) -> None:
         """Detach from every function; nothing of the program is left in the kernel when this returns."""
         if self._is_closed:
             return
@@ -170,6 +171,8 @@ class Attachment:
             if self._watchdog is not None:
                 self._watchdog.stop()
         self.report.timings["detach"] = time.perf_counter() - started
+
+    close = detach
 
     def __enter__(self) -> Attachment:
         if self.is_closed:

@@ -12,6 +12,7 @@ from multiprobe.compiler.frontend.arguments import find_arguments
 from multiprobe.compiler.shape import PER_FUNCTION, Shape
 from multiprobe.compiler.verifier import explain
 from multiprobe.errors import KernelError, NotPermittedError, VerifierError
+from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.maps.cpus import load_n_cpus
 from multiprobe.maps.index import build_index
 from multiprobe.maps.store import MapSet
@@ -50,7 +51,7 @@ class Loading:
         when: str,
         pid: int | None,
         has_gate: bool = False,
-        paired: int = 0,
+        paired: Mechanism = Mechanism.NONE,
     ) -> None:
         self.program = program
         self.functions = functions

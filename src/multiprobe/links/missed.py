@@ -24,7 +24,7 @@ def missed_by(held: Iterable[Held]) -> dict[str, int]:
     return {"link_misses": links, "recursion_misses": recursion}
 
 
-def _link_misses(link: FileDescriptor, mechanism: int) -> int:
+def _link_misses(link: FileDescriptor, mechanism: Mechanism) -> int:
     if mechanism == Mechanism.KPROBE_MULTI:
         return info.parse_kprobe_multi(info.parse_link(bpf.object_info(link, info.LINK_SIZE)).rest).missed
     if mechanism == Mechanism.KPROBE:

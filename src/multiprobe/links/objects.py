@@ -43,10 +43,10 @@ class Section:
     that libbpf is to load it with."""
 
     when: str
-    mechanisms: int
+    mechanisms: Mechanism
     kind: int
     attach_type: int
-    needs: int = 0
+    needs: Mechanism = Mechanism.NONE
     """Mechanisms of which the kernel must have one for the program to be loaded with `attach_type`."""
 
 
@@ -105,7 +105,7 @@ class ObjectProgram:
         self.name = loaded.name
         self.section = loaded.section
         self.when = found.when if found else None
-        self.mechanisms = found.mechanisms if found else 0
+        self.mechanisms = found.mechanisms if found else Mechanism.NONE
         self._loaded = loaded
         self._why_not = why_not or ("" if found else f"section {loaded.section!r} is for nothing that mp.attach does")
 
@@ -114,7 +114,7 @@ class ObjectProgram:
         """Whether the kernel has it."""
         return self._loaded.fd is not None
 
-    def require_usable(self, usable: int, when: str) -> int:
+    def require_usable(self, usable: Mechanism, when: str) -> Mechanism:
         """The mechanisms in `usable` that can carry it. Raises NotSupportedError, UsageError."""
         if self._why_not:
             raise NotSupportedError(
@@ -172,7 +172,7 @@ class ObjectProgram:
 class ObjectLoading:
     """Instances of an object's program for one attachment: what `attach.loading` is for programs of our own."""
 
-    paired = 0
+    paired = Mechanism.NONE
 
     def __init__(self, program: ObjectProgram, functions: FunctionSet, *, when: str) -> None:
         self.program = program
@@ -330,6 +330,6 @@ class _Choice:
         self.why_not[name] = f"this kernel has no {names} for programs that run at {found.when}"
         return Wish(False, found.kind, found.attach_type)
 
-    def _offers(self, when: str) -> int:
+    def _offers(self, when: str) -> Mechanism:
         self._kernel = self._kernel or Kernel()
         return usable_mechanisms(self._kernel, when=when)

@@ -102,13 +102,14 @@ class Report:
         self.verify_side = ""  # known calls looked for, on this side
         self.timings: dict[str, float] = {}
 
-    def missing(self) -> list[Gap]:
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
         """What is known to be missing from the results, cause by cause; nothing where nothing is."""
-        return gaps(self)
+        return tuple(gaps(self))
 
     def require_complete(self) -> None:
         """Raise IncompleteError if anything is known to be missing."""
-        found = self.missing()
+        found = self.gaps
         if found:
             raise IncompleteError(f"the results are incomplete: {', '.join(map(str, found))}", report=self)
 
@@ -157,7 +158,7 @@ class Report:
             "links": self.links,
             "mechanisms": dict(self.mechanisms),
             "missed": dict(self.missed),
-            "missing": [{"cause": gap.cause, "n": gap.n, "meaning": gap.meaning} for gap in self.missing()],
+            "missing": [{"cause": gap.cause, "n": gap.n, "meaning": gap.meaning} for gap in self.gaps],
             "verified": [
                 {"function": v.function, "mechanism": v.mechanism, "made": v.made, "found": v.found}
                 for v in self.verified

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from multiprobe.syscalls.fd import FileDescriptor
 
 
-def differences(mechanism: int, functions: FunctionSet, held: Held, refused: Collection[int]) -> list[str]:
+def differences(mechanism: Mechanism, functions: FunctionSet, held: Held, refused: Collection[int]) -> list[str]:
     """What the kernel says of the links that the plan did not say, in words; nothing where all is as planned.
 
     Links whose addresses the kernel hides (kptr_restrict) or can't tell are taken on trust.
@@ -32,7 +32,7 @@ def differences(mechanism: int, functions: FunctionSet, held: Held, refused: Col
     return _compare(planned, sorted(found), functions)
 
 
-def _read_back(mechanism: int, links: Sequence[FileDescriptor], n: int) -> array[int] | None:
+def _read_back(mechanism: Mechanism, links: Sequence[FileDescriptor], n: int) -> array[int] | None:
     """The addresses of all links together, or None where one doesn't tell; `n` is how many there should be."""
     found = array("Q")
     for link in links:
@@ -43,7 +43,7 @@ def _read_back(mechanism: int, links: Sequence[FileDescriptor], n: int) -> array
     return found
 
 
-def _read_one(mechanism: int, link: FileDescriptor, n: int | None) -> array[int] | None:
+def _read_one(mechanism: Mechanism, link: FileDescriptor, n: int | None) -> array[int] | None:
     if mechanism == Mechanism.KPROBE_MULTI:
         answer = kprobe_multi.read_back(link, kprobe_multi.count(link) if n is None else n)
         return answer[0] if answer else None

@@ -63,8 +63,8 @@ class FakeAttachment:
         self.report.skipped, self.report.failed = [], []
         self._n_missed = 0
 
-    def stop(self) -> None:
-        self.events.append("stop")
+    def pause(self) -> None:
+        self.events.append("pause")
 
     def close(self) -> None:
         self.events.append("close")

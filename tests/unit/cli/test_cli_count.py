@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import multiprobe as mp
 from multiprobe.cli.main import run
 from multiprobe.cli.stopping import TWICE, Until
 from multiprobe.errors import NotSupportedError
@@ -131,12 +132,8 @@ def test_what_is_asked_of_attach(world: FakeWorld, capsys: pytest.CaptureFixture
     assert world.patterns == ("a", "!b")
     assert world.attachments[0].options == {
         "when": "return",
-        "mechanism": "kprobe_multi",
-        "without": ("kprobe", "fsession"),
-        "max_singles": 5,
-        "budget": 0.05,
-        "careful": True,
-        "watchdog": 3.0,
+        "mechanisms": mp.Mechanisms(only="kprobe_multi", without=("kprobe", "fsession"), max_singles=5),
+        "limits": mp.Limits(budget=0.05, careful=True, watchdog=3.0),
         "unsafe": True,
         "pid": os.getpid(),
     }
@@ -145,7 +142,7 @@ def test_what_is_asked_of_attach(world: FakeWorld, capsys: pytest.CaptureFixture
 def test_counting_is_stopped_read_and_detached(world: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:
     run(["count", "a", "-d", "0"])
     events = world.attachments[0].events
-    assert events[:2] == ["stop", "totals"]
+    assert events[:2] == ["pause", "totals"]
     assert "close" in events
 
 
@@ -169,8 +166,6 @@ def test_a_command_runs_after_attaching(world: FakeWorld, capfd: pytest.CaptureF
     def attach_and_look(*args: object, **options: object) -> object:
         trace.write_text("attached ")
         return attach(*args, **options)  # type: ignore[arg-type]
-
-    import multiprobe as mp
 
     mp.attach = attach_and_look  # type: ignore[assignment]
     assert run(["count", "a", "--json", "--", "sh", "-c", f"echo ran >> {trace}; exit 3"]) == 0

@@ -10,7 +10,7 @@ from multiprobe.instruments.preview import instruction_rate, preview
 from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.links.plan import usable
 from multiprobe.links.plan.costs import COSTS
-from multiprobe.links.plan.planning import Terms
+from multiprobe.links.plan.mechanisms import Mechanisms
 
 
 class FakeTable:
@@ -56,7 +56,7 @@ class FakeSet:
 
 
 def test_every_request_is_accounted_for() -> None:
-    report = preview(FakeSet(), Terms("entry")).report  # type: ignore[arg-type]
+    report = preview(FakeSet(), Mechanisms()).report  # type: ignore[arg-type]
     assert (report.requested, report.attached, len(report.skipped)) == (5, 3, 2)
     assert report.mechanisms["kprobe"] == 1
     assert sum(report.mechanisms.values()) == 3
@@ -64,9 +64,9 @@ def test_every_request_is_accounted_for() -> None:
 
 
 def test_mechanisms_can_be_forced_and_left_out() -> None:
-    forced = preview(FakeSet(), Terms("entry", "kprobe")).report  # type: ignore[arg-type]
+    forced = preview(FakeSet(), Mechanisms("kprobe")).report  # type: ignore[arg-type]
     assert forced.mechanisms == {"kprobe": 3}
-    terms = Terms("entry", without=("kprobe", "tracing_multi"))
+    terms = Mechanisms(without=("kprobe", "tracing_multi"))
     without = preview(FakeSet(), terms).report  # type: ignore[arg-type]
     assert without.mechanisms == {"kprobe_multi": 2}
     assert without.attached + len(without.skipped) == without.requested
@@ -75,11 +75,11 @@ def test_mechanisms_can_be_forced_and_left_out() -> None:
 def test_a_kernel_that_offers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usable, "_diagnosed", lambda _kernel: NotSupportedError("nothing works"))
     with pytest.raises(NotSupportedError):
-        preview(FakeSet(offers=0), Terms("entry"))  # type: ignore[arg-type]
+        preview(FakeSet(offers=0), Mechanisms())  # type: ignore[arg-type]
 
 
 def test_what_it_would_take() -> None:
-    plan = preview(FakeSet(), Terms("entry", without=("tracing_multi",))).to_json(rate=1e9)  # type: ignore[arg-type]
+    plan = preview(FakeSet(), Mechanisms(without=("tracing_multi",))).to_json(rate=1e9)  # type: ignore[arg-type]
     assert plan["type"] == "plan"
     assert plan["steps"] == [
         {"mechanism": "kprobe_multi", "functions": 2, "links": 1, "system_calls": 2},

@@ -111,8 +111,8 @@ def test_an_attachment_of_an_object_ends_but_does_not_stop() -> None:
     made = program("kprobe.multi/x", has_fd=False)
     attachment = Attachment(made, [], held=[], store=ObjectStore(made), report=Report(1, []))  # type: ignore[arg-type]
     with attachment:
-        with pytest.raises(mp.UsageError, match="can't be stopped"):
-            attachment.stop()
+        with pytest.raises(mp.UsageError, match="can't be paused"):
+            attachment.pause()
         with pytest.raises(mp.UsageError, match=r"obj\.maps|is used by no program"):
             attachment.map(mp.Array(mp.u64, 1))
     assert attachment.is_closed

@@ -60,7 +60,7 @@ def boot(directory: Path) -> Iterator[Boot]:
 def test_refused_functions_are_reported_and_the_rest_attached(boot: Boot, mechanism: str) -> None:
     fake = boot()
     fake.refusals = {(mechanism, "tcp_ack"): errno.EINVAL, (mechanism, "tcp_close"): errno.EINVAL}
-    with mp.attach(count, "tcp_*", mechanism=mechanism) as attachment:
+    with mp.attach(count, "tcp_*", mechanisms=mechanism) as attachment:
         report = attachment.report
         assert (report.requested, report.attached) == (len(TCP), len(TCP) - 2)
         assert report.links == (1 if mechanism in BATCHES else len(TCP) - 2)
@@ -76,10 +76,10 @@ def test_refused_functions_are_reported_and_the_rest_attached(boot: Boot, mechan
 def test_what_was_refused_once_is_not_asked_for_again(boot: Boot, mechanism: str) -> None:
     fake = boot()
     fake.refusals = {(mechanism, "tcp_ack"): errno.EINVAL}
-    mp.attach(count, "tcp_*", mechanism=mechanism).close()
+    mp.attach(count, "tcp_*", mechanisms=mechanism).close()
     n = fake.calls.count("LINK_CREATE")
     assert n > 2, "it had to be found"
-    with mp.attach(count, "tcp_*", mechanism=mechanism, kernel=mp.Kernel()) as attachment:
+    with mp.attach(count, "tcp_*", mechanisms=mechanism, kernel=mp.Kernel()) as attachment:
         assert fake.calls.count("LINK_CREATE") == n + 1
         assert [(one.request, one.code) for one in attachment.report.skipped] == [("tcp_ack", "refused_before")]
         assert "EINVAL" in attachment.report.skipped[0].reason
@@ -92,11 +92,11 @@ def test_what_may_pass_is_asked_for_again(boot: Boot) -> None:
     fake = boot()
     fake.refusals = {("trampoline", "tcp_ack"): errno.EBUSY}
     for _ in range(2):
-        with mp.attach(count, "tcp_*", mechanism="trampoline") as attachment:
+        with mp.attach(count, "tcp_*", mechanisms="trampoline") as attachment:
             assert [one.function for one in attachment.report.failed] == ["tcp_ack"]
             assert "call site" in attachment.report.failed[0].reason
     fake.refusals.clear()
-    with mp.attach(count, "tcp_*", mechanism="trampoline") as attachment:
+    with mp.attach(count, "tcp_*", mechanisms="trampoline") as attachment:
         assert attachment.report.attached == len(TCP)
 
 
@@ -105,7 +105,7 @@ def test_on_bad_error_detaches_everything_again(boot: Boot, mechanism: str) -> N
     fake = boot()
     fake.refusals = {(mechanism, "tcp_ack"): errno.EINVAL}
     with pytest.raises(AttachError, match="tcp_ack: EINVAL") as caught:
-        mp.attach(count, "tcp_*", mechanism=mechanism, on_bad="error")
+        mp.attach(count, "tcp_*", mechanisms=mechanism, on_bad="error")
     assert caught.value.report is not None
     assert [one.function for one in caught.value.report.failed] == ["tcp_ack"]
     assert fake.links == []
@@ -115,7 +115,7 @@ def test_on_bad_error_detaches_everything_again(boot: Boot, mechanism: str) -> N
 def test_everything_refused_leaves_an_attachment_of_nothing(boot: Boot) -> None:
     fake = boot()
     fake.refusals = {("kprobe_multi", name): errno.EINVAL for name in ("vfs_read", "vfs_write")}
-    with mp.attach(count, ["vfs_read", "vfs_write"], mechanism="kprobe_multi") as attachment:
+    with mp.attach(count, ["vfs_read", "vfs_write"], mechanisms="kprobe_multi") as attachment:
         assert (attachment.report.attached, attachment.report.links) == (0, 0)
         assert len(attachment.report.failed) == 2
         assert fake.links == []
@@ -129,7 +129,7 @@ def test_a_link_for_which_memory_is_short_is_halved(boot: Boot, mechanism: str) 
     fake = boot(functions=(*FUNCTIONS, *(FakeFunction(f"many_{n}") for n in range(300))))
     fake.max_functions = 100
     fake.refusals = {(mechanism, "many_7"): errno.EINVAL}
-    with mp.attach(count, "many_*", mechanism=mechanism) as attachment:
+    with mp.attach(count, "many_*", mechanisms=mechanism) as attachment:
         assert attachment.report.attached == 299
         assert attachment.report.links == len(fake.links) == 4
         assert [one.function for one in attachment.report.failed] == ["many_7"]
@@ -142,7 +142,7 @@ def test_what_is_about_the_request_is_raised(boot: Boot, mechanism: str, number:
     fake = boot()
     fake.fault(number, command="LINK_CREATE", times=1000)
     with pytest.raises(KernelError) as caught:
-        mp.attach(count, "tcp_*", mechanism=mechanism)
+        mp.attach(count, "tcp_*", mechanisms=mechanism)
     assert caught.value.errno == number
     assert fake.calls.count("LINK_CREATE") == 1, "no function is looked for"
     assert fake.left() == []
@@ -153,7 +153,7 @@ def test_without_the_right_to(boot: Boot, mechanism: str) -> None:
     fake = boot()
     fake.fault(errno.EPERM, command="PROG_LOAD", times=1000)
     with pytest.raises(NotPermittedError, match="EPERM") as caught:
-        mp.attach(count, "tcp_*", mechanism=mechanism)
+        mp.attach(count, "tcp_*", mechanisms=mechanism)
     assert "CAP_BPF" in (caught.value.hint or "")
     assert fake.left() == []
 
@@ -171,7 +171,7 @@ def test_a_program_that_the_verifier_refuses(boot: Boot, mechanism: str) -> None
     fake = boot()
     fake.refused_programs["count"] = "0: R1=ctx()\nR0 !read_ok\nprocessed 1 insns"
     with pytest.raises(VerifierError) as caught:
-        mp.attach(count, "tcp_*", mechanism=mechanism)
+        mp.attach(count, "tcp_*", mechanisms=mechanism)
     assert "R0 !read_ok" in caught.value.log
     assert caught.value.cause
     assert fake.left() == []
@@ -181,7 +181,7 @@ def test_a_program_that_the_verifier_refuses(boot: Boot, mechanism: str) -> None
 def test_descriptors_that_run_out_half_way(boot: Boot, mechanism: str) -> None:
     fake = boot()
     fake.max_descriptors = 20
-    with mp.attach(count, "tcp_*", mechanism=mechanism) as attachment:
+    with mp.attach(count, "tcp_*", mechanisms=mechanism) as attachment:
         report = attachment.report
         assert report.attached + len(report.failed) == len(TCP)
         assert report.attached == len(fake.links)
@@ -198,14 +198,14 @@ def test_a_link_on_another_function_is_found_out(boot: Boot, mechanism: str) -> 
     moved = mp.Kernel().function("tcp_ack").address
     fake.told_addresses = {moved: moved + 0x10000}
     with pytest.raises(AttachError, match=r"tcp_ack .* is not on the link"):
-        mp.attach(count, "tcp_*", mechanism=mechanism)
+        mp.attach(count, "tcp_*", mechanisms=mechanism)
     assert fake.left() == []
 
 
 def test_addresses_of_call_sites_are_as_good(boot: Boot) -> None:
     fake = boot()
     fake.told_addresses = {one.address: one.call_site for one in fake.functions}
-    with mp.attach(count, "tcp_*", mechanism="kprobe_multi") as attachment:
+    with mp.attach(count, "tcp_*", mechanisms="kprobe_multi") as attachment:
         assert attachment.report.attached == len(TCP)
 
 
@@ -213,7 +213,7 @@ def test_hidden_addresses_are_taken_on_trust(boot: Boot) -> None:
     fake = boot()
     fake.told_addresses = {one.address: 0 for one in fake.functions}
     for mechanism in BATCHES:
-        with mp.attach(count, "tcp_*", mechanism=mechanism) as attachment:
+        with mp.attach(count, "tcp_*", mechanisms=mechanism) as attachment:
             assert attachment.report.attached == len(TCP)
 
 
@@ -223,7 +223,7 @@ def test_hidden_addresses_are_taken_on_trust(boot: Boot) -> None:
 def test_functions_of_a_module(boot: Boot) -> None:
     fake = boot()
     for mechanism in MECHANISMS:
-        with mp.attach(count, ["nf_hook_slow", "vfs_read"], mechanism=mechanism) as attachment:
+        with mp.attach(count, ["nf_hook_slow", "vfs_read"], mechanisms=mechanism) as attachment:
             assert attachment.report.attached == 2
             assert fake.attached() == {"nf_hook_slow", "vfs_read"}
             assert any("nf_tables" in note for note in attachment.report.notes)
@@ -245,7 +245,7 @@ def test_a_module_that_goes_meanwhile(boot: Boot, mechanism: str) -> None:
     kernel = mp.Kernel(use_cache=False)
     kernel.function("nf_hook_slow")
     fake.unload("nf_tables", is_listed=True)
-    with mp.attach(count, ["nf_hook_slow", "vfs_read"], mechanism=mechanism, kernel=kernel) as attachment:
+    with mp.attach(count, ["nf_hook_slow", "vfs_read"], mechanisms=mechanism, kernel=kernel) as attachment:
         assert attachment.report.attached == 1
         assert [(one.function, one.errno) for one in attachment.report.failed] == [
             ("nf_hook_slow [nf_tables]", errno.ENODEV)
@@ -258,15 +258,15 @@ def test_a_module_that_goes_meanwhile(boot: Boot, mechanism: str) -> None:
 def test_many_functions_one_by_one_are_asked_back(boot: Boot) -> None:
     boot(LIKE_6_1)
     with pytest.raises(UsageError, match="one by one"):
-        mp.attach(count, "tcp_*", max_singles=5)
+        mp.attach(count, "tcp_*", mechanisms=mp.Mechanisms(max_singles=5))
 
 
 def test_a_full_trampoline(boot: Boot) -> None:
     fake = boot()
-    attachments = [mp.attach(count, ["vfs_read"], mechanism="trampoline") for _ in range(38)]
+    attachments = [mp.attach(count, ["vfs_read"], mechanisms="trampoline") for _ in range(38)]
     try:
         assert len(fake.probes("vfs_read")) == 38
-        with mp.attach(count, ["vfs_read", "vfs_write"], mechanism="trampoline") as last:
+        with mp.attach(count, ["vfs_read", "vfs_write"], mechanisms="trampoline") as last:
             assert [(one.function, one.errno) for one in last.report.failed] == [("vfs_read", errno.E2BIG)]
             assert "full" in last.report.failed[0].reason
     finally:
@@ -291,7 +291,7 @@ def test_kprobes_that_are_not_built_in(boot: Boot) -> None:
     directory.rename(directory.with_name("gone"))
     try:
         with pytest.raises(NotSupportedError, match="single kprobes"):
-            mp.attach(count, "tcp_*", mechanism="kprobe")
+            mp.attach(count, "tcp_*", mechanisms="kprobe")
         assert fake.left() == []
     finally:
         directory.with_name("gone").rename(directory)
@@ -303,7 +303,7 @@ def test_kprobes_that_are_not_built_in(boot: Boot) -> None:
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 def test_missed_calls_are_in_the_report(boot: Boot, mechanism: str) -> None:
     fake = boot()
-    with mp.attach(count, ["vfs_read", "vfs_write"], mechanism=mechanism) as attachment:
+    with mp.attach(count, ["vfs_read", "vfs_write"], mechanisms=mechanism) as attachment:
         for link in fake.links:
             link.missed = 7
         for program in fake.programs:
@@ -316,7 +316,7 @@ def test_missed_calls_are_in_the_report(boot: Boot, mechanism: str) -> None:
 
 def test_links_are_closed_before_their_programs(boot: Boot) -> None:
     fake = boot()
-    with mp.attach(count, ["vfs_read", "vfs_write"], mechanism="kprobe"):
+    with mp.attach(count, ["vfs_read", "vfs_write"], mechanisms="kprobe"):
         fake.calls.clear()
     kinds = [call.split()[1] for call in fake.calls if call.startswith("close")]
     assert kinds[:5] == ["Link", "Event", "Link", "Event", "Program"]
@@ -342,7 +342,9 @@ def test_an_attachment_is_closed_once(boot: Boot) -> None:
 def test_what_a_hit_costs_is_measured(boot: Boot, mechanism: str, when: str) -> None:
     fake = boot()
     fake.probe_ns = {"kprobe_multi": 81, "tracing_multi": 42, "trampoline": 43, "kprobe": 204}
-    with mp.attach(count, ["vfs_read", "vfs_write"], mechanism=mechanism, when=when, budget=0.5) as attachment:
+    with mp.attach(
+        count, ["vfs_read", "vfs_write"], mechanisms=mechanism, when=when, limits=mp.Limits(budget=0.5)
+    ) as attachment:
         price = attachment.report.budget["ns_per_hit"][mechanism]  # type: ignore[index]
         assert price["measured"]
         assert price["fixed"] == pytest.approx(fake.probe_ns[mechanism], rel=0.01)
@@ -351,7 +353,7 @@ def test_what_a_hit_costs_is_measured(boot: Boot, mechanism: str, when: str) -> 
 def test_a_budget_drops_the_hottest_and_replaces_its_link(boot: Boot) -> None:
     fake = boot()
     fake.probe_ns["kprobe_multi"] = 1000
-    with mp.attach(count, TCP, mechanism="kprobe_multi", budget=0.05) as attachment:
+    with mp.attach(count, TCP, mechanisms="kprobe_multi", limits=mp.Limits(budget=0.05)) as attachment:
         (first,) = fake.links
         index = next(n for n, function in enumerate(attachment.functions) if function.name == "tcp_ack")
         fake.calls.clear()
@@ -368,7 +370,7 @@ def test_a_budget_drops_the_hottest_and_replaces_its_link(boot: Boot) -> None:
 def test_a_link_that_cannot_be_replaced_goes_as_a_whole(boot: Boot) -> None:
     fake = boot()
     fake.probe_ns["kprobe_multi"] = 1000
-    with mp.attach(count, TCP, mechanism="kprobe_multi", budget=0.05) as attachment:
+    with mp.attach(count, TCP, mechanisms="kprobe_multi", limits=mp.Limits(budget=0.05)) as attachment:
         fake.fault(errno.ENOMEM, command="LINK_CREATE", times=1000)
         fake.hit("hits", 0, 10_000_000)
         assert wait_until(lambda: len(attachment.report.dropped) == len(TCP))
@@ -379,7 +381,7 @@ def test_a_link_that_cannot_be_replaced_goes_as_a_whole(boot: Boot) -> None:
 def test_single_links_are_let_go_one_by_one(boot: Boot) -> None:
     fake = boot()
     fake.probe_ns["kprobe"] = 1000
-    with mp.attach(count, TCP[:5], mechanism="kprobe", budget=0.05) as attachment:
+    with mp.attach(count, TCP[:5], mechanisms="kprobe", limits=mp.Limits(budget=0.05)) as attachment:
         n = fake.calls.count("LINK_CREATE")
         fake.hit("hits", 2, 10_000_000)
         assert wait_until(lambda: bool(attachment.report.dropped))

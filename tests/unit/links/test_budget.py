@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multiprobe.errors import UsageError
-from multiprobe.links.guard.budget import GOAL, Window, changes, checked_budget, choose_drops, rates, scopes, share
+from multiprobe.links.guard.budget import GOAL, Window, changes, choose_drops, rates, scopes, share
+from multiprobe.links.guard.limits import Limits
 
 N = 6
 windows = st.integers(1, N).flatmap(
@@ -97,4 +98,4 @@ def test_scopes_of_one_cpu_are_one() -> None:
 @pytest.mark.parametrize("budget", [0, 1, -0.1, 5, "5%", True])
 def test_what_is_no_budget(budget: object) -> None:
     with pytest.raises(UsageError, match="budget"):
-        checked_budget(budget)  # type: ignore[arg-type]
+        Limits(budget=budget)  # type: ignore[arg-type]

@@ -39,7 +39,7 @@ def test_nothing_missing() -> None:
     report = Report(1, [])
     report.missed = {"link_misses": 0}
     report.verified = [Verified("e", "kprobe", 5, 5)]
-    assert report.missing() == []
+    assert report.gaps == ()
     report.require_complete()
 
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from multiprobe.compiler.shape import SIDES
 from multiprobe.errors import UsageError
 from multiprobe.kernel.mechanism import Mechanism
+from multiprobe.links.plan.mechanisms import Mechanisms
 from multiprobe.links.plan.plan import make_plan
-from multiprobe.links.plan.planning import Terms, limit_singles
+from multiprobe.links.plan.planning import limit_singles
 
 
 @given(st.lists(st.integers(0, 15), max_size=200), st.sampled_from(SIDES), st.integers(0, 15))
@@ -70,10 +71,10 @@ def test_nothing_but_single_links_over_the_limit_is_an_error() -> None:
     assert "--max-singles" in caught.value.hint
 
 
-def test_terms() -> None:
-    assert Terms("entry").allowed == Mechanism.ALL
-    assert Terms("entry", without=("fsession", "kprobe")).allowed == Mechanism.ALL & ~Mechanism.KPROBE
+def test_allowed_mechanisms() -> None:
+    assert Mechanisms().allowed == Mechanism.ALL
+    assert Mechanisms(without=("fsession", "kprobe")).allowed == Mechanism.ALL & ~Mechanism.KPROBE
     with pytest.raises(UsageError, match="no mechanism is left"):
-        _ = Terms("entry", "kprobe", without=("kprobe",)).allowed
-    with pytest.raises(UsageError, match="no mechanism 'fsession'"):
-        _ = Terms("session", "fsession").allowed
+        Mechanisms("kprobe", without="kprobe")
+    with pytest.raises(UsageError, match="unknown mechanism 'fsession'"):
+        Mechanisms("fsession")

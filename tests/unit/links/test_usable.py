@@ -9,7 +9,7 @@ import pytest
 from multiprobe.errors import NotPermittedError, NotSupportedError
 from multiprobe.kernel.diagnosis import Finding
 from multiprobe.kernel.features import Answer, forbidden, no
-from multiprobe.kernel.mechanism import NAMES, Mechanism
+from multiprobe.kernel.mechanism import MECHANISMS, Mechanism
 from multiprobe.links.plan import usable
 from multiprobe.links.plan.usable import paired_mechanisms, usable_mechanisms, why_none
 
@@ -36,7 +36,7 @@ class FakeState:
     release = "6.18"
 
     def __init__(self, answer: Answer) -> None:
-        self.answers = dict.fromkeys(NAMES.values(), answer)
+        self.answers = dict.fromkeys(MECHANISMS, answer)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def state(monkeypatch: pytest.MonkeyPatch) -> object:
 )
 def test_each_mechanism_is_named(answer: Answer, kind: type[Exception], state: object) -> None:
     state(answer, Finding("kprobe_multi", False, "CONFIG_FPROBE is not set", "boot another kernel"))  # type: ignore[operator]
-    error = why_none(FakeKernel(), mechanism=None, when="entry")  # type: ignore[arg-type]
+    error = why_none(FakeKernel(), when="entry")  # type: ignore[arg-type]
     assert type(error) is kind
     assert "kprobe_multi: CONFIG_FPROBE is not set" in str(error)
     assert "--vm" in error.hint
@@ -62,11 +62,11 @@ def test_each_mechanism_is_named(answer: Answer, kind: type[Exception], state: o
 
 def test_what_the_kernels_lists_lack_is_told_where_features_are_well(state: object) -> None:
     state(no("EINVAL"))  # type: ignore[operator]
-    assert "tracefs is not mounted" in str(why_none(FakeKernel(), mechanism=None, when="entry"))  # type: ignore[arg-type]
+    assert "tracefs is not mounted" in str(why_none(FakeKernel(), when="entry"))  # type: ignore[arg-type]
 
 
 def test_a_mechanism_that_was_forced() -> None:
-    error = why_none(FakeKernel(), mechanism="kprobe_multi", when="entry")  # type: ignore[arg-type]
+    error = why_none(FakeKernel(), allowed=Mechanism.KPROBE_MULTI, when="entry")  # type: ignore[arg-type]
     assert isinstance(error, NotSupportedError)
     assert "trampoline" in error.hint
 
@@ -80,5 +80,5 @@ def test_sessions_are_paired_where_the_kernel_has_none() -> None:
     kernel.table = FakeTable("bpf_session_is_return", "bpf_jit_supports_fsession")
     assert usable_mechanisms(kernel, when="session") == Mechanism.ALL
     assert paired_mechanisms(kernel, when="session") == Mechanism.KPROBE
-    without = paired_mechanisms(kernel, when="session", without=("fsession",))
+    without = paired_mechanisms(kernel, when="session", has_fsession=False)
     assert without == Mechanism.TRAMPOLINE | Mechanism.KPROBE

@@ -16,6 +16,7 @@ import pytest
 
 from multiprobe.errors import UsageError
 from multiprobe.links.guard import watchdog, watchdog_child
+from multiprobe.links.guard.limits import Limits
 from multiprobe.links.report import Report
 
 SCRIPT = str(Path(watchdog_child.__file__))
@@ -139,10 +140,9 @@ def test_it_costs_nothing_when_over_at_once(control: int) -> None:
 
 
 def test_too_short_a_time() -> None:
-    with pytest.raises(UsageError, match="bite"):
-        watchdog.checked_seconds(0.1)
-    assert watchdog.checked_seconds(0) is None
-    assert watchdog.checked_seconds(None) is None
+    with pytest.raises(UsageError, match="at least"):
+        Limits(watchdog=0.1)
+    assert not Limits(watchdog=0).watchdog
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes root, to give files away")

@@ -64,7 +64,7 @@ class Watching(Running):
     def stop(self) -> Sample:
         """Watch no more, and note what was missed; the last sample."""
         if self._last is None:
-            self._attachment.stop()
+            self._attachment.pause()
             self.sample()
             for failure in self._joiner.rest():
                 self._add(failure)

@@ -150,7 +150,7 @@ class Graphing(Running):
     def stop(self) -> Sample:
         """Record no more; note what was missed; everything that was recorded, as trees."""
         if self._last is None:
-            self._attachment.stop()
+            self._attachment.pause()
             seconds = time.monotonic() - self._began
             self.sample()
             self.names = self._processes | names(self._attachment.map(self.probe.threads).as_dict())

@@ -92,7 +92,7 @@ class Timing(Running):
     def stop(self) -> Sample:
         """Measure no more, and note what was missed; the last sample."""
         if self._last is None:
-            self._attachment.stop()
+            self._attachment.pause()
             self._last = self.sample()
             self._attachment.report.missed = self._attachment.missed()
             if self._probe.has_self:

@@ -143,7 +143,7 @@ class Stacking(Running):
     def stop(self) -> Sample:
         """Count no more; note what was missed; everything that was counted, with names."""
         if self._last is None:
-            self._attachment.stop()
+            self._attachment.pause()
             seconds = time.monotonic() - self._began
             self.sample()
             self._attachment.report.missed = self._attachment.missed()

@@ -154,7 +154,7 @@ class Tracing(Running):
 
     def stop(self) -> list[Call]:
         """Trace no more, and note what was missed; the last calls."""
-        self._attachment.stop()
+        self._attachment.pause()
         last: list[Call] = []
         while (found := self.take()) or self._early:
             last += found

@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from multiprobe.errors import UsageError
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -34,13 +32,6 @@ class Window:
     seconds: float
     hits: Sequence[Hits]
     busy: float | None = None
-
-
-def checked_budget(budget: float) -> float:
-    """The budget, a share of CPU time. Raises UsageError unless it lies between 0 and 1."""
-    if isinstance(budget, bool) or not isinstance(budget, int | float) or not 0 < budget < 1:
-        raise UsageError(f"budget={budget!r} is no share of CPU time", hint="0.05 is five per cent")
-    return float(budget)
 
 
 def scopes(window: Window) -> list[tuple[Hits, float]]:

@@ -13,7 +13,6 @@ from struct import pack
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import MultiprobeError
-from multiprobe.kernel.mechanism import NAMES
 from multiprobe.links.mechanisms.linked import Held, Job
 from multiprobe.links.mechanisms.linking import carrier
 from multiprobe.links.plan.costs import COSTS, cost_of
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from multiprobe.functions.kernel import Kernel
     from multiprobe.functions.sets import FunctionSet
+    from multiprobe.kernel.mechanism import Mechanism
     from multiprobe.syscalls.fd import FileDescriptor
 
 USUAL_NS_PER_INSN = 0.4
@@ -43,17 +43,17 @@ class Prices:
     """Nanoseconds of a hit, by mechanism: `fixed` is the mechanism's part, `body` the program's."""
 
     def __init__(self) -> None:
-        self.fixed: dict[int, float] = {}
-        self.body: dict[int, float] = {}
-        self.is_measured: dict[int, bool] = {}
+        self.fixed: dict[Mechanism, float] = {}
+        self.body: dict[Mechanism, float] = {}
+        self.is_measured: dict[Mechanism, bool] = {}
 
-    def of(self, mechanism: int) -> float:
+    def of(self, mechanism: Mechanism) -> float:
         return self.fixed[mechanism] + self.body[mechanism]
 
     def to_json(self) -> dict[str, dict[str, object]]:
         """For each mechanism by name: `fixed` and `body` in nanoseconds, `measured`: whether `fixed` was."""
         return {
-            NAMES[mechanism]: {
+            mechanism.label: {
                 "fixed": round(self.fixed[mechanism], 1),
                 "body": round(self.body[mechanism], 1),
                 "measured": self.is_measured[mechanism],
@@ -61,7 +61,7 @@ class Prices:
             for mechanism in self.fixed
         }
 
-    def find(self, kernel: Kernel, mechanism: int, *, when: str, is_paired: bool, n_insns: int) -> None:
+    def find(self, kernel: Kernel, mechanism: Mechanism, *, when: str, is_paired: bool, n_insns: int) -> None:
         """Measure a mechanism's part, and guess the body's from its `n_insns` instructions. Attaches for a moment.
 
         `is_paired`: a session is two programs, each hit by itself.
@@ -80,7 +80,7 @@ class Prices:
 
         `factor` makes a whole body of what was timed, where programs aren't active yet and leave at their gate.
         """
-        programs: dict[int, list[FileDescriptor]] = {}
+        programs: dict[Mechanism, list[FileDescriptor]] = {}
         for part in held:
             programs.setdefault(part.mechanism, []).extend(part.programs)
         try:
@@ -102,7 +102,7 @@ def _run(programs: list[FileDescriptor]) -> tuple[int, int]:
     return sum(one.run_time_ns for one in found), sum(one.run_count for one in found)
 
 
-def measure_fixed(kernel: Kernel, mechanism: int, *, when: str) -> float:
+def measure_fixed(kernel: Kernel, mechanism: Mechanism, *, when: str) -> float:
     """Nanoseconds that one call takes longer with an empty program on it; 0 where that can't be measured."""
     for helper, symbol in _HELPERS:
         rows = kernel.table.rows_of_name(symbol)
@@ -115,7 +115,7 @@ def measure_fixed(kernel: Kernel, mechanism: int, *, when: str) -> float:
     return 0.0
 
 
-def _difference(helper: int, chosen: FunctionSet, mechanism: int, *, when: str) -> float:
+def _difference(helper: int, chosen: FunctionSet, mechanism: Mechanism, *, when: str) -> float:
     def load(kind: int, *, session_side: str = "", **target: Any) -> FileDescriptor:
         return bpf.prog_load(kind, _RETURN_0, name="empty", **target)
 

@@ -32,7 +32,7 @@ class Part:
         self.switch = switch
 
     @property
-    def mechanism(self) -> int:
+    def mechanism(self) -> Mechanism:
         return self.held.mechanism
 
 
@@ -43,7 +43,7 @@ class Parts:
     """
 
     def __init__(self, linking: Linking, n_cpus: int) -> None:
-        self.mechanism_of: dict[int, int] = {}
+        self.mechanism_of: dict[int, Mechanism] = {}
         self._linking = linking
         self._n_cpus = n_cpus
         self._gone: dict[str, int] = {}  # misses of what is closed by now
@@ -59,7 +59,7 @@ class Parts:
         return sum(not link.is_closed for held in self.held for link in held.links)
 
     def link(
-        self, mechanism: int, indices: Sequence[int], *, progress: Callable[[int, int], None] | None = None
+        self, mechanism: Mechanism, indices: Sequence[int], *, progress: Callable[[int, int], None] | None = None
     ) -> tuple[Part, dict[int, int]]:
         """A new part, attached but not yet counting (see `open`), and the errno of each place refused."""
         part = Part(Held(mechanism), list(indices), Switch(self._n_cpus))

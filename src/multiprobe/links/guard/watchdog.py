@@ -14,7 +14,6 @@ from signal import SIGKILL
 from typing import TYPE_CHECKING
 
 from multiprobe.cachedir import cache_directory
-from multiprobe.errors import UsageError
 from multiprobe.maps.layout import ACTIVE
 
 if TYPE_CHECKING:
@@ -23,16 +22,6 @@ if TYPE_CHECKING:
 
 _FIRST_WAIT = 0.2
 _BEATS = 8
-SHORTEST = 0.5
-
-
-def checked_seconds(seconds: float | None) -> float | None:
-    """The silence after which a process counts as hanging; None for no watchdog. Raises UsageError."""
-    if not seconds:
-        return None
-    if seconds < SHORTEST:
-        raise UsageError(f"a watchdog of {seconds:g} s would bite on a busy machine", hint=f"give {SHORTEST} s or more")
-    return float(seconds)
 
 
 class Watchdog:

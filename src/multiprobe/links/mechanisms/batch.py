@@ -16,6 +16,7 @@ from multiprobe.links.mechanisms.meaning import is_about_the_batch
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from multiprobe.kernel.mechanism import Mechanism
     from multiprobe.syscalls.fd import FileDescriptor
 
     OpenLink = Callable[[Sequence[int]], FileDescriptor]
@@ -25,7 +26,7 @@ _MAX_ROUNDS = 4
 
 
 def attach_batch(
-    open_link: OpenLink, items: Sequence[int], *, mechanism: int
+    open_link: OpenLink, items: Sequence[int], *, mechanism: Mechanism
 ) -> tuple[list[FileDescriptor], dict[int, int]]:
     """Links on all of `items` but the culprits, and each culprit's errno.
 
@@ -67,7 +68,7 @@ def _culprits(open_link: OpenLink, items: Sequence[int], error: KernelError) -> 
 
 
 def _attach_halves(
-    open_link: OpenLink, items: Sequence[int], culprits: dict[int, int], *, mechanism: int
+    open_link: OpenLink, items: Sequence[int], culprits: dict[int, int], *, mechanism: Mechanism
 ) -> tuple[list[FileDescriptor], dict[int, int]]:
     # Linux kernels 6.7 to 6.11 allocate per-function memory for return probes in one piece.
     links: list[FileDescriptor] = []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from multiprobe.cachedir import cache_directory, read_own, write_own
 from multiprobe.errors import errno_name
-from multiprobe.kernel.mechanism import BITS, NAMES
+from multiprobe.kernel.mechanism import MECHANISMS, Mechanism
 from multiprobe.links.mechanisms.meaning import meaning
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Culprits:
 
     __slots__ = ("_known",)
 
-    def __init__(self, known: dict[str, dict[int, int]]) -> None:
+    def __init__(self, known: dict[str, dict[Mechanism, int]]) -> None:
         self._known = known
 
     def __bool__(self) -> bool:
@@ -40,7 +40,7 @@ class Culprits:
         return cls(_parse(read_own(_file(build_id)) or b"")) if build_id else cls({})
 
     @classmethod
-    def remember(cls, build_id: str, mechanism: int, refused: Mapping[str, int]) -> None:
+    def remember(cls, build_id: str, mechanism: Mechanism, refused: Mapping[str, int]) -> None:
         """Add functions that were refused (label → errno), unless the reason may pass."""
         lasting = {label: number for label, number in refused.items() if errno_name(number) not in _PASSING}
         if not build_id or not lasting:
@@ -61,7 +61,7 @@ class Culprits:
     def reason(self, functions: FunctionSet, place: int) -> str:
         """Why a function was left out, and how to have it tried again."""
         refused = self._known.get(functions.label(place), {})
-        answers = ", ".join(f"{errno_name(n)} from {NAMES[m]}: {meaning(m, n)}" for m, n in refused.items())
+        answers = ", ".join(f"{errno_name(n)} from {m.label}: {meaning(m, n)}" for m, n in refused.items())
         return f"this kernel refused it before ({answers}); to try again, remove the file culprits-* in the cache"
 
     def _places(self, functions: FunctionSet) -> list[int]:
@@ -76,16 +76,16 @@ def _file(build_id: str) -> str:
     return os.path.join(cache_directory(), f"culprits-{build_id}")
 
 
-def _parse(data: bytes) -> dict[str, dict[int, int]]:
-    known: dict[str, dict[int, int]] = {}
+def _parse(data: bytes) -> dict[str, dict[Mechanism, int]]:
+    known: dict[str, dict[Mechanism, int]] = {}
     for line in data.decode("ascii", "replace").splitlines():
         mechanism, _, rest = line.partition(" ")
         number, _, label = rest.partition(" ")
-        if mechanism in BITS and number.isdigit() and label:
-            known.setdefault(label, {})[BITS[mechanism]] = int(number)
+        if mechanism in MECHANISMS and number.isdigit() and label:
+            known.setdefault(label, {})[MECHANISMS[mechanism]] = int(number)
     return known
 
 
-def _format(known: Mapping[str, Mapping[int, int]]) -> bytes:
-    lines = [f"{NAMES[m]} {number} {label}\n" for label, refused in known.items() for m, number in refused.items()]
+def _format(known: Mapping[str, Mapping[Mechanism, int]]) -> bytes:
+    lines = [f"{m.label} {number} {label}\n" for label, refused in known.items() for m, number in refused.items()]
     return "".join(lines).encode("ascii", "replace")

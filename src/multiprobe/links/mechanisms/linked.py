@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from multiprobe.functions.sets import FunctionSet
+    from multiprobe.kernel.mechanism import Mechanism
     from multiprobe.syscalls.fd import FileDescriptor
 
     Load = Callable[..., FileDescriptor]
@@ -51,7 +52,7 @@ class Held:
 
     __slots__ = ("extra", "links", "mechanism", "places", "programs")
 
-    def __init__(self, mechanism: int) -> None:
+    def __init__(self, mechanism: Mechanism) -> None:
         self.mechanism = mechanism
         self.links: list[FileDescriptor] = []
         self.extra: list[FileDescriptor] = []

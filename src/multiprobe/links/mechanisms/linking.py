@@ -88,7 +88,7 @@ def _show(progress: Callable[[int, int], None], n: int) -> Callable[[int], None]
     return lambda done: progress(done, n)
 
 
-_ATTACH: dict[int, Callable[[Job, Held], dict[int, int]]] = {
+_ATTACH: dict[Mechanism, Callable[[Job, Held], dict[int, int]]] = {
     Mechanism.KPROBE_MULTI: kprobe_multi.attach,
     Mechanism.TRACING_MULTI: tracing_multi.attach,
     Mechanism.TRAMPOLINE: trampoline.attach,
@@ -96,6 +96,6 @@ _ATTACH: dict[int, Callable[[Job, Held], dict[int, int]]] = {
 }
 
 
-def carrier(mechanism: int) -> Callable[[Job, Held], dict[int, int]]:
+def carrier(mechanism: Mechanism) -> Callable[[Job, Held], dict[int, int]]:
     """The `attach` of a mechanism's module."""
     return _ATTACH[mechanism]

@@ -51,12 +51,12 @@ _MEANINGS_OF_ANY = {
 }
 
 
-def is_about_the_batch(mechanism: int, number: int) -> bool:
+def is_about_the_batch(mechanism: Mechanism, number: int) -> bool:
     """Whether the errno speaks of the whole request, so that looking for a guilty function is no use."""
     return number in _BATCH and (mechanism, number) not in _MEANINGS
 
 
-def meaning(mechanism: int, number: int) -> str:
+def meaning(mechanism: Mechanism, number: int) -> str:
     """Why the kernel refused this function, as far as the errno tells."""
     known = _MEANINGS.get((mechanism, number)) or _MEANINGS_OF_ANY.get(number)
     return known or f"the kernel answered {errno_name(number)}"

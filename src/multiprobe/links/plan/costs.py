@@ -46,7 +46,7 @@ LOOP_TURN = 194
 """Instructions of one turn of an empty loop in Python: a yardstick for how fast this machine is."""
 
 
-def cost_of(mechanism: int, *, when: str, is_paired: bool = False) -> Cost:
+def cost_of(mechanism: Mechanism, *, when: str, is_paired: bool = False) -> Cost:
     """A mechanism's cost; a session that two programs make costs as much as both of its sides."""
     if not is_paired or mechanism == Mechanism.KPROBE:  # whose sessions are always paired
         return COSTS[when, mechanism]
@@ -54,11 +54,11 @@ def cost_of(mechanism: int, *, when: str, is_paired: bool = False) -> Cost:
     return Cost(entry.attach + leave.attach, entry.detach + leave.detach, entry.hit + leave.hit, entry.is_batch)
 
 
-def by_cost(mechanisms: list[int], *, when: str, n: int, paired: int = 0) -> list[int]:
+def by_cost(mechanisms: list[Mechanism], *, when: str, n: int, paired: Mechanism = Mechanism.NONE) -> list[Mechanism]:
     """`mechanisms` from the cheapest to the dearest for `n` functions over an attachment's life; those in the mask
     `paired` make sessions of two programs."""
 
-    def total(mechanism: int) -> int:
+    def total(mechanism: Mechanism) -> int:
         cost = cost_of(mechanism, when=when, is_paired=bool(mechanism & paired))
         return (cost.attach + cost.detach) * n + cost.hit * EXPECTED_HITS
 

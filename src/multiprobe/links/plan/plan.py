@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import compress
 from typing import TYPE_CHECKING
 
-from multiprobe.kernel.mechanism import NAMES, Mechanism
+from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.links.plan.costs import COSTS, by_cost
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Group:
     """Functions that go by one mechanism: `places` are their places in the request, ascending."""
 
-    mechanism: int
+    mechanism: Mechanism
     places: list[int]
 
 
@@ -35,16 +35,16 @@ class Plan:
     when: str
     groups: list[Group]
     refused: list[int]
-    paired: int = 0
+    paired: Mechanism = Mechanism.NONE
 
     @property
     def n_functions(self) -> int:
         return sum(len(group.places) for group in self.groups)
 
     @property
-    def mechanisms(self) -> int:
+    def mechanisms(self) -> Mechanism:
         """Mask of the mechanisms that it uses."""
-        mask = 0
+        mask = Mechanism.NONE
         for group in self.groups:
             mask |= group.mechanism
         return mask
@@ -61,7 +61,9 @@ class Plan:
         return len(group.places) * (2 if group.mechanism & self.paired else 1)
 
 
-def make_plan(masks: Sequence[int], *, when: str, usable: int = Mechanism.ALL, paired: int = 0) -> Plan:
+def make_plan(
+    masks: Sequence[int], *, when: str, usable: Mechanism = Mechanism.ALL, paired: Mechanism = Mechanism.NONE
+) -> Plan:
     """Choose a mechanism for each function.
 
     `masks` has, for each requested function, the mechanisms (bits of `kernel.mechanism`) that may carry it on this
@@ -69,7 +71,7 @@ def make_plan(masks: Sequence[int], *, when: str, usable: int = Mechanism.ALL, p
     the cheapest such one does; else each function goes by the cheapest that can carry it.
     """
     wanted = bytes(masks)
-    order = by_cost([bit for bit in NAMES if bit & usable], when=when, n=len(wanted), paired=paired)
+    order = by_cost([bit for bit in Mechanism if bit & usable], when=when, n=len(wanted), paired=paired)
     order.sort(key=lambda bit: not _carries_all(bit, wanted, when=when, usable=usable))
     choice = bytes(next((bit for bit in order if bit & mask), 0) for mask in range(256))
     chosen = wanted.translate(choice)
@@ -78,7 +80,7 @@ def make_plan(masks: Sequence[int], *, when: str, usable: int = Mechanism.ALL, p
     return Plan(when, groups, list(compress(places, chosen.translate(_only(0)))), paired)
 
 
-def _carries_all(bit: int, wanted: bytes, *, when: str, usable: int) -> bool:
+def _carries_all(bit: Mechanism, wanted: bytes, *, when: str, usable: Mechanism) -> bool:
     """Whether one link of this mechanism can take all functions that any usable one can."""
     return COSTS[when, bit].is_batch and all(mask & bit for mask in set(wanted) if mask & usable)
 

@@ -5,62 +5,38 @@ Shared by attaching and by previews of it. Reads facts of the kernel (running or
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import UsageError
 from multiprobe.functions.sets import Refusal
-from multiprobe.kernel.mechanism import BITS, NAMES, Mechanism, mechanism_bit
 from multiprobe.links.mechanisms.culprits import Culprits
 from multiprobe.links.plan.costs import COSTS
 from multiprobe.links.plan.plan import Group, Plan, make_plan
-from multiprobe.links.plan.usable import FSESSION, paired_mechanisms, usable_mechanisms
+from multiprobe.links.plan.usable import paired_mechanisms, usable_mechanisms
 from multiprobe.links.report import Report
 
 if TYPE_CHECKING:
     from multiprobe.functions.sets import FunctionSet
-
-MAX_SINGLES = 1000
-"""So many functions are attached one by one, unless told otherwise: each takes links of its own, and time to leave."""
-WITHOUT = (*BITS, FSESSION)
-"""What can be done without: mechanisms, and the kernel's sessions on single trampolines."""
+    from multiprobe.kernel.mechanism import Mechanism
+    from multiprobe.links.plan.mechanisms import Mechanisms
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What the user allows: a side, the only mechanism (or None), those not allowed, and how many functions may be
-    attached one by one (0: any number)."""
-
-    when: str
-    mechanism: str | None = None
-    without: tuple[str, ...] = ()
-    max_singles: int = MAX_SINGLES
-
-    @property
-    def allowed(self) -> int:
-        """Mask of the mechanisms allowed. UsageError for unknown names, and when none is left."""
-        allowed = mechanism_bit(self.mechanism) if self.mechanism else Mechanism.ALL
-        for name in self.without:
-            allowed &= ~(0 if name == FSESSION else mechanism_bit(name))
-        if not allowed:
-            raise UsageError("no mechanism is left to attach with", hint=f"there are {', '.join(NAMES.values())}")
-        return allowed
-
-
-def plan_attachment(chosen: FunctionSet, terms: Terms, *, usable: int | None = None) -> tuple[Plan, Report]:
+def plan_attachment(
+    chosen: FunctionSet, mechanisms: Mechanisms, *, when: str, usable: Mechanism | None = None
+) -> tuple[Plan, Report]:
     """The plan, and a report in which everything that is not planned is skipped with its reason.
 
     `usable`: the mechanisms that may be used, when the caller knows better than the kernel's symbols. Raises UsageError
     when all would go one by one, and they are too many.
     """
-    when, kernel = terms.when, chosen.kernel
+    kernel = chosen.kernel
     if usable is None:
-        usable = terms.allowed & usable_mechanisms(kernel, when=when)
+        usable = mechanisms.allowed & usable_mechanisms(kernel, when=when)
     masks, gone = without_gone(chosen, chosen.mechanisms(when=when), usable)
     culprits = Culprits.load(kernel.build_id)
     if culprits:
         masks = culprits.without_known(masks, chosen)
-    paired = paired_mechanisms(kernel, when=when, without=terms.without)
+    paired = paired_mechanisms(kernel, when=when, has_fsession=mechanisms.has_fsession)
     plan = make_plan(masks, when=when, usable=usable, paired=paired)
     skipped = chosen.refusals(usable, when=when) if plan.refused or chosen.unresolved else []
     skipped += [Refusal(chosen.label(place), "module_gone", GONE) for place in gone]
@@ -70,15 +46,15 @@ def plan_attachment(chosen: FunctionSet, terms: Terms, *, usable: int | None = N
         for place in plan.refused
         if culprits and chosen.label(place) not in known
     ]
-    plan, too_many = limit_singles(plan, terms.max_singles)
-    skipped += [Refusal(chosen.label(place), "too_many_singles", _over(terms.max_singles)) for place in too_many]
+    plan, too_many = limit_singles(plan, mechanisms.max_singles)
+    skipped += [Refusal(chosen.label(place), "too_many_singles", _over(mechanisms.max_singles)) for place in too_many]
     return plan, Report(len(chosen) + len(chosen.unresolved), skipped)
 
 
 GONE = "its module was unloaded, or loaded anew, since the kernel's functions were read: make a new mp.Kernel()"
 
 
-def without_gone(chosen: FunctionSet, masks: bytes, usable: int) -> tuple[bytes, list[int]]:
+def without_gone(chosen: FunctionSet, masks: bytes, usable: Mechanism) -> tuple[bytes, list[int]]:
     """`masks` with nothing where a function's module has gone, and the places of those that would be carried.
 
     What stands at their addresses now may be another function.
@@ -108,7 +84,7 @@ def limit_singles(plan: Plan, most: int) -> tuple[Plan, list[int]]:
     if n == plan.n_functions:
         raise UsageError(
             f"{n:,} functions would have to be attached one by one here, and the limit is {most:,}",
-            hint="choose fewer, or lift the limit: --max-singles N, or max_singles=N in Python (0: no limit)",
+            hint="choose fewer, or lift the limit: --max-singles N, or mp.Mechanisms(max_singles=N) (0: no limit)",
         )
     left, groups, over = most, [], []
     for group in plan.groups:

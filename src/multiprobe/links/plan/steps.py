@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from multiprobe.kernel.mechanism import NAMES, Mechanism
+from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.links.plan.costs import cost_of
 
 if TYPE_CHECKING:
@@ -53,4 +53,4 @@ def _step(plan: Plan, group: Group, modules: Sequence[int]) -> Step:
     if group.mechanism == Mechanism.KPROBE:  # a probe and a link each, programs shared
         calls += 2 if is_paired else 1
     cost = cost_of(group.mechanism, when=plan.when, is_paired=is_paired)
-    return Step(NAMES[group.mechanism], n, links, calls, cost.attach * n, cost.detach * n)
+    return Step(group.mechanism.label, n, links, calls, cost.attach * n, cost.detach * n)

@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING
 from multiprobe.errors import MultiprobeError, NotPermittedError, NotSupportedError
 from multiprobe.kernel.diagnosis import diagnose_mechanisms
 from multiprobe.kernel.examine import examine
-from multiprobe.kernel.mechanism import NAMES, Mechanism, mechanism_bit
+from multiprobe.kernel.mechanism import MECHANISMS, Mechanism
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from multiprobe.functions.kernel import Kernel
 
 _FTRACE_SWITCH = "/proc/sys/kernel/ftrace_enabled"
@@ -23,11 +21,7 @@ _KPROBES_SWITCH = "/sys/kernel/debug/kprobes/enabled"
 _TRY_VM = "`--vm` runs the same command on a kernel in a virtual machine; `multiprobe doctor` shows what is missing"
 
 
-FSESSION = "fsession"
-"""What else can be done without, beside mechanisms: the kernel's own sessions on single trampolines."""
-
-
-def usable_mechanisms(kernel: Kernel, *, when: str) -> int:
+def usable_mechanisms(kernel: Kernel, *, when: str) -> Mechanism:
     """Mask of the mechanisms that the kernel offers for programs that run `when`."""
     offers = kernel.offers
     if when != "session" or not offers:
@@ -40,15 +34,15 @@ def usable_mechanisms(kernel: Kernel, *, when: str) -> int:
     return offers
 
 
-def paired_mechanisms(kernel: Kernel, *, when: str, without: Sequence[str] = ()) -> int:
+def paired_mechanisms(kernel: Kernel, *, when: str, has_fsession: bool = True) -> Mechanism:
     """Mask of the mechanisms for which a session is two programs and two links, the kernel having none for them."""
     if when != "session":
-        return 0
-    has_fsession = kernel.table.rows_of_name("bpf_jit_supports_fsession") and FSESSION not in without
-    return Mechanism.KPROBE | (0 if has_fsession else Mechanism.TRAMPOLINE)
+        return Mechanism.NONE
+    has_fsession = has_fsession and bool(kernel.table.rows_of_name("bpf_jit_supports_fsession"))
+    return Mechanism.KPROBE | (Mechanism.NONE if has_fsession else Mechanism.TRAMPOLINE)
 
 
-def require_switched_on(usable: int) -> int:
+def require_switched_on(usable: Mechanism) -> Mechanism:
     """`usable` without what the system's switches silence: an attachment would succeed there, and never run.
 
     Raises NotSupportedError when nothing is left. Seen on 6.1 and 6.12: with kernel.ftrace_enabled=0 every mechanism
@@ -76,14 +70,13 @@ def _reads_zero(path: str) -> bool:
         return False
 
 
-def why_none(kernel: Kernel, *, mechanism: str | None, when: str) -> MultiprobeError:
+def why_none(kernel: Kernel, *, allowed: Mechanism = Mechanism.ALL, when: str) -> MultiprobeError:
     """The error for a kernel on which nothing of what was asked for can attach."""
     offered = usable_mechanisms(kernel, when=when)
-    if mechanism and offered & ~mechanism_bit(mechanism):
-        others = ", ".join(name for bit, name in NAMES.items() if offered & bit)
+    if offered & ~allowed:
         return NotSupportedError(
-            f"kernel {kernel.release} has no {mechanism} for programs that run at {when}",
-            hint=f"it has {others}; leave the choice to multiprobe, or see `multiprobe doctor`",
+            f"kernel {kernel.release} has no {allowed.label} for programs that run at {when}",
+            hint=f"it has {offered.label}; leave the choice to multiprobe, or see `multiprobe doctor`",
         )
     return _diagnosed(kernel)
 
@@ -97,5 +90,5 @@ def _diagnosed(kernel: Kernel) -> MultiprobeError:
     found = [f"  {finding.subject}: {finding.why}" for finding in diagnose_mechanisms(state) if not finding.usable]
     lines = found or [f"  {problem}" for problem in kernel.problems()]
     message = "\n".join([f"nothing can be attached on this kernel ({state.release}):", *lines])
-    is_forbidden = any(answer.is_forbidden for answer in map(state.answers.__getitem__, NAMES.values()))
+    is_forbidden = any(answer.is_forbidden for answer in map(state.answers.__getitem__, MECHANISMS))
     return (NotPermittedError if is_forbidden else NotSupportedError)(message, hint=_TRY_VM)

@@ -1,0 +1,48 @@
+"""What an attachment may cost the machine: a budget, care while attaching, a watchdog."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from multiprobe.errors import UsageError
+
+SHORTEST_WATCHDOG = 0.5
+"""Seconds. A shorter silence is normal on a busy machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits that `mp.attach` keeps an attachment within.
+
+    budget: the part of CPU time that all probes may take (0.05 is 5 %); the hottest functions are detached to keep it
+    careful: attach in growing waves, and detach the last wave when the machine's wake-up latency suffers
+    watchdog: when this process hangs for so many seconds, another process kills it, so that the kernel detaches;
+        None or 0: never
+
+    Raises UsageError for a value out of range.
+    """
+
+    budget: float | None = None
+    careful: bool = False
+    watchdog: float | None = None
+
+    def __post_init__(self) -> None:
+        budget, watchdog = self.budget, self.watchdog
+        if budget is not None and (not _is_number(budget) or not 0 < budget < 1):
+            raise UsageError(f"invalid budget={budget!r}: expected a part of CPU time", hint="0.05 is five per cent")
+        if not isinstance(self.careful, bool):
+            raise UsageError(f"invalid careful={self.careful!r}: expected True or False")
+        if watchdog and (not _is_number(watchdog) or watchdog < SHORTEST_WATCHDOG):
+            raise UsageError(
+                f"invalid watchdog={watchdog!r}: expected at least {SHORTEST_WATCHDOG} seconds",
+                hint="a shorter silence is normal on a busy machine",
+            )
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether functions may have to be detached while the rest stays attached."""
+        return self.budget is not None or self.careful
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
