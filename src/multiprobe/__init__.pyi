@@ -36,13 +36,13 @@ from .functions.sets import Refusal as Refusal
 from .kernel.mechanism import Mechanism as Mechanism
 from .links.attach import attach as attach
 from .links.attachment import Attachment as Attachment
-from .links.completeness import Gap as Gap
 from .links.guard.limits import Limits as Limits
 from .links.objects import BpfObject as BpfObject
 from .links.objects import load_object as load_object
 from .links.plan.mechanisms import Mechanisms as Mechanisms
 from .links.report import Drop as Drop
 from .links.report import Failure as Failure
+from .links.report import Gap as Gap
 from .links.report import Report as Report
 from .links.report import Verified as Verified
 from .maps.buckets import linear as linear

@@ -13,10 +13,11 @@ from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.links.mechanisms import batch
 from multiprobe.links.mechanisms.kprobe_multi import open_link as open_kprobe_multi
 from multiprobe.links.mechanisms.kprobe_multi import read_back
+from multiprobe.links.mechanisms.link import Link
+from multiprobe.links.mechanisms.linked import Linked
 from multiprobe.links.mechanisms.tracing_multi import attach_type
 from multiprobe.links.mechanisms.tracing_multi import open_link as open_tracing_multi
 from multiprobe.syscalls import bpf
-from multiprobe.syscalls.fd import FileDescriptor
 from multiprobe.uapi.bpf import AttachType, ProgType
 
 RETURN_0 = bytes([0xB7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0])
@@ -36,20 +37,23 @@ def test_addresses_that_kprobe_multi_refuses(kernel: mp.Kernel) -> None:
     addresses = array("Q", sorted([*good, *bad]))
     prog = bpf.prog_load(ProgType.KPROBE, RETURN_0, name="empty", expected_attach_type=AttachType.TRACE_KPROBE_MULTI)
 
-    def open_part(places: Sequence[int]) -> FileDescriptor:
-        return open_kprobe_multi(prog, [addresses[place] for place in places], None, when="entry")
+    def open_part(places: Sequence[int]) -> Link:
+        chosen = array("Q", [addresses[place] for place in places])
+        return Link(open_kprobe_multi(prog, chosen, None, when="entry"), Mechanism.KPROBE_MULTI, places)
 
-    links, culprits = batch.attach_batch(open_part, range(len(addresses)), mechanism=Mechanism.KPROBE_MULTI)
+    linked = Linked(Mechanism.KPROBE_MULTI)
+    batch.attach_batch(open_part, range(len(addresses)), linked, indices=range(len(addresses)))
+    links, culprits = linked.links, linked.refused
     try:
         assert {addresses[place] for place in culprits} == set(bad)
         assert set(culprits.values()) <= {errno.ENOENT, errno.EINVAL}
         assert len(links) == 1
-        answer = read_back(links[0], N)
+        answer = read_back(links[0].fd, N)
         assert answer is not None
         assert sorted(answer[0]) == sorted(good)
     finally:
-        for fd in (*links, prog):
-            fd.close()
+        for owner in (*links, prog):
+            owner.close()
 
 
 def test_functions_that_tracing_multi_denies(kernel: mp.Kernel) -> None:
@@ -63,13 +67,16 @@ def test_functions_that_tracing_multi_denies(kernel: mp.Kernel) -> None:
     ids = [*chosen.btf_ids(), *denied]
     prog = bpf.prog_load(ProgType.TRACING, RETURN_0, name="empty", expected_attach_type=attach_type("entry"))
 
-    def open_part(places: Sequence[int]) -> FileDescriptor:
-        return open_tracing_multi(prog, [ids[place] for place in places], None, when="entry")
+    def open_part(places: Sequence[int]) -> Link:
+        fd = open_tracing_multi(prog, [ids[place] for place in places], None, when="entry")
+        return Link(fd, Mechanism.TRACING_MULTI, places)
 
-    links, culprits = batch.attach_batch(open_part, range(len(ids)), mechanism=Mechanism.TRACING_MULTI)
+    linked = Linked(Mechanism.TRACING_MULTI)
+    batch.attach_batch(open_part, range(len(ids)), linked, indices=range(len(ids)))
+    links, culprits = linked.links, linked.refused
     try:
         assert {ids[place]: number for place, number in culprits.items()} == dict.fromkeys(denied, errno.EINVAL)
         assert len(links) == 1
     finally:
-        for fd in (*links, prog):
-            fd.close()
+        for owner in (*links, prog):
+            owner.close()

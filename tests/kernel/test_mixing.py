@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import multiprobe as mp
+from multiprobe.errors import AttachError
 from multiprobe.syscalls import bpf
 from multiprobe.syscalls.fd import FileDescriptor
 from multiprobe.uapi.bpf import AttachType, ProgType
@@ -206,17 +207,18 @@ def test_one_program_too_many(kernel: mp.Kernel, driver: Driver, targets: list[s
     """A trampoline holds 36 programs on x86-64 (38 up to 6.1): the next one is refused in words, and the rest stays."""
     mechanism = "tracing_multi" if kernel.has("tracing_multi") else "trampoline"
     attachments: list[mp.Attachment] = []
+    report: mp.Report | None = None
     try:
         for _ in range(40):
-            made = mp.attach(observe, targets[:2], mechanisms=mechanism, kernel=kernel)
-            attachments.append(made)
-            if made.report.failed:
+            try:
+                attachments.append(mp.attach(observe, targets[:2], mechanisms=mechanism, kernel=kernel))
+            except AttachError as error:
+                report = error.report
                 break
-        full = attachments.pop()
-        assert full.report.attached == 0
-        assert [failure.errno for failure in full.report.failed] == [7, 7]  # E2BIG
-        assert "36" in full.report.failed[0].reason
-        full.close()
+        assert report is not None
+        assert report.attached == 0
+        assert [failure.errno for failure in report.failed] == [7, 7]  # E2BIG
+        assert "36" in report.failed[0].reason
         assert 30 <= len(attachments) <= 38
         driver.run(1)
         assert all(list(one.totals(runs)) == [1, 1] for one in attachments)

@@ -109,7 +109,7 @@ def test_a_program_too_large_for_the_verifier() -> None:
 def test_the_source_of_what_is_loaded() -> None:
     tool = shutil.which("bpftool", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     with mp.attach(innocent, "vfs_read") as attachment:
-        (prog,) = (fd for held in attachment._held for fd in held.programs)
+        (prog,) = (program for part in attachment._links.parts for program in part.linked.open_programs())
         assert info.parse_prog(bpf.object_info(prog, info.PROG_SIZE)).btf_id
         if tool is None:
             return

@@ -71,7 +71,7 @@ def test_every_mechanism(profile: Profile, kernel: mp.Kernel, mechanism: str, wh
         report = attachment.report
         assert (report.requested, report.attached, report.links) == (len(NAMES), len(NAMES), n_links)
         assert report.mechanisms == {mechanism: len(NAMES)}
-        assert (report.skipped, report.failed) == ([], [])
+        assert (report.skipped, report.failed) == ((), ())
         assert [function.name for function in attachment.functions] == NAMES
         found = links(before)
         assert [one.kind for one in found] == [KINDS[mechanism]] * n_links

@@ -9,6 +9,8 @@ from typing import Any
 import multiprobe as mp
 from multiprobe.functions.sets import Refusal
 from multiprobe.links.attachment import Attachment
+from multiprobe.links.guard.replaceable import ReplaceableLinks
+from multiprobe.links.ledger import Ledger
 from multiprobe.links.report import Failure, Report
 from multiprobe.markup import MAX_ROWS, escape, table
 from multiprobe.output.table import Column, TextTable
@@ -60,11 +62,15 @@ def test_long_tables_are_cut() -> None:
 
 
 def report() -> Report:
-    made = Report(3, [Refusal("tcp_<x>", "not_traceable", "tcp_<x> is not traceable")])
-    made.attached, made.links, made.mechanisms = 1, 1, {"kprobe_multi": 1}
-    made.failed.append(Failure("foo", "kprobe_multi", 22, "its module is going away"))
-    made.missed = {"link_misses": 1234, "recursion_misses": 0}
-    return made
+    return Report(
+        3,
+        attached=1,
+        skipped=(Refusal("tcp_<x>", "not_traceable", "tcp_<x> is not traceable"),),
+        failed=(Failure("foo", "kprobe_multi", 22, "its module is going away"),),
+        links=1,
+        mechanisms={"kprobe_multi": 1},
+        missed={"link_misses": 1234, "recursion_misses": 0},
+    )
 
 
 def test_reports() -> None:
@@ -79,7 +85,10 @@ def test_reports() -> None:
 
 def test_attachments() -> None:
     program: Any = SimpleNamespace(name="<count>")
-    attachment = Attachment(program, [], held=[], store=None, report=report())  # type: ignore[arg-type]
+    ledger, store = Ledger(3, report().skipped), SimpleNamespace(losses=dict)
+    ledger.fail(report().failed)
+    links = ReplaceableLinks(None, 0)  # type: ignore[arg-type]
+    attachment = Attachment(program, [], links=links, store=store, ledger=ledger)  # type: ignore[arg-type]
     html = attachment._repr_html_()
     assert "<b>&lt;count&gt;</b>, attached" in html
     assert Cells(html).rows[1][0] == "foo"

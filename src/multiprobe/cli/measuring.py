@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from multiprobe.cli.stopping import Until
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.workload import Workload
-    from multiprobe.links.report import Report
     from multiprobe.output.table import TextTable
 
 SAFETY = ("budget", "careful", "watchdog", "strict", "verify")
@@ -89,8 +88,8 @@ def attach(
     limits = mp.Limits(budget=budget, careful=careful, watchdog=watchdog)
     with Progress(f"attaching to {plural_text(functions.n_attachable(when=when), 'function')}") as shown:
         made = start(functions, when=when, mechanisms=mechanisms, limits=limits, progress=shown.update, **options)
-    made.report.is_strict = strict
-    made.report.verify_side = when if verify else ""
+    made.is_strict = strict
+    made.verify_side = when if verify else ""
     return made
 
 
@@ -161,23 +160,23 @@ def _watch_live(
 
 def make_report(measuring: Any, workload: Workload | None, **more: Any) -> dict[str, Any]:
     """The report as `--json` prints it, with `more` of the instrument's own."""
-    if measuring.report.verify_side:
-        _verify(measuring.report)
+    if measuring.verify_side:
+        _verify(measuring)
     report: dict[str, Any] = measuring.report.to_json() | more
     if workload is not None:
         report["command"] = {"arguments": list(workload.command), "pid": workload.pid, "status": workload.poll()}
     return report
 
 
-def _verify(report: Report) -> None:
+def _verify(measuring: Any) -> None:
     """Make known calls by each mechanism that was used, and note what was found of them."""
     with Progress("making known calls"):
-        for mechanism in report.mechanisms:
+        for mechanism in measuring.report.mechanisms:
             try:
-                report.verified += verify(mechanism=mechanism, when=report.verify_side)
+                measuring.add_verified(verify(mechanism=mechanism, when=measuring.verify_side))
             except (NoMatchError, NotSupportedError) as error:
-                report.notes.append(f"no known calls could be made by {mechanism}: {error}")
-    report.verify_side = ""
+                measuring.note(f"no known calls could be made by {mechanism}: {error}")
+    measuring.verify_side = ""
 
 
 def print_plan(
@@ -204,6 +203,6 @@ def detach(measuring: Any) -> None:
     """Close it, with words on stderr if it takes long. Raises IncompleteError if that was asked for."""
     with Progress("detaching"):
         measuring.close()
-    if measuring.report.is_strict:
+    if measuring.is_strict:
         sys.stdout.flush()
         measuring.report.require_complete()

@@ -66,7 +66,7 @@ class Counting(Running):
         if self._last is None:
             self._attachment.pause()
             self._last = self.sample()
-            self._attachment.report.missed = self._attachment.missed()
+            self._attachment.set_missed(self._attachment.missed())
         return self._last
 
 

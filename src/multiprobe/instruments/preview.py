@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from multiprobe.links.plan.costs import LOOP_TURN
@@ -54,13 +54,17 @@ def preview(functions: FunctionSet, mechanisms: Mechanisms, *, when: str = "entr
     kernel = functions.kernel
     if not mechanisms.allowed & usable_mechanisms(kernel, when=when):
         raise why_none(kernel, allowed=mechanisms.allowed, when=when)
-    plan, report = plan_attachment(functions, mechanisms, when=when)
+    plan, ledger = plan_attachment(functions, mechanisms, when=when)
     hidden = ("list_unreadable", "address_hidden")
+    report = ledger.report()
     if not plan.n_functions and any(refusal.code in hidden for refusal in report.skipped):
         raise why_none(kernel, allowed=mechanisms.allowed, when=when)
-    report.attached = plan.n_functions
     table = functions.table
     steps = steps_of(plan, [table.modules[row] for row in functions.rows])
-    report.links = sum(step.links for step in steps)
-    report.mechanisms = {group.mechanism.label: len(group.places) for group in plan.groups}
-    return Preview(report, steps)
+    planned = replace(
+        report,
+        attached=plan.n_functions,
+        links=sum(step.links for step in steps),
+        mechanisms={group.mechanism.label: len(group.places) for group in plan.groups},
+    )
+    return Preview(planned, steps)

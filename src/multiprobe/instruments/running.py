@@ -12,11 +12,16 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from multiprobe.functions.sets import FunctionSet
-    from multiprobe.links.report import Report
+    from multiprobe.links.report import Report, Verified
 
 
 class Running:
     """A running instrument. Must be closed, which detaches."""
+
+    is_strict = False
+    """Whether gaps in the results are an error once it is detached."""
+    verify_side = ""
+    """The side on which known calls are to be made and looked for, or ""."""
 
     def __init__(self, attachment: Any) -> None:
         self._attachment = attachment
@@ -32,6 +37,14 @@ class Running:
         """What became of every requested function."""
         report: Report = self._attachment.report
         return report
+
+    def note(self, sentence: str) -> None:
+        """Add a sentence to the report."""
+        self._attachment.note(sentence)
+
+    def add_verified(self, verified: list[Verified]) -> None:
+        """Add known calls that were looked for to the report."""
+        self._attachment.add_verified(verified)
 
     def close(self) -> None:
         """Detach."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import UsageError
 from multiprobe.links.guard.limits import Limits
 from multiprobe.links.guard.watchdog import Watchdog
-from multiprobe.links.missed import missed_by
 from multiprobe.maps.maps import ArrayMap, HashMap
 from multiprobe.maps.reading import EventReader
 from multiprobe.maps.ringbuf import RingBufferMap
@@ -16,6 +15,7 @@ from multiprobe.markup import escape
 
 if TYPE_CHECKING:
     from array import array
+    from collections.abc import Iterable, Mapping
     from types import TracebackType
 
     import numpy as np
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from multiprobe.compiler.programs import Program
     from multiprobe.functions.sets import Function, FunctionSet
     from multiprobe.links.guard.guard import Guard
+    from multiprobe.links.guard.replaceable import ReplaceableLinks
     from multiprobe.links.guard.watchdog import Watchdog
-    from multiprobe.links.mechanisms.linked import Held
-    from multiprobe.links.objects import ObjectProgram
-    from multiprobe.links.report import Report
+    from multiprobe.links.ledger import Ledger
+    from multiprobe.links.mechanisms.link import Link
+    from multiprobe.links.objects import ObjectProgram, ObjectStore
+    from multiprobe.links.report import Report, Verified
     from multiprobe.maps.events import RingBuffer
     from multiprobe.maps.opening import Map
     from multiprobe.maps.reading import EventReader
@@ -40,28 +42,27 @@ class Attachment:
 
     functions: the attached functions; `functions[i]` is the one that the program knows as `ctx.function == i`.
         One that the kernel refused keeps its place (see `report.failed`).
-    report: what became of every requested function
     """
-
-    __slots__ = ("_guard", "_held", "_is_closed", "_store", "_watchdog", "functions", "program", "report")
 
     def __init__(
         self,
         program: Program | ObjectProgram,
         functions: FunctionSet,
         *,
-        held: list[Held],
-        store: MapSet,
-        report: Report,
+        links: ReplaceableLinks,
+        store: MapSet | ObjectStore,
+        ledger: Ledger,
         guard: Guard | None = None,
     ) -> None:
         self.program = program
         self.functions = functions
-        self.report = report
-        self._held = held
+        self._ledger = ledger
+        self._links = links
+        self._missed: dict[str, int] | None = None
         self._guard = guard
         self._watchdog: Watchdog | None = None
         self._is_closed = False
+        self._n_links_at_end = 0
         self._store = store
 
     # Results
@@ -115,8 +116,36 @@ class Attachment:
         because one was running already; full_maps, out_of_range, failed_reads, cut_loops: what programs could not do;
         unknown_function: what they booked on no attached function.
         """
-        kernels = missed_by(self._held) if self._guard is None else self._guard.missed()
-        return kernels | self._store.losses()
+        if self._is_closed:
+            return dict(self._missed or {})
+        return self._links.missed() | self._store.losses()
+
+    @property
+    def report(self) -> Report:
+        """A snapshot: how each requested function ended, and what is known by now to have been missed."""
+        missed = self.missed() if self._missed is None else self._missed
+        return self._ledger.report(links=self._n_links, missed=missed)
+
+    @property
+    def _n_links(self) -> int:
+        return len(self._links.links) if not self._is_closed else self._n_links_at_end
+
+    def set_missed(self, causes: Mapping[str, int]) -> None:
+        """Have the report say that so much was missed, from now on: by the kernel, and by an instrument."""
+        self._missed = dict(causes)
+
+    def note(self, sentence: str) -> None:
+        """Add a sentence to the report."""
+        self._ledger.note(sentence)
+
+    def add_verified(self, verified: Iterable[Verified]) -> None:
+        """Add known calls that were looked for to the report."""
+        self._ledger.verify(verified)
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """The open kernel links."""
+        return self._links.links
 
     # Life
 
@@ -143,8 +172,8 @@ class Attachment:
         seconds = Limits(watchdog=seconds).watchdog or 0.0
         if not seconds or self._watchdog is not None:
             return
-        what = f"the front end of {self.program.name} on {self.report.attached} functions"
-        self._watchdog = Watchdog(self._store.control, seconds, what, report=self.report)
+        what = f"the front end of {self.program.name} on {len(self._links.mechanism_of)} functions"
+        self._watchdog = Watchdog(self._store.control, seconds, what, ledger=self._ledger)
 
     @property
     def is_closed(self) -> bool:
@@ -154,25 +183,29 @@ class Attachment:
         """Detach from every function; nothing of the program is left in the kernel when this returns."""
         if self._is_closed:
             return
-        self._is_closed = True
-        started = time.perf_counter()
-        if self._guard is not None:
-            self._guard.stop()
-        try:
-            self._store.deactivate()
-            self.report.missed = self.report.missed or self.missed()
-        finally:
-            held, self._held = self._held, []
-            for part in held:
-                part.close()
-            if self._guard is not None:
-                self._guard.parts.close()
-            self._store.close()
+        with self._ledger.timed("detach"), ExitStack() as ending:
             if self._watchdog is not None:
-                self._watchdog.stop()
-        self.report.timings["detach"] = time.perf_counter() - started
+                ending.callback(self._watchdog.stop)
+            ending.callback(self._store.close)
+            ending.callback(self._links.close)
+            if self._guard is not None:
+                self._guard.stop()
+            try:
+                self._store.deactivate()
+                self._n_links_at_end = len(self._links.links)
+                self._missed = self.missed() if self._missed is None else self._missed
+            finally:
+                self._is_closed = True
 
     close = detach
+
+    async def __aenter__(self) -> Attachment:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.detach()
 
     def __enter__(self) -> Attachment:
         if self.is_closed:
@@ -188,5 +221,5 @@ class Attachment:
         return f"<p><b>{escape(self.program.name)}</b>, {state}</p>\n{self.report._repr_html_()}"
 
     def __repr__(self) -> str:
-        state = "closed" if self.is_closed else f"{self.report.attached} functions in {self.report.links} links"
+        state = "closed" if self.is_closed else f"{len(self._links.mechanism_of)} functions in {self._n_links} links"
         return f"<Attachment of {self.program.name}: {state}>"

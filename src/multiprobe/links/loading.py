@@ -1,9 +1,9 @@
-"""Making instances of a program for one attachment: its code for each kind of hook, linked with its maps, loaded."""
+"""Loads the instances of a program that one attachment needs: compiled for each kind of hook, linked with its maps."""
 
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from multiprobe.compiler.backend.debug_info import debug_info
 from multiprobe.compiler.code import KFUNC
@@ -28,11 +28,43 @@ if TYPE_CHECKING:
     from multiprobe.compiler.programs import Program
     from multiprobe.compiler.shape import Argument
     from multiprobe.functions.sets import FunctionSet
+    from multiprobe.links.mechanisms.linked import Hook
+    from multiprobe.links.objects import ObjectStore
     from multiprobe.maps.index import FunctionIndex
     from multiprobe.syscalls.fd import FileDescriptor
 
 
-class Loading:
+class Loader(Protocol):
+    """What an attachment loads its programs with: a `ProgramLoader`, or an object's."""
+
+    paired: Mechanism
+
+    @property
+    def functions(self) -> FunctionSet: ...
+
+    @property
+    def when(self) -> str: ...
+
+    @property
+    def store(self) -> MapSet | ObjectStore: ...
+
+    def prepare(self, context: str, session_side: str = "") -> None:
+        """Compile the program for that kind of hook."""
+
+    def function_from(self, context: str) -> str:
+        """Where programs of that kind take ctx.function from: "ip" or "cookie"."""
+
+    def load(self, hook: Hook, context: str, *, gate: Mapping[str, int] | None = None) -> FileDescriptor:
+        """Load one more instance of the program."""
+
+    def release(self) -> None:
+        """Give back what loaded programs no longer need."""
+
+    def close(self) -> None:
+        """Give everything back."""
+
+
+class ProgramLoader:
     """The maps of one attachment, and instances of its program linked with them. Owns the maps (`store`).
 
     functions: in the order of their indices; cookies: the user's, in the same order, or None
@@ -99,34 +131,23 @@ class Loading:
 
     def load(
         self,
-        kind: int,
+        hook: Hook,
         context: str,
         *,
-        expected_attach_type: int = 0,
-        attach_btf_id: int = 0,
-        attach_btf_obj_fd: int = 0,
         gate: Mapping[str, int] | None = None,
-        session_side: str = "",
     ) -> FileDescriptor:
-        """One more instance of the program, for that kind of hook.
-
-        `gate` has the values of its gate, if any; with `session_side` it is one half of a session.
-        """
-        code = self.code(context, session_side)
+        """Load one more instance of the program. `gate` has the values of its gate, if any."""
+        code = self.code(context, hook.session_side)
         specs = [self.program.maps[name] for name in code.maps]
         values = self.store.values(specs) | self._kernel_functions(code)
         values |= gate or {}
         if self.pid is not None:
             values["pid"] = self.pid
-        btf, info = self._debug.get((context, session_side), (None, None))
+        btf, info = self._debug.get((context, hook.session_side), (None, None))
         try:
-            return bpf.prog_load(
-                kind,
+            return hook.load(
                 code.link(values),
                 name=self.program.name,
-                expected_attach_type=expected_attach_type,
-                attach_btf_id=attach_btf_id,
-                attach_btf_obj_fd=attach_btf_obj_fd,
                 btf_fd=btf.fileno() if btf else 0,
                 func_info=(FUNC_INFO_SIZE, info.func_info if info else b""),
                 line_info=(LINE_INFO_SIZE, info.line_info if info else b""),

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from multiprobe.compiler.backend.elf import MACHINE_BPF, machine
 from multiprobe.errors import DataError, NotSupportedError, UsageError
 from multiprobe.functions.kernel import Kernel
 from multiprobe.kernel.mechanism import Mechanism, mechanism_names
+from multiprobe.links.mechanisms.linked import Hook
 from multiprobe.links.plan.usable import usable_mechanisms
 from multiprobe.maps.foreign import ForeignMap
-from multiprobe.syscalls import bpf, libbpf
+from multiprobe.syscalls import libbpf
 from multiprobe.syscalls.fd import FileDescriptor
 from multiprobe.syscalls.libbpf import LoadedProgram, Wish
 from multiprobe.uapi.bpf import AttachType, ProgType
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from multiprobe.functions.kernel import Kernel
     from multiprobe.functions.sets import FunctionSet
-    from multiprobe.links.loading import Loading
 
 KPROBES = Mechanism.KPROBE_MULTI | Mechanism.KPROBE
 TRAMPOLINES = Mechanism.TRACING_MULTI | Mechanism.TRAMPOLINE
@@ -136,41 +136,28 @@ class ObjectProgram:
             )
         return usable & self.mechanisms
 
-    def instance(
-        self, kind: int, *, expected_attach_type: int = 0, attach_btf_id: int = 0, attach_btf_obj_fd: int = 0
-    ) -> FileDescriptor:
-        """One more instance of the program, for that kind of hook; the caller owns it."""
+    def load(self, hook: Hook) -> FileDescriptor:
+        """Load one more instance of the program; the caller owns it."""
         loaded = self._loaded
-        if (kind, expected_attach_type) == (loaded.kind, loaded.expected_attach_type) and not attach_btf_id | (
-            attach_btf_obj_fd
-        ):
+        if hook == Hook(loaded.kind, loaded.expected_attach_type):
             assert loaded.fd is not None
             return FileDescriptor(os.dup(loaded.fd.fileno()), f"program {self.name}")
-        return bpf.prog_load(
-            kind,
-            loaded.insns,
-            name=self.name,
-            expected_attach_type=expected_attach_type,
-            attach_btf_id=attach_btf_id,
-            attach_btf_obj_fd=attach_btf_obj_fd,
-            flags=_SLEEPABLE if self._is_sleepable else 0,
-        )
+        return hook.load(loaded.insns, name=self.name, flags=_SLEEPABLE if self._is_sleepable else 0)
 
-    def make_loading(self, functions: FunctionSet, **options: object) -> Loading:
-        """What `mp.attach` loads instances with. Its options for programs of our own say nothing here but `when` and
-        `pid`."""
-        if options.get("pid") is not None:
+    def make_loader(self, functions: FunctionSet, *, when: str, pid: int | None, has_gate: bool) -> ObjectLoader:
+        """What `mp.attach` loads instances with. Raises UsageError for what can't be built into compiled code."""
+        if pid is not None:
             raise UsageError(f"pid= can't be built into program {self.name!r}", hint="it must look for itself")
-        if options.get("has_gate"):
+        if has_gate:
             raise UsageError(f"program {self.name!r} can't be replaced while it runs, as budget= and careful= would")
-        return cast("Loading", ObjectLoading(self, functions, when=str(options["when"])))
+        return ObjectLoader(self, functions, when=when)
 
     def __repr__(self) -> str:
         return f"<program {self.name} of section {self.section!r}>"
 
 
-class ObjectLoading:
-    """Instances of an object's program for one attachment: what `attach.loading` is for programs of our own."""
+class ObjectLoader:
+    """Loads the instances of an object's program that one attachment needs (see `loading.Loader`)."""
 
     paired = Mechanism.NONE
 
@@ -192,22 +179,13 @@ class ObjectLoading:
 
     def load(
         self,
-        kind: int,
+        hook: Hook,
         context: str,
         *,
-        expected_attach_type: int = 0,
-        attach_btf_id: int = 0,
-        attach_btf_obj_fd: int = 0,
         gate: Mapping[str, int] | None = None,
-        session_side: str = "",
     ) -> FileDescriptor:
-        """One more instance."""
-        return self.program.instance(
-            kind,
-            expected_attach_type=expected_attach_type,
-            attach_btf_id=attach_btf_id,
-            attach_btf_obj_fd=attach_btf_obj_fd,
-        )
+        """Load one more instance."""
+        return self.program.load(hook)
 
     def close(self) -> None:
         """Nothing is owned."""

@@ -1,22 +1,22 @@
-"""What became of every requested function: attached, skipped, or failed. Values and their words; no kernel."""
+"""The report of an attachment: how each requested function ended, and what is missing from the results."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import IncompleteError, errno_name
-from multiprobe.links.completeness import gaps
 from multiprobe.markup import table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from multiprobe.functions.sets import Refusal
-    from multiprobe.links.completeness import Gap
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A function that the kernel refused: `errno` is its answer, `reason` what that means here."""
+    """A function that the kernel refused: `errno` is its answer, `reason` what that means for this mechanism."""
 
     function: str
     mechanism: str
@@ -26,13 +26,23 @@ class Failure:
     def __str__(self) -> str:
         return f"{self.function}: {errno_name(self.errno)} from {self.mechanism}: {self.reason}"
 
+    def to_json(self) -> dict[str, object]:
+        """As `--json` prints it."""
+        return {
+            "function": self.function,
+            "mechanism": self.mechanism,
+            "errno": errno_name(self.errno),
+            "reason": self.reason,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """A function that was attached and is detached since, before the end; what it counted until then stays.
+    """A function that was detached before the attachment ended. What it counted until then is kept.
 
-    `code` says why: "budget" or "latency"; `reason` in words. `rate`: its hits a second by then; `share`: the part of
-    one CPU's time that they took; `seconds`: when, counted from the first function attached.
+    code: the cause: "budget", "latency" or "user"; reason: a sentence
+    rate: its hits a second before; share: the part of one CPU's time that they took
+    seconds: when it was detached, counted from the first function attached
     """
 
     function: str
@@ -45,73 +55,109 @@ class Drop:
     def __str__(self) -> str:
         return f"{self.function}: {self.reason}"
 
+    def to_json(self) -> dict[str, object]:
+        """As `--json` prints it."""
+        return {
+            "function": self.function,
+            "code": self.code,
+            "reason": self.reason,
+            "rate": round(self.rate, 3),
+            "share": round(self.share, 6),
+            "seconds": round(self.seconds, 3),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """Known calls of one function, made while it was traced by `mechanism`, and how many were found again."""
+    """Known calls of one function, made while it was traced by `mechanism`, and how many were found in the counts."""
 
     function: str
     mechanism: str
     made: int
     found: int
 
+    def to_json(self) -> dict[str, object]:
+        """As `--json` prints it."""
+        return {"function": self.function, "mechanism": self.mechanism, "made": self.made, "found": self.found}
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """`n` of something are missing from the results: `cause` is its name in JSON, `meaning` a sentence."""
+
+    cause: str
+    n: int
+    meaning: str
+
+    def __str__(self) -> str:
+        return f"{self.n:,} {self.cause.replace('_', ' ')}"
+
+
+MEANINGS = {
+    "link_misses": "calls that the kernel did not hand over, because another probe was running on that CPU",
+    "recursion_misses": "hits without a run, because a program was running on that CPU already: mostly functions that "
+    "probes call themselves",
+    "full_maps": "updates that found no room in a hash map: give it more max_entries",
+    "dropped_events": "events that found no room in their ring buffer: give it a larger size, or read more often",
+    "stack_collisions": "stacks that met another one in their place: give the map more max_entries",
+    "failed_stacks": "stacks that the kernel could not take",
+    "out_of_range": "writes outside of an array",
+    "failed_reads": "reads of memory that the kernel could not do: the program saw zeros",
+    "cut_loops": "loops that ended at their limit: raise loop_limit",
+    "unpaired_entries": "calls whose entry was seen and whose return was not",
+    "unpaired_returns": "returns of calls whose entry was not seen: they had begun before",
+    "unknown_function": "hits booked on no attached function: a defect of multiprobe, please report it",
+    "skipped": "functions asked for that were not attached, each with its reason",
+    "failed": "functions that the kernel refused, each with its errno",
+    "dropped": "functions detached before the end: what they counted until then stays",
+    "unverified": "known calls that were not found again in the counts",
+}
+"""By cause, in the order in which gaps are reported. Causes that an instrument adds come after them."""
 
 #: The version of what `--json` prints (docs/json.md). Fields may be added without a new one.
 SCHEMA = 1
 
 
+@dataclass(frozen=True, slots=True)
 class Report:
-    """Every requested function in exactly one of `attached` (a count), `skipped` and `failed`.
+    """A snapshot of how an attachment stands. Each requested function is in exactly one of `attached`, `skipped` and
+    `failed`.
 
-    Those of the attached that had to go before the end stand in `dropped`; `budget` says, where there is one, what
-    share of CPU time the probes took at last, and what a hit costs. `links` counts kernel links, `mechanisms` the
-    functions attached by each mechanism, `timings` gives seconds for "plan", "load", "attach" and, once closed,
-    "detach"; `missed` what the kernel says was not seen, `verified` the known calls that were looked for.
+    requested, attached: numbers of functions; skipped, failed: the others, each with its reason
+    dropped: of the attached ones, those that were detached before the end
+    budget: with a budget, the part of CPU time that the probes took last ("share"), and what a hit costs
+    links: kernel links that are open; mechanisms: functions attached by each mechanism, by its name
+    missed: what was not seen, by cause (see `Attachment.missed`); verified: the known calls that were looked for
+    notes: sentences; timings: seconds for "plan", "compile", "load", "attach" and, once detached, "detach"
     """
 
-    __slots__ = (
-        "attached",
-        "budget",
-        "dropped",
-        "failed",
-        "is_strict",
-        "links",
-        "mechanisms",
-        "missed",
-        "notes",
-        "requested",
-        "skipped",
-        "timings",
-        "verified",
-        "verify_side",
-    )
-
-    def __init__(self, requested: int, skipped: list[Refusal]) -> None:
-        self.requested = requested
-        self.attached = 0
-        self.skipped = skipped
-        self.failed: list[Failure] = []
-        self.dropped: list[Drop] = []
-        self.budget: dict[str, object] = {}
-        self.links = 0
-        self.mechanisms: dict[str, int] = {}
-        self.missed: dict[str, int] = {}
-        self.notes: list[str] = []
-        self.verified: list[Verified] = []
-        self.is_strict = False  # what the user wants made of it: an error of what is missing,
-        self.verify_side = ""  # known calls looked for, on this side
-        self.timings: dict[str, float] = {}
+    requested: int
+    attached: int = 0
+    skipped: tuple[Refusal, ...] = ()
+    failed: tuple[Failure, ...] = ()
+    dropped: tuple[Drop, ...] = ()
+    budget: Mapping[str, object] = field(default_factory=dict)
+    links: int = 0
+    mechanisms: Mapping[str, int] = field(default_factory=dict)
+    missed: Mapping[str, int] = field(default_factory=dict)
+    verified: tuple[Verified, ...] = ()
+    notes: tuple[str, ...] = ()
+    timings: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def gaps(self) -> tuple[Gap, ...]:
-        """What is known to be missing from the results, cause by cause; nothing where nothing is."""
-        return tuple(gaps(self))
+        """Everything that is known to be missing from the results, cause by cause; empty where nothing is."""
+        counts = {cause: n for cause, n in self.missed.items() if n}
+        counts |= {"skipped": len(self.skipped), "failed": len(self.failed), "dropped": len(self.dropped)}
+        counts["unverified"] = sum(one.made - one.found for one in self.verified)
+        order = {cause: number for number, cause in enumerate(MEANINGS)}
+        found = [Gap(cause, n, MEANINGS.get(cause, "counted by the instrument")) for cause, n in counts.items() if n]
+        return tuple(sorted(found, key=lambda gap: order.get(gap.cause, len(order))))
 
     def require_complete(self) -> None:
         """Raise IncompleteError if anything is known to be missing."""
-        found = self.gaps
-        if found:
-            raise IncompleteError(f"the results are incomplete: {', '.join(map(str, found))}", report=self)
+        if self.gaps:
+            raise IncompleteError(f"the results are incomplete: {', '.join(map(str, self.gaps))}", report=self)
 
     def _repr_html_(self) -> str:
         """For notebooks: how many functions went where, and each one that isn't attached, with its reason."""
@@ -134,35 +180,14 @@ class Report:
             "requested": self.requested,
             "attached": self.attached,
             "skipped": [{"function": r.request, "code": r.code, "reason": r.reason} for r in self.skipped],
-            "failed": [
-                {
-                    "function": f.function,
-                    "mechanism": f.mechanism,
-                    "errno": errno_name(f.errno),
-                    "reason": f.reason,
-                }
-                for f in self.failed
-            ],
-            "dropped": [
-                {
-                    "function": d.function,
-                    "code": d.code,
-                    "reason": d.reason,
-                    "rate": round(d.rate, 3),
-                    "share": round(d.share, 6),
-                    "seconds": round(d.seconds, 3),
-                }
-                for d in list(self.dropped)
-            ],
+            "failed": [failure.to_json() for failure in self.failed],
+            "dropped": [drop.to_json() for drop in self.dropped],
             "budget": dict(self.budget),
             "links": self.links,
             "mechanisms": dict(self.mechanisms),
             "missed": dict(self.missed),
             "missing": [{"cause": gap.cause, "n": gap.n, "meaning": gap.meaning} for gap in self.gaps],
-            "verified": [
-                {"function": v.function, "mechanism": v.mechanism, "made": v.made, "found": v.found}
-                for v in self.verified
-            ],
+            "verified": [one.to_json() for one in self.verified],
             "notes": list(self.notes),
             "timings": {name: round(seconds, 6) for name, seconds in self.timings.items()},
         }

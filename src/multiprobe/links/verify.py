@@ -9,46 +9,42 @@ from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.links.mechanisms import kprobe_multi, tracing_multi
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from multiprobe.functions.sets import FunctionSet
-    from multiprobe.links.mechanisms.linked import Held
-    from multiprobe.syscalls.fd import FileDescriptor
+    from multiprobe.links.mechanisms.link import Link
 
 
-def differences(mechanism: Mechanism, functions: FunctionSet, held: Held, refused: Collection[int]) -> list[str]:
-    """What the kernel says of the links that the plan did not say, in words; nothing where all is as planned.
+def differences(links: Sequence[Link], functions: FunctionSet) -> list[str]:
+    """How the addresses that the kernel tells of links differ from those of their functions, in words.
 
     Links whose addresses the kernel hides (kptr_restrict) or can't tell are taken on trust.
     """
-    if mechanism not in (Mechanism.KPROBE_MULTI, Mechanism.TRACING_MULTI) or not held.links:
-        return []
-    expected = functions.addresses()
-    n = len(expected) - len(refused)
-    found = _read_back(mechanism, held.links, n)
-    if found is None or found == expected:
-        return []
-    planned = sorted(address for place, address in enumerate(expected) if place not in refused)
-    return _compare(planned, sorted(found), functions)
-
-
-def _read_back(mechanism: Mechanism, links: Sequence[FileDescriptor], n: int) -> array[int] | None:
-    """The addresses of all links together, or None where one doesn't tell; `n` is how many there should be."""
-    found = array("Q")
+    found: list[str] = []
     for link in links:
-        part = _read_one(mechanism, link, n if len(links) == 1 else None)
-        if part is None:
-            return None
-        found += part
+        told = _read_back(link)
+        planned = _addresses(link, functions)
+        if told is not None and told != planned:
+            found += _compare(sorted(planned), sorted(told), functions)
     return found
 
 
-def _read_one(mechanism: Mechanism, link: FileDescriptor, n: int | None) -> array[int] | None:
-    if mechanism == Mechanism.KPROBE_MULTI:
-        answer = kprobe_multi.read_back(link, kprobe_multi.count(link) if n is None else n)
+def _addresses(link: Link, functions: FunctionSet) -> array[int]:
+    addresses = functions.addresses()
+    if isinstance(link.functions, range) and len(link.functions) == len(addresses):
+        return addresses
+    return array("Q", map(addresses.__getitem__, link.functions))
+
+
+def _read_back(link: Link) -> array[int] | None:
+    """The addresses that the kernel says the link is on, or None where it doesn't tell."""
+    if link.mechanism == Mechanism.KPROBE_MULTI:
+        answer = kprobe_multi.read_back(link.fd, len(link.functions))
         return answer[0] if answer else None
-    told = tracing_multi.read_back(link, tracing_multi.count(link) if n is None else n)
-    return told[1] if told and any(told[1]) else None
+    if link.mechanism == Mechanism.TRACING_MULTI:
+        told = tracing_multi.read_back(link.fd, len(link.functions))
+        return told[1] if told and any(told[1]) else None
+    return None
 
 
 def _compare(planned: list[int], found: list[int], functions: FunctionSet) -> list[str]:
@@ -57,12 +53,12 @@ def _compare(planned: list[int], found: list[int], functions: FunctionSet) -> li
     call_sites = functions.call_offsets()
     missing = set(planned) - set(found)
     extra = set(found) - set(planned)
-    for place, address in enumerate(functions.addresses()):  # some kernels tell the call site, behind the ENDBR
-        site = address + call_sites[place]
+    for index, address in enumerate(functions.addresses()):  # some kernels tell the call site, behind the ENDBR
+        site = address + call_sites[index]
         if address in missing and site in extra:
             missing.discard(address)
             extra.discard(site)
-    names = {address: functions.label(place) for place, address in enumerate(functions.addresses())}
+    names = {address: functions.label(index) for index, address in enumerate(functions.addresses())}
     return [f"{names[address]} ({address:#x}) is not on the link" for address in sorted(missing)] + [
         f"{address:#x} is on the link and was not planned" for address in sorted(extra)
     ]

@@ -6,6 +6,7 @@ Functions that create something return a FileDescriptor that the caller owns. No
 from __future__ import annotations
 
 import errno
+import os
 from array import array
 from typing import TYPE_CHECKING
 
@@ -313,6 +314,21 @@ def link_create_perf_event(prog: FileDescriptor, event: FileDescriptor, *, cooki
     """Attach a kprobe program to a perf event, with a cookie."""
     attr = uapi.link_create_perf_event(prog.fileno(), event.fileno(), cookie=cookie)
     return FileDescriptor(_checked(_bpf(Cmd.LINK_CREATE, attr), "attaching a kprobe", event.what), "link")
+
+
+# Pinned objects
+
+
+def obj_pin(fd: FileDescriptor, path: str) -> None:
+    """Pin a program, map or link at `path`, in a BPF file system."""
+    name = c_string(os.fsencode(path))
+    _checked(_bpf(Cmd.OBJ_PIN, uapi.obj_pin(address_of(name), fd.fileno())), "pinning", f"{fd.what} at {path}")
+
+
+def obj_get(path: str, what: str) -> FileDescriptor:
+    """A descriptor of the object that is pinned at `path`."""
+    name = c_string(os.fsencode(path))
+    return FileDescriptor(_checked(_bpf(Cmd.OBJ_GET, uapi.obj_pin(address_of(name), 0)), "opening a pin", path), what)
 
 
 # Objects by id

@@ -21,6 +21,8 @@ class Cmd(IntEnum):
     MAP_DELETE_ELEM = 3
     MAP_GET_NEXT_KEY = 4
     PROG_LOAD = 5
+    OBJ_PIN = 6
+    OBJ_GET = 7
     PROG_TEST_RUN = 10
     PROG_GET_NEXT_ID = 11
     MAP_GET_NEXT_ID = 12
@@ -146,6 +148,7 @@ _MAP_ELEM = Struct("=I4xQQQ")
 _MAP_BATCH = Struct("=QQQQIIQQ")
 _PROG_LOAD = Struct("=IIQQIIQII16sIIIIQIIQIIIIQQII")
 _TEST_RUN = Struct("=IIIIQQIIIIQQIII4x")
+_OBJ = Struct("=QII")
 _GET_ID = Struct("=III")
 _GET_INFO = Struct("=IIQ")
 _RAW_TRACEPOINT = Struct("=QI4xQ")
@@ -223,6 +226,11 @@ def test_run_result(attr: bytearray) -> tuple[int, int]:
     """(return value, nanoseconds per run) from the attr of a PROG_TEST_RUN call."""
     fields = _TEST_RUN.unpack_from(attr)
     return fields[1], fields[7]
+
+
+def obj_pin(path: int, fd: int) -> bytearray:
+    """union bpf_attr for OBJ_PIN and OBJ_GET (`fd` 0): the address of the path, the descriptor."""
+    return bytearray(_OBJ.pack(path, fd, 0))
 
 
 def get_id(start: int) -> bytearray:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 import multiprobe as mp
-from multiprobe.links.report import Failure, Report
+from multiprobe.links.report import Failure, Report, Verified
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,14 @@ class FakeAttachment:
         self.events: list[str] = []
         self._calls = calls
         self._n_missed = 3
-        self.report = Report(len(functions) + 2, [FakeRefusal("schedule_idle", "not_traceable", "it is notrace")])  # type: ignore[list-item]
-        self.report.attached = len(functions)
-        self.report.links = 1
-        self.report.mechanisms = {"kprobe_multi": len(functions)}
-        self.report.failed = [Failure("tcp_bad", "kprobe_multi", 22, "its module is going away")]
+        self.report = Report(
+            len(functions) + 2,
+            attached=len(functions),
+            skipped=(FakeRefusal("schedule_idle", "not_traceable", "it is notrace"),),  # type: ignore[arg-type]
+            failed=(Failure("tcp_bad", "kprobe_multi", 22, "its module is going away"),),
+            links=1,
+            mechanisms={"kprobe_multi": len(functions)},
+        )
 
     def totals(self, _spec: object) -> array[int]:
         self.events.append("totals")
@@ -60,8 +63,17 @@ class FakeAttachment:
 
     def make_complete(self) -> None:
         """As if nothing had been refused or missed."""
-        self.report.skipped, self.report.failed = [], []
+        self.report = replace(self.report, skipped=(), failed=())
         self._n_missed = 0
+
+    def set_missed(self, causes: dict[str, int]) -> None:
+        self.report = replace(self.report, missed=causes)
+
+    def note(self, sentence: str) -> None:
+        self.report = replace(self.report, notes=(*self.report.notes, sentence))
+
+    def add_verified(self, verified: list[Verified]) -> None:
+        self.report = replace(self.report, verified=(*self.report.verified, *verified))
 
     def pause(self) -> None:
         self.events.append("pause")

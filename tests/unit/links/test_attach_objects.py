@@ -11,8 +11,9 @@ import pytest
 import multiprobe as mp
 from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.links.attachment import Attachment
+from multiprobe.links.guard.replaceable import ReplaceableLinks
+from multiprobe.links.ledger import Ledger
 from multiprobe.links.objects import SECTIONS, ObjectProgram, ObjectStore, load_object, parse_section
-from multiprobe.links.report import Report
 from multiprobe.maps.foreign import ForeignMap
 from multiprobe.syscalls import libbpf
 from multiprobe.syscalls.fd import FileDescriptor
@@ -109,7 +110,8 @@ def test_keys_and_values_of_any_size() -> None:
 
 def test_an_attachment_of_an_object_ends_but_does_not_stop() -> None:
     made = program("kprobe.multi/x", has_fd=False)
-    attachment = Attachment(made, [], held=[], store=ObjectStore(made), report=Report(1, []))  # type: ignore[arg-type]
+    links = ReplaceableLinks(None, 0)  # type: ignore[arg-type]
+    attachment = Attachment(made, [], links=links, store=ObjectStore(made), ledger=Ledger(1))  # type: ignore[arg-type]
     with attachment:
         with pytest.raises(mp.UsageError, match="can't be paused"):
             attachment.pause()

@@ -112,13 +112,99 @@ def test_on_bad_error_detaches_everything_again(boot: Boot, mechanism: str) -> N
     assert fake.left() == []
 
 
-def test_everything_refused_leaves_an_attachment_of_nothing(boot: Boot) -> None:
+def test_everything_refused_is_an_error_with_its_reasons(boot: Boot) -> None:
     fake = boot()
     fake.refusals = {("kprobe_multi", name): errno.EINVAL for name in ("vfs_read", "vfs_write")}
-    with mp.attach(count, ["vfs_read", "vfs_write"], mechanisms="kprobe_multi") as attachment:
-        assert (attachment.report.attached, attachment.report.links) == (0, 0)
-        assert len(attachment.report.failed) == 2
-        assert fake.links == []
+    with pytest.raises(AttachError, match="nothing could be attached: vfs_read: EINVAL from kprobe_multi") as caught:
+        mp.attach(count, ["vfs_read", "vfs_write"], mechanisms="kprobe_multi")
+    assert caught.value.report is not None
+    assert (caught.value.report.attached, len(caught.value.report.failed)) == (0, 2)
+    assert fake.links == []
+    assert fake.left() == []
+
+
+# What one mechanism is refused goes to the next
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.E2BIG, errno.EBUSY])
+@pytest.mark.parametrize("mechanism", BATCHES)
+def test_a_refused_function_goes_to_another_mechanism(boot: Boot, mechanism: str, number: int) -> None:
+    fake = boot()
+    fake.refusals = {(mechanism, "tcp_ack"): number}
+    other = next(iter(set(BATCHES) - {mechanism}))
+    with mp.attach(count, "tcp_*", mechanisms=[mechanism, "kprobe"]) as attachment:
+        report = attachment.report
+        assert report.mechanisms == {mechanism: len(TCP) - 1, "kprobe": 1}
+        assert (report.attached, report.failed) == (len(TCP), ())
+        assert any("1 of the functions" in note for note in report.notes)
+        assert fake.attached() == set(TCP)
+    with mp.attach(count, "tcp_*", mechanisms=other) as attachment:
+        assert attachment.report.attached == len(TCP)
+
+
+@pytest.mark.parametrize(("number", "command"), [(errno.EOPNOTSUPP, "LINK_CREATE"), (errno.EINVAL, "PROG_LOAD")])
+def test_a_mechanism_that_the_kernel_lacks_is_left_out_in_the_same_run(boot: Boot, number: int, command: str) -> None:
+    fake = boot()
+    if command == "LINK_CREATE":  # a stub that refuses everything, as tracing_multi on arm64
+        fake.refusals = {("tracing_multi", name): number for name in TCP}
+    else:
+        fake.fault(number, command=command, times=2)  # the second time for the verifier's log
+    with mp.attach(count, "tcp_*", mechanisms=["tracing_multi", "kprobe_multi"]) as attachment:
+        assert attachment.report.mechanisms == {"kprobe_multi": len(TCP)}
+        assert attachment.report.attached == len(TCP)
+        assert attachment.report.failed == ()
+
+
+def test_one_mechanism_for_a_function_is_tried_once(boot: Boot) -> None:
+    fake = boot()
+    fake.refusals = {(mechanism, "tcp_ack"): errno.EINVAL for mechanism in MECHANISMS}
+    with mp.attach(count, "tcp_*") as attachment:
+        assert [one.function for one in attachment.report.failed] == ["tcp_ack"]
+        assert attachment.report.attached == len(TCP) - 1
+
+
+# What is remembered
+
+
+def test_the_refusal_of_one_program_is_not_held_against_others(boot: Boot) -> None:
+    fake = boot()
+    fake.fault(errno.EINVAL, command="LINK_CREATE", times=1)  # of this program, not of the function
+    with pytest.raises(AttachError):
+        mp.attach(count, ["vfs_read"], mechanisms="kprobe_multi")
+    with mp.attach(count, ["vfs_read"], mechanisms="kprobe_multi", kernel=mp.Kernel()) as attachment:
+        assert attachment.report.attached == 1
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.ENOMEM, errno.EPERM])
+def test_what_is_about_the_machine_is_not_remembered(boot: Boot, number: int) -> None:
+    fake = boot()
+    fake.fault(number, command="LINK_CREATE", times=1000)
+    with pytest.raises((AttachError, KernelError, NotPermittedError)):
+        mp.attach(count, ["vfs_read", "vfs_write"], mechanisms="trampoline")
+    fake.faults.clear()
+    with mp.attach(count, ["vfs_read", "vfs_write"], mechanisms="trampoline", kernel=mp.Kernel()) as attachment:
+        assert attachment.report.attached == 2
+
+
+def test_missed_calls_are_in_the_report_while_attached(boot: Boot) -> None:
+    fake = boot()
+    with mp.attach(count, ["vfs_read"], mechanisms="kprobe_multi") as attachment:
+        fake.links[0].missed = 7
+        assert attachment.report.missed["link_misses"] == 7
+        assert [(gap.cause, gap.n) for gap in attachment.report.gaps] == [("link_misses", 7)]
+
+
+def test_no_thread_can_be_started(boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = boot()
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with mp.attach(count, "tcp_*", mechanisms="kprobe") as attachment:
+        assert attachment.report.attached == len(TCP)
+    assert fake.links == []
+    assert fake.left() == []
 
 
 # Errnos that are about the whole request

@@ -6,24 +6,28 @@ import pytest
 
 from multiprobe.errors import IncompleteError
 from multiprobe.functions.sets import Refusal
-from multiprobe.links.completeness import MEANINGS, gaps
-from multiprobe.links.report import Drop, Failure, Report, Verified
+from multiprobe.links.report import MEANINGS, Drop, Failure, Report, Verified
 from multiprobe.maps.layout import LOSSES
 from multiprobe.output.report import report_lines
 
 
 def full_report() -> Report:
-    report = Report(10, [Refusal("a", "not_traceable", "a is not traceable")])
-    report.failed = [Failure("b", "kprobe_multi", 22, "its module is going away")]
-    report.dropped = [Drop("c", "budget", "too hot", 5000.0, 0.06, 1.5), Drop("d", "budget", "too", 9000.0, 0.1, 1.5)]
-    report.budget = {"budget": 0.05, "share": 0.031, "ns_per_hit": {}, "relinks": 1}
-    report.missed = {"recursion_misses": 2, "link_misses": 7, "full_maps": 0, "self_times": 1}
-    report.verified = [Verified("e", "kprobe_multi", 100, 98), Verified("f", "kprobe_multi", 100, 100)]
-    return report
+    return Report(
+        10,
+        skipped=(Refusal("a", "not_traceable", "a is not traceable"),),
+        failed=(Failure("b", "kprobe_multi", 22, "its module is going away"),),
+        dropped=(
+            Drop("c", "budget", "too hot", 5000.0, 0.06, 1.5),
+            Drop("d", "budget", "too", 9000.0, 0.1, 1.5),
+        ),
+        budget={"budget": 0.05, "share": 0.031, "ns_per_hit": {}, "relinks": 1},
+        missed={"recursion_misses": 2, "link_misses": 7, "full_maps": 0, "self_times": 1},
+        verified=(Verified("e", "kprobe_multi", 100, 98), Verified("f", "kprobe_multi", 100, 100)),
+    )
 
 
 def test_all_causes_in_order_and_no_zeros() -> None:
-    found = [(gap.cause, gap.n) for gap in gaps(full_report())]
+    found = [(gap.cause, gap.n) for gap in full_report().gaps]
     assert found == [
         ("link_misses", 7),
         ("recursion_misses", 2),
@@ -36,9 +40,7 @@ def test_all_causes_in_order_and_no_zeros() -> None:
 
 
 def test_nothing_missing() -> None:
-    report = Report(1, [])
-    report.missed = {"link_misses": 0}
-    report.verified = [Verified("e", "kprobe", 5, 5)]
+    report = Report(1, missed={"link_misses": 0}, verified=(Verified("e", "kprobe", 5, 5),))
     assert report.gaps == ()
     report.require_complete()
 

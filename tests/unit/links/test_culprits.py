@@ -38,11 +38,14 @@ def test_nothing_is_known_at_first() -> None:
 
 
 def test_remembered_for_the_mechanism_and_the_build() -> None:
-    Culprits.remember("build", Mechanism.TRACING_MULTI, {"bad": errno.EINVAL, "worse [mod]": errno.ENOENT})
-    Culprits.remember("build", Mechanism.KPROBE_MULTI, {"bad": errno.ENOENT})
+    Culprits.remember(
+        "build", Mechanism.TRACING_MULTI, {"bad": errno.EINVAL, "worse [mod]": errno.ENOENT}, when="entry"
+    )
+    Culprits.remember("build", Mechanism.KPROBE_MULTI, {"bad": errno.ENOENT}, when="entry")
+    Culprits.remember("build", Mechanism.KPROBE, {"bad": errno.EINVAL}, when="return")
     functions = Functions(["good", "bad", "worse [mod]"])
     known = Culprits.load("build")
-    masks = known.without_known(bytes([15, 15, 15]), functions)  # type: ignore[arg-type]
+    masks = known.without_known(bytes([15, 15, 15]), functions, when="entry")  # type: ignore[arg-type]
     assert list(masks) == [15, 15 & ~3, 15 & ~1]
     reason = known.reason(functions, 1)  # type: ignore[arg-type]
     assert "EINVAL from tracing_multi" in reason
@@ -50,15 +53,11 @@ def test_remembered_for_the_mechanism_and_the_build() -> None:
     assert not Culprits.load("another build")
 
 
-@pytest.mark.parametrize("number", [errno.ENOMEM, errno.EBUSY, errno.E2BIG, errno.EAGAIN])
-def test_what_may_pass_is_not_remembered(number: int) -> None:
-    Culprits.remember("build", Mechanism.TRACING_MULTI, {"full": number})
-    assert not Culprits.load("build")
-
-
 def test_damaged_lines_are_skipped(cache: Path) -> None:
-    Culprits.remember("build", Mechanism.KPROBE_MULTI, {"bad": errno.EINVAL})
+    Culprits.remember("build", Mechanism.KPROBE_MULTI, {"bad": errno.EINVAL}, when="entry")
     file = cache / "culprits-build"
-    file.write_bytes(b"\xff\xfe nonsense\nkprobe_multi x y\nkprobe_multi 22\n" + file.read_bytes())
+    file.write_bytes(
+        b"\xff\xfe nonsense\nkprobe_multi 22 bad\nkprobe_multi:entry x y\nkprobe_multi:entry 22\n" + file.read_bytes()
+    )
     known = Culprits.load("build")
-    assert list(known.without_known(bytes([15]), Functions(["bad"]))) == [15 & ~2]  # type: ignore[arg-type]
+    assert list(known.without_known(bytes([15]), Functions(["bad"]), when="entry")) == [15 & ~2]  # type: ignore[arg-type]

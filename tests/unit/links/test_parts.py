@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 
 from multiprobe.errors import KernelError
 from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.links.guard import replaceable as module
-from multiprobe.links.guard.replaceable import Parts
-from multiprobe.links.mechanisms.linked import Held
+from multiprobe.links.guard.replaceable import ReplaceableLinks
+from multiprobe.links.mechanisms.link import Link
+from multiprobe.links.mechanisms.linked import Linked
 
 EVENTS: list[str] = []
 
@@ -47,78 +47,86 @@ class FakeSwitch:
         EVENTS.append("close switch")
 
 
+class FakeLink(Link):
+    """A link that missed one call."""
+
+    def missed(self) -> int:
+        return 0 if self.is_closed else 1
+
+
 class FakeLinking:
-    """Links anything, until it is told to refuse."""
+    """Links anything, until it is told to refuse: everything, or functions."""
 
     def __init__(self) -> None:
         self.refuses = False
+        self.refused: dict[int, int] = {}
 
     def link(
-        self, held: Held, indices: Sequence[int], *, gate: dict[str, int], progress: object = None
-    ) -> dict[int, int]:
+        self, mechanism: Mechanism, indices: Sequence[int], *, gate: dict[str, int], progress: object = None
+    ) -> Linked:
         if self.refuses:
             raise KernelError("attaching", errno.ENOMEM)
-        generation = gate["generation"]
-        made: Any = [FakeDescriptor(f"link {generation} on {list(indices)}")]
-        if held.mechanism == Mechanism.TRAMPOLINE:
-            made = [FakeDescriptor(f"link {index}") for index in indices]
-            held.places += range(len(indices))
-        held.links += made
+        good = [index for index in indices if index not in self.refused]
+        groups = [[index] for index in good] if mechanism.is_single else [good]
+        names = [f"link {index}" for index in good] if mechanism.is_single else [f"link {gate['generation']} on {good}"]
         EVENTS.append(f"link {list(indices)}")
-        return {}
+        links: list[Link] = [
+            FakeLink(FakeDescriptor(name), mechanism, group)  # type: ignore[arg-type]
+            for name, group in zip(names, groups, strict=True)
+        ]
+        return Linked(mechanism, links, {index: n for index, n in self.refused.items() if index in indices})
 
 
 @pytest.fixture
 def linking(monkeypatch: pytest.MonkeyPatch) -> FakeLinking:
     monkeypatch.setattr(module, "Switch", FakeSwitch)
-    monkeypatch.setattr(module, "missed_by", lambda held: {"link_misses": len(list(held))})
     EVENTS.clear()
     return FakeLinking()
 
 
-def made(linking: FakeLinking, mechanism: int, *groups: list[int]) -> Parts:
-    parts = Parts(linking, 1)  # type: ignore[arg-type]
+def made(linking: FakeLinking, mechanism: Mechanism, *groups: list[int]) -> ReplaceableLinks:
+    links = ReplaceableLinks(linking, 1)  # type: ignore[arg-type]
     for indices in groups:
-        part, refused = parts.link(mechanism, indices)
-        assert refused == {}
-        parts.open(part)
+        part = links.link(mechanism, indices)
+        assert part.linked.refused == {}
+        links.open(part)
     EVENTS.clear()
-    return parts
+    return links
 
 
 def test_the_replacement_is_linked_before_the_turn_and_the_old_closed_after_it(linking: FakeLinking) -> None:
-    parts = made(linking, Mechanism.KPROBE_MULTI, [0, 1, 2], [3, 4])
-    assert parts.drop({1, 9}) == {1: ""}
+    links = made(linking, Mechanism.KPROBE_MULTI, [0, 1, 2], [3, 4])
+    assert links.drop({1, 9}) == {1: ""}
     assert EVENTS == ["link [0, 2]", "turn 2", "close link 1 on [0, 1, 2]"]
-    assert [part.indices for part in parts.all] == [[0, 2], [3, 4]]
-    assert parts.missed() == {"link_misses": 3}, "those of two parts, and of one that is gone"
-    assert (parts.n_relinks, parts.n_links) == (1, 2)
+    assert [part.indices for part in links.parts] == [[0, 2], [3, 4]]
+    assert links.missed() == {"link_misses": 3, "recursion_misses": 0}, "those of two parts, and of one that is gone"
+    assert (links.n_relinks, len(links.links)) == (1, 2)
 
 
 def test_nothing_is_linked_for_nothing(linking: FakeLinking) -> None:
-    parts = made(linking, Mechanism.KPROBE_MULTI, [0, 1])
-    assert parts.drop({0, 1}) == {0: "", 1: ""}
+    links = made(linking, Mechanism.KPROBE_MULTI, [0, 1])
+    assert links.drop({0, 1}) == {0: "", 1: ""}
     assert EVENTS == ["turn 0", "close link 1 on [0, 1]"]
-    assert parts.drop({0}) == {}
+    assert links.drop({0}) == {}
 
 
 def test_single_links_are_let_go(linking: FakeLinking) -> None:
-    parts = made(linking, Mechanism.TRAMPOLINE, [5, 6, 7])
-    assert parts.drop({6}) == {6: ""}
+    links = made(linking, Mechanism.TRAMPOLINE, [5, 6, 7])
+    assert links.drop({6}) == {6: ""}
     assert EVENTS == ["close link 6"]
-    assert parts.all[0].held.places == [5, 7]
+    assert links.parts[0].indices == [5, 7]
 
 
 def test_a_link_that_cannot_be_replaced_goes_as_a_whole(linking: FakeLinking) -> None:
-    parts = made(linking, Mechanism.KPROBE_MULTI, [0, 1])
+    links = made(linking, Mechanism.KPROBE_MULTI, [0, 1])
     linking.refuses = True
-    assert parts.drop({1}) == {0: "; its link could not be replaced (ENOMEM)", 1: ""}
+    assert links.drop({1}) == {0: "; its link could not be replaced (ENOMEM)", 1: ""}
     assert EVENTS == ["turn 0", "close link 1 on [0, 1]"]
-    assert parts.n_links == 0
+    assert len(links.links) == 0
 
 
 def test_retreat_takes_the_last_part(linking: FakeLinking) -> None:
-    parts = made(linking, Mechanism.KPROBE_MULTI, [0], [1, 2])
-    assert parts.retreat() == [1, 2]
+    links = made(linking, Mechanism.KPROBE_MULTI, [0], [1, 2])
+    assert links.retreat() == [1, 2]
     assert EVENTS == ["turn 0", "close link 1 on [1, 2]", "close switch"]
-    assert [part.indices for part in parts.all] == [[0]]
+    assert [part.indices for part in links.parts] == [[0]]

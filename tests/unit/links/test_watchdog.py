@@ -17,7 +17,7 @@ import pytest
 from multiprobe.errors import UsageError
 from multiprobe.links.guard import watchdog, watchdog_child
 from multiprobe.links.guard.limits import Limits
-from multiprobe.links.report import Report
+from multiprobe.links.ledger import Ledger
 
 SCRIPT = str(Path(watchdog_child.__file__))
 OFFSET = 8
@@ -107,15 +107,15 @@ class FakeControl:
 
 
 def test_the_thread_starts_the_process_and_ends_it(control: int) -> None:
-    report, before = Report(0, []), _all()
-    dog = watchdog.Watchdog(FakeControl(control), 5.0, "a test", report=report)  # type: ignore[arg-type]
+    report, before = Ledger(0), _all()
+    dog = watchdog.Watchdog(FakeControl(control), 5.0, "a test", ledger=report)  # type: ignore[arg-type]
     until = time.monotonic() + TIME_LIMIT
     while not any(_command(pid).count(b"watchdog_child.py") for pid in _all() - before) and time.monotonic() < until:
         time.sleep(0.02)
     assert any(b"watchdog_child.py" in _command(pid) for pid in _all() - before)
     dog.stop()
     assert not any(b"watchdog_child.py" in _command(pid) for pid in _all() - before)
-    assert report.notes == []
+    assert report.report().notes == ()
 
 
 def _all() -> set[int]:
@@ -134,8 +134,8 @@ def _command(pid: int) -> bytes:
 
 
 def test_it_costs_nothing_when_over_at_once(control: int) -> None:
-    report, before = Report(0, []), _all()
-    watchdog.Watchdog(FakeControl(control), 5.0, "a test", report=report).stop()  # type: ignore[arg-type]
+    report, before = Ledger(0), _all()
+    watchdog.Watchdog(FakeControl(control), 5.0, "a test", ledger=report).stop()  # type: ignore[arg-type]
     assert _all() == before
 
 

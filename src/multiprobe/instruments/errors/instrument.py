@@ -71,7 +71,7 @@ class Watching(Running):
             self._last = self.sample()
             missed = self._attachment.missed()
             missed["deep_calls"] = self._attachment.totals(errors_probe.lost)[0]
-            self.report.missed = missed
+            self._attachment.set_missed(missed)
         return self._last
 
     def _add(self, failure: Failure) -> None:

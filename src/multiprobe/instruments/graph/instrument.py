@@ -154,7 +154,8 @@ class Graphing(Running):
             seconds = time.monotonic() - self._began
             self.sample()
             self.names = self._processes | names(self._attachment.map(self.probe.threads).as_dict())
-            missed = self._attachment.report.missed = self._losses()
+            missed = self._losses()
+            self._attachment.set_missed(missed)
             calls = self._attachment.map(self.probe.calls).as_dict()
             values = self._attachment.map(self.probe.values).as_dict() if self.probe.n_arguments >= 0 else {}
             threads = trees(calls, values, n_arguments=self.probe.n_arguments, is_complete=not any(missed.values()))

@@ -94,9 +94,8 @@ class Timing(Running):
         if self._last is None:
             self._attachment.pause()
             self._last = self.sample()
-            self._attachment.report.missed = self._attachment.missed()
-            if self._probe.has_self:
-                self._attachment.report.missed["self_times"] = self._last.lost
+            lost = {"self_times": self._last.lost} if self._probe.has_self else {}
+            self._attachment.set_missed(self._attachment.missed() | lost)
         return self._last
 
     def _rows(self) -> Iterator[Latency]:

@@ -146,7 +146,7 @@ class Stacking(Running):
             self._attachment.pause()
             seconds = time.monotonic() - self._began
             self.sample()
-            self._attachment.report.missed = self._attachment.missed()
+            self._attachment.set_missed(self._attachment.missed())
             self._last = self._read(seconds)
         return self._last
 

@@ -158,7 +158,7 @@ class Tracing(Running):
         last: list[Call] = []
         while (found := self.take()) or self._early:
             last += found
-        self._attachment.report.missed = self.missed()
+        self._attachment.set_missed(self.missed())
         return last
 
     def missed(self) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """The guard of an attachment: holds it to its budget and to the machine's well-being, by detaching what is too much.
 
 Measures after each wave while functions are attached, then in a thread of its own. Knows when to look and what to
-write down; what to drop is `budget`'s decision, when the machine suffers `latency`'s, how to detach `parts`' business.
+write down; what to drop is decided by `budget`, whether the machine suffers by `wakeups`; `replaceable` detaches.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.links.guard.prices import Prices
-    from multiprobe.links.guard.replaceable import Part, Parts
-    from multiprobe.links.report import Report
+    from multiprobe.links.guard.replaceable import Part, ReplaceableLinks
+    from multiprobe.links.ledger import Ledger
     from multiprobe.maps.maps import ArrayMap
 
 _WAVE_SECONDS, _WAVE_ROUNDS = 0.05, 4
@@ -72,23 +72,22 @@ class Guard:
 
     def __init__(
         self,
-        parts: Parts,
+        links: ReplaceableLinks,
         hits: ArrayMap,
         functions: FunctionSet,
         *,
         budget: float | None,
         prices: Prices,
         is_careful: bool,
-        report: Report,
+        ledger: Ledger,
     ) -> None:
-        self.parts = parts
+        self.links = links
         self.budget = budget
         self.prices = prices
-        self.report = report
+        self.ledger = ledger
         self._functions = functions
         self._sampler = Sampler(hits)
         self._began = time.monotonic()
-        self._lock = threading.Lock()
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         self._usual = latency.measure(_CAREFUL_SECONDS) if is_careful else None
@@ -99,7 +98,7 @@ class Guard:
 
     def settle(self, part: Part) -> bool:
         """Let a new part count its hits, and do without what is too much of it; False if no more may be attached."""
-        self.parts.open(part)
+        self.links.open(part)
         if self._usual is not None:
             words = latency.suffering(self._usual, latency.measure(_CAREFUL_SECONDS))
             if words:
@@ -133,22 +132,16 @@ class Guard:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
-    def missed(self) -> dict[str, int]:
-        """What the kernel says was not seen, by links that are gone as well."""
-        with self._lock:
-            return self.parts.missed()
-
     def _run(self) -> None:
         pause = _SHORTEST
         try:
             while not self._wait(pause):
                 began = time.thread_time()
-                with self._lock:
-                    has_changed = self._look()
+                has_changed = self._look()
                 own = time.thread_time() - began
                 pause = next_pause(pause, own, has_changed=has_changed)
         except (MultiprobeError, OSError) as error:
-            self.report.notes.append(f"the attachment is not watched any more: {error}")
+            self.ledger.note(f"the attachment is not watched any more: {error}")
 
     def _wait(self, seconds: float) -> bool:
         """Wait; whether the end has come. With care, the waiting itself is what is measured."""
@@ -159,10 +152,9 @@ class Guard:
             return True
         words = latency.suffering(self._usual, found)
         self._n_bad = self._n_bad + 1 if words else 0
-        if self._n_bad >= 2 and self.parts.all:
+        if self._n_bad >= 2 and self.links.parts:
             self._n_bad = 0
-            with self._lock:
-                self._retreat(words)
+            self._retreat(words)
         return False
 
     def _look(self) -> bool:
@@ -173,7 +165,8 @@ class Guard:
 
     def _time_bodies(self, *, factor: float = 1.0, every: float) -> None:
         if time.monotonic() >= self._bodies_due:
-            self.prices.time_bodies(self.parts.held, factor=factor)
+            with self.links.lock:
+                self.prices.time_bodies([part.linked for part in self.links.parts], factor=factor)
             self._bodies_due = time.monotonic() + every
 
     # What is done about it
@@ -188,7 +181,7 @@ class Guard:
         self._tell(taken)
         if not chosen:
             return False
-        dropped = self.parts.drop(set(chosen))
+        dropped = self.links.drop(set(chosen))
         found = rates(window, dropped)
         prices |= {index: 0.0 for index in dropped if index not in prices}  # went along, and was not hit
         self._note(
@@ -207,7 +200,7 @@ class Guard:
         return bool(dropped)
 
     def _retreat(self, words: str) -> None:
-        indices = self.parts.retreat()
+        indices = self.links.retreat()
         at = time.monotonic() - self._began
         self._note(
             Drop(self._functions.label(index), "latency", f"the machine suffered: {words}", 0.0, 0.0, at)
@@ -215,19 +208,20 @@ class Guard:
         )
 
     def _note(self, drops: Iterable[Drop]) -> None:
-        self.report.dropped.extend(drops)
-        self.report.links = self.parts.n_links
+        self.ledger.drop(drops)
 
     def _prices(self, window: Window) -> dict[int, float]:
         """What a hit costs, for each function that was hit; nothing any more where it was detached meanwhile."""
-        of, mechanism_of = self.prices.of, self.parts.mechanism_of
+        of, mechanism_of = self.prices.of, self.links.mechanism_of
         by_mechanism = {0: 0.0} | {mechanism: of(mechanism) for mechanism in self.prices.fixed}
         return {index: by_mechanism[mechanism_of.get(index, 0)] for hits in window.hits for index in hits}
 
     def _tell(self, taken: float) -> None:
-        self.report.budget = {
-            "budget": self.budget,
-            "share": round(taken, 6),
-            "ns_per_hit": self.prices.to_json(),
-            "relinks": self.parts.n_relinks,
-        }
+        self.ledger.set_budget(
+            {
+                "budget": self.budget,
+                "share": round(taken, 6),
+                "ns_per_hit": self.prices.to_json(),
+                "relinks": self.links.n_relinks,
+            }
+        )

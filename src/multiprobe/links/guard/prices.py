@@ -13,8 +13,8 @@ from struct import pack
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import MultiprobeError
-from multiprobe.links.mechanisms.linked import Held, Job
-from multiprobe.links.mechanisms.linking import carrier
+from multiprobe.links.mechanisms.linked import LinkRequest, load_empty
+from multiprobe.links.mechanisms.linking import attach_by
 from multiprobe.links.plan.costs import COSTS, cost_of
 from multiprobe.syscalls import bpf
 from multiprobe.uapi import info
@@ -22,11 +22,11 @@ from multiprobe.uapi.bpf import ProgType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any
 
     from multiprobe.functions.kernel import Kernel
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.kernel.mechanism import Mechanism
+    from multiprobe.links.mechanisms.linked import Linked
     from multiprobe.syscalls.fd import FileDescriptor
 
 USUAL_NS_PER_INSN = 0.4
@@ -34,7 +34,6 @@ USUAL_NS_PER_INSN = 0.4
 _HELPERS = ((160, "bpf_ktime_get_coarse_ns"), (7, "bpf_user_rnd_u32"), (5, "bpf_ktime_get_ns"))
 """Helpers that a socket filter may call, are real functions, and are called by nearly nobody else: id and symbol."""
 _LOOP, _REPEAT, _ROUNDS = 500, 4, 5
-_RETURN_0 = pack("<BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0)
 _STATS_SECONDS = 0.05
 _MAX_TIMED = 64
 
@@ -75,14 +74,14 @@ class Prices:
         self.body[mechanism] = n_insns * per_insn
         self.is_measured[mechanism] = measured > 0
 
-    def time_bodies(self, held: Iterable[Held], *, factor: float = 1.0, seconds: float = _STATS_SECONDS) -> None:
+    def time_bodies(self, parts: Iterable[Linked], *, factor: float = 1.0, seconds: float = _STATS_SECONDS) -> None:
         """Have the kernel time the programs for a moment; without the right to (CAP_SYS_ADMIN), the guess stays.
 
         `factor` makes a whole body of what was timed, where programs aren't active yet and leave at their gate.
         """
         programs: dict[Mechanism, list[FileDescriptor]] = {}
-        for part in held:
-            programs.setdefault(part.mechanism, []).extend(part.programs)
+        for part in parts:
+            programs.setdefault(part.mechanism, []).extend(part.open_programs())
         try:
             with bpf.enable_stats():
                 before = {mechanism: _run(some) for mechanism, some in programs.items()}
@@ -116,18 +115,13 @@ def measure_fixed(kernel: Kernel, mechanism: Mechanism, *, when: str) -> float:
 
 
 def _difference(helper: int, chosen: FunctionSet, mechanism: Mechanism, *, when: str) -> float:
-    def load(kind: int, *, session_side: str = "", **target: Any) -> FileDescriptor:
-        return bpf.prog_load(kind, _RETURN_0, name="empty", **target)
-
     with bpf.prog_load(ProgType.SOCKET_FILTER, _calling(helper), name="caller") as caller:
         without = _fastest(caller)
-        held = Held(mechanism)
+        linked = attach_by(mechanism, LinkRequest(chosen, range(1), None, when, load_empty))
         try:
-            if carrier(mechanism)(Job(chosen, None, when, load), held):
-                return 0.0
-            return max(0.0, _fastest(caller) - without)
+            return 0.0 if linked.refused else max(0.0, _fastest(caller) - without)
         finally:
-            held.close()
+            linked.close()
 
 
 def _calling(helper: int) -> bytes:

@@ -1,4 +1,4 @@
-"""The parts of an attachment that can lose functions while it runs: linked, replaced by smaller ones, taken away.
+"""The links of an attachment, in parts that can lose functions while the rest stays attached.
 
 A link can't be changed. To leave functions out, a second instance of the program is linked to the rest, beside the
 first; then every CPU turns from the one to the other (`maps.switch`), and the first link is closed: no call is lost or
@@ -7,72 +7,101 @@ counted twice, and all counts stay. Functions with a link each are simply let go
 
 from __future__ import annotations
 
+import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import KernelError, errno_name
-from multiprobe.kernel.mechanism import Mechanism
-from multiprobe.links.mechanisms.linked import Held
-from multiprobe.links.missed import added, missed_by
+from multiprobe.links.mechanisms.parallel import close_all
 from multiprobe.maps.switch import Switch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+    from multiprobe.kernel.mechanism import Mechanism
+    from multiprobe.links.mechanisms.link import Link
+    from multiprobe.links.mechanisms.linked import Linked
     from multiprobe.links.mechanisms.linking import Linking
-
-_SINGLE = Mechanism.TRAMPOLINE | Mechanism.KPROBE
 
 
 class Part:
-    """Functions attached together: `indices` of those that are, what holds them, and whose turn it is."""
+    """Functions attached together: their `indices`, their links, and the switch of their programs, if these have a
+    gate."""
 
-    def __init__(self, held: Held, indices: list[int], switch: Switch) -> None:
-        self.held = held
-        self.indices = indices
+    def __init__(self, linked: Linked, switch: Switch | None) -> None:
+        self.linked = linked
+        self.indices = list(dict.fromkeys(index for link in linked.links for index in link.functions))
         self.switch = switch
 
     @property
     def mechanism(self) -> Mechanism:
-        return self.held.mechanism
+        return self.linked.mechanism
+
+    def turn(self, generation: int) -> None:
+        """Let the instances of that generation act, and no others."""
+        if self.switch is not None:
+            self.switch.turn(generation)
+
+    def close(self) -> None:
+        """Detach."""
+        try:
+            self.linked.close()
+        finally:
+            if self.switch is not None:
+                self.switch.close()
 
 
-class Parts:
-    """All parts of one attachment. Owns what holds them; must be closed. One thread at a time may use it.
+class ReplaceableLinks:
+    """All links of one attachment. Owns them; must be closed. Any thread may use it.
 
+    n_cpus: with 0, programs have no gate, and links can only be dropped as a whole
     mechanism_of: of each attached function, by index
     """
 
     def __init__(self, linking: Linking, n_cpus: int) -> None:
         self.mechanism_of: dict[int, Mechanism] = {}
+        self.lock = threading.RLock()
+        self.parts: list[Part] = []
+        self.n_relinks = 0
         self._linking = linking
         self._n_cpus = n_cpus
-        self._gone: dict[str, int] = {}  # misses of what is closed by now
-        self.all: list[Part] = []
-        self.n_relinks = 0
+        self._gone = {"link_misses": 0, "recursion_misses": 0}  # misses of what is closed by now
 
     @property
-    def held(self) -> list[Held]:
-        return [part.held for part in self.all]
+    def has_gate(self) -> bool:
+        return self._n_cpus > 0
 
     @property
-    def n_links(self) -> int:
-        return sum(not link.is_closed for held in self.held for link in held.links)
+    def links(self) -> tuple[Link, ...]:
+        """The open links."""
+        with self.lock:
+            return tuple(link for part in self.parts for link in part.linked.links if not link.is_closed)
 
     def link(
-        self, mechanism: Mechanism, indices: Sequence[int], *, progress: Callable[[int, int], None] | None = None
-    ) -> tuple[Part, dict[int, int]]:
-        """A new part, attached but not yet counting (see `open`), and the errno of each place refused."""
-        part = Part(Held(mechanism), list(indices), Switch(self._n_cpus))
-        self.all.append(part)
-        refused = self._linking.link(part.held, indices, gate=part.switch.values(1), progress=progress)
-        part.held.places = [indices[place] for place in part.held.places]
-        part.indices = [index for place, index in enumerate(indices) if place not in refused]
-        self.mechanism_of |= dict.fromkeys(part.indices, mechanism)
-        return part, refused
+        self,
+        mechanism: Mechanism,
+        indices: Sequence[int],
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Part:
+        """Attach a new part. With a gate it does not count before `open`. Its `linked.refused` are not attached."""
+        switch = Switch(self._n_cpus) if self.has_gate else None
+        try:
+            gate = switch.values(1) if switch else None
+            linked = self._linking.link(mechanism, indices, gate=gate, progress=progress)
+        except BaseException:
+            if switch is not None:
+                switch.close()
+            raise
+        part = Part(linked, switch)
+        with self.lock:
+            self.parts.append(part)
+            self.mechanism_of |= dict.fromkeys(part.indices, mechanism)
+        return part
 
     def open(self, part: Part) -> None:
         """Let its programs count their hits, and act once the attachment is active."""
-        part.switch.turn(1)
+        part.turn(1)
 
     def drop(self, functions: Collection[int]) -> dict[int, str]:
         """Detach these functions (by index) wherever they are attached; those that were, each with "".
@@ -81,22 +110,25 @@ class Parts:
         that one: each with the reason.
         """
         dropped: dict[int, str] = {}
-        for part in list(self.all):
-            chosen = {index for index in part.indices if index in functions}
-            if chosen:
-                gone = dict.fromkeys(chosen, "") | self._drop_from(part, chosen)
-                self._forget(gone)
-                dropped |= dict(sorted(gone.items()))
+        with self.lock:
+            for part in list(self.parts):
+                chosen = {index for index in part.indices if index in functions}
+                if chosen:
+                    gone = dict.fromkeys(chosen, "") | self._drop_from(part, chosen)
+                    self._forget(gone)
+                    dropped |= dict(sorted(gone.items()))
         return dropped
 
     def retreat(self) -> list[int]:
         """Detach the part that was attached last; its functions."""
-        part = self.all.pop()
-        part.switch.turn(0)
-        self._retire(part.held)
-        part.switch.close()
-        self._forget(part.indices)
-        return part.indices
+        with self.lock:
+            part = self.parts.pop()
+            part.turn(0)
+            indices = part.indices
+            self._retire(part.linked)
+            part.close()
+            self._forget(indices)
+            return indices
 
     def _forget(self, indices: Iterable[int]) -> None:
         for index in indices:
@@ -108,9 +140,9 @@ class Parts:
         if not kept:
             self._empty(part)
             return {}
-        refused: dict[int, int] = {}
-        if part.mechanism & _SINGLE:
-            self._let_go(part, functions)
+        refused: Mapping[int, int] = {}
+        if part.mechanism.is_single:
+            self._retire(part.linked.split(functions))
         else:
             try:
                 refused = self._replace(part, kept)
@@ -121,48 +153,42 @@ class Parts:
         return {index: f"; a new link on it was refused ({errno_name(number)})" for index, number in refused.items()}
 
     def _empty(self, part: Part) -> None:
-        part.switch.turn(0)
-        self._retire(part.held)
+        part.turn(0)
+        self._retire(part.linked)
         part.indices = []
 
-    def _replace(self, part: Part, kept: list[int]) -> dict[int, int]:
+    def _replace(self, part: Part, kept: list[int]) -> Mapping[int, int]:
         """Link `kept` anew; the errno of each index that the kernel refuses this time."""
+        assert part.switch is not None
         generation = part.switch.generation + 1
-        fresh = Held(part.mechanism)
-        try:
-            refused = self._linking.link(fresh, kept, gate=part.switch.values(generation))
-        except BaseException:
-            fresh.close()
-            raise
+        fresh = self._linking.link(part.mechanism, kept, gate=part.switch.values(generation))
         part.switch.turn(generation)
-        old, part.held = part.held, fresh
+        old, part.linked = part.linked, fresh
         self._retire(old)
         self.n_relinks += 1
-        return {kept[place]: number for place, number in refused.items()}
+        return fresh.refused
 
-    def _let_go(self, part: Part, functions: set[int]) -> None:
-        held, leaving = part.held, Held(part.mechanism)
-        for name in ("links", "extra", "programs"):
-            mine, theirs = getattr(held, name), getattr(leaving, name)
-            if len(mine) != len(held.places):
-                continue  # one program that all of them share stays
-            theirs += [fd for fd, place in zip(mine, held.places, strict=True) if place in functions]
-            mine[:] = [fd for fd, place in zip(mine, held.places, strict=True) if place not in functions]
-        held.places[:] = [place for place in held.places if place not in functions]
-        self._gone = added(self._gone, missed_by([leaving]))
-        leaving.close()
-
-    def _retire(self, held: Held) -> None:
-        self._gone = added(self._gone, missed_by([held]))
-        held.close()
+    def _retire(self, linked: Linked) -> None:
+        self._gone = _added(self._gone, linked.missed())
+        linked.close()
 
     def missed(self) -> dict[str, int]:
-        """What the kernel says was not seen, what is gone by now included."""
-        return added(missed_by(self.held), self._gone)
+        """`link_misses` and `recursion_misses`, with those of links that are closed by now."""
+        with self.lock:
+            found = self._gone
+            for part in self.parts:
+                found = _added(found, part.linked.missed())
+            return found
 
     def close(self) -> None:
         """Detach everything."""
-        parts, self.all = self.all, []
+        with self.lock:
+            parts, self.parts = self.parts, []
+        with suppress(OSError):
+            close_all([link for part in parts for link in part.linked.links])
         for part in parts:
-            part.held.close()
-            part.switch.close()
+            part.close()
+
+
+def _added(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
+    return {cause: n + other.get(cause, 0) for cause, n in one.items()}

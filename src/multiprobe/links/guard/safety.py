@@ -6,31 +6,34 @@ from typing import TYPE_CHECKING
 
 from multiprobe.links.guard.guard import Guard
 from multiprobe.links.guard.prices import Prices
-from multiprobe.links.guard.replaceable import Parts
 from multiprobe.links.mechanisms.linking import CONTEXTS
-from multiprobe.maps.cpus import load_n_cpus
 
 if TYPE_CHECKING:
+    from multiprobe.kernel.mechanism import Mechanism
     from multiprobe.links.guard.limits import Limits
-    from multiprobe.links.mechanisms.linking import Linking
-    from multiprobe.links.plan.plan import Plan
-    from multiprobe.links.report import Report
+    from multiprobe.links.guard.replaceable import ReplaceableLinks
+    from multiprobe.links.ledger import Ledger
+    from multiprobe.links.loading import ProgramLoader
 
 
-def make_guard(limits: Limits, linking: Linking, plan: Plan, report: Report) -> Guard:
-    """The guard of one attachment. Measures first what a hit costs, and the machine's usual wake-up latency."""
-    loading, prices = linking.loading, Prices()
-    if limits.budget is not None:
-        for mechanism in dict.fromkeys(group.mechanism for group in plan.groups):
-            is_paired = bool(mechanism & loading.paired)
-            n_insns = len(loading.code(CONTEXTS[mechanism], "entry" if is_paired else "").insns) // 8
-            prices.find(loading.functions.kernel, mechanism, when=loading.when, is_paired=is_paired, n_insns=n_insns)
+def make_guard(limits: Limits, loader: ProgramLoader, links: ReplaceableLinks, ledger: Ledger) -> Guard:
+    """The guard of one attachment. Measures first the machine's usual wake-up latency."""
     return Guard(
-        Parts(linking, load_n_cpus()),
-        loading.store.hits,
-        loading.functions,
+        links,
+        loader.store.hits,
+        loader.functions,
         budget=limits.budget,
-        prices=prices,
+        prices=Prices(),
         is_careful=limits.careful,
-        report=report,
+        ledger=ledger,
     )
+
+
+def find_price(guard: Guard, loader: ProgramLoader, mechanism: Mechanism) -> None:
+    """Measure what a hit costs by this mechanism, if there is a budget and it isn't known yet."""
+    prices = guard.prices
+    if guard.budget is None or mechanism in prices.fixed:
+        return
+    is_paired = bool(mechanism & loader.paired)
+    n_insns = len(loader.code(CONTEXTS[mechanism], "entry" if is_paired else "").insns) // 8
+    prices.find(loader.functions.kernel, mechanism, when=loader.when, is_paired=is_paired, n_insns=n_insns)

@@ -17,7 +17,7 @@ from multiprobe.cachedir import cache_directory
 from multiprobe.maps.layout import ACTIVE
 
 if TYPE_CHECKING:
-    from multiprobe.links.report import Report
+    from multiprobe.links.ledger import Ledger
     from multiprobe.maps.maps import SharedArray
 
 _FIRST_WAIT = 0.2
@@ -27,11 +27,11 @@ _BEATS = 8
 class Watchdog:
     """Watches this process from another one until `stop`. Owns that process, and its end of the pipe to it."""
 
-    def __init__(self, control: SharedArray, seconds: float, what: str, *, report: Report) -> None:
+    def __init__(self, control: SharedArray, seconds: float, what: str, *, ledger: Ledger) -> None:
         self._control = control
         self._seconds = seconds
         self._what = what
-        self._report = report
+        self._ledger = ledger
         self._stop = threading.Lock()
         self._done = threading.Lock()
         self._stop.acquire()
@@ -48,7 +48,7 @@ class Watchdog:
             if not self._stop.acquire(timeout=_FIRST_WAIT):
                 self._watched()
         except OSError as error:
-            self._report.notes.append(f"there is no watchdog: {error.strerror}")
+            self._ledger.note(f"there is no watchdog: {error.strerror}")
         finally:
             self._done.release()
 
@@ -84,7 +84,7 @@ class Watchdog:
             except BlockingIOError:  # it doesn't read: it is stopped itself
                 continue
             except BrokenPipeError:
-                self._report.notes.append("the watchdog ended before its time: nobody watches this process")
+                self._ledger.note("the watchdog ended before its time: nobody watches this process")
                 self._stop.acquire()
                 return
 

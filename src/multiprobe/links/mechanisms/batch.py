@@ -1,7 +1,6 @@
 """Attaching many functions by one link: all that can be attached, whatever the kernel thinks of the rest.
 
-Knows the procedure (try, find the culprits, attach the rest; halve when memory is short), not the mechanism, which
-comes as `open_link`.
+Tries all, finds the functions that the kernel refuses, attaches the others; halves the batch when memory is short.
 """
 
 from __future__ import annotations
@@ -16,43 +15,47 @@ from multiprobe.links.mechanisms.meaning import is_about_the_batch
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from multiprobe.kernel.mechanism import Mechanism
-    from multiprobe.syscalls.fd import FileDescriptor
+    from multiprobe.links.mechanisms.link import Link
+    from multiprobe.links.mechanisms.linked import Linked
 
-    OpenLink = Callable[[Sequence[int]], FileDescriptor]
+    OpenLink = Callable[[Sequence[int]], Link]
+    """Opens one link on the functions at these positions."""
 
 _SMALLEST_HALF = 64
 _MAX_ROUNDS = 4
 
 
-def attach_batch(
-    open_link: OpenLink, items: Sequence[int], *, mechanism: Mechanism
-) -> tuple[list[FileDescriptor], dict[int, int]]:
-    """Links on all of `items` but the culprits, and each culprit's errno.
+def attach_batch(open_link: OpenLink, positions: Sequence[int], linked: Linked, *, indices: Sequence[int]) -> None:
+    """Put links on all of `positions` but the culprits into `linked`, and each culprit's errno by its index.
 
-    Nearly always one link. Two or more only where the kernel lacks the memory for one. Raises KernelError (or
-    NotPermittedError) when the fault lies with no function; nothing is attached then.
+    Nearly always one link; two or more only where the kernel lacks the memory for one. Raises KernelError (or
+    NotPermittedError) when the fault lies with no function.
     """
-    culprits: dict[int, int] = {}
-    good = items
+    good = positions
     for _ in range(_MAX_ROUNDS):
         if not good:
-            return [], culprits
+            return
         try:
-            return [open_link(good)], culprits
+            linked.links.append(open_link(good))
+            return
         except KernelError as error:
             if error.errno == errno.ENOMEM and len(good) > _SMALLEST_HALF:
-                return _attach_halves(open_link, good, culprits, mechanism=mechanism)
-            if is_about_the_batch(mechanism, error.errno):
+                # Linux kernels 6.7 to 6.11 allocate per-function memory for return probes in one piece.
+                middle = len(good) // 2
+                attach_batch(open_link, good[:middle], linked, indices=indices)
+                attach_batch(open_link, good[middle:], linked, indices=indices)
+                return
+            if is_about_the_batch(linked.mechanism, error.errno):
                 raise
-            culprits |= _culprits(open_link, good, error)
-            good = [item for item in good if item not in culprits]
+            culprits = _culprits(open_link, good, error)
+            linked.refused |= {indices[position]: number for position, number in culprits.items()}
+            good = [position for position in good if position not in culprits]
     raise KernelError(
         "attaching a batch", errno.EAGAIN, subject=f"{len(good)} functions: new ones are refused each time"
     )
 
 
-def _culprits(open_link: OpenLink, items: Sequence[int], error: KernelError) -> dict[int, int]:
+def _culprits(open_link: OpenLink, positions: Sequence[int], error: KernelError) -> dict[int, int]:
     def attempt(part: Sequence[int]) -> int:
         try:
             open_link(part).close()
@@ -62,24 +65,6 @@ def _culprits(open_link: OpenLink, items: Sequence[int], error: KernelError) -> 
         return 0
 
     try:
-        return find_culprits(items, attempt, errno=error.errno)
+        return find_culprits(positions, attempt, errno=error.errno)
     except NoCulpritError:
         raise error from None
-
-
-def _attach_halves(
-    open_link: OpenLink, items: Sequence[int], culprits: dict[int, int], *, mechanism: Mechanism
-) -> tuple[list[FileDescriptor], dict[int, int]]:
-    # Linux kernels 6.7 to 6.11 allocate per-function memory for return probes in one piece.
-    links: list[FileDescriptor] = []
-    middle = len(items) // 2
-    try:
-        for half in (items[:middle], items[middle:]):
-            more, guilty = attach_batch(open_link, half, mechanism=mechanism)
-            links += more
-            culprits = culprits | guilty
-    except BaseException:
-        for link in links:
-            link.close()
-        raise
-    return links, culprits

@@ -1,7 +1,7 @@
-"""Functions that this very kernel refused before: remembered by build, so that no run has to bisect for them twice.
+"""Functions that this kernel build refuses whatever the program, remembered so that no run bisects for them twice.
 
-One small text file a kernel build in the cache directory, a line "mechanism errno function" for each. A damaged line
-is skipped; a missing file means that nothing is known.
+A text file for each kernel build in the cache directory, with lines "mechanism:side errno function". A damaged line is
+skipped.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from multiprobe.cachedir import cache_directory, read_own, write_own
+from multiprobe.compiler.shape import SIDES
 from multiprobe.errors import errno_name
 from multiprobe.kernel.mechanism import MECHANISMS, Mechanism
 from multiprobe.links.mechanisms.meaning import meaning
@@ -19,16 +20,15 @@ if TYPE_CHECKING:
 
     from multiprobe.functions.sets import FunctionSet
 
-_PASSING = frozenset({"ENOMEM", "EAGAIN", "EBUSY", "E2BIG", "EINTR"})
-"""Refusals that may be over by the next time: never remembered."""
+    Known = dict[str, dict[tuple[Mechanism, str], int]]
 
 
 class Culprits:
-    """`{function label: {mechanism bit: errno}}` of one kernel build; false when empty."""
+    """`{function label: {(mechanism, side): errno}}` of one kernel build; false when empty."""
 
     __slots__ = ("_known",)
 
-    def __init__(self, known: dict[str, dict[Mechanism, int]]) -> None:
+    def __init__(self, known: Known) -> None:
         self._known = known
 
     def __bool__(self) -> bool:
@@ -40,29 +40,30 @@ class Culprits:
         return cls(_parse(read_own(_file(build_id)) or b"")) if build_id else cls({})
 
     @classmethod
-    def remember(cls, build_id: str, mechanism: Mechanism, refused: Mapping[str, int]) -> None:
-        """Add functions that were refused (label → errno), unless the reason may pass."""
-        lasting = {label: number for label, number in refused.items() if errno_name(number) not in _PASSING}
-        if not build_id or not lasting:
+    def remember(cls, build_id: str, mechanism: Mechanism, refused: Mapping[str, int], *, when: str) -> None:
+        """Add functions that are refused on this side (errno by label). Prove it before: see `proof`."""
+        if not build_id or not refused:
             return
         known = cls.load(build_id)._known
-        for label, number in lasting.items():
-            known.setdefault(label, {})[mechanism] = number
+        for label, number in refused.items():
+            known.setdefault(label, {})[mechanism, when] = number
         write_own(_file(build_id), _format(known))
 
-    def without_known(self, masks: bytes, functions: FunctionSet) -> bytes:
-        """`masks` without the mechanisms that refused each function before."""
+    def without_known(self, masks: bytes, functions: FunctionSet, *, when: str) -> bytes:
+        """`masks` without the mechanisms that refused each function on this side before."""
         changed = bytearray(masks)
         for place in self._places(functions):
-            for mechanism in self._known[functions.label(place)]:
-                changed[place] &= ~mechanism
+            for mechanism, side in self._known[functions.label(place)]:
+                if side == when:
+                    changed[place] &= ~mechanism
         return bytes(changed)
 
     def reason(self, functions: FunctionSet, place: int) -> str:
         """Why a function was left out, and how to have it tried again."""
         refused = self._known.get(functions.label(place), {})
-        answers = ", ".join(f"{errno_name(n)} from {m.label}: {meaning(m, n)}" for m, n in refused.items())
-        return f"this kernel refused it before ({answers}); to try again, remove the file culprits-* in the cache"
+        answers = ", ".join(f"{errno_name(n)} from {m.label}: {meaning(m, n)}" for (m, _), n in refused.items())
+        hint = "to try again, remove the file culprits-* in the cache"
+        return f"this kernel refuses it, whatever the program ({answers}); {hint}"
 
     def _places(self, functions: FunctionSet) -> list[int]:
         names = {label.split(" ")[0].split("+")[0] for label in self._known}
@@ -76,16 +77,21 @@ def _file(build_id: str) -> str:
     return os.path.join(cache_directory(), f"culprits-{build_id}")
 
 
-def _parse(data: bytes) -> dict[str, dict[Mechanism, int]]:
-    known: dict[str, dict[Mechanism, int]] = {}
+def _parse(data: bytes) -> Known:
+    known: Known = {}
     for line in data.decode("ascii", "replace").splitlines():
-        mechanism, _, rest = line.partition(" ")
+        hook, _, rest = line.partition(" ")
+        mechanism, _, side = hook.partition(":")
         number, _, label = rest.partition(" ")
-        if mechanism in MECHANISMS and number.isdigit() and label:
-            known.setdefault(label, {})[MECHANISMS[mechanism]] = int(number)
+        if mechanism in MECHANISMS and side in SIDES and number.isdigit() and label:
+            known.setdefault(label, {})[MECHANISMS[mechanism], side] = int(number)
     return known
 
 
-def _format(known: Mapping[str, Mapping[Mechanism, int]]) -> bytes:
-    lines = [f"{m.label} {number} {label}\n" for label, refused in known.items() for m, number in refused.items()]
+def _format(known: Known) -> bytes:
+    lines = [
+        f"{mechanism.label}:{side} {number} {label}\n"
+        for label, refused in known.items()
+        for (mechanism, side), number in refused.items()
+    ]
     return "".join(lines).encode("ascii", "replace")

@@ -9,12 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import NotSupportedError
-from multiprobe.links.mechanisms.singles import attach_each, open_sides
+from multiprobe.kernel.mechanism import Mechanism
+from multiprobe.links.mechanisms.link import Link
+from multiprobe.links.mechanisms.linked import Hook, Linked, LinkRequest, filling
+from multiprobe.links.mechanisms.parallel import attach_each
 from multiprobe.syscalls import bpf, perf
 from multiprobe.uapi.bpf import ProgType
 
 if TYPE_CHECKING:
-    from multiprobe.links.mechanisms.linked import Held, Job
     from multiprobe.syscalls.fd import FileDescriptor
 
 PROG_TYPE = ProgType.KPROBE
@@ -33,38 +35,38 @@ def pmu() -> tuple[int, int]:
         ) from error
 
 
-def attach(job: Job, held: Held) -> dict[int, int]:
-    """Attach the job's functions one by one, many at a time; the errno of each place that was refused."""
-    addresses = job.functions.addresses()
+def attach(request: LinkRequest) -> Linked:
+    """Attach the functions one by one, several at a time. Programs are shared by all links on a side."""
+    addresses = request.functions.addresses()
     kprobe_pmu = pmu()
-    programs = {}
-    for side in job.sides:
-        programs[side] = job.load(PROG_TYPE, session_side=side if job.is_paired else "")
-        held.programs.append(programs[side])
+    with filling(Mechanism.KPROBE) as linked:
+        programs = {}
+        for side in request.sides:
+            hook = Hook(PROG_TYPE, session_side=side if request.is_paired else "")
+            programs[side] = request.load(hook)
+            linked.programs.append(programs[side])
 
-    def open_one(place: int) -> list[FileDescriptor]:
-        address, cookie = addresses[place], job.cookies[place] if job.cookies else 0
+        def open_one(position: int, side: str) -> Link:
+            link, event = open_probe(
+                programs[side],
+                addresses[position],
+                request.cookie(position),
+                is_return=side == "return",
+                pmu=kprobe_pmu,
+            )
+            return Link(link, Mechanism.KPROBE, [request.indices[position]], event=event)
 
-        def open_side(side: str) -> list[FileDescriptor]:
-            return open_probe(programs[side], address, cookie, is_return=side == "return", pmu=kprobe_pmu)
-
-        return open_sides(open_side, job.sides)
-
-    opened, refused = attach_each(open_one, range(len(addresses)), progress=job.progress)
-    for place, descriptors in opened.items():
-        held.places += [place] * (len(descriptors) // 2)
-        held.links += descriptors[::2]
-        held.extra += descriptors[1::2]
-    return refused
+        attach_each(open_one, request, linked)
+    return linked
 
 
 def open_probe(
     prog: FileDescriptor, address: int, cookie: int, *, is_return: bool, pmu: tuple[int, int]
-) -> list[FileDescriptor]:
-    """Attach a program at `address`: the descriptors (link first, then the event) that hold it there."""
+) -> tuple[FileDescriptor, FileDescriptor]:
+    """Attach a program at `address`: the link and the perf event that it is on."""
     event = perf.open_kprobe(pmu[0], address=address, is_return=is_return, return_bit=pmu[1])
     try:
-        return [bpf.link_create_perf_event(prog, event, cookie=cookie), event]
+        return bpf.link_create_perf_event(prog, event, cookie=cookie), event
     except BaseException:
         event.close()
         raise

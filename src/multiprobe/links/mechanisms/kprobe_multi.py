@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from multiprobe.errors import KernelError
 from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.links.mechanisms.batch import attach_batch
+from multiprobe.links.mechanisms.link import Link
+from multiprobe.links.mechanisms.linked import Hook, Linked, LinkRequest, filling
 from multiprobe.syscalls import bpf
 from multiprobe.uapi import info
 from multiprobe.uapi.bpf import AttachType, ProgType
@@ -20,7 +22,6 @@ from multiprobe.uapi.bpf import AttachType, ProgType
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from multiprobe.links.mechanisms.linked import Held, Job
     from multiprobe.syscalls.fd import FileDescriptor
 
 PROG_TYPE = ProgType.KPROBE
@@ -31,33 +32,32 @@ def attach_type(when: str) -> int:
     return AttachType.TRACE_KPROBE_SESSION if when == "session" else AttachType.TRACE_KPROBE_MULTI
 
 
-def attach(job: Job, held: Held) -> dict[int, int]:
-    """Attach the job's functions, in one link but for want of memory; the errno of each place that was refused."""
-    addresses = job.functions.addresses()
-    prog = job.load(PROG_TYPE, expected_attach_type=attach_type(job.when))
-    held.programs.append(prog)
+def attach(request: LinkRequest) -> Linked:
+    """Attach the functions by one link; by several only where the kernel lacks the memory for one."""
+    addresses, cookies = request.functions.addresses(), request.cookies
+    everything = range(len(addresses))
+    with filling(Mechanism.KPROBE_MULTI) as linked:
+        program = request.load(Hook(PROG_TYPE, attach_type(request.when)))
+        linked.programs.append(program)
 
-    places: Sequence[int] = range(len(addresses))
-    in_order = array("Q", sorted(addresses))
-    if in_order != addresses:
-        places = sorted(places, key=addresses.__getitem__)
+        def open_part(part: Sequence[int]) -> Link:
+            if part is everything:
+                fd = open_link(program, addresses, cookies, when=request.when)
+                return Link(fd, Mechanism.KPROBE_MULTI, request.indices)
+            some = None if cookies is None else array("Q", map(cookies.__getitem__, part))
+            fd = open_link(program, array("Q", map(addresses.__getitem__, part)), some, when=request.when)
+            return Link(fd, Mechanism.KPROBE_MULTI, [request.indices[position] for position in part])
 
-    def open_part(part: Sequence[int]) -> FileDescriptor:
-        chosen = in_order if part is places else array("Q", [addresses[place] for place in part])
-        cookies = None if job.cookies is None else array("Q", [job.cookies[place] for place in part])
-        return open_link(prog, chosen, cookies, when=job.when)
-
-    links, culprits = attach_batch(open_part, places, mechanism=Mechanism.KPROBE_MULTI)
-    held.links += links
-    return culprits
+        attach_batch(open_part, everything, linked, indices=request.indices)
+    return linked
 
 
 def open_link(prog: FileDescriptor, addresses: array[int], cookies: array[int] | None, *, when: str) -> FileDescriptor:
     """One link on `addresses`, each with the cookie at its place."""
     return bpf.link_create_kprobe_multi(
         prog,
-        array("Q", addresses),
-        cookies=array("Q", cookies) if cookies is not None else None,
+        addresses,
+        cookies=cookies,
         is_return=when == "return",
         is_session=when == "session",
     )

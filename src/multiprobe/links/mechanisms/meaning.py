@@ -11,8 +11,9 @@ import errno
 from multiprobe.errors import errno_name
 from multiprobe.kernel.mechanism import Mechanism
 
+_ENOTSUPP = 524  # include/linux/errno.h: not an errno of user space
 _BATCH = frozenset(
-    {errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENODEV, errno.EFAULT, errno.ENOSPC, errno.EMFILE}
+    {errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENODEV, errno.EFAULT, errno.ENOSPC, errno.EMFILE, errno.ENFILE}
 )
 """Errnos that speak of the whole request, never of one function in it."""
 
@@ -46,7 +47,7 @@ _MEANINGS = {
 _MEANINGS_OF_ANY = {
     errno.ENODEV: "its module was unloaded meanwhile",
     errno.ENOMEM: "the kernel ran out of memory for it",
-    524: "too many arguments for a trampoline",
+    _ENOTSUPP: "too many arguments for a trampoline",
     errno.EAGAIN: "the function is being live-patched",
 }
 
@@ -54,6 +55,32 @@ _MEANINGS_OF_ANY = {
 def is_about_the_batch(mechanism: Mechanism, number: int) -> bool:
     """Whether the errno speaks of the whole request, so that looking for a guilty function is no use."""
     return number in _BATCH and (mechanism, number) not in _MEANINGS
+
+
+RESOURCES = frozenset({errno.EMFILE, errno.ENFILE})
+"""Errnos of a process or machine that has no more descriptors: no other mechanism helps."""
+_KIND = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.E2BIG, _ENOTSUPP})
+_FUNCTION = frozenset(
+    {
+        errno.EINVAL,
+        errno.ENOENT,
+        errno.ESRCH,
+        errno.EOPNOTSUPP,
+        errno.EILSEQ,
+        errno.EADDRNOTAVAIL,
+        _ENOTSUPP,
+    }
+)
+
+
+def is_about_the_kind(number: int) -> bool:
+    """Whether the errno, of a load or of a whole request, says that this kernel lacks the mechanism."""
+    return number in _KIND
+
+
+def is_about_the_function(number: int) -> bool:
+    """Whether the errno may be a lasting property of one function; if so, an empty program proves it."""
+    return number in _FUNCTION
 
 
 def meaning(mechanism: Mechanism, number: int) -> str:

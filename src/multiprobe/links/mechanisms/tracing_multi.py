@@ -14,6 +14,8 @@ from multiprobe.errors import KernelError
 from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.links.mechanisms.batch import attach_batch
 from multiprobe.links.mechanisms.kernel_btf import ModuleGoneError, open_kernel_btf
+from multiprobe.links.mechanisms.link import Link
+from multiprobe.links.mechanisms.linked import Hook, Linked, LinkRequest, filling
 from multiprobe.syscalls import bpf
 from multiprobe.uapi import info
 from multiprobe.uapi.bpf import AttachType, ProgType
@@ -21,7 +23,6 @@ from multiprobe.uapi.bpf import AttachType, ProgType
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from multiprobe.links.mechanisms.linked import Held, Job
     from multiprobe.syscalls.fd import FileDescriptor
 
 PROG_TYPE = ProgType.TRACING
@@ -38,41 +39,41 @@ def attach_type(when: str) -> int:
     return _ATTACH_TYPES[when]
 
 
-def attach(job: Job, held: Held) -> dict[int, int]:
-    """Attach the job's functions, one program and link for each BTF object; the errno of each place refused."""
-    ids = job.functions.btf_ids()
-    refused: dict[int, int] = {}
-    for module, places in _by_module(job):
-        try:
-            prog = _load_for(module, job)
-        except ModuleGoneError:
-            refused |= dict.fromkeys(places, errno.ENODEV)
-            continue
-        held.programs.append(prog)
+def attach(request: LinkRequest) -> Linked:
+    """Attach the functions by one program and link for each BTF object."""
+    ids, indices = request.functions.btf_ids(), request.indices
+    with filling(Mechanism.TRACING_MULTI) as linked:
+        for module, positions in _by_module(request):
+            try:
+                program = _load_for(module, request)
+            except ModuleGoneError:
+                linked.refused |= {indices[position]: errno.ENODEV for position in positions}
+                continue
+            linked.programs.append(program)
 
-        def open_part(part: Sequence[int], prog: FileDescriptor = prog) -> FileDescriptor:
-            cookies = None if job.cookies is None else [job.cookies[place] for place in part]
-            return open_link(prog, [ids[place] for place in part], cookies, when=job.when)
+            def open_part(part: Sequence[int], program: FileDescriptor = program) -> Link:
+                cookies = None if request.cookies is None else [request.cookies[position] for position in part]
+                fd = open_link(program, [ids[position] for position in part], cookies, when=request.when)
+                return Link(fd, Mechanism.TRACING_MULTI, [indices[position] for position in part])
 
-        links, culprits = attach_batch(open_part, places, mechanism=Mechanism.TRACING_MULTI)
-        held.links += links
-        refused |= culprits
-    return refused
-
-
-def _by_module(job: Job) -> Iterator[tuple[str, list[int]]]:
-    places: dict[int, list[int]] = {}
-    table = job.functions.table
-    for place, row in enumerate(job.functions.rows):
-        places.setdefault(table.modules[row], []).append(place)
-    return ((table.module_names[module], share) for module, share in places.items())
+            attach_batch(open_part, positions, linked, indices=indices)
+    return linked
 
 
-def _load_for(module: str, job: Job) -> FileDescriptor:
+def _by_module(request: LinkRequest) -> Iterator[tuple[str, list[int]]]:
+    """The positions of the functions in each module; "" is vmlinux."""
+    positions: dict[int, list[int]] = {}
+    table = request.functions.table
+    for position, row in enumerate(request.functions.rows):
+        positions.setdefault(table.modules[row], []).append(position)
+    return ((table.module_names[module], some) for module, some in positions.items())
+
+
+def _load_for(module: str, request: LinkRequest) -> FileDescriptor:
     if not module:
-        return job.load(PROG_TYPE, expected_attach_type=attach_type(job.when))
+        return request.load(Hook(PROG_TYPE, attach_type(request.when)))
     with open_kernel_btf(module) as btf:
-        return job.load(PROG_TYPE, expected_attach_type=attach_type(job.when), attach_btf_obj_fd=btf.fileno())
+        return request.load(Hook(PROG_TYPE, attach_type(request.when), target_btf_fd=btf.fileno()))
 
 
 def open_link(prog: FileDescriptor, ids: Sequence[int], cookies: Sequence[int] | None, *, when: str) -> FileDescriptor:

@@ -10,15 +10,17 @@ import errno
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import KernelError
+from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.links.mechanisms.kernel_btf import ModuleGoneError, open_kernel_btf
-from multiprobe.links.mechanisms.singles import attach_each, open_sides
+from multiprobe.links.mechanisms.link import Link
+from multiprobe.links.mechanisms.linked import Hook, Linked, LinkRequest, filling
+from multiprobe.links.mechanisms.parallel import attach_each
 from multiprobe.syscalls import bpf
 from multiprobe.uapi.bpf import AttachType, ProgType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from multiprobe.links.mechanisms.linked import Held, Job
     from multiprobe.syscalls.fd import FileDescriptor
 
 PROG_TYPE = ProgType.TRACING
@@ -35,42 +37,37 @@ def attach_type(when: str) -> int:
     return _ATTACH_TYPES[when]
 
 
-def attach(job: Job, held: Held) -> dict[int, int]:
-    """Attach the job's functions one by one, many at a time; the errno of each place that was refused."""
-    ids, rows, table = job.functions.btf_ids(), job.functions.rows, job.functions.table
-    modules = {table.module(row) for row in rows} - {""}
-    btf = _open_types(modules)
+def attach(request: LinkRequest) -> Linked:
+    """Attach the functions one by one, several at a time, each with a program of its own."""
+    ids, rows, table = request.functions.btf_ids(), request.functions.rows, request.functions.table
+    btf = _open_types({table.module(row) for row in rows} - {""})
 
-    def open_side(place: int, side: str) -> list[FileDescriptor]:
-        module = table.module(rows[place])
+    def open_one(position: int, side: str) -> Link:
+        module = table.module(rows[position])
         if module and module not in btf:
             raise KernelError("loading a program", errno.ENODEV, subject=f"module {module} was unloaded")
-        prog = job.load(
+        hook = Hook(
             PROG_TYPE,
-            expected_attach_type=attach_type(side),
-            attach_btf_id=ids[place],
-            attach_btf_obj_fd=btf[module].fileno() if module else 0,
-            session_side=side if job.is_paired else "",
+            attach_type(side),
+            btf_id=ids[position],
+            target_btf_fd=btf[module].fileno() if module else 0,
+            session_side=side if request.is_paired else "",
         )
+        program = request.load(hook)
         try:
-            return [open_link(prog, job.cookies[place] if job.cookies else 0, when=side), prog]
+            fd = open_link(program, request.cookie(position), when=side)
         except BaseException:
-            prog.close()
+            program.close()
             raise
+        return Link(fd, Mechanism.TRAMPOLINE, [request.indices[position]], program=program)
 
-    def open_one(place: int) -> list[FileDescriptor]:
-        return open_sides(lambda side: open_side(place, side), job.sides)
-
-    try:
-        opened, refused = attach_each(open_one, range(len(rows)), progress=job.progress)
-    finally:
-        for fd in btf.values():
-            fd.close()
-    for place, descriptors in opened.items():
-        held.places += [place] * (len(descriptors) // 2)
-        held.links += descriptors[::2]
-        held.programs += descriptors[1::2]
-    return refused
+    with filling(Mechanism.TRAMPOLINE) as linked:
+        try:
+            attach_each(open_one, request, linked)
+        finally:
+            for fd in btf.values():
+                fd.close()
+    return linked
 
 
 def _open_types(modules: Iterable[str]) -> dict[str, FileDescriptor]:

@@ -6,7 +6,7 @@ and makes no system call.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 from typing import TYPE_CHECKING
 
@@ -29,13 +29,16 @@ class Group:
 class Plan:
     """`groups` to attach, in this order, and the `refused` places (their masks were empty).
 
-    `paired`: mask of the mechanisms for which a session is two links.
+    paired: mask of the mechanisms for which a session is two links
+    masks: what may carry each function of the request; usable: what the kernel has and the user allows
     """
 
     when: str
     groups: list[Group]
     refused: list[int]
     paired: Mechanism = Mechanism.NONE
+    masks: bytes = b""
+    usable: Mechanism = Mechanism.ALL
 
     @property
     def n_functions(self) -> int:
@@ -48,6 +51,25 @@ class Plan:
         for group in self.groups:
             mask |= group.mechanism
         return mask
+
+    @property
+    def planned(self) -> Sequence[int]:
+        """The positions of the functions that it attaches, ascending."""
+        if len(self.groups) == 1:
+            return self.groups[0].places
+        return sorted(position for group in self.groups for position in group.places)
+
+    @property
+    def possible(self) -> Mechanism:
+        """Mask of the mechanisms that it uses, and of those that may take over what they are refused."""
+        mask = Mechanism.NONE
+        for other in set(self.masks):
+            mask |= Mechanism(other)
+        return self.mechanisms | (mask & self.usable)
+
+    def with_groups(self, groups: list[Group]) -> Plan:
+        """The same plan with other groups."""
+        return replace(self, groups=groups)
 
     @property
     def n_links(self) -> int:
@@ -77,7 +99,7 @@ def make_plan(
     chosen = wanted.translate(choice)
     places = range(len(chosen))
     groups = [Group(bit, list(compress(places, chosen.translate(_only(bit))))) for bit in order if chosen.count(bit)]
-    return Plan(when, groups, list(compress(places, chosen.translate(_only(0)))), paired)
+    return Plan(when, groups, list(compress(places, chosen.translate(_only(0)))), paired, wanted, usable)
 
 
 def _carries_all(bit: Mechanism, wanted: bytes, *, when: str, usable: Mechanism) -> bool:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from multiprobe.errors import UsageError
 from multiprobe.functions.sets import Refusal
+from multiprobe.links.ledger import Ledger
 from multiprobe.links.mechanisms.culprits import Culprits
 from multiprobe.links.plan.costs import COSTS
 from multiprobe.links.plan.plan import Group, Plan, make_plan
 from multiprobe.links.plan.usable import paired_mechanisms, usable_mechanisms
-from multiprobe.links.report import Report
 
 if TYPE_CHECKING:
     from multiprobe.functions.sets import FunctionSet
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 def plan_attachment(
     chosen: FunctionSet, mechanisms: Mechanisms, *, when: str, usable: Mechanism | None = None
-) -> tuple[Plan, Report]:
-    """The plan, and a report in which everything that is not planned is skipped with its reason.
+) -> tuple[Plan, Ledger]:
+    """The plan, and a ledger in which everything that is not planned is skipped with its reason.
 
     `usable`: the mechanisms that may be used, when the caller knows better than the kernel's symbols. Raises UsageError
     when all would go one by one, and they are too many.
@@ -35,7 +35,7 @@ def plan_attachment(
     masks, gone = without_gone(chosen, chosen.mechanisms(when=when), usable)
     culprits = Culprits.load(kernel.build_id)
     if culprits:
-        masks = culprits.without_known(masks, chosen)
+        masks = culprits.without_known(masks, chosen, when=when)
     paired = paired_mechanisms(kernel, when=when, has_fsession=mechanisms.has_fsession)
     plan = make_plan(masks, when=when, usable=usable, paired=paired)
     skipped = chosen.refusals(usable, when=when) if plan.refused or chosen.unresolved else []
@@ -48,7 +48,7 @@ def plan_attachment(
     ]
     plan, too_many = limit_singles(plan, mechanisms.max_singles)
     skipped += [Refusal(chosen.label(place), "too_many_singles", _over(mechanisms.max_singles)) for place in too_many]
-    return plan, Report(len(chosen) + len(chosen.unresolved), skipped)
+    return plan, Ledger(len(chosen) + len(chosen.unresolved), skipped)
 
 
 GONE = "its module was unloaded, or loaded anew, since the kernel's functions were read: make a new mp.Kernel()"
@@ -96,7 +96,7 @@ def limit_singles(plan: Plan, most: int) -> tuple[Plan, list[int]]:
         over += rest
         if kept:
             groups.append(Group(group.mechanism, kept))
-    return Plan(plan.when, groups, plan.refused, plan.paired), sorted(over)
+    return plan.with_groups(groups), sorted(over)
 
 
 def _is_batch(plan: Plan, group: Group) -> bool:

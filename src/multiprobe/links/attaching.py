@@ -1,0 +1,271 @@
+"""From a plan to an attachment: load, link, verify. Functions that a mechanism is refused go to the next one."""
+
+from __future__ import annotations
+
+import errno
+from array import array
+from collections import deque
+from typing import TYPE_CHECKING
+
+from multiprobe.compiler.programs import Program
+from multiprobe.errors import AttachError, KernelError, NotSupportedError, VerifierError
+from multiprobe.functions.sets import Refusal
+from multiprobe.kernel.mechanism import Mechanism
+from multiprobe.links.attachment import Attachment
+from multiprobe.links.guard.replaceable import ReplaceableLinks
+from multiprobe.links.guard.safety import find_price, make_guard
+from multiprobe.links.guard.waves import in_waves
+from multiprobe.links.loading import ProgramLoader
+from multiprobe.links.mechanisms.culprits import Culprits
+from multiprobe.links.mechanisms.linking import CONTEXTS, Linking
+from multiprobe.links.mechanisms.meaning import RESOURCES, is_about_the_kind, meaning
+from multiprobe.links.mechanisms.proof import proven
+from multiprobe.links.plan.plan import make_plan
+from multiprobe.links.plan.planning import limit_singles
+from multiprobe.links.report import Failure
+from multiprobe.links.verify import differences
+from multiprobe.maps.cpus import load_n_cpus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from multiprobe.functions.sets import FunctionSet
+    from multiprobe.links.guard.guard import Guard
+    from multiprobe.links.guard.limits import Limits
+    from multiprobe.links.ledger import Ledger
+    from multiprobe.links.loading import Loader
+    from multiprobe.links.objects import ObjectProgram
+    from multiprobe.links.plan.plan import Plan
+
+
+class Attaching:
+    """One attachment in the making; leaving the `with` block before `finish` undoes everything.
+
+    cookies: by position in `chosen`, or None
+    """
+
+    def __init__(
+        self,
+        program: Program | ObjectProgram,
+        chosen: FunctionSet,
+        plan: Plan,
+        ledger: Ledger,
+        cookies: array[int] | None,
+        *,
+        pid: int | None,
+        limits: Limits,
+        max_singles: int,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        if limits.is_guarded:
+            plan = in_waves(plan, has_budget=limits.budget is not None, is_careful=limits.careful)
+        order = plan.planned
+        self.program = program
+        self.plan = plan
+        self.ledger = ledger
+        self.functions = chosen.take(order)
+        self.progress = progress
+        self.limits = limits
+        self._index_of = None if len(order) == len(chosen) else {position: n for n, position in enumerate(order)}
+        self._masks = plan.masks if self._index_of is None else bytes(map(plan.masks.__getitem__, order))
+        self._usable = plan.usable
+        self._max_singles = max_singles
+        self._n_singles = 0
+        self._tried: dict[int, Mechanism] = {}  # of the functions that a mechanism was refused
+        self._failures: dict[int, Failure] = {}
+        ordered = None if cookies is None else array("Q", map(cookies.__getitem__, order))
+        self.loader = self._make_loader(ordered, pid)
+        self.links = ReplaceableLinks(
+            Linking(self.loader, ordered, ledger=ledger), load_n_cpus() if limits.is_guarded else 0
+        )
+        self.guard: Guard | None = None
+        self.is_finished = False
+
+    def _make_loader(self, cookies: array[int] | None, pid: int | None) -> Loader:
+        plan, has_gate = self.plan, self.limits.is_guarded
+        if not isinstance(self.program, Program):
+            return self.program.make_loader(self.functions, when=plan.when, pid=pid, has_gate=has_gate)
+        possible = plan.possible
+        return ProgramLoader(
+            self.program,
+            self.functions,
+            cookies,
+            contexts={CONTEXTS[mechanism] for mechanism in possible},
+            when=plan.when,
+            pid=pid,
+            has_gate=has_gate,
+            paired=plan.paired & possible,
+        )
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        if not self.is_finished:
+            try:
+                self.links.close()
+            finally:
+                self.loader.close()
+
+    # Attaching
+
+    def run(self) -> None:
+        """Attach group by group; under guard, as long as the machine bears it."""
+        if self.limits.is_guarded and isinstance(self.loader, ProgramLoader):
+            self.guard = make_guard(self.limits, self.loader, self.links, self.ledger)
+        pending = deque((group.mechanism, self._indices(group.places)) for group in self.plan.groups)
+        while pending:
+            mechanism, indices = pending.popleft()
+            n_parts = len(self.links.parts)
+            refused = self._attach(mechanism, indices)
+            if refused:
+                pending += self._fall_back(mechanism, refused)
+            if self.guard is None or len(self.links.parts) == n_parts:
+                continue
+            if not self.guard.settle(self.links.parts[-1]):
+                self._leave_out(index for _, indices in pending for index in indices)
+                break
+        self._report_failures()
+
+    def _indices(self, positions: Sequence[int]) -> Sequence[int]:
+        """The indices of functions by their positions in the request."""
+        index_of = self._index_of
+        if index_of is None:
+            return range(len(positions)) if len(positions) == len(self.functions) else positions
+        if len(positions) == len(index_of):
+            return range(len(positions))
+        return [index_of[position] for position in positions]
+
+    def _attach(self, mechanism: Mechanism, indices: Sequence[int]) -> dict[int, int]:
+        """Attach by one mechanism; the errno of each function that it was refused."""
+        if self.guard is not None and isinstance(self.loader, ProgramLoader):
+            find_price(self.guard, self.loader, mechanism)
+        try:
+            part = self.links.link(mechanism, self._ordered(mechanism, indices), progress=self.progress)
+        except (KernelError, NotSupportedError) as error:
+            return self._without_kind(mechanism, indices, error)
+        linked = part.linked
+        self.ledger.attach(mechanism, len(part.indices))
+        self._n_singles += len(part.indices) if mechanism.is_single else 0
+        wrong = differences(linked.links, self.functions)
+        if wrong:
+            raise AttachError(
+                f"the kernel attached somewhere else than planned: {'; '.join(wrong[:5])}", report=self.ledger.report()
+            )
+        return linked.refused
+
+    def _ordered(self, mechanism: Mechanism, indices: Sequence[int]) -> Sequence[int]:
+        """The indices in the order of addresses, in which kprobe.multi wants them."""
+        if mechanism != Mechanism.KPROBE_MULTI:
+            return indices
+        addresses = self.functions.addresses()
+        if isinstance(indices, range) and len(indices) == len(addresses) and array("Q", sorted(addresses)) == addresses:
+            return indices
+        return sorted(indices, key=addresses.__getitem__)
+
+    def _without_kind(
+        self, mechanism: Mechanism, indices: Sequence[int], error: KernelError | NotSupportedError
+    ) -> dict[int, int]:
+        """Do without a mechanism if the error is about it as a whole, and another one can carry some functions."""
+        number = error.errno if isinstance(error, KernelError) else errno.EOPNOTSUPP
+        others = self._usable & ~mechanism
+        if isinstance(error, VerifierError) or not is_about_the_kind(number):
+            raise error
+        if not any(self._masks[index] & others for index in indices):
+            raise error
+        self._usable = others
+        self.ledger.note(f"{mechanism.label} can't be used on this kernel: {error}")
+        return dict.fromkeys(indices, number)
+
+    # What is refused
+
+    def _fall_back(self, mechanism: Mechanism, refused: Mapping[int, int]) -> list[tuple[Mechanism, Sequence[int]]]:
+        """Note the refusals, and plan the functions for other mechanisms that may carry them."""
+        gone = self._gone(refused)
+        for index, number in refused.items():
+            self._tried[index] = self._tried.get(index, Mechanism.NONE) | mechanism
+            why = meaning(mechanism, errno.ENODEV if index in gone else number)
+            self._failures.setdefault(index, Failure(self.functions.label(index), mechanism.label, number, why))
+        if self._usable & mechanism:
+            self._remember(mechanism, {index: number for index, number in refused.items() if index not in gone})
+        again = [index for index in sorted(refused) if index not in gone and refused[index] not in RESOURCES]
+        masks = bytes(self._masks[index] & self._usable & ~self._tried[index] for index in again)
+        plan = make_plan(masks, when=self.plan.when, usable=self._usable, paired=self.plan.paired)
+        return [(group.mechanism, [again[n] for n in group.places]) for group in self._limited(plan).groups]
+
+    def _limited(self, plan: Plan) -> Plan:
+        """The plan without what would exceed the limit of functions attached one by one."""
+        if not self._max_singles:
+            return plan
+        left = self._max_singles - self._n_singles
+        if left > 0:
+            return limit_singles(plan, left)[0]
+        batches = [group for group in plan.groups if not group.mechanism.is_single]
+        return plan.with_groups(batches)
+
+    def _remember(self, mechanism: Mechanism, refused: Mapping[int, int]) -> None:
+        """Remember for this kernel build which functions are refused by the mechanism whatever the program."""
+        when = self.plan.when
+        is_paired = bool(mechanism & self.plan.paired)
+        lasting = proven(mechanism, self.functions, refused, when=when, is_paired=is_paired)
+        if lasting:
+            labels = {self.functions.label(index): number for index, number in lasting.items()}
+            Culprits.remember(self.functions.kernel.build_id, mechanism, labels, when=when)
+
+    def _gone(self, indices: Iterable[int]) -> set[int]:
+        """Those of the functions whose module is there no more."""
+        table, rows = self.functions.table, self.functions.rows
+        modules = {index: table.module(rows[index]) for index in indices}
+        gone = self.functions.kernel.gone_modules(modules.values())
+        return {index for index, module in modules.items() if module in gone}
+
+    def _report_failures(self) -> None:
+        attached = self.links.mechanism_of
+        self.ledger.fail(failure for index, failure in sorted(self._failures.items()) if index not in attached)
+        n = sum(index in attached for index in self._failures)
+        if n and not self.links.has_gate:
+            self.ledger.note(f"{n:,} of the functions were refused by one mechanism and attached by another")
+
+    def _leave_out(self, indices: Iterable[int]) -> None:
+        """Report what isn't attached any more because the machine suffered."""
+        why = "was not attached any more, since the machine's latency had suffered"
+        self.ledger.skip([Refusal(self.functions.label(index), "machine_suffered", why) for index in indices])
+        if not self.links.parts:
+            report = self.ledger.report()
+            raise AttachError(
+                f"nothing stays attached: {report.dropped[-1].reason}",
+                report=report,
+                hint="attach fewer functions, or without care",
+            )
+
+    # The end
+
+    def finish(self, watchdog: float | None) -> Attachment:
+        """Activate the programs: the attachment owns everything from now on."""
+        self._note_modules()
+        attachment = Attachment(
+            self.program,
+            self.functions,
+            links=self.links,
+            store=self.loader.store,
+            ledger=self.ledger,
+            guard=self.guard,
+        )
+        attachment.resume()
+        self.is_finished = True
+        if watchdog:
+            attachment.watch(watchdog)
+        return attachment
+
+    def _note_modules(self) -> None:
+        """Say which modules can't be unloaded meanwhile, and which take their probes along."""
+        table = self.functions.table
+        if len(table.module_names) < 2:
+            return
+        modules = sorted(
+            {table.module_names[n] for n in set(map(table.modules.__getitem__, self.functions.rows))} - {""}
+        )
+        if modules:
+            is_held = any(link.mechanism != Mechanism.KPROBE for link in self.links.links)
+            fate = "can't be unloaded while this is attached" if is_held else "take their probes along when unloaded"
+            self.ledger.note(f"modules that {fate}: {', '.join(modules)}")
