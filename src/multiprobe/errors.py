@@ -1,8 +1,8 @@
 """Every error that multiprobe raises, and the exit status that the command ends with for each.
 
     MultiprobeError                    1
-    ├── UsageError (ValueError)        2   an argument that can't mean anything
-    │   ├── PatternError               2   a function pattern that can't be read
+    ├── UsageError (ValueError)        2   an invalid argument
+    │   ├── PatternError               2   an invalid function pattern
     │   └── CompileError               2   a program that can't be compiled: file, line, caret
     ├── NoMatchError (LookupError)     3   nothing matched
     ├── NotPermittedError (PermissionError)  4   the kernel or the machine forbids it
@@ -11,7 +11,7 @@
     ├── KernelError (OSError)          1   a system call failed: what, on which object, errno
     │   └── VerifierError              1   the kernel's verifier refused a program
     ├── AttachError                    1   functions that could not be attached, each with its reason
-    ├── IncompleteError                1   results from which something is known to be missing, where all was demanded
+    ├── IncompleteError                1   results with known gaps, where complete ones were required
     └── VmError                        1   the virtual machine could not be set up
         └── VmLostError                1   … or died under the command
 
@@ -39,13 +39,13 @@ class MultiprobeError(Exception):
 
 
 class UsageError(MultiprobeError, ValueError):
-    """An argument that can't mean anything, whatever the kernel."""
+    """An argument that is invalid on every kernel."""
 
     exit_status = 2
 
 
 class PatternError(UsageError):
-    """A function pattern that can't be read; `pattern` is the offending one."""
+    """An invalid function pattern: `pattern`."""
 
     def __init__(self, message: str, *, pattern: str, hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -53,7 +53,7 @@ class PatternError(UsageError):
 
 
 class CompileError(UsageError):
-    """A program that can't be compiled, with its place in the Python source.
+    """A program that can't be compiled, with its location in the Python source.
 
     `line` counts from 1, `column` and `end_column` from 0 (as in `ast`); `source` is the text of that line.
     """

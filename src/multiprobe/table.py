@@ -1,7 +1,6 @@
-"""Results as tables of records: the same rows as JSON lines, CSV, Arrow, Parquet or pandas.
+"""`Table`: results as rows, convertible to JSON lines, CSV, Arrow, Parquet and pandas.
 
-Knows rows (one mapping of plain values each) and formats; must not know what is in them. pyarrow and pandas are
-imported by what returns their objects, and needed by nothing else.
+A row is a mapping of plain values. pyarrow and pandas are imported only by the methods that return their objects.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Choosing functions: patterns, types, sets, and a verdict for every function."""
+"""Selects kernel functions: patterns, types, sets, and a verdict for every function."""

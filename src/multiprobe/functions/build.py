@@ -1,7 +1,7 @@
-"""From the kernel's symbols, ftrace's list and BTF to a `FunctionTable`: what is a function, and the facts about it.
+"""Builds a `FunctionTable` from kallsyms, ftrace's function list and BTF.
 
-Knows how the kernel's lists fit together (addresses, names, call sites). Must not read any file, nor decide what a fact
-means: that is `verdict`. Imports NumPy; it runs only when there is no table in the cache.
+It decides which symbols are functions, joins the lists by address and name, and records facts about each function;
+`verdict` interprets the facts. Pure: `sources` reads the files. Imports NumPy, so it runs only without a cached table.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
     Facts = NDArray[np.uint32]
 
-# Where ftrace's call may stand in a function: behind ENDBR64 (x86: 4) or BTI and saved registers (aarch64: 4 or 8).
+# Offsets of ftrace's call site in a function: after ENDBR64 (x86: 4) or BTI and saved registers (aarch64: 4 or 8).
 MAX_CALL_OFFSET = 15
 MAX_ARGUMENTS = 12  # MAX_BPF_FUNC_ARGS of include/linux/bpf.h
 
@@ -55,7 +55,7 @@ BUILT_IN = {
 class _Rows:
     """The functions found among the symbols, sorted by address."""
 
-    symbols: Rows  # where each stands among the symbols
+    symbols: Rows  # the index of each among the symbols
     names: list[bytes]
     addresses: NDArray[np.uint64]
     modules: NDArray[np.uint16]
@@ -236,7 +236,7 @@ def _put_listed_name_first(kept: Rows, group: Rows, all_names: list[bytes], avai
 
 
 def _mark_traceable(facts: Facts, rows: _Rows, available: Available | None, symbols: Symbols) -> NDArray[np.uint8]:
-    """Mark what ftrace can't reach; returns where each call site stands from the symbol."""
+    """Mark what ftrace can't reach; returns the offset of each call site from its symbol."""
     calls = np.zeros(len(facts), dtype=np.uint8)
     if available is None:
         facts |= np.uint32(verdict.LIST_UNREADABLE)
@@ -276,7 +276,7 @@ def _traceable_by_name(facts: Facts, rows: _Rows, available: Available, module_n
 
 
 def _mark_duplicates(facts: Facts, rows: _Rows, symbols: Symbols, all_names: list[bytes]) -> None:
-    """Mark names that stand for more than one symbol of their module: the kernel finds only the first, of any type."""
+    """Mark names of more than one symbol in their module: the kernel finds only the first, of any type."""
     own = _keys(rows.names, rows.modules)
     seen: set[bytes] = set()
     repeated: set[bytes] = set()

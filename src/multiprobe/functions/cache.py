@@ -1,11 +1,10 @@
-"""The function table kept in one file, so that a second run reads neither kallsyms nor tracefs nor BTF.
+"""Reads and writes the cached function table, which saves parsing kallsyms, tracefs and BTF in later runs.
 
-Knows the file's layout, and when a file may be believed: same key, our own, unharmed. Must not know how a table is
-built or where the directory is. A file that can't be believed is as good as none; it is never an error. The file is
-read as a whole (a mapped one could be cut off under us), its columns are views of it.
+A file is used only if it has the expected key and is intact; any other file is ignored, never an error. The file is
+read as a whole, because a mapped file could be truncated while in use; the columns are views of it.
 
-Layout, little-endian, everything 8-byte aligned: magic, length of the file, CRC-32 of all that follows, then for each
-section its position and length; sections are the key, the module names, the evidence, the names, and the columns.
+Layout, little-endian, everything 8-byte aligned: magic, length of the file, CRC-32 of the remainder, then position and
+length of each section; the sections are the key, the module names, the evidence, the names, and the columns.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ SIZES = {"Q": 8, "I": 4, "H": 2, "B": 1}
 
 
 def make_key(*, boot_id: str, modules: bytes, uid: int) -> bytes:
-    """What a table depends on: this boot, who reads, and which modules stand where (from /proc/modules)."""
+    """What a table depends on: this boot, the reading user, and the addresses of modules (from /proc/modules)."""
     loaded = []
     for line in modules.splitlines():
         fields = line.split()

@@ -1,6 +1,6 @@
-"""What is said about functions: one record for each of a set, and everything known about a single one.
+"""Describes functions as records: one for each function of a set, or everything known about a single function.
 
-Knows words, records and their fields. Must not know JSON or terminals. Pure but for the types that `why` looks up.
+Pure except for the types that `why` looks up; formatting as JSON or text is done elsewhere.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""`Kernel`: the functions of one kernel, the running one or another, and every way to choose among them.
+"""`Kernel`: the functions of one kernel, the running one or another, selected by pattern, type, symbol or address.
 
-Knows how a request becomes a `FunctionSet`: patterns, types, symbols, addresses. Must not know how to attach anything.
-On the fast path: with a table in the cache, choosing imports neither NumPy nor any parser.
+With a table in the cache, selecting functions imports neither NumPy nor any parser.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ class Kernel:
     """
 
     def __init__(self, *, root: str = "/", use_cache: bool = True) -> None:
-        """`root` is where the system's files stand (tests); without `use_cache` everything is read afresh."""
+        """`root`: directory of the system's files (for tests); without `use_cache` no cached table is used."""
         self._root = root
         self._use_cache = use_cache
         self._table: FunctionTable | None = None
@@ -136,7 +135,7 @@ class Kernel:
         return self._types
 
     def has(self, mechanism: str | int) -> bool:
-        """Was the kernel built with this mechanism, by the evidence of its own symbols? Whether it works, only a probe
+        """Was the kernel built with this mechanism, according to its symbols? Whether it works, only a probe
         tells (`kernel.features`).
         """
         bit = parse_mechanism(mechanism) if isinstance(mechanism, str) else mechanism
@@ -184,14 +183,14 @@ class Kernel:
         """The functions that any of `patterns` names and that fit everything else; without patterns, all that fit.
 
         patterns: `tcp_*`, `/tcp_v[46]_.*/`, `module:pattern`, an exact symbol, `0xffffffff81000000`, `symbol+0x10`;
-            `!pattern` takes away what it matches, wherever it stands
+            `!pattern` excludes its matches, at any position
         takes: a type in C's spelling, `struct sk_buff *`, that a parameter has: any, or the one at `position` (from 0)
         returns: the type that the function returns; n_args: how many parameters it has
         module: a glob of module names; `vmlinux` is the kernel itself
         unsafe: let functions be attached that are known to hang machines
 
         The order is that of addresses, unless only single functions are named: then that of the request. Raises
-        PatternError for what can't be read; what names nothing stands in the set's `unresolved`.
+        PatternError for an invalid pattern; requests without a match are in the set's `unresolved`.
         """
         if position is not None and takes is None:
             raise UsageError("position= says where a type stands: give takes= with it")

@@ -1,8 +1,8 @@
-"""What the user writes to name functions, and the rows that it means.
+"""Parses function patterns, and matches them against the function table.
 
-Knows globs (`tcp_*`), regular expressions (`/tcp_v[46]_.*/`), modules (`nf_*:nf_ct_*`, `vmlinux:*`), exclusions
-(`!*_init`), exact symbols, addresses (`0xffffffff81000000`) and offsets (`vfs_read+0x10`). Must not know verdicts: what
-can't be attached is chosen all the same. `parse_pattern` and `match` are pure; `re` is imported only where it must be.
+Patterns are globs (`tcp_*`), regular expressions (`/tcp_v[46]_.*/`), modules (`nf_*:nf_ct_*`, `vmlinux:*`), exclusions
+(`!*_init`), exact symbols, addresses (`0xffffffff81000000`) and offsets (`vfs_read+0x10`). Functions that can't be
+attached match too. `parse_pattern` and `match` are pure.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Pattern:
 
     @property
     def names_one(self) -> bool:
-        """Does the pattern stand for one function (a symbol, an address), and not for as many as match?"""
+        """Whether the pattern selects exactly one function (a symbol, an address)."""
         return self.kind in (SYMBOL, ADDRESS)
 
 
@@ -103,7 +103,7 @@ def _compile(expression: str, text: str):  # type: ignore[no-untyped-def]  # re.
 
 
 def _glob_to_regex(glob: str) -> str:
-    """A glob as a regular expression: `*`, `?`, `[abc]`, `[!abc]` and `[^abc]`; everything else stands for itself."""
+    """A glob as a regular expression: `*`, `?`, `[abc]`, `[!abc]` and `[^abc]`; other characters match themselves."""
     parts = []
     position = 0
     while position < len(glob):
@@ -121,7 +121,7 @@ def _glob_to_regex(glob: str) -> str:
 
 
 def match(table: FunctionTable, pattern: Pattern) -> Sequence[int]:
-    """The rows that a pattern stands for, in row order: every one of that name, glob or expression."""
+    """The rows that a pattern matches, in row order."""
     if pattern.kind == ADDRESS:
         row = table.row_of_address(pattern.address)
         rows: Sequence[int] = [] if row is None else [row]

@@ -1,7 +1,6 @@
-"""Lists of single functions, symbols or addresses: each request answered for, by a row or by a refusal.
+"""Resolves lists of functions, symbols or addresses: each request yields a row of the table or a refusal.
 
-Knows what can be wrong with one request, and how to say it. Must not know globs. The order is that of the request, and
-nothing is attached twice: the second of two equal requests is refused.
+The result has the order of the request. A function requested twice is attached once; the second request is refused.
 """
 
 from __future__ import annotations

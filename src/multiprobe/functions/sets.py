@@ -1,7 +1,7 @@
-"""`FunctionSet`: functions that somebody chose, in a stable order, with what was asked for and named nothing.
+"""`FunctionSet`: an ordered set of functions, with the requests that matched nothing.
 
-Knows rows of a table, and the algebra of sets. Must not know patterns or files. A set holds refused functions too; who
-plans an attachment splits it by `mechanisms()` or `attachable()`.
+Sets are immutable and support `|`, `&` and `-`. A set contains refused functions too; `mechanisms()` and
+`attachable()` separate them.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class FunctionSet:
         return array("I", self._pick(self.table.btf_ids))
 
     def call_offsets(self) -> bytes:
-        """Where ftrace's call site stands in each function, from its symbol: 4 after an ENDBR, else 0."""
+        """Offset of each function's ftrace call site from its symbol: 4 after an ENDBR, else 0."""
         return bytes(self._pick(self.table.call_offsets))
 
     def slots(self) -> bytes:
@@ -324,7 +324,7 @@ class FunctionSet:
 
 
 class _Refusing:
-    """Makes refusals for places of one set; remembers which rule stands behind which facts."""
+    """Makes refusals for positions in one set; remembers the rule for each combination of facts."""
 
     __slots__ = ("_chosen", "_mask", "_rules", "_when")
 

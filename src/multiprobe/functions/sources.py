@@ -1,7 +1,7 @@
-"""From files to a function table: those of the running kernel, or copies taken from another one.
+"""Reads the files from which a function table is built: those of the running kernel, or copies from another kernel.
 
-Knows which files say what, and what it means when one can't be read: a table is built from what there is, and its
-evidence says what is missing. Must not know patterns or caches. Off the fast path: it runs when a table is built.
+A table is built from the files that can be read; its evidence records those that can't. Used only without a cached
+table.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ def read_file(path: str) -> bytes:
 
 
 def offers_of(table: FunctionTable) -> int:
-    """The mechanisms that the kernel was built with, by the evidence of its own symbols."""
+    """The mechanisms that the kernel was built with, according to its symbols."""
     return int(table.evidence.get("offers", str(Mechanism.ALL)))
 
 

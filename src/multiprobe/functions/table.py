@@ -1,8 +1,7 @@
-"""`FunctionTable`: every function of one kernel and its modules, as columns without NumPy.
+"""`FunctionTable`: all functions of a kernel and its modules, as columns, with lookup by name and by address.
 
-Knows how the columns look and how to find a row by name or address. Must not know where the facts came from (`build`),
-how they are kept on disk (`cache`) or what they mean (`verdict`). Columns are memoryviews, so that a table cut out of
-a file costs nothing to open.
+The columns are memoryviews, so opening a cached table copies nothing and needs no NumPy. `build` fills the table,
+`cache` stores it, `verdict` interprets its facts.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ class FunctionTable:
     mechanisms, return_mechanisms: which mechanisms may carry it at the entry and at the return (unsafe ones: none)
     reasons: index into `verdict.REASONS`: the main reason for what is missing in the two masks
     btf_ids: type id in the BTF of its module (or vmlinux); 0 is none
-    call_offsets: where ftrace's call site stands, from the symbol: 4 after an ENDBR, else 0
+    call_offsets: offset of ftrace's call site from the symbol: 4 after an ENDBR, else 0
     slots: 8-byte argument slots, 255 where there is no BTF
     returns: what the return register holds, as `kernel.btf_format.RETURNS_BITS` and its neighbours encode it
     by_name: the rows in order of their names
@@ -150,7 +149,7 @@ class FunctionTable:
         return bisect_right(self.name_offsets, position) - 1
 
     def row_of_address(self, address: int) -> int | None:
-        """The row whose symbol stands at `address` exactly, or None."""
+        """The row whose symbol is exactly at `address`, or None."""
         row = bisect_left(self.addresses, address, hi=self.n_distinct)
         is_found = row < self.n_distinct and self.addresses[row] == address and not self.is_zeroed
         return row if is_found else None

@@ -1,7 +1,6 @@
-"""Choosing functions by their types: what they take, what they return, how many arguments they have.
+"""Selects functions by type: parameter types, return type, number of arguments.
 
-Knows how BTF's functions map to rows of the table. Must not know how types are parsed or spelled. Off the fast path:
-it needs BTF, and with it NumPy.
+Maps functions in BTF to rows of the table. Requires BTF, and therefore NumPy.
 """
 
 from __future__ import annotations

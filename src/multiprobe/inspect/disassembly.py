@@ -1,7 +1,6 @@
-"""Machine code as instructions: capstone (x86-64, in the syntax of the talk's slides) in this project's own values.
+"""Disassembles x86-64 machine code with capstone, and returns instructions as values.
 
-Knows single instructions and where a piece of code ends. Must not know what the code is for. capstone is the extra
-`inspect`; it is imported when something is disassembled.
+capstone is the extra `inspect`, imported at the first use.
 """
 
 from __future__ import annotations

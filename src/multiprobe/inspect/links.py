@@ -1,7 +1,7 @@
-"""Every tracing link on the system, also of other processes: what it is on, with which cookies, what it missed, whose.
+"""Lists the tracing links of all processes: functions, cookies, misses, owners.
 
-`list_links` reads; the values are snapshots. A field is None where the kernel doesn't tell it. Links come and go while
-they are listed: one that went away is left out.
+`list_links` reads; the values are snapshots. A field is None if the kernel doesn't expose it. Links that disappear
+while being listed are skipped.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""The kernel's memory, read through /proc/kcore: an ELF file whose program headers say which addresses are where.
+"""Reads kernel memory through /proc/kcore, an ELF core file whose program headers map addresses to file offsets.
 
-Knows the file format and nothing of what lies in memory. `parse_segments` is pure; `KernelMemory` owns the descriptor
-and reads only what is asked for.
+`parse_segments` is pure; `KernelMemory` owns the file descriptor.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _MAX_HEADERS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """`size` bytes of memory from `address` on stand in the file from `offset` on."""
+    """The `size` bytes of memory at `address` are at `offset` in the file."""
 
     address: int
     size: int
@@ -32,7 +31,7 @@ class Segment:
 
 
 def parse_segments(head: bytes) -> tuple[Segment, ...]:
-    """The memory segments that the head of a core file tells of. `DataError` where it isn't one, or is cut off."""
+    """The memory segments in the header of a core file. `DataError` if it isn't one, or is truncated."""
     if len(head) < _HEADER.size or not head.startswith(_IDENT):
         raise DataError("kcore: no 64-bit little-endian ELF file")
     fields = _HEADER.unpack_from(head)

@@ -1,6 +1,6 @@
-"""Which symbol an address belongs to, and where a symbol is: functions, BPF programs, trampolines alike.
+"""Finds the symbol at an address and the address of a symbol, for functions, BPF programs and trampolines.
 
-An index over kallsyms (`kernel.symbols`); pure. Must not know what is attached to anything.
+An index over kallsyms (`kernel.symbols`); pure.
 """
 
 from __future__ import annotations

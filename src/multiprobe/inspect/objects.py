@@ -1,8 +1,7 @@
-"""Kernel objects in memory, read by the kernel's own type information: what no interface tells.
+"""Reads BPF links and programs from kernel memory, using the kernel's BTF, for what no interface exposes.
 
-Knows how to follow the id tables of BPF links and programs, and where BTF says that a structure's members are; what a
-link's own structure holds beyond its link info (a session or not, a cookie where the kernel is too old to tell). Every
-answer may be None: no BTF, no kcore, another layout, an object that went away.
+It walks the id tables of links and programs, and reads members that link info lacks (whether a link is a session;
+cookies on older kernels). Every result may be None: no BTF, no kcore, another layout, an object that was freed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Which ftrace_ops are on a function: ftrace's own list and hashes, read from the kernel's memory.
+"""Finds the ftrace_ops on a function, from ftrace's list and hashes in kernel memory.
 
-tracefs names an ops only where it is alone on a function; where several share one, this tells them apart. Every answer
-may be None: see `objects`.
+tracefs names an ops only if it is alone on a function; this module separates several. Every result may be None: see
+`objects`.
 """
 
 from __future__ import annotations

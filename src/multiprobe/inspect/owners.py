@@ -1,6 +1,6 @@
-"""Which processes hold BPF links and perf events: /proc/*/fd and fdinfo.
+"""Finds the processes that hold BPF links and perf events, from /proc/*/fd and fdinfo.
 
-Pure parsing, and a walk that takes in its stride whatever goes away meanwhile or may not be read.
+The parsers are pure. Processes that exit during the walk, or that can't be read, are skipped.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Holders:
-    """Who holds what: owners by link id, the perf events of each process, and how many processes kept it secret."""
+    """Owners by link id, the perf events of each process, and the number of processes that could not be read."""
 
     by_link: dict[int, tuple[Owner, ...]]
     perf_events: tuple[Owner, ...]
@@ -33,7 +33,7 @@ class Holders:
 
 @dataclass(frozen=True, slots=True)
 class FunctionLine:
-    """A function that a link's fdinfo tells of; ids are 0 where it has none."""
+    """A function listed in a link's fdinfo; ids are 0 if it has none."""
 
     btf_obj_id: int
     btf_id: int
@@ -67,7 +67,7 @@ def parse_functions(text: str) -> tuple[FunctionLine, ...]:
 
 
 def read_fdinfo(owner: Owner, *, proc: str = "/proc", limit: int = -1) -> str:
-    """The fdinfo of a descriptor (its first `limit` bytes), or "" when it is gone or secret."""
+    """The fdinfo of a descriptor (its first `limit` bytes), or "" if it is closed or can't be read."""
     try:
         with open(f"{proc}/{owner.pid}/fdinfo/{owner.fd}", "rb", buffering=0) as file:
             data = file.read(limit) if limit >= 0 else file.readall()

@@ -1,7 +1,6 @@
-"""What was found, as JSON objects: one for each line of `multiprobe inspect --json`. Pure.
+"""Converts the results of `inspect` to JSON objects, one per line of `multiprobe inspect --json`. Pure.
 
-Addresses and cookies, which take all of 64 bits, are strings of hexadecimal digits with 0x; ids and counts are numbers;
-null is what isn't told.
+Addresses and cookies are 64-bit hexadecimal strings with 0x; ids and counts are numbers; null marks an unknown value.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Where everything comes from: symbols, types, memory, ftrace's files. Each is read when first asked for, once.
+"""Provides the data sources of `inspect`: symbols, BTF, kernel memory, ftrace's files, each read once, when needed.
 
-A source that can't be read is None, and `missing` says so, why, and what to do. Must not know what is made of them.
+A source that can't be read is None, and `missing` records it with the reason and a hint.
 """
 
 from __future__ import annotations

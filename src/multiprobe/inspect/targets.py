@@ -1,7 +1,7 @@
-"""What a link is on: each kind of link's own part of the link info, in one form.
+"""Decodes the functions that a link is attached to, from the link info of each kind of link.
 
-Which fields this kernel's link info has, its BTF says: a field that it lacks reads 0 and must not be taken for an
-answer. What link info lacks is looked for in the kernel's memory (`objects`) and in the owner's descriptors.
+The kernel's BTF determines which fields its link info has, because a field that the kernel lacks reads as 0. Missing
+fields are read from kernel memory (`objects`) and from the owner's descriptors.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ _TASK_FD = {1: ("tracepoint", ""), 2: ("kprobe", "entry"), 3: ("kprobe", "return
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A function that a link is on; None stands for what isn't told.
+    """A function that a link is attached to; None marks an unknown value.
 
-    `address` is the function's, `offset` the place in it (0: its entry). `module` is "" for vmlinux.
+    `address` is the function's, `offset` the probe's offset in it (0: its entry). `module` is "" for vmlinux.
     """
 
     name: str
@@ -245,7 +245,7 @@ def _perf_of_owner(sources: Sources, head: info.LinkInfo) -> Details:
 
 @dataclass(frozen=True, slots=True)
 class ProbingEvent:
-    """A perf event that runs a BPF program, and who holds it."""
+    """A perf event that runs a BPF program, and its owner."""
 
     prog_id: int
     details: Details
@@ -303,7 +303,7 @@ def at_addresses(
 
 
 def entry_offset(offset: int) -> int:
-    """0 for the places that all mean a function's entry: its first byte, and its call site behind ENDBR."""
+    """0 for both offsets of a function's entry: its first byte, and its call site after ENDBR."""
     return 0 if offset == 4 else offset
 
 

@@ -1,6 +1,6 @@
-"""What was found, as text: the table of links, and the picture of a function. Pure formatting of snapshots.
+"""Formats the results of `inspect` as text: the table of links, and the details of a function. Pure.
 
-A line is a sequence of spans (text, style), so that a terminal gets colours and a pipe the same words.
+A line is a sequence of spans (text, style): colours on a terminal, plain text in a pipe.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _STYLES = {"enter": "dim", "exit": "dim", "glue": "dim", "program": "bold cyan",
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Titles and rows of text; `numeric` are the titles of the columns that stand at the right."""
+    """Titles and rows of text; `numeric` are the titles of right-aligned columns."""
 
     titles: tuple[str, ...]
     numeric: frozenset[str]

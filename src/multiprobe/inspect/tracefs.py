@@ -1,4 +1,4 @@
-"""What ftrace and kprobes say is patched: enabled_functions and kprobes/list. Parsing is pure."""
+"""Reads enabled_functions and kprobes/list: the functions patched by ftrace and kprobes. The parsers are pure."""
 
 from __future__ import annotations
 

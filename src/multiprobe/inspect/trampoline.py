@@ -1,8 +1,7 @@
-"""A BPF trampoline's image, read: which programs it runs, in which order, on which side of the function, with which
-cookies.
+"""Decodes the image of a BPF trampoline: its programs, their order, side and cookies.
 
-Knows how arch_prepare_bpf_trampoline (arch/x86/net/bpf_jit_comp.c) lays an image out. Pure: instructions and a way to
-name addresses in, values out. Must not know what the links say; that the two agree is a test.
+Based on the layout written by arch_prepare_bpf_trampoline (arch/x86/net/bpf_jit_comp.c). Pure: takes instructions and a
+function that names addresses. Independent of link info, so that tests can compare the two.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The only room that talks to the kernel by system call, and the only one with ctypes."""
+"""All system calls; the only package that uses ctypes."""

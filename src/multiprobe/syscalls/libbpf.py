@@ -1,7 +1,7 @@
-"""libbpf by its C API: opening and loading an object file of BPF programs that others compiled.
+"""Opens and loads BPF object files with libbpf's C API.
 
-The library is the system's (Debian: libbpf1), looked for when it is first needed. What it loads is handed out as values
-and descriptors of our own, and its object is closed before `load` returns. Must not know what programs are for.
+The system's library (Debian: libbpf1) is loaded at the first use. Programs and maps are returned as values and file
+descriptors that the caller owns; libbpf's object is closed before `load` returns.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Asking the kernel about BPF objects of any process: programs' machine code, what a perf event probes.
+"""Queries BPF objects of any process: the machine code of programs, the probe of a perf event. Read-only.
 
-Beside `bpf`, which holds the commands; here are the questions that take several steps. Read-only.
+`bpf` has the single commands; the queries here take several steps.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def prog_images(prog: FileDescriptor) -> tuple[Image, ...]:
 def perf_probe(pid: int, fd: int) -> tuple[info.PerfProbe, str] | None:
     """What the perf event behind descriptor `fd` of process `pid` probes, and the symbol if it was named by one.
 
-    None when it is gone, is no probe, or has no program.
+    None if it no longer exists, is not a probe, or has no program.
     """
     symbol = bytearray(_MAX_NAME)
     attr = bytearray(info.request_task_fd(pid, fd, address_of(symbol), len(symbol)))

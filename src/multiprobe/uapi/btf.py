@@ -1,6 +1,6 @@
-"""Writing BTF: the type information and line table that a program brings along (include/uapi/linux/btf.h).
+"""Encodes BTF: the type information and line table of a program (include/uapi/linux/btf.h).
 
-Pure: values in, bytes out. Only what programs of this project need; reading BTF is `kernel.btf`.
+Pure; only what programs of this project need. `kernel.btf` reads BTF.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""What OBJ_GET_INFO_BY_FD answers: struct bpf_link_info, bpf_prog_info, bpf_map_info, bpf_btf_info, decoded.
+"""Decodes the results of OBJ_GET_INFO_BY_FD: struct bpf_link_info, bpf_prog_info, bpf_map_info, bpf_btf_info.
 
-Pure: bytes in, values out. Layouts from include/uapi/linux/bpf.h; a shorter answer (an older kernel's) leaves the
-fields it lacks at zero.
+Pure. Layouts from include/uapi/linux/bpf.h; fields missing from a shorter result (of an older kernel) are 0.
 """
 
 from __future__ import annotations

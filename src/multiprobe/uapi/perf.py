@@ -1,4 +1,4 @@
-"""Constants and the structure of perf_event_open(2) that kprobes need, from include/uapi/linux/perf_event.h."""
+"""Constants and the structure of perf_event_open(2) for kprobes, from include/uapi/linux/perf_event.h."""
 
 from __future__ import annotations
 
