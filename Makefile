@@ -1,4 +1,5 @@
 # On a bare Debian machine, as root, each target sets up what it needs; the second time that takes a moment.
+# `unit`, `lint` and `api` need neither root nor QEMU: a Python 3.11 or newer with venv, and the package index.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,22 +7,25 @@ KERNELS := 6.1 6.12 7.3
 DEFAULT_KERNEL := 6.12
 WORKLOAD := for i in 1 2 3; do ls -lR /etc | cat >/dev/null; cat /proc/meminfo /proc/stat; done >/dev/null
 
-.PHONY: setup try test unit lint vm bench soak docs clean
+.PHONY: setup try test kernel-test unit lint api vm bench soak docs clean
 
-setup: $(VENV)/.installed kernels
+setup: kernels
 
-# The stamp is renewed when the project file changes, and when the Python behind the environment is gone.
-$(VENV)/.installed: pyproject.toml $(if $(shell $(BIN)/python -c 'import multiprobe' 2>&1),FORCE)
-	python=$$(tools/system-packages) && \
-	{ $(BIN)/python -c 'import pip' 2>/dev/null || "$$python" -m venv --clear $(VENV); } && \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore -e '.[dev,inspect]'
+# The stamp is renewed when the project or its pins change, and when the Python behind the environment is gone.
+$(VENV)/.installed: pyproject.toml tools/constraints.txt $(if $(shell $(BIN)/python -c 'import multiprobe' 2>&1),FORCE)
+	{ $(BIN)/python -c 'import pip' 2>/dev/null || "$$(tools/find-python)" -m venv --clear $(VENV); }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore -c tools/constraints.txt -e '.[dev,inspect]'
 	touch $@
 
-.PHONY: FORCE kernels
+.PHONY: FORCE system kernels
 FORCE:
 
-kernels: $(VENV)/.installed
+system:
 	@tools/system-packages >/dev/null
+
+# `system` first: on a bare machine it installs the Python that the environment is made with.
+kernels: system
+	@$(MAKE) --no-print-directory $(VENV)/.installed
 	@$(BIN)/multiprobe vm --fetch $(KERNELS:%=--kernel %) >/dev/null
 
 # Boots a kernel, attaches to every function that it lets us, runs a workload, and prints what ran.
@@ -31,6 +35,11 @@ try: setup
 test: setup
 	$(BIN)/python tests/run.py $(KERNELS)
 
+# Kernel tests by file and pytest's options: make kernel-test KERNEL=6.12 T='test_attach.py -k cookies'
+kernel-test: setup
+	$(BIN)/multiprobe vm --kernel $(or $(KERNEL),$(DEFAULT_KERNEL)) -- $(abspath $(BIN)/python) -m pytest \
+		-p no:cacheprovider -p no:hypothesispytest tests/kernel/$(T)
+
 # Only what needs neither root nor a kernel.
 unit: $(VENV)/.installed
 	$(BIN)/python -m pytest tests/unit tests/properties
@@ -39,6 +48,10 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check src tests bench examples
 	$(BIN)/ruff format --check src tests bench examples
 	$(BIN)/mypy
+
+# Writes the golden file of the public API anew, after a change that was meant.
+api: $(VENV)/.installed
+	$(BIN)/python tests/public_api.py
 
 # A shell in a guest: make vm KERNEL=7.3
 vm: setup

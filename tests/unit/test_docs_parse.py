@@ -16,7 +16,7 @@ from multiprobe.cli import group
 from multiprobe.cli.options import take_vm
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 LANGUAGES = {"python", "console", "json", "text"}
 
 
