@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import pydoc
 import subprocess
 import sys
 import tomllib
@@ -61,3 +63,12 @@ def test_importing_it_imports_nothing_of_ours() -> None:
 def test_the_version_is_the_projects() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     assert mp.__version__ == project["version"]
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_pydoc_knows_every_name(name: str) -> None:
+    item = pydoc.locate(f"multiprobe.{name}")
+    assert item is getattr(mp, name)
+    assert len(pydoc.render_doc(f"multiprobe.{name}", renderer=pydoc.plaintext).splitlines()) > 2
+    if inspect.isclass(item) or inspect.isroutine(item):
+        assert item.__doc__, f"{name} has no docstring of its own"
