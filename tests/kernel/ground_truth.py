@@ -17,8 +17,9 @@ TRACEFS = Path("/sys/kernel/tracing")
 BUFFER_KB = 4096
 SHOWN = {"funcgraph-proc": 1, "funcgraph-tail": 1, "funcgraph-abstime": 1, "funcgraph-overhead": 0, "sleep-time": 1}
 
+# From a second on a duration has no decimals (print_graph_duration gives them what is left of seven characters).
 _GRAPH_LINE = re.compile(
-    r"^\s*(?P<time>\d+\.\d+) \|\s*\d+\)\s+.*?-(?P<tid>\d+)\s*\|\s*(?:(?P<us>\d+\.\d+) us)?\s*\|\s*(?P<what>\S.*)$"
+    r"^\s*(?P<time>\d+\.\d+) \|\s*\d+\)\s+.*?-(?P<tid>\d+)\s*\|\s*(?:(?P<us>\d+(?:\.\d+)?) us)?\s*\|\s*(?P<what>\S.*)$"
 )
 _FUNCTION = re.compile(r"^(?P<name>[\w.]+)(?: \[\w+\])?\(\)(?: \{|;)$")
 _STRACE_LINE = re.compile(r"^(?P<tid>\d+) +(?P<name>\w+)\(.*<(?P<seconds>\d+\.\d+)>$")
