@@ -78,4 +78,4 @@ docs: setup
 	$(BIN)/multiprobe vm --kernel $(DEFAULT_KERNEL) -- $(abspath $(BIN)/python) -m pytest -p no:cacheprovider tests/kernel/test_docs.py
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-3.* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,29 +1,38 @@
-"""`make test`: unit and property tests here, then the kernel tests in guests, two at a time, and one line of counts.
+"""`make test`: unit and property tests here, on a second Python too where there is one, the kernel tests in guests, two
+suites at a time, and one line of counts.
 
     python tests/run.py SERIES…
 
-A guest that is lost is no failed test: its suite is run once more, and the loss is told at the end by itself. The exit
-status is 0 only if nothing failed and every suite came to its end.
+A suite may take as long as the machine needs; it is ended only after `SILENT_SECONDS` without any output. The suite of
+a guest that is lost is run once more, and the loss is reported by itself. The exit status is 0 only if no test failed
+and every suite was completed.
 """
 
 from __future__ import annotations
 
 import compileall
 import os
+import select
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 import xml.etree.ElementTree as ElementTree
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
-GUESTS_AT_ONCE = 2
-SUITE_SECONDS = 2400
+PYTEST = ["-m", "pytest", "-p", "no:cacheprovider"]
+SUITES_AT_ONCE = 2
+SILENT_SECONDS = 1800
+"""Longer than any one test may take, which tests/kernel/conftest.py bounds."""
+ENDING_SECONDS = 60
+STALLED = -1
+PYTHONS = ("3.14", "3.13", "3.12", "3.11")
 CPUS = {"6.12": 2}
 DOCS = ("6.12",)  # what README and docs say is run in one kernel: a command each, which takes its time
 TRIES = 2
@@ -82,25 +91,46 @@ def count(report: Path, suite: str) -> Counts | None:
     return Counts(every.count("passed"), every.count("failed"), every.count("skipped"), failures)
 
 
-def stream(label: str, command: list[str]) -> int:
-    """Run a command, its output line by line with a label before each."""
+def stream(label: str, command: list[str], silent_seconds: float = SILENT_SECONDS) -> int:
+    """Run a command, its output line by line with a label before each; STALLED if it was ended for its silence."""
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
         assert process.stdout is not None
-        for line in process.stdout:
-            text = line.decode(errors="replace").rstrip()
-            with _print_lock:
-                print(f"[{label}] {text}" if text else "", flush=True)
-    return process.returncode
+        pending = b""
+        while select.select([process.stdout], [], [], silent_seconds)[0]:
+            chunk = os.read(process.stdout.fileno(), 1 << 16)
+            if not chunk:
+                show(label, pending)
+                return process.wait()
+            *lines, pending = (pending + chunk).split(b"\n")
+            for line in lines:
+                show(label, line)
+        end(process)
+    return STALLED
 
 
-def run_here(suite: str, *paths: str) -> Outcome:
+def show(label: str, line: bytes) -> None:
+    text = line.decode(errors="replace").rstrip()
+    with _print_lock:
+        print(f"[{label}] {text}" if text else "", flush=True)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Interrupt a command, which ends its guest; kill it where that does not help."""
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(ENDING_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def run_here(suite: str, *paths: str, python: str = sys.executable) -> Outcome:
     """Run a suite on this machine (nothing of it touches this machine's kernel)."""
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as place:
         report = Path(place, "report.xml")
-        status = stream(suite, [*PYTEST, f"--junitxml={report}", *paths])
+        status = stream(suite, [python, *PYTEST, f"--junitxml={report}", *paths])
         counts = count(report, suite)
     is_complete = counts is not None and status in (0, 1)
     return Outcome(suite, counts or Counts(), time.monotonic() - start, is_complete)
@@ -110,7 +140,6 @@ def run_in_guest(series: str) -> Outcome:
     """Run the kernel tests in a guest; once more if it is lost."""
     start = time.monotonic()
     events: list[str] = []
-    last = start
     with tempfile.TemporaryDirectory(prefix="multiprobe-test-") as place:
         for attempt in range(1, TRIES + 1):
             report = Path(place, f"report-{attempt}.xml")
@@ -119,9 +148,11 @@ def run_in_guest(series: str) -> Outcome:
             if counts is not None:
                 is_complete = status in (0, 1)
                 return Outcome(series, counts, time.monotonic() - start, is_complete, tuple(events))
-            last, spent = time.monotonic(), time.monotonic() - last
-            if status != LOST or spent > SUITE_SECONDS:
-                events.append(f"the suite in kernel {series} did not end within {spent:.0f} s (status {status})")
+            if status == STALLED:
+                events.append(f"the suite in kernel {series} printed nothing for {SILENT_SECONDS} s and was ended")
+                break
+            if status != LOST:
+                events.append(f"the suite in kernel {series} ended without a report (status {status})")
                 break
             events.append(f"the guest with kernel {series} was lost (attempt {attempt} of {TRIES})")
     return Outcome(series, Counts(), time.monotonic() - start, False, tuple(events))
@@ -130,26 +161,60 @@ def run_in_guest(series: str) -> Outcome:
 def guest_command(series: str, place: Path, report: Path) -> list[str]:
     """The command line that runs the kernel tests in a guest, its report in a directory shared with it."""
     guest = ["--kernel", series, "--cpus", str(CPUS.get(series, 1)), "--share", str(place)]
-    tests = [*PYTEST, "-vv", "-p", "no:hypothesispytest", f"--junitxml={report}", "tests/kernel"]
+    tests = [sys.executable, *PYTEST, "-vv", "-p", "no:hypothesispytest", f"--junitxml={report}", "tests/kernel"]
     if series not in DOCS:
         tests.append("--ignore=tests/kernel/test_docs.py")
-    return [sys.executable, "-m", "multiprobe", "vm", *guest, "--timeout", str(SUITE_SECONDS), "--", *tests]
+    return [sys.executable, "-m", "multiprobe", "vm", *guest, "--", *tests]
+
+
+def find_second_python() -> tuple[str, str] | None:
+    """(version, path) of the newest other Python that can make environments, among those on PATH and pyenv's."""
+    current = f"{sys.version_info.major}.{sys.version_info.minor}"
+    root = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
+    for version in PYTHONS:
+        if version == current:
+            continue
+        check = f"import ensurepip, venv, sys; assert '%d.%d' % sys.version_info[:2] == '{version}'"
+        for path in [shutil.which(f"python{version}"), *map(str, root.glob(f"versions/{version}.*/bin/python"))]:
+            if path and subprocess.run([path, "-c", check], capture_output=True, check=False).returncode == 0:
+                return version, path
+    return None
+
+
+def run_on_second_python() -> Outcome | None:
+    """The unit and property tests on another Python, in an environment `.venv-VERSION`; None if there is no other."""
+    found = find_second_python()
+    if found is None:
+        return None
+    version, path = found
+    suite, start = f"py{version}", time.monotonic()
+    environment = ROOT / f".venv-{version}"
+    python = str(environment / "bin/python")
+    status = 0 if Path(python).exists() else stream(suite, [path, "-m", "venv", str(environment)])
+    install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore"]
+    status = status or stream(suite, [python, *install, "-c", "tools/constraints.txt", "-e", ".[dev,inspect]"])
+    if status:  # the package index is out of reach, for example
+        event = f"not run on Python {version}: its environment could not be installed (status {status})"
+        return Outcome(suite, Counts(), time.monotonic() - start, events=(event,))
+    return run_here(suite, "tests/unit", "tests/properties", "--ignore=tests/unit/test_lint.py", python=python)
 
 
 def main(kernels: list[str]) -> int:
-    """Run everything, and end with the counts."""
+    """Run everything, the longest suites first, and end with the counts."""
     os.environ.setdefault("COLUMNS", "120")
-    outcomes = [run_here("unit", "tests/unit", "tests/properties")]
     for folder in ("src", "tests", "examples"):  # an emulated processor would take twenty times as long
         compileall.compile_dir(ROOT / folder, quiet=2)
-    with ThreadPoolExecutor(GUESTS_AT_ONCE) as pool:
-        jobs = [pool.submit(run_in_guest, series) for series in reversed(kernels)]  # newer ones have more to test
-        jobs.append(pool.submit(run_here, "vm", "tests/vm"))
-        outcomes += [job.result() for job in jobs]
+    newest, *others = reversed(kernels)  # newer ones have more to test
+    with ThreadPoolExecutor(SUITES_AT_ONCE) as pool:
+        jobs: list[Future[Outcome | None]] = [pool.submit(run_in_guest, newest)]
+        jobs.append(pool.submit(run_here, "unit", "tests/unit", "tests/properties"))
+        jobs += [pool.submit(run_in_guest, series) for series in others]
+        jobs += [pool.submit(run_on_second_python), pool.submit(run_here, "vm", "tests/vm")]
+        outcomes = [outcome for job in jobs if (outcome := job.result()) is not None]
     total = sum((outcome.counts for outcome in outcomes), Counts())
     print()
     for outcome in outcomes:
-        incomplete = "" if outcome.is_complete else "  DID NOT COME TO ITS END"
+        incomplete = "" if outcome.is_complete else "  NOT COMPLETED"
         print(f"{outcome.suite:8} {outcome.counts}  ({outcome.seconds:.0f} s){incomplete}")
     for name in total.failures:
         print(f"FAILED   {name}")

@@ -19,7 +19,7 @@ import multiprobe as mp
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MULTIPROBE = [sys.executable, "-m", "multiprobe"]
-TIME_LIMIT = 300
+TIME_LIMIT = 800
 
 pytestmark = pytest.mark.skipif(
     not (mp.Kernel().has("kprobe_multi") or mp.Kernel().has("tracing_multi")),

@@ -13,7 +13,7 @@ import pytest
 from return_values import ReturnValues, failures
 
 ERRORS = [sys.executable, "-m", "multiprobe", "errors", "--json"]
-TIME_LIMIT = 300
+TIME_LIMIT = 800
 #: On kernels without batches every function costs seconds: names, not patterns.
 OPENING = ("do_sys_openat2", "do_filp_open", "path_openat", "inode_permission", "generic_permission", "may_open")
 

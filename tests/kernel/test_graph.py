@@ -17,7 +17,7 @@ sys.path.append(str(Path(__file__).parents[1] / "unit" / "output"))
 from trace_reader import read_trace
 
 GRAPH = [sys.executable, "-m", "multiprobe", "graph"]
-TIME_LIMIT = 300
+TIME_LIMIT = 800
 N = 37
 READS = f"""
 import os

@@ -16,7 +16,7 @@ import multiprobe as mp
 from multiprobe.instruments.latency.program import Probe
 
 LATENCY = [sys.executable, "-m", "multiprobe", "latency", "--json"]
-TIME_LIMIT = 300
+TIME_LIMIT = 800
 MS = 1_000_000
 SLEEP = "__x64_sys_clock_nanosleep"
 CHAIN = (SLEEP, "common_nsleep", "hrtimer_nanosleep", "do_nanosleep")

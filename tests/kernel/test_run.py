@@ -36,14 +36,14 @@ def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
 
 def test_a_script(tmp_path: Path) -> None:
     with start(tmp_path, "vfs_read") as process:
-        out, err = process.communicate(timeout=200)
+        out, err = process.communicate(timeout=800)
     assert (process.returncode, err) == (0, "")
     assert int(out) == 10
 
 
 def test_nothing_matches(tmp_path: Path) -> None:
     with start(tmp_path, "no_such_function_*") as process:
-        out, err = process.communicate(timeout=200)
+        out, err = process.communicate(timeout=800)
     assert (process.returncode, out) == (3, "")
     assert f"from {tmp_path}/script.py:10" in err
     assert "Traceback" not in err
@@ -54,5 +54,5 @@ def test_ctrl_c_detaches(tmp_path: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "10\n"
         os.kill(process.pid, signal.SIGINT)
-        out, err = process.communicate(timeout=200)
+        out, err = process.communicate(timeout=800)
     assert (process.returncode, out, err) == (130, "", "")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 STACKS = [sys.executable, "-m", "multiprobe", "stacks"]
-TIME_LIMIT = 300
+TIME_LIMIT = 800
 N, M = 37, 12
 #: A function that ends by calling another one may have handed over its frame.
 WAYS = {"pread": {"__x64_sys_pread64", "ksys_pread64"}, "readv": {"__x64_sys_readv", "do_readv", "vfs_readv"}}

@@ -55,7 +55,7 @@ SENT = re.compile(r"sendto\(.*, (\d+), 0, NULL, 0\) += (\d+)")
 def trace(*options: str, command: list[str]) -> list[dict[str, Any]]:
     words = [sys.executable, "-m", "multiprobe", "trace", "tcp_sendmsg", "vfs_*", *options]
     words += ["--command-only", "--json", "--", *command]
-    ended = subprocess.run(words, capture_output=True, text=True, timeout=220, check=False)
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=800, check=False)
     assert ended.returncode == 0, ended.stderr
     *calls, report = [json.loads(line) for line in ended.stdout.splitlines() if line.startswith('{"type"')]
     assert not report["missed"].get("dropped_events", 0), report["missed"]
@@ -139,7 +139,7 @@ def test_strace_sees_the_same(command: list[str]) -> None:
     their_sent = [(fact["size"], fact["returned"]) for fact in told(command, "send")]
     if strace is not None:
         words = [strace, "-y", "-e", "trace=read,write,connect,sendto", "-o", f"{command[-1]}/strace", *command]
-        subprocess.run(words, capture_output=True, timeout=220, check=True)
+        subprocess.run(words, capture_output=True, timeout=800, check=True)
         lines = Path(command[-1], "strace").read_text()
         theirs = Counter(
             (name, int(size), f"-{error}" if error else int(returned))

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 VM = [sys.executable, "-m", "multiprobe", "vm"]
-TIME_LIMIT = 240
+TIME_LIMIT = 800
 
 
 def processes_of(mark: str) -> list[str]:
