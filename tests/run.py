@@ -209,7 +209,11 @@ def main(kernels: list[str]) -> int:
         jobs: list[Future[Outcome | None]] = [pool.submit(run_in_guest, newest)]
         jobs.append(pool.submit(run_here, "unit", "tests/unit", "tests/properties"))
         jobs += [pool.submit(run_in_guest, series) for series in others]
-        jobs += [pool.submit(run_on_second_python), pool.submit(run_here, "vm", "tests/vm")]
+        jobs += [
+            pool.submit(run_on_second_python),
+            pool.submit(run_here, "outside", "tests/outside"),
+            pool.submit(run_here, "vm", "tests/vm"),
+        ]
         outcomes = [outcome for job in jobs if (outcome := job.result()) is not None]
     total = sum((outcome.counts for outcome in outcomes), Counts())
     print()
