@@ -87,15 +87,16 @@ CIRCLES: list[set[str]] = [
     {f"multiprobe.kernel.btf.{name}" for name in ("functions", "layout", "matching", "spelling", "types")},
     {f"multiprobe.functions.{name}" for name in ("kernel", "request", "sets", "types")},
     {"multiprobe.links.completeness", "multiprobe.links.report"},
+    {"multiprobe.links.mechanisms.linked", "multiprobe.links.mechanisms.parallel"},
     {f"multiprobe.maps.{name}" for name in ("events", "ring", "ringbuf")},
     {f"multiprobe.compiler.backend.{name}" for name in ("access", "codegen", "collecting", "peeks", "strings")},
     {f"multiprobe.compiler.frontend.{name}" for name in ("expressions", "membership", "methods", "pointers")},
 ]
 # fmt: off
 CLASSES_TWICE = {
-    "Argument", "Call", "Failure", "Field", "Group", "Helper", "Job", "Kernel", "Kprobe", "Latency", "Member", "Place",
-    "Probe", "Program", "Record", "Routine", "Row", "Sample", "Shown", "Source", "Step", "String", "Thread", "Tracing",
-    "_Names",
+    "Argument", "Call", "Failure", "Field", "Group", "Helper", "Job", "Kernel", "Kprobe", "Latency", "Load", "Member",
+    "Place", "Probe", "Program", "Record", "Routine", "Row", "Sample", "Shown", "Source", "Step", "String", "Thread",
+    "Tracing", "_Names",
 }
 # fmt: on
 
