@@ -1,7 +1,7 @@
-"""`mp.attach` on every function of the kernel, against the two raw system calls that it must make anyway.
+"""Measures `mp.attach` on all functions of the kernel, relative to the two raw system calls that it has to make.
 
-Runs in a guest: `multiprobe vm --kernel 6.12 -- .venv/bin/python bench/attach.py`. Both ways attach the same program
-code to the same addresses, in turn; the figure is the ratio of the times from call to return. Prints JSON lines.
+Runs in a guest: `multiprobe vm --kernel 6.12 -- .venv/bin/python bench/attach.py`. Both attach the same program code to
+the same addresses, alternately; the result is the ratio of the times from call to return. Prints JSON lines.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A heavy workload while every function of the kernel is counted: without a budget, and with `budget=0.05`.
+"""Measures the throughput of a workload while all kernel functions are counted, without and with a budget of 5 %.
 
 Runs in a guest: `multiprobe vm --kernel 6.12 --icount -- .venv/bin/python bench/budget.py`. The workload opens, reads,
-writes, stats and pipes as fast as it can, and notes how many rounds it makes in each tenth of a second. Prints JSON:
-throughput as a share of what it is without any probe, over time from the moment when attaching began, and at the end.
+writes, stats and pipes as fast as it can, and records the number of rounds in each tenth of a second. Prints JSON:
+throughput as a fraction of that without probes, over time since attaching began, and at the end.
 """
 
 from __future__ import annotations

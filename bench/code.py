@@ -1,9 +1,9 @@
-"""How long generated code is: instructions of typical probes, beside the same probes in C by clang -O2.
+"""Counts the instructions of typical probes, and of the same probes in C compiled by clang -O2.
 
 Runs anywhere with clang and the kernel's BTF (`python bench/code.py`; in a guest for another kernel's). The C sources
-are in bench/code/: "same" does all that ours does (programs stay idle until everything is attached; failed reads and
-full maps are counted), "plain" is without. Instructions are slots of 8 bytes, as the kernel counts them, of what is
-given to the kernel; nothing is attached. Prints JSON lines.
+are in bench/code/: "same" has all features of ours (programs inactive until everything is attached; failed reads and
+full maps counted), "plain" has none of them. Instructions are 8-byte slots of the loaded program, as the kernel counts
+them; nothing is attached. Prints JSON lines.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""How long compiling takes, beside bpftrace compiling the same: whole commands that stop once there are instructions.
+"""Measures compile times, and those of bpftrace for the same program: whole commands that stop after code generation.
 
 Runs in a guest: `multiprobe vm --kernel 6.12 -- .venv/bin/python bench/compile.py` (with `--icount`: a nanosecond of
-"cpu" is an instruction). Ours is Python with a script that compiles one program (`compiled.py`): its own start,
-importing LLVM and reading the kernel's types included, the byte code of its modules written before, as installing does.
-bpftrace's is `bpftrace --emit-elf`, which ends before anything is loaded. "inside": within ours, from the program to
-its instructions; "now" with LLVM's import and everything else; "first" from the disk cache, in a process that had
-nothing to do with programs before; "again" in the same. Prints JSON lines, in milliseconds.
+"cpu" is an instruction). Ours is Python with a script that compiles one program (`compiled.py`), including Python's
+start, the import of LLVM and reading the kernel's types; byte code of modules is compiled in advance, as by an
+installation. bpftrace's is `bpftrace --emit-elf`, which ends before loading. "inside": the time in our process from the
+program to its instructions: "now" with the import of LLVM and everything else; "first" from the disk cache, in a
+process that has used no program before; "again" in the same process. Prints JSON lines, in milliseconds.
 """
 
 from __future__ import annotations

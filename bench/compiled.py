@@ -1,6 +1,6 @@
-"""What `compile.py` starts: one process that compiles one program, and imports no more than that takes.
+"""The process that `compile.py` starts: compiles one program with the smallest set of imports.
 
-python bench/compiled.py NAME now|cached      prints the nanoseconds that compiling took, each time that it was done
+python bench/compiled.py NAME now|cached      prints the compile time in nanoseconds, once for each repetition
 """
 
 import sys

@@ -1,9 +1,9 @@
-"""What attaching, detaching and a hit cost, by mechanism and side: the figures of `multiprobe/attach/costs.py`.
+"""Measures the cost of attaching, detaching and a hit, by mechanism and side: the figures of `links/plan/costs.py`.
 
 Runs in a guest whose clocks count instructions: `multiprobe vm --kernel 7.3 --icount -- .venv/bin/python
-bench/costs.py`. A nanosecond is an instruction of the whole guest then, and waiting for a timer takes the time that it
-would take at 1 GHz. Prints JSON lines: for each mechanism and side instructions per function to attach and to detach,
-and per call of a function above the unprobed call; and how many one turn of an empty loop in Python takes.
+bench/costs.py`. A nanosecond is then one instruction of the whole guest, and timers take the time that they would take
+at 1 GHz. Prints JSON lines: for each mechanism and side the instructions per function to attach and to detach, and per
+call above an unprobed call; and the instructions of one iteration of an empty Python loop.
 """
 
 from __future__ import annotations

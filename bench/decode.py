@@ -1,7 +1,8 @@
-"""How fast events are decoded, without a kernel: a ring made of bytes, filled once and read over and over.
+"""Measures how fast events are decoded, without a kernel: from a ring buffer made of bytes, filled once and read
+repeatedly.
 
 Runs anywhere: `python bench/decode.py`. Prints JSON lines: events per second of processor time, as a structured array
-(a view on the ring; a copy; the sum of one field of a view) and as objects.
+(a view on the ring buffer; a copy; the sum of one field of a view) and as objects.
 """
 
 from __future__ import annotations

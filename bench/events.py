@@ -1,8 +1,8 @@
-"""Events received per second of processor time, beside bpftrace's printf, in the same guest and of the same calls.
+"""Measures events received per second of processor time, and those of bpftrace's printf in the same guest.
 
 Runs in a guest: `multiprobe vm --kernel 6.12 -- .venv/bin/python bench/events.py`. A child process makes a known number
-of calls of one function; each tool sends an event with time, process and argument for each one. What counts is the
-processor time of the receiving process, from before the calls until the last event is received. Prints JSON lines.
+of calls of one function; each tool sends an event with time, process and argument for each call. The result is the
+processor time of the receiving process, from before the calls until the last event. Prints JSON lines.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What one hit costs, in instructions: `count` and `latency` above an empty program of the same mechanism.
+"""Measures instructions per hit: `count` and `latency`, relative to an empty program of the same mechanism.
 
 Runs in a guest whose clocks count instructions:
 `multiprobe vm --icount --kernel 6.12 -- .venv/bin/python bench/hits.py`. A loop of getsid() is timed without probes,
-then with each program on the function behind it and 9 (or 9,999) functions that the loop doesn't call; bpftrace with
-`--bpftrace`. Prints JSON lines; `cost` is instructions per call above the loop without probes.
+then with each program on the function behind it and on 9 (or 9,999) functions that the loop doesn't call; bpftrace with
+`--bpftrace`. Prints JSON lines; `cost` is the number of instructions per call above the loop without probes.
 """
 
 from __future__ import annotations

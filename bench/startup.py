@@ -1,9 +1,9 @@
-"""From the command to the first hit: choosing functions, and `count`, beside `cat` and bpftrace in the same guest.
+"""Measures the time from the command to the first hit for `functions` and `count`, beside `cat` and bpftrace.
 
-Runs in a guest: `multiprobe vm --kernel 6.12 -- .venv/bin/python bench/startup.py`. "Attached" is the moment when the
-command that a tool runs once everything is attached (ours: `-- COMMAND`; bpftrace: `-c COMMAND`) has noted the time.
-Each run also tells the processor time of its whole life ("cpu", with all its children): under `-icount` that is the
-number of instructions, whatever else the machine does. Prints JSON lines; ratios are medians of ours over medians of
+Runs in a guest: `multiprobe vm --kernel 6.12 -- .venv/bin/python bench/startup.py`. "Attached" is the time recorded by
+the command that a tool starts once everything is attached (ours: `-- COMMAND`; bpftrace: `-c COMMAND`).
+Each run also reports the processor time of the whole process tree ("cpu"): under `-icount` this is the
+number of instructions, independent of the machine's load. Prints JSON lines; ratios are medians of ours over medians of
 the peer's.
 """
 

@@ -1,9 +1,9 @@
-"""Trampolines by the batch, and functions attached one by one: `mp.attach` against what the kernel needs anyway.
+"""Measures attaching trampolines in batches, and functions one by one, relative to what the kernel needs.
 
 Runs in a guest: `multiprobe vm --kernel 7.3 -- .venv/bin/python bench/trampolines.py`. Batches are compared with the
-two raw system calls on the same BTF ids, in turn; single kprobes and trampolines with the same ones attached and
-detached one after another. For those, `idle` says how much of the time no CPU had anything to do: the kernel waited for
-grace periods then, under locks that let one function through at a time. Prints JSON lines.
+two raw system calls on the same BTF ids, alternately; single kprobes and trampolines with the same ones attached and
+detached sequentially. For those, `idle` is the fraction of the time during which no CPU was busy: the kernel waited for
+grace periods, under locks that admit one function at a time. Prints JSON lines.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Receiving events beside other work, with asyncio."""
+"""Receives events in asyncio, concurrently with other tasks."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Everything that has to do with locks, but for no more than a twentieth of the CPU time."""
+"""Counts calls of all lock functions, with the probes limited to 5 % of CPU time."""
 
 import subprocess
 

@@ -1,4 +1,4 @@
-"""All functions that take an inode, whatever they are called: which of them run while files are listed?"""
+"""Counts calls of all functions that take an inode, selected by parameter type, while files are listed."""
 
 import subprocess
 

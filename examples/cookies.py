@@ -1,4 +1,4 @@
-"""One program on functions given by symbol and by address, told apart by 64-bit cookies of one's own."""
+"""Attaches one program to functions given by symbol and by address, each with its own 64-bit cookie."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Which functions of the VFS run while a directory is listed, and how often?"""
+"""Counts calls of VFS functions while a directory is listed."""
 
 import os
 

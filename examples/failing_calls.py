@@ -1,4 +1,4 @@
-"""Which functions return errors, to which command? The sign of `ctx.ret` is that of each function's own type."""
+"""Counts calls that return errors, by function and command. `ctx.ret` has the sign of each function's return type."""
 
 import errno
 import subprocess

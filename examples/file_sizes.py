@@ -1,4 +1,4 @@
-"""What is the size of the files that are read? Members of the kernel's structs, found by its own BTF."""
+"""Prints the sizes of files that are read: members of kernel structs, located through BTF."""
 
 import os
 

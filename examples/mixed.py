@@ -1,4 +1,4 @@
-"""Several attachments on the same functions at once, by whatever mechanisms there are: each sees every call."""
+"""Attaches to the same functions several times, by different mechanisms; each attachment sees every call."""
 
 import os
 

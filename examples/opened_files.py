@@ -1,4 +1,4 @@
-"""Which files are opened, by whom? Events with strings, received as they come."""
+"""Prints opened files and the processes that open them: events with strings, received as they arrive."""
 
 import subprocess
 

@@ -1,4 +1,4 @@
-"""How many bytes do reads return? A histogram of what vfs_read returned, errors left out."""
+"""Prints a histogram of the number of bytes returned by vfs_read, without errors."""
 
 import subprocess
 

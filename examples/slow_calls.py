@@ -1,4 +1,4 @@
-"""How long do calls take, function by function? A session keeps the time of entry until the return."""
+"""Measures time per function. A session keeps the entry time until the return."""
 
 import subprocess
 

@@ -1,4 +1,4 @@
-"""On which ways does the kernel come to a function? Stacks, each kept once, with symbols."""
+"""Prints the kernel stacks that lead to a function, each distinct stack once, with symbols."""
 
 import subprocess
 

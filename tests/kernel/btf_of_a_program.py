@@ -1,4 +1,4 @@
-"""A program with BTF of its own, which other programs can trace."""
+"""Loads a BPF program with its own BTF, which other programs can trace."""
 
 from __future__ import annotations
 

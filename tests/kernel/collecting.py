@@ -1,4 +1,4 @@
-"""What the tests of events, histograms and stacks share: mechanisms to try, and calls of known functions."""
+"""Shared by the tests of events, histograms and stacks: the mechanisms, and calls of known functions."""
 
 from __future__ import annotations
 

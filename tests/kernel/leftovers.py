@@ -1,5 +1,6 @@
-"""What tracing leaves in a kernel, asked of the kernel itself and not through multiprobe: BPF objects by id, functions
-that ftrace patched, kprobes; and the kernel's complaints."""
+"""Finds what tracing left in the kernel, without multiprobe: BPF objects by id, functions patched by ftrace, kprobes,
+and kernel warnings.
+"""
 
 from __future__ import annotations
 

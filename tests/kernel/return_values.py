@@ -1,5 +1,6 @@
-"""What functions returned, by the kernel's own probe events (tracefs, kprobe_events), and what follows from it about
-who failed first. Nothing of multiprobe is used: the rules are those of docs/errors.md, written once more, on a tree.
+"""Records return values with the kernel's own probe events (tracefs, kprobe_events), and derives the first failures.
+
+Uses nothing of multiprobe: the rules of docs/errors.md are implemented a second time, on a tree.
 """
 
 from __future__ import annotations

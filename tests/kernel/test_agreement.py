@@ -1,4 +1,4 @@
-"""The same program on the same functions by two mechanisms at once: the same counts, cookies and arguments."""
+"""Two mechanisms run the same program on the same functions: equal counts, cookies and arguments."""
 
 from __future__ import annotations
 

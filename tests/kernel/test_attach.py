@@ -1,4 +1,4 @@
-"""Attaching for real: cookies, exact counts, bad functions set aside, nothing left behind."""
+"""Attaching on a real kernel: cookies, exact counts, refused functions, nothing left attached."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bisection against real kernels: what the kernel refuses is found and set aside, and the rest is one link."""
+"""Bisection on real kernels: functions that the kernel refuses are found, and the rest is attached in one link."""
 
 from __future__ import annotations
 

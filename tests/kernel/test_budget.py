@@ -1,4 +1,4 @@
-"""Dropping functions while they are hit: exact counts of what stays, a standing count of what went, and the budget."""
+"""Dropping functions while they are hit: exact counts of the others, frozen counts of the dropped ones, budget."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Histograms and stacks in a real kernel, under every mechanism."""
+"""Histograms and stacks on a real kernel, under every mechanism."""
 
 from __future__ import annotations
 

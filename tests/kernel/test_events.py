@@ -1,4 +1,4 @@
-"""Events in a real kernel: what was sent arrives, in order, and what doesn't is counted."""
+"""Events on a real kernel: records arrive in order, or are counted as dropped."""
 
 from __future__ import annotations
 

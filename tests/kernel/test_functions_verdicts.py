@@ -1,4 +1,4 @@
-"""The verdicts on functions, asked of the kernel one by one: what we allow attaches, what we refuse is refused."""
+"""Verdicts compared with the kernel, function by function: allowed ones attach, refused ones are refused."""
 
 from __future__ import annotations
 

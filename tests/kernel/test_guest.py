@@ -1,4 +1,4 @@
-"""What a guest gives to whatever runs in it."""
+"""The environment that a guest provides to programs."""
 
 from __future__ import annotations
 

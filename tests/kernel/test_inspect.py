@@ -1,4 +1,4 @@
-"""`inspect` against attachments whose every detail the test chose, and against other readers of the same kernel."""
+"""`inspect` compared with attachments whose details are known, and with other readers of the same kernel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Maps in a real kernel: what was written through one side is read through the other."""
+"""Maps on a real kernel: values written from either side are read from the other."""
 
 from __future__ import annotations
 

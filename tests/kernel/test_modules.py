@@ -1,4 +1,4 @@
-"""Functions of modules: attached with the rest, and what happens to modules that go away."""
+"""Functions of modules: attached with the others; modules that are unloaded or reloaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A kernel with a few types of its own, and memory that holds some of them, for programs on the test machine."""
+"""A kernel with a few types, and memory with objects of them, for programs on the test machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `ctx` answers under each kind of hook, run on the test machine."""
+"""The values of `ctx` under each kind of hook, run on the test machine."""
 
 from __future__ import annotations
 

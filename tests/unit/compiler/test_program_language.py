@@ -1,4 +1,4 @@
-"""What each construct of the language does, run on the test machine."""
+"""Each construct of the language, run on the test machine."""
 
 from __future__ import annotations
 

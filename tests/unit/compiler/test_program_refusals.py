@@ -1,4 +1,4 @@
-"""What the language doesn't have is refused with file, line and a caret under the expression."""
+"""Unsupported constructs are refused with file, line and a caret under the expression."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of a verifier's log: the Python line first, then what may help."""
+"""Verifier logs are explained: the Python line first, then a hint."""
 
 from __future__ import annotations
 

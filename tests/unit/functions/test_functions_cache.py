@@ -1,4 +1,4 @@
-"""The table on disk: believed only if it is whole, ours, and of this boot; and quick to open."""
+"""The cached table: used only if it is intact, has the expected key, and is of this boot; fast to open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Patterns, lists, types and sets: what a request turns into."""
+"""Selecting functions: patterns, lists, types and sets."""
 
 from __future__ import annotations
 

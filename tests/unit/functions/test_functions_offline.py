@@ -1,4 +1,4 @@
-"""Another kernel, from a directory with copies of its files: chosen from, and planned for, without root."""
+"""Selecting and planning for another kernel, from copies of its files, without root."""
 
 from __future__ import annotations
 

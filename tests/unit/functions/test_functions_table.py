@@ -1,4 +1,4 @@
-"""What becomes a function, and which facts and mechanisms it gets."""
+"""Which symbols are functions, and their facts and mechanisms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A batch never fails for one bad function, and never leaves a link behind."""
+"""A batch with bad functions attaches the others, and leaks no link."""
 
 from __future__ import annotations
 

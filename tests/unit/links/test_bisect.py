@@ -1,4 +1,4 @@
-"""Bisection finds exactly the guilty, within its promised number of attempts."""
+"""Bisection finds exactly the refused functions, within the documented number of attempts."""
 
 from __future__ import annotations
 

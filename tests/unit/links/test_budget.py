@@ -1,4 +1,4 @@
-"""Which functions go when probes cost too much, given hits and prices."""
+"""The functions dropped for given hits and prices."""
 
 from __future__ import annotations
 

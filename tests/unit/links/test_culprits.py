@@ -1,4 +1,4 @@
-"""What one run learns of refused functions, the next one knows; whatever passes, or is damaged, is not believed."""
+"""Refused functions are remembered for the next run; transient errors and damaged files are ignored."""
 
 from __future__ import annotations
 

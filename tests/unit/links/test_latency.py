@@ -1,4 +1,4 @@
-"""When does a machine suffer? Given what was measured before and now."""
+"""Detection of degraded latency, from measurements before and after."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The planner sends each function to one mechanism, the cheapest, or refuses it."""
+"""The planner assigns each function to the cheapest mechanism, or refuses it."""
 
 from __future__ import annotations
 

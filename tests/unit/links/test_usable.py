@@ -1,4 +1,4 @@
-"""Where nothing can be attached, the error names what stands in each mechanism's way, and the way out."""
+"""If nothing can be attached, the error names the obstacle of each mechanism and a remedy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The watchdog's process, on stand-ins: a front end that is stopped, one that lives, one that ends."""
+"""The watchdog process, with simulated front ends: stopped, alive, exited."""
 
 from __future__ import annotations
 

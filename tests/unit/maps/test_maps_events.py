@@ -1,4 +1,4 @@
-"""Records, rings made of bytes, and buckets: all that is pure about events and histograms."""
+"""Records, ring buffers made of bytes, and buckets: the pure parts of events and histograms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Specs, types, layouts and the index by address: all that is pure about maps."""
+"""Declarations, types, layouts and the index by address: the pure parts of maps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Per-CPU forms: how they lie in memory, and what programs are compiled to."""
+"""Per-CPU maps: memory layout, and generated code."""
 
 from __future__ import annotations
 
