@@ -1,7 +1,7 @@
-"""The options that a kernel was built with, where they can be read.
+"""Reads the options that the kernel was built with, if they are available.
 
-Only ever a part of a message: what works is found out by asking the kernel (`features`), since configurations of
-another kernel lie around in containers and virtual machines.
+Used in messages only: feature probes (`features`) determine what works, because containers and virtual machines often
+have the configuration of another kernel.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""From the state of a machine to what can be used there, why not, and what to do about it.
+"""Derives from a machine's state which mechanisms work, the reason why others don't, and what to do about it.
 
-Pure: takes a `State`, asks nothing. Knows what each mechanism needs and which sentence helps a user who lacks it.
+Pure: takes a `State`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""What the kernel's own lists tell without any rights: the names of its symbols, and whether it hides addresses.
+"""Searches the kernel's symbols for evidence of a feature, without privileges, and detects hidden addresses.
 
-Names in kallsyms can be read by everyone, so that "this kernel lacks it" can be told from "you may
-not". Knows how to search them, and nothing of what a name means.
+Names in kallsyms are readable for everyone, which distinguishes "this kernel lacks it" from "not permitted".
 """
 
 from __future__ import annotations

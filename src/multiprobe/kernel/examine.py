@@ -1,4 +1,4 @@
-"""The state of this machine as far as probing kernel functions goes: limits, features, lists. Reads, doesn't judge."""
+"""Collects the state of this machine that matters for probing: limits, features, lists."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""What this process may do, and what the machine's settings forbid: rights, lockdown, sysctls, containers.
+"""Reads the limits of this process and machine: capabilities, lockdown, sysctls, containers.
 
-Knows where the kernel tells such things and what the values are called; must not know what follows from them for
-probing (that is `diagnosis`). Readers take a `root` under which the system's files stand. A value that can't be read is
-None, never a guess.
+Readers take a `root`, the directory of the system's files. A value that can't be read is None, never a guess.
+`diagnosis` interprets the values.
 """
 
 from __future__ import annotations

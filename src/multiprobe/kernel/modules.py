@@ -1,6 +1,6 @@
-"""Which modules are loaded, and where. A pure parser of /proc/modules.
+"""Parses /proc/modules: the loaded modules and their addresses.
 
-A module that is unloaded takes its functions along, and one that is loaded again has them at other addresses.
+The functions of a module disappear when it is unloaded, and have other addresses when it is loaded again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How busy the CPUs were and how long work waited for them: /proc/stat and /proc/pressure (PSI), parsed."""
+"""Reads the load of the CPUs and the time that tasks waited for them: /proc/stat and /proc/pressure (PSI)."""
 
 from __future__ import annotations
 

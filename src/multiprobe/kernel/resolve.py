@@ -1,7 +1,6 @@
-"""From an address in kernel code to the symbol that it lies in: for stacks, whose addresses are in mid-function.
+"""Finds the symbol that contains an address of kernel code, for stacks. Pure over a snapshot of kallsyms.
 
-Knows symbols and their order; pure over a snapshot of kallsyms. A symbol reaches up to the next one, since kallsyms
-tells no sizes.
+A symbol extends to the next one, because kallsyms contains no sizes.
 """
 
 from __future__ import annotations

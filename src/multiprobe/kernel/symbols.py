@@ -1,8 +1,7 @@
-"""The kernel's symbols: /proc/kallsyms as columns.
+"""Reads the kernel's symbols, /proc/kallsyms, into columns.
 
-Knows the format of kallsyms, and which of its lines are not functions of the kernel but images made at run time (BPF
-programs, ftrace trampolines). Must not know which functions may be probed. `parse_kallsyms` is pure; `load_kallsyms`
-reads the file. NumPy is imported when a file is parsed, not before.
+It excludes code generated at run time (BPF programs, ftrace trampolines). `parse_kallsyms` is pure; `load_kallsyms`
+reads the file. NumPy is imported when a file is parsed.
 """
 
 from __future__ import annotations

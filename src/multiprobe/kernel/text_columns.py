@@ -1,8 +1,4 @@
-"""Columns out of text files of one record a line, with NumPy: the bulk half of the kernel's lists.
-
-Knows bytes, lines and hexadecimal numbers; nothing of kallsyms, tracefs or BTF. Imports NumPy, so it is imported only
-where a list is really parsed.
-"""
+"""Parses text files with one record per line into columns, with NumPy: the bulk part of reading the kernel's lists."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""What ftrace says: the lists of tracefs and debugfs, and where they are mounted.
+"""Reads ftrace's lists from tracefs and debugfs, and finds where these are mounted.
 
-Knows the formats of available_filter_functions (with and without addresses), of kprobes/blacklist and of
-error_injection/list. Must not know what follows from them for a function. `parse_` is pure, `load_` reads a file,
-`find_` looks at the mounts. NumPy is imported when a list is parsed, not before.
+Formats: available_filter_functions (with and without addresses), kprobes/blacklist, error_injection/list. `parse_` is
+pure, `load_` reads a file, `find_` searches the mounts. NumPy is imported when a list is parsed.
 """
 
 from __future__ import annotations

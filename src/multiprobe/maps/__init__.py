@@ -1,4 +1,4 @@
-"""Maps: what users declare, how it lies in memory, and reading it without a system call where the kernel allows."""
+"""Maps: declarations, memory layout, and reading, without system calls where the kernel permits it."""
 
 from multiprobe.maps.specs import Array, Hash, MapSpec, PerFunction
 

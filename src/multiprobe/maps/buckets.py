@@ -1,7 +1,4 @@
-"""How histograms divide numbers into buckets, and what percentiles can be told from counts. Pure.
-
-Must not know maps, programs or NumPy.
-"""
+"""Divides numbers into histogram buckets, and computes percentiles from bucket counts. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many CPUs this kernel can ever have: programs ask for the number of the one they run on."""
+"""Reads the number of possible CPUs, which per-CPU maps are sized for."""
 
 from __future__ import annotations
 

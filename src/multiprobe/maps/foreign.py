@@ -1,7 +1,6 @@
-"""Maps of objects that others compiled: of any kind, with keys and values of any size.
+"""Maps of existing BPF object files: of any kind, with keys and values of any size.
 
-Owns descriptors; must not know programs. Knows of keys and values only how large they are: those of 1, 2, 4 and 8 bytes
-are integers (without a sign, as the machine has them), all others bytes.
+Keys and values of 1, 2, 4 and 8 bytes are unsigned integers, all others bytes. Owns the descriptors.
 """
 
 from __future__ import annotations

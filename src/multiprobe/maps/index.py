@@ -1,10 +1,10 @@
-"""From a function's address to its place in the attached set, in a constant number of steps.
+"""Maps a function's address to its index among the attached functions, in a constant number of steps. Pure.
 
-A table of two levels that programs read as plain memory: a directory by bits 16 to 30 of the address (all kernel text,
+A two-level table that programs read as plain memory: a directory by bits 16 to 30 of the address (all kernel text,
 modules included, lies within 2 GB), then blocks with one entry for each 1 << shift bytes. An entry is the function's
-index + 1; 0 is an address that isn't known. Pure; must not know maps or programs.
+index + 1; 0 is an unknown address.
 
-    0                 a block of zeros, for what the directory doesn't have
+    0                 a block of zeros, for absent directory entries
     block_size        the directory: offsets of blocks, 32 bits each
     …                 the blocks
 """

@@ -1,7 +1,4 @@
-"""How maps lie in memory, and the numbers that programs are linked with. Pure.
-
-Knows specs and sizes; must not know descriptors, system calls or LLVM.
-"""
+"""Computes the memory layout of maps, and the numbers that programs are linked with. Pure."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Receiving events: in arrays, as objects, or asynchronously. What `attachment.events(…)` gives.
-
-Knows a ring and time; must not know programs or links.
-"""
+"""`EventReader`: receives events as arrays, as objects, or asynchronously; returned by `attachment.events(…)`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Records: named fields of fixed types in a row of bytes, as programs write them and Python reads them.
-
-Knows where fields lie (naturally aligned, in order) and how to decode them; must not know rings, maps or programs.
-"""
+"""Records: named fields of fixed types, naturally aligned, as programs write them and Python decodes them."""
 
 from __future__ import annotations
 

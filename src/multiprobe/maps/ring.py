@@ -1,8 +1,7 @@
-"""A ring buffer's memory: which records are complete, where they lie, and how they become arrays or tuples. Pure.
+"""Parses the memory of a ring buffer: finds complete records, and converts them to arrays or tuples. Pure.
 
-Knows the kernel's layout (kernel/bpf/ringbuf.c): positions that only grow, a header before each record whose highest
-bits say busy or discarded, and data pages that are mapped twice in a row, so that no record is ever broken by the
-ring's end. Must not know descriptors or how to wait.
+The layout is that of kernel/bpf/ringbuf.c: positions that only grow; a header before each record, whose highest bits
+mark it as busy or discarded; data pages mapped twice in succession, so that every record is contiguous.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a user declares: maps as inert values, without any kernel object behind them.
+"""Map specs: inert declarations of maps, without kernel objects.
 
-A spec can serve several attachments at once; each opens maps of its own for it. Two specs are never equal, however
-alike: they stand for different maps. Must not know programs, descriptors or system calls.
+Several attachments can use a spec; each creates its own maps for it. Two specs are never equal, because they represent
+different maps.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Whose turn it is, CPU by CPU: how one instance of a program takes over from another without losing a call.
+"""Switches from one instance of a program to another, CPU by CPU, without losing a call.
 
-Both are attached for a while, and each looks at its CPU's word to see whether it is its turn. If one word served all
-CPUs, it could change between the two programs of one call, which would then be counted twice or not at all. So every
-CPU's word is written from that CPU: while the writer runs there, no probe does. (Programs of a trampoline may be
+Both instances are attached for a while, and each reads its CPU's word to find out whether it is active. If one word
+served all CPUs, it could change between the two programs of one call, which would then be counted twice or not at all.
+So every CPU's word is written on that CPU: while the writer runs there, no probe does. (Programs of a trampoline may be
 preempted between one another; those of kprobe.multi may not.)
 """
 

@@ -1,7 +1,4 @@
-"""Types of what lies in memory: integers (how wide, with a sign or without), strings, and arrays of integers.
-
-Knows sizes and wrapping; must not know maps, programs or the kernel.
-"""
+"""Types of data in maps and events: integers by width and sign, strings, bytes, and arrays of integers."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""BTF: the types of the kernel and its modules, read from their own bytes."""
+"""Reads BTF: the types of the kernel and its modules."""

@@ -1,7 +1,7 @@
-"""Where each record of a BTF file stands, and what is in all of them at once, with NumPy.
+"""Finds the start of every record in a BTF file, and extracts fields of all records at once, with NumPy.
 
-Records have different lengths, so that where one starts is known only when the one before it has been read;
-`find_records` gets around that walk. Knows columns of 32-bit words, and nothing of what types mean.
+Records have different lengths, so the start of one depends on the one before it; `find_records` avoids a sequential
+walk.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The bytes of BTF: header, sections, kinds and the sizes of their records, without NumPy.
+"""The binary format of BTF: header, sections, kinds and the sizes of their records, without NumPy.
 
-Knows the file format (Documentation/bpf/btf.rst, include/uapi/linux/btf.h) and nothing of what types mean. Everything
-that doesn't fit is a `DataError` that names the byte. `btf_records` does the same in bulk.
+Format: Documentation/bpf/btf.rst, include/uapi/linux/btf.h. Any violation is a `DataError` that names the byte.
+`columns` does the same in bulk.
 """
 
 from __future__ import annotations
