@@ -17,8 +17,8 @@ from pathlib import Path
 
 import multiprobe as mp
 from multiprobe.compiler.backend.elf import sections
-from multiprobe.compiler.compile import compile_program
-from multiprobe.compiler.programs import Program
+from multiprobe.compiler.compiling import compile_program
+from multiprobe.compiler.program import Program
 from multiprobe.compiler.shape import Shape
 
 SOURCES = Path(__file__).with_name("code")

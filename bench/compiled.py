@@ -36,7 +36,7 @@ if __name__ == "__main__":
     kernel = mp.Kernel() if name == "walk" else None  # which types there are; it reads nothing yet
     for _ in range(21 if way == "cached" else 1):
         began = time.perf_counter_ns()
-        from multiprobe.compiler.compile import compile_program
+        from multiprobe.compiler.compiling import compile_program
 
         compile_program(globals()[name], context="kprobe_multi", when="entry", is_cached=way == "cached", kernel=kernel)
         print(time.perf_counter_ns() - began)

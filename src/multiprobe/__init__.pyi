@@ -13,8 +13,8 @@ from .compiler.kernel_types import enum as enum
 from .compiler.kernel_types import per_cpu as per_cpu
 from .compiler.kernel_types import struct as struct
 from .compiler.kernel_types import union as union
-from .compiler.programs import function as function
-from .compiler.programs import program as program
+from .compiler.program import helper as helper
+from .compiler.program import program as program
 from .errors import AttachError as AttachError
 from .errors import CompileError as CompileError
 from .errors import DataError as DataError

@@ -11,7 +11,7 @@ from struct import pack
 import pytest
 
 import multiprobe as mp
-from multiprobe.compiler.compile import compile_program
+from multiprobe.compiler.compiling import compile_program
 from multiprobe.maps.store import MapSet
 from multiprobe.syscalls import bpf
 from multiprobe.uapi.bpf import ProgType

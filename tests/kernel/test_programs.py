@@ -13,7 +13,7 @@ import pytest
 
 import multiprobe as mp
 from multiprobe.compiler.code import Code
-from multiprobe.compiler.compile import compile_program
+from multiprobe.compiler.compiling import compile_program
 from multiprobe.compiler.shape import Shape
 from multiprobe.kernel.btf.format import find_function, parse_sections
 from multiprobe.maps.cpus import load_n_cpus

@@ -16,7 +16,7 @@ from struct import pack
 import pytest
 
 import multiprobe as mp
-from multiprobe.compiler.compile import compile_program
+from multiprobe.compiler.compiling import compile_program
 from multiprobe.kernel.btf.format import STRUCT
 from multiprobe.kernel.btf.layout import fields, scalar
 from multiprobe.kernel.btf.types import Btf
@@ -250,7 +250,7 @@ def test_a_second_run_comes_from_the_cache(tmp_path: Path) -> None:
     script = tmp_path / "again.py"
     script.write_text(
         "import sys, multiprobe as mp\n"
-        "from multiprobe.compiler.compile import compile_program\n"
+        "from multiprobe.compiler.compiling import compile_program\n"
         "@mp.program\n"
         "def program(ctx):\n"
         "    x = ctx.task.pid\n"

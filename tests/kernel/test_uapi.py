@@ -14,7 +14,7 @@ ENUMS = [
     (bpf.AttachType, "bpf_attach_type", "BPF_"),
     (bpf.LinkType, "bpf_link_type", "BPF_LINK_TYPE_"),
     (bpf.PerfEventLinkType, "bpf_perf_event_type", "BPF_PERF_EVENT_"),
-    (bpf.Helper, "bpf_func_id", "BPF_FUNC_"),
+    (bpf.FuncId, "bpf_func_id", "BPF_FUNC_"),
 ]
 SINCE_6_1 = {"MAP_CREATE", "HASH", "KPROBE", "TRACE_KPROBE_MULTI", "KPROBE_MULTI", "GET_FUNC_IP"}
 

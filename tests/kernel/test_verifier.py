@@ -12,9 +12,9 @@ from struct import pack, unpack_from
 import pytest
 
 import multiprobe as mp
-from multiprobe.compiler import compile as compiler
+from multiprobe.compiler import compiling as compiler
 from multiprobe.compiler.code import Code
-from multiprobe.compiler.programs import Program
+from multiprobe.compiler.program import Program
 from multiprobe.links import loading
 from multiprobe.syscalls import bpf
 from multiprobe.syscalls.fd import FileDescriptor

@@ -9,9 +9,9 @@ from random_programs import N_OUT, Generator, Table, reference
 from runner import Bench
 
 import multiprobe as mp
-from multiprobe.compiler.programs import Program
+from multiprobe.compiler.program import Program
 
-TYPES = ("u8", "u16", "u32", "u64", "i8", "i16", "i32", "i64", "bool_", "program", "function")
+TYPES = ("u8", "u16", "u32", "u64", "i8", "i16", "i32", "i64", "bool_", "program", "helper")
 
 
 def compiled(source: str) -> Program:

@@ -19,8 +19,8 @@ from random_programs import Generator, arguments
 
 from multiprobe.compiler import cache
 from multiprobe.compiler.code import Code
-from multiprobe.compiler.compile import compile_program
-from multiprobe.compiler.programs import Program
+from multiprobe.compiler.compiling import compile_program
+from multiprobe.compiler.program import Program
 from multiprobe.errors import CompileError
 
 N_HITS = 4

@@ -165,7 +165,7 @@ def conversion(name: str) -> Any:
 def reference(arguments: list[int], tables: dict[str, Table]) -> tuple[dict[str, Any], Any]:
     """The names that a program's source needs, and the `ctx` to call it with."""
     types = SimpleNamespace(**{name: conversion(name) for name in TYPES}, bool_=Flag)
-    types.program = types.function = lambda function: function
+    types.program = types.helper = lambda function: function
     names = {"mp": types, "bool": Flag, "min": _extreme(min), "max": _extreme(max), **tables}
     ctx = SimpleNamespace(arg=lambda n: Number(arguments[n], False))
     return names, ctx
@@ -194,7 +194,7 @@ class Generator:
         self.in_helper = False
 
     def source(self) -> str:
-        self.lines = ["@mp.function", "def helper(p, q):", "    u0 = mp.u64(p)", "    s0 = mp.i64(q)"]
+        self.lines = ["@mp.helper", "def helper(p, q):", "    u0 = mp.u64(p)", "    s0 = mp.i64(q)"]
         self.lines += ["    u1 = u0", "    s1 = s0", "    b0 = u0 > 5"]
         self.in_helper = True
         self.block(1, self.deepest)

@@ -22,7 +22,7 @@ PUBLIC = [
     "NotPermittedError", "NotSupportedError", "PatternError", "PerFunction", "Refusal", "Report", "RingBuffer",
     "RingBufferMap", "StackTraces", "StackTracesMap", "Struct", "Table", "UsageError", "Verified", "VerifierError",
     "VmError", "VmLostError", "__version__", "address_of", "array_of", "attach", "bool_", "bytes_", "cast",
-    "container_of", "enum", "function", "i16", "i32", "i64", "i8", "inspect", "kernel_bytes", "kernel_string",
+    "container_of", "enum", "helper", "i16", "i32", "i64", "i8", "inspect", "kernel_bytes", "kernel_string",
     "linear", "load_object", "log2", "per_cpu", "program", "string", "struct", "u16", "u32", "u64", "u8", "union",
     "user_string",
 ]

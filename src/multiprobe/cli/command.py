@@ -25,7 +25,7 @@ from multiprobe.cli.measuring import (
     watch,
 )
 from multiprobe.cli.options import SHARED, Option
-from multiprobe.compiler.compile import compile_ahead
+from multiprobe.compiler.compiling import compile_ahead
 from multiprobe.errors import UsageError
 
 if TYPE_CHECKING:

@@ -38,8 +38,8 @@ class Code:
     """A compiled program. `maps` are the Python names of its maps, in the order of the keys "map0", "map1", ….
 
     `needs` ⊂ {function, cookie, ip, arg, arg_count, ret, is_return, session, pid, cpu, time}; `lines` are pairs of an
-    instruction and the place in the source that it and those after it come from: the line (counted from the function's
-    first line as 0) above ten bits for the column (from 1; 0: not known). `text` is the function's source, by lines.
+    instruction and the source location of it and those that follow: the line (the function's first line is 0) above
+    ten bits for the column (from 1; 0: not known). `text` is the function's source, by lines.
     """
 
     insns: bytes
@@ -54,14 +54,14 @@ class Code:
         """The names of all values that `link` needs."""
         return frozenset(relocation.key for relocation in self.relocations)
 
-    def place_of(self, insn: int) -> tuple[int, int] | None:
+    def location_of(self, insn: int) -> tuple[int, int] | None:
         """(line, column) of an instruction in the source: the line counted from the function's first line as 0, the
         column from 1, or 0 if it isn't known."""
         found = None
-        for first, place in self.lines:
+        for first, location in self.lines:
             if first > insn:
                 break
-            found = place >> 10, place & 1023
+            found = location >> 10, location & 1023
         return found
 
     def link(self, values: dict[str, int]) -> bytes:

@@ -10,7 +10,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from multiprobe.compiler.kernel_types import Enum, Struct
-from multiprobe.compiler.programs import Helper, Program, is_module, references
+from multiprobe.compiler.program import Helper, Program, is_module, references
 from multiprobe.maps.specs import MapSpec
 from multiprobe.maps.types import Integer
 

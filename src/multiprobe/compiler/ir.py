@@ -3,8 +3,8 @@
 A value is a 64-bit integer without a sign (U64) or with one (I64), a truth value (BOOL), or made of nothing but numbers
 written in the program (LITERAL: with a sign, until it meets what has none). A kind that begins with "*" is a pointer
 to a type of the kernel (`typed`), and for everybody else U64. Narrow types exist in memory and in conversions. The
-`line` of a statement, and the `at` of an expression that the verifier may object to, are places in the source: line and
-column, packed by `source.place`; negative where there is none. Knows neither `ast` nor LLVM.
+`line` of a statement, and the `at` of an expression that the verifier may object to, are locations in the source: line
+and column, packed by `source.pack_location`; negative where there is none. Knows neither `ast` nor LLVM.
 """
 
 from __future__ import annotations
@@ -233,8 +233,8 @@ Expression = (
 Key = tuple[Expression | String, ...]
 
 
-Placed = Read | Load | Contains
-"""What knows its place, `at`."""
+Located = Read | Load | Contains
+"""Expressions that carry their location, `at`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ class Struct:
 
     @property
     def members(self) -> tuple[Member, ...]:
-        """All members in order, those of unnamed structs and unions in their place."""
+        """All members in order, members of unnamed structs and unions included."""
         return self.record.members
 
     def offset(self, path: str) -> int:

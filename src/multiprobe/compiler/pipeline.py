@@ -30,7 +30,7 @@ from multiprobe.errors import CompileError
 if TYPE_CHECKING:
     from multiprobe.compiler.frontend.typed import KernelTypes
     from multiprobe.compiler.ir import Routine
-    from multiprobe.compiler.programs import Program
+    from multiprobe.compiler.program import Program
     from multiprobe.compiler.shape import Shape
 
 _CALL = 0x85
@@ -49,7 +49,7 @@ def compile_now(program: Program, *, context: str, when: str, shape: Shape, type
         relocations=tuple(_relocations(insns, emitter.holes)),
         maps=routine.maps,
         needs=routine.needs,
-        lines=tuple((insn, place - (1 << 10)) for insn, place in lines),
+        lines=tuple((insn, location - (1 << 10)) for insn, location in lines),
         text=routine.text,
     )
 
@@ -69,17 +69,17 @@ def _check_stack(insns: bytes, routine: Routine) -> None:
 
 def _relocations(insns: bytes, holes: list[tuple[str, str]]) -> list[Relocation]:
     kinds = {source: kind for kind, source in HOLE.items()}
-    found, place, n = [], 0, len(insns) // INSN_SIZE
-    while place < n:
-        opcode, registers, _, immediate = unpack_from("<BBhi", insns, place * INSN_SIZE)
+    found, insn, n = [], 0, len(insns) // INSN_SIZE
+    while insn < n:
+        opcode, registers, _, immediate = unpack_from("<BBhi", insns, insn * INSN_SIZE)
         if opcode == LD_IMM64 and registers >> 4 in kinds:
             kind, key = holes[immediate - 1]
             assert kind == kinds[registers >> 4]
-            found.append(Relocation(place, kind, key))
+            found.append(Relocation(insn, kind, key))
         elif opcode == MOVE_IMMEDIATE and registers >> 4 == CONSTANT_SOURCE:
-            found.append(Relocation(place, CONSTANT, holes[immediate - 1][1]))
+            found.append(Relocation(insn, CONSTANT, holes[immediate - 1][1]))
         elif opcode == _CALL and immediate >= KFUNC_CALL:
             kind, key = holes[immediate - KFUNC_CALL - 1]
-            found.append(Relocation(place, KFUNC, key))
-        place += 2 if opcode == LD_IMM64 else 1
+            found.append(Relocation(insn, KFUNC, key))
+        insn += 2 if opcode == LD_IMM64 else 1
     return found

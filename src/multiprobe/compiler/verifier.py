@@ -13,7 +13,7 @@ from multiprobe.syscalls.bpf import LOG_CUT
 
 if TYPE_CHECKING:
     from multiprobe.compiler.code import Code
-    from multiprobe.compiler.programs import Program
+    from multiprobe.compiler.program import Program
 
 _MEANINGS = (
     (
@@ -53,7 +53,7 @@ _NAMED = re.compile(r"(?:from |at |unreachable )insn (\d+)")
 
 def explain(error: VerifierError, code: Code, program: Program) -> VerifierError:
     """The same refusal with the Python line in its message, where it can be known, and what it means as hint."""
-    place = place_of(error, code)
+    location = location_of(error, code)
     meaning = _meaning(error.cause) or _reason(error.log)
     explained = VerifierError(
         error.operation,
@@ -63,16 +63,16 @@ def explain(error: VerifierError, code: Code, program: Program) -> VerifierError
         log=error.log,
         hint=f"{meaning or 'the verifier tells more'} (its whole log: `error.log`, or --debug)",
     )
-    if place is not None:
-        explained.message = f"{explained.message}\n{_quote(program, code, *place)}"
+    if location is not None:
+        explained.message = f"{explained.message}\n{_quote(program, code, *location)}"
     return explained
 
 
-def place_of(error: VerifierError, code: Code) -> tuple[int, int] | None:
-    """(line, column) of what the verifier objects to, as `Code.place_of` gives them, or None if the log doesn't say."""
+def location_of(error: VerifierError, code: Code) -> tuple[int, int] | None:
+    """The (line, column) that the verifier objects to, as `Code.location_of` gives it; None if the log does not say."""
     named = _NAMED.search(error.cause)
     insn = int(named[1]) if named else last_instruction(error.log)
-    return None if insn is None else code.place_of(insn)
+    return None if insn is None else code.location_of(insn)
 
 
 def last_instruction(log: str) -> int | None:
@@ -110,13 +110,13 @@ def _quote(program: Program, code: Code, line: int, column: int) -> str:
 def _width(text: str) -> int:
     """How much of `text` to underline: an item or a call, as far as its brackets; a name; at least one character."""
     depth = 0
-    for place, character in enumerate(text):
+    for n, character in enumerate(text):
         if character in "([":
             depth += 1
         elif character in ")]":
             depth -= 1
         elif depth == 0 and not (character.isalnum() or character in "_."):
-            return max(1, place)
+            return max(1, n)
         if depth < 0:
-            return max(1, place)
+            return max(1, n)
     return max(1, len(text))

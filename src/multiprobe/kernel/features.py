@@ -20,7 +20,7 @@ from multiprobe.syscalls import bpf, perf
 from multiprobe.syscalls.fd import FileDescriptor
 from multiprobe.syscalls.raw import BPF, address_of, call
 from multiprobe.uapi import bpf as uapi
-from multiprobe.uapi.bpf import AttachType, Cmd, Helper, MapType, ProgType
+from multiprobe.uapi.bpf import AttachType, Cmd, FuncId, MapType, ProgType
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -183,15 +183,15 @@ class Features:
 
     def attach_cookie(self) -> Answer:
         """bpf_get_attach_cookie in kprobe programs."""
-        return self._helper("bpf_get_attach_cookie", Helper.GET_ATTACH_COOKIE)
+        return self._helper("bpf_get_attach_cookie", FuncId.GET_ATTACH_COOKIE)
 
     def func_ip(self) -> Answer:
         """bpf_get_func_ip in kprobe programs."""
-        return self._helper("bpf_get_func_ip", Helper.GET_FUNC_IP)
+        return self._helper("bpf_get_func_ip", FuncId.GET_FUNC_IP)
 
     def read_kernel(self) -> Answer:
         """bpf_probe_read_kernel, which lockdown for confidentiality takes away."""
-        code = READ_NOTHING + CALL + Helper.PROBE_READ_KERNEL.to_bytes(4, "little") + RETURN_0
+        code = READ_NOTHING + CALL + FuncId.PROBE_READ_KERNEL.to_bytes(4, "little") + RETURN_0
         return self._load("a kprobe program that calls bpf_probe_read_kernel", ProgType.KPROBE, code=code)
 
     def ring_buffer(self) -> Answer:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from multiprobe.compiler.programs import Program
+from multiprobe.compiler.program import Program
 from multiprobe.compiler.shape import SIDES
 from multiprobe.errors import AttachError, MultiprobeError, NoMatchError, NotSupportedError, UsageError
 from multiprobe.kernel.mechanism import Mechanism, mechanism_names

@@ -7,7 +7,7 @@ from array import array
 from collections import deque
 from typing import TYPE_CHECKING
 
-from multiprobe.compiler.programs import Program
+from multiprobe.compiler.program import Program
 from multiprobe.errors import AttachError, KernelError, NotSupportedError, VerifierError
 from multiprobe.functions.sets import Refusal
 from multiprobe.kernel.mechanism import Mechanism

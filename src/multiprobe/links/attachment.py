@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from multiprobe.compiler.programs import Program
+    from multiprobe.compiler.program import Program
     from multiprobe.functions.sets import Function, FunctionSet
     from multiprobe.links.guard.guard import Guard
     from multiprobe.links.guard.replaceable import ReplaceableLinks

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from multiprobe.compiler.backend.debug_info import debug_info
 from multiprobe.compiler.code import KFUNC
-from multiprobe.compiler.compile import compile_program
+from multiprobe.compiler.compiling import compile_program
 from multiprobe.compiler.frontend.arguments import find_arguments
 from multiprobe.compiler.shape import PER_FUNCTION, Shape
 from multiprobe.compiler.verifier import explain
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from multiprobe.compiler.backend.debug_info import DebugInfo
     from multiprobe.compiler.code import Code
-    from multiprobe.compiler.programs import Program
+    from multiprobe.compiler.program import Program
     from multiprobe.compiler.shape import Argument
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.links.mechanisms.linked import Hook

@@ -103,7 +103,7 @@ class PerfEventLinkType(IntEnum):
     EVENT = 6
 
 
-class Helper(IntEnum):
+class FuncId(IntEnum):
     """enum bpf_func_id: the helpers that programs of this project call."""
 
     MAP_LOOKUP_ELEM = 1

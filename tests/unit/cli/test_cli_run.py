@@ -42,7 +42,7 @@ elif what == "program":
     @mp.program
     def program(ctx):
         print(ctx.pid)
-    from multiprobe.compiler.compile import compile_program
+    from multiprobe.compiler.compiling import compile_program
     compile_program(program, context="kprobe", when="entry")
 """
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from constructs import sources
 
-from multiprobe.compiler.programs import Program
+from multiprobe.compiler.program import Program
 
 sys.path.append(str(Path(__file__).parents[2] / "properties"))
 

@@ -69,11 +69,11 @@ CONSTRUCTS = {
 }
 
 HEAD = """
-@mp.function
+@mp.helper
 def twice(x):
     return x + x
 
-@mp.function
+@mp.helper
 def first(c):
     return c.arg(0)
 
@@ -101,6 +101,6 @@ def source(names: list[str]) -> str:
     text = HEAD
     for place, name in enumerate(names):
         body = f"{PARAMETERS}\n{CONSTRUCTS[name]}".replace("\n", "\n    ")
-        text += f"@mp.function\ndef case_{place}(ctx):\n    {body}\n\n"
+        text += f"@mp.helper\ndef case_{place}(ctx):\n    {body}\n\n"
     calls = "".join(f"    out[{place}] = case_{place}(ctx)\n" for place in range(len(names)))
     return f"{text}@mp.program\ndef program(ctx):\n{calls}"

@@ -8,8 +8,8 @@ from struct import unpack_from
 from machine import Machine, Ring, words
 
 from multiprobe.compiler.code import Code
-from multiprobe.compiler.compile import compile_program
-from multiprobe.compiler.programs import Program
+from multiprobe.compiler.compiling import compile_program
+from multiprobe.compiler.program import Program
 from multiprobe.compiler.shape import Shape
 from multiprobe.functions.kernel import Kernel
 from multiprobe.maps import Array, PerFunction

@@ -54,7 +54,7 @@ NAMED = {
         "- + ~": "unary",
         "0 <= x < 10": "chains",
         "== != < <= > >=": "comparisons",
-        "@mp.function": "functions",
+        "@mp.helper": "functions",
         "a if test else b": "conditional",
         "abs": "abs",
         "and": "and",
@@ -74,7 +74,7 @@ NAMED = {
     },
     "Statements": {
         "+ - & | ^": "atomic updates",
-        "@mp.function": "functions",
+        "@mp.helper": "functions",
         "@mp.program(loop_limit=1000)": "test_language.py: @mp.program(loop_limit=10)",
         "loop_limit": "test_language.py: @mp.program(loop_limit=10)",
         "attachment.missed()": 'test_language.py: attachment.missed()["cut_loops"] == 1',

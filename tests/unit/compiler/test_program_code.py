@@ -12,9 +12,9 @@ from struct import pack, unpack
 import pytest
 
 import multiprobe as mp
-from multiprobe.compiler import cache, compile
+from multiprobe.compiler import cache, compiling
 from multiprobe.compiler.code import Code
-from multiprobe.compiler.compile import compile_program
+from multiprobe.compiler.compiling import compile_program
 from multiprobe.compiler.digest import digest
 from multiprobe.compiler.shape import Shape
 from multiprobe.errors import UsageError
@@ -121,7 +121,7 @@ def test_lines_lead_back_to_the_source() -> None:
     code = compile_program(pairing, context="tracing", when="session", shape=Shape(function_from="cookie"))
     lines = {place >> 10 for _, place in code.lines}
     assert lines >= {2, 3, 5}
-    assert code.place_of(10_000) is not None
+    assert code.location_of(10_000) is not None
     assert code.lines == tuple(sorted(code.lines))
 
 
@@ -134,7 +134,7 @@ def test_the_second_time_nothing_is_compiled(monkeypatch: pytest.MonkeyPatch) ->
     def never(*_: object, **__: object) -> Code:
         raise AssertionError("compiled again")
 
-    monkeypatch.setattr(compile, "compile_now", never)
+    monkeypatch.setattr(compiling, "compile_now", never)
     assert compile_program(count, context="kprobe_multi", when="entry") == first
     with pytest.raises(AssertionError, match="compiled again"):
         compile_program(count, context="kprobe", when="entry")
@@ -207,7 +207,7 @@ def test_the_key_covers_all_that_matters(monkeypatch: pytest.MonkeyPatch) -> Non
     assert key_of(variant(1, table)) != before
 
 
-@mp.function
+@mp.helper
 def twice(x):
     return x * FACTOR
 
@@ -252,7 +252,7 @@ def test_cached_code_is_reached_without_heavy_imports(tmp_path: Path) -> None:
     script.write_text(
         "import sys\nbefore = set(sys.modules)\n"
         "from multiprobe.instruments.count import count\n"
-        "from multiprobe.compiler.compile import compile_program\n"
+        "from multiprobe.compiler.compiling import compile_program\n"
         "from multiprobe.maps.store import MapSet\nfrom multiprobe.maps.index import build_index\n"
         "code = compile_program(count, context='kprobe_multi', when='entry')\n"
         "code.link({key: 1 for key in code.keys})\n"

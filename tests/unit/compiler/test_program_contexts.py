@@ -6,7 +6,7 @@ import pytest
 from runner import GENERATION, Bench
 
 import multiprobe as mp
-from multiprobe.compiler.compile import compile_program
+from multiprobe.compiler.compiling import compile_program
 from multiprobe.compiler.shape import PER_FUNCTION, Shape
 from multiprobe.errors import NotSupportedError, UsageError
 

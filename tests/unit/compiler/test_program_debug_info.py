@@ -7,7 +7,7 @@ from struct import iter_unpack
 
 import multiprobe as mp
 from multiprobe.compiler.backend.debug_info import debug_info
-from multiprobe.compiler.compile import compile_program
+from multiprobe.compiler.compiling import compile_program
 from multiprobe.kernel.btf.format import find_function, parse_sections
 from multiprobe.uapi import btf
 

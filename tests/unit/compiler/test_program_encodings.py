@@ -14,7 +14,7 @@ import pytest
 from construct_source import programs
 from disassembly import disassemble, elf, normal
 
-from multiprobe.compiler.compile import compile_program
+from multiprobe.compiler.compiling import compile_program
 
 TOOL = shutil.which("llvm-objdump")
 ENCODINGS = Path(__file__).with_name("encodings.txt")

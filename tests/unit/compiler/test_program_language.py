@@ -241,7 +241,7 @@ def test_a_loop_at_its_limit_is_cut_off_and_counted() -> None:
     assert bench.losses() == {"cut_loops": 1}
 
 
-@mp.function
+@mp.helper
 def clamp(x, low, high):
     """Helpers have locals, branches and returns of their own."""
     result = x
@@ -252,7 +252,7 @@ def clamp(x, low, high):
     return result
 
 
-@mp.function
+@mp.helper
 def note(ctx, place):
     out[place] = ctx.arg(1)
 
@@ -373,7 +373,7 @@ def test_an_inactive_program_does_nothing() -> None:
     Bench(nothing).hit()
 
 
-@mp.function
+@mp.helper
 def bump(x):
     out[2] = out[2] + 1
     return x

@@ -8,9 +8,9 @@ import types
 import pytest
 
 import multiprobe as mp
-from multiprobe.compiler.compile import compile_program
+from multiprobe.compiler.compiling import compile_program
 from multiprobe.compiler.frontend.statements import build
-from multiprobe.compiler.programs import Program
+from multiprobe.compiler.program import Program
 from multiprobe.errors import CompileError
 
 FILE = "<refused>"
@@ -20,7 +20,7 @@ HEAD = "@mp.program\ndef program(ctx):\n"
 def make(source: str) -> Program:
     linecache.cache[FILE] = (len(source), None, source.splitlines(keepends=True), FILE)
     module = types.ModuleType("mp")
-    for name in ("program", "function", "u8", "u32", "u64", "i64", "bool_"):
+    for name in ("program", "helper", "u8", "u32", "u64", "i64", "bool_"):
         setattr(module, name, getattr(mp, name))
     names = {
         "mp": module,
@@ -193,16 +193,16 @@ def test_carets_count_characters_and_know_indentation() -> None:
 
 
 HELPERS = """
-@mp.function
+@mp.helper
 def endless(x):
     return endless(x)
 
-@mp.function
+@mp.helper
 def sometimes(x):
     if x:
         return 1
 
-@mp.function
+@mp.helper
 def bad(x):
     return x / 2
 

@@ -8,7 +8,7 @@ import pytest
 from runner import SESSIONS_FD, Bench
 
 import multiprobe as mp
-from multiprobe.compiler.compile import compile_program
+from multiprobe.compiler.compiling import compile_program
 from multiprobe.compiler.shape import Shape
 from multiprobe.errors import UsageError
 from multiprobe.maps.layout import SESSION_BITS, SESSION_SIZE, SESSIONS_SIZE

@@ -9,7 +9,7 @@ import pytest
 
 import multiprobe as mp
 from multiprobe.compiler.backend.stack import depth
-from multiprobe.compiler.compile import compile_program
+from multiprobe.compiler.compiling import compile_program
 from multiprobe.errors import CompileError
 
 FILE = "<many locals>"

@@ -13,12 +13,12 @@ from runner import Bench
 
 import multiprobe as mp
 from multiprobe.compiler import cache
-from multiprobe.compiler.compile import compile_program
+from multiprobe.compiler.compiling import compile_program
 from multiprobe.compiler.digest import digest
 from multiprobe.compiler.frontend.arguments import find_arguments
 from multiprobe.compiler.frontend.statements import build
 from multiprobe.compiler.frontend.typed import KernelTypes
-from multiprobe.compiler.programs import Program
+from multiprobe.compiler.program import Program
 from multiprobe.compiler.shape import Shape
 from multiprobe.errors import CompileError
 
@@ -177,7 +177,7 @@ def test_a_list_is_walked(target: mp.Kernel) -> None:
 
 
 def test_pointers_go_through_helpers(target: mp.Kernel) -> None:
-    head = "@mp.function\ndef second(p):\n    if p.next:\n        return p.next\n    return p\n"
+    head = "@mp.helper\ndef second(p):\n    if p.next:\n        return p.next\n    return p\n"
     assert World('out[0] = second(ctx.arg(0, "struct item *")).a', target, head).out() == 42
     assert World("out[0] = second(second(item(ctx.arg(0)))).a", target, head).out() == 42
 

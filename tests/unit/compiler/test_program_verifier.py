@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import multiprobe as mp
-from multiprobe.compiler.compile import compile_program
-from multiprobe.compiler.verifier import _width, explain, last_instruction, place_of
+from multiprobe.compiler.compiling import compile_program
+from multiprobe.compiler.verifier import _width, explain, last_instruction, location_of
 from multiprobe.errors import VerifierError
 from multiprobe.syscalls import bpf
 
@@ -96,8 +96,8 @@ def test_what_the_kernel_means(cause: str, words: str) -> None:
 def test_an_instruction_named_by_the_cause() -> None:
     code = compile_program(program, context="raw_tracepoint", when="entry")
     insn = next(insn for insn, place in code.lines if place >> 10 == 2)
-    assert place_of(refusal(f"unreachable insn {insn}", ""), code) == code.place_of(insn)
-    assert place_of(refusal("strange", ""), code) is None
+    assert location_of(refusal(f"unreachable insn {insn}", ""), code) == code.location_of(insn)
+    assert location_of(refusal("strange", ""), code) is None
 
 
 def test_what_belongs_to_no_line() -> None:

@@ -9,7 +9,7 @@ import pytest
 import multiprobe as mp
 from multiprobe.compiler import digest
 from multiprobe.compiler.backend.codegen import generate
-from multiprobe.compiler.compile import compile_ahead, compile_program
+from multiprobe.compiler.compiling import compile_ahead, compile_program
 from multiprobe.compiler.frontend.statements import build
 from multiprobe.compiler.shape import Shape
 
@@ -21,7 +21,7 @@ table = mp.Hash((mp.u8, mp.u64), mp.u32)
 EXPECTED = (13, "6c331a2178b3d152")
 
 
-@mp.function
+@mp.helper
 def clamp(x, high):
     return high if x > high else x
 

@@ -16,7 +16,7 @@ from btf_writer import BtfWriter
 import multiprobe as mp
 from multiprobe.cli import graph as graph_command
 from multiprobe.cli.trace import Shown, _duration
-from multiprobe.compiler.compile import compile_program
+from multiprobe.compiler.compiling import compile_program
 from multiprobe.instruments.errors import program as errors_probe
 from multiprobe.instruments.errors.instrument import return_kinds, signature_of
 from multiprobe.instruments.trace.describe import Describer, Wanted

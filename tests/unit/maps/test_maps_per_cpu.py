@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprobe as mp
-from multiprobe.compiler.compile import compile_program
+from multiprobe.compiler.compiling import compile_program
 from multiprobe.maps.layout import constants, layout
 
 shared, own = mp.Array(mp.u32, 10), mp.Array(mp.u32, 10, per_cpu=True)

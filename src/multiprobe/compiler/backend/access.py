@@ -15,12 +15,12 @@ from multiprobe.compiler.ir import BOOL, Expression
 from multiprobe.maps.layout import FULL_MAPS, OUT_OF_RANGE
 from multiprobe.maps.specs import Array, Hash, MapSpec, PerFunction
 from multiprobe.maps.types import StringType
-from multiprobe.uapi.bpf import Helper
+from multiprobe.uapi.bpf import FuncId
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from multiprobe.compiler.backend.codegen import Generator
+    from multiprobe.compiler.backend.evaluator import Evaluator
 
 ANY, NO_EXIST = 0, 1
 
@@ -28,7 +28,7 @@ ANY, NO_EXIST = 0, 1
 class Access:
     """The maps of one program, each with memory for a key and a value on the stack."""
 
-    def __init__(self, generator: Generator, specs: Sequence[MapSpec]) -> None:
+    def __init__(self, generator: Evaluator, specs: Sequence[MapSpec]) -> None:
         self.g = generator
         self.e = generator.e
         self.specs = specs
@@ -86,60 +86,60 @@ class Access:
 
     def delete(self, node: ir.Delete) -> None:
         key = self._key(node.map, node.key)
-        self.e.call(Helper.MAP_DELETE_ELEM, f"i64 {self._map(node.map)}", f"ptr {key}")
+        self.e.call(FuncId.MAP_DELETE_ELEM, f"i64 {self._map(node.map)}", f"ptr {key}")
 
     # Finding
 
-    def _find(self, place: int, key: ir.Key, found: str, missing: str) -> str:
+    def _find(self, index: int, key: ir.Key, found: str, missing: str) -> str:
         """The address of a value, valid in the block `found`; the current block is ended."""
-        spec = self.specs[place]
+        spec = self.specs[index]
         if isinstance(spec, Hash):
-            pointer = self._lookup(place, self._key(place, key))
+            pointer = self._lookup(index, self._key(index, key))
             self.e.branch(self.e.make(f"icmp ne ptr {pointer}, null"), found, missing)
             return pointer
         assert not isinstance(key[0], ir.String)
         if isinstance(spec, PerFunction):
-            return self._find_slot(place, spec, key[0], found, missing)
+            return self._find_slot(index, spec, key[0], found, missing)
         assert isinstance(spec, Array)
-        return self._find_item(place, spec, key[0], found, missing)
+        return self._find_item(index, spec, key[0], found, missing)
 
-    def _find_item(self, place: int, spec: Array, key: Expression, found: str, missing: str) -> str:
-        e, index = self.e, self.g.integer(key)
+    def _find_item(self, index: int, spec: Array, key: Expression, found: str, missing: str) -> str:
+        e, item = self.e, self.g.integer(key)
         if spec.per_cpu:
             cpu, inside = self.g.hook.read("cpu", 0), e.label("inside")
-            e.branch(e.make(f"icmp ult i64 {index}, {spec.size}"), inside, missing)
+            e.branch(e.make(f"icmp ult i64 {item}, {spec.size}"), inside, missing)
             e.begin(inside)
-            return self._find_in_row(place, spec.value.size, cpu, index, found, missing)
-        array = e.map_value(f"map{place}")
-        pointer = e.at(array, e.make(f"mul i64 {index}, {spec.value.size}"))
-        e.branch(e.make(f"icmp ult i64 {index}, {spec.size}"), found, missing)
+            return self._find_in_row(index, spec.value.size, cpu, item, found, missing)
+        array = e.map_value(f"map{index}")
+        pointer = e.at(array, e.make(f"mul i64 {item}, {spec.value.size}"))
+        e.branch(e.make(f"icmp ult i64 {item}, {spec.size}"), found, missing)
         return pointer
 
-    def _find_slot(self, place: int, spec: PerFunction, key: Expression, found: str, missing: str) -> str:
+    def _find_slot(self, index: int, spec: PerFunction, key: Expression, found: str, missing: str) -> str:
         """One comparison for the verifier's sake; another one where the index isn't the hook's own."""
         e = self.e
         if isinstance(key, ir.Read) and key.name == "function":
             slot, missing = self.g.hook.slot(), e.end  # always inside
             cpu = self.g.hook.read("cpu", 0)
         else:
-            index, inside = self.g.integer(key), e.label("inside")
+            item, inside = self.g.integer(key), e.label("inside")
             cpu = self.g.hook.read("cpu", 0)  # before the branch: it is remembered for what follows
-            e.branch(e.make(f"icmp ult i64 {index}, {e.hole(CONSTANT, 'n_functions')}"), inside, missing)
+            e.branch(e.make(f"icmp ult i64 {item}, {e.hole(CONSTANT, 'n_functions')}"), inside, missing)
             e.begin(inside)
-            slot = e.make(f"add i64 {index}, 1")
-        return self._find_in_row(place, spec.value.size, cpu, slot, found, missing)
+            slot = e.make(f"add i64 {item}, 1")
+        return self._find_in_row(index, spec.value.size, cpu, slot, found, missing)
 
-    def _find_in_row(self, place: int, size: int, cpu: str, slot: str, found: str, missing: str) -> str:
+    def _find_in_row(self, index: int, size: int, cpu: str, slot: str, found: str, missing: str) -> str:
         e = self.e
-        row = e.make(f"mul i64 {cpu}, {e.hole(CONSTANT, f'map{place}.stride')}")
+        row = e.make(f"mul i64 {cpu}, {e.hole(CONSTANT, f'map{index}.stride')}")
         # The bound is on the number, before it becomes an offset: 6.1's verifier forgets what is aligned, otherwise.
         number = e.make(f"add i64 {row}, {slot}")
-        pointer = e.at(e.map_value(f"map{place}"), e.make(f"mul i64 {number}, {size}"))
-        e.branch(e.make(f"icmp ule i64 {number}, {e.hole(CONSTANT, f'map{place}.limit')}"), found, missing)
+        pointer = e.at(e.map_value(f"map{index}"), e.make(f"mul i64 {number}, {size}"))
+        e.branch(e.make(f"icmp ule i64 {number}, {e.hole(CONSTANT, f'map{index}.limit')}"), found, missing)
         return pointer
 
-    def _lookup(self, place: int, key: str) -> str:
-        answer = self.e.call(Helper.MAP_LOOKUP_ELEM, f"i64 {self._map(place)}", f"ptr {key}")
+    def _lookup(self, index: int, key: str) -> str:
+        answer = self.e.call(FuncId.MAP_LOOKUP_ELEM, f"i64 {self._map(index)}", f"ptr {key}")
         return self.e.make(f"inttoptr i64 {answer} to ptr")
 
     # Changing
@@ -154,7 +154,7 @@ class Access:
         key = self._keys[node.map]
         buffer = self._value(node.map, "0" if node.op == "and" else value)
         arguments = (f"i64 {self._map(node.map)}", f"ptr {key}", f"ptr {buffer}", f"i64 {NO_EXIST}")
-        failed = e.make(f"icmp ne i64 {e.call(Helper.MAP_UPDATE_ELEM, *arguments)}, 0")
+        failed = e.make(f"icmp ne i64 {e.call(FuncId.MAP_UPDATE_ELEM, *arguments)}, 0")
         again, end = e.label("again"), e.label("end")
         e.branch(failed, again, end)
         e.begin(again)
@@ -168,10 +168,10 @@ class Access:
         count_if(e, "true", FULL_MAPS)
         e.begin(end)
 
-    def _put(self, place: int, key: str, value: str) -> None:
-        buffer = self._value(place, value)
-        arguments = (f"i64 {self._map(place)}", f"ptr {key}", f"ptr {buffer}", f"i64 {ANY}")
-        answer = self.e.call(Helper.MAP_UPDATE_ELEM, *arguments)
+    def _put(self, index: int, key: str, value: str) -> None:
+        buffer = self._value(index, value)
+        arguments = (f"i64 {self._map(index)}", f"ptr {key}", f"ptr {buffer}", f"i64 {ANY}")
+        answer = self.e.call(FuncId.MAP_UPDATE_ELEM, *arguments)
         count_if(self.e, self.e.make(f"icmp ne i64 {answer}, 0"), FULL_MAPS)
 
     def _lose(self, label: str, end: str) -> None:
@@ -181,17 +181,17 @@ class Access:
 
     # Memory
 
-    def _map(self, place: int) -> str:
-        return self.e.hole(MAP, f"map{place}")
+    def _map(self, index: int) -> str:
+        return self.e.hole(MAP, f"map{index}")
 
-    def _key(self, place: int, parts: ir.Key) -> str:
+    def _key(self, index: int, parts: ir.Key) -> str:
         """The key's address; padding between its parts is zero."""
-        spec = self.specs[place]
+        spec = self.specs[index]
         assert isinstance(spec, Hash)
         operands = [prepare(self.g, part) if isinstance(part, ir.String) else self.g.integer(part) for part in parts]
-        if place not in self._keys:
-            self._keys[place] = self.e.stack(f"[{spec.key_size} x i8]")
-        buffer = self._keys[place]
+        if index not in self._keys:
+            self._keys[index] = self.e.stack(f"[{spec.key_size} x i8]")
+        buffer = self._keys[index]
         if sum(type_.size for type_ in spec.keys) < spec.key_size:
             for offset in range(0, spec.key_size, 8):
                 size = min(8, spec.key_size - offset)
@@ -206,9 +206,9 @@ class Access:
             self.e.store(self.e.at(buffer, offset), operand, type_.size)
         return buffer
 
-    def _value(self, place: int, operand: str) -> str:
-        size = self.specs[place].value.size
-        if place not in self._values:
-            self._values[place] = self.e.stack(f"[{size} x i8]")
-        self.e.store(self._values[place], operand, size)
-        return self._values[place]
+    def _value(self, index: int, operand: str) -> str:
+        size = self.specs[index].value.size
+        if index not in self._values:
+            self._values[index] = self.e.stack(f"[{size} x i8]")
+        self.e.store(self._values[index], operand, size)
+        return self._values[index]

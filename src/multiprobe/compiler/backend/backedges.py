@@ -21,70 +21,70 @@ def separate_back_edges(insns: bytes, lines: Lines) -> tuple[bytes, Lines]:
     targets = dict(_jumps(insns))
     followers = _followers(insns, targets)
     heads = set(targets.values())
-    places = [
-        place
-        for place, after in followers.items()
-        if place not in targets and len(after) == 1 and after[0] in heads and _reaches(followers, after[0], place)
+    insns_before = [
+        insn
+        for insn, after in followers.items()
+        if insn not in targets and len(after) == 1 and after[0] in heads and _reaches(followers, after[0], insn)
     ]
-    after_places = sorted(followers[place][0] for place in places)
-    if not after_places:
+    followed = sorted(followers[insn][0] for insn in insns_before)
+    if not followed:
         return insns, lines
-    return _insert(insns, targets, after_places), tuple((_moved(insn, after_places), line) for insn, line in lines)
+    return _insert(insns, targets, followed), tuple((_moved(insn, followed), line) for insn, line in lines)
 
 
 def _jumps(insns: bytes) -> list[tuple[int, int]]:
-    found, place = [], 0
-    while place < len(insns) // INSN_SIZE:
-        opcode, _, offset = unpack_from("<BBh", insns, place * INSN_SIZE)
+    found, insn = [], 0
+    while insn < len(insns) // INSN_SIZE:
+        opcode, _, offset = unpack_from("<BBh", insns, insn * INSN_SIZE)
         if opcode & 7 in (5, 6) and opcode not in (_CALL, _EXIT):
-            found.append((place, place + 1 + offset))
-        place += 2 if opcode == _LD_IMM64 else 1
+            found.append((insn, insn + 1 + offset))
+        insn += 2 if opcode == _LD_IMM64 else 1
     return found
 
 
 def _followers(insns: bytes, targets: dict[int, int]) -> dict[int, tuple[int, ...]]:
     """Where control may go from each instruction."""
     found: dict[int, tuple[int, ...]] = {}
-    place = 0
-    while place < len(insns) // INSN_SIZE:
-        opcode = insns[place * INSN_SIZE]
-        after = place + (2 if opcode == _LD_IMM64 else 1)
+    insn = 0
+    while insn < len(insns) // INSN_SIZE:
+        opcode = insns[insn * INSN_SIZE]
+        after = insn + (2 if opcode == _LD_IMM64 else 1)
         if opcode == _EXIT:
-            found[place] = ()
-        elif place in targets:
-            found[place] = (targets[place],) if opcode == _GOTO else (after, targets[place])
+            found[insn] = ()
+        elif insn in targets:
+            found[insn] = (targets[insn],) if opcode == _GOTO else (after, targets[insn])
         else:
-            found[place] = (after,)
-        place = after
+            found[insn] = (after,)
+        insn = after
     return found
 
 
 def _reaches(followers: dict[int, tuple[int, ...]], start: int, goal: int) -> bool:
     seen, waiting = {start}, [start]
     while waiting:
-        place = waiting.pop()
-        if place == goal:
+        insn = waiting.pop()
+        if insn == goal:
             return True
-        for after in followers[place]:
+        for after in followers[insn]:
             if after not in seen:
                 seen.add(after)
                 waiting.append(after)
     return False
 
 
-def _moved(place: int, inserted: list[int]) -> int:
+def _moved(insn: int, inserted: list[int]) -> int:
     """Where an instruction is once a jump was put before each of `inserted`."""
-    return place + sum(at <= place for at in inserted)
+    return insn + sum(at <= insn for at in inserted)
 
 
 def _insert(insns: bytes, targets: dict[int, int], inserted: list[int]) -> bytes:
-    """Put a jump before each of `inserted`; jumps to those places go to the instruction itself."""
+    """Put a jump before each of `inserted`; jumps to those go to the instruction itself."""
     made = bytearray()
-    for place in range(len(insns) // INSN_SIZE):
-        if place in inserted:
+    for insn in range(len(insns) // INSN_SIZE):
+        if insn in inserted:
             made += _JUMP_NEXT
-        made += insns[place * INSN_SIZE : (place + 1) * INSN_SIZE]
-    for place, target in targets.items():
-        new = _moved(place, inserted)
+        made += insns[insn * INSN_SIZE : (insn + 1) * INSN_SIZE]
+    for insn, target in targets.items():
+        new = _moved(insn, inserted)
         pack_into("<h", made, new * INSN_SIZE + 2, _moved(target, inserted) - new - 1)
     return bytes(made)

@@ -5,7 +5,7 @@ Knows the meaning of the language's operations; asks `Context` for what the hook
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from multiprobe.compiler import ir
 from multiprobe.compiler.backend import collecting, strings
@@ -19,13 +19,12 @@ from multiprobe.compiler.ir import BOOL, I64, LITERAL, U64, Const, Expression, S
 from multiprobe.maps.layout import ACTIVE, CUT_LOOPS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from multiprobe.compiler.shape import Shape
     from multiprobe.maps.specs import MapSpec
 
 _SIGN = 1 << 63
-_PREDICATES = {"lt": "lt", "le": "le", "gt": "gt", "ge": "ge"}
 
 
 def generate(
@@ -76,7 +75,7 @@ class Generator:
         self.hook.begin(has_session="session" in self.routine.needs)
         self.leave.append((e.end, None))
         self.block(self.routine.body)
-        e.place = 0
+        e.location = 0
         e.begin(e.end)
         e.do("ret i64 0")
         if self.idle != e.end:
@@ -94,7 +93,7 @@ class Generator:
 
     # Locals
 
-    def place(self, name: str) -> str:
+    def address_of(self, name: str) -> str:
         """A local's address."""
         if name not in self.locals:
             self.locals[name] = self.e.stack(_type(self.routine.locals[name]))
@@ -102,19 +101,18 @@ class Generator:
 
     def assign(self, name: str, value: Expression) -> None:
         kind = self.routine.locals[name]
-        self.e.do(f"store {_type(kind)} {self.as_kind(value, kind)}, ptr {self.place(name)}")
+        self.e.do(f"store {_type(kind)} {self.as_kind(value, kind)}, ptr {self.address_of(name)}")
         self.peeks.forget(name)
 
     # Expressions
 
     def value(self, expression: Expression) -> str:
         """An operand of the expression's own kind: i1 for BOOL, i64 otherwise."""
-        before = self.e.place
-        if isinstance(expression, ir.Placed) and expression.at >= 0:
-            self.e.place = expression.at
-        made = getattr(self, f"_{type(expression).__name__.lower()}")(expression)
-        assert isinstance(made, str)
-        self.e.place = before
+        before = self.e.location
+        if isinstance(expression, ir.Located) and expression.at >= 0:
+            self.e.location = expression.at
+        made = self._VALUES[type(expression)](self, expression)
+        self.e.location = before
         return made
 
     def integer(self, expression: Expression) -> str:
@@ -143,7 +141,7 @@ class Generator:
         return str(_signed(const.value))
 
     def _local(self, local: ir.Local) -> str:
-        return self.e.make(f"load {_type(self.routine.locals[local.name])}, ptr {self.place(local.name)}")
+        return self.e.make(f"load {_type(self.routine.locals[local.name])}, ptr {self.address_of(local.name)}")
 
     def _binary(self, node: ir.Binary) -> str:
         left, right = self.integer(node.left), self.integer(node.right)
@@ -262,13 +260,13 @@ class Generator:
         return strings.is_same(self, node)
 
     def _send(self, node: ir.Send) -> str:
-        return collecting.send(self, node, self.access.specs[node.map])
+        return collecting.send(self, node, self.access.specs)
 
     def _tally(self, node: ir.Tally) -> str:
         return collecting.tally(self, node, self.access.specs[node.map])
 
     def _stackid(self, node: ir.StackId) -> str:
-        return collecting.stack_id(self, node)
+        return collecting.stack_id(self.e, node)
 
     def _logical(self, node: ir.Logical) -> str:
         e, kind = self.e, node.kind
@@ -318,8 +316,8 @@ class Generator:
     def block(self, body: Sequence[Statement]) -> None:
         for statement in body:
             if statement.line >= 0:
-                self.e.place = statement.line
-            getattr(self, f"_do_{type(statement).__name__.lower()}")(statement)
+                self.e.location = statement.line
+            self._STATEMENTS[type(statement)](self, statement)
 
     def branch(self, test: Expression, then: str, other: str) -> None:
         """Go to `then` if `test` holds, else to `other`, without asking more than needed."""
@@ -375,7 +373,7 @@ class Generator:
         e.branch(e.make(f"icmp ult i64 {n}, {len(values)}"), body, end)
         e.begin(body)
         number = e.make(f"add i64 {e.make(f'mul i64 {n}, {values.step}')}, {values.start}")
-        e.do(f"store i64 {number}, ptr {self.place(node.name)}")
+        e.do(f"store i64 {number}, ptr {self.address_of(node.name)}")
         self._loop_body(node.body, end, step)
         e.begin(step)
         e.store(counter, e.make(f"add i64 {e.load(counter)}, 1"))
@@ -419,6 +417,41 @@ class Generator:
         if node.value is not None and result is not None:
             self.assign(result.name, node.value)
         self.e.jump(label)
+
+    _VALUES: ClassVar[dict[type[Expression], Callable[..., str]]] = {
+        Const: _const,
+        ir.Local: _local,
+        ir.Binary: _binary,
+        ir.Compare: _compare,
+        ir.Not: _not,
+        ir.Convert: _convert,
+        ir.Extreme: _extreme,
+        ir.Read: _read,
+        ir.Load: _load,
+        ir.Contains: _contains,
+        ir.Peek: _peek,
+        ir.PerCpu: _percpu,
+        ir.SameString: _samestring,
+        ir.Send: _send,
+        ir.Tally: _tally,
+        ir.StackId: _stackid,
+        ir.Logical: _logical,
+        ir.Conditional: _conditional,
+        ir.Inline: _inline,
+    }
+    _STATEMENTS: ClassVar[dict[type[Statement], Callable[..., None]]] = {
+        ir.Assign: _do_assign,
+        ir.Store: _do_store,
+        ir.Update: _do_update,
+        ir.Delete: _do_delete,
+        ir.SetSession: _do_setsession,
+        ir.Evaluate: _do_evaluate,
+        ir.If: _do_if,
+        ir.Count: _do_count,
+        ir.While: _do_while,
+        ir.Jump: _do_jump,
+        ir.Leave: _do_leave,
+    }
 
 
 def _type(kind: str) -> str:

@@ -19,13 +19,13 @@ from multiprobe.maps.layout import OUT_OF_RANGE
 from multiprobe.maps.specs import Hash
 from multiprobe.maps.stacks import COLLISIONS, FAILED
 from multiprobe.maps.types import Bytes, StringType, Vector
-from multiprobe.uapi.bpf import F_USER_STACK, RB_AVAIL_DATA, RB_FORCE_WAKEUP, RB_NO_WAKEUP, Helper
+from multiprobe.uapi.bpf import F_USER_STACK, RB_AVAIL_DATA, RB_FORCE_WAKEUP, RB_NO_WAKEUP, FuncId
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from multiprobe.compiler.backend.codegen import Generator
     from multiprobe.compiler.backend.emitter import Emitter
+    from multiprobe.compiler.backend.evaluator import Evaluator
     from multiprobe.maps.specs import MapSpec
 
 _EEXIST = -17
@@ -34,21 +34,22 @@ _EEXIST = -17
 # Events
 
 
-def send(g: Generator, node: ir.Send, spec: MapSpec) -> str:
+def send(g: Evaluator, node: ir.Send, specs: Sequence[MapSpec]) -> str:
     """Send a record: whether there was room, as i1."""
+    spec = specs[node.map]
     assert isinstance(spec, RingBuffer)
     e, key, record = g.e, f"map{node.map}", spec.record
-    # All that may leave the program comes first: a reserved record must be submitted. What can't waits until its place
+    # All that may leave the program comes first: a reserved record must be submitted. What can't waits until its field
     # is written: the verifier of 6.1 follows every combination of values that are kept.
     is_plain = not any(isinstance(part, _CHANGING) for part in _parts(node.parts))
     operands = [
         [prepare(g, part)]
         if isinstance(part, ir.String)
-        else [None if is_plain and _can_wait(g, value) else g.integer(value) for value in part]
+        else [None if is_plain and _can_wait(specs, value) else g.integer(value) for value in part]
         for part in node.parts
     ]
     result, room, lost, end = e.stack("i1"), e.label("room"), e.label("lost"), e.label("end")
-    answer = e.call(Helper.RINGBUF_RESERVE, f"i64 {e.hole(MAP, key)}", f"i64 {record.size}", "i64 0")
+    answer = e.call(FuncId.RINGBUF_RESERVE, f"i64 {e.hole(MAP, key)}", f"i64 {record.size}", "i64 0")
     pointer = e.make(f"inttoptr i64 {answer} to ptr")
     e.branch(e.make(f"icmp ne ptr {pointer}, null"), room, lost)
     e.begin(room)
@@ -71,7 +72,7 @@ def send(g: Generator, node: ir.Send, spec: MapSpec) -> str:
                 assert isinstance(value, str)
                 e.store(e.at(pointer, field.offset + n * item.size), value, item.size)
     store_bytes(e, pointer, at, bytes(record.size - at))
-    e.call(Helper.RINGBUF_SUBMIT, f"ptr {pointer}", f"i64 {_wake(e, key)}")
+    e.call(FuncId.RINGBUF_SUBMIT, f"ptr {pointer}", f"i64 {_wake(e, key)}")
     e.do(f"store i1 true, ptr {result}")
     e.jump(end)
     e.begin(lost)
@@ -90,13 +91,13 @@ _CHANGING = (ir.Store, ir.Update, ir.Delete, ir.SetSession, ir.Send, ir.Tally)
 """What a look into a table may see the effects of, so that its turn matters."""
 
 
-def _can_wait(g: Generator, value: object) -> bool:
+def _can_wait(specs: Sequence[MapSpec], value: object) -> bool:
     """Whether a value is the moment's (time, CPU) or is looked up in hash tables, and nothing else is done for it."""
     if isinstance(value, ir.Convert) and isinstance(value.operand, ir.Read):
         return value.operand.name in ("time", "cpu")
     parts = list(_parts(value))
     loads = [part for part in parts if isinstance(part, ir.Load)]
-    is_hash = all(isinstance(g.access.specs[load.map], Hash) for load in loads)
+    is_hash = all(isinstance(specs[load.map], Hash) for load in loads)
     return bool(loads) and is_hash and all(isinstance(part, _WAITING) for part in parts)
 
 
@@ -114,7 +115,7 @@ def _parts(value: object) -> Iterator[object]:
 def _wake(e: Emitter, key: str) -> str:
     """The reader is woken when the ring fills up, and looks by itself before that: an interrupt for each event would
     cost more than the event."""
-    waiting = e.call(Helper.RINGBUF_QUERY, f"i64 {e.hole(MAP, key)}", f"i64 {RB_AVAIL_DATA}")
+    waiting = e.call(FuncId.RINGBUF_QUERY, f"i64 {e.hole(MAP, key)}", f"i64 {RB_AVAIL_DATA}")
     is_much = e.make(f"icmp uge i64 {waiting}, {e.hole(CONSTANT, f'{key}.wake')}")
     return e.make(f"select i1 {is_much}, i64 {RB_FORCE_WAKEUP}, i64 {RB_NO_WAKEUP}")
 
@@ -126,7 +127,7 @@ def _count(e: Emitter, array: str, offset: int) -> None:
 # Histograms
 
 
-def tally(g: Generator, node: ir.Tally, spec: MapSpec) -> str:
+def tally(g: Evaluator, node: ir.Tally, spec: MapSpec) -> str:
     """Count a number in its bucket: whether there was one, as i1."""
     assert isinstance(spec, Histogram)
     e, key = g.e, f"map{node.map}"
@@ -143,11 +144,11 @@ def tally(g: Generator, node: ir.Tally, spec: MapSpec) -> str:
     slot = _slot(g, node.function, lost)
     first = e.make(f"add i64 {e.make(f'mul i64 {slot}, {buckets.n_buckets}')}, {bucket}")
     row = e.make(f"mul i64 {cpu}, {e.hole(CONSTANT, f'{key}.stride')}")
-    place = e.make(f"add i64 {row}, {first}")
+    position = e.make(f"add i64 {row}, {first}")
     size = spec.value.size
     # The bound is on the number, before it becomes an offset: 6.1's verifier forgets what is aligned, otherwise.
-    pointer = e.at(e.map_value(key), e.make(f"mul i64 {place}, {size}"))
-    e.branch(e.make(f"icmp ule i64 {place}, {e.hole(CONSTANT, f'{key}.limit')}"), found, lost)
+    pointer = e.at(e.map_value(key), e.make(f"mul i64 {position}, {size}"))
+    e.branch(e.make(f"icmp ule i64 {position}, {e.hole(CONSTANT, f'{key}.limit')}"), found, lost)
     e.begin(found)
     e.do(f"atomicrmw add ptr {pointer}, i{8 * size} 1 monotonic, align {size}")
     e.do(f"store i1 true, ptr {result}")
@@ -158,7 +159,7 @@ def tally(g: Generator, node: ir.Tally, spec: MapSpec) -> str:
     return e.make(f"load i1, ptr {result}")
 
 
-def _slot(g: Generator, function: Expression | None, lost: str) -> str:
+def _slot(g: Evaluator, function: Expression | None, lost: str) -> str:
     """The function's row; the only one if there is none for each."""
     if function is None:
         return "0"
@@ -228,11 +229,11 @@ def _linear(e: Emitter, buckets: Linear, number: str, *, is_signed: bool) -> str
 # Stacks
 
 
-def stack_id(g: Generator, node: ir.StackId) -> str:
+def stack_id(e: Emitter, node: ir.StackId) -> str:
     """The id of the stack now; what there is none of is counted."""
-    e, key = g.e, f"map{node.map}"
+    key = f"map{node.map}"
     flags = F_USER_STACK if node.is_user else 0
-    answer = e.call(Helper.GET_STACKID, "ptr %ctx", f"i64 {e.hole(MAP, key)}", f"i64 {flags}")
+    answer = e.call(FuncId.GET_STACKID, "ptr %ctx", f"i64 {e.hole(MAP, key)}", f"i64 {flags}")
     failed, collided, other, end = e.label("failed"), e.label("collided"), e.label("other"), e.label("end")
     e.branch(e.make(f"icmp slt i64 {answer}, 0"), failed, end)
     e.begin(failed)

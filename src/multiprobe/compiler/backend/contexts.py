@@ -15,7 +15,7 @@ from multiprobe.errors import NotSupportedError
 from multiprobe.kernel.btf.format import RETURNS_BITS, RETURNS_NOTHING, RETURNS_SIGNED
 from multiprobe.maps.index import BLOCK_BITS, DIRECTORY_SIZE
 from multiprobe.maps.layout import FAILED_READS
-from multiprobe.uapi.bpf import Helper
+from multiprobe.uapi.bpf import FuncId
 
 
 class Context:
@@ -64,19 +64,19 @@ class Context:
 
     def _pid_tgid(self) -> str:
         known = self.e.known("pid_tgid")
-        return known or self.e.remember("pid_tgid", self.e.call(Helper.GET_CURRENT_PID_TGID))
+        return known or self.e.remember("pid_tgid", self.e.call(FuncId.GET_CURRENT_PID_TGID))
 
     def task(self) -> str:
-        return self.e.call(Helper.GET_CURRENT_TASK)
+        return self.e.call(FuncId.GET_CURRENT_TASK)
 
     def cpu(self) -> str:
-        return self.e.call(Helper.GET_SMP_PROCESSOR_ID)
+        return self.e.call(FuncId.GET_SMP_PROCESSOR_ID)
 
     def time(self) -> str:
-        return self.e.call(Helper.KTIME_GET_NS)
+        return self.e.call(FuncId.KTIME_GET_NS)
 
     def ip(self) -> str:
-        return self.e.call(Helper.GET_FUNC_IP, "ptr %ctx")
+        return self.e.call(FuncId.GET_FUNC_IP, "ptr %ctx")
 
     def is_return(self) -> str:
         if self.when != "session":
@@ -129,7 +129,7 @@ class Context:
         is_nothing = e.make(f"icmp ne i64 {e.make(f'and i64 {code_}, {RETURNS_NOTHING}')}, 0")
         return e.make(f"select i1 {is_nothing}, i64 0, i64 {found}")
 
-    # The function's place in the attached set
+    # The function's index among the attached
 
     def slot(self) -> str:
         """ctx.function + 1, or 0 for a function that isn't known. The verifier knows nothing of its size."""
@@ -174,7 +174,7 @@ class Context:
 
     def link_cookie(self) -> str:
         """The number that the link gave to this function."""
-        return self.e.call(Helper.GET_ATTACH_COOKIE, "ptr %ctx")
+        return self.e.call(FuncId.GET_ATTACH_COOKIE, "ptr %ctx")
 
     def _cookie_from_table(self) -> str:
         # Under kprobe.multi the helper searches all addresses at every hit, and reads 0 where functions start with
@@ -228,12 +228,12 @@ class Registers(Context):
             return self.e.make(f"select i1 {self.read('is_return', 0)}, i64 0, i64 {found}")
         return found
 
-    def _from_stack(self, place: int) -> str:
+    def _from_stack(self, slot: int) -> str:
         e = self.e
         buffer = e.stack("i64")
-        address = e.make(f"add i64 {self.word(self.arch.stack_pointer)}, {self.arch.stack_offset + 8 * place}")
+        address = e.make(f"add i64 {self.word(self.arch.stack_pointer)}, {self.arch.stack_offset + 8 * slot}")
         e.store(buffer, "0")
-        failed = e.call(Helper.PROBE_READ_KERNEL, f"ptr {buffer}", "i32 8", f"i64 {address}")
+        failed = e.call(FuncId.PROBE_READ_KERNEL, f"ptr {buffer}", "i32 8", f"i64 {address}")
         count_if(e, e.make(f"icmp ne i64 {failed}, 0"), FAILED_READS)
         return e.load(buffer)
 
@@ -296,16 +296,16 @@ class Tracing(Context):
     def arg(self, index: int) -> str:
         buffer = self.e.stack("i64")
         self.e.store(buffer, "0")
-        self.e.call(Helper.GET_FUNC_ARG, "ptr %ctx", f"i32 {index}", f"ptr {buffer}")
+        self.e.call(FuncId.GET_FUNC_ARG, "ptr %ctx", f"i32 {index}", f"ptr {buffer}")
         return self.e.load(buffer)
 
     def arg_count(self) -> str:
-        return self.e.call(Helper.GET_FUNC_ARG_CNT, "ptr %ctx")
+        return self.e.call(FuncId.GET_FUNC_ARG_CNT, "ptr %ctx")
 
     def returned(self) -> str:
         buffer = self.e.stack("i64")
         self.e.store(buffer, "0")
-        self.e.call(Helper.GET_FUNC_RET, "ptr %ctx", f"ptr {buffer}")
+        self.e.call(FuncId.GET_FUNC_RET, "ptr %ctx", f"ptr {buffer}")
         return self.e.load(buffer)
 
 

@@ -31,8 +31,8 @@ def debug_info(code: Code, *, name: str, file: str, first_line: int) -> DebugInf
     strings = btf.Strings()
     at_file = strings.offset(file)
     records = []
-    for insn, place in _from_the_start(code.lines):
-        line, column = place >> 10, place & 1023
+    for insn, location in _from_the_start(code.lines):
+        line, column = location >> 10, location & 1023
         text = code.text[line].strip() if line < len(code.text) else ""
         number = min(first_line + line, _MAX_LINE)
         records.append((insn, at_file, strings.offset(text), number << 10 | column))
@@ -46,6 +46,6 @@ def debug_info(code: Code, *, name: str, file: str, first_line: int) -> DebugInf
 def _from_the_start(lines: tuple[tuple[int, int], ...]) -> list[tuple[int, int]]:
     """The same with ascending instructions and one for instruction 0, as the kernel demands."""
     found: dict[int, int] = {0: 0}
-    for insn, place in lines:
-        found[insn] = max(place, 0)
+    for insn, location in lines:
+        found[insn] = max(location, 0)
     return sorted(found.items())

@@ -31,7 +31,7 @@ def sections(data: bytes) -> dict[str, bytes]:
         if header[0][:6] != b"\x7fELF\x02\x01":
             raise DataError("not a 64-bit little-endian ELF file")
         table, size, count, names = header[6], header[11], header[12], header[13]
-        entries = [_SECTION.unpack_from(data, table + place * size) for place in range(count)]
+        entries = [_SECTION.unpack_from(data, table + n * size) for n in range(count)]
         entries[names]
     except (StructError, IndexError) as error:
         raise DataError(f"an object file that can't be read: {error}") from error
@@ -54,9 +54,9 @@ def line_info(data: bytes) -> tuple[tuple[int, int], ...]:
         _, count = _BLOCK.unpack_from(data, at)
         at += 8
         for _ in range(count):
-            insn_offset, _, _, place = _LINE.unpack_from(data, at)
-            is_known = place >> 10 > 0  # LLVM writes line 0 for what comes from several
-            if is_known and (not found or found[-1][1] != place):
-                found.append((insn_offset // 8, place))
+            insn_offset, _, _, location = _LINE.unpack_from(data, at)
+            is_known = location >> 10 > 0  # LLVM writes line 0 for what comes from several
+            if is_known and (not found or found[-1][1] != location):
+                found.append((insn_offset // 8, location))
             at += _LINE.size
     return tuple(found)

@@ -1,4 +1,4 @@
-"""Writing LLVM IR: temporaries, labels, places on the stack, line numbers, and the holes that `Code` leaves open.
+"""Writing LLVM IR: temporaries, labels, stack slots, source locations, and the holes that `Code` leaves open.
 
 Knows LLVM's text and BPF's calling convention; must not know the language or the hooks.
 """
@@ -42,7 +42,7 @@ class Emitter:
 
     def __init__(self, target: str) -> None:
         self.target = target
-        self.place = 0
+        self.location = 0
         self.holes: list[tuple[str, str]] = []
         self._entry: list[str] = []
         self._body: list[str] = []
@@ -63,8 +63,8 @@ class Emitter:
             *self._body,
             "}",
         ]
-        for place, node in self._locations.items():
-            lines.append(f"!{node} = !DILocation(line: {(place >> 10) + 1}, column: {place & 1023}, scope: !6)")
+        for location, node in self._locations.items():
+            lines.append(f"!{node} = !DILocation(line: {(location >> 10) + 1}, column: {location & 1023}, scope: !6)")
         return "\n".join(lines) + "\n"
 
     # Instructions
@@ -81,7 +81,7 @@ class Emitter:
         self._body.append(f"  {instruction}{self._location()}")
 
     def _location(self) -> str:
-        node = self._locations.setdefault(self.place, _FIRST_LOCATION + len(self._locations))
+        node = self._locations.setdefault(self.location, _FIRST_LOCATION + len(self._locations))
         return f", !dbg !{node}"
 
     def at_entry(self, instruction: str) -> str:

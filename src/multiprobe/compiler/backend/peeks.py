@@ -12,11 +12,11 @@ from multiprobe.compiler import ir
 from multiprobe.compiler.backend.contexts import count_if
 from multiprobe.compiler.ir import BOOL
 from multiprobe.maps.layout import FAILED_READS
-from multiprobe.uapi.bpf import Helper
+from multiprobe.uapi.bpf import FuncId
 
 if TYPE_CHECKING:
-    from multiprobe.compiler.backend.codegen import Generator
     from multiprobe.compiler.backend.emitter import Emitter
+    from multiprobe.compiler.backend.evaluator import Evaluator
 
 PSEUDO_BTF_ID = 3
 """The source register of a 64-bit immediate that is the address of a variable, by its BTF id."""
@@ -25,7 +25,7 @@ PSEUDO_BTF_ID = 3
 class Peeks:
     """The reads of one program, through 8 bytes on its stack."""
 
-    def __init__(self, generator: Generator) -> None:
+    def __init__(self, generator: Evaluator) -> None:
         self.g = generator
         self.e = generator.e
         self._buffer = ""
@@ -88,7 +88,7 @@ class Peeks:
     def _read(self, address: str, size: int) -> None:
         """Read `size` bytes from `address` into the buffer: zeros if they can't be read."""
         e = self.e
-        failed = e.call(Helper.PROBE_READ_KERNEL, f"ptr {self._buffer}", f"i32 {size}", f"i64 {address}")
+        failed = e.call(FuncId.PROBE_READ_KERNEL, f"ptr {self._buffer}", f"i32 {size}", f"i64 {address}")
         count_if(e, e.make(f"icmp ne i64 {failed}, 0"), FAILED_READS)
 
     def _bits(self, word: str, node: ir.Peek) -> str:
@@ -100,10 +100,10 @@ class Peeks:
         e = self.e
         variable = e.make(f"call i64 @llvm.bpf.pseudo(i64 {PSEUDO_BTF_ID}, i64 {node.variable}) #0")
         if node.cpu is None:
-            pointer = e.call(Helper.THIS_CPU_PTR, f"i64 {variable}")
+            pointer = e.call(FuncId.THIS_CPU_PTR, f"i64 {variable}")
         else:
             cpu = e.make(f"trunc i64 {self.g.integer(node.cpu)} to i32")
-            pointer = e.call(Helper.PER_CPU_PTR, f"i64 {variable}", f"i32 {cpu}")
+            pointer = e.call(FuncId.PER_CPU_PTR, f"i64 {variable}", f"i32 {cpu}")
         return plain(e, pointer)
 
 
@@ -112,5 +112,5 @@ def plain(e: Emitter, pointer: str) -> str:
     kept, copy = e.stack("i64"), e.stack("i64")
     e.store(kept, pointer)
     e.store(copy, "0")
-    e.call(Helper.PROBE_READ_KERNEL, f"ptr {copy}", "i32 8", f"ptr {kept}")
+    e.call(FuncId.PROBE_READ_KERNEL, f"ptr {copy}", "i32 8", f"ptr {kept}")
     return e.load(copy)

@@ -36,9 +36,9 @@ _GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
 
 def open_record(e: Emitter, frame: str, owner: str) -> str:
     """At entry: a record for this call. The address of its session, which is 0."""
-    place, ready, stale = e.stack("i64"), e.label("ready"), e.label("stale")
-    for offset, record in _places(e, frame):
-        e.store(place, offset)
+    offset_of, ready, stale = e.stack("i64"), e.label("ready"), e.label("stale")
+    for offset, record in _candidates(e, frame):
+        e.store(offset_of, offset)
         key, following = e.load(e.at(record, SESSION_FRAME)), e.label("next")
         _branch_if_mine(e, record, key, frame, owner, stale)
         is_free, claim = e.make(f"icmp eq i64 {key}, 0"), e.label("claim")
@@ -46,13 +46,13 @@ def open_record(e: Emitter, frame: str, owner: str) -> str:
         e.begin(claim)
         e.branch(_claim(e, record, frame), ready, following)
         e.begin(following)
-    home, record = next(_places(e, frame))  # no room: whatever stands there is taken for gone
-    e.store(place, home)
+    home, record = next(_candidates(e, frame))  # no room: whatever is there is treated as gone
+    e.store(offset_of, home)
     e.store(e.at(record, SESSION_FRAME), frame)
     e.begin(stale)
     _count(e, UNPAIRED_ENTRIES)
     e.begin(ready)
-    record = _record(e, e.load(place))
+    record = _record(e, e.load(offset_of))
     e.store(e.at(record, SESSION_OWNER), owner)
     session = e.at(record, SESSION_VALUE)
     e.store(session, "0")
@@ -61,20 +61,20 @@ def open_record(e: Emitter, frame: str, owner: str) -> str:
 
 def take_record(e: Emitter, frame: str, owner: str) -> str:
     """At return: the address of what the entry left, a copy; the record is free again. Without one the program ends."""
-    place, session, found = e.stack("i64"), e.stack("i64"), e.label("found")
-    for offset, record in _places(e, frame):
-        e.store(place, offset)
+    offset_of, session, found = e.stack("i64"), e.stack("i64"), e.label("found")
+    for offset, record in _candidates(e, frame):
+        e.store(offset_of, offset)
         _branch_if_mine(e, record, e.load(e.at(record, SESSION_FRAME)), frame, owner, found)
     _count(e, UNPAIRED_RETURNS)
     e.jump(e.end)
     e.begin(found)
-    record = _record(e, e.load(place))
+    record = _record(e, e.load(offset_of))
     e.store(session, e.load(e.at(record, SESSION_VALUE)))
     e.store(e.at(record, SESSION_FRAME), "0")
     return session
 
 
-def _places(e: Emitter, frame: str) -> Iterator[tuple[str, str]]:
+def _candidates(e: Emitter, frame: str) -> Iterator[tuple[str, str]]:
     """(offset, address) of each record that may be the frame's."""
     mixed = e.make(f"mul i64 {frame}, {_GOLDEN}")
     home = e.make(f"mul i64 {e.make(f'lshr i64 {mixed}, {64 - SESSION_BITS}')}, {SESSION_SIZE}")

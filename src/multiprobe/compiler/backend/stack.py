@@ -14,10 +14,10 @@ _LOAD, _STORE, _STORE_REGISTER = 1, 2, 3
 
 def depth(insns: bytes) -> tuple[int, int]:
     """The most bytes below the stack's end that an instruction reaches, and that instruction."""
-    deepest, at, place = 0, 0, 0
+    deepest, at, insn = 0, 0, 0
     copies: set[int] = set()
-    while place < len(insns) // INSN_SIZE:
-        opcode, registers, offset, immediate = unpack_from("<BBhi", insns, place * INSN_SIZE)
+    while insn < len(insns) // INSN_SIZE:
+        opcode, registers, offset, immediate = unpack_from("<BBhi", insns, insn * INSN_SIZE)
         reached, target, source = 0, registers & 15, registers >> 4
         if opcode & 7 in (_LOAD, _STORE, _STORE_REGISTER):
             reached = -offset if (source if opcode & 7 == _LOAD else target) == _FRAME else 0
@@ -28,6 +28,6 @@ def depth(insns: bytes) -> tuple[int, int]:
         if opcode == _MOVE and source == _FRAME:
             copies.add(target)
         if reached > deepest:
-            deepest, at = reached, place
-        place += 2 if opcode == LD_IMM64 else 1
+            deepest, at = reached, insn
+        insn += 2 if opcode == LD_IMM64 else 1
     return deepest, at

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 from multiprobe.compiler import ir
 from multiprobe.compiler.backend.contexts import count_if
 from multiprobe.maps.layout import FAILED_READS
-from multiprobe.uapi.bpf import Helper
+from multiprobe.uapi.bpf import FuncId
 
 if TYPE_CHECKING:
-    from multiprobe.compiler.backend.codegen import Generator
     from multiprobe.compiler.backend.emitter import Emitter
+    from multiprobe.compiler.backend.evaluator import Evaluator
 
 COMM_SIZE = 16
-_READERS = {"kernel": Helper.PROBE_READ_KERNEL_STR, "user": Helper.PROBE_READ_USER_STR}
+_READERS = {"kernel": FuncId.PROBE_READ_KERNEL_STR, "user": FuncId.PROBE_READ_USER_STR}
 _MOST_STORES = 128
 """Larger memory than this is cleared by a helper."""
 
 
-def prepare(g: Generator, string: ir.String) -> str:
+def prepare(g: Evaluator, string: ir.String) -> str:
     """Calculate whatever `write` needs: an operand."""
     return "0" if string.address is None else g.integer(string.address)
 
@@ -33,7 +33,7 @@ def write(e: Emitter, string: ir.String, operand: str, base: str, offset: int, s
         store_bytes(e, base, offset, string.text[: size - 1].ljust(size, b"\0"))
         return
     if string.source == "bytes":  # a read that fails leaves zeros
-        answer = e.call(Helper.PROBE_READ_KERNEL, f"ptr {e.at(base, offset)}", f"i32 {size}", f"i64 {operand}")
+        answer = e.call(FuncId.PROBE_READ_KERNEL, f"ptr {e.at(base, offset)}", f"i32 {size}", f"i64 {operand}")
         count_if(e, e.make(f"icmp ne i64 {answer}, 0"), FAILED_READS)
         return
     # The kernel fills what it is given for a process's name (strscpy_pad), or leaves zeros.
@@ -44,7 +44,7 @@ def write(e: Emitter, string: ir.String, operand: str, base: str, offset: int, s
 
 def _read(e: Emitter, string: ir.String, operand: str, pointer: str, size: int) -> None:
     if string.source == "comm":
-        e.call(Helper.GET_CURRENT_COMM, f"ptr {pointer}", f"i32 {min(size, COMM_SIZE)}")
+        e.call(FuncId.GET_CURRENT_COMM, f"ptr {pointer}", f"i32 {min(size, COMM_SIZE)}")
         return
     answer = e.call(_READERS[string.source], f"ptr {pointer}", f"i32 {size}", f"i64 {operand}")
     count_if(e, e.make(f"icmp slt i64 {answer}, 0"), FAILED_READS)
@@ -54,7 +54,7 @@ def clear(e: Emitter, base: str, offset: int, size: int) -> None:
     """Set memory to zero."""
     if size > _MOST_STORES:
         # A read from an address that can't be read leaves zeros: the kernel promises memory that is initialized.
-        e.call(Helper.PROBE_READ_KERNEL, f"ptr {e.at(base, offset)}", f"i32 {size}", "i64 0")
+        e.call(FuncId.PROBE_READ_KERNEL, f"ptr {e.at(base, offset)}", f"i32 {size}", "i64 0")
     else:
         store_bytes(e, base, offset, bytes(size))
 
@@ -69,7 +69,7 @@ def store_bytes(e: Emitter, base: str, offset: int, content: bytes) -> None:
         at += size
 
 
-def is_same(g: Generator, node: ir.SameString) -> str:
+def is_same(g: Evaluator, node: ir.SameString) -> str:
     """Whether a string is exactly the known text, as i1."""
     e, text = g.e, node.text
     if node.string.source == "comm" and len(text) >= COMM_SIZE:

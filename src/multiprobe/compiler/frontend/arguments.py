@@ -15,7 +15,7 @@ from multiprobe.kernel.btf.layout import first_slot, is_record
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from multiprobe.compiler.programs import Program
+    from multiprobe.compiler.program import Program
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.kernel.btf.types import Btf
 
@@ -24,7 +24,7 @@ REGISTERS = 6
 MAX_LISTED = 5
 
 Where = tuple[int, Ref]
-"""The place of a parameter, in 8-byte slots, and its type."""
+"""The position of a parameter, in 8-byte slots, and its type."""
 
 
 def find_arguments(program: Program, functions: FunctionSet) -> tuple[Argument, ...]:
@@ -45,8 +45,8 @@ def find_arguments(program: Program, functions: FunctionSet) -> tuple[Argument, 
 def _identities(functions: FunctionSet) -> Iterable[tuple[str, int, str]]:
     """Each function's module, BTF id (0: none) and name."""
     table = functions.table
-    for place, row in enumerate(functions.rows):
-        yield table.module(row), table.btf_ids[row], functions.label(place)
+    for n, row in enumerate(functions.rows):
+        yield table.module(row), table.btf_ids[row], functions.label(n)
 
 
 def parameters(types: KernelTypes, module: str, btf_id: int) -> dict[str, Where]:
@@ -56,7 +56,7 @@ def parameters(types: KernelTypes, module: str, btf_id: int) -> dict[str, Where]
     for param in btf.parameters(btf_id):
         size = _size(btf, param.type_id)
         is_cut = slot < REGISTERS < slot + -(-size // SLOT_SIZE)
-        if size > fmt.BIG_STRUCT or is_cut:  # on the stack as a whole: what follows is in other places than counted
+        if size > fmt.BIG_STRUCT or is_cut:  # on the stack as a whole: what follows is not where it was counted
             break
         if param.name and not is_record(btf, param.type_id) and size <= SLOT_SIZE:
             found[param.name] = (slot, types.ref(module, param.type_id))
@@ -78,12 +78,12 @@ def _argument(name: str, answers: dict[Where | None, list[str]], types: KernelTy
     ]
     listed = "; ".join(odd[:MAX_LISTED]) + (f" (and {len(odd) - MAX_LISTED} more)" if len(odd) > MAX_LISTED else "")
     n = len(answers[most])
-    usual = f"{n} {'function has' if n == 1 else 'functions have'} it {_place(most, types)}"
+    usual = f"{n} {'function has' if n == 1 else 'functions have'} it {_position(most, types)}"
     return Argument(name, problem=f"not all functions have the same argument {name!r}: {usual}, but {listed}")
 
 
 def _are_alike(answers: dict[Where | None, list[str]], types: KernelTypes) -> bool:
-    """Whether all are integers in one place, of one width and sign, under several names of the type."""
+    """Whether all are integers in one position, of one width and sign, under several names of the type."""
     if None in answers or len({where[0] for where in answers if where}) > 1:
         return False
     scalars = {types.scalar(where[1]) for where in answers if where}
@@ -91,8 +91,8 @@ def _are_alike(answers: dict[Where | None, list[str]], types: KernelTypes) -> bo
 
 
 def _describe(where: Where | None, types: KernelTypes) -> str:
-    return "has none" if where is None else f"has it {_place(where, types)}"
+    return "has none" if where is None else f"has it {_position(where, types)}"
 
 
-def _place(where: Where, types: KernelTypes) -> str:
+def _position(where: Where, types: KernelTypes) -> str:
     return f"at {where[0]} as {types.spell(where[1])}"

@@ -15,7 +15,7 @@ from multiprobe.compiler.frontend.methods import METHODS, STRING_HINT, call_meth
 from multiprobe.compiler.frontend.pointers import Pointers
 from multiprobe.compiler.frontend.scope import MISSING, Facts, Scope
 from multiprobe.compiler.ir import BOOL, I64, LITERAL, U64, Const, Expression
-from multiprobe.compiler.programs import Helper, Program, is_module
+from multiprobe.compiler.program import Helper, Program, is_module
 from multiprobe.errors import CompileError
 from multiprobe.maps.specs import Hash, MapSpec, PerFunction
 from multiprobe.maps.types import Integer, StringType, u64
@@ -41,7 +41,7 @@ MAX_ARGUMENTS = 12
 
 
 class Expressions:
-    """Builds expressions. `assigned` are the locals that surely have a value here (None: this place isn't reached)."""
+    """Builds expressions. `assigned` are the locals that surely have a value here (None: this code is not reached)."""
 
     def __init__(self, program: Program, facts: Facts) -> None:
         self.program = program
@@ -64,7 +64,7 @@ class Expressions:
             what, hint = language.describe(node)
             raise self.fail(node, f"a program can't use {what}", hint=hint)
         made = build(self, node)
-        if isinstance(made, ir.Placed) and made.at < 0:
+        if isinstance(made, ir.Located) and made.at < 0:
             return replace(made, at=self.line(node))
         return made
 
@@ -72,7 +72,7 @@ class Expressions:
         raise NotImplementedError
 
     def number(self, node: ast.expr) -> Expression:
-        """As `expression`, and a number written in the program must have a place in 64 bits."""
+        """As `expression`, and a number written in the program must fit in 64 bits."""
         made = self.expression(node)
         self.check_fits(node, made)
         return made
@@ -219,7 +219,7 @@ class Expressions:
 
     def _logical(self, node: ast.BoolOp) -> Expression:
         is_and = isinstance(node.op, ast.And)
-        operands = [self._branch(part) if place else self.number(part) for place, part in enumerate(node.values)]
+        operands = [self._branch(part) if n else self.number(part) for n, part in enumerate(node.values)]
         result = operands[-1]
         for operand in reversed(operands[:-1]):
             if isinstance(operand, Const):
@@ -251,15 +251,15 @@ class Expressions:
         if membership.is_none(node.comparators[0]) and len(node.ops) == 1:
             return membership.compare_with_none(self, node, node.ops[0])
         left = self.number(node.left) if not isinstance(node.ops[0], ast.In | ast.NotIn) or len(node.ops) > 1 else None
-        for place, (op, right_node) in enumerate(zip(node.ops, node.comparators, strict=True)):
+        for n, (op, right_node) in enumerate(zip(node.ops, node.comparators, strict=True)):
             if isinstance(op, ast.In | ast.NotIn):
                 if len(node.ops) > 1:
                     raise self.fail(node, "`in` can't be part of a chain of comparisons")
                 return membership.contains(self, node, right_node, is_in=isinstance(op, ast.In))
             assert left is not None
-            right = self.number(right_node) if place == 0 else self._branch(right_node)
+            right = self.number(right_node) if n == 0 else self._branch(right_node)
             again = right
-            if place + 1 < len(node.ops):
+            if n + 1 < len(node.ops):
                 right, again = self.keep(right)
             parts.append(self.compare(node, op, left, right))
             left = again
@@ -301,16 +301,16 @@ class Expressions:
     # Maps
 
     def map_of(self, node: ast.expr) -> tuple[int, MapSpec] | None:
-        """The map that `node` names: its place among the program's maps, and its spec."""
+        """The map that `node` names: its index among the program's maps, and its spec."""
         item = self.value_of(node)
         if not isinstance(item, MapSpec):
             return None
-        place = next(place for place, spec in enumerate(self.specs) if spec is item)
-        if place not in self.used:
-            self.used.append(place)
+        position = next(n for n, spec in enumerate(self.specs) if spec is item)
+        if position not in self.used:
+            self.used.append(position)
         if isinstance(item, PerFunction) or item.kind == "histogram":
             self.needs.add("cpu")
-        return self.used.index(place), item
+        return self.used.index(position), item
 
     def key(self, spec: MapSpec, node: ast.expr) -> ir.Key:
         """The parts of a map's key."""
@@ -338,8 +338,8 @@ class Expressions:
     def _subscript(self, node: ast.Subscript) -> Expression:
         if self.map_of(node.value) is None:
             return self.pointers.subscript(node)
-        place, spec, key = self.item(node)
-        return ir.Load(place, key, kind_of(spec.value))
+        index, spec, key = self.item(node)
+        return ir.Load(index, key, kind_of(spec.value))
 
     # Calls
 
@@ -366,7 +366,7 @@ class Expressions:
             return self._extreme(node, is_max=item is max)
         if item is abs:
             return self._absolute(node)
-        hint = "loops over range(…) are allowed" if item is range else "decorate it with @mp.function to call it here"
+        hint = "loops over range(…) are allowed" if item is range else "decorate it with @mp.helper to call it here"
         raise self.fail(node, f"a program can't call {ast.unparse(function)!r}", hint=hint)
 
     def _only(self, node: ast.Call, text: str) -> Expression:

@@ -1,6 +1,6 @@
 """Which kind an operation yields, and arithmetic on numbers that are known already.
 
-The rules, in one place: arithmetic happens in 64 bits and wraps; its result has a sign if one operand has. Numbers
+The rules: arithmetic happens in 64 bits and wraps; its result has a sign if one operand has. Numbers
 written in the program, truth values, and what is calculated from nothing else take the kind of what they meet, and
 have a sign on their own. A variable has one kind: the strongest of all values assigned to it.
 """
@@ -54,7 +54,7 @@ def alone(expression: Expression) -> str:
 
 
 def fits(number: int) -> bool:
-    """Whether a number has a place in 64 bits, with or without a sign."""
+    """Whether a number fits in 64 bits, with or without a sign."""
     return _LOWEST <= number <= _HIGHEST
 
 

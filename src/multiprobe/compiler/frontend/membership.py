@@ -13,7 +13,7 @@ from multiprobe.compiler.ir import BOOL, Const, Expression
 from multiprobe.maps.specs import Hash
 
 if TYPE_CHECKING:
-    from multiprobe.compiler.frontend.expressions import Expressions
+    from multiprobe.compiler.frontend.building import ExpressionBuilder
 
 
 def is_none(node: ast.expr) -> bool:
@@ -21,7 +21,7 @@ def is_none(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and node.value is None
 
 
-def compare_with_none(builder: Expressions, node: ast.Compare, op: ast.cmpop) -> Expression:
+def compare_with_none(builder: ExpressionBuilder, node: ast.Compare, op: ast.cmpop) -> Expression:
     """`p is None`, `p == None` and their opposites."""
     made = builder.expression(node.left)
     if not ir.is_pointer(made.kind) or not isinstance(op, ast.Is | ast.IsNot | ast.Eq | ast.NotEq):
@@ -30,7 +30,7 @@ def compare_with_none(builder: Expressions, node: ast.Compare, op: ast.cmpop) ->
     return ir.Compare("eq" if is_equal else "ne", builder.decayed(made), Const(0))
 
 
-def contains(builder: Expressions, node: ast.Compare, right: ast.expr, *, is_in: bool) -> Expression:
+def contains(builder: ExpressionBuilder, node: ast.Compare, right: ast.expr, *, is_in: bool) -> Expression:
     """`key in table`, `number in (1, 2, 3)`, or their opposites."""
     found = builder.map_of(right)
     made: Expression
@@ -44,7 +44,7 @@ def contains(builder: Expressions, node: ast.Compare, right: ast.expr, *, is_in:
     return made if is_in else builder.negated(made)
 
 
-def _numbers(builder: Expressions, node: ast.expr) -> list[int] | None:
+def _numbers(builder: ExpressionBuilder, node: ast.expr) -> list[int] | None:
     """The numbers of a tuple that is written here or comes from outside; None if it is something else."""
     if isinstance(node, ast.Tuple):
         parts = [builder.number(part) for part in node.elts]
@@ -54,9 +54,9 @@ def _numbers(builder: Expressions, node: ast.expr) -> list[int] | None:
     return list(item) if isinstance(item, tuple) and all(isinstance(one, int) for one in item) else None
 
 
-def _is_one_of(builder: Expressions, node: ast.Compare, numbers: list[int]) -> Expression:
+def _is_one_of(builder: ExpressionBuilder, node: ast.Compare, numbers: list[int]) -> Expression:
     now, again = builder.keep(builder.number(node.left))
-    tests = [builder.compare(node, ast.Eq(), again if place else now, Const(n)) for place, n in enumerate(numbers)]
+    tests = [builder.compare(node, ast.Eq(), again if i else now, Const(n)) for i, n in enumerate(numbers)]
     result: Expression = tests[-1] if tests else Const(0, BOOL)
     for test in reversed(tests[:-1]):
         if not isinstance(test, Const):

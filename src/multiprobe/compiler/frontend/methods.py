@@ -17,7 +17,7 @@ from multiprobe.maps.types import Bytes, StringType, Vector
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from multiprobe.compiler.frontend.expressions import Expressions
+    from multiprobe.compiler.frontend.building import ExpressionBuilder
     from multiprobe.maps.events import RingBuffer
     from multiprobe.maps.histogram import Histogram
     from multiprobe.maps.specs import MapSpec
@@ -30,7 +30,7 @@ _SOURCES = {builtins.kernel_string: "kernel", builtins.user_string: "user"}
 # Strings
 
 
-def string_of(b: Expressions, node: ast.expr) -> ir.String | None:
+def string_of(b: ExpressionBuilder, node: ast.expr) -> ir.String | None:
     """The string that `node` stands for, or None if it is something else."""
     if isinstance(node, ast.Attribute) and node.attr == "comm" and b.is_context(node.value):
         return ir.String("comm")
@@ -50,16 +50,16 @@ def string_of(b: Expressions, node: ast.expr) -> ir.String | None:
     return ir.String("text", text=text)
 
 
-def _outside(b: Expressions, node: ast.expr) -> object:
+def _outside(b: ExpressionBuilder, node: ast.expr) -> object:
     return b.value_of(node) if isinstance(node, ast.Name | ast.Attribute) else None
 
 
-def _source_of(b: Expressions, function: ast.expr) -> str | None:
+def _source_of(b: ExpressionBuilder, function: ast.expr) -> str | None:
     item = b.value_of(function) if isinstance(function, ast.Name | ast.Attribute) else None
     return next((source for one, source in _SOURCES.items() if item is one), None)
 
 
-def need_string(b: Expressions, node: ast.expr) -> ir.String:
+def need_string(b: ExpressionBuilder, node: ast.expr) -> ir.String:
     """The string that `node` must be."""
     found = string_of(b, node)
     if found is None:
@@ -67,7 +67,7 @@ def need_string(b: Expressions, node: ast.expr) -> ir.String:
     return found
 
 
-def compare_strings(b: Expressions, node: ast.Compare) -> Expression | None:
+def compare_strings(b: ExpressionBuilder, node: ast.Compare) -> Expression | None:
     """`string == "text"` or `string != "text"`; None if no strings are compared."""
     left, right = string_of(b, node.left), string_of(b, node.comparators[0])
     if left is None and right is None:
@@ -83,7 +83,7 @@ def compare_strings(b: Expressions, node: ast.Compare) -> Expression | None:
     return _same(b, node, left, right.text, is_equal=isinstance(op, ast.Eq))
 
 
-def _same(b: Expressions, node: ast.Compare, string: ir.String, text: bytes, *, is_equal: bool) -> Expression:
+def _same(b: ExpressionBuilder, node: ast.Compare, string: ir.String, text: bytes, *, is_equal: bool) -> Expression:
     if len(text) > MAX_TEXT:
         raise b.fail(node, f"a string to compare with has up to {MAX_TEXT} bytes, not {len(text)}")
     if string.source == "text":
@@ -100,11 +100,11 @@ class Method:
     """A map's only method: its name, how it is built, and what to write."""
 
     name: str
-    build: Callable[[Expressions, ast.Call, int, MapSpec], Expression]
+    build: Callable[[ExpressionBuilder, ast.Call, int, MapSpec], Expression]
     hint: str
 
 
-def call_method(b: Expressions, node: ast.Call) -> Expression | None:
+def call_method(b: ExpressionBuilder, node: ast.Call) -> Expression | None:
     """A call of a map's method; None for any other call."""
     if isinstance(node.func, ast.Name | ast.Attribute) and b.value_of(node.func) is builtins.kernel_bytes:
         raise b.fail(node, f"{ast.unparse(node.func)} yields memory", hint="send it in an event, in a field of bytes")
@@ -115,16 +115,16 @@ def call_method(b: Expressions, node: ast.Call) -> Expression | None:
     found = b.map_of(node.func.value)
     if found is None:
         return None
-    place, spec = found
+    index, spec = found
     method, name = METHODS.get(spec.kind), ast.unparse(node.func.value)
     if method is None:
         raise b.fail(node, f"{name!r} is a map without methods", hint=f"take an item: {name}[…]")
     if node.func.attr != method.name:
         raise b.fail(node, f"{name!r} has no {node.func.attr!r}", hint=method.hint)
-    return method.build(b, node, place, spec)
+    return method.build(b, node, index, spec)
 
 
-def _send(b: Expressions, node: ast.Call, place: int, spec: MapSpec) -> Expression:
+def _send(b: ExpressionBuilder, node: ast.Call, index: int, spec: MapSpec) -> Expression:
     events: RingBuffer = spec  # type: ignore[assignment]
     fields = {field.name: field for field in events.record.fields}
     if node.args:
@@ -137,10 +137,10 @@ def _send(b: Expressions, node: ast.Call, place: int, spec: MapSpec) -> Expressi
     if missing:
         raise b.fail(node, f"{events.event.__name__} needs {', '.join(missing)} too")
     built = {name: _part(b, fields[name], value) for name, value in given.items() if name is not None}
-    return ir.Send(place, tuple(built[name] for name in fields))
+    return ir.Send(index, tuple(built[name] for name in fields))
 
 
-def _part(b: Expressions, field: RecordField, node: ast.expr) -> tuple[Expression, ...] | ir.String:
+def _part(b: ExpressionBuilder, field: RecordField, node: ast.expr) -> tuple[Expression, ...] | ir.String:
     type_ = field.type
     if isinstance(type_, StringType):
         return need_string(b, node)
@@ -153,31 +153,31 @@ def _part(b: Expressions, field: RecordField, node: ast.expr) -> tuple[Expressio
     return tuple(b.convert(part, type_.item, b.number(part)) for part in node.elts)
 
 
-def _bytes(b: Expressions, node: ast.expr) -> ir.String:
+def _bytes(b: ExpressionBuilder, node: ast.expr) -> ir.String:
     is_call = isinstance(node, ast.Call) and b.value_of(node.func) is builtins.kernel_bytes
     if not isinstance(node, ast.Call) or not is_call or len(node.args) != 1 or node.keywords:
         raise b.fail(node, "memory is needed here", hint="mp.kernel_bytes(address)")
     return ir.String("bytes", b.number(node.args[0]))
 
 
-def _add(b: Expressions, node: ast.Call, place: int, spec: MapSpec) -> Expression:
+def _add(b: ExpressionBuilder, node: ast.Call, index: int, spec: MapSpec) -> Expression:
     histogram: Histogram = spec  # type: ignore[assignment]
     wanted = 2 if histogram.per_function else 1
     if node.keywords or len(node.args) != wanted:
         what = "a function and a number: add(ctx.function, …)" if histogram.per_function else "a number"
         raise b.fail(node, f"add takes {what}")
     values = b.values_of(node.args)
-    return ir.Tally(place, values[0] if histogram.per_function else None, values[-1])
+    return ir.Tally(index, values[0] if histogram.per_function else None, values[-1])
 
 
-def _id(b: Expressions, node: ast.Call, place: int, spec: MapSpec) -> Expression:
+def _id(b: ExpressionBuilder, node: ast.Call, index: int, spec: MapSpec) -> Expression:
     flag = node.keywords[0].value if node.keywords else ast.Constant(False)
     is_known = isinstance(flag, ast.Constant) and isinstance(flag.value, bool)
     named = [keyword.arg for keyword in node.keywords]
     if len(node.args) != 1 or not b.is_context(node.args[0]) or named not in ([], ["user"]) or not is_known:
         raise b.fail(node, "id takes ctx", hint="id(ctx), or id(ctx, user=True)")
     assert isinstance(flag, ast.Constant)
-    return ir.StackId(place, bool(flag.value))
+    return ir.StackId(index, bool(flag.value))
 
 
 METHODS = {

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
 
-    from multiprobe.compiler.frontend.expressions import Expressions
+    from multiprobe.compiler.frontend.building import ExpressionBuilder
 
     T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Lvalue:
     """A value of type `ref` in the kernel's memory, `offset` bytes after `address`; of a bit field, its bits."""
 
     address: Expression
@@ -41,7 +41,7 @@ class Place:
 class Pointers:
     """The part of the front end that knows what lies behind an address."""
 
-    def __init__(self, builder: Expressions, types: KernelTypes) -> None:
+    def __init__(self, builder: ExpressionBuilder, types: KernelTypes) -> None:
         self.b = builder
         self.types = types
 
@@ -67,7 +67,7 @@ class Pointers:
         """`p[i]`, read."""
         return self.read(node, self._item(node))
 
-    def place(self, node: ast.expr) -> Place | Expression:
+    def lvalue(self, node: ast.expr) -> Lvalue | Expression:
         """Where the value of an expression is in the kernel's memory, or the value itself if it isn't there."""
         if isinstance(node, ast.Attribute) and self._is_member(node):
             return self._member(node)
@@ -97,54 +97,54 @@ class Pointers:
         raw = ir.Read("arg", U64, found.position)
         return self.convert(node, raw, Ref(found.type_id, found.stars, found.module))
 
-    def _member(self, node: ast.Attribute) -> Place:
-        owner = self.place(node.value)
-        if isinstance(owner, Place) and not self.types.is_record(owner.ref):
+    def _member(self, node: ast.Attribute) -> Lvalue:
+        owner = self.lvalue(node.value)
+        if isinstance(owner, Lvalue) and not self.types.is_record(owner.ref):
             owner = self._read_pointer(node, owner)
-        if not isinstance(owner, Place):
+        if not isinstance(owner, Lvalue):
             ref = typed.of_kind(owner.kind)
             if ref is None:
                 raise self.b.fail(node, f"a value has no {node.attr!r}", hint="it is a number, not a pointer")
             owner = self._behind(node, owner, ref)
         field, ref = self.ask(node, self.types.field, owner.ref, node.attr)
         if not field.bits:
-            return Place(owner.address, owner.offset + field.offset, ref)
-        return Place(owner.address, owner.offset + field.offset, ref, field.bit_offset % 8, field.bits)
+            return Lvalue(owner.address, owner.offset + field.offset, ref)
+        return Lvalue(owner.address, owner.offset + field.offset, ref, field.bit_offset % 8, field.bits)
 
-    def _read_pointer(self, node: ast.Attribute, owner: Place) -> Expression:
+    def _read_pointer(self, node: ast.Attribute, owner: Lvalue) -> Expression:
         if not owner.ref.stars:
             raise self.b.fail(node, f"{self.types.spell(owner.ref)} has no members, and no {node.attr!r}")
         return self.read(node, owner)
 
-    def _behind(self, node: ast.Attribute, pointer: Expression, ref: Ref) -> Place:
+    def _behind(self, node: ast.Attribute, pointer: Expression, ref: Ref) -> Lvalue:
         if self.types.is_record(ref.target):
-            return Place(pointer, 0, ref.target)
+            return Lvalue(pointer, 0, ref.target)
         hint = f"take an item first: {ast.unparse(node.value)}[0].{node.attr}" if ref.stars > 1 else ""
         if not ref.target.stars and not ref.target.type_id:
             hint = 'say what it points to: mp.struct("…")(pointer)'
         raise self.b.fail(node, f"{self.types.spell(ref)} has no members, and no {node.attr!r}", hint=hint)
 
-    def _item(self, node: ast.Subscript) -> Place:
+    def _item(self, node: ast.Subscript) -> Lvalue:
         outside = self.b.value_of(node.value) if isinstance(node.value, ast.Name | ast.Attribute) else MISSING
         if outside is not MISSING:
             raise self._no_items(node)
-        owner = self.place(node.value)
-        if isinstance(owner, Place):
+        owner = self.lvalue(node.value)
+        if isinstance(owner, Lvalue):
             array = self.types.array(owner.ref)
             if array is not None:
                 return self._element(node, owner, *array)
             if owner.ref.stars:
                 owner = self.read(node, owner)
-        ref = None if isinstance(owner, Place) else typed.of_kind(owner.kind)
-        if isinstance(owner, Place) or ref is None:
+        ref = None if isinstance(owner, Lvalue) else typed.of_kind(owner.kind)
+        if isinstance(owner, Lvalue) or ref is None:
             raise self._no_items(node)
-        return self._element(node, Place(owner, 0, ref), ref.target, None)
+        return self._element(node, Lvalue(owner, 0, ref), ref.target, None)
 
     def _no_items(self, node: ast.Subscript) -> CompileError:
         what = f"{ast.unparse(node.value)!r} is not a map"
         return self.b.fail(node, what, hint="only maps, arrays and pointers have items")
 
-    def _element(self, node: ast.Subscript, start: Place, ref: Ref, n: int | None) -> Place:
+    def _element(self, node: ast.Subscript, start: Lvalue, ref: Ref, n: int | None) -> Lvalue:
         """Item `node.slice` of those that begin at `start`; there are `n` (None or 0: as many as one likes)."""
         size = self.types.size(ref)
         if not size:
@@ -153,40 +153,40 @@ class Pointers:
         if isinstance(index, Const):
             if n and not 0 <= index.value < n:
                 raise self.b.fail(node.slice, f"the items are numbered from 0 to {n - 1}")
-            return Place(start.address, start.offset + index.value * size, ref)
+            return Lvalue(start.address, start.offset + index.value * size, ref)
         offset = ir.Binary("mul", self.b.decayed(index), Const(size), index.kind if index.kind == I64 else U64)
-        return Place(ir.Binary("add", self.b.decayed(start.address), offset, U64), start.offset, ref)
+        return Lvalue(ir.Binary("add", self.b.decayed(start.address), offset, U64), start.offset, ref)
 
     # Reading
 
-    def read(self, node: ast.AST, place: Place) -> Expression:
-        """The value at a place. What has no value of its own, an array or a struct, is its address."""
-        types, ref = self.types, place.ref
+    def read(self, node: ast.AST, lvalue: Lvalue) -> Expression:
+        """The value of an lvalue. What has no value of its own, an array or a struct, is its address."""
+        types, ref = self.types, lvalue.ref
         array = types.array(ref)
         if array is not None:
-            return self.address(place, array[0].pointer)
+            return self.address(lvalue, array[0].pointer)
         if types.is_record(ref):
-            return self.address(place, ref.pointer)
+            return self.address(lvalue, ref.pointer)
         if ref.stars:
             is_function = types.is_function(ref.target)
-            return ir.Peek(place.address, place.offset, 8, False, U64 if is_function else ref.kind)
+            return ir.Peek(lvalue.address, lvalue.offset, 8, False, U64 if is_function else ref.kind)
         scalar = types.scalar(ref)
         size = types.size(ref)
         if scalar is None or size > 8:
             what = f"{types.spell(ref)}, {size} bytes" if size else types.spell(ref)
             raise self.b.fail(node, f"a program has no values of this type: {what}", hint="mp.address_of(…) is there")
-        kind = BOOL if scalar.is_bool and not place.bits else I64 if scalar.is_signed else U64
-        if place.bits:
-            size = (place.shift + place.bits + 7) // 8
+        kind = BOOL if scalar.is_bool and not lvalue.bits else I64 if scalar.is_signed else U64
+        if lvalue.bits:
+            size = (lvalue.shift + lvalue.bits + 7) // 8
             if size > 8:
                 raise self.b.fail(node, "a bit field that lies in nine bytes can't be read")
-        return ir.Peek(place.address, place.offset, size, scalar.is_signed, kind, place.shift, place.bits)
+        return ir.Peek(lvalue.address, lvalue.offset, size, scalar.is_signed, kind, lvalue.shift, lvalue.bits)
 
-    def address(self, place: Place, ref: Ref) -> Expression:
-        """The address of a place, as a pointer of type `ref`."""
-        address = self.b.decayed(place.address)
-        if place.offset:
-            address = ir.Binary("add", address, Const(place.offset), U64)
+    def address(self, lvalue: Lvalue, ref: Ref) -> Expression:
+        """The address of an lvalue, as a pointer of type `ref`."""
+        address = self.b.decayed(lvalue.address)
+        if lvalue.offset:
+            address = ir.Binary("add", address, Const(lvalue.offset), U64)
         return ir.Convert(address, u64, ref.kind)
 
     # Calls
@@ -257,12 +257,12 @@ class Pointers:
         return ir.Convert(address, u64, ref.pointer.kind)
 
     def _address_of(self, node: ast.Call) -> Expression:
-        place = self.place(self._argument(node, 0, 1))
-        if not isinstance(place, Place):
+        lvalue = self.lvalue(self._argument(node, 0, 1))
+        if not isinstance(lvalue, Lvalue):
             raise self.b.fail(node.args[0], "only members and items in the kernel's memory have an address")
-        if place.bits:
+        if lvalue.bits:
             raise self.b.fail(node.args[0], "a bit field has no address")
-        return self.address(place, place.ref.pointer)
+        return self.address(lvalue, lvalue.ref.pointer)
 
     def _per_cpu(self, node: ast.Call) -> Expression:
         n = len(node.args)
@@ -280,21 +280,21 @@ class Pointers:
 
     # Arguments of calls
 
-    def _argument(self, node: ast.Call, place: int, n: int) -> ast.expr:
+    def _argument(self, node: ast.Call, n_th: int, n: int) -> ast.expr:
         if len(node.args) != n:
             raise self.b.fail(node, f"{ast.unparse(node.func)} takes {n} values, not {len(node.args)}")
-        return node.args[place]
+        return node.args[n_th]
 
     def _only(self, node: ast.Call) -> Expression:
         return self.b.number(self._argument(node, 0, 1))
 
-    def _text(self, node: ast.Call, place: int, n: int) -> str:
-        given = self._argument(node, place, n)
+    def _text(self, node: ast.Call, n_th: int, n: int) -> str:
+        given = self._argument(node, n_th, n)
         found = given.value if isinstance(given, ast.Constant) else self.b.value_of(given)
         if not isinstance(found, str):
             raise self.b.fail(given, "a name in quotes is needed here")
         return found
 
-    def _spelled(self, node: ast.Call, place: int, n: int) -> Ref:
-        text = self._text(node, place, n)
-        return self.ask(node.args[place], self.types.spelled, text)
+    def _spelled(self, node: ast.Call, n_th: int, n: int) -> Ref:
+        text = self._text(node, n_th, n)
+        return self.ask(node.args[n_th], self.types.spelled, text)

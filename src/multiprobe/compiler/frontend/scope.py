@@ -1,4 +1,4 @@
-"""What a name means at a place in a program: a local, `ctx`, or a value from outside.
+"""What a name in a program means: a local, `ctx`, or a value from outside.
 
 Knows Python's scoping and what is known about locals so far; must not build code.
 """

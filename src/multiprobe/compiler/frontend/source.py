@@ -16,7 +16,7 @@ from multiprobe.errors import CompileError
 MAX_COLUMN = 1022
 
 
-def place(line: int, column: int) -> int:
+def pack_location(line: int, column: int) -> int:
     """A line and a column (both from 0) in one number, in BTF's way: the column from 1, in the low ten bits."""
     return line << 10 | min(column, MAX_COLUMN) + 1
 
@@ -35,11 +35,11 @@ class Source:
         """A node's line, counted from the function's first line as 0."""
         return getattr(node, "lineno", 1) - 1
 
-    def place(self, node: ast.AST) -> int:
-        """A node's line, counted as by `line`, and its column, as `place` packs them."""
+    def location(self, node: ast.AST) -> int:
+        """A node's line, counted as by `line`, and its column, as `pack_location` packs them."""
         line = self.line(node)
         text = self.lines[line] if line < len(self.lines) else ""
-        return place(line, self._column(text, getattr(node, "col_offset", 0)))
+        return pack_location(line, self._column(text, getattr(node, "col_offset", 0)))
 
     def error(self, node: ast.AST, message: str, *, hint: str = "") -> CompileError:
         """A CompileError with its caret under `node` (under the part of it that is on its first line)."""

@@ -15,7 +15,7 @@ from multiprobe.compiler.frontend.scope import Facts, Scope
 from multiprobe.compiler.frontend.source import Source
 from multiprobe.compiler.frontend.typed import KernelTypes
 from multiprobe.compiler.ir import BOOL, Const, Expression, Routine, Statement
-from multiprobe.compiler.programs import Helper, Program
+from multiprobe.compiler.program import Helper, Program
 from multiprobe.functions.kernel import Kernel
 from multiprobe.maps.specs import Hash
 from multiprobe.maps.types import Integer
@@ -64,7 +64,7 @@ def _pass(program: Program, source: Source, facts: Facts) -> Routine:
         first_line=source.first,
         body=body,
         locals=dict(facts.kinds),
-        maps=tuple(all_names[place] for place in builder.used),
+        maps=tuple(all_names[index] for index in builder.used),
         needs=frozenset(builder.needs),
         text=source.lines,
     )
@@ -94,8 +94,8 @@ class Builder(Expressions):
         return made
 
     def line(self, node: ast.AST) -> int:
-        """A node's place; inside of a helper, its call's."""
-        return self.call_line if self.depth else self.scope.source.place(node)
+        """The location of a node; inside a helper, that of its call."""
+        return self.call_line if self.depth else self.scope.source.location(node)
 
     call_line = 0
 
@@ -141,8 +141,8 @@ class Builder(Expressions):
                 raise self.fail(target, f"{target.id!r} can't be assigned")
             self.set_local(target, self.scope.qualified(target.id), made)
         elif isinstance(target, ast.Subscript):
-            place, spec, key = self.item(target)
-            self.out.append(ir.Store(self.line(target), place, key, self.convert(target, spec.value, made)))
+            index, spec, key = self.item(target)
+            self.out.append(ir.Store(self.line(target), index, key, self.convert(target, spec.value, made)))
         elif isinstance(target, ast.Attribute) and self.is_context(target.value):
             self._set_session(target, made)
         else:
@@ -174,7 +174,7 @@ class Builder(Expressions):
         self.assign_to(node.target, self.operate(node, op, left, self.expression(node.value)))
 
     def _update(self, node: ast.AugAssign, target: ast.Subscript, op: str) -> None:
-        place, spec, key = self.item(target)
+        index, spec, key = self.item(target)
         kind = kind_of(spec.value)
         if op in language.ATOMIC and spec.value.size >= 4 and kind != BOOL:
             made = self.number(node.value)
@@ -183,11 +183,11 @@ class Builder(Expressions):
             made = self.convert(node, spec.value, made)
             if ir.has_calls((key, made)):  # as in Python: first the key, then the value
                 key = tuple(p if isinstance(p, ir.Read | ir.String) else self.hold(target, p) for p in key)
-            self.out.append(ir.Update(self.line(node), place, key, language.ATOMIC[op], made))
+            self.out.append(ir.Update(self.line(node), index, key, language.ATOMIC[op], made))
             return
         held = tuple(p if isinstance(p, ir.String) else self.hold(target, p) for p in key)
-        made = self.operate(node, op, ir.Load(place, held, kind), self.expression(node.value))
-        self.out.append(ir.Store(self.line(node), place, held, self.convert(node, spec.value, made)))
+        made = self.operate(node, op, ir.Load(index, held, kind), self.expression(node.value))
+        self.out.append(ir.Store(self.line(node), index, held, self.convert(node, spec.value, made)))
 
     def _delete(self, node: ast.Delete) -> None:
         for target in node.targets:

@@ -68,7 +68,7 @@ identities = mp.LruHash(mp.u64, mp.u64, MAX_CALLS)
 lost = mp.Array(mp.u64, 1)
 
 
-@mp.function
+@mp.helper
 def error_of(kind: Any, ret: Any) -> Any:
     """The errno that a call returned, NULL for a null pointer, 0 for no error."""
     if kind == POINTER and ret == 0:
@@ -77,7 +77,7 @@ def error_of(kind: Any, ret: Any) -> Any:
     return -number if kind and -MAX_ERRNO <= number < 0 else 0
 
 
-@mp.function
+@mp.helper
 def caller(task: Any, depth: Any, up: Any) -> Any:
     """The function of the call so many levels up, + 1; 0 if there is none, or if it isn't known any more."""
     return frames[task << 8 | depth - up] if depth >= up else 0
@@ -143,7 +143,7 @@ def _keeper(n_arguments: int) -> Any:
     has_0, has_1, has_2, has_3, has_4, has_5 = (n < n_arguments for n in range(MAX_ARGUMENTS))
     kept: Any = arguments if n_arguments else None  # a map that isn't mentioned isn't made
 
-    @mp.function
+    @mp.helper
     def keep(ctx: Any, place: Any) -> None:
         if has_0:
             kept[place << 3 | 0] = ctx.arg(0)
@@ -161,13 +161,13 @@ def _keeper(n_arguments: int) -> Any:
     return keep
 
 
-@mp.function
+@mp.helper
 def argument(place: Any, n: Any) -> Any:
     """An argument that was kept when its call began."""
     return arguments[place << 3 | n]
 
 
-@mp.function
+@mp.helper
 def nothing(place: Any, n: Any) -> Any:
     """In its stead where none are kept."""
     return 0
@@ -177,7 +177,7 @@ def _teller(n_arguments: int) -> Any:
     """The helper that sends the beginning of a failure."""
     kept = argument if n_arguments else nothing
 
-    @mp.function
+    @mp.helper
     def tell(ctx: Any, task: Any, depth: Any, error: Any, identity: Any) -> None:
         place = task << 8 | depth
         begun.send(

@@ -50,7 +50,7 @@ class Probe:
         self.program = _graph(self)
 
 
-@mp.function
+@mp.helper
 def _thread(ctx: Any) -> Any:
     return ctx.pid << 32 | ctx.tid if ctx.tid else IDLE | ctx.cpu
 

@@ -47,13 +47,13 @@ def _counters(by: str | None) -> Any:
     return mp.Hash((mp.u32, mp.u32), mp.u64, MAX_KEYS) if by else mp.PerFunction(mp.u64)
 
 
-@mp.function
+@mp.helper
 def elapsed(began: Any, now: Any) -> Any:
     """Nanoseconds; 0 rather than less, should clocks of two CPUs differ by a little."""
     return now - began if now > began else 0
 
 
-@mp.function
+@mp.helper
 def bit_length(number: Any) -> Any:
     """How many bits a number takes; 0 for 0."""
     place = 0
@@ -124,7 +124,7 @@ def _by_task(probe: Probe) -> Any:
     return latency
 
 
-@mp.function
+@mp.helper
 def _now(ctx: Any) -> Any:
     return ctx.time
 

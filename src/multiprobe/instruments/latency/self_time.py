@@ -27,13 +27,13 @@ noted = mp.LruHash(mp.u64, mp.u64, MAX_CALLS)
 lost = mp.Array(mp.u64, 1)
 
 
-@mp.function
+@mp.helper
 def task_of(ctx: Any) -> Any:
     """A number that no other task has now."""
     return ctx.tid or 1 << 32 | ctx.cpu
 
 
-@mp.function
+@mp.helper
 def enter(ctx: Any) -> Any:
     """What a call keeps in its session: when it began, and its depth; 0 if it is too deep to be followed."""
     task = task_of(ctx)
@@ -47,14 +47,14 @@ def enter(ctx: Any) -> Any:
     return ctx.time << DEPTH_BITS | depth
 
 
-@mp.function
+@mp.helper
 def elapsed(mark: Any, now: Any) -> Any:
     """Nanoseconds since `enter` made `mark`."""
     took = mp.i64((now << DEPTH_BITS) - (mark & ~DEEPEST))
     return took >> DEPTH_BITS if took > 0 else 0
 
 
-@mp.function
+@mp.helper
 def leave(ctx: Any, mark: Any, took: Any) -> Any:
     """A call that `took` so long ends: its self time. 0 if it isn't known, which is counted as lost."""
     task = task_of(ctx)

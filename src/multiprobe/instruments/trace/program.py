@@ -132,7 +132,7 @@ def trace(ctx):
 """
 
 
-@mp.function
+@mp.helper
 def pick(
     place: Any, a0: Any, a1: Any, a2: Any, a3: Any, a4: Any, a5: Any, a6: Any, a7: Any, a8: Any, a9: Any, a10: Any,
     a11: Any,
@@ -147,7 +147,7 @@ def pick(
     return a9 if place == 9 else a10 if place == 10 else a11
 
 
-@mp.function
+@mp.helper
 def walk(address: Any, length: Any, way: Any) -> Any:
     """The end of a way of `length` offsets; 0 where a pointer on it isn't the kernel's."""
     for n in range(3):
@@ -215,7 +215,7 @@ class Probe:
     def _program(self, wanted: Filter) -> Any:
         texts = self.texts
 
-        @mp.function
+        @mp.helper
         def send_text(thread: Any, begin: Any, step: Any, address: Any) -> None:
             if address >= KERNEL_HALF:
                 texts.send(thread=thread, begin=begin, step=step, text=mp.kernel_string(address))

@@ -18,7 +18,7 @@ from multiprobe.functions.kernel import Kernel
 
 if TYPE_CHECKING:
     from multiprobe.compiler.code import Code
-    from multiprobe.compiler.programs import Program
+    from multiprobe.compiler.program import Program
     from multiprobe.compiler.shape import Shape
     from multiprobe.functions.kernel import Kernel
 

@@ -87,7 +87,7 @@ class Program:
 
 
 class Helper:
-    """A Python function that programs call; it becomes part of each of them."""
+    """A Python function that programs call. The compiler copies it into each program that calls it."""
 
     __slots__ = ("function",)
 
@@ -98,7 +98,7 @@ class Helper:
         return self.function(*arguments)
 
     def __repr__(self) -> str:
-        return f"<function {self.function.__name__}>"
+        return f"<helper {self.function.__name__}>"
 
 
 def program(python: Callable[..., Any] | None = None, *, when: str | None = None, loop_limit: int = LOOP_LIMIT) -> Any:
@@ -108,8 +108,8 @@ def program(python: Callable[..., Any] | None = None, *, when: str | None = None
     return Program(python, when=when, loop_limit=loop_limit)  # type: ignore[arg-type]
 
 
-def function(python: Callable[..., Any]) -> Helper:
-    """Make a Python function callable from programs: `@mp.function`."""
+def helper(python: Callable[..., int | None]) -> Helper:
+    """Make a Python function callable from programs: `@mp.helper`. Plain Python can call it too."""
     return Helper(python)  # type: ignore[arg-type]
 
 
