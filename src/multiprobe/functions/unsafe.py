@@ -11,6 +11,8 @@ _IDLE = "runs in the idle loop while RCU is not watching: a trampoline there han
 _RCU = "is part of RCU, which every BPF program relies on: a program here runs inside what protects it"
 _MIGRATE = "is called on the way into every BPF program: a program here calls itself"
 _PREEMPT = "is called on the way into every probe handler: a program here calls itself"
+# ftrace_get_symaddr() calls it, seen on 7.3: tests/kernel/test_own_calls.py looks for more such functions.
+_HANDLER = "is called by the handler of kprobe.multi at each hit, before it checks for recursion: half of all calls"
 
 EXACT = {
     "arch_cpu_idle": _IDLE,
@@ -24,6 +26,7 @@ EXACT = {
     "__rcu_read_unlock": _RCU,
     "preempt_count_add": _PREEMPT,
     "preempt_count_sub": _PREEMPT,
+    "is_endbr": _HANDLER,
     "bpf_get_numa_node_id": "is a helper that programs call themselves: a program here may call itself",
 }
 
