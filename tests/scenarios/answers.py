@@ -211,7 +211,7 @@ def test_a_descriptor_is_of_one_kind() -> None:
     try:
         assert errno_of(lambda: bpf.raw_tracepoint_open(closed)) == errno.EBADF
     finally:
-        closed._fd = -1
+        closed._descriptor.value = -1  # not ours to close
 
 
 # kprobe.multi

@@ -18,7 +18,7 @@ from multiprobe.kernel.btf import format as btf_format
 from multiprobe.kernel.evidence import Evidence
 from multiprobe.syscalls import bpf, perf
 from multiprobe.syscalls.fd import FileDescriptor
-from multiprobe.syscalls.raw import BPF, address_of, call
+from multiprobe.syscalls.raw import BPF, address_of, call_opening
 from multiprobe.uapi import bpf as uapi
 from multiprobe.uapi.bpf import AttachType, Cmd, FuncId, MapType, ProgType
 
@@ -258,9 +258,10 @@ class Features:
             return no(f"loading its program: {_reason(error)}")
         with prog:
             attr = _unreadable_link(prog.fileno(), kind, attach_type)
-            result = call(BPF, Cmd.LINK_CREATE, address_of(attr), len(attr))
-        if result >= 0:
-            FileDescriptor(result, "a link on nothing").close()
+            result = call_opening(BPF, Cmd.LINK_CREATE, address_of(attr), len(attr))
+        if not isinstance(result, int):
+            result.close()
+            result = 0
         asked = "asked for a link on an unreadable list, the kernel answers"
         if result == -errno.EFAULT:
             return yes(f"{asked} EFAULT, as it should")

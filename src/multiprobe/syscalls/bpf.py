@@ -11,8 +11,8 @@ from array import array
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import KernelError, NotPermittedError, VerifierError
-from multiprobe.syscalls.fd import FileDescriptor
-from multiprobe.syscalls.raw import BPF, address_of, c_string, call
+from multiprobe.syscalls.fd import FileDescriptor, NewDescriptor
+from multiprobe.syscalls.raw import BPF, address_of, c_string, call, call_opening
 from multiprobe.uapi import bpf as uapi
 from multiprobe.uapi import info
 from multiprobe.uapi.bpf import LOG_INSNS, LOG_STATS, AttachType, Cmd
@@ -20,7 +20,7 @@ from multiprobe.uapi.bpf import LOG_INSNS, LOG_STATS, AttachType, Cmd
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    _Attempt = Callable[[int, int], tuple[int, bytearray]]
+    _Attempt = Callable[[int, int], tuple[NewDescriptor | int, bytearray]]
 
 LICENSE = b"Dual MIT/GPL"
 _LOG_SIZE = 1 << 20
@@ -30,6 +30,16 @@ _RETRIES = 5  # the verifier answers EAGAIN when a signal interrupts it
 
 def _bpf(cmd: int, attr: bytearray) -> int:
     return call(BPF, cmd, address_of(attr), len(attr))
+
+
+def _open(cmd: int, attr: bytearray) -> NewDescriptor | int:
+    return call_opening(BPF, cmd, address_of(attr), len(attr))
+
+
+def _opened(result: NewDescriptor | int, what: str, operation: str, subject: str = "") -> FileDescriptor:
+    if isinstance(result, int):
+        raise error(operation, -result, subject)
+    return FileDescriptor(result, what)
 
 
 def _checked(result: int, operation: str, subject: str = "") -> int:
@@ -62,7 +72,7 @@ def map_create(
     """Create a map of MapType `kind`; sizes in bytes."""
     attr = uapi.map_create(kind, key_size, value_size, max_entries, flags=flags, name=name)
     subject = f"map {name!r}, {max_entries} × {value_size} bytes"
-    return FileDescriptor(_checked(_bpf(Cmd.MAP_CREATE, attr), "creating a map", subject), f"map {name}")
+    return _opened(_open(Cmd.MAP_CREATE, attr), f"map {name}", "creating a map", subject)
 
 
 def map_lookup(map_fd: FileDescriptor, key: bytes, value_size: int) -> bytes | None:
@@ -162,7 +172,7 @@ def prog_load(
     code, license_text = bytearray(insns), c_string(license)
     functions, lines = bytearray(func_info[1]), bytearray(line_info[1])
 
-    def attempt(log_size: int = 0, level: int = 0) -> tuple[int, bytearray]:
+    def attempt(log_size: int = 0, level: int = 0) -> tuple[NewDescriptor | int, bytearray]:
         log = bytearray(log_size)
         attr = uapi.prog_load(
             kind,
@@ -182,13 +192,13 @@ def prog_load(
             line_info=(line_info[0], address_of(lines), len(lines) // (line_info[0] or 1)),
         )
         for _ in range(_RETRIES):
-            result = _bpf(Cmd.PROG_LOAD, attr)
+            result = _open(Cmd.PROG_LOAD, attr)
             if result != -errno.EAGAIN:
                 break
         return result, log
 
     result, _ = attempt()
-    if result < 0:
+    if isinstance(result, int):
         return _load_again(result, attempt, name)
     return FileDescriptor(result, f"program {name}")
 
@@ -203,10 +213,10 @@ def _load_again(first: int, attempt: _Attempt, name: str) -> FileDescriptor:
         result, log = attempt(_LOG_SIZE, LOG_STATS)
         cause = cause_of(_text(log))
         text = text if cause in text else f"{text}\n{LOG_CUT}\n{_text(log)}"
-    elif result < 0:
+    elif isinstance(result, int):
         text = _text(log)
         cause = cause_of(text)
-    if result >= 0:
+    if not isinstance(result, int):
         return FileDescriptor(result, f"program {name}")
     if text.strip():
         raise VerifierError("loading a program", -first, subject=f"program {name!r}", cause=cause, log=text)
@@ -243,10 +253,10 @@ def prog_test_run(prog: FileDescriptor, *, data: bytes = b"", context: bytes = b
 def btf_load(btf: bytes) -> FileDescriptor:
     """Load type information for programs."""
     buffer = bytearray(btf)
-    result = _bpf(Cmd.BTF_LOAD, uapi.btf_load(address_of(buffer), len(buffer)))
-    if result < 0:
+    result = _open(Cmd.BTF_LOAD, uapi.btf_load(address_of(buffer), len(buffer)))
+    if isinstance(result, int):
         log = bytearray(1 << 16)
-        _bpf(Cmd.BTF_LOAD, uapi.btf_load(address_of(buffer), len(buffer), log=address_of(log), log_size=len(log)))
+        _open(Cmd.BTF_LOAD, uapi.btf_load(address_of(buffer), len(buffer), log=address_of(log), log_size=len(log)))
         text = _text(log)
         raise error("loading BTF", -result, cause_of(text) if text else "")
     return FileDescriptor(result, "BTF")
@@ -254,8 +264,8 @@ def btf_load(btf: bytes) -> FileDescriptor:
 
 def enable_stats() -> FileDescriptor:
     """Have the kernel time every BPF program while the descriptor is open."""
-    return FileDescriptor(
-        _checked(_bpf(Cmd.ENABLE_STATS, uapi.enable_stats(uapi.STATS_RUN_TIME)), "enabling BPF statistics"), "BPF stats"
+    return _opened(
+        _open(Cmd.ENABLE_STATS, uapi.enable_stats(uapi.STATS_RUN_TIME)), "BPF stats", "enabling BPF statistics"
     )
 
 
@@ -279,8 +289,8 @@ def link_create_kprobe_multi(
         addresses=addresses.buffer_info()[0] if addresses else 0,
         cookies=cookies.buffer_info()[0] if cookies else 0,
     )
-    result = _bpf(Cmd.LINK_CREATE, attr)
-    return FileDescriptor(_checked(result, "attaching by kprobe.multi", f"{len(addresses)} functions"), "link")
+    result = _open(Cmd.LINK_CREATE, attr)
+    return _opened(result, "link", "attaching by kprobe.multi", f"{len(addresses)} functions")
 
 
 def link_create_tracing_multi(
@@ -294,26 +304,26 @@ def link_create_tracing_multi(
         cookies=cookies.buffer_info()[0] if cookies else 0,
         count=len(ids),
     )
-    result = _bpf(Cmd.LINK_CREATE, attr)
-    return FileDescriptor(_checked(result, "attaching by tracing_multi", f"{len(ids)} functions"), "link")
+    result = _open(Cmd.LINK_CREATE, attr)
+    return _opened(result, "link", "attaching by tracing_multi", f"{len(ids)} functions")
 
 
 def link_create_tracing(prog: FileDescriptor, attach_type: int, *, cookie: int) -> FileDescriptor:
     """Attach one fentry, fexit or fsession program to the function that it was loaded for."""
     attr = uapi.link_create_tracing(prog.fileno(), attach_type=attach_type, cookie=cookie)
-    return FileDescriptor(_checked(_bpf(Cmd.LINK_CREATE, attr), "attaching a trampoline", prog.what), "link")
+    return _opened(_open(Cmd.LINK_CREATE, attr), "link", "attaching a trampoline", prog.what)
 
 
 def raw_tracepoint_open(prog: FileDescriptor) -> FileDescriptor:
     """Attach one fentry or fexit program, without a cookie (kernels before 6.0)."""
     attr = uapi.raw_tracepoint_open(prog.fileno())
-    return FileDescriptor(_checked(_bpf(Cmd.RAW_TRACEPOINT_OPEN, attr), "attaching a trampoline", prog.what), "link")
+    return _opened(_open(Cmd.RAW_TRACEPOINT_OPEN, attr), "link", "attaching a trampoline", prog.what)
 
 
 def link_create_perf_event(prog: FileDescriptor, event: FileDescriptor, *, cookie: int) -> FileDescriptor:
     """Attach a kprobe program to a perf event, with a cookie."""
     attr = uapi.link_create_perf_event(prog.fileno(), event.fileno(), cookie=cookie)
-    return FileDescriptor(_checked(_bpf(Cmd.LINK_CREATE, attr), "attaching a kprobe", event.what), "link")
+    return _opened(_open(Cmd.LINK_CREATE, attr), "link", "attaching a kprobe", event.what)
 
 
 # Pinned objects
@@ -346,10 +356,10 @@ def next_id(command: int, start: int) -> int | None:
 
 def open_by_id(command: int, object_id: int, what: str) -> FileDescriptor | None:
     """A descriptor of the object with that id, or None if it is gone by now."""
-    result = _bpf(command, uapi.get_id(object_id))
+    result = _open(command, uapi.get_id(object_id))
     if result == -errno.ENOENT:
         return None
-    return FileDescriptor(_checked(result, f"opening {what} {object_id}"), f"{what} {object_id}")
+    return _opened(result, f"{what} {object_id}", f"opening {what} {object_id}")
 
 
 def object_info(fd: FileDescriptor, size: int, request: bytes = b"") -> bytes:

@@ -6,7 +6,7 @@ import errno
 
 from multiprobe.errors import KernelError, NotPermittedError
 from multiprobe.syscalls.fd import FileDescriptor
-from multiprobe.syscalls.raw import PERF_EVENT_OPEN, address_of, c_string, call
+from multiprobe.syscalls.raw import PERF_EVENT_OPEN, address_of, c_string, call_opening
 from multiprobe.uapi import perf as uapi
 
 
@@ -28,12 +28,12 @@ def open_kprobe(
     )
     what = f"kprobe {symbol or hex(address)}{f'+{offset:#x}' if symbol and offset else ''}"
     # pid -1 and CPU 0: a kprobe event is not bound to a CPU, its program runs on all of them
-    result = call(PERF_EVENT_OPEN, address_of(attr), -1, 0, -1, uapi.F_FD_CLOEXEC)
-    if result in (-errno.EACCES, -errno.EPERM):
+    result = call_opening(PERF_EVENT_OPEN, address_of(attr), -1, 0, -1, uapi.F_FD_CLOEXEC)
+    if isinstance(result, int) and result in (-errno.EACCES, -errno.EPERM):
         raise NotPermittedError(
             f"opening {what}: {KernelError('', -result).errno_name}, the kernel does not permit it",
             hint="this takes CAP_PERFMON (or root), and a kernel that isn't locked down: see `multiprobe doctor`",
         )
-    if result < 0:
+    if isinstance(result, int):
         raise KernelError(f"opening {what}", -result)
     return FileDescriptor(result, what)

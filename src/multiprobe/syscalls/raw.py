@@ -10,6 +10,9 @@ import ctypes
 import os
 from typing import TYPE_CHECKING
 
+from multiprobe.syscalls.fd import NewDescriptor
+from multiprobe.uapi.bpf import OPENING
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -19,8 +22,11 @@ _NUMBERS = {
 }
 
 
-_syscall = ctypes.CDLL(None, use_errno=True).syscall
+_libc = ctypes.CDLL(None, use_errno=True)
+_syscall = _libc["syscall"]
 _syscall.restype = ctypes.c_long
+_opening_syscall = _libc["syscall"]
+_opening_syscall.restype = NewDescriptor
 
 
 def number(name: str) -> int:
@@ -32,23 +38,39 @@ BPF = number("bpf")
 PERF_EVENT_OPEN = number("perf_event_open")
 
 
-def _real_kernel(nr: int, *arguments: int) -> int:
+def opens(nr: int, *arguments: int) -> bool:
+    """Whether the system call returns a descriptor."""
+    return nr == PERF_EVENT_OPEN or (nr == BPF and arguments[0] in OPENING)
+
+
+def _real_kernel(nr: int, *arguments: int) -> int | NewDescriptor:
+    if opens(nr, *arguments):
+        opened: NewDescriptor = _opening_syscall(ctypes.c_long(nr), *map(ctypes.c_long, arguments))
+        return -ctypes.get_errno() if opened.value < 0 else opened
     result: int = _syscall(ctypes.c_long(nr), *map(ctypes.c_long, arguments))
     return -ctypes.get_errno() if result < 0 else result
 
 
-_kernel: Callable[..., int] = _real_kernel
+_kernel: Callable[..., int | NewDescriptor] = _real_kernel
 
 
 def call(nr: int, *arguments: int) -> int:
-    """Make system call `nr`; its result, or -errno."""
-    return _kernel(nr, *arguments)
+    """Make a system call that returns a number; that number, or -errno."""
+    result = _kernel(nr, *arguments)
+    assert isinstance(result, int)
+    return result
+
+
+def call_opening(nr: int, *arguments: int) -> NewDescriptor | int:
+    """Make a system call that returns a descriptor; the descriptor, or -errno."""
+    result = _kernel(nr, *arguments)
+    return NewDescriptor(result) if isinstance(result, int) and result >= 0 else result
 
 
 class using:  # noqa: N801  (read as a verb: `with raw.using(fake): …`)
     """While entered, system calls go to `kernel(nr, *arguments) -> result or -errno` instead: the seam for tests."""
 
-    def __init__(self, kernel: Callable[..., int]) -> None:
+    def __init__(self, kernel: Callable[..., int | NewDescriptor]) -> None:
         self._other = kernel
 
     def _swap(self) -> None:

@@ -42,6 +42,15 @@ class Cmd(IntEnum):
     ENABLE_STATS = 32
 
 
+OPENING = frozenset(
+    (
+        *(Cmd.MAP_CREATE, Cmd.PROG_LOAD, Cmd.BTF_LOAD, Cmd.LINK_CREATE, Cmd.RAW_TRACEPOINT_OPEN, Cmd.ENABLE_STATS),
+        *(Cmd.PROG_GET_FD_BY_ID, Cmd.MAP_GET_FD_BY_ID, Cmd.BTF_GET_FD_BY_ID, Cmd.LINK_GET_FD_BY_ID),
+    )
+)
+"""Commands that return a new file descriptor."""
+
+
 class MapType(IntEnum):
     """enum bpf_map_type"""
 
