@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from multiprobe.errors import UsageError
-from multiprobe.vm import kernels, progress, session
+from multiprobe.output.progress import Progress
+from multiprobe.vm import kernels, session
 
 _EPILOG = """\
 Examples:
@@ -65,9 +66,9 @@ def command(
     if is_listing:
         return _list()
     wanted = series or (kernels.DEFAULT_SERIES,)
-    with progress.shown() as on_progress:
+    with Progress(is_bytes=True) as progress:
         if fetch:
-            for kernel in kernels.fetch(wanted, refresh=refresh, on_progress=on_progress):
+            for kernel in kernels.fetch(wanted, refresh=refresh, on_progress=progress.step):
                 click.echo(f"{kernel.series}\t{kernel.version}\t{kernel.image}")
             return 0
         if len(wanted) > 1:
@@ -76,13 +77,13 @@ def command(
             command or _shell(),
             kernel=kernels.of_image(kernel_image, modules)
             if kernel_image
-            else kernels.find(wanted[0], on_progress=on_progress),
+            else kernels.find(wanted[0], on_progress=progress.step),
             cpus=cpus,
             memory_mib=memory,
             shares=share,
             timeout=timeout,
             icount=icount,
-            on_progress=lambda what: on_progress(what, 0, 0),
+            on_progress=lambda what: progress.step(what, is_for_terminal=True),
         )
 
 
@@ -92,8 +93,7 @@ def _shell() -> tuple[str, ...]:
 
 def _list() -> int:
     fetched = {kernel.series: kernel for kernel in kernels.all_cached()}
-    with progress.shown() as on_progress:
-        on_progress("reading the lists of packages", 0, 0)
+    with Progress("reading the lists of packages"):
         there = kernels.newest(kernels.available(kernels.open_archive()))
     for series in sorted({*fetched, *there}, key=kernels.series_key):
         newest = there[series].image.version if series in there else "-"

@@ -1,85 +1,126 @@
-"""Saying on stderr what takes long, once it has taken longer than a second. Cheap when nothing does.
+"""Says on stderr what takes longer than a second: a line that is redrawn on a terminal, else a line at begin and end.
 
-A thread waits beside the work, since the work is mostly one system call, during which nothing else can happen.
+A thread waits beside the work, which is mostly one system call. rich is imported only when there is something to draw.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
-import threading
 import time
+from threading import Lock, Timer
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import TextIO
+    from typing import Self, TextIO
+
+    from rich.progress import Progress as Bar
 
 _PATIENCE = 1.0
+_MEGA = 1_000_000
+_NOBODY_LISTENS = (OSError, ValueError)
 
 
 class Progress:
-    """Context manager around a piece of work that may take long: `with Progress("attaching to 40,000 functions"):`.
+    """Context manager around work that may take long: `with Progress("attaching to 40,000 functions") as progress:`.
 
-    Says nothing for the first second. Then a terminal gets one line, redrawn every second and wiped at the end; a file
-    gets one line when the wait begins and one when it ends.
+    `update` says how much of it is done, `step` what is done next. A terminal is left clean.
     """
 
-    def __init__(self, what: str, *, file: TextIO | None = None, patience: float = _PATIENCE) -> None:
-        self._what = what
+    def __init__(
+        self, what: str = "", *, file: TextIO | None = None, patience: float = _PATIENCE, is_bytes: bool = False
+    ) -> None:
+        """is_bytes: amounts are numbers of bytes, not of things"""
+        self._is_bytes = is_bytes
         self._file = sys.stderr if file is None else file
         self._patience = patience
-        self._working = threading.Lock()
-        self._done = threading.Lock()
-        self._has_spoken = False
-        self._done_of = (0, 0)
+        self._lock = Lock()
+        self._what = what
+        self._timer: Timer | None = None
+        self._bar: Bar | None = None
+        self._amount = (0, 0)
+        self._has_line = False
 
-    def update(self, done: int, n: int) -> None:
-        """So many of `n` are done: shown with the next redrawing, where there is one."""
-        self._done_of = (done, n)
+    def update(self, done: int, total: int) -> None:
+        """So much of `total` is done."""
+        self._amount = (done, total)
+        with self._lock:
+            if self._bar is not None:
+                amount = amount_text(done, total, is_bytes=self._is_bytes)
+                self._bar.update(self._bar.task_ids[0], completed=done, total=total or None, amount=amount)
 
-    def __enter__(self) -> Progress:
-        self._began = time.monotonic()
-        self._working.acquire()
-        self._done.acquire()
-        threading.Thread(target=self._watch, daemon=True).start()
+    def step(self, what: str, done: int = 0, total: int = 0, *, is_for_terminal: bool = False) -> None:
+        """From now on it is `what` that takes long ("": nothing).
+
+        is_for_terminal: where there is no terminal, this step isn't mentioned
+        """
+        if what != self._what:
+            self._end(is_good=True)
+            self._begin(what, is_for_terminal=is_for_terminal)
+        self.update(done, total)
+
+    def __enter__(self) -> Self:
+        self._begin(self._what)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._working.release()
-        self._done.acquire()
-        if self._has_spoken:
-            self._say_end(is_good=kind is None)
+        self._end(is_good=kind is None)
 
-    def _watch(self) -> None:
-        try:
-            while not self._working.acquire(timeout=self._patience):
-                self._say()
-        finally:
-            self._done.release()
+    def _begin(self, what: str, *, is_for_terminal: bool = False) -> None:
+        self._what, self._amount, self._began = what, (0, 0), time.monotonic()
+        if what and (not is_for_terminal or self._file.isatty()):
+            self._timer = timer = Timer(self._patience, lambda: self._speak(timer))
+            timer.daemon = True
+            timer.start()
 
-    def _say(self) -> None:
-        try:
-            if self._file.isatty():
-                seconds = round(time.monotonic() - self._began)
-                done, n = self._done_of
-                far = f", {done:,} of {n:,} done" if n else ""
-                self._file.write(f"\r\x1b[K{self._what}{far} … {seconds} s")
-            elif not self._has_spoken:
-                self._file.write(f"{self._what} …\n")
-            self._file.flush()
-        except (OSError, ValueError):  # nobody listens
-            pass
-        self._has_spoken = True
+    def _speak(self, timer: Timer) -> None:
+        bar = _make_bar(self._file, self._what) if self._file.isatty() else None
+        with self._lock, contextlib.suppress(*_NOBODY_LISTENS):
+            if timer is not self._timer:  # it has ended meanwhile
+                return
+            if bar is None:
+                self._has_line = True
+                print(f"{self._what} …", file=self._file, flush=True)
+            else:
+                self._bar = bar
+                bar.start()
+        self.update(*self._amount)
 
-    def _say_end(self, *, is_good: bool) -> None:
-        seconds = time.monotonic() - self._began
-        try:
-            if self._file.isatty():
-                self._file.write("\r\x1b[K")
-            elif is_good:
-                self._file.write(f"{self._what}: done in {seconds:.1f} s\n")
-            self._file.flush()
-        except (OSError, ValueError):
-            pass
+    def _end(self, *, is_good: bool) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        with self._lock, contextlib.suppress(*_NOBODY_LISTENS):
+            bar, self._bar, self._timer = self._bar, None, None
+            has_line, self._has_line = self._has_line, False
+            if bar is not None:
+                bar.stop()
+            elif has_line and is_good:
+                print(f"{self._what}: done in {time.monotonic() - self._began:.1f} s", file=self._file, flush=True)
+
+
+def _make_bar(file: TextIO, what: str) -> Bar:
+    """A line for a terminal, not yet shown; it is wiped when it is stopped."""
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        TextColumn("{task.fields[amount]}"),
+        TimeElapsedColumn(),
+    )
+    console = Console(file=file)
+    bar = Bar(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
+    bar.add_task(what, total=None, amount="")
+    return bar
+
+
+def amount_text(done: int, total: int, *, is_bytes: bool) -> str:
+    """How much of how much; nothing where there is no total."""
+    if not total:
+        return ""
+    return f"{done / _MEGA:.0f} of {total / _MEGA:.0f} MB" if is_bytes else f"{done:,} of {total:,}"

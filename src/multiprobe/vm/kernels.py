@@ -30,7 +30,7 @@ _SECONDS_A_DAY = 86400
 _IMAGE = re.compile(rf"linux-(image|binary)-(unsigned-)?(?P<release>\d+\.\d+\.\d+[^ ]*-{FLAVOUR})(-unsigned)?")
 _SERIES = re.compile(r"\d+\.\d+")
 
-Progress = Callable[[str, int, int], None]
+OnProgress = Callable[[str, int, int], None]
 """Called with what is being done, and how many of how many bytes have arrived (0 of 0: no idea)."""
 
 
@@ -174,7 +174,7 @@ def check_series(series: str) -> str:
     return series
 
 
-def find(series: str, *, on_progress: Progress = lambda *_: None) -> Kernel:
+def find(series: str, *, on_progress: OnProgress = lambda *_: None) -> Kernel:
     """The kernel of `series`: from the cache, or fetched now."""
     kernel = cached(check_series(series)) or fetch([series], on_progress=on_progress)[0]
     if kernel.modules:
@@ -182,7 +182,7 @@ def find(series: str, *, on_progress: Progress = lambda *_: None) -> Kernel:
     return kernel
 
 
-def fetch(series: Sequence[str], *, refresh: bool = False, on_progress: Progress = lambda *_: None) -> list[Kernel]:
+def fetch(series: Sequence[str], *, refresh: bool = False, on_progress: OnProgress = lambda *_: None) -> list[Kernel]:
     """Fetch the kernels of `series` that the cache lacks (with `refresh`: newer ones too), side by side."""
     names = list(dict.fromkeys(map(check_series, series)))
     if refresh or not all(map(cached, names)):
@@ -191,7 +191,7 @@ def fetch(series: Sequence[str], *, refresh: bool = False, on_progress: Progress
     return [_must(cached(name), name) for name in names]
 
 
-def _fetch_missing(wanted: Sequence[str], refresh: bool, on_progress: Progress) -> None:
+def _fetch_missing(wanted: Sequence[str], refresh: bool, on_progress: OnProgress) -> None:
     if not wanted:
         return
     on_progress("reading the lists of packages", 0, 0)
@@ -232,7 +232,7 @@ def available(source: apt.Apt) -> list[Candidate]:
     return candidates(source.show([name for name in names if name.removesuffix("-unsigned").endswith(FLAVOUR)]))
 
 
-def _fetch_all(source: apt.Apt, chosen: Sequence[Candidate], on_progress: Progress) -> None:
+def _fetch_all(source: apt.Apt, chosen: Sequence[Candidate], on_progress: OnProgress) -> None:
     if not chosen:
         return
     total = sum(candidate.size for candidate in chosen)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import multiprobe
 from multiprobe.errors import UsageError
-from multiprobe.vm import kernels, progress, session
+from multiprobe.output.progress import Progress
+from multiprobe.vm import kernels, session
 from multiprobe.vm.environment import GUEST_VARIABLE
 
 
@@ -22,12 +23,12 @@ def rerun_in_vm(arguments: Sequence[str], series: str | None = None) -> int:
     if os.environ.get(GUEST_VARIABLE):
         raise UsageError("this is a virtual machine already", hint="leave out --vm")
     compile_ahead()
-    with progress.shown() as on_progress:
-        kernel = kernels.find(series or kernels.DEFAULT_SERIES, on_progress=on_progress)
+    with Progress(is_bytes=True) as progress:
+        kernel = kernels.find(series or kernels.DEFAULT_SERIES, on_progress=progress.step)
         return session.run(
             [sys.executable, "-m", "multiprobe", *arguments],
             kernel=kernel,
-            on_progress=lambda what: on_progress(what, 0, 0),
+            on_progress=lambda what: progress.step(what, is_for_terminal=True),
         )
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import time
 
+import pyte
 import pytest
 
 from multiprobe.output.json_lines import write_json_lines
@@ -14,6 +15,13 @@ from multiprobe.output.table import Column, TextTable
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
+
+
+def wait_for(text: str, file: io.StringIO) -> None:
+    deadline = time.monotonic() + 20
+    while text not in file.getvalue():
+        assert time.monotonic() < deadline, file.getvalue()
+        time.sleep(0.01)
 
 
 def test_what_is_quick_is_not_mentioned() -> None:
@@ -34,17 +42,59 @@ def test_what_takes_long_is_said_once_in_a_file() -> None:
 def test_a_terminal_is_left_clean() -> None:
     file = Terminal()
     with Progress("attaching", file=file, patience=0.02):
-        time.sleep(0.15)
-    assert "attaching … 0 s" in file.getvalue()
-    assert file.getvalue().endswith("\r\x1b[K")
+        wait_for("attaching", file)
+    screen = pyte.Screen(80, 5)
+    pyte.Stream(screen).feed(file.getvalue().replace("\n", "\r\n"))
+    assert [line.strip() for line in screen.display] == [""] * 5
+    assert not screen.cursor.hidden
 
 
 def test_how_far_it_has_come() -> None:
     file = Terminal()
     with Progress("attaching", file=file, patience=0.02) as shown:
         shown.update(300, 1200)
-        time.sleep(0.15)
-    assert "attaching, 300 of 1,200 done … 0 s" in file.getvalue()
+        wait_for("300 of 1,200", file)
+        shown.update(1100, 1200)
+        wait_for("1,100 of 1,200", file)
+    assert "0:00:0" in file.getvalue()
+
+
+def test_one_step_after_the_other() -> None:
+    file = Terminal()
+    with Progress(file=file, patience=0.02, is_bytes=True) as shown:
+        shown.step("reading lists")
+        wait_for("reading lists", file)
+        shown.step("fetching [6.1]", 5_000_000, 30_000_000)
+        wait_for("fetching [6.1]", file)
+        wait_for("5 of 30 MB", file)
+        shown.step("")
+        ended = file.getvalue()
+        time.sleep(0.3)
+        assert file.getvalue() == ended, "the terminal is another's now"
+
+
+def test_steps_in_a_file() -> None:
+    file = io.StringIO()
+    with Progress(file=file, patience=0.02) as shown:
+        shown.step("reading lists")
+        wait_for("reading lists …\n", file)
+        shown.step("booting", is_for_terminal=True)
+        time.sleep(0.1)
+        shown.step("")
+    assert [line.split(" in ")[0] for line in file.getvalue().splitlines()] == [
+        "reading lists …",
+        "reading lists: done",
+    ]
+
+
+class Broken(io.StringIO):
+    def write(self, _text: str) -> int:
+        raise BrokenPipeError
+
+
+def test_a_reader_that_is_gone_stops_nothing() -> None:
+    with Progress("attaching", file=Broken(), patience=0.02):
+        time.sleep(0.1)
 
 
 def test_an_error_passes_and_nothing_is_said_to_be_done() -> None:

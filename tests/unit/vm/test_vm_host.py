@@ -10,7 +10,6 @@ import pytest
 from multiprobe.errors import NotPermittedError, UsageError, VmError
 from multiprobe.vm import accelerator, confine_command, host_files, qemu, rerun, session
 from multiprobe.vm.environment import guest_environment
-from multiprobe.vm.progress import describe
 from multiprobe.vm.qemu import KVM, TCG, Machine
 from multiprobe.vm.terminal import Impatience
 
@@ -210,8 +209,3 @@ def test_an_impatient_user() -> None:
     answered[0] = 1
     now[0] = 4
     assert not impatience.feed(b"x\3")
-
-
-def test_progress_in_words() -> None:
-    assert describe("fetching 6.1", 5_000_000, 30_000_000) == "fetching 6.1: 5 of 30 MB"
-    assert describe("booting", 0, 0) == "booting"
