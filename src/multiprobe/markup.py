@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,14 +11,6 @@ if TYPE_CHECKING:
 MAX_ROWS = 20
 """So many rows are shown of a long table."""
 _NUMBER, _TEXT = ' style="text-align: right"', ' style="text-align: left"'
-
-
-def escape(text: object) -> str:
-    """Text as it stands in HTML."""
-    made = str(text)
-    for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("'", "&#39;")):
-        made = made.replace(character, entity)
-    return made
 
 
 def table(
@@ -45,5 +38,5 @@ def table(
 
 
 def _row(tag: str, cells: Sequence[object], styles: Sequence[str]) -> str:
-    made = (f"<{tag}{style}>{escape(cell)}</{tag}>" for cell, style in zip(cells, styles, strict=True))
+    made = (f"<{tag}{style}>{escape(str(cell))}</{tag}>" for cell, style in zip(cells, styles, strict=True))
     return f"<tr>{''.join(made)}</tr>"

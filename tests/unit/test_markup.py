@@ -12,7 +12,7 @@ from multiprobe.links.attachment import Attachment
 from multiprobe.links.guard.replaceable import ReplaceableLinks
 from multiprobe.links.ledger import Ledger
 from multiprobe.links.report import Failure, Report
-from multiprobe.markup import MAX_ROWS, escape, table
+from multiprobe.markup import MAX_ROWS, table
 from multiprobe.output.table import Column, TextTable
 
 
@@ -48,7 +48,7 @@ class Cells(HTMLParser):
 
 def test_escaping() -> None:
     nasty = """<script>alert("x")</script> & 'y'"""
-    assert "<" not in escape(nasty)
+
     cells = Cells(table(("a<b", "n"), [(nasty, 5)], caption=nasty, numbers={1}))
     assert cells.rows == [["a<b", "n"], [nasty, "5"]]
     assert cells.caption == nasty

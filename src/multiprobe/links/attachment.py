@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from html import escape
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import UsageError
@@ -11,7 +12,6 @@ from multiprobe.links.guard.watchdog import Watchdog
 from multiprobe.maps.maps import ArrayMap, HashMap
 from multiprobe.maps.reading import EventReader
 from multiprobe.maps.ringbuf import RingBufferMap
-from multiprobe.markup import escape
 
 if TYPE_CHECKING:
     from array import array

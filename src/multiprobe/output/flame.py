@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from multiprobe.output.svg import xml_text
+from multiprobe.output.svg import load, opening, xml_text
 from multiprobe.output.units import percent_text, time_text
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def flame_svg(stacks: Mapping[tuple[str, ...], int], *, title: str, unit: str = 
     lines += [_rectangle(box, total, unit, height) for box in shown]
     if not shown:
         lines.append(f'<text x="{WIDTH // 2}" y="{_HEAD + 12}" text-anchor="middle">nothing was seen</text>')
-    lines += ["</g>", f"<script><![CDATA[{_SCRIPT}]]></script>", "</svg>", ""]
+    lines += ["</g>", f"<script><![CDATA[\n{load('flame.js')}]]></script>", "</svg>", ""]
     return "\n".join(lines)
 
 
@@ -148,75 +148,8 @@ def _colour(name: str, depth: int) -> str:
 
 def _open(title: str, subtitle: str, height: int) -> str:
     return f"""\
-<?xml version="1.0" encoding="UTF-8"?>
-<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}">
-<title>{xml_text(title)}</title>
-<style>
-svg {{ background: #fff; font: 11px "DejaVu Sans Mono", Menlo, Consolas, monospace; }}
-.h {{ font: bold 15px "DejaVu Sans", Helvetica, Arial, sans-serif; }}
-.s {{ font: 12px "DejaVu Sans", Helvetica, Arial, sans-serif; fill: #555; }}
-.b {{ font: 12px "DejaVu Sans", Helvetica, Arial, sans-serif; fill: #06c; cursor: pointer; }}
-.f {{ cursor: pointer; }} .f text {{ pointer-events: none; }}
-.f:hover rect {{ stroke: #000; stroke-width: 1; }}
-.m rect {{ fill: #c6f; }} .p {{ opacity: .55; }} .x {{ display: none; }}
-</style>
-<rect width="{WIDTH}" height="{height}" fill="#fff"/>
-<text class="h" x="{_SIDE}" y="22">{xml_text(_cut(title))}</text>
-<text class="s" x="{_SIDE}" y="42">{xml_text(subtitle)}</text>
+{opening(title, _cut(title), subtitle, width=WIDTH, height=height, left=_SIDE, style=load("flame.css"))}
 <text class="b x" id="reset" x="{WIDTH - 150}" y="22" text-anchor="end">reset zoom</text>
 <text class="b" id="search" x="{WIDTH - _SIDE}" y="22" text-anchor="end">search (Ctrl-F)</text>
 <text class="s" id="found" x="{WIDTH - _SIDE}" y="42" text-anchor="end"></text>
-<g id="frames">"""
-
-
-_SCRIPT = f"""
-(function () {{
-  "use strict";
-  var side = {_SIDE}, pixels = {_PIXELS}, letter = {_LETTER};
-  var frames = Array.prototype.slice.call(document.querySelectorAll(".f"));
-  function num(f, k) {{ return parseFloat(f.getAttribute("data-" + k)); }}
-  function fit(name, width) {{
-    var room = Math.floor((width - 6) / letter);
-    return name.length <= room ? name : room >= 4 ? name.slice(0, room - 1) + "\\u2026" : "";
-  }}
-  function zoom(to) {{
-    var s = num(to, "s"), w = num(to, "w"), d = num(to, "d"), eps = w * 1e-6;
-    frames.forEach(function (f) {{
-      var fs = num(f, "s"), fw = num(f, "w"), fd = num(f, "d");
-      var above = fd < d && fs <= s + eps && fs + fw >= s + w - eps;
-      var inside = fd >= d && fs >= s - eps && fs + fw <= s + w + eps;
-      f.classList.toggle("x", !above && !inside);
-      f.classList.toggle("p", above);
-      if (!above && !inside) return;
-      var x = above ? side : side + (fs - s) / w * pixels, width = above ? pixels : fw / w * pixels;
-      var box = f.querySelector("rect"), text = f.querySelector("text");
-      box.setAttribute("x", x); box.setAttribute("width", width > 2 ? width - 0.5 : width);
-      text.setAttribute("x", x + 3); text.textContent = fit(f.getAttribute("data-n"), width);
-    }});
-    document.getElementById("reset").classList.toggle("x", d === 0);
-  }}
-  function search() {{
-    var wanted = window.prompt("Mark frames whose name matches (regular expression):", "");
-    if (wanted === null) return;
-    var test;
-    try {{ test = new RegExp(wanted); }} catch (error) {{ window.alert(error.message); return; }}
-    var found = [];
-    frames.forEach(function (f) {{
-      var hit = wanted !== "" && test.test(f.getAttribute("data-n"));
-      f.classList.toggle("m", hit);
-      if (hit) found.push([num(f, "s"), num(f, "s") + num(f, "w")]);
-    }});
-    found.sort(function (a, b) {{ return a[0] - b[0]; }});
-    var sum = 0, end = 0;
-    found.forEach(function (r) {{ sum += Math.max(0, r[1] - Math.max(end, r[0])); end = Math.max(end, r[1]); }});
-    document.getElementById("found").textContent = wanted === "" ? "" : "matched: " + (100 * sum).toFixed(1) + "%";
-  }}
-  frames.forEach(function (f) {{ f.addEventListener("click", function () {{ zoom(f); }}); }});
-  document.getElementById("reset").addEventListener("click", function () {{ zoom(frames[0]); }});
-  document.getElementById("search").addEventListener("click", search);
-  window.addEventListener("keydown", function (event) {{
-    if (event.key === "Escape" && frames.length) zoom(frames[0]);
-    if ((event.ctrlKey || event.metaKey) && event.key === "f") {{ event.preventDefault(); search(); }}
-  }});
-}})();
-"""
+<g id="frames" data-side="{_SIDE}" data-pixels="{_PIXELS}" data-letter="{_LETTER}">"""

@@ -13,7 +13,7 @@ from math import floor, log1p, log10
 from typing import TYPE_CHECKING
 
 from multiprobe.output.histogram import log2_bounds
-from multiprobe.output.svg import xml_text
+from multiprobe.output.svg import load, opening, xml_text
 from multiprobe.output.units import count_text, time_text
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ def heat_svg(heat: HeatMap, *, title: str, subtitle: str = "", form: Callable[[f
     buckets = _used(heat.columns)
     height = _TOP + _ROW * max(1, len(buckets)) + _BOTTOM
     most = max((n for column in heat.columns for n in column), default=0)
-    lines = [_open(title, subtitle, height)]
+    width = _LEFT + _PLOT + _RIGHT
+    lines = [opening(title, title, subtitle, width=width, height=height, left=_LEFT, style=load("heat.css"))]
     if most:
         lines += _cells(heat, buckets, most, form)
         lines += _value_axis(buckets, form)
@@ -115,19 +116,3 @@ def _legend(most: int) -> Iterator[str]:
         yield f'<rect x="{x}" y="{y}" width="18" height="14" fill="{_colour(n, most)}"/>'
         if place % 2 == 0 or len(shades) < _SHADES:
             yield f'<text x="{x + 24}" y="{y + 11}">{count_text(n)}</text>'
-
-
-def _open(title: str, subtitle: str, height: int) -> str:
-    width = _LEFT + _PLOT + _RIGHT
-    return f"""\
-<?xml version="1.0" encoding="UTF-8"?>
-<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">
-<title>{xml_text(title)}</title>
-<style>
-svg {{ font: 11px "DejaVu Sans", Helvetica, Arial, sans-serif; }}
-.h {{ font-weight: bold; font-size: 15px; }} .s {{ fill: #555; }}
-rect:hover {{ stroke: #000; }}
-</style>
-<rect width="{width}" height="{height}" fill="#fff"/>
-<text class="h" x="{_LEFT}" y="24">{xml_text(title)}</text>
-<text class="s" x="{_LEFT}" y="42">{xml_text(subtitle)}</text>"""

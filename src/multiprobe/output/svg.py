@@ -1,14 +1,32 @@
-"""What all SVG files here share: text that XML can hold. Knows XML, no picture."""
+"""The parts that all SVG pictures have: texts that XML can hold, the head of the file, styles and scripts."""
 
 from __future__ import annotations
 
+import re
 from html import escape
+from importlib.resources import files
+
+_NOT_IN_XML = re.compile("[^ -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def xml_text(text: str) -> str:
     """`text` for an element or a quoted attribute; characters that XML can't hold become question marks."""
-    return escape("".join(letter if _is_allowed(letter) else "?" for letter in text))
+    return escape(_NOT_IN_XML.sub("?", text))
 
 
-def _is_allowed(letter: str) -> bool:
-    return letter >= " " and not 0xD800 <= ord(letter) < 0xE000 and letter not in "\ufffe\uffff"
+def load(name: str) -> str:
+    """A style sheet or script of this package."""
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def opening(title: str, heading: str, subtitle: str, *, width: int, height: int, left: int, style: str) -> str:
+    """The file as far as its two lines of heading, which begin at `left`."""
+    return f"""\
+<?xml version="1.0" encoding="UTF-8"?>
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">
+<title>{xml_text(title)}</title>
+<style>
+{style}</style>
+<rect width="{width}" height="{height}" fill="#fff"/>
+<text class="h" x="{left}" y="22">{xml_text(heading)}</text>
+<text class="s" x="{left}" y="42">{xml_text(subtitle)}</text>"""

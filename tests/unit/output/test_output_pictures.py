@@ -118,3 +118,14 @@ def test_a_heat_map_has_a_cell_for_each_count() -> None:
         "1,000 × 2 ns to 4 ns, 2 to 4 s",
         "7 × 4 ns to 8 ns, 4 to 6.5 s",
     ]
+
+
+def test_style_and_script_are_in_the_file() -> None:
+    root = ET.fromstring(flame_svg(STACKS, title="t"))
+    styles, scripts = ([found.text or "" for found in root.iter(f"{SVG}{name}")] for name in ("style", "script"))
+    assert ".f:hover rect { stroke: #000;" in styles[0]
+    assert 'document.getElementById("search").addEventListener("click", search);' in scripts[0]
+    sizes = next(group for group in root.iter(f"{SVG}g") if group.get("id") == "frames")
+    assert set(re.findall(r"sizes\.(\w+)", scripts[0])) == {"side", "pixels", "letter"}
+    assert all(float(sizes.get(f"data-{name}", "")) > 0 for name in ("side", "pixels", "letter"))
+    assert "rect:hover" in heat_svg(HeatMap([[1]], [1.0]), title="t")
