@@ -16,7 +16,7 @@ import pyte
 import pytest
 
 WIDTH, HEIGHT = 110, 30
-PATIENCE = 150
+PATIENCE = 600
 
 
 class Terminal:
