@@ -20,7 +20,7 @@ from multiprobe.kernel.btf.values import signature
 from multiprobe.output.flame import flame_svg
 from multiprobe.output.folded import fold, folded_lines
 from multiprobe.output.perfetto import write_perfetto
-from multiprobe.output.slices import Slice, Thread, Track, self_times
+from multiprobe.output.slices import Slice, TraceThread, Track, self_times
 from multiprobe.output.tree import tree_lines
 from multiprobe.output.units import plural_text
 
@@ -154,9 +154,9 @@ class Shown:
     def _thread(self, found: ThreadCalls) -> Any:
         thread = found.thread
         if thread.cpu >= 0:
-            return Thread(0, 0, f"swapper/{thread.cpu}", cpu=thread.cpu)
+            return TraceThread(0, 0, f"swapper/{thread.cpu}", cpu=thread.cpu)
         process = self._name(thread.pid)
-        return Thread(thread.pid, thread.tid, self._name(thread.tid) or process, process)
+        return TraceThread(thread.pid, thread.tid, self._name(thread.tid) or process, process)
 
     def _name(self, number: int) -> str:
         name = self.graphing.names.get(number, "")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from multiprobe.output.protobuf import message, number, text
-from multiprobe.output.slices import Slice, Thread, Track, walk
+from multiprobe.output.slices import Slice, TraceThread, Track, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -64,12 +64,12 @@ def _clock_packet(boottime: int) -> bytes:
     return _ONE_SEQUENCE + message(_CLOCKS, *snapshot, number(2, _MONOTONIC))
 
 
-def _process(thread: Thread) -> tuple[bytes, ...]:
+def _process(thread: TraceThread) -> tuple[bytes, ...]:
     name = thread.process or thread.name
     return number(1, _process_uuid(thread.pid)), message(3, number(1, thread.pid), text(6, name))
 
 
-def _thread(thread: Thread) -> tuple[bytes, ...]:
+def _thread(thread: TraceThread) -> tuple[bytes, ...]:
     uuid = number(1, _thread_uuid(thread))
     if thread.cpu >= 0:  # an idle task: Perfetto takes all of id 0 for one thread
         return uuid, text(2, thread.name)
@@ -81,7 +81,7 @@ def _process_uuid(pid: int) -> int:
     return 1 << _UUID_BITS | pid
 
 
-def _thread_uuid(thread: Thread) -> int:
+def _thread_uuid(thread: TraceThread) -> int:
     if thread.cpu >= 0:
         return 3 << _UUID_BITS | thread.cpu
     return 2 << _UUID_BITS | thread.tid

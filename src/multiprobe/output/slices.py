@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Thread:
+class TraceThread:
     """A thread by its ids (`pid` is that of its process), its name, and its process's name.
 
     The idle tasks all have the id 0: `cpu` tells them apart, and is -1 for every other thread.
@@ -46,7 +46,7 @@ class Slice:
 class Track:
     """A thread and its slices."""
 
-    thread: Thread
+    thread: TraceThread
     slices: Sequence[Slice]
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from multiprobe.errors import VmError
-from multiprobe.vm.mirrors import Mirrors, Source
+from multiprobe.vm.mirrors import AptSource, Mirrors
 
 ARCHITECTURE = "amd64"
 _POLL_SECONDS = 0.2
@@ -152,7 +152,7 @@ class Apt:
 
 def stanza(mirrors: Mirrors, suite: str) -> str:
     """The deb822 stanza for `suite`, or "" if this machine has no mirror for it."""
-    source: Source | None = mirrors.security if suite.endswith("-security") else mirrors.main
+    source: AptSource | None = mirrors.security if suite.endswith("-security") else mirrors.main
     if source is None:
         return ""
     lines = ["Types: deb", f"URIs: {source.uri}", f"Suites: {suite}", "Components: main"]

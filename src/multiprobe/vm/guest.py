@@ -20,7 +20,7 @@ from types import TracebackType
 from multiprobe.errors import NotPermittedError, VmError, VmLostError
 from multiprobe.vm import host_files, initramfs, qemu
 from multiprobe.vm.confine_command import confined
-from multiprobe.vm.kernels import Kernel
+from multiprobe.vm.kernels import BootKernel
 from multiprobe.vm.streams import Console
 
 _MACHINE_TAG = "host"
@@ -30,7 +30,7 @@ _MACHINE_TAG = "host"
 class Hardware:
     """What the guest is made of."""
 
-    kernel: Kernel
+    kernel: BootKernel
     accelerator: str
     cpus: int
     memory_mib: int
@@ -45,7 +45,7 @@ class Hardware:
 class Guest:
     """A running guest; `ports` are our ends of the sockets by name, `terminal` that of its terminal."""
 
-    def __init__(self, hardware: Hardware, job: initramfs.Job) -> None:
+    def __init__(self, hardware: Hardware, job: initramfs.GuestJob) -> None:
         self._cleanup = contextlib.ExitStack()
         self._selector = self._cleanup.enter_context(selectors.DefaultSelector())
         self._lines = b""
@@ -57,7 +57,7 @@ class Guest:
             self._cleanup.close()
             raise
 
-    def _start(self, hardware: Hardware, job: initramfs.Job) -> None:
+    def _start(self, hardware: Hardware, job: initramfs.GuestJob) -> None:
         program = qemu.find_qemu()
         archive = initramfs.build(job, modules=hardware.kernel.modules)
         self._servers = self._serve(hardware)

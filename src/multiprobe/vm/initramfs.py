@@ -32,7 +32,6 @@ MODULES = (
 )
 DIRECTORIES = ("bin", "dev", "job", "lower", "modules", "newroot", "proc", "sys", "upper")
 _INIT = Path(__file__).with_name("guest_init.sh")
-_SYMLINK_NAME_MAX = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class GuestJob:
     """What to do in the guest: a command, where, with which variables, and how it is wired.
 
     `shares` maps virtiofs tags to directories; `on_terminal` names those of stdin, stdout, stderr that are the
@@ -79,7 +78,7 @@ def _padded(data: bytes) -> bytes:
     return data + bytes(-len(data) % 4)
 
 
-def build(job: Job, *, modules: Path | None) -> bytes:
+def build(job: GuestJob, *, modules: Path | None) -> bytes:
     """The whole archive for a kernel whose modules lie in `modules` (lib/modules/RELEASE; None: all built in)."""
     entries = [Entry(name, stat.S_IFDIR | 0o755) for name in DIRECTORIES]
     entries += [
@@ -94,7 +93,7 @@ def build(job: Job, *, modules: Path | None) -> bytes:
     return newc(entries)
 
 
-def settings(job: Job) -> str:
+def settings(job: GuestJob) -> str:
     """Shell variables for `init`."""
     rows, columns = job.window
     values = {
@@ -109,7 +108,7 @@ def settings(job: Job) -> str:
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
 
 
-def command_script(job: Job) -> str:
+def command_script(job: GuestJob) -> str:
     """A shell script that becomes the command, in the right directory and with these variables only."""
     command = list(job.command)
     if "=" in command[0]:  # env(1) would take it for a variable

@@ -35,7 +35,7 @@ OnProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Kernel:
+class BootKernel:
     """A kernel that can be booted: its image, and the directory `lib/modules/RELEASE` of its modules if it has any."""
 
     series: str
@@ -122,12 +122,12 @@ def series_key(series: str) -> list[int]:
     return [int(run) for run in version_key(series)]
 
 
-def cached(series: str) -> Kernel | None:
+def cached(series: str) -> BootKernel | None:
     """The kernel of `series` in the user's cache, if it is there and complete."""
     place = cache.directory("kernels") / series
     try:
         fields = json.loads(read_own(str(place / "kernel.json")) or b"")
-        kernel = Kernel(
+        kernel = BootKernel(
             **{**fields, "image": place / fields["image"], "modules": place / fields["modules"]},
         )
     except (ValueError, KeyError, TypeError):
@@ -135,7 +135,7 @@ def cached(series: str) -> Kernel | None:
     return kernel if kernel.image.is_file() else None
 
 
-def all_cached() -> list[Kernel]:
+def all_cached() -> list[BootKernel]:
     """Every kernel in the user's cache, by series."""
     names = sorted(
         (path.name for path in cache.directory("kernels").iterdir() if _SERIES.fullmatch(path.name)), key=series_key
@@ -143,7 +143,7 @@ def all_cached() -> list[Kernel]:
     return [kernel for name in names if (kernel := cached(name))]
 
 
-def of_image(image: Path, modules: Path | None = None) -> Kernel:
+def of_image(image: Path, modules: Path | None = None) -> BootKernel:
     """A kernel of the user's own; without `modules` all that the guest needs must be built in."""
     if not image.is_file():
         raise VmError(f"{image} is no file, so it can't be booted", hint="give the path of a bzImage or vmlinuz")
@@ -155,7 +155,7 @@ def of_image(image: Path, modules: Path | None = None) -> Kernel:
     if modules and not (modules / "kernel").is_dir():
         raise VmError(f"{modules} holds no modules", hint="give the directory lib/modules/RELEASE of that kernel")
     release = modules.resolve().name if modules else image.name
-    return Kernel("", release, "", image.resolve(), modules.resolve() if modules else None)
+    return BootKernel("", release, "", image.resolve(), modules.resolve() if modules else None)
 
 
 def _is_bootable(image: Path) -> bool:
@@ -174,7 +174,7 @@ def check_series(series: str) -> str:
     return series
 
 
-def find(series: str, *, on_progress: OnProgress = lambda *_: None) -> Kernel:
+def find(series: str, *, on_progress: OnProgress = lambda *_: None) -> BootKernel:
     """The kernel of `series`: from the cache, or fetched now."""
     kernel = cached(check_series(series)) or fetch([series], on_progress=on_progress)[0]
     if kernel.modules:
@@ -182,7 +182,9 @@ def find(series: str, *, on_progress: OnProgress = lambda *_: None) -> Kernel:
     return kernel
 
 
-def fetch(series: Sequence[str], *, refresh: bool = False, on_progress: OnProgress = lambda *_: None) -> list[Kernel]:
+def fetch(
+    series: Sequence[str], *, refresh: bool = False, on_progress: OnProgress = lambda *_: None
+) -> list[BootKernel]:
     """Fetch the kernels of `series` that the cache lacks (with `refresh`: newer ones too), side by side."""
     names = list(dict.fromkeys(map(check_series, series)))
     if refresh or not all(map(cached, names)):
@@ -211,7 +213,7 @@ def _only_one() -> Iterator[None]:
         yield
 
 
-def _must(kernel: Kernel | None, series: str) -> Kernel:
+def _must(kernel: BootKernel | None, series: str) -> BootKernel:
     if kernel is None:
         raise VmError(f"the kernel of series {series} is not complete", hint="try again, and report this if it stays")
     return kernel
@@ -266,7 +268,7 @@ def _store(candidate: Candidate, debs: Sequence[Path], work: Path) -> None:
     if image is None:
         raise VmError(f"{candidate.image.name} {candidate.image.version} holds no kernel image for {candidate.release}")
     index_modules(modules)
-    fields = Kernel(
+    fields = BootKernel(
         candidate.series,
         candidate.release,
         candidate.image.version,

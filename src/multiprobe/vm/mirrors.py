@@ -1,14 +1,14 @@
-"""Which Debian mirror this machine uses, and the keyring it trusts for it, from apt's own configuration.
+"""Reads apt's sources: this machine's Debian mirror, and the keyring that it trusts for it.
 
-Pure parsers of the two formats of apt's sources (deb822 `.sources`, one-line `.list`) and a thin reader. Knows no
-mirror by name, and makes no connection.
+(`apt-get indextargets` doesn't name the keyring, and lists nothing where the lists of packages were deleted, as in most
+container images.)
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
+from email import message_from_string
 from pathlib import Path
 
 from multiprobe.errors import VmError
@@ -18,7 +18,7 @@ _ONE_LINE = re.compile(r"deb\s+(?:\[(?P<options>[^]]*)\]\s+)?(?P<uri>\S+)\s+(?P<
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class AptSource:
     """One archive that apt is told to use; `signed_by` is a keyring's path, a key in ASCII armour, or ""."""
 
     uri: str
@@ -40,57 +40,39 @@ class Source:
 class Mirrors:
     """The machine's mirror of Debian, and of its security updates where it has one."""
 
-    main: Source
-    security: Source | None
+    main: AptSource
+    security: AptSource | None
 
 
-def parse_list(text: str) -> list[Source]:
+def parse_list(text: str) -> list[AptSource]:
     """The `deb` lines of a one-line `.list` file."""
     found = []
     for line in text.splitlines():
         if match := _ONE_LINE.match(line.strip()):
             options = dict(part.split("=", 1) for part in (match["options"] or "").split() if "=" in part)
             signed_by = options.get("signed-by", "").split(",")[0]
-            found.append(Source(match["uri"], match["suite"], tuple(match["components"].split()), signed_by))
+            found.append(AptSource(match["uri"], match["suite"], tuple(match["components"].split()), signed_by))
     return found
 
 
-def parse_sources(text: str) -> list[Source]:
-    """The enabled `deb` stanzas of a deb822 `.sources` file, one Source for every URI and suite."""
+def parse_sources(text: str) -> list[AptSource]:
+    """The enabled `deb` stanzas of a deb822 `.sources` file, one AptSource for every URI and suite."""
     found = []
-    for stanza in _stanzas(text):
-        if "deb" not in stanza.get("types", "").split() or stanza.get("enabled", "yes").strip().lower() == "no":
+    for paragraph in re.split(r"\n\s*\n", re.sub(r"(?m)^#.*\n?", "", text)):
+        stanza = message_from_string(paragraph.lstrip("\n"))
+        if "deb" not in stanza.get("Types", "").split() or stanza.get("Enabled", "yes").strip().lower() == "no":
             continue
-        components = tuple(stanza.get("components", "").split())
-        signed_by = stanza.get("signed-by", "")
+        components = tuple(stanza.get("Components", "").split())
+        signed_by = stanza.get("Signed-By", "")
         found += [
-            Source(uri, suite, components, signed_by if "\n" in signed_by else signed_by.strip())
-            for uri in stanza.get("uris", "").split()
-            for suite in stanza.get("suites", "").split()
+            AptSource(uri, suite, components, signed_by if "\n" in signed_by else signed_by.strip())
+            for uri in stanza.get("URIs", "").split()
+            for suite in stanza.get("Suites", "").split()
         ]
     return found
 
 
-def _stanzas(text: str) -> Iterator[dict[str, str]]:
-    stanza: dict[str, str] = {}
-    field = ""
-    for line in [*text.splitlines(), ""]:
-        if line.startswith("#"):
-            continue
-        if not line.strip():
-            if stanza:
-                yield stanza
-            stanza, field = {}, ""
-        elif line[0] in " \t":
-            if field:
-                stanza[field] += "\n" + line
-        elif ":" in line:
-            field, _, content = line.partition(":")
-            field = field.strip().lower()
-            stanza[field] = content.strip()
-
-
-def choose(sources: list[Source]) -> Mirrors:
+def choose(sources: list[AptSource]) -> Mirrors:
     """The mirror to take kernels from; raises VmError when none of the sources is Debian's."""
     debian = [source for source in sources if source.is_debian and not source.uri.startswith("cdrom:")]
     main = _best([source for source in debian if not source.is_security], "debian")
@@ -102,7 +84,7 @@ def choose(sources: list[Source]) -> Mirrors:
     return Mirrors(main, _best([source for source in debian if source.is_security], "debian-security"))
 
 
-def _best(sources: list[Source], last_word: str) -> Source | None:
+def _best(sources: list[AptSource], last_word: str) -> AptSource | None:
     """Prefer the one whose path ends as Debian's do: other archives also have a suite of that name."""
     ranked = sorted(sources, key=lambda source: source.uri.rstrip("/").rsplit("/", 1)[-1] != last_word)
     return ranked[0] if ranked else None
@@ -110,7 +92,7 @@ def _best(sources: list[Source], last_word: str) -> Source | None:
 
 def load_mirrors(etc: Path = Path("/etc/apt")) -> Mirrors:
     """Read apt's sources."""
-    sources: list[Source] = []
+    sources: list[AptSource] = []
     for path in [etc / "sources.list", *sorted((etc / "sources.list.d").glob("*"))]:
         parse = {".list": parse_list, ".sources": parse_sources}.get(path.suffix)
         if parse and path.is_file():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from multiprobe.errors import VmError
@@ -39,12 +39,11 @@ class Machine:
     port_fds: Mapping[str, int]
     files_fds: Mapping[str, int]
     terminal_fd: int | None = None
-    extra: Sequence[str] = field(default=())
     is_counted: bool = False
 
     def arguments(self, qemu: str) -> list[str]:
         """The whole command line."""
-        return [qemu, *self._board(), *self._confinement(), *self._files(), *self._ports(), *self._boot(), *self.extra]
+        return [qemu, *self._board(), *self._confinement(), *self._files(), *self._ports(), *self._boot()]
 
     def _board(self) -> list[str]:
         # With several threads, TCG races when the kernel patches its code (Oops: int3): one thread for all CPUs.

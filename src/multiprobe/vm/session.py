@@ -18,7 +18,7 @@ from multiprobe.errors import UsageError, VmError, VmLostError
 from multiprobe.vm import accelerator, host_files, kernels, qemu, terminal
 from multiprobe.vm.environment import guest_environment
 from multiprobe.vm.guest import Guest, Hardware
-from multiprobe.vm.initramfs import Job
+from multiprobe.vm.initramfs import GuestJob
 from multiprobe.vm.streams import Pump, Stdin
 
 _NAMES = ("stdin", "stdout", "stderr")
@@ -57,7 +57,7 @@ class Streams:
 def run(
     command: Sequence[str],
     *,
-    kernel: kernels.Kernel,
+    kernel: kernels.BootKernel,
     cpus: int = 1,
     memory_mib: int | None = None,
     shares: Sequence[Path] = (),
@@ -113,13 +113,13 @@ def make_job(
     *,
     environment: Mapping[str, str],
     directory: str | None = None,
-) -> Job:
+) -> GuestJob:
     """What the guest is to do."""
     if not command:
         raise UsageError("there is no command to run in the guest")
     on_terminal = streams.on_terminal()
     kernel = hardware.kernel
-    return Job(
+    return GuestJob(
         command=command,
         directory=directory or os.getcwd(),
         environment=guest_environment(
@@ -167,7 +167,7 @@ class _Session:
     """The time from boot to exit status."""
 
     def __init__(
-        self, guest: Guest, streams: Streams, job: Job, timeout: float | None, on_ready: Callable[[], None]
+        self, guest: Guest, streams: Streams, job: GuestJob, timeout: float | None, on_ready: Callable[[], None]
     ) -> None:
         self._guest = guest
         self._streams = streams

@@ -13,9 +13,9 @@ from trace_reader import Read, read_trace
 
 from multiprobe.output.perfetto import write_perfetto
 from multiprobe.output.protobuf import varint
-from multiprobe.output.slices import Slice, Thread, Track, self_times, walk
+from multiprobe.output.slices import Slice, TraceThread, Track, self_times, walk
 
-SHELL = Thread(40, 41, "worker", "sh")
+SHELL = TraceThread(40, 41, "worker", "sh")
 
 
 def trace(*tracks: Track, **options: Any) -> bytes:
@@ -68,8 +68,8 @@ def test_what_never_ended_stays_open_and_what_must_have_ended_says_so() -> None:
 
 
 def test_threads_have_tracks_and_idle_tasks_one_for_each_cpu() -> None:
-    idle = [Thread(0, 0, f"swapper/{cpu}", cpu=cpu) for cpu in (0, 1)]
-    other = Thread(40, 40, "sh", "sh")
+    idle = [TraceThread(0, 0, f"swapper/{cpu}", cpu=cpu) for cpu in (0, 1)]
+    other = TraceThread(40, 40, "sh", "sh")
     found = slices_of(*(Track(thread, [Slice("f", 5, 6, 0)]) for thread in (SHELL, other, *idle)))
     assert [(r.process, r.thread, r.tid) for r in found] == [
         ("sh", "worker", 41),
@@ -118,7 +118,9 @@ select name, value from stats where severity in ('error', 'data_loss') and value
 def test_perfettos_own_trace_processor_reads_it(tmp_path: Path) -> None:
     """The package on PyPI fetches it when it is first used; here it must be in PATH."""
     slices = [Slice("f", 10, 50, 0), Slice("g", 20, None, 1), Slice("h", 30, 30, 1), Slice("f", 60, None, 0)]
-    (tmp_path / "trace").write_bytes(trace(Track(SHELL, slices), Track(Thread(40, 40, "sh"), [Slice("x", 5, 6, 0)])))
+    (tmp_path / "trace").write_bytes(
+        trace(Track(SHELL, slices), Track(TraceThread(40, 40, "sh"), [Slice("x", 5, 6, 0)]))
+    )
     (tmp_path / "query").write_text(QUERY)
     command = ["trace_processor_shell", "-q", str(tmp_path / "query"), str(tmp_path / "trace")]
     found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.replace('"', "").split()

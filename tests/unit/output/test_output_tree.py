@@ -3,10 +3,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multiprobe.output.slices import Slice, Thread, Track
+from multiprobe.output.slices import Slice, TraceThread, Track
 from multiprobe.output.tree import tree_lines
 
-THREAD = Thread(40, 41, "worker", "sh")
+THREAD = TraceThread(40, 41, "worker", "sh")
 
 
 def test_a_tree() -> None:
@@ -34,7 +34,7 @@ def test_a_tree() -> None:
 
 
 def test_an_idle_task_has_a_cpu() -> None:
-    lines = list(tree_lines(Track(Thread(0, 0, "swapper/3", cpu=3), [Slice("f", 0, 1, 0)]), start=0))
+    lines = list(tree_lines(Track(TraceThread(0, 0, "swapper/3", cpu=3), [Slice("f", 0, 1, 0)]), start=0))
     assert lines[0] == "swapper/3, CPU 3"
 
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from multiprobe.cli.vm import command
 from multiprobe.vm import kernels, session
 
-KERNEL = kernels.Kernel("6.12", "6.12.1", "6.12.1-1", Path("/k"), None)
+KERNEL = kernels.BootKernel("6.12", "6.12.1", "6.12.1-1", Path("/k"), None)
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
         return 0
 
     monkeypatch.setattr(session, "run", run)
-    monkeypatch.setattr(kernels, "find", lambda series, **_: kernels.Kernel(series, "", "", Path("/k"), None))
+    monkeypatch.setattr(kernels, "find", lambda series, **_: kernels.BootKernel(series, "", "", Path("/k"), None))
     return seen
 
 

@@ -13,9 +13,18 @@ import pytest
 
 from multiprobe.errors import VmError
 from multiprobe.vm import initramfs
-from multiprobe.vm.initramfs import Entry, Job, command_script, find_modules, is_static, load_module, newc, settings
+from multiprobe.vm.initramfs import (
+    Entry,
+    GuestJob,
+    command_script,
+    find_modules,
+    is_static,
+    load_module,
+    newc,
+    settings,
+)
 
-JOB = Job(command=("echo", "it's"), directory="/a dir", environment={"A": "b c"}, end_mark="ff")
+JOB = GuestJob(command=("echo", "it's"), directory="/a dir", environment={"A": "b c"}, end_mark="ff")
 
 
 def needs(program: str) -> pytest.MarkDecorator:

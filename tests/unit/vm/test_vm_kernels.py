@@ -11,7 +11,7 @@ from multiprobe.errors import VmError
 from multiprobe.vm import kernels
 from multiprobe.vm.apt import Package, parse_packages, stanza
 from multiprobe.vm.kernels import candidates, choose, newest
-from multiprobe.vm.mirrors import Mirrors, Source
+from multiprobe.vm.mirrors import AptSource, Mirrors
 
 CLOUD = "cloud-amd64"
 
@@ -84,7 +84,7 @@ def test_packages_are_read_from_apt_cache() -> None:
 
 
 def test_private_sources() -> None:
-    mirrors = Mirrors(Source("http://a.example/debian", "bookworm", ("main",), "/k.gpg"), None)
+    mirrors = Mirrors(AptSource("http://a.example/debian", "bookworm", ("main",), "/k.gpg"), None)
     assert stanza(mirrors, "trixie-backports") == (
         "Types: deb\nURIs: http://a.example/debian\nSuites: trixie-backports\nComponents: main\nSigned-By: /k.gpg\n"
     )

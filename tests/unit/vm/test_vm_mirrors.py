@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from multiprobe.errors import VmError
-from multiprobe.vm.mirrors import Source, choose, load_mirrors, parse_list, parse_sources
+from multiprobe.vm.mirrors import AptSource, choose, load_mirrors, parse_list, parse_sources
 
 SOURCES = """\
 # a comment
@@ -60,17 +60,17 @@ def test_one_line() -> None:
     deb-src http://a.example/debian bookworm main
     """
     assert parse_list(text) == [
-        Source("http://a.example/debian", "bookworm", ("main", "contrib")),
-        Source("http://b.example/debian", "trixie", ("main",), "/k.gpg"),
+        AptSource("http://a.example/debian", "bookworm", ("main", "contrib")),
+        AptSource("http://b.example/debian", "trixie", ("main",), "/k.gpg"),
     ]
 
 
 def test_other_archives_with_suites_of_the_same_name_come_last() -> None:
     mirrors = choose(
         [
-            Source("https://other.example/packages", "bookworm", ("main",)),
-            Source("https://docker.example/linux/debian", "bookworm", ("stable",)),
-            Source("http://a.example/debian", "bookworm-updates", ("main",)),
+            AptSource("https://other.example/packages", "bookworm", ("main",)),
+            AptSource("https://docker.example/linux/debian", "bookworm", ("stable",)),
+            AptSource("http://a.example/debian", "bookworm-updates", ("main",)),
         ]
     )
     assert mirrors.main.uri == "http://a.example/debian"
@@ -79,7 +79,7 @@ def test_other_archives_with_suites_of_the_same_name_come_last() -> None:
 
 def test_a_machine_without_debian_is_told_what_to_do() -> None:
     with pytest.raises(VmError, match="no Debian mirror") as caught:
-        choose([Source("http://u.example/ubuntu", "noble", ("main",))])
+        choose([AptSource("http://u.example/ubuntu", "noble", ("main",))])
     assert "--kernel-image" in caught.value.hint
 
 
