@@ -1,4 +1,4 @@
-"""Values as HTML for notebooks: one small table, escaped, without styles or scripts from elsewhere. Knows only text."""
+"""Writes values as small HTML tables for notebooks: escaped, and without styles or scripts from elsewhere."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ def table(
     numbers: Collection[int] = (),
     n_all: int | None = None,
 ) -> str:
-    """A table of at most MAX_ROWS of `rows`; columns in `numbers` stand at the right. `n_all`: how many rows there are,
-    where `rows` are only the first of them."""
-    styles = [_NUMBER if place in numbers else _TEXT for place in range(len(titles))]
+    """A table of at most MAX_ROWS of `rows`; columns in `numbers` are aligned to the right.
+
+    n_all: how many rows there are, where `rows` are only the first of them
+    """
+    styles = [_NUMBER if index in numbers else _TEXT for index in range(len(titles))]
     shown = rows[:MAX_ROWS]
     lines = ["<table>"]
     if caption:

@@ -30,7 +30,7 @@ class Sampled(Protocol[SampleT_co]):
 
 
 def check(*, is_text: bool) -> None:
-    """Raise UsageError where there is no screen or no keyboard."""
+    """Raise UsageError if there is no screen or no keyboard."""
     if not is_text:
         raise UsageError("--live doesn't go with --json or --csv", hint="--parquet FILE writes the results beside it")
     if not (sys.stdin.isatty() and sys.stderr.isatty()):

@@ -1,9 +1,9 @@
 """Flame graphs: stacks with numbers as one SVG file, which needs nothing else.
 
-A frame's width is its share of the sum; frames stand on what called them, neighbours in alphabetical order, so that
-the same stacks always give the same file. Hovering tells a frame's numbers; a click zooms into it, Escape or the button
-zooms out; a search marks frames by a regular expression and tells their share. Without scripts the picture and
-the hover text are there all the same. Knows stacks; must not know what was measured.
+A frame is as wide as its part of the sum and is drawn on top of its caller; neighbours are in alphabetical order, so
+that the same stacks always give the same file. Hovering shows a frame's numbers, a click zooms into it, Escape or the
+button zooms out, and a search marks frames by a regular expression and shows their part of the sum. Without scripts,
+picture and hover texts remain.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _tree(stacks: Mapping[tuple[str, ...], int]) -> _Frame:
 
 
 def _boxes(root: _Frame) -> Iterator[_Box]:
-    """Every frame with its place, parents first. A loop: kernel stacks may be deeper than Python's."""
+    """Every frame and its position, parents first. A loop: kernel stacks may be deeper than Python's."""
     pending: list[tuple[str, tuple[str, ...], int, int, _Frame]] = [("all", (), 0, 0, root)]
     while pending:
         name, path, depth, start, node = pending.pop()
@@ -120,14 +120,14 @@ def _gap(width: float) -> float:
 
 def _fit(name: str, width: float) -> str:
     """As much of the name as fits, or nothing when that is less than three letters."""
-    room = int((width - 6) / _LETTER)
-    if len(name) <= room:
+    n = int((width - 6) / _LETTER)
+    if len(name) <= n:
         return name
-    return name[: room - 1] + "…" if room >= 4 else ""
+    return name[: n - 1] + "…" if n >= 4 else ""
 
 
 def _cut(title: str) -> str:
-    """As much of a title as stands beside the buttons; all of it is the picture's `title`."""
+    """As much of a title as fits beside the buttons; the picture's `title` has all of it."""
     return title if len(title) <= _TITLE else title[: _TITLE - 1] + "…"
 
 

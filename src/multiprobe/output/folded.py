@@ -1,6 +1,6 @@
 """Folded stacks: one line for each stack, frames joined by semicolons, then a space and a number.
 
-The format that flame graph tools read (flamegraph.pl, inferno, speedscope). Knows it, not what the numbers count.
+Flame graph tools read this format (flamegraph.pl, inferno, speedscope).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Each column is a histogram taken over one stretch of time, each row one of its buckets; the darker a cell, the more of
 values it holds, on a logarithmic scale, since calls come in orders of magnitude.
-Hovering tells a cell's numbers. Knows counts by time and bucket; must not know what was measured.
+Hovering shows a cell's numbers.
 """
 
 from __future__ import annotations
@@ -75,9 +75,8 @@ def _cells(heat: HeatMap, buckets: range, most: int, form: Callable[[float], str
 
 def _colour(n: int, most: int) -> str:
     """From pale yellow to dark red, by the logarithm."""
-    share = log1p(n) / log1p(most)
-    hue = 52 - 52 * share
-    return f"hsl({hue:.0f},90%,{88 - 58 * share:.0f}%)"
+    depth = log1p(n) / log1p(most)
+    return f"hsl({52 - 52 * depth:.0f},90%,{88 - 58 * depth:.0f}%)"
 
 
 def _value_axis(buckets: range, form: Callable[[float], str]) -> Iterator[str]:
@@ -111,8 +110,8 @@ def _legend(most: int) -> Iterator[str]:
     x = _LEFT + _PLOT + 24
     shades = sorted({max(1, round(most ** (step / (_SHADES - 1)))) for step in range(_SHADES)}, reverse=True)
     yield f'<text x="{x}" y="{_TOP - 8}" class="s">per cell</text>'
-    for place, n in enumerate(shades):
-        y = _TOP + place * 14
+    for row, n in enumerate(shades):
+        y = _TOP + row * 14
         yield f'<rect x="{x}" y="{y}" width="18" height="14" fill="{_colour(n, most)}"/>'
-        if place % 2 == 0 or len(shades) < _SHADES:
+        if row % 2 == 0 or len(shades) < _SHADES:
             yield f'<text x="{x + 24}" y="{y + 11}">{count_text(n)}</text>'

@@ -1,4 +1,4 @@
-"""Histograms as text: bars for whole ones, a line of blocks for a table. Knows buckets, not what they count."""
+"""Draws histograms as text: with bars, or as one line of blocks for a table."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def bar(n: int, most: int, width: int) -> str:
 
 
 def sparkline(counts: Sequence[int], *, width: int = 0) -> str:
-    """One character per number, its height the number's share of the largest; 0 alone is blank.
+    """One character per number, as high as the number compared with the largest; 0 is blank.
 
     width: at most so many characters (0: all), each the sum of as many neighbours as it takes
     """

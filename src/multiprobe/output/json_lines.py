@@ -1,4 +1,4 @@
-"""One JSON object a line, flushed line by line. Knows the format, not what is in it."""
+"""Writes one JSON object a line, flushed line by line."""
 
 from __future__ import annotations
 

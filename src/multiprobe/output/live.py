@@ -1,4 +1,4 @@
-"""A table that is redrawn in place while something runs; gone when it ends. Knows the terminal, not the table."""
+"""Redraws a table in place while something runs, and wipes it at the end."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 """Call trees as a Perfetto trace (https://ui.perfetto.dev), in its native format: a file of TracePackets.
 
-Knows the numbers of the messages' fields (Perfetto's protos/perfetto/trace/trace_packet.proto and track_event/*.proto,
-which never change) and what its readers want: one track per thread, begin and end of each slice in order, names
-interned. Times are CLOCK_MONOTONIC's ns, and the file says so. A slice whose end wasn't seen carries the argument
-`end_seen` = false: it stays open at the end of its track, or ends where the next thing seen shows that it must have.
+The numbers of the messages' fields are those of Perfetto's protos/perfetto/trace/trace_packet.proto and
+track_event/*.proto, and never change. Its readers expect one track per thread, begin and end of each slice in order,
+and names interned. Times are CLOCK_MONOTONIC's ns, and the file says so. A slice whose end wasn't seen carries the
+argument `end_seen` = false: it stays open at the end of its track, or ends where the next thing seen shows that it must
+have.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The `protobuf` package would bring a generated module of 600 kB for a dozen fields, an order of magnitude slower in
 Python than this, and a dependency of every user; the format is four rules that never change
-(https://protobuf.dev/programming-guides/encoding/). Knows no message.
+(https://protobuf.dev/programming-guides/encoding/).
 """
 
 from __future__ import annotations

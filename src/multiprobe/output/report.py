@@ -1,4 +1,4 @@
-"""The report of an attachment in words. Reads the object that `--json` prints, so that both always say the same."""
+"""Writes the report of an attachment as text, from the object that `--json` prints, so that both say the same."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DROPS = 10
 
 
 def report_lines(report: Mapping[str, Any], *, is_plan: bool = False, n_failures: int = 20) -> Iterator[str]:
-    """What was asked for and what became of it (or would, for a plan): attached, skipped by reason, failed, missed."""
+    """How many functions were requested, attached, skipped (by reason), failed, and what was missed; or a plan."""
     links, mechanisms = report["links"], report.get("mechanisms", {})
     how = ", ".join(f"{n:,} by {name}" if len(mechanisms) > 1 else name for name, n in mechanisms.items())
     yield (
@@ -34,8 +34,8 @@ def report_lines(report: Mapping[str, Any], *, is_plan: bool = False, n_failures
 def _missing_lines(report: Mapping[str, Any]) -> Iterator[str]:
     """What is known not to be in the results: all of it in short, then a sentence for each."""
     missed = {name: n for name, n in report["missed"].items() if n}
-    words = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in missed.items())
-    yield f"missed: {words or 'nothing known'}"
+    text = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in missed.items())
+    yield f"missed: {text or 'nothing known'}"
     for gap in report.get("missing", ()):
         yield f"  {gap['n']:,} {gap['cause'].replace('_', ' ')}: {gap['meaning']}"
 

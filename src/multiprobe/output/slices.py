@@ -1,7 +1,4 @@
-"""The common shape of call trees on their way out: each thread's calls in the order in which they began, with depths.
-
-Knows threads, slices of time and their nesting; must not know where they come from or what a writer makes of them.
-"""
+"""Call trees as values, for all writers: each thread's calls in order of their beginnings, with depths."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ if TYPE_CHECKING:
 class TraceThread:
     """A thread by its ids (`pid` is that of its process), its name, and its process's name.
 
-    The idle tasks all have the id 0: `cpu` tells them apart, and is -1 for every other thread.
+    All idle tasks have the id 0: `cpu` is their CPU, and -1 for every other thread.
     """
 
     pid: int
@@ -32,7 +29,7 @@ class TraceThread:
 class Slice:
     """A call: `begin` and `end` in ns (`end` None: it didn't end, or its end wasn't seen), `depth` from 0.
 
-    Slices stand in the order of their beginnings; one at depth d + 1 lies inside the last one before it at depth d.
+    Slices are in order of their beginnings; one at depth d + 1 lies inside the last one before it at depth d.
     """
 
     name: str

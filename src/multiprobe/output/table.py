@@ -1,4 +1,4 @@
-"""Tables: aligned plain text for pipes and files, rich for a terminal. Knows columns and rows, not what they mean."""
+"""Tables: as aligned plain text for pipes and files, drawn by rich for a terminal, as HTML for notebooks."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TextTable:
 
     def _repr_html_(self) -> str:
         """For notebooks."""
-        numbers = {place for place, column in enumerate(self.columns) if column.is_number}
+        numbers = {index for index, column in enumerate(self.columns) if column.is_number}
         return table([column.title for column in self.columns], self.rows, numbers=numbers)
 
 

@@ -1,4 +1,4 @@
-"""Call trees as text: a line for each call, indented, with time, duration, arguments. Knows slices, not their source.
+"""Call trees as text: a line for each call, indented, with time, duration, arguments.
 
 ```text
 ls, thread 4242
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from multiprobe.output.slices import Slice, Track
 
 RETURN = "="
-"""The argument of this name is what a call returned, and stands behind it."""
+"""The argument of this name is the value that a call returned; it is printed behind the call."""
 GAP = 1_000_000
 """From so many ns on, the time between two calls gets a line of its own."""
 
@@ -31,9 +31,9 @@ GAP = 1_000_000
 def tree_lines(track: Track, *, start: int) -> Iterator[str]:
     """A thread's calls. Times are milliseconds since `start` (ns)."""
     thread = track.thread
-    place = f"CPU {thread.cpu}" if thread.cpu >= 0 else f"thread {thread.tid}"
+    task = f"CPU {thread.cpu}" if thread.cpu >= 0 else f"thread {thread.tid}"
     of = f" of {thread.process} ({thread.pid})" if thread.process and thread.pid != thread.tid else ""
-    yield f"{thread.name}, {place}{of}"
+    yield f"{thread.name}, {task}{of}"
     yield f"{'TIME/ms':>12}  {'DURATION':>9}  CALL"
     has_next = _has_next(track.slices)
     rails: list[bool] = []
@@ -56,11 +56,11 @@ def _has_next(slices: Sequence[Slice]) -> list[bool]:
     """For each slice: does another one follow at its depth inside the same caller?"""
     answers = [False] * len(slices)
     following: list[bool] = []
-    for place in range(len(slices) - 1, -1, -1):
-        depth = slices[place].depth
+    for index in range(len(slices) - 1, -1, -1):
+        depth = slices[index].depth
         del following[depth + 1 :]
         following += [False] * (depth + 1 - len(following))
-        answers[place] = following[depth]
+        answers[index] = following[depth]
         following[depth] = True
     return answers
 

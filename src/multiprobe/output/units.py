@@ -24,9 +24,9 @@ def count_text(n: float) -> str:
     raise AssertionError
 
 
-def percent_text(share: float) -> str:
-    """A share of 1 in percent, with one decimal; what is above 0 never reads as 0."""
-    return f"{share:.1%}" if share >= 0.0005 or share == 0 else "<0.1%"
+def percent_text(part: float) -> str:
+    """A part of 1 in percent, with one decimal; a part above 0 is never shown as 0."""
+    return f"{part:.1%}" if part >= 0.0005 or part == 0 else "<0.1%"
 
 
 def _three_digits(number: float) -> str:

@@ -21,8 +21,8 @@ def choose(qemu_version: str, probe: Callable[[], bool], *, device: str = "/dev/
     """KVM if a guest boots with it (`probe` tries, once per host and QEMU), else TCG."""
     if not os.access(device, os.R_OK | os.W_OK):
         return TCG
-    place = _answer_file(qemu_version)
-    answer = _load(place)
+    target = _answer_file(qemu_version)
+    answer = _load(target)
     if answer is None:
         answer = probe()
         remember(qemu_version, is_usable=answer)
@@ -35,9 +35,9 @@ def remember(qemu_version: str, *, is_usable: bool) -> None:
     write_own(str(_answer_file(qemu_version)), json.dumps(answer).encode())
 
 
-def _load(place: Path) -> bool | None:
+def _load(target: Path) -> bool | None:
     try:
-        answer = json.loads(read_own(str(place)) or b"")["kvm"]
+        answer = json.loads(read_own(str(target)) or b"")["kvm"]
     except (ValueError, KeyError, TypeError):
         return None
     return answer if isinstance(answer, bool) else None

@@ -2,7 +2,7 @@
 packages in the user's cache, made from the mirror and keyring that the machine already uses.
 
 apt verifies every index and package by the archive's signature. Nothing is installed: packages are unpacked into a
-directory. Knows nothing of kernels.
+directory.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Apt:
         self._configuration.write_text(settings + sandbox)
 
     def update(self) -> None:
-        """Fetch the lists of packages. A suite that the mirror lacks is no error as long as another one is there."""
+        """Fetch the lists of packages. A suite that the mirror lacks is an error only if it lacks all."""
         done = self._run(["apt-get", "update"], check=False)
         if not any((self.state / "lists").glob("*Packages*")):
             raise VmError(
@@ -109,23 +109,23 @@ class Apt:
         """Fetch packages side by side, verified by apt; `on_progress` gets the bytes that have arrived so far."""
         running = []
         for package in packages:
-            place = into / package.name
-            place.mkdir(parents=True, exist_ok=True)
+            target = into / package.name
+            target.mkdir(parents=True, exist_ok=True)
             arguments = ["apt-get", "-q", "download", f"{package.name}={package.version}"]
-            running.append((package, place, self._start(arguments, place)))
+            running.append((package, target, self._start(arguments, target)))
         try:
             while any(process.poll() is None for _, _, process in running):
-                on_progress(sum(_size_of(place) for _, place, _ in running))
+                on_progress(sum(_size_of(target) for _, target, _ in running))
                 time.sleep(_POLL_SECONDS)
         finally:
             for _, _, process in running:
                 process.kill()
-        return [_downloaded(package, place, process) for package, place, process in running]
+        return [_downloaded(package, target, process) for package, target, process in running]
 
-    def _start(self, arguments: Sequence[str], place: Path) -> subprocess.Popen[str]:
+    def _start(self, arguments: Sequence[str], target: Path) -> subprocess.Popen[str]:
         return subprocess.Popen(
             self._command(arguments),
-            cwd=place,
+            cwd=target,
             env=_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -180,9 +180,9 @@ def unpack(package: Path, into: Path) -> None:
         raise VmError(f"unpacking {package.name}: {_last_error(done.stderr)}")
 
 
-def _downloaded(package: Package, place: Path, process: subprocess.Popen[str]) -> Path:
+def _downloaded(package: Package, target: Path, process: subprocess.Popen[str]) -> Path:
     _, stderr = process.communicate()
-    files = list(place.glob("*.deb"))
+    files = list(target.glob("*.deb"))
     if process.returncode or not files:
         raise VmError(
             f"fetching {package.name} {package.version}: {_last_error(stderr)}",
@@ -191,9 +191,9 @@ def _downloaded(package: Package, place: Path, process: subprocess.Popen[str]) -
     return files[0]
 
 
-def _size_of(place: Path) -> int:
+def _size_of(target: Path) -> int:
     total = 0
-    for root, _, files in os.walk(place):
+    for root, _, files in os.walk(target):
         for name in files:
             try:
                 total += os.stat(os.path.join(root, name)).st_size

@@ -16,7 +16,7 @@ def directory(*parts: str) -> Path:
         os.close(open_directory(str(path), make=True))
     except OSError as error:
         raise VmError(
-            f"no place to keep kernels: making {path}: {errno_name(error.errno or 0)}",
+            f"the directory for kernels can't be made: {path}: {errno_name(error.errno or 0)}",
             hint="set MULTIPROBE_CACHE to a directory of your own, which nobody else may write to",
         ) from error
     return path

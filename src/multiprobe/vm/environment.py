@@ -30,7 +30,7 @@ def guest_environment(
         for name, text in environment.items()
         if (name in _NAMES or name.startswith(_PREFIXES)) and not (has_terminal and name in ("COLUMNS", "LINES"))
     }
-    places = [place for place in f"{passed.get('PATH', '')}:{_PATH}".split(":") if place]
-    passed["PATH"] = ":".join(dict.fromkeys(places))
+    entries = [entry for entry in f"{passed.get('PATH', '')}:{_PATH}".split(":") if entry]
+    passed["PATH"] = ":".join(dict.fromkeys(entries))
     defaults = {"HOME": "/root", "TERM": "dumb"}
     return {**defaults, **passed, GUEST_VARIABLE: release, **extra}

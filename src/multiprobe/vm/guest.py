@@ -1,7 +1,7 @@
 """One guest: QEMU, the file servers and the sockets between them and us, from start to end.
 
-Owns every process and descriptor of a guest, and reports what happens to it. Knows nothing of the user's terminal and
-signals: that is `session`.
+Owns every process and descriptor of a guest, and reports what happens to it. The user's terminal and signals are
+`session`'s.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class Guest:
         self._selector.register(self.ports["result"], selectors.EVENT_READ)
 
     def next_event(self, *, until: float | None) -> list[str] | None:
-        """The next words that the guest reports, or None at the time `until` (of time.monotonic()).
+        """The next line that the guest reports, split, or None at the time `until` (of time.monotonic()).
 
         Raises VmLostError when QEMU ends before that, VmError when it did not even start.
         """
@@ -153,7 +153,7 @@ class Guest:
             return b""
 
     def tell(self, line: str) -> None:
-        """Send a line to the guest's control port; a guest that is gone is no error here."""
+        """Send a line to the guest's control port; a guest that has ended is ignored."""
         with contextlib.suppress(OSError):
             self.ports["control"].sendall(f"{line}\n".encode())
 

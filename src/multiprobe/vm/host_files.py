@@ -40,7 +40,7 @@ class Server:
         if "--shared-dir" not in self.options:  # the one in C
             options = [f"source={directory}", f"cache={cache_mode}", "sandbox=chroot", "modcaps=-sys_resource"]
             return [*common, *(word for option in options for word in ("-o", option))]
-        wanted = ["--no-announce-submounts"]  # overlayfs can't stand on a tree with automounts in it
+        wanted = ["--no-announce-submounts"]  # overlayfs refuses a lower tree with automounts in it
         if is_read_only:
             wanted.append("--readonly")
         return [
@@ -129,8 +129,8 @@ def _serve(server: Server, tag: str, directory: Path, confinement: Sequence[str]
 
 def _connected(listening: socket.socket) -> socket.socket:
     """Bind, connect, unlink: the path is never seen by anyone else."""
-    with tempfile.TemporaryDirectory(prefix="multiprobe-") as place:
-        path = os.path.join(place, "socket")
+    with tempfile.TemporaryDirectory(prefix="multiprobe-") as directory:
+        path = os.path.join(directory, "socket")
         listening.bind(path)
         listening.listen(1)
         ours = socket.socket(socket.AF_UNIX)

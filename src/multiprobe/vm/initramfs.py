@@ -1,7 +1,6 @@
 """The guest's first file system: a cpio archive in the kernel's "newc" format, made in memory.
 
 It holds busybox, the modules that reaching the machine's files takes, `init`, and what to do in the guest (`/job`).
-Knows what the guest needs before it sees the machine's files, and nothing of QEMU.
 """
 
 from __future__ import annotations

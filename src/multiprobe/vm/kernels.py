@@ -1,6 +1,6 @@
 """Debian's kernels by series ("6.12"): which there are, fetched once into the user's cache, never installed.
 
-The pure part chooses packages from a list; the rest asks apt. Knows nothing of virtual machines.
+The first part chooses packages from a list, purely; the rest runs apt.
 """
 
 from __future__ import annotations
@@ -104,9 +104,7 @@ def choose(found: Iterable[Candidate], series: str) -> Candidate:
     fitting = [candidate for candidate in everything if candidate.series == series]
     if not fitting:
         names = ", ".join(sorted({c.series for c in everything}, key=series_key)) or "none at all"
-        raise VmError(
-            f"there is no kernel of series {series!r} in Debian's archive", hint=f"choose one of these: {names}"
-        )
+        raise VmError(f"no kernel of series {series!r} in Debian's archive", hint=f"choose one of these: {names}")
     oldest = min(map(_release_of_debian, fitting))
     return max((c for c in fitting if _release_of_debian(c) == oldest), key=_order)
 
@@ -124,11 +122,11 @@ def series_key(series: str) -> list[int]:
 
 def cached(series: str) -> BootKernel | None:
     """The kernel of `series` in the user's cache, if it is there and complete."""
-    place = cache.directory("kernels") / series
+    target = cache.directory("kernels") / series
     try:
-        fields = json.loads(read_own(str(place / "kernel.json")) or b"")
+        fields = json.loads(read_own(str(target / "kernel.json")) or b"")
         kernel = BootKernel(
-            **{**fields, "image": place / fields["image"], "modules": place / fields["modules"]},
+            **{**fields, "image": target / fields["image"], "modules": target / fields["modules"]},
         )
     except (ValueError, KeyError, TypeError):
         return None
@@ -146,10 +144,10 @@ def all_cached() -> list[BootKernel]:
 def of_image(image: Path, modules: Path | None = None) -> BootKernel:
     """A kernel of the user's own; without `modules` all that the guest needs must be built in."""
     if not image.is_file():
-        raise VmError(f"{image} is no file, so it can't be booted", hint="give the path of a bzImage or vmlinuz")
+        raise VmError(f"kernel image {image} can't be booted: not a file", hint="give the path of a bzImage or vmlinuz")
     if not _is_bootable(image):
         raise VmError(
-            f"{image} is no kernel that can be booted: it lacks the header of an x86 boot image",
+            f"kernel image {image} can't be booted: it lacks the header of an x86 boot image",
             hint="give a bzImage or vmlinuz, as a kernel package has it in /boot; a vmlinux with symbols won't do",
         )
     if modules and not (modules / "kernel").is_dir():
@@ -168,9 +166,7 @@ def _is_bootable(image: Path) -> bool:
 def check_series(series: str) -> str:
     """`series` itself; VmError if it can't be one."""
     if not _SERIES.fullmatch(series):
-        raise VmError(
-            f"{series!r} is no series of kernels", hint="give the first two numbers of a version, such as 6.12"
-        )
+        raise VmError(f"invalid kernel series {series!r}", hint="give the first two numbers of a version: 6.12")
     return series
 
 
@@ -254,7 +250,7 @@ def _fetch_all(source: apt.Apt, chosen: Sequence[Candidate], on_progress: OnProg
 
 
 def _store(candidate: Candidate, debs: Sequence[Path], work: Path) -> None:
-    """Unpack into a new directory and put that in its place in one step."""
+    """Unpack into a new directory and rename that into the cache."""
     tree = work / f"{candidate.series}.tree"
     tree.mkdir()
     for deb in debs:
@@ -276,10 +272,10 @@ def _store(candidate: Candidate, debs: Sequence[Path], work: Path) -> None:
         modules.relative_to(tree),
     )
     (tree / "kernel.json").write_text(json.dumps(asdict(fields), default=str))
-    place = cache.directory("kernels") / candidate.series
-    if place.exists():
-        place.rename(work / f"{candidate.series}.old")
-    tree.rename(place)
+    target = cache.directory("kernels") / candidate.series
+    if target.exists():
+        target.rename(work / f"{candidate.series}.old")
+    tree.rename(target)
 
 
 def _made(path: Path) -> Path:

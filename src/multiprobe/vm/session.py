@@ -116,7 +116,7 @@ def make_job(
 ) -> GuestJob:
     """What the guest is to do."""
     if not command:
-        raise UsageError("there is no command to run in the guest")
+        raise UsageError("no command to run in the guest")
     on_terminal = streams.on_terminal()
     kernel = hardware.kernel
     return GuestJob(
@@ -137,7 +137,7 @@ def make_job(
 def checked_share(path: Path) -> Path:
     """The absolute path of a directory to share."""
     if not path.is_dir():
-        raise UsageError(f"{path} is no directory, so it can't be shared")
+        raise UsageError(f"can't share {path}: not a directory")
     resolved = path.resolve()
     if resolved == Path("/"):
         raise UsageError("sharing / would let the guest write to the whole machine", hint="share a directory in it")

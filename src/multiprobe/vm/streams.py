@@ -103,7 +103,7 @@ class Console(threading.Thread):
 
 
 class Stdin(threading.Thread):
-    """Copies a file descriptor to the guest while entered, and tells it the end; `on_data` sees what passes."""
+    """Copies a file descriptor to the guest while entered, then the end of file; `on_data` sees all chunks."""
 
     def __init__(
         self, source: int, target: socket.socket, *, on_data: Callable[[bytes], None] = lambda _: None

@@ -169,7 +169,7 @@ def test_what_is_started_is_told_its_parent() -> None:
 
 def test_what_can_be_shared(tmp_path: Path) -> None:
     assert session.checked_share(tmp_path) == tmp_path.resolve()
-    with pytest.raises(UsageError, match="is no directory"):
+    with pytest.raises(UsageError, match="not a directory"):
         session.checked_share(tmp_path / "none")
     with pytest.raises(UsageError, match="whole machine"):
         session.checked_share(Path("/"))
