@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from typing import Any, TextIO
+    from typing import TextIO
 
 
-def write_json_lines(objects: Iterable[Mapping[str, Any]], file: TextIO) -> None:
+def write_json_lines(objects: Iterable[Mapping[str, object]], file: TextIO) -> None:
     """Write each object as one line."""
     for item in objects:
         file.write(json.dumps(item, separators=(",", ":"), ensure_ascii=False))

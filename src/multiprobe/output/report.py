@@ -8,11 +8,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
+    Fields = Mapping[str, Any]  # of the JSON object, or of an object in it
+
 _EXAMPLES = 3
 _DROPS = 10
 
 
-def report_lines(report: Mapping[str, Any], *, is_plan: bool = False, n_failures: int = 20) -> Iterator[str]:
+def report_lines(report: Fields, *, is_plan: bool = False, n_failures: int = 20) -> Iterator[str]:
     """How many functions were requested, attached, skipped (by reason), failed, and what was missed; or a plan."""
     links, mechanisms = report["links"], report.get("mechanisms", {})
     how = ", ".join(f"{n:,} by {name}" if len(mechanisms) > 1 else name for name, n in mechanisms.items())
@@ -31,7 +33,7 @@ def report_lines(report: Mapping[str, Any], *, is_plan: bool = False, n_failures
     yield from (f"note: {note}" for note in report.get("notes", ()))
 
 
-def _missing_lines(report: Mapping[str, Any]) -> Iterator[str]:
+def _missing_lines(report: Fields) -> Iterator[str]:
     """What is known not to be in the results: all of it in short, then a sentence for each."""
     missed = {name: n for name, n in report["missed"].items() if n}
     text = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in missed.items())
@@ -40,7 +42,7 @@ def _missing_lines(report: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {gap['n']:,} {gap['cause'].replace('_', ' ')}: {gap['meaning']}"
 
 
-def _dropped_lines(dropped: Sequence[Mapping[str, Any]], budget: Mapping[str, Any]) -> Iterator[str]:
+def _dropped_lines(dropped: Sequence[Fields], budget: Fields) -> Iterator[str]:
     if budget:
         yield f"probes took {budget['share']:.1%} of CPU time at last, {budget['budget']:.1%} is allowed"
     if dropped:
@@ -51,7 +53,7 @@ def _dropped_lines(dropped: Sequence[Mapping[str, Any]], budget: Mapping[str, An
         yield f"  … and {len(dropped) - _DROPS:,} more (--json names all)"
 
 
-def _verified_lines(verified: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _verified_lines(verified: Sequence[Fields]) -> Iterator[str]:
     if verified:
         made, found = (sum(one[what] for one in verified) for what in ("made", "found"))
         yield f"verified: of {made:,} known calls of {_count(len(verified), 'function')} {found:,} were found again"
@@ -60,7 +62,7 @@ def _verified_lines(verified: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             yield f"  {one['function']} by {one['mechanism']}: {one['made']:,} calls, {one['found']:,} found"
 
 
-def _step_lines(report: Mapping[str, Any]) -> Iterator[str]:
+def _step_lines(report: Fields) -> Iterator[str]:
     """What a plan would take."""
     steps = report.get("steps", ())
     if len(steps) > 1:
@@ -77,7 +79,7 @@ def _time(seconds: float) -> str:
     return f"{seconds:.2g} s" if seconds < 100 else f"{seconds / 60:,.0f} minutes"
 
 
-def _failed_lines(failed: Sequence[Mapping[str, Any]], n_failures: int) -> Iterator[str]:
+def _failed_lines(failed: Sequence[Fields], n_failures: int) -> Iterator[str]:
     if failed:
         yield f"failed {len(failed):,}:"
         yield from (
@@ -88,8 +90,8 @@ def _failed_lines(failed: Sequence[Mapping[str, Any]], n_failures: int) -> Itera
             yield f"  … and {len(failed) - n_failures:,} more (--json names all)"
 
 
-def _skipped_lines(skipped: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    groups: dict[str, list[Mapping[str, Any]]] = {}
+def _skipped_lines(skipped: Sequence[Fields]) -> Iterator[str]:
+    groups: dict[str, list[Fields]] = {}
     for refusal in skipped:
         groups.setdefault(refusal.get("code", refusal["reason"]), []).append(refusal)
     if groups:
@@ -102,7 +104,7 @@ def _skipped_lines(skipped: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield f"  {len(refusals):,}  {why}: {names}{more}"
 
 
-def _without_name(refusal: Mapping[str, Any]) -> str:
+def _without_name(refusal: Fields) -> str:
     """The reason without the function's name at its head, so that the same reason reads the same."""
     reason: str = refusal["reason"]
     return reason.removeprefix(refusal["function"].partition(" ")[0] + " ").removeprefix("is ")

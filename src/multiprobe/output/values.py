@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from typing import Any
-
-
-def spell(item: Any) -> str:
+def spell(item: object) -> str:
     """A value as text: `{name="x", pos={start=0}, list=[1, 2]}`; what isn't a mapping or a list as it is."""
     if isinstance(item, dict):
         return "{" + ", ".join([f"{name}={spell(part)}" for name, part in item.items()]) + "}"
