@@ -77,7 +77,7 @@ class Progress:
             timer.start()
 
     def _speak(self, timer: Timer) -> None:
-        bar = _make_bar(self._file, self._what) if self._file.isatty() else None
+        bar = self._make_bar() if self._file.isatty() else None
         with self._lock, contextlib.suppress(*_NOBODY_LISTENS):
             if timer is not self._timer:  # it has ended meanwhile
                 return
@@ -89,6 +89,11 @@ class Progress:
                 bar.start()
         self.update(*self._amount)
 
+    def _make_bar(self) -> Bar:
+        from multiprobe.output.bar import make_bar
+
+        return make_bar(self._file, self._what)
+
     def _end(self, *, is_good: bool) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -99,24 +104,6 @@ class Progress:
                 bar.stop()
             elif has_line and is_good:
                 print(f"{self._what}: done in {time.monotonic() - self._began:.1f} s", file=self._file, flush=True)
-
-
-def _make_bar(file: TextIO, what: str) -> Bar:
-    """A line for a terminal, not yet shown; it is wiped when it is stopped."""
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=20),
-        TextColumn("{task.fields[amount]}"),
-        TimeElapsedColumn(),
-    )
-    console = Console(file=file)
-    bar = Bar(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
-    bar.add_task(what, total=None, amount="")
-    return bar
 
 
 def amount_text(done: int, total: int, *, is_bytes: bool) -> str:
