@@ -5,7 +5,6 @@ Owns descriptors and mappings; must not know programs. NumPy is imported by what
 
 from __future__ import annotations
 
-import mmap
 from array import array
 from operator import itemgetter
 from typing import TYPE_CHECKING
@@ -42,7 +41,7 @@ class SharedArray:
         self.size = size
         self.fd = bpf.map_create(MapType.ARRAY, 4, size, 1, name=name, flags=F_MMAPABLE)
         try:
-            self._mapping = mmap.mmap(self.fd.fileno(), -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
+            self._mapping = bpf.map_memory(self.fd, size)
         except BaseException:
             self.fd.close()
             raise

@@ -50,8 +50,8 @@ class RingBufferMap(OwnMap):
     def _map(self) -> None:
         page = mmap.PAGESIZE
         # The consumer's page may be written; the producer's page and the data may not.
-        self._own = mmap.mmap(self.fd.fileno(), page)
-        self._theirs = mmap.mmap(self.fd.fileno(), page + 2 * self.layout.max_entries, prot=mmap.PROT_READ, offset=page)
+        self._own = bpf.map_memory(self.fd, page)
+        self._theirs = bpf.map_memory(self.fd, page + 2 * self.layout.max_entries, prot=mmap.PROT_READ, offset=page)
         theirs = memoryview(self._theirs)
         self.ring = Ring(self.spec, memoryview(self._own), theirs[:page], theirs[page:])
         # Edge-triggered: a wake-up is one that a program asked for, not the mere presence of data.

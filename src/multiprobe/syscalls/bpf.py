@@ -6,6 +6,7 @@ Functions that create something return a FileDescriptor that the caller owns. No
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 from array import array
 from typing import TYPE_CHECKING
@@ -147,6 +148,16 @@ def map_lookup_batch(
     return bytes(keys[: n * key_size]), bytes(values[: n * value_size]), None if is_last else bytes(end)
 
 
+def map_memory(
+    map_fd: FileDescriptor, size: int, *, prot: int = mmap.PROT_READ | mmap.PROT_WRITE, offset: int = 0
+) -> mmap.mmap:
+    """A map's memory, shared with its programs: whole pages from `offset` on, `size` bytes or more."""
+    try:
+        return mmap.mmap(map_fd.fileno(), -(-size // mmap.PAGESIZE) * mmap.PAGESIZE, prot=prot, offset=offset)
+    except OSError as failed:
+        raise error("mapping a map's memory", failed.errno or errno.EINVAL, map_fd.what) from failed
+
+
 # Programs
 
 
@@ -255,10 +266,12 @@ def btf_load(btf: bytes) -> FileDescriptor:
     buffer = bytearray(btf)
     result = _open(Cmd.BTF_LOAD, uapi.btf_load(address_of(buffer), len(buffer)))
     if isinstance(result, int):
-        log = bytearray(1 << 16)
-        _open(Cmd.BTF_LOAD, uapi.btf_load(address_of(buffer), len(buffer), log=address_of(log), log_size=len(log)))
-        text = _text(log)
-        raise error("loading BTF", -result, cause_of(text) if text else "")
+        log, first = bytearray(1 << 16), result
+        attr = uapi.btf_load(address_of(buffer), len(buffer), log=address_of(log), log_size=len(log))
+        result = _open(Cmd.BTF_LOAD, attr)
+        if isinstance(result, int):
+            text = _text(log)
+            raise error("loading BTF", -first, cause_of(text) if text else "")
     return FileDescriptor(result, "BTF")
 
 
