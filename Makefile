@@ -7,7 +7,7 @@ KERNELS := 6.1 6.12 7.3
 DEFAULT_KERNEL := 6.12
 WORKLOAD := for i in 1 2 3; do ls -lR /etc | cat >/dev/null; cat /proc/meminfo /proc/stat; done >/dev/null
 
-.PHONY: setup try test kernel-test unit lint api vm bench soak docs clean
+.PHONY: setup try test kernel-test unit faults lint api vm bench soak docs clean
 
 setup: kernels
 
@@ -52,6 +52,10 @@ lint: $(VENV)/.installed
 # Writes the golden file of the public API anew, after a change that was meant.
 api: $(VENV)/.installed
 	$(BIN)/python tests/public_api.py
+
+# Every operation on a fake kernel, with every system call failing in every way that it may: minutes.
+faults: $(VENV)/.installed
+	$(BIN)/python tests/faults.py
 
 # A shell in a guest: make vm KERNEL=7.3
 vm: setup

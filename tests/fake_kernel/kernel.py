@@ -306,6 +306,11 @@ class FakeKernel:
             found = [f"{type(one).__name__} {one.number}" for one in self.objects.values() if not _is_the_kernels(one)]
             return found + [f"descriptor {fd} of {type(one).__name__}" for fd, one in self.descriptors.items()]
 
+    def forget(self) -> None:
+        """Close what was left, so that the next one begins anew."""
+        for fd in list(self.descriptors):
+            self.close(fd)
+
 
 def wait_until(is_so: Callable[[], bool], seconds: float = 20) -> bool:
     """Wait for another thread's doing."""

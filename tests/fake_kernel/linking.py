@@ -137,8 +137,9 @@ def _trampoline(kernel: FakeKernel, program: Program, attr: Attr) -> int:
 
 def _perf_event(kernel: FakeKernel, program: Program, attr: Attr) -> int:
     """bpf_perf_link_attach"""
-    event = kernel.get(attr.u32(4), Event)
-    assert isinstance(event, Event)
+    event = kernel.descriptors.get(attr.u32(4))
+    if not isinstance(event, Event):
+        raise Refused(errno.EBADF)
     assert event.function is not None
     refuse_if(program.attach_type in _KPROBE_MULTI or attr.u32(12), errno.EINVAL)
     refuse_if(any(link.event is event for link in kernel.links), errno.EEXIST)

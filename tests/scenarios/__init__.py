@@ -2,3 +2,7 @@
 
 The importing module gives the fixtures: `profile` (what this kernel has) and `kernel`.
 """
+
+import pytest
+
+pytest.register_assert_rewrite("scenarios.answers", "scenarios.attaching", "scenarios.observed")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from multiprobe.errors import KernelError, NotPermittedError
@@ -12,6 +13,7 @@ from multiprobe.syscalls.fd import FileDescriptor
 from multiprobe.uapi import info
 from multiprobe.uapi.bpf import AttachType, Cmd, LinkType
 
+PATIENCE_SECONDS = 15
 WHEN = {
     AttachType.TRACE_FENTRY: "entry",
     AttachType.TRACE_FEXIT: "return",
@@ -51,6 +53,14 @@ def ids(command: int) -> set[int]:
     while (last := bpf.next_id(command, last) or 0) != 0:
         found.add(last)
     return found
+
+
+def wait_until_gone(before: Mapping[int, set[int]]) -> None:
+    """Wait until there is nothing beyond what was there before, by command; kernels free programs a moment later."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while any(ids(command) - known for command, known in before.items()):
+        assert time.monotonic() < end, {command: ids(command) - known for command, known in before.items()}
+        time.sleep(0.1)
 
 
 def links(before: set[int] = frozenset()) -> list[Seen]:  # type: ignore[assignment]

@@ -1,0 +1,39 @@
+"""A sample of the faults that `make faults` makes: every public operation, calls that fail, nothing left behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import faults
+import multiprobe as mp
+from fake_kernel import LIKE_7_3, FakeKernel
+from multiprobe.syscalls import bpf
+from multiprobe.uapi.bpf import MapType
+
+
+def test_faults_end_in_errors_of_ours_and_leave_nothing(tmp_path: Path) -> None:
+    made = list(faults.everything(tmp_path, every=61, seed=7))
+    assert len(made) > 200
+    assert {one.operation for one in made} > {"maps", "features", "kprobe at session"}
+    assert [str(one) for one in made if one.outcome.startswith("untrue")] == []
+
+
+def test_the_first_program_is_refused_in_every_way(tmp_path: Path) -> None:
+    with FakeKernel(tmp_path, LIKE_7_3) as fake:
+        made = list(faults.sweep("kprobe_multi at entry", fake, mp.Kernel()))
+    refused = [one for one in made if one.command == "PROG_LOAD" and one.times > 1]
+    assert {one.number for one in refused} == set(faults.ERRNOS["PROG_LOAD"])
+    assert {one.outcome for one in refused} == {"KernelError", "NotPermittedError", "VerifierError"}
+
+
+def test_what_is_left_behind_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def leaky(fake: FakeKernel, kernel: mp.Kernel) -> None:
+        bpf.map_create(MapType.ARRAY, 4, 8, 1, name="kept")._fd = -1
+
+    monkeypatch.setitem(faults.OPERATIONS, "leaky", leaky)
+    with FakeKernel(tmp_path, LIKE_7_3) as fake:
+        first = next(faults.sweep("leaky", fake, mp.Kernel()))
+        assert first.outcome.startswith("untrue: left"), "by the run without a fault"
+        assert fake.left() == []
