@@ -7,6 +7,7 @@ import hashlib
 from struct import pack, pack_into, unpack_from
 from typing import TYPE_CHECKING
 
+from fake_kernel.functions import CALL_OFFSET
 from fake_kernel.memory import Refused, refuse_if, write
 from fake_kernel.objects import Btf, Link, Map, Object, Program
 from fake_kernel.profiles import CAP_SYSLOG
@@ -82,9 +83,12 @@ def _link(kernel: FakeKernel, one: Link, info: bytearray) -> bytes:
 
 
 def _addresses(kernel: FakeKernel, one: Link) -> list[int]:
+    """Those of symbols for kprobe.multi, else those of call sites, as seen on 6.12 and 7.3 with IBT."""
     if _hides(kernel):
         return [0] * len(one.probes)
-    return [kernel.told_addresses.get(probe.function.address, probe.function.address) for probe in one.probes]
+    is_symbols = one.kind == LinkType.KPROBE_MULTI
+    told = [probe.function.address if is_symbols else probe.function.call_site for probe in one.probes]
+    return [kernel.told_addresses.get(address, address) for address in told]
 
 
 def _arrays(count: int, wanted: int, arrays: list[tuple[int, str, list[int]]]) -> None:
@@ -135,7 +139,7 @@ def _perf_event(kernel: FakeKernel, one: Link, info: bytearray) -> None:
     if name and room:
         write(name, event.function.name.encode()[: room - 1] + b"\0")
     pack_into("<I", info, 16, 4 if event.is_return else 3)
-    address = 0 if _hides(kernel) else event.function.address + event.offset
+    address = 0 if _hides(kernel) else event.function.address + (event.offset or CALL_OFFSET)
     pack_into("<IQQQ", info, 36, event.offset, address, one.missed, one.probes[0].cookie)
 
 

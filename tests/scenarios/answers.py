@@ -46,6 +46,12 @@ def address(kernel: mp.Kernel, name: str) -> int:
     return kernel.by_symbols([name], unsafe=True).addresses()[0]
 
 
+def call_site(kernel: mp.Kernel, name: str) -> int:
+    """Where ftrace's call is, behind an ENDBR."""
+    chosen = kernel.by_symbols([name], unsafe=True)
+    return chosen.addresses()[0] + chosen.call_offsets()[0]
+
+
 # Maps
 
 
@@ -284,7 +290,7 @@ def test_tracing_multi(profile: Profile, kernel: mp.Kernel) -> None:
                 LinkType.TRACING_MULTI,
                 3,
                 "entry",
-                tuple(address(kernel, names[place]) for place in order),
+                tuple(call_site(kernel, names[place]) for place in order),
                 tuple(place + 1 for place in order),
             )
 
@@ -332,7 +338,7 @@ def test_a_kprobe(profile: Profile, kernel: mp.Kernel) -> None:
             assert seen(link).count == len(links(before)) == 1
             if profile.tells_links:
                 assert seen(link) == Seen(
-                    LinkType.PERF_EVENT, 1, "entry", (address(kernel, "vfs_read"),), seen(link).cookies
+                    LinkType.PERF_EVENT, 1, "entry", (call_site(kernel, "vfs_read"),), seen(link).cookies
                 )
             assert errno_of(lambda: bpf.link_create_perf_event(program, event, cookie=5)) == errno.EEXIST
         assert links(before) == []

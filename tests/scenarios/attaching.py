@@ -84,9 +84,10 @@ def test_cookies_go_with_their_functions(profile: Profile, kernel: mp.Kernel, me
     if not offered(profile, mechanism, "entry"):
         return
     before = ids(Cmd.LINK_GET_NEXT_ID)
-    addresses = [kernel.function(name).address for name in NAMES]
-    cookies = {one: (one * 0x9E3779B97F4A7C15) & (1 << 64) - 1 for one in addresses}
-    given = list(cookies.values())
+    chosen = kernel.by_symbols(NAMES)
+    offsets = [0] * len(NAMES) if mechanism == "kprobe_multi" else chosen.call_offsets()
+    places = [address + offset for address, offset in zip(chosen.addresses(), offsets, strict=True)]
+    given = [(address * 0x9E3779B97F4A7C15) & (1 << 64) - 1 for address in places]
     with mp.attach(by_cookie, NAMES, cookies=given, mechanisms=mechanism, kernel=kernel) as attachment:
         assert attachment.report.attached == len(NAMES)
         if not profile.tells_cookies:
@@ -96,7 +97,7 @@ def test_cookies_go_with_their_functions(profile: Profile, kernel: mp.Kernel, me
         if mechanism == "trampoline":  # its info has no address
             assert sorted(cookie for one in found for cookie in one.cookies) == sorted(given)
         elif mechanism != "kprobe":
-            assert dict(told) == cookies
+            assert dict(told) == dict(zip(places, given, strict=True))
 
 
 def test_what_cannot_be_attached_is_reported(profile: Profile, kernel: mp.Kernel) -> None:

@@ -14,8 +14,8 @@ class BtfWriter:
     def __init__(self, *, first_id: int = 1, string_base: int = 0) -> None:
         self._next = first_id
         self._string_base = string_base
-        self._strings = b"" if string_base else b"\0"
-        self._types = b""
+        self._strings = bytearray() if string_base else bytearray(1)
+        self._types = bytearray()
 
     def string(self, text: str) -> int:
         if not text:
@@ -73,4 +73,4 @@ class BtfWriter:
 
     def data(self) -> bytes:
         header = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(self._types), len(self._types), len(self._strings))
-        return header + self._types + self._strings
+        return bytes(header + self._types + self._strings)
