@@ -12,7 +12,6 @@ from multiprobe.compiler import cache
 from multiprobe.compiler import shape as shapes
 from multiprobe.compiler.digest import digest
 from multiprobe.compiler.frontend.typed import KernelTypes
-from multiprobe.compiler.pipeline import compile_now
 from multiprobe.errors import NotSupportedError
 from multiprobe.functions.kernel import Kernel
 
@@ -62,6 +61,8 @@ def _running() -> Kernel:
 
 def _compile(program: Program, context: str, when: str, shape: Shape, kernel: Kernel | None) -> tuple[Code, bool]:
     """The code, and whether it may be kept: the key knows nothing of modules, whose types may change."""
+    from multiprobe.compiler.pipeline import compile_now  # with LLVM: only where the cache doesn't have the code
+
     types = KernelTypes.of(kernel or _running())
     code = compile_now(program, context=context, when=when, shape=shape, types=types)
     return code, not types.has_modules and (program.uses_types or not types.is_used)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from multiprobe.vm import rerun
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
 def rerun_in_vm(arguments: Sequence[str], series: str | None = None) -> int:
     """Run `multiprobe ARGUMENTS` in a guest with a kernel of `series` (None: the default) and return its status."""
+    from multiprobe.vm import rerun  # apt, QEMU, sockets: every command imports this package, and few of them need it
+
     return rerun.rerun_in_vm(arguments, series)

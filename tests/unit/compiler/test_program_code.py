@@ -12,7 +12,7 @@ from struct import pack, unpack
 import pytest
 
 import multiprobe as mp
-from multiprobe.compiler import cache, compiling
+from multiprobe.compiler import cache, pipeline
 from multiprobe.compiler.code import Code
 from multiprobe.compiler.compiling import compile_program
 from multiprobe.compiler.digest import digest
@@ -134,7 +134,7 @@ def test_the_second_time_nothing_is_compiled(monkeypatch: pytest.MonkeyPatch) ->
     def never(*_: object, **__: object) -> Code:
         raise AssertionError("compiled again")
 
-    monkeypatch.setattr(compiling, "compile_now", never)
+    monkeypatch.setattr(pipeline, "compile_now", never)
     assert compile_program(count, context="kprobe_multi", when="entry") == first
     with pytest.raises(AssertionError, match="compiled again"):
         compile_program(count, context="kprobe", when="entry")
