@@ -62,6 +62,7 @@ vm: setup
 	$(BIN)/multiprobe vm --kernel $(or $(KERNEL),$(DEFAULT_KERNEL))
 
 bench: setup
+	$(BIN)/python bench/startup.py --native --runs 15
 	$(BIN)/multiprobe vm --kernel $(or $(KERNEL),$(DEFAULT_KERNEL)) -- $(abspath $(BIN)/python) bench/startup.py
 	$(BIN)/multiprobe vm --kernel $(or $(KERNEL),$(DEFAULT_KERNEL)) -- $(abspath $(BIN)/python) bench/attach.py
 	$(BIN)/multiprobe vm --kernel 7.3 -- $(abspath $(BIN)/python) bench/trampolines.py --kprobes 0 --trampolines 0

@@ -5,12 +5,18 @@ the command that a tool starts once everything is attached (ours: `-- COMMAND`; 
 Each run also reports the processor time of the whole process tree ("cpu"): under `-icount` this is the
 number of instructions, independent of the machine's load. Prints JSON lines; ratios are medians of ours over medians of
 the peer's.
+
+With `--native` it runs on any machine and attaches to nothing: the processor time that `count` takes from the start of
+its process to its first attaching system call, on a fake kernel with 60,000 functions (`first_link.py`), beside that of
+bpftrace until it has compiled the same program (`bpftrace -d`, which attaches nothing; as root, in a mount namespace
+where the fake's list of functions is tracefs).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import shutil
 import statistics
@@ -26,6 +32,13 @@ FILES = (
     "/sys/kernel/tracing/available_filter_functions_addrs",
     "/sys/kernel/btf/vmlinux",
 )
+FIRST_LINK = Path(__file__).with_name("first_link.py")
+TESTS = Path(__file__).parents[1] / "tests"
+N_FUNCTIONS = 60_000
+BPFTRACE = """
+mount --make-rprivate / && mount -t tmpfs tmpfs /sys/kernel/debug && mkdir /sys/kernel/debug/tracing || exit
+cp "$1" /sys/kernel/debug/tracing/ && exec bpftrace -d -e "kprobe:$2 { @[func] = count(); }"
+"""
 CHOOSE = "import multiprobe as mp; k = mp.Kernel(use_cache={}); print(k.functions('*').n_attachable())"
 MULTIPROBE = Path(sys.executable).with_name("multiprobe")
 
@@ -105,11 +118,43 @@ def counting(pattern: str, runs: int) -> None:
         say(bench="count", pattern=pattern, of=how, ratio=ratio, **figures)
 
 
+def native(pattern: str, runs: int) -> None:
+    """Processor time (ms) to the first attaching system call on a fake kernel, and of bpftrace to compile the same."""
+    sys.path[:0] = [str(TESTS), str(TESTS / "unit/kernel")]
+    from fake_kernel import FUNCTIONS, LIKE_6_12, FakeFunction, FakeKernel
+
+    many = (FakeFunction(f"{'tcp_more' if n < 400 else 'some_function'}_{n}") for n in range(N_FUNCTIONS))
+    with tempfile.TemporaryDirectory() as directory:
+        fake = FakeKernel(Path(directory), LIKE_6_12, functions=(*FUNCTIONS, *many))
+        listed = fake.root / "sys/kernel/tracing/available_filter_functions"
+        ours = [sys.executable, str(FIRST_LINK), str(fake.root), str(fake.cache), "count", pattern]
+        theirs = ["unshare", "-m", "sh", "-c", BPFTRACE, "sh", str(listed), pattern]
+        environment = {**os.environ, "PYTHONPYCACHEPREFIX": f"{directory}/code"}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        found: dict[str, list[float]] = {"first_link": [], "python": [], "bpftrace": []}
+        for n in range(runs + 1):  # the first one fills the caches
+            told = json.loads(subprocess.run(ours, env=environment, capture_output=True, check=True).stdout)
+            if not n:
+                continue
+            found["first_link"].append(told["first_link"])
+            found["python"].append(told["python"])
+            if shutil.which("bpftrace"):
+                before = cpu_seconds()
+                subprocess.run(theirs, capture_output=True, check=False)
+                found["bpftrace"].append(1000 * (cpu_seconds() - before))
+    for choose, how in ((statistics.median, "median"), (min, "least")):
+        say(bench="native", pattern=pattern, of=how, unit="ms", **{n: choose(v) for n, v in found.items() if v})
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--runs", type=int, default=3)
     options.add_argument("--skip-all", action="store_true", help="leave out count '*', which takes minutes")
+    options.add_argument("--native", action="store_true", help="on this machine and a fake kernel, attaching nothing")
     chosen = options.parse_args()
+    if chosen.native:
+        native("tcp_*", chosen.runs)
+        return
     choosing(chosen.runs)
     counting("tcp_*", chosen.runs)
     if not chosen.skip_all:
