@@ -168,9 +168,10 @@ def prog_load(kernel: FakeKernel, attr: Attr) -> int:
     btf, target = _target(kernel, kind, attach_type, target_id, attr.u32(112))
     debug = kernel.get(attr.u32(72), Btf) if attr.u32(72) else None
     assert debug is None or isinstance(debug, Btf)
+    maps = _referred(kernel, insns)
     made = Program(
         kind=kind, name=name, insns=insns, attach_type=attach_type, btf=btf, target=target, target_id=target_id,
-        debug=debug, holds=list(_referred(kernel, insns)) + [one for one in (btf, debug) if one],
+        debug=debug, descriptors=maps, holds=[*dict.fromkeys(maps.values()), *(one for one in (btf, debug) if one)],
     )  # fmt: skip
     _verify(kernel, made, attr)
     return kernel.install(kernel.add(made))
@@ -197,14 +198,14 @@ def _target(
     return btf, kernel.named(function.name)[0] if not function.module else function
 
 
-def _referred(kernel: FakeKernel, insns: bytes) -> dict[Object, None]:
+def _referred(kernel: FakeKernel, insns: bytes) -> dict[int, Map]:
     """The maps whose descriptors stand in 64-bit immediates."""
-    found: dict[Object, None] = {}
+    found: dict[int, Map] = {}
     place = 0
     while place < len(insns):
         opcode, registers, _, immediate = unpack_from("<BBhi", insns, place)
         if opcode == 0x18 and registers >> 4 in (1, 2):
-            found[_map(kernel, immediate)] = None
+            found[immediate] = _map(kernel, immediate)
         place += 16 if opcode == 0x18 else 8
     return found
 

@@ -92,6 +92,7 @@ class Program(Object):
     target: FakeFunction | None = None
     target_id: int = 0
     debug: Btf | None = None
+    descriptors: dict[int, Map] = field(default_factory=dict)
     run_count: int = 0
     run_time: int = 0
     recursion_misses: int = 0

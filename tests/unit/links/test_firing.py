@@ -1,0 +1,121 @@
+"""Functions of a fake kernel are called: what programs count is what was called, by every mechanism."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import multiprobe as mp
+from fake_kernel import LIKE_7_3, FakeKernel
+
+MECHANISMS = ("kprobe_multi", "tracing_multi", "trampoline", "kprobe")
+NAMES = ["vfs_write", "vfs_read", "tcp_ack"]
+
+calls = mp.PerFunction(mp.u64)
+by_cookie = mp.Hash(mp.u64, mp.u64, max_entries=64)
+per_cpu = mp.Hash(mp.u64, mp.u64, max_entries=64, per_cpu=True)
+
+
+class Hit(mp.Event):
+    function: mp.u32
+    cookie: mp.u64
+
+
+hits = mp.RingBuffer(Hit, size=1 << 16)
+
+
+@mp.program
+def count(ctx):
+    calls[ctx.function] += 1
+
+
+@mp.program
+def tell(ctx):
+    by_cookie[ctx.cookie] += 1
+    per_cpu[ctx.cookie] += 1
+    hits.send(function=ctx.function, cookie=ctx.cookie)
+
+
+@mp.program(when="session")
+def both(ctx):
+    if ctx.is_return:
+        by_cookie[ctx.session] += 1
+    else:
+        ctx.session = ctx.cookie
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("fake")
+
+
+@pytest.fixture
+def fake(directory: Path) -> Iterator[FakeKernel]:
+    with FakeKernel(directory, LIKE_7_3) as fake:
+        yield fake
+        assert fake.left() == []
+
+
+@pytest.mark.parametrize("when", ["entry", "return"])
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_calls_are_counted_while_the_attachment_is_active(fake: FakeKernel, mechanism: str, when: str) -> None:
+    with mp.attach(count, NAMES, mechanisms=mechanism, when=when) as attachment:
+        for n, name in enumerate(NAMES, 1):
+            for cpu in range(n):
+                fake.fire(name, 7, 8, cpu=cpu)
+        assert list(attachment.totals(calls)) == [1, 2, 3]
+        assert [row.tolist() for row in attachment.read(calls, per_cpu=True)] == [
+            [1, 1, 1], [0, 1, 1], [0, 0, 1], [0, 0, 0],
+        ]  # fmt: skip
+        attachment.pause()
+        fake.fire("vfs_read")
+        attachment.resume()
+        fake.fire("tcp_ack")
+        assert list(attachment.totals(calls)) == [1, 2, 4]
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_only_one_process_is_counted(fake: FakeKernel, mechanism: str) -> None:
+    with mp.attach(count, NAMES, mechanisms=mechanism, pid=77) as attachment:
+        fake.fire("vfs_read", tgid=77)
+        fake.fire("vfs_read", tgid=78)
+        assert list(attachment.totals(calls)) == [0, 1, 0]
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_cookies_tables_and_events(fake: FakeKernel, mechanism: str) -> None:
+    cookies = [1 << 63, 5, 0]
+    with mp.attach(tell, NAMES, cookies=cookies, mechanisms=mechanism) as attachment:
+        for n, name in enumerate(NAMES, 1):
+            for _ in range(n):
+                fake.fire(name, cpu=n)
+        expected = {1 << 63: 1, 5: 2, 0: 3}
+        assert attachment.map(by_cookie).as_dict() == expected
+        assert attachment.map(per_cpu).as_dict() == expected
+        assert attachment.map(per_cpu).per_cpu()[5] == [0, 0, 2, 0]
+        events = attachment.events(hits).read()
+        assert sorted(map(tuple, events.tolist())) == sorted(
+            (index, cookie) for index, cookie in enumerate(cookies) for _ in range(index + 1)
+        )
+        assert not any(attachment.missed().values())
+
+
+@pytest.mark.parametrize("mechanism", ["kprobe_multi", "tracing_multi", "trampoline"])
+def test_a_session_carries_a_number_to_the_return(fake: FakeKernel, mechanism: str) -> None:
+    with mp.attach(both, NAMES, cookies=[11, 22, 33], mechanisms=mechanism) as attachment:
+        for _ in range(3):
+            fake.fire("vfs_read", returned=(1 << 64) - 1)
+        fake.fire("tcp_ack")
+        assert attachment.map(by_cookie).as_dict() == {22: 3, 33: 1}
+
+
+@pytest.mark.parametrize("mechanism", ["kprobe_multi", "kprobe"])
+def test_programs_with_a_gate_count_as_well(fake: FakeKernel, mechanism: str) -> None:
+    """A budget builds a gate into programs: hits are counted there, and calls where they always are."""
+    with mp.attach(count, NAMES, mechanisms=mechanism, limits=mp.Limits(budget=0.9)) as attachment:
+        for _ in range(5):
+            fake.fire("vfs_read")
+        assert list(attachment.totals(calls)) == [0, 5, 0]
+        assert not attachment.report.dropped
