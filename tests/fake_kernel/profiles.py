@@ -16,7 +16,7 @@ class Profile:
     tells_links: link info gives addresses of kprobe.multi links and perf events (6.6), and calls missed (6.7)
     tells_cookies: link info gives cookies of trampolines and of kprobe.multi
     refuses_ambiguous: a kprobe by a name that several functions have is EADDRNOTAVAIL (6.7)
-    refuses_noreturn: fexit programs for functions that never return are EINVAL (6.16)
+    refuses_noreturn: fexit programs for functions that never return are EINVAL (6.16, and 6.12 of Debian)
     """
 
     release: str
@@ -38,9 +38,7 @@ class Profile:
 
 
 LIKE_7_3 = Profile("7.3.0-fake")
-LIKE_6_12 = Profile(
-    "6.12.0-fake", has_tracing_multi=False, has_fsession=False, tells_cookies=False, refuses_noreturn=False
-)
+LIKE_6_12 = Profile("6.12.0-fake", has_tracing_multi=False, has_fsession=False, tells_cookies=False)
 LIKE_6_1 = Profile(
     "6.1.0-fake",
     has_kprobe_multi=False,
