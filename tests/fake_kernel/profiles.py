@@ -15,7 +15,7 @@ class Profile:
     lists_addresses: tracefs has available_filter_functions_addrs (6.5)
     tells_links: link info gives addresses of kprobe.multi links and perf events (6.6), and calls missed (6.7)
     tells_cookies: link info gives cookies of trampolines and of kprobe.multi
-    refuses_ambiguous: a kprobe by a name that several functions have is EADDRNOTAVAIL (6.7)
+    refuses_ambiguous: a kprobe by a name that several functions have is EADDRNOTAVAIL (6.7, and 6.1 of Debian)
     refuses_noreturn: fexit programs for functions that never return are EINVAL (6.16, and 6.12 of Debian)
     """
 
@@ -48,7 +48,6 @@ LIKE_6_1 = Profile(
     lists_addresses=False,
     tells_links=False,
     tells_cookies=False,
-    refuses_ambiguous=False,
     refuses_noreturn=False,
 )
 PROFILES = {"6.1": LIKE_6_1, "6.12": LIKE_6_12, "7.3": LIKE_7_3}

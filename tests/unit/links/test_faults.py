@@ -9,6 +9,7 @@ import pytest
 import faults
 import multiprobe as mp
 from fake_kernel import LIKE_7_3, FakeKernel
+from fake_kernel.objects import Stats
 from multiprobe.syscalls import bpf
 from multiprobe.uapi.bpf import MapType
 
@@ -30,7 +31,8 @@ def test_the_first_program_is_refused_in_every_way(tmp_path: Path) -> None:
 
 def test_what_is_left_behind_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def leaky(fake: FakeKernel, kernel: mp.Kernel) -> None:
-        bpf.map_create(MapType.ARRAY, 4, 8, 1, name="kept")._fd = -1
+        bpf.map_create(MapType.ARRAY, 4, 8, 1, name="closed").close()
+        fake.install(fake.add(Stats()))
 
     monkeypatch.setitem(faults.OPERATIONS, "leaky", leaky)
     with FakeKernel(tmp_path, LIKE_7_3) as fake:
