@@ -44,6 +44,7 @@ def attach(
     on_bad: str = "skip",
     unsafe: bool = False,
     limits: Limits = NO_LIMITS,
+    replaceable: bool = False,
     kernel: Kernel | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Attachment:
@@ -59,6 +60,7 @@ def attach(
     on_bad: "skip" attaches what can be attached and reports the rest; "error" attaches all or nothing
     unsafe: also functions known to hang or crash a machine
     limits: `mp.Limits(budget=…, careful=…, watchdog=…)`
+    replaceable: functions can be dropped and added again while it is attached; a hit costs a few instructions more
     progress: called with (done, all) while functions go one by one
 
     Raises UsageError, CompileError, NoMatchError (nothing to attach to), NotSupportedError and NotPermittedError
@@ -80,7 +82,16 @@ def attach(
     if not plan.n_functions:
         raise _nothing(chosen, report, usable=usable, side=side, allowed=allowed.allowed)
     attaching = Attaching(
-        program, chosen, plan, ledger, given, pid=pid, limits=limits, max_singles=allowed.max_singles, progress=progress
+        program,
+        chosen,
+        plan,
+        ledger,
+        given,
+        pid=pid,
+        limits=limits,
+        is_replaceable=replaceable,
+        max_singles=allowed.max_singles,
+        progress=progress,
     )
     with attaching:
         attaching.run()

@@ -54,6 +54,7 @@ class Attaching:
         *,
         pid: int | None,
         limits: Limits,
+        is_replaceable: bool,
         max_singles: int,
         progress: Callable[[int, int], None] | None,
     ) -> None:
@@ -66,6 +67,7 @@ class Attaching:
         self.functions = chosen.take(order)
         self.progress = progress
         self.limits = limits
+        self.has_gate = limits.is_guarded or is_replaceable
         self._index_of = None if len(order) == len(chosen) else {position: n for n, position in enumerate(order)}
         self._masks = plan.masks if self._index_of is None else bytes(map(plan.masks.__getitem__, order))
         self._usable = plan.usable
@@ -76,13 +78,13 @@ class Attaching:
         ordered = None if cookies is None else array("Q", map(cookies.__getitem__, order))
         self.loader = self._make_loader(ordered, pid)
         self.links = ReplaceableLinks(
-            Linking(self.loader, ordered, ledger=ledger), load_n_cpus() if limits.is_guarded else 0
+            Linking(self.loader, ordered, ledger=ledger), load_n_cpus() if self.has_gate else 0
         )
         self.guard: Guard | None = None
         self.is_finished = False
 
     def _make_loader(self, cookies: array[int] | None, pid: int | None) -> Loader:
-        plan, has_gate = self.plan, self.limits.is_guarded
+        plan, has_gate = self.plan, self.has_gate
         if not isinstance(self.program, Program):
             return self.program.make_loader(self.functions, when=plan.when, pid=pid, has_gate=has_gate)
         possible = plan.possible
@@ -120,9 +122,11 @@ class Attaching:
             refused = self._attach(mechanism, indices)
             if refused:
                 pending += self._fall_back(mechanism, refused)
-            if self.guard is None or len(self.links.parts) == n_parts:
+            if len(self.links.parts) == n_parts:
                 continue
-            if not self.guard.settle(self.links.parts[-1]):
+            if self.guard is None:
+                self.links.open(self.links.parts[-1])
+            elif not self.guard.settle(self.links.parts[-1]):
                 self._leave_out(index for _, indices in pending for index in indices)
                 break
         self._report_failures()
@@ -223,7 +227,7 @@ class Attaching:
         attached = self.links.mechanism_of
         self.ledger.fail(failure for index, failure in sorted(self._failures.items()) if index not in attached)
         n = sum(index in attached for index in self._failures)
-        if n and not self.links.has_gate:
+        if n and self.guard is None:
             self.ledger.note(f"{n:,} of the functions were refused by one mechanism and attached by another")
 
     def _leave_out(self, indices: Iterable[int]) -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from html import escape
 from typing import TYPE_CHECKING
 
-from multiprobe.errors import UsageError
+from multiprobe.compiler.program import Program
+from multiprobe.errors import AttachError, UsageError, errno_name
 from multiprobe.links.guard.limits import Limits
 from multiprobe.links.guard.watchdog import Watchdog
+from multiprobe.links.pins import open_pins, pin, unpin
+from multiprobe.links.plan.request import choose
+from multiprobe.links.report import Drop
 from multiprobe.maps.maps import ArrayMap, HashMap
 from multiprobe.maps.reading import EventReader
 from multiprobe.maps.ringbuf import RingBufferMap
 
 if TYPE_CHECKING:
+    import os
     from array import array
     from collections.abc import Iterable, Mapping
     from types import TracebackType
@@ -21,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from multiprobe.compiler.program import Program
+    from multiprobe.functions.kernel import Kernel
     from multiprobe.functions.sets import Function, FunctionSet
     from multiprobe.links.guard.guard import Guard
     from multiprobe.links.guard.replaceable import ReplaceableLinks
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
     from multiprobe.links.ledger import Ledger
     from multiprobe.links.mechanisms.link import Link
     from multiprobe.links.objects import ObjectProgram, ObjectStore
+    from multiprobe.links.plan.request import Functions
     from multiprobe.links.report import Report, Verified
     from multiprobe.maps.events import RingBuffer
     from multiprobe.maps.opening import Map
@@ -63,6 +70,8 @@ class Attachment:
         self._watchdog: Watchdog | None = None
         self._is_closed = False
         self._n_links_at_end = 0
+        self._is_pinned = False
+        self._began = time.monotonic()
         self._store = store
 
     # Results
@@ -147,6 +156,84 @@ class Attachment:
         """The open kernel links."""
         return self._links.links
 
+    # Changes
+
+    def drop(self, functions: Functions) -> None:
+        """Detach some of the functions. What they counted is kept, and so are their indices.
+
+        Raises UsageError for functions that are not attached, and unless it was attached with `replaceable=True`.
+        """
+        indices = self._indices(functions)
+        self._require_replaceable()
+        if missing := indices - self._links.mechanism_of.keys():
+            raise UsageError(f"{self.functions.label(min(missing))} is not attached")
+        seconds = time.monotonic() - self._began
+        self._ledger.drop(
+            Drop(self.functions.label(index), "user", f"dropped by the user{why}", 0.0, 0.0, seconds)
+            for index, why in self._links.drop(indices).items()
+        )
+
+    def add(self, functions: Functions) -> None:
+        """Attach functions again that were dropped. Maps have room only for the functions of the first request.
+
+        Raises UsageError for any others, and AttachError for those that the kernel refuses this time.
+        """
+        indices = self._indices(functions)
+        self._require_replaceable()
+        refused = self._links.add(indices - self._links.mechanism_of.keys())
+        self._ledger.add(self.functions.label(index) for index in indices if index in self._links.mechanism_of)
+        if refused:
+            words = (f"{self.functions.label(index)}: {errno_name(number)}" for index, number in refused.items())
+            raise AttachError(f"not attached again: {', '.join(words)}", report=self.report)
+
+    def _require_replaceable(self) -> None:
+        if not self._links.has_gate:
+            raise UsageError(
+                f"{self.program.name} is attached for good: functions can't be dropped or added",
+                hint="mp.attach(…, replaceable=True) makes it possible",
+            )
+
+    def _indices(self, functions: Functions) -> set[int]:
+        chosen = choose(functions, self.functions.kernel, unsafe=True)
+        own = {address: index for index, address in enumerate(self.functions.addresses())}
+        found = {own.get(address) for address in chosen.addresses()}
+        if None in found or chosen.unresolved:
+            raise UsageError(
+                "some of these functions do not belong to this attachment", hint="attach them with mp.attach(…)"
+            )
+        return {index for index in found if index is not None}
+
+    # Pins
+
+    def pin(self, directory: str | os.PathLike[str]) -> None:
+        """Pin links, programs and maps in a new directory of a BPF file system: it stays attached, and goes on, when
+        this object is closed or its process ends. `multiprobe.Attachment.from_pins` opens it again; `unpin` ends it.
+
+        Raises UsageError for programs with ring buffers or stacks, and with a budget.
+        """
+        if not isinstance(self.program, Program):
+            raise UsageError(f"{self.program!r} can't be pinned as an attachment", hint="pin its links one by one")
+        pin(directory, self.program, self.functions, self._links, self._store)
+        self._is_pinned = True
+
+    @classmethod
+    def from_pins(
+        cls, directory: str | os.PathLike[str], program: Program, *, kernel: Kernel | None = None
+    ) -> Attachment:
+        """Open an attachment that was pinned, by this process or another one.
+
+        program: the same program, whose map specs are used to read. Raises DataError, UsageError and KernelError.
+        """
+        found = open_pins(directory, program, kernel)
+        attachment = cls(program, found.functions, links=found.links, store=found.store, ledger=found.ledger)
+        attachment._is_pinned = True
+        return attachment
+
+    def unpin(self, directory: str | os.PathLike[str]) -> None:
+        """Remove the pins: the attachment ends when no process holds it any more."""
+        unpin(directory)
+        self._is_pinned = False
+
     # Life
 
     def resume(self) -> None:
@@ -191,7 +278,8 @@ class Attachment:
             if self._guard is not None:
                 self._guard.stop()
             try:
-                self._store.deactivate()
+                if not self._is_pinned:
+                    self._store.deactivate()
                 self._n_links_at_end = len(self._links.links)
                 self._missed = self.missed() if self._missed is None else self._missed
             finally:

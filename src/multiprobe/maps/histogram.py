@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from multiprobe.syscalls.fd import FileDescriptor
     from multiprobe.table import Table
 
 
@@ -75,8 +76,8 @@ class HistogramMap(ArrayMap):
 
     spec: Histogram
 
-    def __init__(self, spec: Histogram, made: Layout, *, name: str) -> None:
-        super().__init__(spec, made, name=name)
+    def __init__(self, spec: Histogram, made: Layout, *, name: str, fd: FileDescriptor | None = None) -> None:
+        super().__init__(spec, made, name=name, fd=fd)
 
     @property
     def _first(self) -> int:

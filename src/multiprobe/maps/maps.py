@@ -37,9 +37,10 @@ _MASK = (1 << 64) - 1
 class SharedArray:
     """A single-entry array map and its value as memory of this process. The base of whatever is laid out in it."""
 
-    def __init__(self, size: int, *, name: str) -> None:
+    def __init__(self, size: int, *, name: str, fd: FileDescriptor | None = None) -> None:
+        """Create the map, or take over `fd`."""
         self.size = size
-        self.fd = bpf.map_create(MapType.ARRAY, 4, size, 1, name=name, flags=F_MMAPABLE)
+        self.fd = fd or bpf.map_create(MapType.ARRAY, 4, size, 1, name=name, flags=F_MMAPABLE)
         try:
             self._mapping = bpf.map_memory(self.fd, size)
         except BaseException:
@@ -74,8 +75,8 @@ class Tabular:
 class ArrayMap(SharedArray, Tabular):
     """A PerFunction or Array map. All reading is reading memory: no system call, and never a lost update."""
 
-    def __init__(self, spec: MapSpec, made: Layout, *, name: str) -> None:
-        super().__init__(made.value_size, name=name)
+    def __init__(self, spec: MapSpec, made: Layout, *, name: str, fd: FileDescriptor | None = None) -> None:
+        super().__init__(made.value_size, name=name, fd=fd)
         self.spec = spec
         self.layout = made
         self._taken: Any = None
@@ -165,14 +166,14 @@ class ArrayMap(SharedArray, Tabular):
 class HashMap(Tabular):
     """A Hash map. All reading is done in batches (BPF_MAP_LOOKUP_BATCH), thousands of keys a system call."""
 
-    def __init__(self, spec: Hash, made: Layout, *, name: str) -> None:
+    def __init__(self, spec: Hash, made: Layout, *, name: str, fd: FileDescriptor | None = None) -> None:
         self.spec = spec
         self.layout = made
         if isinstance(spec, LruHash):
             kind = MapType.LRU_PERCPU_HASH if spec.per_cpu else MapType.LRU_HASH
         else:
             kind = MapType.PERCPU_HASH if spec.per_cpu else MapType.HASH
-        self.fd = bpf.map_create(kind, made.key_size, made.value_size, made.max_entries, name=name)
+        self.fd = fd or bpf.map_create(kind, made.key_size, made.value_size, made.max_entries, name=name)
         self._taken: dict[Any, int] = {}
 
     def as_dict(self) -> dict[Any, int]:

@@ -46,20 +46,21 @@ class MapSet:
         returns: bytes | None = None,
         has_hits: bool = False,
         has_sessions: bool = False,
+        control: SharedArray | None = None,
     ) -> None:
         """Open a map for each spec.
 
         `index` finds functions by address (programs with function_from="ip"); `cookies` (array 'Q'), `arg_counts`
         and `returns` (a byte each), by function index, are for programs whose links can't carry them.
         `has_hits`: programs have a gate, where they count how often each function was hit. `has_sessions`: with a table
-        of calls under way, for sessions that two programs make together.
+        of calls under way, for sessions that two programs make together. `control`: takes this map over.
         """
         self.n_functions = n_functions
         self._maps: dict[MapSpec, Map] = {}
         self._hits: ArrayMap | None = None
         self._tables: dict[str, SharedArray] = {}
         try:
-            self._tables["control"] = SharedArray(CONTROL_SIZE, name="control")
+            self._tables["control"] = control or SharedArray(CONTROL_SIZE, name="control")
             for spec in specs:
                 if spec not in self._maps:
                     self._maps[spec] = open_map(spec, layout(spec, n_functions, n_cpus))

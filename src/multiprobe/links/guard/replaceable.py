@@ -11,7 +11,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from multiprobe.errors import KernelError, errno_name
+from multiprobe.errors import KernelError, UsageError, errno_name
 from multiprobe.links.mechanisms.parallel import close_all
 from multiprobe.maps.switch import Switch
 
@@ -58,8 +58,9 @@ class ReplaceableLinks:
     mechanism_of: of each attached function, by index
     """
 
-    def __init__(self, linking: Linking, n_cpus: int) -> None:
+    def __init__(self, linking: Linking | None, n_cpus: int) -> None:
         self.mechanism_of: dict[int, Mechanism] = {}
+        self._mechanism_before: dict[int, Mechanism] = {}  # of dropped functions
         self.lock = threading.RLock()
         self.parts: list[Part] = []
         self.n_relinks = 0
@@ -88,16 +89,39 @@ class ReplaceableLinks:
         switch = Switch(self._n_cpus) if self.has_gate else None
         try:
             gate = switch.values(1) if switch else None
-            linked = self._linking.link(mechanism, indices, gate=gate, progress=progress)
+            linked = self._require_linking().link(mechanism, indices, gate=gate, progress=progress)
         except BaseException:
             if switch is not None:
                 switch.close()
             raise
         part = Part(linked, switch)
+        self.adopt(part)
+        return part
+
+    def adopt(self, part: Part) -> None:
+        """Own a part from now on."""
         with self.lock:
             self.parts.append(part)
-            self.mechanism_of |= dict.fromkeys(part.indices, mechanism)
-        return part
+            self.mechanism_of |= dict.fromkeys(part.indices, part.mechanism)
+
+    def _require_linking(self) -> Linking:
+        if self._linking is None:
+            raise UsageError("no function can be attached to an attachment that was opened from pins")
+        return self._linking
+
+    def add(self, functions: Collection[int]) -> dict[int, int]:
+        """Attach functions again that were dropped, by the mechanism that they had; the errno of each refused."""
+        groups: dict[Mechanism, list[int]] = {}
+        refused: dict[int, int] = {}
+        with self.lock:
+            for index in sorted(functions):
+                if index in self._mechanism_before:
+                    groups.setdefault(self._mechanism_before[index], []).append(index)
+            for mechanism, indices in groups.items():
+                part = self.link(mechanism, indices)
+                self.open(part)
+                refused |= part.linked.refused
+        return refused
 
     def open(self, part: Part) -> None:
         """Let its programs count their hits, and act once the attachment is active."""
@@ -132,7 +156,9 @@ class ReplaceableLinks:
 
     def _forget(self, indices: Iterable[int]) -> None:
         for index in indices:
-            self.mechanism_of.pop(index, None)
+            mechanism = self.mechanism_of.pop(index, None)
+            if mechanism is not None:
+                self._mechanism_before[index] = mechanism
 
     def _drop_from(self, part: Part, functions: set[int]) -> dict[int, str]:
         """Leave out some functions; others that are lost by that, each with the reason."""
@@ -161,7 +187,7 @@ class ReplaceableLinks:
         """Link `kept` anew; the errno of each index that the kernel refuses this time."""
         assert part.switch is not None
         generation = part.switch.generation + 1
-        fresh = self._linking.link(part.mechanism, kept, gate=part.switch.values(generation))
+        fresh = self._require_linking().link(part.mechanism, kept, gate=part.switch.values(generation))
         part.switch.turn(generation)
         old, part.linked = part.linked, fresh
         self._retire(old)

@@ -1,0 +1,223 @@
+"""Pinning an attachment in a BPF file system, so that it outlives its process, and opening it again in another one.
+
+Below the directory are `link0`, `link1`, …, `program0`, …, `map0`, …, `control` (the map that switches programs on and
+off) and `manifest`: a map that holds a JSON object, since a BPF file system has no ordinary files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from multiprobe.errors import DataError, MultiprobeError, UsageError
+from multiprobe.functions.kernel import Kernel
+from multiprobe.kernel.mechanism import Mechanism, parse_mechanism
+from multiprobe.links.guard.replaceable import Part, ReplaceableLinks
+from multiprobe.links.ledger import Ledger
+from multiprobe.links.mechanisms.link import Link
+from multiprobe.links.mechanisms.linked import Linked
+from multiprobe.maps.cpus import load_n_cpus
+from multiprobe.maps.histogram import Histogram, HistogramMap
+from multiprobe.maps.layout import CONTROL_SIZE, layout
+from multiprobe.maps.maps import ArrayMap, HashMap, SharedArray
+from multiprobe.maps.specs import Hash
+from multiprobe.maps.store import MapSet
+from multiprobe.syscalls import bpf
+from multiprobe.uapi import info
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+
+    from multiprobe.compiler.program import Program
+    from multiprobe.functions.sets import FunctionSet
+    from multiprobe.links.objects import ObjectStore
+    from multiprobe.maps.maps import Map
+    from multiprobe.maps.specs import MapSpec
+    from multiprobe.syscalls.fd import FileDescriptor
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """What was opened from a directory of pins."""
+
+    functions: FunctionSet
+    links: ReplaceableLinks
+    store: MapSet
+    ledger: Ledger
+
+
+def pin(
+    directory: str | os.PathLike[str],
+    program: Program,
+    functions: FunctionSet,
+    links: ReplaceableLinks,
+    store: MapSet | ObjectStore,
+) -> None:
+    """Pin links, programs and maps in a new directory; on an error nothing stays pinned.
+
+    Raises UsageError for maps that only this process can read (ring buffers, stacks) and for a directory that can't be
+    made, KernelError when it is in no BPF file system.
+    """
+    path = os.fspath(directory)
+    if not isinstance(store, MapSet) or links.has_gate:
+        raise UsageError(f"{program!r} can't be pinned", hint="attach it without budget=, careful= and replaceable=")
+    maps = {name: store.map(spec) for name, spec in program.maps.items()}
+    parts = links.parts
+    with ExitStack() as undo:
+        _make_directory(path)
+        undo.callback(unpin, path)
+        _pin_all(path, "link", [link.fd for part in parts for link in part.linked.links])
+        _pin_all(path, "program", [one for part in parts for one in part.linked.open_programs()])
+        _pin_all(path, "map", [_pinnable(name, one) for name, one in maps.items()])
+        bpf.obj_pin(store.control.fd, os.path.join(path, "control"))
+        _pin_manifest(path, _manifest(program, functions, links, list(maps)))
+        undo.pop_all()
+
+
+def _make_directory(path: str) -> None:
+    try:
+        os.mkdir(path, 0o700)
+    except OSError as error:
+        raise UsageError(
+            f"the directory {path} can't be made: {error.strerror}",
+            hint="give a new directory in a BPF file system, as /sys/fs/bpf/NAME",
+        ) from error
+
+
+def _pinnable(name: str, one: Map) -> FileDescriptor:
+    if not isinstance(one, ArrayMap | HashMap):
+        raise UsageError(f"map {name!r} can't be pinned", hint="arrays, hash tables and histograms can")
+    return one.fd
+
+
+def _pin_all(directory: str, kind: str, descriptors: Iterable[FileDescriptor]) -> None:
+    for number, fd in enumerate(descriptors):
+        bpf.obj_pin(fd, os.path.join(directory, f"{kind}{number}"))
+
+
+def _manifest(
+    program: Program, functions: FunctionSet, links: ReplaceableLinks, maps: Sequence[str]
+) -> dict[str, object]:
+    every = [link for part in links.parts for link in part.linked.links]
+    offsets = functions.offsets or [0] * len(functions)
+    return {
+        "version": VERSION,
+        "program": program.name,
+        "addresses": [address + offset for address, offset in zip(functions.addresses(), offsets, strict=True)],
+        "n_programs": sum(len(part.linked.open_programs()) for part in links.parts),
+        "links": [{"mechanism": link.mechanism.label, "functions": list(link.functions)} for link in every],
+        "maps": list(maps),
+    }
+
+
+def _pin_manifest(directory: str, manifest: dict[str, object]) -> None:
+    data = json.dumps(manifest).encode()
+    store = SharedArray(-(-len(data) // 8) * 8, name="manifest")
+    try:
+        store.memory[: len(data)] = data
+        bpf.obj_pin(store.fd, os.path.join(directory, "manifest"))
+    finally:
+        store.close()
+
+
+def unpin(directory: str | os.PathLike[str]) -> None:
+    """Remove the pins and their directory: what no process holds is detached by that."""
+    path = os.fspath(directory)
+    for name in sorted(os.listdir(path)):
+        os.unlink(os.path.join(path, name))
+    os.rmdir(path)
+
+
+class PinnedMaps(MapSet):
+    """The maps of an attachment, opened from their pins."""
+
+    def __init__(self, directory: str, specs: dict[str, MapSpec], names: Sequence[str], n_functions: int) -> None:
+        super().__init__((), n_functions=n_functions, n_cpus=1, control=_open_control(directory))
+        try:
+            for number, name in enumerate(names):
+                if name in specs:
+                    self._maps[specs[name]] = _open_map(directory, number, specs[name], n_functions)
+        except BaseException:
+            self.close()
+            raise
+
+
+def _open_control(directory: str) -> SharedArray:
+    return SharedArray(CONTROL_SIZE, name="control", fd=bpf.obj_get(os.path.join(directory, "control"), "map control"))
+
+
+def _open_map(directory: str, number: int, spec: MapSpec, n_functions: int) -> Map:
+    made = layout(spec, n_functions, load_n_cpus())
+    fd = bpf.obj_get(os.path.join(directory, f"map{number}"), f"map {number}")
+    try:
+        found = info.parse_map(bpf.object_info(fd, info.MAP_SIZE))
+        if (found.key_size, found.value_size) != (made.key_size, made.value_size):
+            raise UsageError(f"{spec!r} is not the map that is pinned", hint="use the program that was attached")
+        if isinstance(spec, Hash):
+            return HashMap(spec, made, name="pinned", fd=fd)
+        kind = HistogramMap if isinstance(spec, Histogram) else ArrayMap
+        return kind(spec, made, name="pinned", fd=fd)  # type: ignore[arg-type]
+    except BaseException:
+        fd.close()
+        raise
+
+
+def open_pins(directory: str | os.PathLike[str], program: Program, kernel: Kernel | None) -> Pinned:
+    """Open what `pin` pinned. Raises DataError for another directory, UsageError for another program."""
+    path = os.fspath(directory)
+    manifest = _load_manifest(path)
+    if manifest["program"] != program.name:
+        raise UsageError(f"{path} holds program {manifest['program']!r}, not {program.name!r}")
+    functions = (kernel or Kernel()).by_addresses(manifest["addresses"], unsafe=True)
+    if len(functions) != len(manifest["addresses"]):
+        raise DataError(f"functions pinned in {path} are no longer there: a module was unloaded")
+    links = ReplaceableLinks(None, 0)
+    ledger = Ledger(len(functions))
+    with ExitStack() as undo:
+        undo.callback(links.close)
+        for linked in _open_links(path, manifest):
+            links.adopt(Part(linked, None))
+            ledger.attach(linked.mechanism, len({index for link in linked.links for index in link.functions}))
+        store = PinnedMaps(path, program.maps, manifest["maps"], len(functions))
+        undo.pop_all()
+    return Pinned(functions, links, store, ledger)
+
+
+def _load_manifest(path: str) -> dict[str, Any]:
+    try:
+        fd = bpf.obj_get(os.path.join(path, "manifest"), "map manifest")
+    except MultiprobeError as error:
+        raise DataError(f"{path} holds no pinned attachment: {error}") from error
+    with fd:
+        size = info.parse_map(bpf.object_info(fd, info.MAP_SIZE)).value_size
+        data = bpf.map_lookup(fd, bytes(4), size) or b""
+    with suppress(ValueError):
+        found: dict[str, Any] = json.loads(data.rstrip(b"\0"))
+        if found.get("version") == VERSION:
+            return found
+    raise DataError(f"{path} was pinned by another version of multiprobe")
+
+
+def _open_links(path: str, manifest: dict[str, Any]) -> list[Linked]:
+    """The links, those of a mechanism together; the programs go with the first."""
+    found: dict[Mechanism, Linked] = {}
+    try:
+        for number, one in enumerate(manifest["links"]):
+            mechanism = parse_mechanism(one["mechanism"])
+            linked = found.setdefault(mechanism, Linked(mechanism))
+            fd = bpf.obj_get(os.path.join(path, f"link{number}"), f"link {number}")
+            linked.links.append(Link(fd, mechanism, one["functions"]))
+        for number in range(manifest["n_programs"]):
+            fd = bpf.obj_get(os.path.join(path, f"program{number}"), f"program {number}")
+            next(iter(found.values())).programs.append(fd)
+    except BaseException:
+        for linked in found.values():
+            linked.close()
+        raise
+    return list(found.values())
