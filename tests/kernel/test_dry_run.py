@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import multiprobe as mp
-from multiprobe.instruments.preview import instruction_rate, preview
 from multiprobe.kernel.tracing import find_tracefs
 from multiprobe.links.mechanisms.culprits import Culprits
 from multiprobe.links.plan.mechanisms import Mechanisms
+from multiprobe.links.plan.preview import instruction_rate, preview
 
 
 @mp.program

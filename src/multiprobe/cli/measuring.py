@@ -14,9 +14,9 @@ import multiprobe as mp
 from multiprobe.cli.forms import print_json, print_report
 from multiprobe.cli.stopping import Until
 from multiprobe.errors import NoMatchError, NotSupportedError, UsageError
-from multiprobe.instruments.preview import instruction_rate, preview
 from multiprobe.instruments.verify import verify
 from multiprobe.instruments.workload import Workload
+from multiprobe.links.plan.preview import instruction_rate, preview
 from multiprobe.output.progress import Progress
 from multiprobe.output.units import plural_text
 

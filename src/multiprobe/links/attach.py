@@ -9,14 +9,13 @@ import time
 from typing import TYPE_CHECKING
 
 from multiprobe.compiler.program import Program
-from multiprobe.compiler.shape import SIDES
 from multiprobe.errors import AttachError, MultiprobeError, NoMatchError, NotSupportedError, UsageError
 from multiprobe.kernel.mechanism import Mechanism, mechanism_names
 from multiprobe.links.attaching import Attaching
 from multiprobe.links.guard.limits import Limits
 from multiprobe.links.plan.mechanisms import Mechanisms
 from multiprobe.links.plan.planning import plan_attachment
-from multiprobe.links.plan.request import choose, cookies_by_place
+from multiprobe.links.plan.request import choose, cookies_by_place, parse_side
 from multiprobe.links.plan.usable import require_switched_on, usable_mechanisms, why_none
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from multiprobe.links.attachment import Attachment
     from multiprobe.links.objects import ObjectProgram
     from multiprobe.links.plan.mechanisms import Names
+    from multiprobe.links.plan.plan import LinkPlan
     from multiprobe.links.plan.request import Functions
     from multiprobe.links.report import Report
 
@@ -64,11 +64,10 @@ def attach(
     progress: called with (done, all) while functions go one by one
 
     Raises UsageError, CompileError, NoMatchError (nothing to attach to), NotSupportedError and NotPermittedError
-    (this kernel or user can't), AttachError (`on_bad="error"` and something was refused; its `report` says what),
-    VerifierError and KernelError.
+    (this kernel or user can't), AttachError (everything was refused, or something with `on_bad="error"`; its `report`
+    says what), VerifierError and KernelError.
     """
-    side = when or program.when or "entry"
-    _check(side, on_bad)
+    side = _checked_side(when or program.when or "entry", on_bad)
     allowed = Mechanisms.of(mechanisms)
     started = time.perf_counter()
     chosen = choose(functions, kernel, unsafe=unsafe)
@@ -76,11 +75,8 @@ def attach(
     usable = _usable(program, chosen.kernel, allowed.allowed, when=side)
     plan, ledger = plan_attachment(chosen, allowed, when=side, usable=usable)
     ledger.add_time("plan", time.perf_counter() - started)
-    report = ledger.report()
-    if report.skipped and on_bad == "error":
-        raise _refused(report, "nothing was attached: ")
-    if not plan.n_functions:
-        raise _nothing(chosen, report, usable=usable, side=side, allowed=allowed.allowed)
+    if not plan.n_functions or on_bad == "error":
+        _require_planned(chosen, ledger.report(), plan, on_bad, usable=usable, allowed=allowed.allowed)
     attaching = Attaching(
         program,
         chosen,
@@ -95,19 +91,32 @@ def attach(
     )
     with attaching:
         attaching.run()
-        report = ledger.report()
-        if report.failed and on_bad == "error":
-            raise _refused(report, "everything was detached again: ")
-        if not report.attached:
-            raise _refused(report, "nothing could be attached: ")
+        _require_attached(ledger.report(), on_bad)
         return attaching.finish(limits.watchdog)
 
 
-def _check(side: str, on_bad: str) -> None:
-    if side not in SIDES:
-        raise UsageError(f"invalid when={side!r}: expected 'entry', 'return' or 'session'")
+def _require_planned(
+    chosen: FunctionSet, report: Report, plan: LinkPlan, on_bad: str, *, usable: Mechanism, allowed: Mechanism
+) -> None:
+    """Raise AttachError where a function is skipped though none may be, and another error where all are."""
+    if report.skipped and on_bad == "error":
+        raise _refused(report, "nothing was attached: ")
+    if not plan.n_functions:
+        raise _nothing(chosen, report, usable=usable, side=plan.when, allowed=allowed)
+
+
+def _require_attached(report: Report, on_bad: str) -> None:
+    """Raise AttachError where a function was refused and none may be, and where all were."""
+    if report.failed and on_bad == "error":
+        raise _refused(report, "everything was detached again: ")
+    if not report.attached:
+        raise _refused(report, "nothing could be attached: ")
+
+
+def _checked_side(when: str, on_bad: str) -> str:
     if on_bad not in ("skip", "error"):
         raise UsageError(f"invalid on_bad={on_bad!r}: expected 'skip' or 'error'")
+    return parse_side(when)
 
 
 def _usable(program: Program | ObjectProgram, kernel: Kernel, allowed: Mechanism, *, when: str) -> Mechanism:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from multiprobe.links.ledger import Ledger
     from multiprobe.links.loading import Loader
     from multiprobe.links.objects import ObjectProgram
-    from multiprobe.links.plan.plan import Plan
+    from multiprobe.links.plan.plan import LinkPlan
 
 
 class Attaching:
@@ -48,7 +48,7 @@ class Attaching:
         self,
         program: Program | ObjectProgram,
         chosen: FunctionSet,
-        plan: Plan,
+        plan: LinkPlan,
         ledger: Ledger,
         cookies: array[int] | None,
         *,
@@ -197,7 +197,7 @@ class Attaching:
         plan = make_plan(masks, when=self.plan.when, usable=self._usable, paired=self.plan.paired)
         return [(group.mechanism, [again[n] for n in group.places]) for group in self._limited(plan).groups]
 
-    def _limited(self, plan: Plan) -> Plan:
+    def _limited(self, plan: LinkPlan) -> LinkPlan:
         """The plan without what would exceed the limit of functions attached one by one."""
         if not self._max_singles:
             return plan

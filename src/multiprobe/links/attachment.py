@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from multiprobe.compiler.program import Program
 from multiprobe.errors import AttachError, UsageError, errno_name
@@ -38,9 +38,11 @@ if TYPE_CHECKING:
     from multiprobe.links.plan.request import Functions
     from multiprobe.links.report import Report, Verified
     from multiprobe.maps.events import RingBuffer
+    from multiprobe.maps.histogram import Histogram, HistogramMap
     from multiprobe.maps.opening import Map
     from multiprobe.maps.reading import EventReader
-    from multiprobe.maps.specs import MapSpec
+    from multiprobe.maps.specs import Array, Hash, MapSpec, PerFunction
+    from multiprobe.maps.stacks import StackTraces, StackTracesMap
     from multiprobe.maps.store import MapSet
 
 
@@ -76,6 +78,18 @@ class Attachment:
 
     # Results
 
+    @overload
+    def map(self, spec: Histogram) -> HistogramMap: ...
+    @overload
+    def map(self, spec: PerFunction | Array) -> ArrayMap: ...
+    @overload
+    def map(self, spec: Hash) -> HashMap: ...
+    @overload
+    def map(self, spec: RingBuffer) -> RingBufferMap: ...
+    @overload
+    def map(self, spec: StackTraces) -> StackTracesMap: ...
+    @overload
+    def map(self, spec: MapSpec) -> Map: ...
     def map(self, spec: MapSpec) -> Map:
         """The kernel map that stands for `spec` in this attachment."""
         return self._store.map(spec)

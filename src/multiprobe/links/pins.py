@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from multiprobe.compiler.program import Program
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.links.objects import ObjectStore
-    from multiprobe.maps.maps import Map
+    from multiprobe.maps.opening import Map
     from multiprobe.maps.specs import MapSpec
     from multiprobe.syscalls.fd import FileDescriptor
 

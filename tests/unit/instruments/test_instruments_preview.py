@@ -6,11 +6,11 @@ import pytest
 
 from multiprobe.errors import NotSupportedError
 from multiprobe.functions.sets import Refusal
-from multiprobe.instruments.preview import instruction_rate, preview
 from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.links.plan import usable
 from multiprobe.links.plan.costs import COSTS
 from multiprobe.links.plan.mechanisms import Mechanisms
+from multiprobe.links.plan.preview import instruction_rate, preview
 
 
 class FakeTable:

@@ -103,7 +103,8 @@ def test_a_pinned_attachment_is_opened_again(fake: FakeKernel) -> None:
             assert (again.report.attached, again.report.links) == (len(TCP), n_links)
             assert again.report.mechanisms == {mechanism: len(TCP)}
             fake.links[0].missed = 7
-            assert again.missed()["link_misses"] == (0 if "t" in mechanism[:1] else 7)
+            tells = fake.profile.tells_links and mechanism.startswith("kprobe")
+            assert again.missed()["link_misses"] == (7 if tells else 0)
             assert list(again.totals(calls)) == [0] * len(TCP)
             assert again.map(table).as_dict() == {}
             assert sum(again.read(sizes)) == 0
@@ -146,3 +147,12 @@ def test_async_with(fake: FakeKernel) -> None:
         return attachment
 
     assert asyncio.run(use()).is_closed
+
+
+def test_a_plan_and_features_without_attaching(fake: FakeKernel) -> None:
+    plan = mp.plan("tcp_*", mechanisms="kprobe")
+    assert (plan.report.attached, plan.report.mechanisms) == (len(TCP), {"kprobe": len(TCP)})
+    assert [step.mechanism for step in plan.steps] == ["kprobe"]
+    with pytest.raises(UsageError, match="invalid when='x'"):
+        mp.plan("tcp_*", when="x")
+    assert fake.links == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from multiprobe.kernel.mechanism import Mechanism
-from multiprobe.links.plan.plan import Group, Plan
+from multiprobe.links.plan.plan import Group, LinkPlan
 from multiprobe.links.plan.steps import steps_of
 
 
@@ -20,7 +20,7 @@ from multiprobe.links.plan.steps import steps_of
     ],
 )
 def test_links_and_system_calls(mechanism: int, paired: int, links: int, calls: int) -> None:
-    plan = Plan("session", [Group(mechanism, [0, 1, 2, 4, 5])], [3], paired)
+    plan = LinkPlan("session", [Group(mechanism, [0, 1, 2, 4, 5])], [3], paired)
     (step,) = steps_of(plan, [0, 0, 7, 9, 8, 8])
     assert (step.functions, step.links, step.system_calls) == (5, links, calls)
     assert step.attach > 0

@@ -7,22 +7,22 @@ from hypothesis import strategies as st
 
 from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.links.guard.waves import in_waves, part_size
-from multiprobe.links.plan.plan import Group, Plan
+from multiprobe.links.plan.plan import Group, LinkPlan
 
 groups = st.lists(
     st.tuples(st.sampled_from([Mechanism.KPROBE_MULTI, Mechanism.KPROBE]), st.integers(1, 5000)), min_size=1, max_size=3
 )
 
 
-def plan_of(sizes: list[tuple[int, int]]) -> Plan:
+def plan_of(sizes: list[tuple[int, int]]) -> LinkPlan:
     made, start = [], 0
     for mechanism, n in sizes:
         made.append(Group(mechanism, list(range(start, start + n))))
         start += n
-    return Plan("entry", made, [])
+    return LinkPlan("entry", made, [])
 
 
-def sizes(plan: Plan) -> list[int]:
+def sizes(plan: LinkPlan) -> list[int]:
     return [len(group.places) for group in plan.groups]
 
 

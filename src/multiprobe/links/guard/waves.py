@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from multiprobe.links.plan.costs import COSTS
-from multiprobe.links.plan.plan import Group, Plan
+from multiprobe.links.plan.plan import Group, LinkPlan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ def part_size(n_functions: int) -> int:
     return max(_SMALLEST_PART, -(-n_functions // _PARTS))
 
 
-def in_waves(plan: Plan, *, has_budget: bool, is_careful: bool) -> Plan:
+def in_waves(plan: LinkPlan, *, has_budget: bool, is_careful: bool) -> LinkPlan:
     """The same plan in more groups: with a budget of links small enough to be replaced, with care growing from ten.
 
     Functions that go one by one have a link each anyway; only care cuts them.

@@ -26,7 +26,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class LinkPlan:
     """`groups` to attach, in this order, and the `refused` places (their masks were empty).
 
     paired: mask of the mechanisms for which a session is two links
@@ -67,7 +67,7 @@ class Plan:
             mask |= Mechanism(other)
         return self.mechanisms | (mask & self.usable)
 
-    def with_groups(self, groups: list[Group]) -> Plan:
+    def with_groups(self, groups: list[Group]) -> LinkPlan:
         """The same plan with other groups."""
         return replace(self, groups=groups)
 
@@ -85,7 +85,7 @@ class Plan:
 
 def make_plan(
     masks: Sequence[int], *, when: str, usable: Mechanism = Mechanism.ALL, paired: Mechanism = Mechanism.NONE
-) -> Plan:
+) -> LinkPlan:
     """Choose a mechanism for each function.
 
     `masks` has, for each requested function, the mechanisms (bits of `kernel.mechanism`) that may carry it on this
@@ -99,7 +99,7 @@ def make_plan(
     chosen = wanted.translate(choice)
     places = range(len(chosen))
     groups = [Group(bit, list(compress(places, chosen.translate(_only(bit))))) for bit in order if chosen.count(bit)]
-    return Plan(when, groups, list(compress(places, chosen.translate(_only(0)))), paired, wanted, usable)
+    return LinkPlan(when, groups, list(compress(places, chosen.translate(_only(0)))), paired, wanted, usable)
 
 
 def _carries_all(bit: Mechanism, wanted: bytes, *, when: str, usable: Mechanism) -> bool:

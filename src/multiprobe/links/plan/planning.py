@@ -12,7 +12,7 @@ from multiprobe.functions.sets import Refusal
 from multiprobe.links.ledger import Ledger
 from multiprobe.links.mechanisms.culprits import Culprits
 from multiprobe.links.plan.costs import COSTS
-from multiprobe.links.plan.plan import Group, Plan, make_plan
+from multiprobe.links.plan.plan import Group, LinkPlan, make_plan
 from multiprobe.links.plan.usable import paired_mechanisms, usable_mechanisms
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def plan_attachment(
     chosen: FunctionSet, mechanisms: Mechanisms, *, when: str, usable: Mechanism | None = None
-) -> tuple[Plan, Ledger]:
+) -> tuple[LinkPlan, Ledger]:
     """The plan, and a ledger in which everything that is not planned is skipped with its reason.
 
     `usable`: the mechanisms that may be used, when the caller knows better than the kernel's symbols. Raises UsageError
@@ -73,7 +73,7 @@ def without_gone(chosen: FunctionSet, masks: bytes, usable: Mechanism) -> tuple[
     return bytes(left), places
 
 
-def limit_singles(plan: Plan, most: int) -> tuple[Plan, list[int]]:
+def limit_singles(plan: LinkPlan, most: int) -> tuple[LinkPlan, list[int]]:
     """The plan with at most so many functions attached one by one, and the places that were too many.
 
     Raises UsageError when nothing goes in a batch: a kernel's first thousand functions are no answer to anything.
@@ -99,7 +99,7 @@ def limit_singles(plan: Plan, most: int) -> tuple[Plan, list[int]]:
     return plan.with_groups(groups), sorted(over)
 
 
-def _is_batch(plan: Plan, group: Group) -> bool:
+def _is_batch(plan: LinkPlan, group: Group) -> bool:
     return COSTS[plan.when, group.mechanism].is_batch
 
 

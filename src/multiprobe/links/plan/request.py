@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING
 
+from multiprobe.compiler.shape import SIDES
 from multiprobe.errors import UsageError
 from multiprobe.functions.kernel import Kernel
 from multiprobe.functions.sets import Function, FunctionSet
@@ -52,6 +53,13 @@ def _listed(items: Sequence[object], kernel: Kernel | None, *, unsafe: bool) -> 
     if all(isinstance(number, int) and not isinstance(number, bool) for number in numbers):
         return kernel.by_addresses(numbers, unsafe=unsafe)  # type: ignore[arg-type]
     raise UsageError("functions must be all patterns, all symbols or all addresses", hint="split the request in two")
+
+
+def parse_side(when: str) -> str:
+    """`when`, if it is a side. Raises UsageError."""
+    if when not in SIDES:
+        raise UsageError(f"invalid when={when!r}: expected 'entry', 'return' or 'session'")
+    return when
 
 
 def cookies_by_place(cookies: Iterable[int] | None, chosen: FunctionSet) -> array[int] | None:

@@ -11,7 +11,7 @@ from multiprobe.links.plan.costs import cost_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from multiprobe.links.plan.plan import Group, Plan
+    from multiprobe.links.plan.plan import Group, LinkPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,12 @@ class Step:
         }
 
 
-def steps_of(plan: Plan, modules: Sequence[int]) -> list[Step]:
+def steps_of(plan: LinkPlan, modules: Sequence[int]) -> list[Step]:
     """The steps of a plan; `modules` tells the module of each place (any numbers; BTF objects are counted by them)."""
     return [_step(plan, group, modules) for group in plan.groups]
 
 
-def _step(plan: Plan, group: Group, modules: Sequence[int]) -> Step:
+def _step(plan: LinkPlan, group: Group, modules: Sequence[int]) -> Step:
     n, links = len(group.places), plan.links_of(group)
     is_paired = bool(group.mechanism & plan.paired)
     if group.mechanism == Mechanism.TRACING_MULTI:  # a program and a link for each BTF object

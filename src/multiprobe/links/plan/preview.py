@@ -1,4 +1,4 @@
-"""What an attachment would be, without one: the plan as a report. Reads the kernel's facts, and asks it nothing."""
+"""What an attachment would come to, without making it. Reads what is known of the kernel, and asks it nothing."""
 
 from __future__ import annotations
 
@@ -7,21 +7,26 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from multiprobe.links.plan.costs import LOOP_TURN
+from multiprobe.links.plan.mechanisms import Mechanisms
 from multiprobe.links.plan.planning import plan_attachment
+from multiprobe.links.plan.request import choose, parse_side
 from multiprobe.links.plan.steps import Step, steps_of
 from multiprobe.links.plan.usable import usable_mechanisms, why_none
 from multiprobe.links.report import Report
 
 if TYPE_CHECKING:
+    from multiprobe.functions.kernel import Kernel
     from multiprobe.functions.sets import FunctionSet
-    from multiprobe.links.plan.mechanisms import Mechanisms
+    from multiprobe.links.plan.mechanisms import Names
+    from multiprobe.links.plan.request import Functions
 
 
 @dataclass(frozen=True, slots=True)
-class Preview:
-    """A report whose `attached`, `links` and `mechanisms` tell what is planned, and the steps behind it.
+class Plan:
+    """What attaching would come to. The kernel may still refuse some of it.
 
-    The kernel may still refuse some of it.
+    report: its `attached`, `links` and `mechanisms` are what is planned, `skipped` what would not be attached
+    steps: functions, links and system calls of each mechanism, and instructions to attach and to detach
     """
 
     report: Report
@@ -46,7 +51,7 @@ def instruction_rate(*, turns: int = 100_000) -> float:
     return turns * LOOP_TURN / (time.perf_counter() - began)
 
 
-def preview(functions: FunctionSet, mechanisms: Mechanisms, *, when: str = "entry") -> Preview:
+def preview(functions: FunctionSet, mechanisms: Mechanisms, *, when: str = "entry") -> Plan:
     """What attaching to these functions by these mechanisms would come to.
 
     Raises NotSupportedError or NotPermittedError where nothing could be attached by any allowed mechanism.
@@ -67,4 +72,20 @@ def preview(functions: FunctionSet, mechanisms: Mechanisms, *, when: str = "entr
         links=sum(step.links for step in steps),
         mechanisms={group.mechanism.label: len(group.places) for group in plan.groups},
     )
-    return Preview(planned, steps)
+    return Plan(planned, steps)
+
+
+def plan(
+    functions: Functions,
+    *,
+    when: str = "entry",
+    mechanisms: Mechanisms | Names | None = None,
+    unsafe: bool = False,
+    kernel: Kernel | None = None,
+) -> Plan:
+    """What `mp.attach` with these options would come to; nothing is attached, and no right is needed.
+
+    functions, when, mechanisms, unsafe, kernel: as for `mp.attach`; for a kernel from `Kernel.from_directory` its files
+    are read. Raises UsageError, and NotSupportedError or NotPermittedError where nothing could be attached.
+    """
+    return preview(choose(functions, kernel, unsafe=unsafe), Mechanisms.of(mechanisms), when=parse_side(when))
