@@ -1,4 +1,4 @@
-"""`attach`: choose, plan, load, link, verify, activate; and undo all of it when any step fails.
+"""`attach`: choose, plan, load, link, verify, activate. An error in any step undoes all of them.
 
 Nothing of the program counts before everything is attached: programs return at once until they are activated.
 """
@@ -15,7 +15,7 @@ from multiprobe.links.attaching import Attaching
 from multiprobe.links.guard.limits import Limits
 from multiprobe.links.plan.mechanisms import Mechanisms
 from multiprobe.links.plan.planning import plan_attachment
-from multiprobe.links.plan.request import choose, cookies_by_place, parse_side
+from multiprobe.links.plan.request import choose, cookies_by_position, parse_side
 from multiprobe.links.plan.usable import require_switched_on, usable_mechanisms, why_none
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def attach(
     allowed = Mechanisms.of(mechanisms)
     started = time.perf_counter()
     chosen = choose(functions, kernel, unsafe=unsafe)
-    given = cookies_by_place(cookies, chosen)
+    given = cookies_by_position(cookies, chosen)
     usable = _usable(program, chosen.kernel, allowed.allowed, when=side)
     plan, ledger = plan_attachment(chosen, allowed, when=side, usable=usable)
     ledger.add_time("plan", time.perf_counter() - started)

@@ -115,7 +115,7 @@ class Attaching:
         """Attach group by group; under guard, as long as the machine bears it."""
         if self.limits.is_guarded and isinstance(self.loader, ProgramLoader):
             self.guard = make_guard(self.limits, self.loader, self.links, self.ledger)
-        pending = deque((group.mechanism, self._indices(group.places)) for group in self.plan.groups)
+        pending = deque((group.mechanism, self._indices(group.positions)) for group in self.plan.groups)
         while pending:
             mechanism, indices = pending.popleft()
             n_parts = len(self.links.parts)
@@ -195,7 +195,7 @@ class Attaching:
         again = [index for index in sorted(refused) if index not in gone and refused[index] not in RESOURCES]
         masks = bytes(self._masks[index] & self._usable & ~self._tried[index] for index in again)
         plan = make_plan(masks, when=self.plan.when, usable=self._usable, paired=self.plan.paired)
-        return [(group.mechanism, [again[n] for n in group.places]) for group in self._limited(plan).groups]
+        return [(group.mechanism, [again[n] for n in group.positions]) for group in self._limited(plan).groups]
 
     def _limited(self, plan: LinkPlan) -> LinkPlan:
         """The plan without what would exceed the limit of functions attached one by one."""

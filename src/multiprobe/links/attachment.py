@@ -1,4 +1,4 @@
-"""`Attachment`: one program on many functions, now. Owns every descriptor that keeps it there."""
+"""`Attachment`: a program that is attached to many functions. Owns its links, programs and maps."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Attachment:
     """A program, attached. Close it (or leave its `with` block) to detach; the kernel does if the process dies.
 
     functions: the attached functions; `functions[i]` is the one that the program knows as `ctx.function == i`.
-        One that the kernel refused keeps its place (see `report.failed`).
+        One that the kernel refused keeps its index (see `report.failed`).
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Attachment:
     @overload
     def map(self, spec: MapSpec) -> Map: ...
     def map(self, spec: MapSpec) -> Map:
-        """The kernel map that stands for `spec` in this attachment."""
+        """The open map of `spec` in this attachment."""
         return self._store.map(spec)
 
     def read(self, spec: MapSpec, *, per_cpu: bool = False) -> NDArray[np.generic]:
@@ -122,14 +122,14 @@ class Attachment:
         """What `read` gives for PerFunction and Array, summed over CPUs, without NumPy: one total each."""
         found = self.map(spec)
         if not isinstance(found, ArrayMap):
-            raise UsageError(f"{spec!r} has keys, not places", hint="use attachment.map(spec).as_dict()")
+            raise UsageError(f"{spec!r} has keys, not indices", hint="use attachment.map(spec).as_dict()")
         return found.totals()
 
     def top(self, spec: MapSpec, n: int = 10) -> list[tuple[Function, int]]:
         """The `n` functions with the largest totals, largest first; zeros are left out."""
         totals = self.totals(spec)
-        places = sorted((i for i, total in enumerate(totals) if total), key=lambda i: (-totals[i], i))
-        return [(self.functions[place], totals[place]) for place in places[:n]]
+        indices = sorted((i for i, total in enumerate(totals) if total), key=lambda i: (-totals[i], i))
+        return [(self.functions[index], totals[index]) for index in indices[:n]]
 
     def missed(self) -> dict[str, int]:
         """What is known not to have been seen, by cause; all zero when nothing was missed.

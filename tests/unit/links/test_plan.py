@@ -17,10 +17,10 @@ from multiprobe.links.plan.planning import limit_singles
 @given(st.lists(st.integers(0, 15), max_size=200), st.sampled_from(SIDES), st.integers(0, 15))
 def test_every_function_has_exactly_one_place(masks: list[int], when: str, usable: int) -> None:
     plan = make_plan(masks, when=when, usable=usable)
-    places = [place for group in plan.groups for place in group.places] + plan.refused
-    assert sorted(places) == list(range(len(masks)))
+    positions = [place for group in plan.groups for place in group.positions] + plan.refused
+    assert sorted(positions) == list(range(len(masks)))
     for group in plan.groups:
-        assert all(masks[place] & group.mechanism & usable for place in group.places)
+        assert all(masks[place] & group.mechanism & usable for place in group.positions)
     assert all(not masks[place] & usable for place in plan.refused)
 
 
@@ -58,7 +58,7 @@ def test_a_limit_on_what_goes_one_by_one() -> None:
     batch, single = Mechanism.KPROBE_MULTI, Mechanism.KPROBE
     plan = make_plan([batch, single, single, batch, single], when="entry", usable=batch | single)
     limited, over = limit_singles(plan, 2)
-    assert {group.mechanism: group.places for group in limited.groups} == {batch: [0, 3], single: [1, 2]}
+    assert {group.mechanism: group.positions for group in limited.groups} == {batch: [0, 3], single: [1, 2]}
     assert over == [4]
     assert limit_singles(plan, 3) == (plan, [])
     assert limit_singles(plan, 0) == (plan, [])

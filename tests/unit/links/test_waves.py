@@ -23,7 +23,7 @@ def plan_of(sizes: list[tuple[int, int]]) -> LinkPlan:
 
 
 def sizes(plan: LinkPlan) -> list[int]:
-    return [len(group.places) for group in plan.groups]
+    return [len(group.positions) for group in plan.groups]
 
 
 def test_care_grows_from_ten() -> None:
@@ -51,6 +51,6 @@ def test_what_goes_one_by_one_has_links_of_its_own() -> None:
 def test_nothing_is_lost_and_the_order_stays(made: list[tuple[int, int]], has_budget: bool, is_careful: bool) -> None:
     plan = plan_of(made)
     cut = in_waves(plan, has_budget=has_budget, is_careful=is_careful)
-    pairs = [(group.mechanism, place) for group in plan.groups for place in group.places]
-    assert [(group.mechanism, place) for group in cut.groups for place in group.places] == pairs
+    pairs = [(group.mechanism, place) for group in plan.groups for place in group.positions]
+    assert [(group.mechanism, place) for group in cut.groups for place in group.positions] == pairs
     assert cut.mechanisms == plan.mechanisms

@@ -1,4 +1,4 @@
-"""A budget for probes: what they cost, told from hits and the price of a hit, and which functions to do without. Pure.
+"""Decides which functions to drop so that probes keep their budget, from hits and the price of a hit.
 
 Of thousands of functions few are hit in a moment, so hits are dictionaries that leave the others out. Knows no kernel,
 no link, no clock.

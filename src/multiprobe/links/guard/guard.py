@@ -1,4 +1,4 @@
-"""The guard of an attachment: holds it to its budget and to the machine's well-being, by detaching what is too much.
+"""The guard of an attachment: detaches functions that exceed the budget or make the machine's wake-ups late.
 
 Measures after each wave while functions are attached, then in a thread of its own. Knows when to look and what to
 write down; what to drop is decided by `budget`, whether the machine suffers by `wakeups`; `replaceable` detaches.

@@ -1,4 +1,4 @@
-"""How late this machine wakes who asked to be woken: measured, and compared with how it was before."""
+"""Measures how late timers wake this process, and compares that with an earlier measurement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cutting a plan into waves: parts that are attached one after the other, and can be replaced one by one. Pure."""
+"""Cuts a plan into waves: parts that are attached one after the other, and can be replaced one by one."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def in_waves(plan: LinkPlan, *, has_budget: bool, is_careful: bool) -> LinkPlan:
     groups: list[Group] = []
     size = FIRST
     for group in plan.groups:
-        largest = len(group.places)
+        largest = len(group.positions)
         if has_budget and COSTS[plan.when, group.mechanism].is_batch:
             largest = part_size(plan.n_functions)
-        for places in _cut(group.places, size if is_careful else largest, largest):
-            groups.append(Group(group.mechanism, places))
+        for positions in _cut(group.positions, size if is_careful else largest, largest):
+            groups.append(Group(group.mechanism, positions))
             size *= GROWTH
     return replace(plan, groups=groups)
 
 
-def _cut(places: list[int], size: int, largest: int) -> Iterator[list[int]]:
+def _cut(positions: list[int], size: int, largest: int) -> Iterator[list[int]]:
     start = 0
-    while start < len(places):
+    while start < len(positions):
         n = min(size, largest)
-        yield places[start : start + n]
+        yield positions[start : start + n]
         start += n
         size *= GROWTH

@@ -1,4 +1,4 @@
-"""Attaching many functions by one link: all that can be attached, whatever the kernel thinks of the rest.
+"""Attaches many functions by one link, and leaves out those that the kernel refuses.
 
 Tries all, finds the functions that the kernel refuses, attaches the others; halves the batch when memory is short.
 """

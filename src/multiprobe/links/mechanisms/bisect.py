@@ -1,4 +1,4 @@
-"""Finding the functions that make the kernel refuse a whole batch. Pure: the kernel is behind `attempt`."""
+"""Finds the functions that make the kernel refuse a whole batch, by bisection."""
 
 from __future__ import annotations
 

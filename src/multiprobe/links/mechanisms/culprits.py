@@ -52,15 +52,15 @@ class Culprits:
     def without_known(self, masks: bytes, functions: FunctionSet, *, when: str) -> bytes:
         """`masks` without the mechanisms that refused each function on this side before."""
         changed = bytearray(masks)
-        for place in self._places(functions):
-            for mechanism, side in self._known[functions.label(place)]:
+        for position in self._places(functions):
+            for mechanism, side in self._known[functions.label(position)]:
                 if side == when:
-                    changed[place] &= ~mechanism
+                    changed[position] &= ~mechanism
         return bytes(changed)
 
-    def reason(self, functions: FunctionSet, place: int) -> str:
+    def reason(self, functions: FunctionSet, position: int) -> str:
         """Why a function was left out, and how to have it tried again."""
-        refused = self._known.get(functions.label(place), {})
+        refused = self._known.get(functions.label(position), {})
         answers = ", ".join(f"{errno_name(n)} from {m.label}: {meaning(m, n)}" for (m, _), n in refused.items())
         hint = "to try again, remove the file culprits-* in the cache"
         return f"this kernel refuses it, whatever the program ({answers}); {hint}"
@@ -69,7 +69,9 @@ class Culprits:
         names = {label.split(" ")[0].split("+")[0] for label in self._known}
         rows = {row for name in names for row in functions.table.rows_of_name(name)}
         return [
-            place for place, row in enumerate(functions.rows) if row in rows and functions.label(place) in self._known
+            position
+            for position, row in enumerate(functions.rows)
+            if row in rows and functions.label(position) in self._known
         ]
 
 

@@ -1,4 +1,4 @@
-"""The plan of an attachment: each requested function goes to exactly one mechanism, or is refused. Pure.
+"""Plans an attachment: assigns each requested function to one mechanism, or refuses it.
 
 Works on columns (one entry per requested function), so that 50,000 functions cost milliseconds; knows no kernel
 and makes no system call.
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Functions that go by one mechanism: `places` are their places in the request, ascending."""
+    """Functions that go by one mechanism: `positions` are their positions in the request, ascending."""
 
     mechanism: Mechanism
-    places: list[int]
+    positions: list[int]
 
 
 @dataclass(frozen=True, slots=True)
 class LinkPlan:
-    """`groups` to attach, in this order, and the `refused` places (their masks were empty).
+    """`groups` to attach, in this order, and the `refused` positions (their masks were empty).
 
     paired: mask of the mechanisms for which a session is two links
     masks: what may carry each function of the request; usable: what the kernel has and the user allows
@@ -42,7 +42,7 @@ class LinkPlan:
 
     @property
     def n_functions(self) -> int:
-        return sum(len(group.places) for group in self.groups)
+        return sum(len(group.positions) for group in self.groups)
 
     @property
     def mechanisms(self) -> Mechanism:
@@ -56,8 +56,8 @@ class LinkPlan:
     def planned(self) -> Sequence[int]:
         """The positions of the functions that it attaches, ascending."""
         if len(self.groups) == 1:
-            return self.groups[0].places
-        return sorted(position for group in self.groups for position in group.places)
+            return self.groups[0].positions
+        return sorted(position for group in self.groups for position in group.positions)
 
     @property
     def possible(self) -> Mechanism:
@@ -80,7 +80,7 @@ class LinkPlan:
         """Links that one group takes."""
         if COSTS[self.when, group.mechanism].is_batch:
             return 1
-        return len(group.places) * (2 if group.mechanism & self.paired else 1)
+        return len(group.positions) * (2 if group.mechanism & self.paired else 1)
 
 
 def make_plan(
@@ -97,9 +97,9 @@ def make_plan(
     order.sort(key=lambda bit: not _carries_all(bit, wanted, when=when, usable=usable))
     choice = bytes(next((bit for bit in order if bit & mask), 0) for mask in range(256))
     chosen = wanted.translate(choice)
-    places = range(len(chosen))
-    groups = [Group(bit, list(compress(places, chosen.translate(_only(bit))))) for bit in order if chosen.count(bit)]
-    return LinkPlan(when, groups, list(compress(places, chosen.translate(_only(0)))), paired, wanted, usable)
+    positions = range(len(chosen))
+    groups = [Group(bit, list(compress(positions, chosen.translate(_only(bit))))) for bit in order if chosen.count(bit)]
+    return LinkPlan(when, groups, list(compress(positions, chosen.translate(_only(0)))), paired, wanted, usable)
 
 
 def _carries_all(bit: Mechanism, wanted: bytes, *, when: str, usable: Mechanism) -> bool:

@@ -1,4 +1,4 @@
-"""From a choice of functions and what the user allows to a plan and the report that it will end in.
+"""Makes the plan of an attachment from a set of functions and the mechanisms that the user allows.
 
 Shared by attaching and by previews of it. Reads facts of the kernel (running or out of files), and asks it nothing.
 """
@@ -39,15 +39,17 @@ def plan_attachment(
     paired = paired_mechanisms(kernel, when=when, has_fsession=mechanisms.has_fsession)
     plan = make_plan(masks, when=when, usable=usable, paired=paired)
     skipped = chosen.refusals(usable, when=when) if plan.refused or chosen.unresolved else []
-    skipped += [Refusal(chosen.label(place), "module_gone", GONE) for place in gone]
+    skipped += [Refusal(chosen.label(position), "module_gone", GONE) for position in gone]
     known = {refusal.request for refusal in skipped}
     skipped += [
-        Refusal(chosen.label(place), "refused_before", culprits.reason(chosen, place))
-        for place in plan.refused
-        if culprits and chosen.label(place) not in known
+        Refusal(chosen.label(position), "refused_before", culprits.reason(chosen, position))
+        for position in plan.refused
+        if culprits and chosen.label(position) not in known
     ]
     plan, too_many = limit_singles(plan, mechanisms.max_singles)
-    skipped += [Refusal(chosen.label(place), "too_many_singles", _over(mechanisms.max_singles)) for place in too_many]
+    skipped += [
+        Refusal(chosen.label(position), "too_many_singles", _over(mechanisms.max_singles)) for position in too_many
+    ]
     return plan, Ledger(len(chosen) + len(chosen.unresolved), skipped)
 
 
@@ -55,9 +57,9 @@ GONE = "its module was unloaded, or loaded anew, since the kernel's functions we
 
 
 def without_gone(chosen: FunctionSet, masks: bytes, usable: Mechanism) -> tuple[bytes, list[int]]:
-    """`masks` with nothing where a function's module has gone, and the places of those that would be carried.
+    """`masks` with nothing where a function's module has gone, and the positions of those that would be carried.
 
-    What stands at their addresses now may be another function.
+    Another function may be at their addresses now.
     """
     table = chosen.table
     if len(table.module_names) < 2:
@@ -66,19 +68,21 @@ def without_gone(chosen: FunctionSet, masks: bytes, usable: Mechanism) -> tuple[
     gone = chosen.kernel.gone_modules(table.module_names[module] for module in used)
     if not gone:
         return masks, []
-    places = [place for place, row in enumerate(chosen.rows) if masks[place] & usable and table.module(row) in gone]
+    positions = [
+        position for position, row in enumerate(chosen.rows) if masks[position] & usable and table.module(row) in gone
+    ]
     left = bytearray(masks)
-    for place in places:
-        left[place] = 0
-    return bytes(left), places
+    for position in positions:
+        left[position] = 0
+    return bytes(left), positions
 
 
 def limit_singles(plan: LinkPlan, most: int) -> tuple[LinkPlan, list[int]]:
-    """The plan with at most so many functions attached one by one, and the places that were too many.
+    """The plan with at most so many functions attached one by one, and the positions that were too many.
 
     Raises UsageError when nothing goes in a batch: a kernel's first thousand functions are no answer to anything.
     """
-    n = sum(len(group.places) for group in plan.groups if not _is_batch(plan, group))
+    n = sum(len(group.positions) for group in plan.groups if not _is_batch(plan, group))
     if not most or n <= most:
         return plan, []
     if n == plan.n_functions:
@@ -91,7 +95,7 @@ def limit_singles(plan: LinkPlan, most: int) -> tuple[LinkPlan, list[int]]:
         if _is_batch(plan, group):
             groups.append(group)
             continue
-        kept, rest = group.places[:left], group.places[left:]
+        kept, rest = group.positions[:left], group.positions[left:]
         left -= len(kept)
         over += rest
         if kept:

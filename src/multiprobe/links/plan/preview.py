@@ -70,7 +70,7 @@ def preview(functions: FunctionSet, mechanisms: Mechanisms, *, when: str = "entr
         report,
         attached=plan.n_functions,
         links=sum(step.links for step in steps),
-        mechanisms={group.mechanism.label: len(group.places) for group in plan.groups},
+        mechanisms={group.mechanism.label: len(group.positions) for group in plan.groups},
     )
     return Plan(planned, steps)
 

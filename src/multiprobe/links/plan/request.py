@@ -1,4 +1,4 @@
-"""From what the user passes to `mp.attach` to a set of functions, with a cookie for each. No system call of its own."""
+"""Reads the request that is passed to `mp.attach`: the set of functions, and a cookie for each."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def parse_side(when: str) -> str:
     return when
 
 
-def cookies_by_place(cookies: Iterable[int] | None, chosen: FunctionSet) -> array[int] | None:
+def cookies_by_position(cookies: Iterable[int] | None, chosen: FunctionSet) -> array[int] | None:
     """A cookie for each function of `chosen`: those given stand for the requests, one by one.
 
     For lists of symbols or addresses `cookies` go with the list's items; for sets with the functions in their order.

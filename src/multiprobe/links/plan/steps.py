@@ -1,4 +1,4 @@
-"""What a plan comes to: links, system calls and work, mechanism by mechanism. Pure."""
+"""Estimates what a plan costs: links, system calls and instructions of each mechanism."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Step:
     detach: int
 
     def to_json(self) -> dict[str, object]:
-        """As `--dry-run --json` shows it, without what means nothing on another machine."""
+        """As `--dry-run --json` shows it, without what only holds on this machine."""
         return {
             "mechanism": self.mechanism,
             "functions": self.functions,
@@ -40,15 +40,15 @@ class Step:
 
 
 def steps_of(plan: LinkPlan, modules: Sequence[int]) -> list[Step]:
-    """The steps of a plan; `modules` tells the module of each place (any numbers; BTF objects are counted by them)."""
+    """The steps of a plan. `modules` numbers the module of each function: BTF objects are counted by it."""
     return [_step(plan, group, modules) for group in plan.groups]
 
 
 def _step(plan: LinkPlan, group: Group, modules: Sequence[int]) -> Step:
-    n, links = len(group.places), plan.links_of(group)
+    n, links = len(group.positions), plan.links_of(group)
     is_paired = bool(group.mechanism & plan.paired)
     if group.mechanism == Mechanism.TRACING_MULTI:  # a program and a link for each BTF object
-        links = len({modules[place] for place in group.places})
+        links = len({modules[position] for position in group.positions})
     calls = 2 * links
     if group.mechanism == Mechanism.KPROBE:  # a probe and a link each, programs shared
         calls += 2 if is_paired else 1
