@@ -30,7 +30,7 @@ class Part:
 
     def __init__(self, linked: Linked, switch: Switch | None) -> None:
         self.linked = linked
-        self.indices = list(dict.fromkeys(index for link in linked.links for index in link.functions))
+        self.indices: Sequence[int] = _indices(linked.links)
         self.switch = switch
 
     @property
@@ -143,7 +143,7 @@ class ReplaceableLinks:
                     dropped |= dict(sorted(gone.items()))
         return dropped
 
-    def retreat(self) -> list[int]:
+    def retreat(self) -> Sequence[int]:
         """Detach the part that was attached last; its functions."""
         with self.lock:
             part = self.parts.pop()
@@ -214,6 +214,13 @@ class ReplaceableLinks:
             close_all([link for part in parts for link in part.linked.links])
         for part in parts:
             part.close()
+
+
+def _indices(links: Sequence[Link]) -> Sequence[int]:
+    """The functions of these links, each once; without a copy where it is one link."""
+    if len(links) == 1:
+        return links[0].functions
+    return list(dict.fromkeys(index for link in links for index in link.functions))
 
 
 def _added(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
