@@ -184,12 +184,12 @@ REFUSALS = {
     "lists": "x = ⟨[1]⟩",
     "dicts": "x = ⟨{1: 2}⟩",
     "sets": "x = ⟨{1}⟩",
-    "tuples that are neither keys nor known numbers": "x = ⟨(1, 2)⟩",
+    "tuples that are neither keys nor constants": "x = ⟨(1, 2)⟩",
     "slices": "x = table[⟨1:2⟩]",
     "f-strings": "x = ⟨f'{1}'⟩",
     "`:=`": "x = (⟨y := 1⟩)",
     "starred expressions": "x = max(⟨*NUMBERS⟩)",
-    "floats and text": "x = ⟨1.5⟩",
+    "floats and strings as values": "x = ⟨1.5⟩",
     "functions and classes inside a program": "⟨class Inner:⟩",
     "`try`": "⟨try:⟩",
     "`raise`": "⟨raise ValueError⟩",
@@ -204,7 +204,7 @@ REFUSALS = {
     "`import`": "⟨import os⟩",
     "`else` of loops": "loops have no else",
     "loops over anything but `range`": "for i in ⟨NUMBERS⟩: pass",
-    "calls of anything that is not named above": "x = ⟨print(1)⟩",
+    "calls of anything that is not listed above": "x = ⟨print(1)⟩",
     "keyword arguments": "x = mp.u8(number=⟨1⟩)",
 }
 NAMED_CASES = [(section, *pair) for section, table in NAMED.items() for pair in table.items()]
