@@ -15,7 +15,7 @@ from test_count import COUNT, TIME_LIMIT, count, wait_until_attached
 
 import multiprobe as mp
 from multiprobe.instruments.count import count as program
-from multiprobe.instruments.verify import verify
+from multiprobe.instruments.known_calls import verify
 from multiprobe.links.guard import wakeups as latency
 from multiprobe.links.guard.wakeups import Latency
 

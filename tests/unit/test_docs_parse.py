@@ -13,7 +13,6 @@ import pytest
 
 import multiprobe as mp
 from multiprobe.cli import group
-from multiprobe.cli.options import take_vm
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -62,7 +61,7 @@ def test_python(block: str) -> None:
 def test_command(command: str) -> None:
     words = shlex.split(command, comments=True)
     if words[0] == "multiprobe":
-        group.parse(take_vm(words[1:])[1])
+        group.parse(words[1:])
     else:
         assert words[0] in ("make", "git", "pip", "python3", "sudo")
 

@@ -1,105 +1,96 @@
-"""`multiprobe count`: calls per function.
-
-Knows options, order of events and words; the counting itself is `instruments.count`. Imports click only when asked for
-the click command.
-"""
+"""`multiprobe count`: the number of calls of each function."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from multiprobe.cli.command import Asked, Command, Question
+import click
+
+from multiprobe.cli.command import measuring_command
 from multiprobe.cli.forms import print_table
 from multiprobe.cli.live import History, Live
-from multiprobe.cli.options import Option
-from multiprobe.instruments.count import call_counts, count, start
+from multiprobe.cli.measurement import Measurement
+from multiprobe.cli.options import MeasuringOptions, SelectionOption, live_option, measuring_options, top_option
+from multiprobe.instruments import count
+from multiprobe.instruments.count import CallCount, CountSample, call_counts
 from multiprobe.output.frame import LiveFrame, LiveRow
 from multiprobe.output.histogram import sparkline
 from multiprobe.output.table import Column, TextTable
 from multiprobe.output.units import plural_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from typing import Any
+    from collections.abc import Iterator, Sequence
 
-    from multiprobe.cli.live import Live
+    from multiprobe.compiler.program import Program
     from multiprobe.functions.sets import FunctionSet
-    from multiprobe.instruments.count import CallCount, Counting, Sample
-    from multiprobe.output.table import TextTable
-
-OWN = (Option("is_return", ("--return",), "flag", "Count returns, not entries.", default=False),)
-
-HELP = """Count the calls of every function that a PATTERN matches.
-
-PATTERN is a glob ('tcp_*'), a /regular expression/, module:pattern, an exact symbol or an address; !pattern excludes.
-Counting ends after --duration, with COMMAND, or with Ctrl-C; meanwhile a terminal shows a live table. Calls from the
-whole system are counted, also while a COMMAND runs, unless --pid or --command-only says otherwise.
-"""
+    from multiprobe.instruments.instrument import AttachOptions, Instrument
 
 EXAMPLES = """\
 Examples:
   multiprobe count 'tcp_*'                       until Ctrl-C
-  multiprobe count 'vfs_*' '!vfs_fsync*' -d 10   ten seconds, without the ones excluded
+  multiprobe count 'vfs_*' '!vfs_fsync*' -d 10   for ten seconds, with an exclusion
   multiprobe count 'ext4:*' --json -- sync       while a command runs, for a script
   multiprobe count '*' --vm=6.12 -- ls -lR /usr  every function of a kernel in a virtual machine"""
 
 
-class CountQuestion(Question):
-    """How often is each function called?"""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountOptions(MeasuringOptions):
+    """The options of `count`."""
 
-    measuring: Counting
+    is_return: bool = False
 
-    def __init__(self, asked: Asked, *, is_return: bool) -> None:
-        super().__init__(asked)
-        self.when = "return" if is_return else "entry"
 
-    @staticmethod
-    def ahead(options: dict[str, Any]) -> tuple[Any, str]:
-        """The one program that counts."""
-        return count, "return" if options["is_return"] else "entry"
+class CountMeasurement(Measurement[CountOptions, CountSample]):
+    """Counts calls."""
 
-    def start(self, functions: FunctionSet, **options: Any) -> Counting:
-        """Attach."""
-        return start(functions, **options)
+    has_table = True
 
-    def show(self) -> Callable[[Sample, Sample | None, int], TextTable]:
-        """The functions called most since the sample before."""
+    def __init__(self, options: CountOptions) -> None:
+        super().__init__(options)
+        self.when = "return" if options.is_return else "entry"
 
-        def show(sample: Sample, before: Sample | None, rows: int) -> TextTable:
-            return _table(call_counts(self.measuring.functions, sample, before=before, top=rows))
+    def program_ahead(self) -> Program:
+        """The program that counts."""
+        program: Program = count.count
+        return program
 
-        return show
+    def start(self, functions: FunctionSet, options: AttachOptions) -> Instrument[CountSample]:
+        """Attach and count."""
+        return count.start(functions, when=self.when, **options)
 
-    def screen(self) -> Live[Sample]:
-        """All functions that were called, and how one's rate went."""
-        return _make_screen(self.measuring)
+    def table(self, sample: CountSample, before: CountSample | None, rows: int) -> TextTable:
+        """The functions with the most calls, with their rates since the sample before."""
+        return _table(call_counts(self.instrument.functions, sample, before=before, top=rows))
 
-    def figures(self, sample: Sample) -> dict[str, Any]:
-        """All calls together."""
-        return {"calls": sum(sample.totals), "seconds": round(sample.seconds, 6)}
+    def screen(self) -> Live[CountSample]:
+        """All functions that were called, and the recent rates of one."""
+        return _make_screen(self.instrument)
 
-    def rows(self, sample: Sample) -> Iterator[dict[str, Any]]:
+    def figures(self, sample: CountSample) -> dict[str, object]:
+        """The number of all calls."""
+        return {"calls": sample.n_calls, "seconds": round(sample.seconds, 6)}
+
+    def rows(self, sample: CountSample) -> Iterator[dict[str, object]]:
         """A row for each function that was called."""
-        return map(_to_json, self._counts(sample, top=self.asked.top or 0))
+        return map(_to_json, self._counts(sample, top=self.options.top or 0))
 
-    def print(self, sample: Sample, report: dict[str, Any]) -> None:
-        """A table of those called most, and all calls together."""
-        counts = self._counts(sample, top=self.asked.limit() or 0)
-        n_called = sum(1 for n in sample.totals if n)
-        print_table(_table(counts), n_more=n_called - len(counts))
-        calls, functions = plural_text(report["calls"], "call"), plural_text(n_called, "function")
-        print(f"{calls} of {functions} in {report['seconds']:.2f} s")
+    def print(self, sample: CountSample) -> None:
+        """Print the functions with the most calls, and the number of all calls."""
+        counts = self._counts(sample, top=self.options.limit() or 0)
+        print_table(_table(counts), n_more=sample.n_called - len(counts))
+        calls, functions = plural_text(sample.n_calls, "call"), plural_text(sample.n_called, "function")
+        print(f"{calls} of {functions} in {sample.seconds:.2f} s")
 
-    def _counts(self, sample: Sample, *, top: int) -> list[CallCount]:
-        return call_counts(self.measuring.functions, sample, top=top)
+    def _counts(self, sample: CountSample, *, top: int) -> list[CallCount]:
+        return call_counts(self.instrument.functions, sample, top=top)
 
 
-def _make_screen(counting: Counting) -> Live[Sample]:
-    """The full-screen view: all functions that were called, and how one's rate went."""
+def _make_screen(instrument: Instrument[CountSample]) -> Live[CountSample]:
     history = History()
-    functions = counting.functions
+    functions = instrument.functions
 
-    def frame(sample: Sample, before: Sample | None) -> LiveFrame:
+    def frame(sample: CountSample, before: CountSample | None) -> LiveFrame:
         history.note(sample.seconds, sample.totals)
         counts = call_counts(functions, sample, before=before)
         table = _table(counts)
@@ -109,10 +100,10 @@ def _make_screen(counting: Counting) -> Live[Sample]:
             )
             for count, cells in zip(counts, table.rows, strict=True)
         ]
-        title = f"{counting.report.attached:,} functions attached, {len(rows):,} called, {sample.seconds:.0f} s"
+        title = f"{instrument.report.attached:,} functions attached, {len(rows):,} called, {sample.seconds:.0f} s"
         return LiveFrame(title, table.columns, rows, lambda index: details(index, sample))
 
-    def details(index: int, sample: Sample) -> list[str]:
+    def details(index: int, sample: CountSample) -> list[str]:
         rates = history.rates(index)
         last = f"{rates[-1]:,.1f} a second now, {max(rates):,.1f} at most" if rates else "no rate yet"
         calls = f"{sample.totals[index]:,} calls, {last}"
@@ -126,7 +117,7 @@ def _table(rows: Sequence[CallCount]) -> TextTable:
     return TextTable(columns, [(f"{r.calls:,}", f"{r.rate:,.1f}", f"{r.share:.1%}", str(r.function)) for r in rows])
 
 
-def _to_json(row: CallCount) -> dict[str, Any]:
+def _to_json(row: CallCount) -> dict[str, object]:
     return {
         "type": "function",
         "function": row.function.name,
@@ -138,4 +129,14 @@ def _to_json(row: CallCount) -> dict[str, Any]:
     }
 
 
-COMMAND = Command("count", HELP, EXAMPLES, CountQuestion, OWN, ("top", "live"))
+@measuring_command("count", CountOptions, examples=EXAMPLES)
+@click.option("--return", "is_return", cls=SelectionOption, is_flag=True, help="Count returns instead of entries.")
+@top_option
+@live_option
+@measuring_options
+def command(options: CountOptions) -> CountMeasurement:
+    """Count the calls of every selected function.
+
+    During the measurement, a terminal shows a table of the functions with the most calls.
+    """
+    return CountMeasurement(options)

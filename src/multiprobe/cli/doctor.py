@@ -1,6 +1,6 @@
-"""`multiprobe doctor`: what this kernel, its configuration and this user allow, and what stands in the way.
+"""`multiprobe doctor`: checks which mechanisms this kernel and user allow, and what to change.
 
-Knows how to show it; what is looked at stands in `kernel.examine`, what follows from it in `kernel.diagnosis`.
+The checks are in `kernel.examine`, the conclusions in `kernel.diagnosis`.
 """
 
 from __future__ import annotations
@@ -8,10 +8,12 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from multiprobe.cli.command import SETTINGS, Command
+from multiprobe.cli.options import general_options, json_option
 from multiprobe.kernel.diagnosis import diagnose_mechanisms, diagnose_needs
 from multiprobe.kernel.examine import examine
 from multiprobe.output.json_lines import write_json_lines
@@ -22,23 +24,19 @@ if TYPE_CHECKING:
     from multiprobe.kernel.diagnosis import Finding
     from multiprobe.kernel.examine import State
 
-EPILOG = """\
-Nothing is attached: the kernel is asked with programs that are loaded and dropped at once.
-
-\b
+EXAMPLES = """\
 Examples:
-  multiprobe doctor                   what works here, why not, and what to do about it
+  multiprobe doctor                   check this kernel and user
   multiprobe doctor --json | jq -r 'select(.type == "mechanism" and .usable) | .mechanism'
-  sudo multiprobe doctor              the same with root's rights
+  sudo multiprobe doctor              the same as root
   multiprobe doctor --vm=7.3          the same in a virtual machine with Linux 7.3
 
-Exit status: 0, whatever was found.
-"""
+Exit status: 0, whatever is found."""
 SUMMARIES = {
     "tracing_multi": "many functions by one link, through BPF trampolines",
     "kprobe_multi": "many functions by one link, through ftrace",
-    "trampoline": "one function a link (fentry, fexit)",
-    "kprobe": "one place a link, anywhere in a function",
+    "trampoline": "one function per link (fentry, fexit)",
+    "kprobe": "one address per link, anywhere in a function",
 }
 NOTHING_WORKS = (
     "Nothing can be attached here. `--vm` runs any command of multiprobe in a throw-away virtual machine instead: "
@@ -47,17 +45,19 @@ NOTHING_WORKS = (
 MARKS = {True: ("yes", "green"), False: ("no", "red"), None: ("unknown", "yellow")}
 
 
-@click.command("doctor", epilog=EPILOG)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for scripts.")
-def command(as_json: bool) -> int:
-    """What this kernel and user can do, and what stands in the way.
+@click.command("doctor", cls=Command, epilog=EXAMPLES, context_settings=SETTINGS)
+@json_option
+@general_options
+def command(json: bool) -> int:
+    """Check what this kernel and user allow, and what to change.
 
-    For each mechanism by which programs are attached to kernel functions: whether it can be used here, how that was
-    found out, and what to do where it can't.
+    For each mechanism that attaches programs to kernel functions, shows whether it can be used, how this was
+    determined, and what to do if it can't. Nothing is attached: programs are loaded for the checks, and unloaded at
+    once.
     """
     state = examine()
     mechanisms, needs = diagnose_mechanisms(state), diagnose_needs(state)
-    if as_json:
+    if json:
         write_json_lines(json_objects(state, mechanisms, needs), sys.stdout)
     else:
         width = shutil.get_terminal_size().columns
@@ -65,8 +65,8 @@ def command(as_json: bool) -> int:
     return 0
 
 
-def json_objects(state: State, mechanisms: list[Finding], needs: list[Finding]) -> Iterator[dict[str, Any]]:
-    """The machine, then the mechanisms, what they need, and the features behind them. `usable` is null for unknown."""
+def json_objects(state: State, mechanisms: list[Finding], needs: list[Finding]) -> Iterator[dict[str, object]]:
+    """The machine, the mechanisms, their requirements, and the features behind them. `usable` is null if unknown."""
     limits = state.limits
     yield {
         "type": "machine",
@@ -86,7 +86,7 @@ def json_objects(state: State, mechanisms: list[Finding], needs: list[Finding]) 
         yield {"type": "feature", "feature": feature, "answer": answer.verdict, "evidence": answer.evidence}
 
 
-def _json_finding(kind: str, finding: Finding) -> dict[str, Any]:
+def _json_finding(kind: str, finding: Finding) -> dict[str, object]:
     return {
         "type": kind,
         kind: finding.subject,
@@ -97,13 +97,15 @@ def _json_finding(kind: str, finding: Finding) -> dict[str, Any]:
 
 
 def text_lines(state: State, mechanisms: list[Finding], needs: list[Finding], *, width: int) -> Iterator[str]:
-    """The same for people."""
+    """The same as text."""
     limits = state.limits
-    place = f", in a container ({limits.container})" if limits.container else ""
-    rights = ", ".join(sorted(limits.capabilities)) or "no capabilities that matter here"
-    yield from _wrapped(f"Linux {state.release} ({state.machine}), user {limits.uid}{place}, with {rights}.", "", width)
+    container = f", in a container ({limits.container})" if limits.container else ""
+    rights = ", ".join(sorted(limits.capabilities)) or "no relevant capabilities"
+    yield from _wrapped(
+        f"Linux {state.release} ({state.machine}), user {limits.uid}{container}, with {rights}.", "", width
+    )
     if limits.lockdown:
-        yield from _wrapped(f"Kernel lockdown: {limits.lockdown.level}, says {limits.lockdown.source}.", "", width)
+        yield from _wrapped(f"Kernel lockdown: {limits.lockdown.level}, from {limits.lockdown.source}.", "", width)
     yield ""
     for finding in mechanisms:
         yield from _finding(finding, SUMMARIES[finding.subject], width)

@@ -1,53 +1,46 @@
-"""`multiprobe errors`: which calls fail, who failed first, and along which path.
-
-Knows options, order of events and words; the watching itself is `instruments.errors`.
-"""
+"""`multiprobe errors`: failed calls, the first to fail, and the path of the error."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from multiprobe.cli.command import Asked, Command, Question
+import click
+
+from multiprobe.cli.command import measuring_command
 from multiprobe.cli.forms import print_json
 from multiprobe.cli.live import Live
-from multiprobe.cli.options import Option
+from multiprobe.cli.measurement import Measurement
+from multiprobe.cli.options import (
+    MeasuringOptions,
+    OutputOption,
+    SelectionOption,
+    live_option,
+    measuring_options,
+    top_option,
+)
+from multiprobe.cli.params import ErrorNames
 from multiprobe.errors import UsageError
 from multiprobe.instruments.errors import instrument as errors
-from multiprobe.instruments.errors.failures import error_name, parse_errors
+from multiprobe.instruments.errors.failures import error_name
+from multiprobe.instruments.errors.instrument import ErrorsSample, FailureCollector
 from multiprobe.output.frame import LiveFrame, LiveRow
 from multiprobe.output.table import Column, TextTable
 from multiprobe.output.units import plural_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from typing import Any
+    from collections.abc import Iterator, Sequence
 
-    from multiprobe.cli.live import Live
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.errors.failures import Failure, Group, Kind
-    from multiprobe.instruments.errors.instrument import Sample, Watching
-    from multiprobe.output.table import Column, TextTable
-
-OWN = (
-    Option("each", ("--each",), "flag", "Each failure by itself as it happens, with arguments.", default=False),
-    Option("allow", ("--allow",), "text", "Only these errors (ENOSPC,EIO; NULL); repeatable.", "NAMES", (), True),
-    Option("deny", ("--deny",), "text", "Not these errors (ENOENT,EAGAIN; NULL); repeatable.", "NAMES", (), True),
-    Option("unhandled", ("--unhandled",), "flag", "Only failures that no traced function took.", default=False),
-)
-
-HELP = """Find the calls that fail, among the functions that a PATTERN matches, and who failed first.
-
-A call fails when it returns a negative errno (int, long), or NULL or an errno in a pointer, as the kernel's types say.
-The first to fail is the innermost traced call; its failure goes on as long as its callers return errors too. Equal
-failures are counted together: error, first function, path that led there, and where it ended.
-"""
+    from multiprobe.instruments.instrument import AttachOptions
 
 EXAMPLES = """\
 Examples:
-  multiprobe errors 'ext4_*' 'jbd2_*' -d 10            ten seconds of a file system
-  multiprobe errors 'vfs_*' 'shmem_*' -- cp big /tmp   why does it fail?
-  multiprobe errors 'tcp_*' 'inet_*' --deny EAGAIN     without what is no news
-  multiprobe errors 'do_*mount*' --each --unhandled    one by one, with arguments"""
+  multiprobe errors 'ext4_*' 'jbd2_*' -d 10            a file system, for ten seconds
+  multiprobe errors 'vfs_*' 'shmem_*' -- cp big /tmp   why a command fails
+  multiprobe errors 'tcp_*' 'inet_*' --deny EAGAIN     without an expected error
+  multiprobe errors 'do_*mount*' --each --unhandled    each failure separately, with arguments"""
 
 EVERY = 0.2
 N_ARGUMENTS = 6
@@ -55,63 +48,77 @@ _SHOWN_PATH = 100
 _DEEPEST = 20
 
 
-class ErrorsQuestion(Question):
-    """Which calls fail, who failed first, and along which path?"""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorsOptions(MeasuringOptions):
+    """The options of `errors`."""
+
+    each: bool = False
+    allow: tuple[frozenset[str], ...] = ()
+    deny: tuple[frozenset[str], ...] = ()
+    unhandled: bool = False
+
+    def __post_init__(self) -> None:
+        MeasuringOptions.__post_init__(self)
+        if self.each and self.live:
+            raise UsageError("--each and --live exclude each other: both use the terminal")
+
+
+class ErrorsMeasurement(Measurement[ErrorsOptions, ErrorsSample]):
+    """Collects failed calls."""
 
     when = "session"
     every = EVERY
-    is_looking = True  # so that the ring buffers don't fill up
-    measuring: Watching
+    instrument: FailureCollector
 
-    def __init__(self, asked: Asked, *, each: bool, allow: Sequence[str], deny: Sequence[str], unhandled: bool) -> None:
-        super().__init__(asked)
-        if each and asked.live:
-            raise UsageError("--each prints failures one by one, --live has the screen: give one of them")
-        self.each = each
+    def __init__(self, options: ErrorsOptions) -> None:
+        super().__init__(options)
+        self.has_table = not options.each
         self._kept: list[Failure] = []
-        self.wanted: dict[str, Any] = {
-            "allow": _names("--allow", allow),
-            "deny": _names("--deny", deny),
-            "unhandled": unhandled,
-        }
 
-    def start(self, functions: FunctionSet, **options: Any) -> Watching:
-        """Attach."""
-        on_failure = self._print_failure if self.each else None
-        n_arguments = N_ARGUMENTS if self.each or self.asked.live else 0
-        return errors.start(functions, on_failure=on_failure, n_arguments=n_arguments, **self.wanted, **options)
+    def start(self, functions: FunctionSet, options: AttachOptions) -> FailureCollector:
+        """Attach and collect failures."""
+        own = self.options
+        return errors.start(
+            functions,
+            allow=frozenset().union(*own.allow),
+            deny=frozenset().union(*own.deny),
+            unhandled=own.unhandled,
+            n_arguments=N_ARGUMENTS if own.each or own.live else 0,
+            on_failure=self._print_failure if own.each else None,
+            **options,
+        )
 
-    def show(self) -> Callable[[Sample, Sample | None, int], TextTable] | None:
-        """The failures that came most often; nothing where each is printed by itself."""
-        return None if self.each else self._table
+    def table(self, sample: ErrorsSample, before: ErrorsSample | None, rows: int) -> TextTable:
+        """The largest groups of failures."""
+        return TextTable(_columns(), [_cells(self.instrument, group) for group in sample.groups[:rows]])
 
-    def screen(self) -> Live[Sample]:
+    def screen(self) -> Live[ErrorsSample]:
         """All groups of equal failures; of one, its path and an example with arguments."""
-        return _make_screen(self.measuring)
+        return _make_screen(self.instrument)
 
-    def figures(self, sample: Sample) -> dict[str, Any]:
-        """All failures together."""
+    def figures(self, sample: ErrorsSample) -> dict[str, object]:
+        """The numbers of failures."""
         return {
             "failures": sample.n_failures,
             "left_out": sample.n_left_out,
-            "untyped": self.measuring.n_untyped,
+            "untyped": self.instrument.n_untyped,
             "seconds": round(sample.seconds, 6),
         }
 
-    def rows(self, sample: Sample) -> Iterator[dict[str, Any]]:
-        """A row for each failure, if each is wanted; else for each group of equal ones."""
-        if self.each:
-            return (_failure_json(self.measuring, failure) for failure in self._kept)
+    def rows(self, sample: ErrorsSample) -> Iterator[dict[str, object]]:
+        """A row for each failure with --each, else for each group of equal failures."""
+        if self.options.each:
+            return (_failure_json(self.instrument, failure) for failure in self._kept)
         return self.json(sample)
 
-    def json(self, sample: Sample) -> Iterator[dict[str, Any]]:
-        """The groups of equal failures; each by itself was printed when it came."""
-        return (_group_json(self.measuring, group) for group in sample.groups[: self.asked.top or None])
+    def json(self, sample: ErrorsSample) -> Iterator[dict[str, object]]:
+        """The groups of equal failures; single ones have been printed."""
+        return (_group_json(self.instrument, group) for group in sample.groups[: self.options.top or None])
 
-    def print(self, sample: Sample, report: dict[str, Any]) -> None:
-        """The largest groups, each with its path, and all failures together."""
-        groups = sample.groups[: self.asked.limit()]
-        for line in _group_lines(self.measuring, groups):
+    def print(self, sample: ErrorsSample) -> None:
+        """Print the largest groups, each with its path, and the number of all failures."""
+        groups = sample.groups[: self.options.limit()]
+        for line in _group_lines(self.instrument, groups):
             print(line)
         if n_more := len(sample.groups) - len(groups):
             print(f"… and {plural_text(n_more, 'group')} more (--top 0 shows all)")
@@ -120,44 +127,34 @@ class ErrorsQuestion(Question):
         left = f", {sample.n_left_out:,} left out" if sample.n_left_out else ""
         kinds = plural_text(len(sample.groups), "kind")
         print(f"{plural_text(sample.n_failures, 'failure')} of {kinds} in {sample.seconds:.2f} s{left}")
-        if n := report["untyped"]:
-            print(f"without type information, so on paths, but never failing: {plural_text(n, 'function')}")
-
-    def _table(self, sample: Sample, _before: Sample | None, rows: int) -> TextTable:
-        return TextTable(_columns(), [_cells(self.measuring, group) for group in sample.groups[:rows]])
+        if n := self.instrument.n_untyped:
+            print(f"{plural_text(n, 'function')} without type information: shown on paths, but never as failing")
 
     def _print_failure(self, failure: Failure) -> None:
-        """Print one, as it is found, and keep it for a table."""
-        if self.asked.forms.is_table:
+        """Print a failure when it has ended, and keep it for a table."""
+        if self.options.is_table:
             self._kept.append(failure)
-        if self.asked.forms.json:
-            print_json([_failure_json(self.measuring, failure)])
-        elif self.asked.forms.is_text:
-            for line in _failure_lines(self.measuring, failure):
+        if self.options.json:
+            print_json([_failure_json(self.instrument, failure)])
+        elif self.options.is_text:
+            for line in _failure_lines(self.instrument, failure):
                 print(line, flush=True)
 
 
-def _names(flag: str, words: Sequence[str]) -> frozenset[str]:
-    try:
-        return parse_errors(words)
-    except ValueError as error:
-        raise UsageError(f"{flag}: there is no error {error}", hint="names as in ENOENT,EAGAIN; or NULL") from None
-
-
-def _make_screen(watching: Watching) -> Live[Sample]:
+def _make_screen(collector: FailureCollector) -> Live[ErrorsSample]:
     numbers: dict[Kind, int] = {}
     columns = _columns()
 
     def row(group: Group) -> LiveRow:
         f = group.example
         number = numbers.setdefault(f.kind, len(numbers))
-        count, *texts = _cells(watching, group)
-        text = f"{' '.join(texts[:-1])} {_path(watching, f)}"
+        count, *texts = _cells(collector, group)
+        text = f"{' '.join(texts[:-1])} {_path(collector, f)}"
         return LiveRow(number, (count, *texts), (group.count, *texts), text, f.first)
 
-    def frame(sample: Sample, _before: Sample | None) -> LiveFrame:
+    def frame(sample: ErrorsSample, _before: ErrorsSample | None) -> LiveFrame:
         n = sample.n_failures
-        title = f"{watching.report.attached:,} functions attached, {plural_text(n, 'failure')}, {sample.seconds:.0f} s"
+        title = f"{collector.report.attached:,} functions attached, {plural_text(n, 'failure')}, {sample.seconds:.0f} s"
         rows = [row(group) for group in sample.groups]
         groups = {row.key: group for row, group in zip(rows, sample.groups, strict=True)}
         return LiveFrame(title, columns, rows, lambda key: details(groups.get(key)))
@@ -166,54 +163,54 @@ def _make_screen(watching: Watching) -> Live[Sample]:
         if group is None:
             return ["not seen any more"]
         f = group.example
-        path = [_name(watching, index) for index in f.path]
+        path = [_name(collector, index) for index in f.path]
         ways = [f"{'  ' * min(depth, _DEEPEST)}{name}" for depth, name in enumerate((["…"] if f.is_cut else []) + path)]
-        how_often = f"{group.count:,} times {_error(f)}, {_outcome(watching, f)}"
-        example = f"{f.name}[{f.tid}]: {_call(watching, f)}"
-        return [_name(watching, f.first), "", how_often, "", *ways, "", "the first one:", example]
+        how_often = f"{group.count:,} times {_error(f)}, {_outcome(collector, f)}"
+        example = f"{f.name}[{f.tid}]: {_call(collector, f)}"
+        return [_name(collector, f.first), "", how_often, "", *ways, "", "the first one:", example]
 
-    return Live(frame, watching.functions)
+    return Live(frame, collector.functions)
 
 
-def _failure_lines(watching: Watching, failure: Failure) -> Iterator[str]:
+def _failure_lines(collector: FailureCollector, failure: Failure) -> Iterator[str]:
     task = f"{failure.name}[{failure.tid}]"
-    yield f"{task}: {_error(failure)} from {_call(watching, failure)}, {_outcome(watching, failure)}"
-    yield f"    {_path(watching, failure)}"
+    yield f"{task}: {_error(failure)} from {_call(collector, failure)}, {_outcome(collector, failure)}"
+    yield f"    {_path(collector, failure)}"
 
 
-def _call(watching: Watching, failure: Failure) -> str:
+def _call(collector: FailureCollector, failure: Failure) -> str:
     """The call that failed first, with its arguments."""
-    words = ", ".join(f"{name}={item}" for name, item in watching.arguments(failure).items())
-    return f"{_name(watching, failure.first)}({words})"
+    arguments = ", ".join(f"{name}={item}" for name, item in collector.arguments(failure).items())
+    return f"{_name(collector, failure.first)}({arguments})"
 
 
-def _group_lines(watching: Watching, groups: Sequence[Group]) -> Iterator[str]:
+def _group_lines(collector: FailureCollector, groups: Sequence[Group]) -> Iterator[str]:
     width = max((len(f"{group.count:,}") for group in groups), default=0)
     for group in groups:
         f = group.example
-        yield f"{group.count:>{width},}  {_error(f)} from {_name(watching, f.first)}, {_outcome(watching, f)}"
-        yield f"{'':{width}}  {_path(watching, f)}"
+        yield f"{group.count:>{width},}  {_error(f)} from {_name(collector, f.first)}, {_outcome(collector, f)}"
+        yield f"{'':{width}}  {_path(collector, f)}"
 
 
 def _error(failure: Failure) -> str:
     return error_name(failure.error)
 
 
-def _name(watching: Watching, index: int | None) -> str:
-    return "?" if index is None else str(watching.functions[index])
+def _name(collector: FailureCollector, index: int | None) -> str:
+    return "?" if index is None else str(collector.functions[index])
 
 
-def _path(watching: Watching, failure: Failure) -> str:
-    names = [_name(watching, index) for index in failure.path]
+def _path(collector: FailureCollector, failure: Failure) -> str:
+    names = [_name(collector, index) for index in failure.path]
     return " > ".join(["…", *names] if failure.is_cut else names)
 
 
-def _outcome(watching: Watching, failure: Failure) -> str:
+def _outcome(collector: FailureCollector, failure: Failure) -> str:
     if failure.end is None:
         return "its end was not seen"
     if failure.is_handled:
-        return f"taken by {_name(watching, failure.end)}"
-    return f"returned by {_name(watching, failure.end)} as {error_name(failure.end_error)}"
+        return f"handled by {_name(collector, failure.end)}"
+    return f"returned by {_name(collector, failure.end)} as {error_name(failure.end_error)}"
 
 
 def _columns() -> tuple[Column, ...]:
@@ -226,39 +223,68 @@ def _columns() -> tuple[Column, ...]:
     )
 
 
-def _cells(watching: Watching, group: Group) -> list[str]:
+def _cells(collector: FailureCollector, group: Group) -> list[str]:
     f = group.example
-    path = _path(watching, f)
+    path = _path(collector, f)
     short = path if len(path) <= _SHOWN_PATH else f"… {path[-_SHOWN_PATH:]}"
-    return [f"{group.count:,}", _error(f), _name(watching, f.first), _outcome(watching, f), short]
+    return [f"{group.count:,}", _error(f), _name(collector, f.first), _outcome(collector, f), short]
 
 
-def _group_json(watching: Watching, group: Group) -> dict[str, Any]:
-    return {"type": "group", "count": group.count, **_common_json(watching, group.example)}
+def _group_json(collector: FailureCollector, group: Group) -> dict[str, object]:
+    return {"type": "group", "count": group.count, **_common_json(collector, group.example)}
 
 
-def _failure_json(watching: Watching, failure: Failure) -> dict[str, Any]:
+def _failure_json(collector: FailureCollector, failure: Failure) -> dict[str, object]:
     return {
         "type": "failure",
         "time_ns": failure.time,
         "pid": failure.pid,
         "tid": failure.tid,
         "name": failure.name,
-        **_common_json(watching, failure),
-        "arguments": watching.arguments(failure),
+        **_common_json(collector, failure),
+        "arguments": collector.arguments(failure),
     }
 
 
-def _common_json(watching: Watching, failure: Failure) -> dict[str, Any]:
+def _common_json(collector: FailureCollector, failure: Failure) -> dict[str, object]:
     return {
         "error": _error(failure),
-        "first": _name(watching, failure.first),
-        "path": [_name(watching, index) for index in failure.path],
+        "first": _name(collector, failure.first),
+        "path": [_name(collector, index) for index in failure.path],
         "is_cut": failure.is_cut,
         "outcome": "unknown" if failure.end is None else "handled" if failure.is_handled else "returned",
-        "end": None if failure.end is None else _name(watching, failure.end),
+        "end": None if failure.end is None else _name(collector, failure.end),
         "end_error": error_name(failure.end_error) if failure.end_error else None,
     }
 
 
-COMMAND = Command("errors", HELP, EXAMPLES, ErrorsQuestion, OWN, ("top", "live"))
+@measuring_command("errors", ErrorsOptions, examples=EXAMPLES)
+@click.option(
+    "--allow",
+    cls=SelectionOption,
+    type=ErrorNames(),
+    multiple=True,
+    metavar="NAMES",
+    help="Collect only these errors (ENOSPC,EIO; NULL); repeatable.",
+)
+@click.option(
+    "--deny",
+    cls=SelectionOption,
+    type=ErrorNames(),
+    multiple=True,
+    metavar="NAMES",
+    help="Ignore these errors (ENOENT,EAGAIN; NULL); repeatable.",
+)
+@click.option("--unhandled", cls=SelectionOption, is_flag=True, help="Only failures that no traced function handled.")
+@click.option("--each", cls=OutputOption, is_flag=True, help="Print each failure when it happens, with arguments.")
+@top_option
+@live_option
+@measuring_options
+def command(options: ErrorsOptions) -> ErrorsMeasurement:
+    """Find failed calls of the selected functions, and the function that failed first.
+
+    A call fails if it returns a negative errno (int, long), or NULL or an errno in a pointer, by the kernel's types.
+    The first to fail is the innermost traced call; its failure propagates as long as its callers return errors, too.
+    Equal failures are counted together: by error, first function, path of the error, and the function where it ended.
+    """
+    return ErrorsMeasurement(options)

@@ -1,18 +1,25 @@
-"""`multiprobe functions`: which functions there are, which mechanism may carry each, and why not.
-
-Knows options and words; what is known of a function comes from `functions.describe`. Attaches nothing.
-"""
+"""`multiprobe functions`: lists functions, which mechanisms can attach to each, and why not."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
 import multiprobe as mp
-from multiprobe.cli.group import SETTINGS, Examples
-from multiprobe.cli.options import SHARED, click_option
+from multiprobe.cli.command import SETTINGS, Command
+from multiprobe.cli.options import (
+    AttachingOption,
+    OutputOption,
+    SelectionOption,
+    general_options,
+    json_option,
+    unsafe_option,
+)
+from multiprobe.cli.params import NATURAL
+from multiprobe.compiler.shape import SIDES
 from multiprobe.errors import NoMatchError, UsageError
 from multiprobe.functions.describe import records, why
 from multiprobe.functions.pattern import parse_pattern
@@ -26,55 +33,70 @@ if TYPE_CHECKING:
     from multiprobe.functions.kernel import Kernel
     from multiprobe.functions.sets import FunctionSet
 
-HELP = """Show functions of this kernel: which mechanisms may carry a probe on each, and why not.
-
-PATTERN is a glob ('tcp_*'), a /regular expression/, module:pattern, an exact symbol, an address or symbol+offset;
-!pattern excludes. Nothing is attached.
-"""
-
 EXAMPLES = """\
 Examples:
   multiprobe functions 'tcp_*'                          all of a subsystem
-  multiprobe functions '*' --refused                    what can't be probed, and why
+  multiprobe functions '*' --refused                    functions that can't be attached to
   multiprobe functions --takes 'struct sk_buff *'       by the type of an argument
   multiprobe functions 'nf_*:*' --returns int --json    of modules, by the return type, for scripts
   multiprobe functions --why migrate_disable            every rule for one function"""
 
 
-def run(
-    patterns: Sequence[str],
-    *,
-    why: Sequence[str],
-    takes: str | None,
-    position: int | None,
-    returns: str | None,
-    n_args: int | None,
-    module: str | None,
-    when: str,
-    only_attachable: bool,
-    only_refused: bool,
-    unsafe: bool,
-    json: bool,
-    kernel_files: str | None,
-    vm: str | None,
-) -> int:
-    """Choose and show. Returns the exit status."""
-    kernel = mp.Kernel.from_directory(kernel_files) if kernel_files else mp.Kernel()
-    if why:
-        if patterns:
-            raise UsageError("--why takes the name itself", hint=f"multiprobe functions --why {patterns[0]}")
-        return _explain(kernel, why, unsafe=unsafe, json=json)
-    if only_attachable and only_refused:
-        raise UsageError("--attachable and --refused leave nothing: give one of them")
-    by = {"takes": takes, "position": position, "returns": returns, "n_args": n_args, "module": module}
-    if not patterns and all(item is None for item in by.values()):
-        raise UsageError("no functions were asked for", hint="give a PATTERN, such as '*', or --takes TYPE")
-    chosen = kernel.functions(*patterns, unsafe=unsafe, **by)  # type: ignore[arg-type]
-    _show(kernel, chosen, when=when, only=True if only_attachable else False if only_refused else None, json=json)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionsOptions:
+    """The options of `functions`."""
+
+    patterns: tuple[str, ...]
+    why: tuple[str, ...]
+    takes: str | None
+    position: int | None
+    returns: str | None
+    n_args: int | None
+    module: str | None
+    when: str
+    only_attachable: bool
+    only_refused: bool
+    unsafe: bool
+    json: bool
+    kernel_files: str | None
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for options that exclude each other, or select nothing."""
+        if self.why and self.patterns:
+            raise UsageError(
+                "--why and PATTERN exclude each other", hint=f"multiprobe functions --why {self.patterns[0]}"
+            )
+        if self.only_attachable and self.only_refused:
+            raise UsageError("--attachable and --refused exclude each other")
+        conditions = (self.takes, self.position, self.returns, self.n_args, self.module)
+        if not self.why and not self.patterns and all(one is None for one in conditions):
+            raise UsageError("no functions were asked for", hint="give a PATTERN, such as '*', or --takes TYPE")
+
+    @property
+    def only(self) -> bool | None:
+        """Show only functions that can be attached to (True), or that can't (False)."""
+        return True if self.only_attachable else False if self.only_refused else None
+
+
+def run(options: FunctionsOptions) -> int:
+    """Select and list functions. Returns the exit status."""
+    kernel = mp.Kernel.from_directory(options.kernel_files) if options.kernel_files else mp.Kernel()
+    if options.why:
+        return _explain(kernel, options.why, unsafe=options.unsafe, json=options.json)
+    chosen = kernel.functions(
+        *options.patterns,
+        unsafe=options.unsafe,
+        takes=options.takes,
+        position=options.position,
+        returns=options.returns,
+        n_args=options.n_args,
+        module=options.module,
+    )
+    _show(kernel, chosen, when=options.when, only=options.only, json=options.json)
     if not len(chosen):
-        asked = " ".join(patterns) or "these types"
+        asked = " ".join(options.patterns) or "these types"
         reason = str(chosen.unresolved[0]) if chosen.unresolved else f"no function matches {asked}"
-        raise NoMatchError(reason, hint="multiprobe functions '*' lists what there is")
+        raise NoMatchError(reason, hint="multiprobe functions '*' lists all functions")
     return 0
 
 
@@ -94,7 +116,7 @@ def _count(n: int) -> str:
     return "1 function" if n == 1 else f"{n:,} functions"
 
 
-def _to_json(record: FunctionRecord) -> dict[str, Any]:
+def _to_json(record: FunctionRecord) -> dict[str, object]:
     return {
         "type": "function",
         "function": record.function,
@@ -107,7 +129,7 @@ def _to_json(record: FunctionRecord) -> dict[str, Any]:
     }
 
 
-def _table(shown: Sequence[FunctionRecord]) -> Any:
+def _table(shown: Sequence[FunctionRecord]) -> TextTable:
     has_modules = any(record.module for record in shown)
     titles = ["FUNCTION", *(["MODULE"] if has_modules else []), "MECHANISMS", "WHY NOT"]
     rows = []
@@ -119,12 +141,12 @@ def _table(shown: Sequence[FunctionRecord]) -> Any:
 
 
 def _explain(kernel: Kernel, names: Sequence[str], *, unsafe: bool, json: bool) -> int:
-    """Tell all rules for each name."""
+    """Print all rules for each name."""
     missing = []
     for name in names:
         pattern = parse_pattern(name)
         if pattern.is_exclusion or not pattern.names_one:
-            raise UsageError(f"--why explains one function, and {name!r} is a pattern")
+            raise UsageError(f"--why expects the name of one function, not the pattern {name!r}")
         answers, problem = why(kernel, pattern, unsafe=unsafe)
         missing += [problem] if problem else []
         if json:
@@ -132,7 +154,7 @@ def _explain(kernel: Kernel, names: Sequence[str], *, unsafe: bool, json: bool) 
         elif answers:
             print("\n\n".join("\n".join(_why_lines(answer)) for answer in answers))
             if len(answers) > 1:
-                print(f"\n{len(answers)} functions are called {name}: ask for one by its address.")
+                print(f"\n{len(answers)} functions are called {name}: use an address to select one.")
     if missing:
         raise NoMatchError("; ".join(missing))
     _note(kernel.problems())
@@ -140,14 +162,14 @@ def _explain(kernel: Kernel, names: Sequence[str], *, unsafe: bool, json: bool) 
 
 
 def _why_lines(answer: dict[str, Any]) -> Iterable[str]:
-    """What is known of one function, as text."""
+    """The explanation of one function as text."""
     yield f"{answer['function']}  {answer['address'] or '(address hidden)'}  {answer['module'] or 'vmlinux'}"
     if answer["signature"]:
         yield f"  {answer['signature']}"
     if answer["aliases"]:
         yield f"  also called {', '.join(answer['aliases'])}: a call of one is a call of all"
     if answer["call_offset"]:
-        yield f"  ftrace's call site stands {answer['call_offset']} bytes in, behind the landing pad (ENDBR)"
+        yield f"  ftrace's call site is at offset {answer['call_offset']}, behind the landing pad (ENDBR)"
     told: set[str] = set()
     for entry, leave in zip(answer["rules"][::2], answer["rules"][1::2], strict=True):
         state = _state(entry["allowed"], leave["allowed"])
@@ -179,33 +201,46 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def _make_command() -> click.Command:
-    return Examples(
-        "functions",
-        params=[
-            click.Argument(["patterns"], nargs=-1, metavar="PATTERN…"),
-            click.Option(["--why"], multiple=True, metavar="NAME", help="Every rule for one function; repeatable."),
-            click.Option(["--takes"], metavar="TYPE", help="Only those with a parameter of this C type."),
-            click.Option(["--position"], type=int, metavar="N", help="… and the parameter is the Nth, from 0."),
-            click.Option(["--returns"], metavar="TYPE", help="Only those that return this C type."),
-            click.Option(["--args", "n_args"], type=int, metavar="N", help="Only those with N parameters."),
-            click.Option(["--module"], metavar="GLOB", help="Only those of these modules; vmlinux is the kernel."),
-            click.Option(
-                ["--when"],
-                type=click.Choice(["entry", "return", "session"]),
-                default="entry",
-                show_default=True,
-                help="The side of the function that a probe is meant for.",
-            ),
-            click.Option(["--attachable", "only_attachable"], is_flag=True, help="Only those that can be attached."),
-            click.Option(["--refused", "only_refused"], is_flag=True, help="Only those that can't."),
-            *(click_option(SHARED[name]) for name in ("unsafe", "json", "kernel_files", "vm")),
-        ],
-        callback=run,
-        help=HELP,
-        epilog=EXAMPLES,
-        context_settings=SETTINGS,
-    )
+@click.command("functions", cls=Command, epilog=EXAMPLES, context_settings=SETTINGS)
+@click.argument("patterns", nargs=-1, metavar="PATTERN…")
+@click.option("--takes", cls=SelectionOption, metavar="TYPE", help="Only functions with a parameter of this C type.")
+@click.option(
+    "--position", cls=SelectionOption, type=NATURAL, metavar="N", help="With --takes: only as the Nth, from 0."
+)
+@click.option("--returns", cls=SelectionOption, metavar="TYPE", help="Only functions that return this C type.")
+@click.option(
+    "--args", "n_args", cls=SelectionOption, type=NATURAL, metavar="N", help="Only functions with N parameters."
+)
+@click.option(
+    "--module", cls=SelectionOption, metavar="GLOB", help="Only functions of these modules; vmlinux is the kernel."
+)
+@click.option(
+    "--attachable", "only_attachable", cls=SelectionOption, is_flag=True, help="Only functions that can be attached to."
+)
+@click.option(
+    "--refused", "only_refused", cls=SelectionOption, is_flag=True, help="Only functions that can't be attached to."
+)
+@click.option(
+    "--when",
+    cls=AttachingOption,
+    type=click.Choice(SIDES),
+    default="entry",
+    show_default=True,
+    help="The side of the function where a probe would run.",
+)
+@unsafe_option
+@click.option(
+    "--kernel-files", cls=AttachingOption, metavar="DIR", help="Another kernel, known by copies of its files in DIR."
+)
+@click.option(
+    "--why", cls=OutputOption, multiple=True, metavar="NAME", help="Explain every rule for one function; repeatable."
+)
+@json_option
+@general_options
+def command(**params: Any) -> int:
+    """List functions of this kernel, which mechanisms can attach to each, and why not.
 
-
-command = _make_command()
+    PATTERN is a glob ('tcp_*'), a /regular expression/, module:pattern, an exact symbol, an address or symbol+offset;
+    !PATTERN excludes. Nothing is attached.
+    """
+    return run(FunctionsOptions(**params))

@@ -1,7 +1,4 @@
-"""`multiprobe graph`: the tree of calls between functions, per thread, with durations.
-
-Knows options, order of events and words; the recording is `instruments.graph`, what files look like is `output`.
-"""
+"""`multiprobe graph`: the tree of calls between functions, per thread, with durations."""
 
 from __future__ import annotations
 
@@ -10,12 +7,23 @@ from dataclasses import dataclass
 from time import CLOCK_BOOTTIME, CLOCK_MONOTONIC, clock_gettime_ns
 from typing import TYPE_CHECKING
 
-from multiprobe.cli.command import Asked, Command, Question
-from multiprobe.cli.forms import check_files
-from multiprobe.cli.options import Option
-from multiprobe.errors import UsageError
+import click
+
+from multiprobe.cli.command import measuring_command
+from multiprobe.cli.measurement import Measurement
+from multiprobe.cli.options import (
+    MeasuringOptions,
+    OutputOption,
+    SelectionOption,
+    StoppingOption,
+    flame_option,
+    folded_option,
+    measuring_options,
+)
+from multiprobe.cli.params import OutputFile, WholeNumber
 from multiprobe.instruments.graph import instrument as graph
 from multiprobe.instruments.graph.calltree import calls_in_order
+from multiprobe.instruments.graph.instrument import MAX_EVENTS, CallRecorder, GraphSample
 from multiprobe.kernel.btf.values import signature
 from multiprobe.output.flame import flame_svg
 from multiprobe.output.folded import fold, folded_lines
@@ -26,76 +34,57 @@ from multiprobe.output.units import plural_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from typing import Any
 
+    from multiprobe.cli.workload import Workload
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.graph.calltree import Call
-    from multiprobe.instruments.graph.instrument import Graphing, Sample, ThreadCalls
-    from multiprobe.instruments.workload import Workload
-    from multiprobe.kernel.btf.values import Signature
-    from multiprobe.output.slices import Slice, Track
-
-OWN = (
-    Option("max_events", ("--max-events",), "natural", "End after so many calls.", "N", 100_000),
-    Option("args", ("--args",), "flag", "Arguments too, and what calls return.", default=False),
-    Option("perfetto", ("--perfetto",), "text", "Write a trace for ui.perfetto.dev.", "FILE"),
-    Option("flame", ("--flame",), "text", "Write a flame graph of self times, as SVG.", "FILE"),
-    Option("folded", ("--folded",), "flag", "Print folded stacks of self times (ns).", default=False),
-)
-
-HELP = """Show who calls whom: the tree of calls between all functions that a PATTERN matches, for each thread.
-
-Every call is one line: when it began, how long it took, and below it the calls that it made. Calls of functions that
-weren't chosen are left out; what they call appears under the next one around them that was. Ends after --duration, with
-COMMAND, with Ctrl-C, or when there is room for no more calls (--max-events).
-"""
+    from multiprobe.instruments.graph.instrument import ThreadCalls
+    from multiprobe.instruments.instrument import AttachOptions
+    from multiprobe.kernel.btf.values import Signature, Spelled
 
 EXAMPLES = """\
 Examples:
   multiprobe graph 'vfs_*' 'ext4_*' --command-only -- cat /etc/passwd
-  multiprobe graph 'tcp_*' --args --pid 4242 -d 2       with arguments and returned values
-  multiprobe graph 'ext4:*' --perfetto t.pftrace -- sync   a trace to look at in ui.perfetto.dev
-  multiprobe graph 'vfs_*' --flame vfs.svg -d 5         where the time goes"""
+  multiprobe graph 'tcp_*' --args --pid 4242 -d 2         with arguments and returned values
+  multiprobe graph 'ext4:*' --perfetto t.pftrace -- sync  a trace for ui.perfetto.dev
+  multiprobe graph 'vfs_*' --flame vfs.svg -d 5           where the time is spent"""
 
 EVERY = 0.2
-"""Seconds between looks at which threads there are, and at how much room is left."""
+"""Seconds between two looks at new threads and at the room left."""
+MOST_EVENTS = (1 << 24) - 1
 
 
-class GraphQuestion(Question):
-    """Who calls whom, and how long does it take?"""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphOptions(MeasuringOptions):
+    """The options of `graph`."""
+
+    max_events: int = MAX_EVENTS
+    args: bool = False
+    perfetto: str | None = None
+    flame: str | None = None
+
+
+class GraphMeasurement(Measurement[GraphOptions, GraphSample]):
+    """Records calls."""
 
     when = "session"
     every = EVERY
-    is_looking = True
-    measuring: Graphing
+    instrument: CallRecorder
 
-    def __init__(
-        self, asked: Asked, *, max_events: int, args: bool, perfetto: str | None, flame: str | None, folded: bool
-    ) -> None:
-        super().__init__(asked)
-        _check(max_events)
-        check_files(perfetto, flame)
-        self.max_events, self.has_arguments = max_events, args
-        self.perfetto, self.flame = perfetto, flame
+    def start(self, functions: FunctionSet, options: AttachOptions) -> CallRecorder:
+        """Attach and record."""
+        n_arguments = _most_arguments(functions) if self.options.args else -1
+        return graph.start(functions, max_events=self.options.max_events, n_arguments=n_arguments, **options)
 
-    def start(self, functions: FunctionSet, **options: Any) -> Graphing:
-        """Attach."""
-        n_arguments = _most_arguments(functions) if self.has_arguments else -1
-        return graph.start(functions, max_events=self.max_events, n_arguments=n_arguments, **options)
+    def finish(self, sample: GraphSample) -> None:
+        """Write the trace and the flame graph."""
+        signatures = _signatures(self.instrument.functions) if self.options.args else {}
+        self.shown = Shown(self.instrument, sample, signatures, self.workload)
+        title = f"Time in {' '.join(self.options.patterns)}"
+        self.shown.write_files(perfetto=self.options.perfetto, flame=self.options.flame, title=title)
 
-    def look(self, is_full: bool) -> bool:
-        """End it when there is no more room."""
-        return is_full
-
-    def finish(self, sample: Sample) -> None:
-        """The trace and the flame graph."""
-        signatures = _signatures(self.measuring.functions) if self.has_arguments else {}
-        self.shown = Shown(self.measuring, sample, signatures, self.workload)
-        title = f"Time in {' '.join(self.asked.patterns)}"
-        self.shown.write_files(perfetto=self.perfetto, flame=self.flame, title=title)
-
-    def figures(self, sample: Sample) -> dict[str, Any]:
-        """All calls together."""
+    def figures(self, sample: GraphSample) -> dict[str, object]:
+        """The numbers of calls and of threads."""
         return {
             "calls": sample.n_calls,
             "unended": sample.n_unended,
@@ -103,25 +92,20 @@ class GraphQuestion(Question):
             "seconds": round(sample.seconds, 6),
         }
 
-    def rows(self, _: Sample) -> Iterator[dict[str, Any]]:
+    def rows(self, sample: GraphSample) -> Iterator[dict[str, object]]:
         """A row for each call."""
         return self.shown.json_objects()
 
-    def print(self, _: Sample, report: dict[str, Any]) -> None:
-        """A tree for each thread, and all calls together."""
+    def print(self, sample: GraphSample) -> None:
+        """Print a tree for each thread, and the number of all calls."""
         _print_trees(self.shown.tracks())
-        unended = f", {report['unended']:,} of which had not ended" if report["unended"] else ""
-        calls, threads = (plural_text(report[f"{noun}s"], noun) for noun in ("call", "thread"))
-        print(f"{calls} in {threads}, in {report['seconds']:.2f} s{unended}")
+        unended = f", {sample.n_unended:,} of which had not ended" if sample.n_unended else ""
+        calls, threads = plural_text(sample.n_calls, "call"), plural_text(len(sample.threads), "thread")
+        print(f"{calls} in {threads}, in {sample.seconds:.2f} s{unended}")
 
-    def folded(self, _: Sample) -> Iterator[str]:
+    def folded(self, sample: GraphSample) -> Iterator[str]:
         """A line for each different stack."""
         return iter(folded_lines(self.shown.folded()))
-
-
-def _check(max_events: int) -> None:
-    if not 0 < max_events < 1 << 24:
-        raise UsageError(f"--max-events {max_events} can't be kept", hint="give a number from 1 to 16,000,000")
 
 
 def _most_arguments(functions: FunctionSet) -> int:
@@ -129,21 +113,21 @@ def _most_arguments(functions: FunctionSet) -> int:
 
 
 def _signatures(functions: FunctionSet) -> dict[int, Signature]:
-    """By index: how to read what the registers hold, where the kernel has types."""
+    """The signatures of the functions by index, for those with type information."""
     found = {}
-    for place, (row, type_id) in enumerate(zip(functions.rows, functions.btf_ids(), strict=True)):
+    for index, (row, type_id) in enumerate(zip(functions.rows, functions.btf_ids(), strict=True)):
         btf = functions.kernel.btf_of(functions.table.module(row)) if type_id else None
         if btf is not None:
-            found[place] = signature(btf, type_id)
+            found[index] = signature(btf, type_id)
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What was recorded, and how to spell it."""
+    """The recorded calls, and how to decode them."""
 
-    graphing: Graphing
-    sample: Sample
+    recorder: CallRecorder
+    sample: GraphSample
     signatures: Mapping[int, Signature]
     workload: Workload | None
 
@@ -151,7 +135,7 @@ class Shown:
         """A track for each thread."""
         return [Track(self._thread(found), list(self._slices(found))) for found in self.sample.threads]
 
-    def _thread(self, found: ThreadCalls) -> Any:
+    def _thread(self, found: ThreadCalls) -> TraceThread:
         thread = found.thread
         if thread.cpu >= 0:
             return TraceThread(0, 0, f"swapper/{thread.cpu}", cpu=thread.cpu)
@@ -159,22 +143,22 @@ class Shown:
         return TraceThread(thread.pid, thread.tid, self._name(thread.tid) or process, process)
 
     def _name(self, number: int) -> str:
-        name = self.graphing.names.get(number, "")
+        name = self.recorder.names.get(number, "")
         if not name and self.workload is not None and number == self.workload.pid:
             return self.workload.command[0].rpartition("/")[2][:15]
         return name
 
     def _slices(self, found: ThreadCalls) -> Iterator[Slice]:
-        labels = [self.graphing.functions[place] for place in range(len(self.graphing.functions))]
+        labels = [self.recorder.functions[index] for index in range(len(self.recorder.functions))]
         for depth, call in calls_in_order(found.roots):
             yield Slice(str(labels[call.function]), call.begin, call.end, depth, self.arguments(call))
 
-    def arguments(self, call: Call) -> dict[str, Any]:
-        """Arguments by name, and under "=" what the call returned; nothing where they weren't kept."""
+    def arguments(self, call: Call) -> dict[str, Spelled]:
+        """Arguments by name, and under "=" the returned value; empty if they weren't recorded."""
         known = self.signatures.get(call.function)
         if known is None:
             return {}
-        spelled: dict[str, Any] = known.arguments(call.arguments)
+        spelled: dict[str, Spelled] = known.arguments(call.arguments)
         returned = known.returned.read_returned(call.returned) if call.returned is not None else None
         return spelled if returned is None else spelled | {"=": returned}
 
@@ -187,7 +171,7 @@ class Shown:
         )
 
     def write_files(self, *, perfetto: str | None, flame: str | None, title: str) -> None:
-        """Those that were asked for."""
+        """Write the files that are asked for."""
         if perfetto is not None:
             ahead = clock_gettime_ns(CLOCK_BOOTTIME) - clock_gettime_ns(CLOCK_MONOTONIC)
             with open(perfetto, "wb") as file:
@@ -196,9 +180,9 @@ class Shown:
             with open(flame, "w", encoding="utf-8") as text:
                 text.write(flame_svg(self.folded(), title=title, unit="ns"))
 
-    def json_objects(self) -> Iterator[dict[str, Any]]:
-        """Every call, callers before what they call, threads one after the other."""
-        functions = self.graphing.functions
+    def json_objects(self) -> Iterator[dict[str, object]]:
+        """Every call, callers before their callees, one thread after the other."""
+        functions = self.recorder.functions
         number = 0
         for track, found in zip(self.tracks(), self.sample.threads, strict=True):
             around: list[int] = []
@@ -236,4 +220,27 @@ def _print_trees(tracks: Sequence[Track]) -> None:
         sys.stdout.write("\n")
 
 
-COMMAND = Command("graph", HELP, EXAMPLES, GraphQuestion, OWN)
+@measuring_command("graph", GraphOptions, examples=EXAMPLES)
+@click.option(
+    "--max-events",
+    cls=StoppingOption,
+    type=WholeNumber(1, MOST_EVENTS),
+    default=MAX_EVENTS,
+    show_default=True,
+    metavar="N",
+    help="Stop after N calls.",
+)
+@click.option("--args", cls=SelectionOption, is_flag=True, help="Record arguments and returned values, too.")
+@click.option(
+    "--perfetto", cls=OutputOption, type=OutputFile(), metavar="FILE", help="Write a trace for ui.perfetto.dev."
+)
+@flame_option
+@folded_option
+@measuring_options
+def command(options: GraphOptions) -> GraphMeasurement:
+    """Show the tree of calls between the selected functions, for each thread.
+
+    Every call is one line: when it began, how long it took, and below it the calls that it made. Calls of other
+    functions are left out; the selected functions that they call appear below the next selected caller.
+    """
+    return GraphMeasurement(options)

@@ -1,79 +1,51 @@
-"""The command line as click sees it: the group of commands, imported one by one, help in sections, examples.
-
-Only imported when click is needed; `main` is the way in, and what a command does is in the command's own file.
-"""
+"""The group of all commands for click: each is imported when it is used, and listed in sections by `--help`."""
 
 from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import click
 
 import multiprobe
-from multiprobe.cli.options import SHARED, Option, click_option, split_command
+from multiprobe.cli.command import SETTINGS
 
-#: Commands by section: name and one line of help, here so that `--help` imports no command.
 SECTIONS: dict[str, dict[str, str]] = {
-    "Choose": {
-        "functions": "Which functions, by which mechanism, and why not.",
-    },
     "Measure": {
-        "count": "Calls per function.",
-        "trace": "One line per call: typed arguments, result, duration.",
-        "latency": "Time per function: percentiles, distribution, self time.",
-        "errors": "Which calls fail, who failed first, and along which path.",
-        "graph": "The tree of calls between functions, with durations.",
-        "stacks": "The stacks that lead to functions, counted or timed.",
+        "count": "Count calls per function.",
+        "trace": "Print every call: decoded arguments, result, duration.",
+        "latency": "Time calls: percentiles, distribution, self time.",
+        "errors": "Find calls that fail, the first to fail, and the path of the error.",
+        "graph": "Show the tree of calls between functions, with durations.",
+        "stacks": "Count or time the stacks that lead to functions.",
     },
-    "Program": {
-        "run": "Run a script of your own.",
+    "Examine": {
+        "functions": "List functions: which mechanisms can attach to each, and why not.",
+        "inspect": "Show every tracing link on this system, and what is attached to a function.",
+        "doctor": "Check what this kernel and user allow, and what to change.",
     },
-    "Look around": {
-        "doctor": "What this kernel and user can do, and what stands in the way.",
-        "inspect": "Every tracing link on this system, and what sits at a function's entry.",
-        "vm": "Run any command in a throw-away virtual machine.",
+    "Run": {
+        "run": "Run a script that uses multiprobe.",
+        "vm": "Run a command in a throw-away virtual machine.",
     },
 }
+"""The commands by section, with their lines in `--help`: written here so that `--help` imports no command."""
 
 EXAMPLES = """\
 Examples:
-  multiprobe count 'tcp_*' --duration 10         which TCP functions run, how often
+  multiprobe count 'tcp_*' --duration 10         count the calls of TCP functions
   multiprobe count 'ext4:*' -- cp -r src dst     while a command runs
-  multiprobe functions --takes 'struct sock *'   which functions take a socket
-  multiprobe functions --why schedule            may this one be attached?
+  multiprobe functions --takes 'struct sock *'   list the functions that take a socket
+  multiprobe functions --why schedule            explain why a function can't be attached to
   multiprobe count '*' --vm=6.12 -- ls -lR /usr  the same in a virtual machine
-  multiprobe doctor                              what works here, and what to do about the rest
+  multiprobe doctor                              check this machine
 
-Exit status: 0 done, 1 failed, 2 usage, 3 nothing matched, 4 not permitted, 5 this kernel lacks it."""
-
-SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+Exit status: 0 success, 1 failure, 2 usage error, 3 nothing matched, 4 not permitted, 5 not supported by this kernel."""
 
 
-class Examples(click.Command):
-    """A command whose epilog is printed as it stands."""
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Keep the line breaks of the examples."""
-        if self.epilog:
-            formatter.write("\n" + self.epilog + "\n")
-
-
-class TracingCommand(Examples):
-    """A command that takes PATTERN… and, after `--`, a COMMAND… to run meanwhile."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Take `-- COMMAND…` away before click does, to which all arguments are the same."""
-        ours, command = split_command(args)
-        rest = super().parse_args(ctx, ours)
-        ctx.params["command"] = tuple(command)
-        return rest
-
-
-class Commands(Examples, click.Group):
-    """The commands, each imported when it is asked for."""
+class Commands(click.Group):
+    """The commands, each imported when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All names, in the order of the sections."""
@@ -82,23 +54,18 @@ class Commands(Examples, click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, but a misspelt name gets a suggestion."""
-        name = args[0]
-        if name not in self.list_commands(ctx):
-            near = difflib.get_close_matches(name, self.list_commands(ctx), 1)
-            ctx.fail(f"there is no command {name!r}" + (f": is it {near[0]!r}?" if near else ""))
+        """Resolve as click does, but suggest a similar name for an unknown one."""
+        names = self.list_commands(ctx)
+        if args[0] not in names:
+            near = difflib.get_close_matches(args[0], names, 1)
+            ctx.fail(f"no such command {args[0]!r}" + (f", did you mean {near[0]!r}?" if near else ""))
         return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """Import `cli/NAME.py` and take its `command`, or make it from its declaration, `COMMAND`."""
+        """Import `cli/NAME.py` and return its `command`."""
         if name not in self.list_commands(ctx):
             return None
-        module = importlib.import_module(f"multiprobe.cli.{name}")
-        declared = getattr(module, "COMMAND", None)
-        command: click.Command = module.command if declared is None else declared.click_command()
-        if all(param.name != "debug" for param in command.params):
-            command.params.append(click_option(SHARED["debug"]))
-            command.callback = _without_debug(command.callback)
+        command: click.Command = importlib.import_module(f"multiprobe.cli.{name}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -107,68 +74,26 @@ class Commands(Examples, click.Group):
             with formatter.section(section):
                 formatter.write_dl(list(commands.items()))
 
-
-def _without_debug(callback: Callable[..., Any] | None) -> Callable[..., Any]:
-    def call(*args: Any, debug: bool, **options: Any) -> Any:
-        assert callback is not None
-        return callback(*args, **options)
-
-    return call
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples with their line breaks."""
+        formatter.write(f"\n{self.epilog}\n")
 
 
-def tracing_command(
-    name: str, options: Sequence[Option], callback: Callable[..., int], *, help: str, epilog: str
-) -> click.Command:
-    """A click command from option values; the callback gets their names, `patterns` and `command`."""
-    patterns = click.Argument(["patterns"], nargs=-1, required=True, metavar="PATTERN…")
-    return TracingCommand(
-        name,
-        params=[patterns, *(click_option(option) for option in options)],
-        callback=callback,
-        help=help,
-        epilog=epilog,
-        context_settings=SETTINGS,
-        options_metavar="[OPTIONS] [-- COMMAND…]",
-    )
-
-
-def make_group() -> Commands:
-    """The whole command line."""
-
-    @click.group(cls=Commands, context_settings=SETTINGS, epilog=EXAMPLES, subcommand_metavar="COMMAND …")
-    @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print it.")
-    def multiprobe() -> None:
-        """Attach one BPF program to thousands of kernel functions at once, and see what they do."""
-
-    return multiprobe
-
-
-def _version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        click.echo(f"multiprobe {multiprobe.__version__}")
-        ctx.exit()
+@click.group(cls=Commands, context_settings=SETTINGS, epilog=EXAMPLES, subcommand_metavar="COMMAND …")
+@click.version_option(multiprobe.__version__, message="%(prog)s %(version)s", help="Print the version.")
+def commands() -> None:
+    """Attach one BPF program to thousands of kernel functions at once, and see what they do."""
 
 
 def parse(arguments: Sequence[str]) -> click.Context:
     """The context of the command that a command line names, with the values of its parameters.
 
-    click only parses here: a click that also runs the command prints a newline of its own at Ctrl-C. Raises
-    click.UsageError, or click.exceptions.Exit after `--help` and `--version`.
+    Raises click.UsageError, or click.exceptions.Exit after `--help` and `--version`.
     """
-    group = make_group()
     if not arguments or arguments[0].startswith("-"):
-        return group.make_context("multiprobe", list(arguments))
-    parent = click.Context(group, info_name="multiprobe")
-    name, command, rest = group.resolve_command(parent, list(arguments))
+        return commands.make_context("multiprobe", list(arguments))
+    parent = click.Context(commands, info_name="multiprobe")
+    name, command, rest = commands.resolve_command(parent, list(arguments))
     assert name is not None
     assert command is not None
     return command.make_context(name, rest, parent=parent)
-
-
-def run(arguments: Sequence[str]) -> int:
-    """Parse a command line and run its command; errors come out as exceptions."""
-    context = parse(arguments)
-    with context:
-        assert context.command.callback is not None
-        status = context.invoke(context.command.callback, **context.params)
-    return status if isinstance(status, int) else 0

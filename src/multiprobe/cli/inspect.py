@@ -1,7 +1,4 @@
-"""`multiprobe inspect`: every tracing link on this system, a function's entry and trampoline, what overlaps where.
-
-Knows options and which of three questions is asked; finding out is `multiprobe.inspect`, words are `inspect.text`.
-"""
+"""`multiprobe inspect`: shows the tracing links on this system, and what is attached to a function."""
 
 from __future__ import annotations
 
@@ -10,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from multiprobe.cli.group import SETTINGS, Examples
-from multiprobe.cli.options import SHARED, click_option
+from multiprobe.cli.command import SETTINGS, Command
+from multiprobe.cli.options import OutputOption, SelectionOption, general_options, json_option, top_option
 from multiprobe.errors import UsageError
 from multiprobe.inspect import records, text
 from multiprobe.inspect.mix import LEGEND, mix_lines, rich_mix
@@ -27,13 +24,6 @@ if TYPE_CHECKING:
     from multiprobe.inspect.records import Record
     from multiprobe.inspect.text import Spans
 
-HELP = """Show what is attached on this system now, also by other programs. Changes nothing.
-
-Without arguments: every tracing link, its program, functions, cookies, misses, and the process that holds it. With a
-FUNCTION (a name, module:name, or an address): its first bytes, where its call site leads, the ftrace ops and the
-trampoline there, disassembled with its calls named, and all that is attached to it.
-"""
-
 EXAMPLES = """\
 Examples:
   multiprobe inspect                             every tracing link on this system
@@ -42,20 +32,20 @@ Examples:
   multiprobe inspect --mix 'vfs_*'               which attachments overlap on which functions
   multiprobe inspect --json | jq .program.name   for scripts: one JSON object a line
 
-Needs root (listing BPF objects takes CAP_SYS_ADMIN); what can't be read is left out and named at the end."""
+Requires root (listing BPF objects needs CAP_SYS_ADMIN). What can't be read is left out, and listed at the end."""
 
 DEFAULT_ROWS = 60
 
 
 def run(function: str | None, *, patterns: tuple[str, ...], programs: bool, top: int | None, json: bool) -> int:
-    """Answer one of the three questions. Returns the exit status."""
+    """Show all links, one function, or a matrix of functions and attachments. Returns the exit status."""
     if patterns and function:
         raise UsageError(
-            "--mix takes patterns, not a FUNCTION besides",
+            "--mix and FUNCTION exclude each other",
             hint=f"multiprobe inspect --mix {patterns[0]} --mix {function}",
         )
     if programs and not function:
-        raise UsageError("--programs goes with a FUNCTION", hint="multiprobe inspect vfs_read --programs")
+        raise UsageError("--programs needs a FUNCTION", hint="multiprobe inspect vfs_read --programs")
     if patterns:
         return _show_mix(patterns, top=DEFAULT_ROWS if top is None else top or sys.maxsize, json=json)
     if function:
@@ -136,22 +126,25 @@ def _note(missing: Iterable[Missing]) -> int:
     return 0
 
 
-def _callback(function: str | None, mix: tuple[str, ...], programs: bool, top: int | None, json: bool, vm: str) -> int:
-    return run(function, patterns=mix, programs=programs, top=top, json=json)
-
-
-command = Examples(
-    "inspect",
-    params=[
-        click.Argument(["function"], required=False, metavar="[FUNCTION]"),
-        click.Option(["--mix"], multiple=True, metavar="PATTERN", help="Functions × attachments; repeatable."),
-        click.Option(["--programs"], is_flag=True, help="Show the machine code of the function's programs."),
-        click_option(SHARED["top"]),
-        click_option(SHARED["json"]),
-        click_option(SHARED["vm"]),
-    ],
-    callback=_callback,
-    help=HELP,
-    epilog=EXAMPLES,
-    context_settings=SETTINGS,
+@click.command("inspect", cls=Command, epilog=EXAMPLES, context_settings=SETTINGS)
+@click.argument("function", required=False, metavar="[FUNCTION]")
+@click.option(
+    "--mix",
+    "patterns",
+    cls=SelectionOption,
+    multiple=True,
+    metavar="PATTERN",
+    help="Functions × attachments; repeatable.",
 )
+@click.option("--programs", cls=OutputOption, is_flag=True, help="Show the machine code of the function's programs.")
+@top_option
+@json_option
+@general_options
+def command(function: str | None, patterns: tuple[str, ...], programs: bool, top: int | None, json: bool) -> int:
+    """Show what is attached on this system, also by other programs. Changes nothing.
+
+    Without arguments: every tracing link, its program, functions, cookies, misses, and the process that holds it. With
+    a FUNCTION (a name, module:name, or an address): its first bytes, the target of its call site, the ftrace ops and
+    the trampoline there, disassembled with its calls named, and everything attached to it.
+    """
+    return run(function, patterns=patterns, programs=programs, top=top, json=json)

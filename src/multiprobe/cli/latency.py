@@ -1,23 +1,32 @@
-"""`multiprobe latency`: how long calls take.
-
-Knows options, order of events and words; the measuring itself is `instruments.latency`.
-"""
+"""`multiprobe latency`: the times of calls."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from multiprobe.cli.command import Asked, Command, Question
-from multiprobe.cli.forms import check_files, print_table
+import click
+
+from multiprobe.cli.command import measuring_command
+from multiprobe.cli.forms import print_table
 from multiprobe.cli.live import Live
-from multiprobe.cli.options import Option
+from multiprobe.cli.measurement import Measurement
+from multiprobe.cli.options import (
+    MeasuringOptions,
+    OutputOption,
+    SelectionOption,
+    live_option,
+    measuring_options,
+    top_option,
+)
+from multiprobe.cli.params import OutputFile
 from multiprobe.errors import UsageError
 from multiprobe.instruments.latency import instrument as latency
-from multiprobe.instruments.latency.instrument import SORTS, all_buckets, rank
+from multiprobe.instruments.latency.instrument import SORTS, CallTimer, Latency, LatencySample, all_buckets, rank
+from multiprobe.instruments.latency.over_time import FINEST, OverTime
 from multiprobe.instruments.latency.program import BY, Probe
-from multiprobe.instruments.over_time import FINEST, OverTime
-from multiprobe.instruments.tasks import TaskNames
+from multiprobe.instruments.task_names import TaskNames
 from multiprobe.output.frame import LiveFrame, LiveRow
 from multiprobe.output.heat import HeatMap, heat_svg
 from multiprobe.output.histogram import log2_bounds, log2_lines, sparkline, used_range
@@ -25,152 +34,134 @@ from multiprobe.output.table import Column, TextTable
 from multiprobe.output.units import plural_text, time_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from typing import Any
+    from collections.abc import Iterator, Sequence
 
-    from multiprobe.cli.live import Live
+    from multiprobe.compiler.program import Program
     from multiprobe.functions.sets import FunctionSet
-    from multiprobe.instruments.latency.instrument import Latency, Sample, Timing
-    from multiprobe.instruments.tasks import TaskNames
-    from multiprobe.output.table import TextTable
-
-OWN = (
-    Option("has_self", ("--self",), "flag", "Self time too: without traced calls made from it.", default=False),
-    Option("by", ("--by",), "text", "Each process, or each thread, by itself.", "process|thread"),
-    Option("sort", ("--sort",), "text", "Largest first: total, self, calls, mean, p50, p90, p99, max.", "BY", "total"),
-    Option("heatmap", ("--heatmap",), "text", "Write how times changed while it ran, as SVG.", "FILE"),
-)
-
-HELP = """Time the calls of every function that a PATTERN matches.
-
-For each function: how many calls, their total, mean, median, 90th and 99th percentile and maximum, and how they are
-distributed. Calls are timed one by one, so that recursion, preemption and other CPUs don't matter; calls that don't
-return are told apart. Ends after --duration, with COMMAND, or with Ctrl-C.
-"""
+    from multiprobe.instruments.instrument import AttachOptions
 
 EXAMPLES = """\
 Examples:
-  multiprobe latency 'vfs_*' -d 10                   ten seconds of the whole system
-  multiprobe latency 'ext4_*' --self -- cp -r a b    where the time goes while a command runs
-  multiprobe latency vfs_read --by process           who waits in read
-  multiprobe latency 'blk_*' --heatmap blk.svg -d 60 how it changed"""
-
+  multiprobe latency 'vfs_*' -d 10                   the whole system, for ten seconds
+  multiprobe latency 'ext4_*' --self -- cp -r a b    where the time is spent while a command runs
+  multiprobe latency vfs_read --by process           which processes wait in read
+  multiprobe latency 'blk_*' --heatmap blk.svg -d 60 how the distribution changes over time"""
 
 QUICK = 40_000
-"""Functions whose numbers may be looked at each second: of fewer, more often."""
+"""The number of functions sampled per second for a heat map; fewer functions are sampled more often."""
 
 
-class LatencyQuestion(Question):
-    """How long do calls take?"""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyOptions(MeasuringOptions):
+    """The options of `latency`."""
+
+    has_self: bool = False
+    by: str | None = None
+    sort: str = "total"
+    heatmap: str | None = None
+
+    def __post_init__(self) -> None:
+        MeasuringOptions.__post_init__(self)
+        if self.sort == "self" and not self.has_self:
+            raise UsageError("--sort self needs --self")
+
+
+class LatencyMeasurement(Measurement[LatencyOptions, LatencySample]):
+    """Times calls."""
 
     when = "session"
-    measuring: Timing
+    has_table = True
+    instrument: CallTimer
 
-    def __init__(self, asked: Asked, *, has_self: bool, by: str | None, sort: str, heatmap: str | None) -> None:
-        super().__init__(asked)
-        _check(sort, by=by, has_self=has_self)
-        check_files(heatmap)
-        self.has_self, self.by, self.sort, self.heatmap = has_self, by, sort, heatmap
+    def program_ahead(self) -> Program:
+        """The program for these options."""
+        program: Program = Probe(by=self.options.by, has_self=self.options.has_self).program
+        return program
 
-    @staticmethod
-    def ahead(options: dict[str, Any]) -> tuple[Any, str] | None:
-        """The program of these options."""
-        if options["by"] is not None and options["by"] not in BY:
-            return None
-        return Probe(by=options["by"], has_self=options["has_self"]).program, "session"
-
-    def start(self, functions: FunctionSet, **options: Any) -> Timing:
-        """Attach."""
-        return latency.start(functions, by=self.by, has_self=self.has_self, **options)
+    def start(self, functions: FunctionSet, options: AttachOptions) -> CallTimer:
+        """Attach and time calls."""
+        return latency.start(functions, by=self.options.by, has_self=self.options.has_self, **options)
 
     def begin(self) -> None:
-        """Begin to take notes."""
-        has_heat = self.heatmap is not None
-        self.notes = Notes(by=self.by, has_heat=has_heat, n_functions=self.measuring.report.attached)
-        self.is_looking = has_heat or self.by is not None
-        if self.notes.heat is not None:
-            self.every = self.notes.heat.step
-            import_module("numpy")  # which takes the first sample's time if it isn't there
-            self.notes.begin(self.measuring.sample())
+        """Begin to record the names of tasks and the distribution over time."""
+        has_heat = self.options.heatmap is not None
+        self.history = LatencyHistory(
+            by=self.options.by, has_heat=has_heat, n_functions=self.instrument.report.attached
+        )
+        self.is_looking = has_heat or self.options.by is not None
+        if self.history.heat is not None:
+            self.every = self.history.heat.step
+            import_module("numpy")  # now, since importing it later would delay the first sample
+            self.history.begin(self.instrument.sample())
 
-    def look(self, sample: Sample) -> None:
-        """Take notes; the longer it takes, the less often."""
-        self.notes.look(sample)
-        if self.notes.heat is not None:
-            self.every = min(1.0, self.notes.heat.step)
+    def look(self, sample: LatencySample) -> bool:
+        """Record a sample; the more functions, the less often."""
+        self.history.add(sample)
+        if self.history.heat is not None:
+            self.every = min(1.0, self.history.heat.step)
+        return False
 
-    def show(self) -> Callable[[Sample, Sample | None, int], TextTable]:
-        """The functions that took most."""
+    def table(self, sample: LatencySample, before: LatencySample | None, rows: int) -> TextTable:
+        """The functions in which most time was spent."""
+        return self._table(rank(sample.rows, sort=self.options.sort, top=rows))
 
-        def show(sample: Sample, _before: Sample | None, rows: int) -> TextTable:
-            return _table(rank(sample.rows, sort=self.sort, top=rows), self.notes.names, by=self.by)
+    def screen(self) -> Live[LatencySample]:
+        """All functions that were called, and the distribution of one's times."""
+        return _make_screen(self.instrument, self.history.names, sort=self.options.sort, by=self.options.by)
 
-        return show
+    def finish(self, sample: LatencySample) -> None:
+        """Write the heat map."""
+        self.history.add(sample, is_last=True)
+        if self.options.heatmap is not None:
+            self.history.write_heat(self.options.heatmap, self.options.patterns)
 
-    def screen(self) -> Live[Sample]:
-        """All functions that were called, and how one's times are distributed."""
-        return _make_screen(self.measuring, self.notes.names, sort=self.sort, by=self.by)
-
-    def finish(self, sample: Sample) -> None:
-        """The heat map."""
-        self.notes.look(sample, is_last=True)
-        if self.heatmap is not None:
-            self.notes.write_heat(self.heatmap, self.asked.patterns)
-
-    def figures(self, sample: Sample) -> dict[str, Any]:
-        """All calls together."""
-        calls, running = (sum(getattr(row, name) for row in sample.rows) for name in ("calls", "running"))
+    def figures(self, sample: LatencySample) -> dict[str, object]:
+        """The number of all calls, and their time."""
         total = sum(row.total for row in sample.rows)
-        return {"calls": calls, "running": running, "total_ns": total, "seconds": round(sample.seconds, 6)}
+        seconds = round(sample.seconds, 6)
+        return {"calls": sample.n_calls, "running": sample.n_running, "total_ns": total, "seconds": seconds}
 
-    def rows(self, sample: Sample) -> Iterator[dict[str, Any]]:
+    def rows(self, sample: LatencySample) -> Iterator[dict[str, object]]:
         """A row for each function, or function and task, that was called."""
-        for row in rank(sample.rows, sort=self.sort, top=self.asked.top or 0):
-            yield _to_json(row, self.notes.names, by=self.by)
+        for row in rank(sample.rows, sort=self.options.sort, top=self.options.top or 0):
+            yield _to_json(row, self.history.names, by=self.options.by)
 
-    def print(self, sample: Sample, report: dict[str, Any]) -> None:
-        """A table of what took most, and all calls together."""
-        rows = rank(sample.rows, sort=self.sort, top=self.asked.limit() or 0)
-        print_table(_table(rows, self.notes.names, by=self.by), n_more=len(sample.rows) - len(rows))
+    def print(self, sample: LatencySample) -> None:
+        """Print the functions in which most time was spent, and the number of all calls."""
+        rows = rank(sample.rows, sort=self.options.sort, top=self.options.limit() or 0)
+        print_table(self._table(rows), n_more=len(sample.rows) - len(rows))
         n_functions = len({row.function.address for row in sample.rows})
-        calls, functions = plural_text(report["calls"], "call"), plural_text(n_functions, "function")
+        calls, functions = plural_text(sample.n_calls, "call"), plural_text(n_functions, "function")
         print(f"{calls} of {functions} in {sample.seconds:.2f} s")
-        if report["running"]:
-            print(_running_line(sample, report["running"]))
+        if sample.n_running:
+            print(_running_line(sample))
+
+    def _table(self, rows: Sequence[Latency]) -> TextTable:
+        return _table(rows, self.history.names, by=self.options.by)
 
 
-def _check(sort: str, *, by: str | None, has_self: bool) -> None:
-    """Raise UsageError for words that mean nothing."""
-    if by is not None and by not in BY:
-        raise UsageError(f"--by {by} means nothing", hint=f"there are {', '.join(BY)}")
-    if sort not in SORTS:
-        raise UsageError(f"--sort {sort} means nothing", hint=f"there are {', '.join(SORTS)}")
-    if sort == "self" and not has_self:
-        raise UsageError("--sort self needs --self, which measures it")
-
-
-class Notes:
-    """What is kept of the samples on the way: names of tasks, and the distribution over time."""
+class LatencyHistory:
+    """What is recorded of the samples during the measurement: names of tasks, and the distribution over time."""
 
     def __init__(self, *, by: str | None, has_heat: bool, n_functions: int) -> None:
         self.names = TaskNames()
         self.by = by
         self.heat = OverTime(step=max(FINEST, n_functions / QUICK)) if has_heat else None
 
-    def begin(self, sample: Sample) -> None:
-        """From here on."""
+    def begin(self, sample: LatencySample) -> None:
+        """Record from here on."""
         if self.heat is not None:
             self.heat.begin(sample.seconds, all_buckets(sample.rows))
 
-    def look(self, sample: Sample, *, is_last: bool = False) -> None:
-        """Note what a sample tells."""
+    def add(self, sample: LatencySample, *, is_last: bool = False) -> None:
+        """Record a sample."""
         if self.by:
             self.names.look({row.who for row in sample.rows})
         if self.heat is not None:
             self.heat.note(sample.seconds, all_buckets(sample.rows), is_last=is_last)
 
     def write_heat(self, path: str, patterns: Sequence[str]) -> None:
-        """The distribution over time as SVG."""
+        """Write the distribution over time as SVG."""
         if self.heat is None:
             return
         heat = HeatMap(self.heat.columns, self.heat.ends)
@@ -179,14 +170,13 @@ class Notes:
             file.write(heat_svg(heat, title=title, subtitle=subtitle))
 
 
-def _make_screen(timing: Timing, names: TaskNames, *, sort: str, by: str | None) -> Live[Sample]:
-    """The full-screen view: all functions that were called, and how one's times are distributed."""
-    index_of = {address: index for index, address in enumerate(timing.functions.addresses())}
+def _make_screen(timer: CallTimer, names: TaskNames, *, sort: str, by: str | None) -> Live[LatencySample]:
+    index_of = {address: index for index, address in enumerate(timer.functions.addresses())}
 
     def order(row: Latency, last: str) -> tuple[float | str, ...]:
         return (row.calls, *_times(row), row.mean, str(row.function), *([last] if by else []))
 
-    def frame(sample: Sample, _before: Sample | None) -> LiveFrame:
+    def frame(sample: LatencySample, _before: LatencySample | None) -> LiveFrame:
         shown: dict[int, Latency] = {}
         table = _table(sample.rows, names, by=by)
         rows = []
@@ -196,7 +186,7 @@ def _make_screen(timing: Timing, names: TaskNames, *, sort: str, by: str | None)
             shown[key] = row
             text = f"{row.function} {cells[-1]}" if by else str(row.function)
             rows.append(LiveRow(key, tuple(cells), order(row, cells[-1]), text, index))
-        title = f"{timing.report.attached:,} functions attached, {len(rows):,} rows, {sample.seconds:.0f} s"
+        title = f"{timer.report.attached:,} functions attached, {len(rows):,} rows, {sample.seconds:.0f} s"
         return LiveFrame(title, table.columns, rows, lambda key: details(shown.get(key)))
 
     def details(row: Latency | None) -> list[str]:
@@ -206,18 +196,19 @@ def _make_screen(timing: Timing, names: TaskNames, *, sort: str, by: str | None)
         about = f"{row.calls:,} calls, {time_text(row.total)} in all, {time_text(row.longest)} the longest"
         return [f"{row.function}{task}", "", about, *log2_lines(row.buckets, form=time_text)]
 
-    titles = ["calls", "total", *(["self"] if timing.has_self else []), *SORTS[3:]]
-    return Live(frame, timing.functions, titles.index(sort))
+    titles = ["calls", "total", *(["self"] if timer.has_self else []), *SORTS[3:]]
+    return Live(frame, timer.functions, titles.index(sort))
 
 
-def _running_line(sample: Sample, n: int) -> str:
+def _running_line(sample: LatencySample) -> str:
+    n = sample.n_running
     by_name: dict[str, int] = {}
     for row in sample.rows:
         if row.running:
             by_name[str(row.function)] = by_name.get(str(row.function), 0) + row.running
     most = sorted(by_name.items(), key=lambda item: -item[1])
-    words = ", ".join(f"{name} {count:,}" for name, count in most[:5]) + (", …" if len(most) > 5 else "")
-    return f"{plural_text(n, 'call')} more {'was' if n == 1 else 'were'} not seen to return: {words}"
+    names = ", ".join(f"{name} {count:,}" for name, count in most[:5]) + (", …" if len(most) > 5 else "")
+    return f"{plural_text(n, 'call')} more {'was' if n == 1 else 'were'} not seen to return: {names}"
 
 
 def _table(rows: Sequence[Latency], names: TaskNames, *, by: str | None) -> TextTable:
@@ -248,7 +239,7 @@ def _cells(row: Latency, used: range, names: TaskNames, *, by: str | None) -> li
     return [f"{row.calls:,}", *map(time_text, _times(row)), sparkline(buckets), str(row.function), *task]
 
 
-def _to_json(row: Latency, names: TaskNames, *, by: str | None) -> dict[str, Any]:
+def _to_json(row: Latency, names: TaskNames, *, by: str | None) -> dict[str, object]:
     task = {"pid" if by == "process" else "tid": row.who, "name": names[row.who]} if by else {}
     return {
         "type": "function",
@@ -269,4 +260,31 @@ def _to_json(row: Latency, names: TaskNames, *, by: str | None) -> dict[str, Any
     }
 
 
-COMMAND = Command("latency", HELP, EXAMPLES, LatencyQuestion, OWN, ("top", "live"))
+@measuring_command("latency", LatencyOptions, examples=EXAMPLES)
+@click.option(
+    "--self", "has_self", cls=SelectionOption, is_flag=True, help="Measure self time: without traced calls made."
+)
+@click.option("--by", cls=SelectionOption, type=click.Choice(BY), help="Separate the times by process or thread.")
+@click.option(
+    "--sort",
+    cls=OutputOption,
+    type=click.Choice(SORTS),
+    default="total",
+    show_default=True,
+    metavar="KEY",
+    help=f"Sort in descending order of {', '.join(SORTS)}.",
+)
+@click.option(
+    "--heatmap", cls=OutputOption, type=OutputFile(), metavar="FILE", help="Write the times over time as SVG."
+)
+@top_option
+@live_option
+@measuring_options
+def command(options: LatencyOptions) -> LatencyMeasurement:
+    """Time the calls of every selected function.
+
+    For each function, shows the number of calls, their total, mean, median, 90th and 99th percentile and maximum, and
+    their distribution. Calls are timed one by one, so recursion, preemption and migration to another CPU don't distort
+    the times. Calls that did not return during the measurement are counted separately.
+    """
+    return LatencyMeasurement(options)

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from multiprobe.errors import UsageError
-from multiprobe.instruments.callers import Callers
+from multiprobe.instruments.stacks.callers import Callers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

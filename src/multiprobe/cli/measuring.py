@@ -1,208 +1,184 @@
-"""The steps of a command that measures, with words on stderr for those that take long.
+"""Runs a measurement: select functions, fork COMMAND, attach, start it, wait, stop, print, detach.
 
-Knows choosing, forking the command, attaching, waiting for the end, reporting and detaching; must not know what is
-measured. On the way to the first attached function: imports nothing heavy.
+`Measurement` defines what differs between commands. Steps that take long are announced on standard error.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import multiprobe as mp
-from multiprobe.cli.forms import print_json, print_report
+from multiprobe.cli.forms import print_json, print_lines, print_report, write_rows
+from multiprobe.cli.live import check as check_live
 from multiprobe.cli.stopping import Until
+from multiprobe.cli.workload import Workload
 from multiprobe.errors import NoMatchError, NotSupportedError, UsageError
-from multiprobe.instruments.verify import verify
-from multiprobe.instruments.workload import Workload
+from multiprobe.instruments.known_calls import verify
 from multiprobe.links.plan.preview import instruction_rate, preview
 from multiprobe.output.progress import Progress
 from multiprobe.output.units import plural_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Any
+    from collections.abc import Sequence
 
-    from multiprobe.cli.live import Live
-    from multiprobe.cli.stopping import Until
+    from multiprobe.cli.measurement import Measurement
     from multiprobe.functions.sets import FunctionSet
-    from multiprobe.instruments.workload import Workload
-    from multiprobe.output.table import TextTable
+    from multiprobe.instruments.instrument import Instrument
 
-SAFETY = ("budget", "careful", "watchdog", "strict", "verify")
-
-
-def check(name: str, *, command: Sequence[str], pid: int | None, command_only: bool) -> None:
-    """Raise UsageError for what can't mean anything."""
-    if command_only and not command:
-        raise UsageError(
-            "--command-only needs a command", hint=f"multiprobe {name} PATTERN… --command-only -- COMMAND…"
-        )
-    if command_only and pid is not None:
-        raise UsageError("--command-only and --pid name two processes: give one of them")
-    if pid is not None and not os.path.exists(f"/proc/{pid}"):
-        raise UsageError(f"there is no process {pid}")
+SampleT = TypeVar("SampleT")
 
 
-def choose(patterns: Sequence[str], *, unsafe: bool, kernel_files: str | None = None) -> FunctionSet:
-    """The functions that match: this kernel's, or those of one known by copies of its files. Raises NoMatchError."""
+def measure(measurement: Measurement[Any, SampleT]) -> int:
+    """Run a measurement from beginning to end. Returns the exit status; raises what keeps it from running."""
+    options = measurement.options
+    if options.live:
+        check_live(is_text=options.is_text)
+    if options.pid is not None and not os.path.exists(f"/proc/{options.pid}"):
+        raise UsageError(f"no process has the id {options.pid}")
+    functions = _select(options.patterns, unsafe=options.unsafe, kernel_files=options.kernel_files)
+    if options.dry_run:
+        return _print_plan(measurement, functions)
+    workload = measurement.workload = Workload(options.command) if options.command else None
+    try:
+        with _attach(measurement, functions) as instrument:
+            measurement.instrument = instrument
+            measurement.begin()
+            _report(measurement, watch(measurement))
+            _detach(instrument, is_strict=options.strict)
+    finally:
+        if workload is not None:
+            workload.close()
+    return 0
+
+
+def _select(patterns: Sequence[str], *, unsafe: bool, kernel_files: str | None) -> FunctionSet:
+    """The functions of the running kernel that match, or of one known by copies of its files. Raises NoMatchError."""
     with Progress("reading the kernel's functions"):
         kernel = mp.Kernel.from_directory(kernel_files) if kernel_files else mp.Kernel()
         functions = kernel.functions(*patterns, unsafe=unsafe)
     if not len(functions) and not functions.unresolved:
-        raise mp.NoMatchError(
+        raise NoMatchError(
             f"no function matches {' '.join(patterns)}",
-            hint="`multiprobe functions PATTERN…` shows what a pattern matches; quote patterns in a shell",
+            hint="`multiprobe functions PATTERN…` lists what a pattern matches; quote patterns in a shell",
         )
     return functions
 
 
-def prepare(command: Sequence[str]) -> Workload | None:
-    """The command, forked and waiting, or None."""
-    if not command:
-        return None
-    return Workload(command)
-
-
-def attach(
-    start: Callable[..., Any],
-    functions: FunctionSet,
-    *,
-    when: str,
-    strict: bool = False,
-    verify: bool = False,
-    mechanism: str | None = None,
-    without: Sequence[str] = (),
-    max_singles: int = 1000,
-    budget: float | None = None,
-    careful: bool = False,
-    watchdog: float | None = None,
-    **options: Any,
-) -> Any:
-    """`start(functions, when=…, …)`, an instrument's, with words on stderr if it takes long.
-
-    strict: `detach` raises IncompleteError if anything is known to be missing; verify: `make_report` makes known calls
-    """
-    mechanisms = mp.Mechanisms(only=mechanism, without=without, max_singles=max_singles)
-    limits = mp.Limits(budget=budget, careful=careful, watchdog=watchdog)
-    with Progress(f"attaching to {plural_text(functions.n_attachable(when=when), 'function')}") as shown:
-        made = start(functions, when=when, mechanisms=mechanisms, limits=limits, progress=shown.update, **options)
-    made.is_strict = strict
-    made.verify_side = when if verify else ""
-    return made
-
-
-def watch(
-    measuring: Any,
-    workload: Workload | None,
-    *,
-    duration: float | None,
-    pid: int | None,
-    show: Callable[[Any, Any, int], TextTable] | None = None,
-    on_sample: Callable[[Any], object] | None = None,
-    every: Callable[[], float] = lambda: 1.0,
-    live: Live[Any] | None = None,
-) -> Any:
-    """Let the command go and measure until the end: of time, command or process, or Ctrl-C. The last sample.
-
-    measuring: an instrument that runs, with `sample()` and `stop()`; `show(sample, the one before or None, rows)` makes
-    the table that a terminal shows meanwhile, `on_sample(sample)` looks at samples too, every `every()` seconds,
-    and ends it by answering True. `live` has the whole screen instead.
-    """
-    pid_fd = -1
-    if pid is not None:
-        try:
-            pid_fd = os.pidfd_open(pid)
-        except ProcessLookupError:  # it ended meanwhile
-            return measuring.stop()
-    fds = ([workload.end_fd] if workload else []) + ([pid_fd] if pid is not None else [])
-    try:
-        with Until(duration=duration, process_fds=fds) as until:
-            if workload is not None:
-                workload.release()
-            if live is not None:
-                live.run(measuring, until, every=every, on_sample=on_sample)
-                return measuring.stop()
-            # A command that writes to the same terminal has it to itself.
-            if show is not None and sys.stderr.isatty() and not (workload and sys.stdout.isatty()):
-                return _watch_live(measuring, until, show, on_sample, every)
-            while not until.wait(every()):
-                if on_sample is not None and on_sample(measuring.sample()):
-                    break
-            return measuring.stop()
-    finally:
-        if pid_fd >= 0:
-            os.close(pid_fd)
-
-
-def _watch_live(
-    measuring: Any,
-    until: Until,
-    show: Callable[[Any, Any, int], TextTable],
-    on_sample: Callable[[Any], object] | None,
-    every: Callable[[], float],
-) -> Any:
-    """The same with a table that is redrawn."""
-    from multiprobe.output.live import LiveTable
-
-    before: Any = None
-    with LiveTable(sys.stderr) as live:
-        while not until.wait(every()):
-            sample = measuring.sample()
-            if on_sample is not None and on_sample(sample):
-                break
-            title = f"{measuring.report.attached:,} functions, {sample.seconds:.0f} s, Ctrl-C ends"
-            live.show(title, show(sample, before, live.rows))
-            before = sample
-        return measuring.stop()
-
-
-def make_report(measuring: Any, workload: Workload | None, **more: Any) -> dict[str, Any]:
-    """The report as `--json` prints it, with `more` of the instrument's own."""
-    if measuring.verify_side:
-        _verify(measuring)
-    report: dict[str, Any] = measuring.report.to_json() | more
-    if workload is not None:
-        report["command"] = {"arguments": list(workload.command), "pid": workload.pid, "status": workload.poll()}
-    return report
-
-
-def _verify(measuring: Any) -> None:
-    """Make known calls by each mechanism that was used, and note what was found of them."""
-    with Progress("making known calls"):
-        for mechanism in measuring.report.mechanisms:
-            try:
-                measuring.add_verified(verify(mechanism=mechanism, when=measuring.verify_side))
-            except (NoMatchError, NotSupportedError) as error:
-                measuring.note(f"no known calls could be made by {mechanism}: {error}")
-    measuring.verify_side = ""
-
-
-def print_plan(
-    functions: FunctionSet,
-    *,
-    json: bool,
-    when: str,
-    mechanism: str | None,
-    without: Sequence[str],
-    max_singles: int,
-    **_safety: object,
-) -> int:
-    """Print what would be attached, and what that would take. Limits don't change a plan."""
-    mechanisms = mp.Mechanisms(only=mechanism, without=without, max_singles=max_singles)
-    plan = preview(functions, mechanisms, when=when).to_json(rate=instruction_rate())
-    if json:
+def _print_plan(measurement: Measurement[Any, SampleT], functions: FunctionSet) -> int:
+    plan = preview(functions, measurement.options.mechanisms, when=measurement.when).to_json(rate=instruction_rate())
+    if measurement.options.json:
         print_json([plan])
     else:
         print_report(plan, None, is_plan=True)
     return 0
 
 
-def detach(measuring: Any) -> None:
-    """Close it, with words on stderr if it takes long. Raises IncompleteError if that was asked for."""
+def _attach(measurement: Measurement[Any, SampleT], functions: FunctionSet) -> Instrument[SampleT]:
+    workload = measurement.workload
+    options = measurement.options.attach_options(None if workload is None else workload.pid)
+    n = functions.n_attachable(when=measurement.when)
+    with Progress(f"attaching to {plural_text(n, 'function')}") as progress:
+        options["progress"] = progress.update
+        return measurement.start(functions, options)
+
+
+def watch(measurement: Measurement[Any, SampleT]) -> SampleT:
+    """Start COMMAND and measure until the end: of time, command or process, or Ctrl-C. Returns the last sample."""
+    options, workload = measurement.options, measurement.workload
+    pid_fd = -1
+    if options.pid is not None:
+        try:
+            pid_fd = os.pidfd_open(options.pid)
+        except ProcessLookupError:  # it has exited since
+            return measurement.instrument.finish()
+    fds = [*([workload.end_fd] if workload else []), *([pid_fd] if pid_fd >= 0 else [])]
+    try:
+        with Until(duration=options.duration, process_fds=fds) as until:
+            if workload is not None:
+                workload.release()
+            _watch_until(measurement, until)
+            return measurement.instrument.finish()
+    finally:
+        if pid_fd >= 0:
+            os.close(pid_fd)
+
+
+def _watch_until(measurement: Measurement[Any, SampleT], until: Until) -> None:
+    options, workload, instrument = measurement.options, measurement.workload, measurement.instrument
+    if options.live:
+        on_sample = measurement.look if measurement.is_looking else None
+        measurement.screen().run(instrument, until, every=lambda: measurement.every, on_sample=on_sample)
+        return
+    # A command that writes to the same terminal has it to itself.
+    has_terminal = sys.stderr.isatty() and not (workload and sys.stdout.isatty())
+    if options.is_text and measurement.has_table and has_terminal:
+        _watch_table(measurement, until)
+        return
+    while not until.wait(measurement.every):
+        if instrument.poll() or (measurement.is_looking and measurement.look(instrument.sample())):
+            return
+
+
+def _watch_table(measurement: Measurement[Any, SampleT], until: Until) -> None:
+    """The same, with a table that is redrawn."""
+    from multiprobe.output.live import LiveTable
+
+    instrument = measurement.instrument
+    before: SampleT | None = None
+    with LiveTable(sys.stderr) as live:
+        while not until.wait(measurement.every) and not instrument.poll():
+            sample = instrument.sample()
+            if measurement.is_looking and measurement.look(sample):
+                return
+            title = f"{instrument.report.attached:,} functions, {instrument.seconds:.0f} s, Ctrl-C ends"
+            live.show(title, measurement.table(sample, before, live.rows))
+            before = sample
+
+
+def _report(measurement: Measurement[Any, SampleT], sample: SampleT) -> None:
+    """Write the results in every form that is asked for."""
+    options, workload = measurement.options, measurement.workload
+    trouble: OSError | None = None
+    try:
+        measurement.finish(sample)
+    except OSError as error:  # of a file; the other results are still printed
+        trouble = error
+    if options.verify:
+        _verify(measurement.instrument, measurement.when)
+    report = measurement.instrument.report.to_json() | measurement.figures(sample)
+    if workload is not None:
+        report["command"] = {"arguments": list(workload.command), "pid": workload.pid, "status": workload.poll()}
+    if options.is_text:
+        measurement.print(sample)
+        print_report(report, workload)
+    if options.folded:
+        print_lines(measurement.folded(sample))
+    if options.json:
+        print_json([*measurement.json(sample), report])
+    if options.is_table:
+        write_rows(measurement.rows(sample), csv=options.csv, parquet=options.parquet)
+    if options.csv or options.folded:
+        print_report(report, workload, file=sys.stderr)
+    if trouble is not None:
+        raise trouble
+
+
+def _verify(instrument: Instrument[SampleT], when: str) -> None:
+    """Make known calls by each mechanism in use, and add the results to the report."""
+    with Progress("making known calls"):
+        for mechanism in instrument.report.mechanisms:
+            try:
+                instrument.add_verified(verify(mechanism=mechanism, when=when))
+            except (NoMatchError, NotSupportedError) as error:
+                instrument.note(f"no known calls could be made by {mechanism}: {error}")
+
+
+def _detach(instrument: Instrument[SampleT], *, is_strict: bool) -> None:
+    """Detach. Raises IncompleteError for incomplete results, if asked to."""
     with Progress("detaching"):
-        measuring.close()
-    if measuring.is_strict:
+        instrument.close()
+    if is_strict:
         sys.stdout.flush()
-        measuring.report.require_complete()
+        instrument.report.require_complete()

@@ -1,222 +1,284 @@
-"""The options that commands share, declared once and read twice: by click, and by the short way in.
+"""The options that commands have in common: as click decorators, and as the dataclass of what was given.
 
-Importing click costs more than everything else between `multiprobe count 'tcp_*'` and its first attached function
-(it pulls in inspect, typing, gettext, ...). So options are inert values here; `parse_plain` reads a well-formed command
-line from them without click, and answers None to anything else (an unknown flag, a value that can't be read, `--help`),
-and then click, built from the same values, parses again and does what it is good at: help and errors.
-
-Knows nothing of what the options do.
+Each option belongs to a section of `--help`, by its class.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from multiprobe.errors import UsageError
+from multiprobe.cli.params import NATURAL, POSITIVE, Duration, MechanismName, OutputFile, Percentage
+from multiprobe.errors import NotSupportedError, UsageError
+from multiprobe.kernel.mechanism import MECHANISMS
+from multiprobe.links.guard.limits import Limits
+from multiprobe.links.plan.mechanisms import FSESSION, MAX_SINGLES, Mechanisms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Any, TypeVar
+    from multiprobe.instruments.instrument import AttachOptions
 
-    import click
+F = TypeVar("F", bound=Callable[..., Any] | click.Command)
 
-    F = TypeVar("F", bound=Callable[..., Any])
-
-MECHANISMS = ("tracing_multi", "kprobe_multi", "trampoline", "kprobe")
-UNITS = (("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0))
-#: What a bare `--vm` stands for: whatever series the VM takes by default.
-DEFAULT_SERIES = "default"
+DEFAULT_TOP = 40
+"""Rows of text shown unless `--top` is given."""
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One option: `name` is the parameter it fills, `kind` a key of `CONVERTERS`, or "flag" (takes no value)."""
+class SelectionOption(click.Option):
+    """An option that says what to measure or to show."""
 
-    name: str
-    flags: tuple[str, ...]
-    kind: str
-    help: str
-    metavar: str = ""
-    default: Any = None
-    many: bool = False
+    section = "What to measure"
 
 
-def _seconds(text: str) -> float:
-    """A time: a number of seconds, or one with a unit (500ms, 10s, 2m, 1h)."""
-    for unit, factor in UNITS:
-        if text.endswith(unit):
-            return _seconds(text.removesuffix(unit)) * factor
-    try:
-        seconds = float(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is no time: give seconds, or a number with ms, s, m or h") from None
-    if not 0 <= seconds < 1e9:
-        raise ValueError(f"{text!r} is no time that can be waited for")
-    return seconds
+class StoppingOption(click.Option):
+    """An option that says when to stop."""
+
+    section = "When to stop"
 
 
-def _natural(text: str) -> int:
-    """A whole number, zero or more."""
-    if not (text.isascii() and text.isdigit()):
-        raise ValueError(f"{text!r} is not a whole number of zero or more")
-    return int(text)
+class AttachingOption(click.Option):
+    """An option that says how to attach."""
+
+    section = "How to attach"
 
 
-def _share(text: str) -> float:
-    """A share of the whole: 5% or 0.05."""
-    try:
-        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        raise ValueError(f"{text!r} is no share: give 5%, or 0.05") from None
-    if not 0 < share < 1:
-        raise ValueError(f"{text!r} is no share between 0 and 100 %: give 5%, or 0.05")
-    return share
+class SafetyOption(click.Option):
+    """An option that limits the cost of tracing, or verifies the results."""
+
+    section = "Safety and verification"
 
 
-def _mechanism(text: str) -> str:
-    """The name of a mechanism; `-` may stand for `_`."""
-    name = text.replace("-", "_")
-    if name not in MECHANISMS:
-        raise ValueError(f"{text!r} is no mechanism: there are {', '.join(MECHANISMS)}")
-    return name
+class OutputOption(click.Option):
+    """An option that says what is printed and written."""
+
+    section = "Output"
 
 
-def _without(text: str) -> str:
-    """What to do without: a mechanism, or `fsession`."""
-    return text if text == "fsession" else _mechanism(text)
+class GeneralOption(click.Option):
+    """An option that any command has."""
+
+    section = "General"
 
 
-def _pid(text: str) -> int:
-    """A process id: a whole number from 1."""
-    pid = _natural(text)
-    if pid == 0:
-        raise ValueError("0 is no process id")
-    return pid
+OTHERS = "Options"
+"""The section of options without a class of their own."""
+_KINDS = (SelectionOption, StoppingOption, AttachingOption, SafetyOption, OutputOption)
+SECTIONS = (*(kind.section for kind in _KINDS), OTHERS, GeneralOption.section)
 
 
-CONVERTERS: dict[str, Callable[[str], Any]] = {
-    "seconds": _seconds,
-    "natural": _natural,
-    "mechanism": _mechanism,
-    "without": _without,
-    "pid": _pid,
-    "share": _share,
-    "text": str,
-}
-
-SHARED = {
-    option.name: option
-    for option in (
-        Option("duration", ("--duration", "-d"), "seconds", "Stop after this time (10, 0.5, 500ms, 2m).", "TIME"),
-        Option("top", ("--top", "-n"), "natural", "Show the N largest only; 0 shows all.", "N"),
-        Option("pid", ("--pid", "-p"), "pid", "Only what this process does; ends when it ends.", "PID"),
-        Option("live", ("--live",), "flag", "A full-screen view: sort, filter, pause, details.", default=False),
-        Option("json", ("--json",), "flag", "One JSON object a line, for scripts.", default=False),
-        Option("csv", ("--csv",), "flag", "The rows as CSV; all else goes to stderr.", default=False),
-        Option("parquet", ("--parquet",), "text", "Write the rows as a Parquet file, too.", "FILE"),
-        Option(
-            "mechanism", ("--mechanism",), "mechanism", f"Attach by this one only: {', '.join(MECHANISMS)}.", "NAME"
-        ),
-        Option("without", ("--without",), "without", "Do without this mechanism; repeatable.", "NAME", (), True),
-        Option(
-            "max_singles",
-            ("--max-singles",),
-            "natural",
-            "Attach at most N functions one by one; 0 is any number.",
-            "N",
-            1000,
-        ),
-        Option(
-            "budget", ("--budget",), "share", "Probes may take so much CPU time; drops the hottest functions.", "5%"
-        ),
-        Option("careful", ("--careful",), "flag", "Attach in waves; retreat when the machine suffers.", default=False),
-        Option(
-            "watchdog", ("--watchdog",), "seconds", "Detach if this process hangs for so long; 0: never.", "TIME", 10.0
-        ),
-        Option("strict", ("--strict",), "flag", "Status 1 if anything is known to be missing.", default=False),
-        Option("verify", ("--verify",), "flag", "Make known calls, and find them in the counts.", default=False),
-        Option("unsafe", ("--unsafe",), "flag", "Also functions known to hang a machine when traced.", default=False),
-        Option("dry_run", ("--dry-run",), "flag", "Say what would be attached, and attach nothing.", default=False),
-        Option(
-            "kernel_files",
-            ("--kernel-files",),
-            "text",
-            "Plan for another kernel, from copies of its files in DIR.",
-            "DIR",
-        ),
-        Option("vm", ("--vm",), "text", "Run this very command in a throw-away virtual machine.", "[=VERSION]"),
-        Option("debug", ("--debug",), "flag", "Show a traceback with an error.", default=False),
-    )
-}
-
-
-def split_command(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The arguments before the first `--`, and the COMMAND after it."""
-    if "--" not in arguments:
-        return list(arguments), []
-    at = arguments.index("--")
-    return list(arguments[:at]), list(arguments[at + 1 :])
-
-
-def _refuse_detached_series(following: Sequence[str]) -> None:
-    """`--vm 6.12` would make a pattern of the series, which no function is called."""
-    for word in following:
-        if word.replace(".", "").isdecimal() and "." in word:
-            raise UsageError(f"--vm {word} means nothing: a series stands behind an =", hint=f"write --vm={word}")
-
-
-def take_vm(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The series that `--vm[=V]` asks for ("default" for a bare `--vm`, None without), and the arguments without it."""
-    ours, theirs = split_command(arguments)
-    series: str | None = None
-    rest: list[str] = []
-    for place, argument in enumerate(ours):
-        if argument == "--vm":
-            series = DEFAULT_SERIES
-            _refuse_detached_series(ours[place + 1 : place + 2])
-        elif argument.startswith("--vm="):
-            series = argument.removeprefix("--vm=") or DEFAULT_SERIES
-        else:
-            rest.append(argument)
-    return series, [*rest, *arguments[len(ours) :]] if series is not None or theirs else list(arguments)
-
-
-def click_option(option: Option) -> click.Option:
-    """The same option for click."""
-    if option.kind == "flag":
-        return click.Option([*option.flags, option.name], is_flag=True, default=option.default, help=option.help)
-
-    class Value(click.ParamType):  # type: ignore[type-arg]
-        name = option.kind
-
-        def convert(self, text: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-            try:
-                return CONVERTERS[option.kind](text) if isinstance(text, str) else text
-            except ValueError as error:
-                self.fail(str(error), param, ctx)
-
-    return click.Option(
-        [*option.flags, option.name],
-        type=Value(),
-        metavar=option.metavar,
-        default=option.default,
-        multiple=option.many,
-        help=option.help,
-    )
-
-
-def shared(*names: str) -> Callable[[F], F]:
-    """Decorator for click commands: add the shared options of these names, e.g. `@shared("json", "vm", "debug")`."""
+def _together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    """Decorators as one, in their order."""
 
     def decorate(function: F) -> F:
-        made = [click_option(SHARED[name]) for name in names]
-        if isinstance(function, click.Command):
-            function.params.extend(made)
-        else:  # as click.option does it, which reads them from the last to the first
-            function.__dict__.setdefault("__click_params__", []).extend(reversed(made))
+        for decorator in reversed(decorators):
+            function = decorator(function)
         return function
 
     return decorate
+
+
+patterns_argument = click.argument("patterns", nargs=-1, required=True, metavar="PATTERN…")
+duration_option = click.option(
+    "--duration",
+    "-d",
+    cls=StoppingOption,
+    type=Duration(),
+    metavar="TIME",
+    help="Stop after this time (10, 0.5, 500ms, 2m).",
+)
+top_option = click.option(
+    "--top", "-n", cls=OutputOption, type=NATURAL, metavar="N", help="Show the N largest rows only; 0 shows all."
+)
+live_option = click.option(
+    "--live", cls=OutputOption, is_flag=True, help="Show a full-screen view: sort, filter, pause, details."
+)
+folded_option = click.option(
+    "--folded", cls=OutputOption, is_flag=True, help="Print folded stacks; all else goes to standard error."
+)
+flame_option = click.option(
+    "--flame", cls=OutputOption, type=OutputFile(), metavar="FILE", help="Write a flame graph as SVG."
+)
+json_option = click.option(
+    "--json", cls=OutputOption, is_flag=True, help="Print one JSON object per line, for scripts."
+)
+unsafe_option = click.option(
+    "--unsafe", cls=AttachingOption, is_flag=True, help="Include functions known to hang a machine when traced."
+)
+vm_option = click.option(
+    "--vm", cls=GeneralOption, metavar="[=VERSION]", help="Run this command in a throw-away virtual machine."
+)
+debug_option = click.option("--debug", cls=GeneralOption, is_flag=True, help="Show a traceback with an error.")
+general_options = _together(vm_option, debug_option)
+
+_selection_options = _together(
+    click.option(
+        "--pid",
+        "-p",
+        cls=SelectionOption,
+        type=POSITIVE,
+        metavar="PID",
+        help="Measure only this process; stop when it exits.",
+    ),
+    click.option("--command-only", cls=SelectionOption, is_flag=True, help="Measure only the process of COMMAND."),
+)
+_attaching_options = _together(
+    click.option(
+        "--mechanism",
+        cls=AttachingOption,
+        type=MechanismName(),
+        metavar="NAME",
+        help=f"Use only this mechanism: {', '.join(MECHANISMS)}.",
+    ),
+    click.option(
+        "--without",
+        cls=AttachingOption,
+        type=MechanismName(FSESSION),
+        multiple=True,
+        metavar="NAME",
+        help="Do not use this mechanism; repeatable.",
+    ),
+    click.option(
+        "--max-singles",
+        cls=AttachingOption,
+        type=NATURAL,
+        default=MAX_SINGLES,
+        show_default=True,
+        metavar="N",
+        help="Attach at most N functions one by one; 0 is no limit.",
+    ),
+    unsafe_option,
+    click.option(
+        "--dry-run", cls=AttachingOption, is_flag=True, help="Print the plan of the attachment; attach nothing."
+    ),
+    click.option(
+        "--kernel-files",
+        cls=AttachingOption,
+        metavar="DIR",
+        help="With --dry-run: plan for another kernel, from its files in DIR.",
+    ),
+)
+_safety_options = _together(
+    click.option(
+        "--budget",
+        cls=SafetyOption,
+        type=Percentage(),
+        metavar="5%",
+        help="Limit the CPU time of probes; detaches the most expensive functions.",
+    ),
+    click.option(
+        "--careful", cls=SafetyOption, is_flag=True, help="Attach in steps; stop when the machine's latency suffers."
+    ),
+    click.option(
+        "--watchdog",
+        cls=SafetyOption,
+        type=Duration(),
+        default="10s",
+        show_default=True,
+        metavar="TIME",
+        help="Detach if this process hangs for TIME; 0 disables it.",
+    ),
+    click.option("--strict", cls=SafetyOption, is_flag=True, help="Exit with status 1 if the results are incomplete."),
+    click.option(
+        "--verify", cls=SafetyOption, is_flag=True, help="Make known calls, and compare them with the counts."
+    ),
+)
+_form_options = _together(
+    json_option,
+    click.option(
+        "--csv", cls=OutputOption, is_flag=True, help="Print the rows as CSV; all else goes to standard error."
+    ),
+    click.option(
+        "--parquet", cls=OutputOption, type=OutputFile(), metavar="FILE", help="Also write the rows as a Parquet file."
+    ),
+)
+measuring_options = _together(
+    patterns_argument,
+    _selection_options,
+    duration_option,
+    _attaching_options,
+    _safety_options,
+    _form_options,
+    general_options,
+)
+"""What every measuring command has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuringOptions:
+    """What was given to a measuring command; each command adds its own options.
+
+    `command` follows `--`. `top`, `live` and `folded` are options of some commands only.
+    """
+
+    patterns: tuple[str, ...]
+    command: tuple[str, ...] = ()
+    pid: int | None = None
+    command_only: bool = False
+    duration: float | None = None
+    mechanism: str | None = None
+    without: tuple[str, ...] = ()
+    max_singles: int = MAX_SINGLES
+    unsafe: bool = False
+    dry_run: bool = False
+    kernel_files: str | None = None
+    budget: float | None = None
+    careful: bool = False
+    watchdog: float = 10.0
+    strict: bool = False
+    verify: bool = False
+    json: bool = False
+    csv: bool = False
+    parquet: str | None = None
+    top: int | None = None
+    live: bool = False
+    folded: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for options that exclude each other, before anything is measured."""
+        if self.command_only and not self.command:
+            raise UsageError("--command-only needs a COMMAND", hint="add: -- COMMAND…")
+        if self.command_only and self.pid is not None:
+            raise UsageError("--command-only and --pid exclude each other")
+        if self.kernel_files and not self.dry_run:
+            raise UsageError("--kernel-files needs --dry-run: nothing can be attached to another kernel")
+        printing = [f"--{name}" for name in ("json", "csv", "folded") if getattr(self, name)]
+        if len(printing) > 1:
+            raise UsageError(f"{' and '.join(printing)} exclude each other: all print to standard output")
+        if self.parquet is not None and find_spec("pyarrow") is None:
+            raise NotSupportedError("--parquet needs pyarrow", hint="pip install 'multiprobe[arrow]'")
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the results are printed as text."""
+        return not (self.json or self.csv or self.folded)
+
+    @property
+    def is_table(self) -> bool:
+        """Whether all rows are written as a table at the end."""
+        return self.csv or self.parquet is not None
+
+    def limit(self, usual: int = DEFAULT_TOP) -> int | None:
+        """The number of rows of text; None for all."""
+        return usual if self.top is None else self.top or None
+
+    @property
+    def mechanisms(self) -> Mechanisms:
+        """The mechanisms to choose from. Raises UsageError if none is left."""
+        return Mechanisms(only=self.mechanism, without=self.without, max_singles=self.max_singles)
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of the attachment."""
+        return Limits(budget=self.budget, careful=self.careful, watchdog=self.watchdog)
+
+    def attach_options(self, workload_pid: int | None) -> AttachOptions:
+        """The options of `multiprobe.attach`; `workload_pid` is the process of COMMAND."""
+        return {
+            "mechanisms": self.mechanisms,
+            "limits": self.limits,
+            "unsafe": self.unsafe,
+            "pid": workload_pid if self.command_only else self.pid,
+        }

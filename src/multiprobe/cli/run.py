@@ -1,8 +1,4 @@
-"""`multiprobe run`: a script of one's own, with errors told as by every other command.
-
-Knows how a Python script is run as if by `python SCRIPT`, and whose fault an exception is. What follows SCRIPT on the
-command line belongs to the script. Imports click only when asked for the click command.
-"""
+"""`multiprobe run`: runs a script that uses multiprobe, and reports its errors as those of every other command."""
 
 from __future__ import annotations
 
@@ -13,61 +9,39 @@ from typing import TYPE_CHECKING
 
 import click
 
-from multiprobe.cli.group import SETTINGS, Examples
-from multiprobe.cli.options import DEFAULT_SERIES, SHARED, click_option
+from multiprobe.cli.command import SETTINGS, Command
+from multiprobe.cli.options import general_options
 from multiprobe.errors import CompileError, MultiprobeError, UsageError
-from multiprobe.vm import rerun_in_vm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import CodeType, TracebackType
 
-    import click
-
-HELP = """Run SCRIPT, a Python program that uses multiprobe.
-
-It runs as by `python SCRIPT ARGS…`: errors of multiprobe are told in a sentence, with the script's line (a traceback:
---debug), and set the exit status; its own sys.exit(n) does, too. With --vm it runs in a virtual machine.
-Options of multiprobe stand before SCRIPT; what stands after it is the script's.
-"""
-
 EXAMPLES = """\
 Examples:
   multiprobe run opens.py                 attach to this kernel
-  multiprobe run --vm=6.12 opens.py /etc  in a virtual machine, with an argument for the script"""
+  multiprobe run --vm=6.12 opens.py /etc  in a virtual machine, with an argument for the script
+
+Exit status: that of the script; for an error of multiprobe as `multiprobe --help` lists."""
 
 
-def __getattr__(name: str) -> click.Command:
-    """`command`, made when click asks for it."""
-    if name != "command":
-        raise AttributeError(name)
-    return Examples(
-        "run",
-        params=[
-            click_option(SHARED["vm"]),
-            click_option(SHARED["debug"]),
-            click.Argument(["script"], metavar="SCRIPT"),
-            click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED, metavar="[ARGS…]"),
-        ],
-        callback=lambda script, arguments, vm, debug: run(script, arguments, vm=vm, debug=debug),
-        help=HELP,
-        epilog=EXAMPLES,
-        context_settings={**SETTINGS, "allow_interspersed_args": False},
-    )
+@click.command("run", cls=Command, epilog=EXAMPLES, context_settings={**SETTINGS, "allow_interspersed_args": False})
+@click.argument("script", type=click.Path(exists=True, dir_okay=False, readable=True), metavar="SCRIPT")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[ARGS…]")
+@general_options
+def command(script: str, arguments: tuple[str, ...]) -> int:
+    """Run SCRIPT, a Python program that uses multiprobe.
+
+    The script runs as by `python SCRIPT ARGS…`. An error of multiprobe is reported in a sentence with the line of the
+    script, and sets the exit status; --debug shows a traceback. Options of multiprobe precede SCRIPT; all words after
+    it are the script's.
+    """
+    return run(script, arguments)
 
 
-def n_own(arguments: Sequence[str]) -> int:
-    """How many of the arguments are options of `run` itself: those before SCRIPT."""
-    return next((n for n, argument in enumerate(arguments) if not argument.startswith("-")), len(arguments))
-
-
-def run(script: str, arguments: Sequence[str], *, vm: str | None = None, debug: bool = False) -> int:
+def run(script: str, arguments: Sequence[str]) -> int:
     """Run the script. Returns the exit status; errors of multiprobe are raised."""
-    source = _read(script)
-    if vm is not None:
-        options = ["--debug"] if debug else []
-        return rerun_in_vm(["run", *options, script, *arguments], None if vm == DEFAULT_SERIES else vm)
-    code = _compile(source, script)
+    code = _compile(_read(script), script)
     if code is None:
         return 1
     sys.argv = [script, *arguments]
@@ -75,7 +49,7 @@ def run(script: str, arguments: Sequence[str], *, vm: str | None = None, debug: 
     try:
         _execute(code, script)
     except MultiprobeError as error:
-        _add_place(error, script)
+        _add_line(error, script)
         raise
     except SystemExit as error:
         return _status(error)
@@ -92,11 +66,11 @@ def _read(script: str) -> bytes:
         with open(script, "rb") as file:
             return file.read()
     except OSError as error:
-        raise UsageError(f"the script {script} can't be read: {error.strerror}") from error
+        raise UsageError(f"cannot read the script {script}: {error.strerror}") from error
 
 
 def _compile(source: bytes, script: str) -> CodeType | None:
-    """The script's byte code; None, and Python's own message on stderr, where it can't be understood."""
+    """The script's byte code; None after a syntax error, which is printed as Python does."""
     try:
         return compile(source, os.path.abspath(script), "exec", dont_inherit=True)
     except (SyntaxError, ValueError) as error:
@@ -112,15 +86,15 @@ def _execute(code: CodeType, script: str) -> None:
 
 
 def _status(error: SystemExit) -> int:
-    """The exit status of `sys.exit(…)`, as Python has it: anything but a number is a message."""
+    """The exit status of `sys.exit(…)`, as in Python: anything but a number is a message."""
     if error.code is None or isinstance(error.code, int):
         return error.code or 0
     print(error.code, file=sys.stderr)
     return 1
 
 
-def _add_place(error: MultiprobeError, script: str) -> None:
-    """Say at which line of the script an error came out, unless it points into a file itself."""
+def _add_line(error: MultiprobeError, script: str) -> None:
+    """Add the line of the script to an error, unless it names a location itself."""
     line = 0
     trace = error.__traceback__
     while trace is not None:
@@ -132,7 +106,7 @@ def _add_place(error: MultiprobeError, script: str) -> None:
 
 
 def _print_traceback(error: Exception, script: str) -> None:
-    """What Python prints for an exception of the script's, without the frames that ran it."""
+    """Print what Python prints for an exception of the script, without the frames that ran it."""
     traceback.print_exception(type(error), error, _from_script(error.__traceback__, script))
 
 

@@ -1,84 +1,85 @@
-"""`multiprobe stacks`: which stacks lead to functions, counted or timed.
-
-Knows options, order of events and words; the counting is `instruments.stacks`, what files look like is `output`.
-"""
+"""`multiprobe stacks`: the stacks that lead to functions, counted or timed."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from multiprobe.cli.command import Asked, Command, Question
-from multiprobe.cli.forms import check_files
-from multiprobe.cli.options import Option
+import click
+
+from multiprobe.cli.command import measuring_command
+from multiprobe.cli.measurement import Measurement
+from multiprobe.cli.options import (
+    MeasuringOptions,
+    SelectionOption,
+    StoppingOption,
+    flame_option,
+    folded_option,
+    measuring_options,
+    top_option,
+)
+from multiprobe.cli.params import WholeNumber
 from multiprobe.instruments.stacks import instrument as stacks
+from multiprobe.instruments.stacks.instrument import StacksSample
+from multiprobe.instruments.stacks.program import MAX_STACKS, NO_STACK
 from multiprobe.output.flame import flame_svg
 from multiprobe.output.folded import fold, folded_lines
 from multiprobe.output.units import percent_text, plural_text, time_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from typing import Any
 
     from multiprobe.functions.sets import FunctionSet
-    from multiprobe.instruments.stacks.instrument import Sample, Stack, Stacking
-
-OWN = (
-    Option("user", ("--user",), "flag", "The process's own stack, too.", default=False),
-    Option("time", ("--time",), "flag", "Time spent in the functions, not only calls.", default=False),
-    Option("max_stacks", ("--max-stacks",), "natural", "Room for so many different ones.", "N", 16_384),
-    Option("flame", ("--flame",), "text", "Write a flame graph, as SVG.", "FILE"),
-    Option("folded", ("--folded",), "flag", "Print folded stacks; all else goes to stderr.", default=False),
-)
-
-HELP = """Show on which ways the functions that a PATTERN matches are reached: kernel stacks, counted.
-
-Each different stack is shown once, those with the most calls (with --time: the most time) first, its function on top,
-what called it below. Stacks are taken at the entry of a function. Ends after --duration, with COMMAND, or with Ctrl-C.
-"""
+    from multiprobe.instruments.instrument import AttachOptions, Instrument
+    from multiprobe.instruments.stacks.instrument import Stack
 
 EXAMPLES = """\
 Examples:
-  multiprobe stacks vfs_fsync -d 10                  who writes to disk
-  multiprobe stacks 'tcp_send*' --user --pid 4242    … from where in the program
-  multiprobe stacks schedule --time --flame wait.svg -- make   where it waits
+  multiprobe stacks vfs_fsync -d 10                          what writes to disk
+  multiprobe stacks 'tcp_send*' --user --pid 4242            with the stack of the process
+  multiprobe stacks schedule --time --flame wait.svg -- make where a command waits
   multiprobe stacks kmem_cache_alloc --folded -d 5 | flamegraph.pl >a.svg"""
 
-#: Stacks shown unless `--top` says otherwise.
 DEFAULT_TOP = 10
+"""Stacks shown unless `--top` is given."""
 EVERY = 0.2
-"""Seconds between looks at which processes there are."""
+"""Seconds between two reads of the mappings of new processes."""
 
 
-class StacksQuestion(Question):
-    """On which ways are functions reached?"""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StacksOptions(MeasuringOptions):
+    """The options of `stacks`."""
+
+    user: bool = False
+    time: bool = False
+    max_stacks: int = MAX_STACKS
+    flame: str | None = None
+
+
+class StacksMeasurement(Measurement[StacksOptions, StacksSample]):
+    """Counts stacks."""
 
     every = EVERY
-    is_looking = True
-    measuring: Stacking
 
-    def __init__(
-        self, asked: Asked, *, user: bool, time: bool, max_stacks: int, flame: str | None, folded: bool
-    ) -> None:
-        super().__init__(asked)
-        check_files(flame)
-        self.when = "session" if time else "entry"
-        self.is_timed, self.flame = time, flame
-        self.options: dict[str, Any] = {"has_user": user, "is_timed": time, "max_stacks": max_stacks}
+    def __init__(self, options: StacksOptions) -> None:
+        super().__init__(options)
+        self.when = "session" if options.time else "entry"
 
-    def start(self, functions: FunctionSet, **options: Any) -> Stacking:
-        """Attach."""
-        return stacks.start(functions, **self.options, **options)
+    def start(self, functions: FunctionSet, options: AttachOptions) -> Instrument[StacksSample]:
+        """Attach and count."""
+        own = self.options
+        return stacks.start(functions, has_user=own.user, is_timed=own.time, max_stacks=own.max_stacks, **options)
 
-    def finish(self, sample: Sample) -> None:
-        """The flame graph."""
-        if self.flame is None:
+    def finish(self, sample: StacksSample) -> None:
+        """Write the flame graph."""
+        if self.options.flame is None:
             return
-        title = f"Stacks to {' '.join(self.asked.patterns)}"
-        with open(self.flame, "w", encoding="utf-8") as file:
-            file.write(flame_svg(self._folded(sample), title=title, unit="ns" if self.is_timed else "calls"))
+        title = f"Stacks to {' '.join(self.options.patterns)}"
+        with open(self.options.flame, "w", encoding="utf-8") as file:
+            file.write(flame_svg(self._folded(sample), title=title, unit="ns" if self.options.time else "calls"))
 
-    def figures(self, sample: Sample) -> dict[str, Any]:
-        """All calls together."""
+    def figures(self, sample: StacksSample) -> dict[str, object]:
+        """The numbers of calls and of stacks."""
         return {
             "calls": sample.n_calls,
             "stacks": len(sample.stacks),
@@ -86,43 +87,43 @@ class StacksQuestion(Question):
             "seconds": round(sample.seconds, 6),
         }
 
-    def rows(self, sample: Sample) -> Iterator[dict[str, Any]]:
+    def rows(self, sample: StacksSample) -> Iterator[dict[str, object]]:
         """A row for each different stack."""
-        for stack in sample.stacks[: self.asked.top or None]:
-            function = self.measuring.functions[stack.function]
+        for stack in sample.stacks[: self.options.top or None]:
+            function = self.instrument.functions[stack.function]
             yield {
                 "type": "stack",
                 "function": function.name,
                 "module": function.module,
                 "calls": stack.calls,
                 "frames": list(stack.frames),
-            } | ({"ns": stack.ns} if self.is_timed else {})
+            } | ({"ns": stack.ns} if self.options.time else {})
 
-    def print(self, sample: Sample, report: dict[str, Any]) -> None:
-        """The stacks with most calls or time, and all calls together."""
-        shown = sample.stacks[: self.asked.limit(DEFAULT_TOP)]
-        for line in _lines(shown, sample, is_timed=self.is_timed):
+    def print(self, sample: StacksSample) -> None:
+        """Print the stacks with the most calls or time, and the number of all calls."""
+        shown = sample.stacks[: self.options.limit(DEFAULT_TOP)]
+        for line in _lines(shown, sample, is_timed=self.options.time):
             print(line)
         if len(sample.stacks) > len(shown):
             print(f"… and {len(sample.stacks) - len(shown):,} more (--top 0 shows all)\n")
-        calls, stacks = plural_text(sample.n_calls, "call"), plural_text(len(sample.stacks), "different stack")
-        print(f"{calls} by {stacks} in {sample.seconds:.2f} s")
+        calls, ways = plural_text(sample.n_calls, "call"), plural_text(len(sample.stacks), "different stack")
+        print(f"{calls} by {ways} in {sample.seconds:.2f} s")
         for reason, n in sample.not_taken.items():
             print(f"of {n:,} calls the kernel's stack could not be taken ({reason})")
 
-    def folded(self, sample: Sample) -> Iterator[str]:
+    def folded(self, sample: StacksSample) -> Iterator[str]:
         """A line for each different stack."""
         return iter(folded_lines(self._folded(sample)))
 
-    def _folded(self, sample: Sample) -> dict[tuple[str, ...], int]:
-        """Frames without a name are one and the same here: each process has them at other addresses."""
+    def _folded(self, sample: StacksSample) -> dict[tuple[str, ...], int]:
+        """Frames without a name are not told apart, since their addresses differ between processes."""
         named = (tuple("?" if frame.startswith("0x") else frame for frame in stack.frames) for stack in sample.stacks)
-        numbers = (stack.ns if self.is_timed else stack.calls for stack in sample.stacks)
+        numbers = (stack.ns if self.options.time else stack.calls for stack in sample.stacks)
         return fold(zip(named, numbers, strict=True))
 
 
-def _lines(stacks: Sequence[Stack], sample: Sample, *, is_timed: bool) -> Iterator[str]:
-    """Each stack as a block: its numbers beside the function, below it what called it."""
+def _lines(stacks: Sequence[Stack], sample: StacksSample, *, is_timed: bool) -> Iterator[str]:
+    """Each stack as a block: its figures beside the function, and its callers below."""
     everything = sum(stack.ns if is_timed else stack.calls for stack in sample.stacks) or 1
     if not stacks:
         return
@@ -138,4 +139,26 @@ def _lines(stacks: Sequence[Stack], sample: Sample, *, is_timed: bool) -> Iterat
         yield ""
 
 
-COMMAND = Command("stacks", HELP, EXAMPLES, StacksQuestion, OWN, ("top",))
+@measuring_command("stacks", StacksOptions, examples=EXAMPLES)
+@click.option("--user", cls=SelectionOption, is_flag=True, help="Record the stack of the process, too.")
+@click.option("--time", cls=SelectionOption, is_flag=True, help="Measure the time spent in the functions, too.")
+@click.option(
+    "--max-stacks",
+    cls=StoppingOption,
+    type=WholeNumber(1, NO_STACK - 1),
+    default=MAX_STACKS,
+    show_default=True,
+    metavar="N",
+    help="Room for N different stacks.",
+)
+@flame_option
+@folded_option
+@top_option
+@measuring_options
+def command(options: StacksOptions) -> StacksMeasurement:
+    """Count the kernel stacks that lead to the selected functions.
+
+    Each different stack is printed once, with the function on top and its callers below, in descending order of calls,
+    or of time with --time. Stacks are taken at the entry of a function.
+    """
+    return StacksMeasurement(options)

@@ -1,4 +1,4 @@
-"""Waiting for an end: a time, Ctrl-C, SIGTERM, or the end of a process. Only while it is active are signals changed."""
+"""Waits for the end of a measurement: a time, Ctrl-C, SIGTERM, or the exit of a process."""
 
 from __future__ import annotations
 
@@ -9,27 +9,26 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import FrameType, TracebackType
-    from typing import Any
 
 TWICE = 0.3
-"""Signals so many seconds after the first are one with it."""
+"""A signal within so many seconds of the first is ignored as its duplicate."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Until:
-    """`wait(seconds)` says True once the end has come; `why` then says which: "time", "signal", "process" or
-    "user".
+    """`wait(seconds)` returns True after the end; `why` is its cause: "time", "signal", "process" or "user".
 
-    The first signal only marks the end, so that what was gathered can be shown. A second one acts as ever, unless it
-    comes with the first: timeout(1) sends each twice, to the process and to its group.
+    Signal handlers are installed while the context is active. The first signal only marks the end, so that the results
+    can be shown. A second one has its usual effect, unless it comes with the first: timeout(1) sends each signal twice,
+    to the process and to its group.
     """
 
     def __init__(self, *, duration: float | None = None, process_fds: Sequence[int] = ()) -> None:
         self._deadline = None if duration is None else time.monotonic() + duration
         self._process_fds = tuple(process_fds)
-        self._before: dict[int, Any] = {}
+        self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
         self._first = 0.0
         self.why = ""
 
@@ -37,7 +36,7 @@ class Until:
         self._wake_out, self._wake_in = os.pipe()
         os.set_blocking(self._wake_in, False)
         for number in SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and background jobs keep what they ignore
+            if signal.getsignal(number) is not signal.SIG_IGN:  # of nohup and background jobs
                 self._before[number] = signal.signal(number, self._mark)
         return self
 
@@ -49,7 +48,7 @@ class Until:
         os.close(self._wake_in)
 
     def wait(self, seconds: float) -> bool:
-        """Wait so long at the most; whether the end has come."""
+        """Wait at most so long. Returns whether the end has come."""
         if self._deadline is not None:
             seconds = min(seconds, self._deadline - time.monotonic())
         ready = self._poll(max(0.0, seconds))
@@ -60,7 +59,7 @@ class Until:
         return bool(self.why)
 
     def end(self) -> None:
-        """The end has come: the user wants it. `wait` returns at once, in whatever thread."""
+        """End it, for the user: `wait` returns at once, in any thread."""
         self.why = self.why or "user"
         os.write(self._wake_in, b"!")
 

@@ -1,128 +1,116 @@
-"""`multiprobe trace`: one line for each call.
-
-Knows options, order of events and words; the tracing itself is `instruments.trace`.
-"""
+"""`multiprobe trace`: a line for each call."""
 
 from __future__ import annotations
 
-import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from multiprobe.cli.command import Asked, Command, Question
-from multiprobe.cli.forms import print_json
-from multiprobe.cli.options import Option
+import click
+
+from multiprobe.cli.command import measuring_command
+from multiprobe.cli.forms import print_json, print_lines
+from multiprobe.cli.measurement import Measurement
+from multiprobe.cli.options import MeasuringOptions, OutputOption, SelectionOption, StoppingOption, measuring_options
+from multiprobe.cli.params import POSITIVE, ArgumentPaths, WholeNumber
 from multiprobe.instruments.trace import instrument as trace
-from multiprobe.instruments.trace.describe import wanted
+from multiprobe.instruments.trace.describe import MAX_DEPTH, Wanted
+from multiprobe.instruments.trace.instrument import Call
 from multiprobe.output.units import plural_text
 from multiprobe.output.values import spell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from typing import Any
 
     from multiprobe.functions.sets import FunctionSet
-    from multiprobe.instruments.trace.instrument import Call, Tracing
-
-OWN = (
-    Option("filter", ("--filter", "-f"), "text", "Only calls for which this Python expression holds.", "EXPRESSION"),
-    Option("entry", ("--entry",), "flag", "Show calls as they begin, without what they return.", default=False),
-    Option("args", ("--args",), "text", "Only these arguments, or members behind them.", "a,b.c"),
-    Option("depth", ("--depth",), "natural", "Show structs behind arguments, N pointers deep (0: addresses).", "N"),
-    Option("stack", ("--stack",), "flag", "Show the kernel's stack of each call below it.", default=False),
-    Option("max_events", ("--max-events",), "natural", "Stop after N calls.", "N"),
-)
-
-HELP = """Show every call of the functions that a PATTERN matches: time, CPU, process, arguments, result, duration.
-
-Arguments and results are spelled as the kernel's types say: numbers with their sign, enums, flags and errnos by name,
-texts in quotes, pointers in hexadecimal. Of structs that are well known (files, dentries, sockets, …) those members are
-shown that tell which one it is; --depth shows all members, --args chosen ones. Of a system call's wrapper (__x64_sys_*)
-the system call's own arguments are shown. --filter takes a Python expression that is compiled into the probe: arguments
-by name or number, with members, ret, duration (nanoseconds), pid, tid, comm, cpu, errnos and flags by name; texts are
-compared with == and in. Ends after --duration or --max-events, with COMMAND, or with Ctrl-C.
-"""
+    from multiprobe.instruments.instrument import AttachOptions, Instrument
 
 EXAMPLES = """\
 Examples:
-  multiprobe trace 'vfs_*' --filter 'ret < 0' -- ls /nowhere     what fails, and with which errno
-  multiprobe trace __x64_sys_openat --args filename -d 10        which files are opened
-  multiprobe trace vfs_read --filter 'count > 65536'             by a parameter's name
+  multiprobe trace 'vfs_*' --filter 'ret < 0' -- ls /nowhere     calls that fail, with their errno
+  multiprobe trace __x64_sys_openat --args filename -d 10        the names of opened files
+  multiprobe trace vfs_read --filter 'count > 65536'             filter by an argument's name
   multiprobe trace '__x64_sys_*' --filter 'ret == -ENOENT and comm == "ls"' --json -- ls /
-  multiprobe trace tcp_sendmsg --filter 'sk.__sk_common.skc_dport == 443'   by what an argument points to
+  multiprobe trace tcp_sendmsg --filter 'sk.__sk_common.skc_dport == 443'   filter by a member
   multiprobe trace vfs_write --args file.f_path.dentry.d_name.name,count --filter 'ret != count'
-  multiprobe trace vfs_open --depth 1 --stack --max-events 10               whole structs, and who called"""
+  multiprobe trace vfs_open --depth 1 --stack --max-events 10               whole structs, and the callers"""
 
 _INDENT = 48
 EVERY = 0.1
-"""Seconds between looks at what has come."""
+"""Seconds between two reads of the ring buffers."""
 
 
-class TraceQuestion(Question):
-    """What calls are there, with which arguments and results?"""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceOptions(MeasuringOptions):
+    """The options of `trace`."""
+
+    filter: str | None = None
+    entry: bool = False
+    args: tuple[str, ...] | None = None
+    depth: int | None = None
+    stack: bool = False
+    max_events: int | None = None
+
+
+class TraceMeasurement(Measurement[TraceOptions, list[Call]]):
+    """Prints calls as they come."""
 
     every = EVERY
     is_looking = True
-    measuring: Tracing
 
-    def __init__(
-        self,
-        asked: Asked,
-        *,
-        filter: str | None,
-        entry: bool,
-        args: str | None,
-        depth: int | None,
-        stack: bool,
-        max_events: int | None,
-    ) -> None:
-        super().__init__(asked)
-        self.when = "entry" if entry else "session"
-        self.options: dict[str, Any] = {"filter": filter, "entries_only": entry, "has_stacks": stack}
-        self.args, self.depth = args, depth
-        self.shown = Shown(most=max_events, is_kept=asked.forms.is_table)
+    def __init__(self, options: TraceOptions) -> None:
+        super().__init__(options)
+        self.when = "entry" if options.entry else "session"
+        self.shown = Shown(most=options.max_events, is_kept=options.is_table)
 
-    def start(self, functions: FunctionSet, **options: Any) -> Tracing:
-        """Attach."""
-        return trace.start(functions, wanted=wanted(self.depth, self.args), **self.options, **options)
+    def start(self, functions: FunctionSet, options: AttachOptions) -> Instrument[list[Call]]:
+        """Attach and trace."""
+        own = self.options
+        return trace.start(
+            functions,
+            filter=own.filter,
+            wanted=Wanted(own.depth, own.args),
+            entries_only=own.entry,
+            has_stacks=own.stack,
+            **options,
+        )
 
     def begin(self) -> None:
-        """The line above all calls."""
-        if self.asked.forms.is_text:
+        """Print the heading."""
+        if self.options.is_text:
             print(f"{'TIME':>12}  CPU  {'PID':>7}  {'COMMAND':15}  CALL", flush=True)
 
-    def look(self, calls: Sequence[Call]) -> bool:
-        """Print calls. Was that all that is wanted?"""
-        chosen = self.shown.take(calls)
-        if self.asked.forms.json:
+    def look(self, sample: list[Call]) -> bool:
+        """Print calls. True after the last one that is wanted."""
+        chosen = self.shown.add(sample)
+        if self.options.json:
             print_json(map(self.shown.to_json, chosen))
-        elif self.asked.forms.is_text:
-            sys.stdout.writelines(f"{self.shown.line(call)}\n" for call in chosen)
-            sys.stdout.flush()
+        elif self.options.is_text:
+            print_lines(map(self.shown.line, chosen))
         return self.shown.is_full
 
-    def finish(self, calls: Sequence[Call]) -> None:
+    def finish(self, sample: list[Call]) -> None:
         """Print the last calls."""
-        self.look(calls)
+        self.look(sample)
 
-    def figures(self, _: Sequence[Call]) -> dict[str, Any]:
-        """All calls together."""
+    def figures(self, sample: list[Call]) -> dict[str, object]:
+        """The number of all calls."""
         return {"calls": self.shown.n}
 
-    def rows(self, _: Sequence[Call]) -> Iterator[dict[str, Any]]:
+    def rows(self, sample: list[Call]) -> Iterator[dict[str, object]]:
         """A row for each call."""
         return map(self.shown.to_json, self.shown.kept)
 
-    def json(self, _: Sequence[Call]) -> Sequence[dict[str, Any]]:
-        """All calls were printed when they came."""
+    def json(self, sample: list[Call]) -> Sequence[dict[str, object]]:
+        """Nothing: all calls have been printed."""
         return ()
 
-    def print(self, _: Sequence[Call], report: dict[str, Any]) -> None:
-        """How many."""
-        print(f"\n{plural_text(report['calls'], 'call')}")
+    def print(self, sample: list[Call]) -> None:
+        """Print the number of all calls."""
+        print(f"\n{plural_text(self.shown.n, 'call')}")
 
 
 class Shown:
-    """What was shown so far: at most `most` calls."""
+    """The calls shown so far, at most `most`; kept if `is_kept`."""
 
     def __init__(self, *, most: int | None, is_kept: bool) -> None:
         self.most = most
@@ -134,8 +122,8 @@ class Shown:
     def is_full(self) -> bool:
         return self.most is not None and self.n >= self.most
 
-    def take(self, calls: Sequence[Call]) -> Sequence[Call]:
-        """Those of the calls that are still wanted."""
+    def add(self, calls: Sequence[Call]) -> Sequence[Call]:
+        """Add calls; returns those that are still wanted."""
         chosen = calls if self.most is None else calls[: self.most - self.n]
         self.n += len(chosen)
         if self._is_kept:
@@ -143,7 +131,7 @@ class Shown:
         return chosen
 
     def line(self, call: Call) -> str:
-        """As text: a line, and one for each caller below it."""
+        """A call as text: a line, and below it a line for each caller."""
         line = f"{call.time:12.6f}  {call.cpu:3}  {call.tid:7}  {call.comm:15}  {call.function}({_arguments(call)})"
         if call.duration is not None:
             returned = "" if call.returned is None else f" = {_spelled(call)}"
@@ -152,9 +140,9 @@ class Shown:
             return line
         return "\n".join((line, *(f"{'':{_INDENT}}{frame}" for frame in call.stack or ("(no stack could be taken)",))))
 
-    def to_json(self, call: Call) -> dict[str, Any]:
-        """As a JSON object."""
-        found = {
+    def to_json(self, call: Call) -> dict[str, object]:
+        """A call as a JSON object."""
+        found: dict[str, object] = {
             "type": "call",
             "function": call.function.name,
             "module": call.function.module,
@@ -173,7 +161,7 @@ class Shown:
 
 
 def _arguments(call: Call) -> str:
-    """As in C: what is behind a pointer after an `&`, in place of its address."""
+    """The arguments as in C; the members behind a pointer follow an `&`, in place of its address."""
     if not call.members:
         return ", ".join([f"{name}={spell(item)}" for name, item in call.arguments])
     return ", ".join(
@@ -185,7 +173,7 @@ def _arguments(call: Call) -> str:
 
 
 def _spelled(call: Call) -> str:
-    """What was returned; an errno with its number."""
+    """The returned value; an errno with its number."""
     if isinstance(call.returned, str) and call.returned.startswith("-E") and call.raw is not None:
         return f"{call.raw} ({call.returned[1:]})"
     return str(call.returned)
@@ -198,4 +186,38 @@ def _duration(ns: int) -> str:
     return f"{ns} ns"
 
 
-COMMAND = Command("trace", HELP, EXAMPLES, TraceQuestion, OWN)
+@measuring_command("trace", TraceOptions, examples=EXAMPLES)
+@click.option(
+    "--filter",
+    "-f",
+    cls=SelectionOption,
+    metavar="EXPRESSION",
+    help="Trace only calls for which the expression is true.",
+)
+@click.option("--entry", cls=SelectionOption, is_flag=True, help="Print calls when they begin, without their results.")
+@click.option(
+    "--args", cls=OutputOption, type=ArgumentPaths(), metavar="A,B.C", help="Print only these arguments or members."
+)
+@click.option(
+    "--depth",
+    cls=OutputOption,
+    type=WholeNumber(0, MAX_DEPTH),
+    metavar="N",
+    help="Print structs behind arguments, N pointers deep; 0 prints addresses.",
+)
+@click.option("--stack", cls=OutputOption, is_flag=True, help="Print the kernel's stack below each call.")
+@click.option("--max-events", cls=StoppingOption, type=POSITIVE, metavar="N", help="Stop after N calls.")
+@measuring_options
+def command(options: TraceOptions) -> TraceMeasurement:
+    """Print every call of the selected functions: time, CPU, process, arguments, result, duration.
+
+    Arguments and results are decoded by the kernel's types: signed numbers, enums, flags and errnos by name, strings in
+    quotes, pointers in hexadecimal. Of well-known structs (files, dentries, sockets, …), identifying members are
+    printed; --depth prints all members, --args the given ones. Of the wrapper of a system call (__x64_sys_*), the
+    system call's own arguments are printed.
+
+    --filter is a Python expression that is compiled into the probe. It can use arguments and their members by name,
+    arg0 … arg11, ret, duration (nanoseconds), pid, tid, comm, cpu, and errnos and flags by name. Strings are compared
+    with == and in.
+    """
+    return TraceMeasurement(options)

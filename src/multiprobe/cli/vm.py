@@ -1,4 +1,4 @@
-"""`multiprobe vm`: any command in a throw-away virtual machine."""
+"""`multiprobe vm`: runs any command in a throw-away virtual machine."""
 
 from __future__ import annotations
 
@@ -7,46 +7,57 @@ from pathlib import Path
 
 import click
 
+from multiprobe.cli.command import SETTINGS, Command
+from multiprobe.cli.options import debug_option
 from multiprobe.errors import UsageError
 from multiprobe.output.progress import Progress
 from multiprobe.vm import kernels, session
 
-_EPILOG = """\
+EXAMPLES = """\
 Examples:
   multiprobe vm -- uname -a                         the default kernel
   multiprobe vm --kernel 7.3                        a shell in it
   multiprobe vm --kernel 6.1 --share . -- make      may write to this directory
   multiprobe vm --fetch --kernel 6.1 --kernel 7.3   only fetch kernels
-  multiprobe vm --list                              which kernels there are
+  multiprobe vm --list                              list the kernels
 
-The guest sees this machine's files; what it writes is forgotten, except in directories given by --share.
-Exit status: the command's; 1 when the guest could not be started or was lost."""
+The guest sees this machine's files. What it writes is discarded, except in directories given by --share.
 
-
-class _Examples(click.Command):
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Keep the line breaks of the examples."""
-        formatter.write(f"\n{self.epilog}\n")
+Exit status: that of the command; 1 if the guest could not be started or was lost."""
 
 
 @click.command(
     "vm",
-    cls=_Examples,
-    epilog=_EPILOG,
+    cls=Command,
+    epilog=EXAMPLES,
     options_metavar="[OPTIONS] [--]",
-    context_settings={"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]},
+    context_settings={**SETTINGS, "allow_interspersed_args": False},
 )
-@click.option("--kernel", "-k", "series", metavar="V", multiple=True, help="The series of Debian kernels: 6.1, 6.12, …")
+@click.option(
+    "--kernel",
+    "-k",
+    "series",
+    metavar="V",
+    multiple=True,
+    help="The series of the kernel: 6.1, 6.12, …",
+)
 @click.option("--kernel-image", metavar="FILE", type=click.Path(path_type=Path), help="Boot this kernel instead.")
-@click.option("--modules", metavar="DIR", type=click.Path(path_type=Path), help="lib/modules/RELEASE of that kernel.")
-@click.option("--cpus", metavar="N", type=click.IntRange(1, 255), default=1, show_default=True, help="CPUs.")
-@click.option("--memory", metavar="M", type=click.IntRange(256), help="Memory in MiB  [default: up to 3072].")
-@click.option("--share", metavar="DIR", type=click.Path(path_type=Path), multiple=True, help="It may write here.")
+@click.option("--modules", metavar="DIR", type=click.Path(path_type=Path), help="Its lib/modules/RELEASE.")
+@click.option("--cpus", metavar="N", type=click.IntRange(1, 255), default=1, show_default=True, help="Number of CPUs.")
+@click.option("--memory", metavar="M", type=click.IntRange(256), help="Memory in MiB.  [default: up to 3072]")
+@click.option(
+    "--share",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Make DIR writable; repeatable.",
+)
 @click.option("--timeout", metavar="S", type=click.FloatRange(0, min_open=True), help="Interrupt it after S seconds.")
-@click.option("--icount", is_flag=True, help="Its clocks count instructions, one each nanosecond: to measure by.")
-@click.option("--fetch", is_flag=True, help="Fetch the kernels that are not there yet, and run nothing.")
-@click.option("--refresh", is_flag=True, help="With --fetch: newer versions of those that are there, too.")
-@click.option("--list", "is_listing", is_flag=True, help="List the series that Debian has, and those fetched.")
+@click.option("--icount", is_flag=True, help="Let its clocks count instructions, one per nanosecond, for measurements.")
+@click.option("--fetch", is_flag=True, help="Fetch kernels that aren't cached; run nothing.")
+@click.option("--refresh", is_flag=True, help="With --fetch: also fetch newer versions of cached kernels.")
+@click.option("--list", "is_listing", is_flag=True, help="List the series that Debian offers, and the cached ones.")
+@debug_option
 @click.argument("command", metavar="[COMMAND…]", nargs=-1, type=click.UNPROCESSED)
 def command(
     series: tuple[str, ...],
@@ -62,7 +73,7 @@ def command(
     is_listing: bool,
     command: tuple[str, ...],
 ) -> int:
-    """Run COMMAND (a shell without one) in a throw-away virtual machine with a Debian kernel."""
+    """Run COMMAND, or a shell, in a throw-away virtual machine with a Debian kernel."""
     if is_listing:
         return _list()
     wanted = series or (kernels.DEFAULT_SERIES,)
@@ -72,7 +83,7 @@ def command(
                 click.echo(f"{kernel.series}\t{kernel.version}\t{kernel.image}")
             return 0
         if len(wanted) > 1:
-            raise UsageError("one guest has one kernel", hint="give --kernel once, or --fetch to fetch several")
+            raise UsageError("a guest runs one kernel", hint="give --kernel once, or --fetch to fetch several")
         return session.run(
             command or _shell(),
             kernel=kernels.of_image(kernel_image, modules)

@@ -1,21 +1,20 @@
-"""Counting calls: the program in our own language, and what is made of its numbers.
+"""Counts the calls of each attached function: the program, the instrument, and the rates it derives.
 
-Knows how to attach, sample, rank; must not know terminals, signals or output formats.
+Each CPU has a counter of its own for every function, so the counts are exact.
 """
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import multiprobe as mp
-from multiprobe.instruments.running import Running
+from multiprobe.instruments.instrument import AttachOptions, Instrument
 
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Sequence
-    from typing import Any
+    from typing import Any, Unpack
 
     from multiprobe.functions.sets import Function, FunctionSet
 
@@ -24,21 +23,31 @@ calls = mp.PerFunction(mp.u64)
 
 @mp.program
 def count(ctx: Any) -> None:
-    """Count every call of every function, each CPU for itself."""
+    """Count every call of every function."""
     calls[ctx.function] += 1
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class CountSample:
     """All counters at one moment: `seconds` since counting began, `totals` by function index."""
 
     seconds: float
     totals: array[int]
 
+    @property
+    def n_calls(self) -> int:
+        """The calls of all functions."""
+        return sum(self.totals)
+
+    @property
+    def n_called(self) -> int:
+        """How many functions were called."""
+        return sum(1 for n in self.totals if n)
+
 
 @dataclass(frozen=True, slots=True)
 class CallCount:
-    """One function's calls: how many, how many a second, its share of all that were counted (0 to 1), its index."""
+    """One function's calls: their number, the calls per second, the fraction of all counted calls, its index."""
 
     function: Function
     calls: int
@@ -47,32 +56,16 @@ class CallCount:
     index: int
 
 
-class Counting(Running):
-    """A running count. Must be closed, which detaches; `sample` reads the counters at any time before."""
+class CallCounter(Instrument[CountSample]):
+    """A running count of calls."""
 
-    def __init__(self, attachment: Any) -> None:
-        super().__init__(attachment)
-        self._began = time.monotonic()
-        self._last: Sample | None = None
-
-    def sample(self) -> Sample:
-        """The counters now, or, after `stop`, as they were then."""
-        if self._last is not None:
-            return self._last
-        return Sample(time.monotonic() - self._began, self._attachment.totals(calls))
-
-    def stop(self) -> Sample:
-        """Count no more, and note what was missed; the last sample."""
-        if self._last is None:
-            self._attachment.pause()
-            self._last = self.sample()
-            self._attachment.set_missed(self._attachment.missed())
-        return self._last
+    def _read(self) -> CountSample:
+        return CountSample(self.seconds, self._attachment.totals(calls))
 
 
-def start(functions: FunctionSet, **options: Any) -> Counting:
-    """Attach to `functions`; the options are those of `multiprobe.attach`."""
-    return Counting(mp.attach(count, functions, **options))
+def start(functions: FunctionSet, *, when: str = "entry", **options: Unpack[AttachOptions]) -> CallCounter:
+    """Attach to `functions` and count. `when` and the other options are those of `multiprobe.attach`."""
+    return CallCounter(mp.attach(count, functions, when=when, **options))
 
 
 def rank(totals: Sequence[int], *, top: int = 0) -> list[int]:
@@ -83,10 +76,14 @@ def rank(totals: Sequence[int], *, top: int = 0) -> list[int]:
 
 
 def call_counts(
-    functions: Sequence[Function] | FunctionSet, sample: Sample, *, before: Sample | None = None, top: int = 0
+    functions: Sequence[Function] | FunctionSet,
+    sample: CountSample,
+    *,
+    before: CountSample | None = None,
+    top: int = 0,
 ) -> list[CallCount]:
-    """The called functions, most calls first; the rate is over the whole time, or over that since `before`."""
-    everything = sum(sample.totals) or 1
+    """The called functions, most calls first. Rates are those since `before`, or over the whole time."""
+    everything = sample.n_calls or 1
     seconds = sample.seconds - (before.seconds if before else 0.0)
     return [
         CallCount(

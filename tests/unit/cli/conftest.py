@@ -43,6 +43,7 @@ class FakeAttachment:
         self.functions = functions
         self.options = options
         self.events: list[str] = []
+        self.program: Any = None
         self._calls = calls
         self._n_missed = 3
         self.report = Report(
@@ -106,10 +107,11 @@ class FakeWorld:
         self.patterns = patterns
         return self.functions
 
-    def attach(self, _program: object, functions: FakeSet, *, progress: Any = None, **options: Any) -> FakeAttachment:
+    def attach(self, program: object, functions: FakeSet, *, progress: Any = None, **options: Any) -> FakeAttachment:
         if self.error is not None:
             raise self.error
         self.attachments.append(FakeAttachment(functions, self.calls, options))
+        self.attachments[-1].program = program
         if self.is_complete:
             self.attachments[-1].make_complete()
         return self.attachments[-1]

@@ -245,7 +245,7 @@ def test_a_process_that_is_gone_when_all_is_attached_ends_it_at_once(
 def test_output_that_cannot_be_written_is_told() -> None:
     code = "import errno\nfrom multiprobe.cli import main\n"
     code += "def full(*_): print('x'); raise OSError(errno.ENOSPC, 'No space left on device')\n"
-    code += "main._dispatch = full\nraise SystemExit(main.run(['count', 'a']))\n"
+    code += "main._execute = full\nraise SystemExit(main.run(['count', 'a']))\n"
     environment = {name: text for name, text in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with open("/dev/full", "w") as full:
         ended = subprocess.run(

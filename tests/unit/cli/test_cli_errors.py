@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from multiprobe.cli.errors import ErrorsQuestion
+from multiprobe.cli.errors import ErrorsMeasurement, ErrorsOptions
 from multiprobe.cli.main import run
 from multiprobe.instruments.errors import instrument as errors
 from multiprobe.instruments.errors.failures import NULL, Failure, Group
-from multiprobe.instruments.errors.instrument import Sample
+from multiprobe.instruments.errors.instrument import ErrorsSample
 
 if TYPE_CHECKING:
     from .conftest import FakeWorld
@@ -34,14 +34,17 @@ class FakeWatching:
         self.report = report
         self.on_failure = on_failure
 
-    def sample(self) -> Sample:
-        return Sample(2.0, [Group(12 - place, failure) for place, failure in enumerate(FAILURES)], 42, 3)
+    def sample(self) -> ErrorsSample:
+        return ErrorsSample(2.0, [Group(12 - place, failure) for place, failure in enumerate(FAILURES)], 42, 3)
 
-    def stop(self) -> Sample:
+    def finish(self) -> ErrorsSample:
         if self.on_failure is not None:
             for failure in FAILURES:
                 self.on_failure(failure)
         return self.sample()
+
+    def poll(self) -> bool:
+        return False
 
     def arguments(self, failure: Failure) -> dict[str, Any]:
         return {"inode": hex(failure.arguments[0]), "size": 5}
@@ -75,10 +78,10 @@ def test_groups_as_text(asked: list[dict[str, Any]], capsys: pytest.CaptureFixtu
     assert lines[0] == "12  ENOSPC from tcp_recvmsg, returned by tcp_sendmsg as EIO"
     assert lines[1] == "    … > tcp_sendmsg > ? > tcp_recvmsg"
     assert lines[2] == "11  NULL from tcp_recvmsg, returned by tcp_recvmsg as NULL"
-    assert lines[4] == "10  ENOSPC from tcp_recvmsg, taken by tcp_sendmsg"
+    assert lines[4] == "10  ENOSPC from tcp_recvmsg, handled by tcp_sendmsg"
     assert lines[6] == " 9  ENOSPC from tcp_recvmsg, its end was not seen"
     assert "42 failures of 4 kinds in 2.00 s, 3 left out" in lines
-    expected = {"allow": frozenset(), "deny": frozenset(), "unhandled": False, "n_arguments": 0, "when": "session"}
+    expected = {"allow": frozenset(), "deny": frozenset(), "unhandled": False, "n_arguments": 0}
     assert {name: asked[0][name] for name in expected} == expected
 
 
@@ -130,10 +133,10 @@ def test_each_as_csv(asked: list[dict[str, Any]], capsys: pytest.CaptureFixture[
 
 
 def test_the_screen_shows_each_group_and_what_is_known_of_one(world: FakeWorld) -> None:
-    question = ErrorsQuestion.__new__(ErrorsQuestion)
-    question.measuring = FakeWatching(world.functions, world.attach(None, world.functions).report, None)  # type: ignore[assignment]
-    screen = question.screen()
-    sample = question.measuring.sample()
+    measurement = ErrorsMeasurement(ErrorsOptions(patterns=("tcp_*",), live=True))
+    measurement.instrument = FakeWatching(world.functions, world.attach(None, world.functions).report, None)  # type: ignore[assignment]
+    screen = measurement.screen()
+    sample = measurement.instrument.sample()
     frame = screen.frame(sample, None)
     assert frame.title == f"{len(world.functions)} functions attached, 42 failures, 2 s"
     assert [row.cells[:3] for row in frame.rows[:2]] == [("12", "ENOSPC", "tcp_recvmsg"), ("11", "NULL", "tcp_recvmsg")]
@@ -161,7 +164,7 @@ def test_the_screen_shows_each_group_and_what_is_known_of_one(world: FakeWorld) 
 def test_each_and_live_both_want_the_terminal(
     asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("multiprobe.cli.command.check_live", lambda *, is_text: None)
+    monkeypatch.setattr("multiprobe.cli.measuring.check_live", lambda *, is_text: None)
     assert run(["errors", "tcp_*", "-d", "0", "--each", "--live"]) == 2
-    assert "give one of them" in capsys.readouterr().err
+    assert "exclude each other" in capsys.readouterr().err
     assert not asked

@@ -13,7 +13,7 @@ import pytest
 
 import multiprobe as mp
 from multiprobe.cli.main import run
-from multiprobe.instruments.graph.instrument import IDLE, UNDER_WAY
+from multiprobe.instruments.graph.program import IDLE, UNDER_WAY
 
 if TYPE_CHECKING:
     from .conftest import FakeWorld
@@ -107,20 +107,20 @@ def test_files(graphing: FakeWorld, capsys: pytest.CaptureFixture[str], tmp_path
 def test_what_is_asked_of_attach(graphing: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["graph", "a", "-d", "0", "--pid", str(os.getpid())]) == 0
     options = graphing.attachments[0].options
-    assert (options["when"], options["pid"]) == ("session", os.getpid())
+    assert (options["pid"], graphing.attachments[0].program.when) == (os.getpid(), "session")
     assert graphing.attachments[0].events[-1] == "close"
 
 
 @pytest.mark.parametrize(
     "words", [["--max-events", "0"], ["--max-events", "99999999999"], ["--json", "--folded"], ["--csv", "--folded"]]
 )
-def test_what_means_nothing(graphing: FakeWorld, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+def test_invalid_options(graphing: FakeWorld, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
     assert run(["graph", "a", *words]) == 2
     assert graphing.attachments == []
 
 
 def test_a_file_that_cannot_be_written(graphing: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:
-    """Told before anything is measured in vain."""
+    """Reported before anything is measured."""
     assert run(["graph", "a", "-d", "0", "--flame", "/no/such/place.svg"]) == 2
     assert "/no/such/place.svg" in capsys.readouterr().err
     assert graphing.attachments == []

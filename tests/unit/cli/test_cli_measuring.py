@@ -1,40 +1,58 @@
-"""What measuring commands share."""
+"""The course of a measurement, which all measuring commands share."""
 
 from __future__ import annotations
 
-import os
+from types import SimpleNamespace
+from typing import Any
 
-import pytest
-
-from multiprobe.cli.measuring import check, watch
-from multiprobe.errors import UsageError
+from multiprobe.cli.measuring import watch
+from multiprobe.cli.options import MeasuringOptions
 
 
-class FakeMeasuring:
-    def __init__(self) -> None:
+class FakeInstrument:
+    def __init__(self, *, n_polls: int = 0) -> None:
         self.events: list[str] = []
+        self._n_polls = n_polls
+
+    def poll(self) -> bool:
+        self.events.append("poll")
+        return len(self.events) == self._n_polls
 
     def sample(self) -> str:
         self.events.append("sample")
         return "sample"
 
-    def stop(self) -> str:
-        self.events.append("stop")
+    def finish(self) -> str:
+        self.events.append("finish")
         return "last"
 
 
+def measurement(instrument: FakeInstrument, **options: Any) -> Any:
+    return SimpleNamespace(
+        options=MeasuringOptions(patterns=("x",), **options),
+        instrument=instrument,
+        workload=None,
+        every=0.001,
+        is_looking=False,
+        has_table=False,
+    )
+
+
 def test_watch_measures_until_the_time_is_over() -> None:
-    measuring = FakeMeasuring()
-    assert watch(measuring, None, duration=0.01, pid=None) == "last"
-    assert measuring.events == ["stop"]
+    instrument = FakeInstrument()
+    assert watch(measurement(instrument, duration=0)) == "last"
+    assert instrument.events == ["finish"]
 
 
-def test_what_cannot_mean_anything() -> None:
-    with pytest.raises(UsageError, match="needs a command") as error:
-        check("latency", command=(), pid=None, command_only=True)
-    assert "multiprobe latency" in error.value.hint
-    with pytest.raises(UsageError, match="two processes"):
-        check("count", command=("true",), pid=os.getpid(), command_only=True)
-    with pytest.raises(UsageError, match="no process"):
-        check("count", command=(), pid=1 << 30, command_only=False)
-    check("count", command=("true",), pid=None, command_only=True)
+def test_watch_ends_when_there_is_no_more_room() -> None:
+    instrument = FakeInstrument(n_polls=3)
+    assert watch(measurement(instrument)) == "last"
+    assert instrument.events == ["poll"] * 3 + ["finish"]
+
+
+def test_watch_ends_when_the_command_has_seen_enough() -> None:
+    instrument = FakeInstrument()
+    made = measurement(instrument)
+    made.is_looking, made.look = True, lambda sample: sample == "sample"
+    assert watch(made) == "last"
+    assert instrument.events == ["poll", "sample", "finish"]

@@ -117,7 +117,7 @@ def test_ctrl_c(script: Path) -> None:
 def test_what_is_no_script(tmp_path: Path) -> None:
     missing = multiprobe(tmp_path / "none.py")
     assert missing.returncode == 2
-    assert "can't be read: No such file or directory" in missing.stderr
+    assert "does not exist" in missing.stderr
     (tmp_path / "odd.py").write_text("def (:\n")
     odd = multiprobe(tmp_path / "odd.py")
     assert odd.returncode == 1
@@ -133,7 +133,7 @@ def test_usage() -> None:
 
 def test_in_a_vm(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
-    monkeypatch.setattr("multiprobe.cli.run.rerun_in_vm", lambda *words: asked.append(words) or 5)
+    monkeypatch.setattr("multiprobe.cli.main.rerun_in_vm", lambda *words: asked.append(words) or 5)
     assert run(["run", "--vm=6.1", "--debug", str(script), "--vm", "x"]) == 5
     assert run(["run", "--vm", str(script)]) == 5
     assert asked == [(["run", "--debug", str(script), "--vm", "x"], "6.1"), (["run", str(script)], None)]

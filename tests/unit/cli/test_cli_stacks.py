@@ -9,7 +9,7 @@ import pytest
 
 import multiprobe as mp
 from multiprobe.cli.main import run
-from multiprobe.instruments.stacks.instrument import NOT_ASKED
+from multiprobe.instruments.stacks.program import NOT_ASKED
 from multiprobe.kernel.resolve import Resolver
 from multiprobe.kernel.symbols import parse_kallsyms
 
@@ -98,6 +98,6 @@ def test_folded_and_flame(stacking: FakeWorld, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize("words", [["--json", "--folded"], ["--max-stacks", "0"], ["--flame", "/no/such/place.svg"]])
-def test_what_means_nothing(stacking: FakeWorld, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+def test_invalid_options(stacking: FakeWorld, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
     assert run(["stacks", "a", *words]) == 2
     assert stacking.attachments == []

@@ -32,7 +32,10 @@ class FakeTracing:
     def sample(self) -> list[Call]:
         return [call(n, self.functions[0]) for n in (1, 2)]
 
-    def stop(self) -> list[Call]:
+    def poll(self) -> bool:
+        return False
+
+    def finish(self) -> list[Call]:
         return [call(3, self.functions[0])]
 
     def close(self) -> None:

@@ -5,11 +5,11 @@ from array import array
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multiprobe.instruments.count import CallCount, Sample, call_counts, rank
+from multiprobe.instruments.count import CallCount, CountSample, call_counts, rank
 
 
-def sample(seconds: float, *totals: int) -> Sample:
-    return Sample(seconds, array("Q", totals))
+def sample(seconds: float, *totals: int) -> CountSample:
+    return CountSample(seconds, array("Q", totals))
 
 
 @given(st.lists(st.integers(0, 2**64 - 1)), st.integers(0, 5))

@@ -17,7 +17,7 @@ from multiprobe.instruments.errors.failures import NULL, Failure, Joiner
 from multiprobe.instruments.errors.instrument import UNTYPED, _failure, cookies_of
 from multiprobe.instruments.errors.program import INT, LONG, NEVER, POINTER
 
-sys.path[:0] = [str(Path(__file__).parents[1] / "program")]
+sys.path[:0] = [str(Path(__file__).parents[1] / "compiler")]
 
 from machine import Ring  # noqa: E402
 from runner import Bench  # noqa: E402

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from multiprobe.instruments.graph.calltree import calls_in_order
-from multiprobe.instruments.graph.instrument import IDLE, UNDER_WAY, Thread, names, trees
+from multiprobe.instruments.graph.instrument import ThreadId, names, trees
+from multiprobe.instruments.graph.program import IDLE, UNDER_WAY
 
 SHELL = 40 << 32 | 41
 
@@ -15,7 +16,7 @@ def test_records_become_a_tree_for_each_thread() -> None:
         (SHELL, 70, 1): 80,
     }
     idle, shell = sorted(trees(calls, {}, n_arguments=-1, is_complete=True), key=lambda found: found.thread.tid)
-    assert (shell.thread, idle.thread) == (Thread(40, 41), Thread(0, 0, 3))
+    assert (shell.thread, idle.thread) == (ThreadId(40, 41), ThreadId(0, 0, 3))
     assert [(depth, call.function, call.begin, call.end) for depth, call in calls_in_order(shell.roots)] == [
         (0, 0, 10, 50),
         (1, 1, 20, 30),

@@ -14,9 +14,9 @@ from multiprobe.errors import UsageError
 from multiprobe.instruments.latency import instrument as latency
 from multiprobe.instruments.latency.instrument import Latency, all_buckets, rank, self_time
 from multiprobe.instruments.latency.program import Probe
-from multiprobe.instruments.quantiles import bounds, quantile
+from multiprobe.instruments.latency.quantiles import bounds, quantile
 
-sys.path[:0] = [str(Path(__file__).parents[1] / "program")]
+sys.path[:0] = [str(Path(__file__).parents[1] / "compiler")]
 
 from runner import Bench  # noqa: E402
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 import errno
 from typing import Any
 
-from multiprobe.instruments.stacks.instrument import NO_STACK, NOT_ASKED, Namer, Stack, merged, not_taken
+from multiprobe.instruments.stacks.instrument import Namer, Stack, merged, not_taken
+from multiprobe.instruments.stacks.program import NO_STACK, NOT_ASKED
 from multiprobe.instruments.stacks.user_symbols import UserResolver
 from multiprobe.kernel.resolve import Resolver
 from multiprobe.kernel.symbols import parse_kallsyms

@@ -202,7 +202,7 @@ def test_text(monkeypatch: pytest.MonkeyPatch) -> None:
     limits = replace(NOBODY, lockdown=Lockdown("integrity", "/proc/cmdline"), container="docker")
     shown = run(monkeypatch, replace(GOOD, limits=limits, answers=REFUSED))
     assert "no      kprobe_multi" in shown
-    assert "Kernel lockdown: integrity, says /proc/cmdline." in shown
+    assert "Kernel lockdown: integrity, from /proc/cmdline." in shown
     assert "in a container (docker)" in shown
     assert "Nothing can be attached here" in shown
     assert "--vm" in shown

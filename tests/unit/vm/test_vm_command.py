@@ -49,5 +49,5 @@ def test_fetching(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_two_kernels_are_too_many(asked: dict[str, object]) -> None:
     ended = CliRunner().invoke(command, ["-k", "6.1", "-k", "7.3", "true"])
-    assert "one guest has one kernel" in str(ended.exception)
+    assert "a guest runs one kernel" in str(ended.exception)
     assert not asked

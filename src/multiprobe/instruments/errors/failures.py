@@ -1,7 +1,4 @@
-"""Failures from the events of `errors_probe`: each from its first function to where it ended, and groups of equal ones.
-
-Pure; functions are indices here. Must not know maps, programs or what is shown.
-"""
+"""Joins the events of `errors.program` to failures, and groups equal ones. Pure; functions are indices."""
 
 from __future__ import annotations
 
@@ -16,16 +13,19 @@ if TYPE_CHECKING:
     Kind = tuple[int, tuple[int | None, ...], bool, int | None, int]
 
 NULL = 4096
-"""What a null pointer counts as, one beyond the largest errno."""
+"""The error number of a returned null pointer: one above the largest errno."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One failure. `path` leads from the outermost traced call to the one that failed first; None is a call that is not
-    known any more, and `is_cut` says that the outer end is missing.
+    """One failure.
 
-    `error`: its errno, or NULL. `end`: the call that the failure ended in, None when that is not known. It returned
-    `end_error` there, to a caller that is not traced; 0: it went on as if nothing had happened.
+    error: the errno of the first failed call, or NULL
+    path: functions from the outermost traced call to the one that failed first; None for a call that was evicted.
+        `is_cut`: outer calls are missing
+    arguments: those recorded of the first failed call
+    end: the function where the failure ended, None if unknown. It returned `end_error` to an untraced caller, or 0 if
+        it handled the failure.
     """
 
     time: int
@@ -46,12 +46,12 @@ class Failure:
 
     @property
     def is_handled(self) -> bool:
-        """Whether some traced call took it, and did not fail itself."""
+        """Whether a traced call handled it, and did not fail itself."""
         return self.end is not None and not self.end_error
 
     @property
     def kind(self) -> Kind:
-        """What it has in common with others of its group: first error, path, whether that is cut, end, last error."""
+        """The key of its group: first error, path, whether that is cut, end, last error."""
         return (self.error, self.path, self.is_cut, self.end, self.end_error)
 
     @property
@@ -66,7 +66,7 @@ def error_name(number: int) -> str:
 
 
 class Joiner:
-    """Puts beginnings and ends together. `n_open` failures have not ended yet."""
+    """Joins beginnings and ends of failures. `n_open` failures have not ended yet."""
 
     def __init__(self) -> None:
         self._open: dict[int, Failure] = {}
@@ -76,20 +76,20 @@ class Joiner:
         return len(self._open)
 
     def begin(self, identity: int, failure: Failure) -> Iterator[Failure]:
-        """A call fails; yields it if that is its end too (the outermost call)."""
+        """Add a beginning; yields the failure if it has ended, too (in the outermost call)."""
         if failure.end is not None:
             yield failure
         else:
             self._open[identity] = failure
 
     def end(self, identity: int, function: int | None, error: int) -> Iterator[Failure]:
-        """A failure ends in `function`, with the error that it returned (0: it was handled)."""
+        """Add an end: in `function`, which returned `error` (0: handled). Yields the failure."""
         failure = self._open.pop(identity, None)
         if failure is not None:
             yield _ended(failure, function, error)
 
     def rest(self) -> Iterator[Failure]:
-        """Those whose end was not seen."""
+        """Failures whose end was not seen."""
         rest, self._open = self._open, {}
         yield from rest.values()
 
@@ -100,15 +100,19 @@ def _ended(f: Failure, function: int | None, error: int) -> Failure:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Failures alike: same error, same first function, same path, same end."""
+    """Equal failures: same error, path and end."""
 
     count: int
     example: Failure
 
 
 class Groups:
-    """Counts failures by error, path and end. `allow`, `deny`: names of errors; of a failure's first and last error one
-    must be allowed (where any is named), and not all of them denied. `unhandled`: only those that no call took."""
+    """Counts failures by error, path and end.
+
+    allow, deny: names of errors. One of a failure's first and last error must be allowed (if any are named), and not
+        both denied.
+    unhandled: only failures that no traced function handled
+    """
 
     def __init__(self, *, allow: Collection[str] = (), deny: Collection[str] = (), unhandled: bool = False) -> None:
         self.allow = frozenset(allow)
@@ -119,7 +123,7 @@ class Groups:
         self._examples: dict[Kind, Failure] = {}
 
     def add(self, failure: Failure) -> bool:
-        """Count a failure; False if it is left out."""
+        """Count a failure; False if it is filtered out."""
         if not self.wants(failure):
             self.n_left_out += 1
             return False
@@ -129,7 +133,7 @@ class Groups:
         return True
 
     def wants(self, failure: Failure) -> bool:
-        """Whether it is among those asked for."""
+        """Whether the filters let it pass."""
         errors = failure.errors
         if self.unhandled and failure.is_handled:
             return False
@@ -150,16 +154,16 @@ class Groups:
 
 
 def path_of(frames: Sequence[int], depth: int) -> tuple[tuple[int | None, ...], bool]:
-    """The path from what the program sends: indices + 1 of the call that failed, its caller, …; 0 is unknown.
+    """The path from an event's `frames`: index + 1 of the failed call, its caller, …; 0 if unknown.
 
-    depth: how many calls lie above the failed one. Returns the path, outermost first, and whether it is cut.
+    depth: the number of calls above the failed one. Returns the path, outermost first, and whether it is cut.
     """
     n = min(depth + 1, len(frames))
     return tuple(frame - 1 if frame else None for frame in reversed(frames[:n])), depth + 1 > len(frames)
 
 
 def parse_errors(words: Iterable[str]) -> frozenset[str]:
-    """Names of errors from words separated by commas. Raises ValueError for one that no errno has."""
+    """Names of errors from comma-separated lists. Raises ValueError with the first unknown name."""
     known = {error_name(number) for number in range(1, NULL + 1)}
     names = frozenset(name.strip().upper() for word in words for name in word.split(",") if name.strip())
     for name in sorted(names):

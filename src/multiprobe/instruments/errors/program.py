@@ -1,11 +1,9 @@
 # mypy: disable-error-code="valid-type"
-"""Which calls fail, in our own language: every task has a stack of its traced calls, and every
-call on it at most one failed call below it, whose failure it may pass on.
+"""The BPF program that follows errors from the call that fails first to the call that handles or returns them.
 
-A call that returns an error fails first, unless a call that it made has just failed: then that failure goes on. A
-failure goes on with another error only if no other call succeeded in between. It ends in a call that does not fail, or
-with the outermost one. Only beginnings and ends are sent. Knows programs and their maps; must not know what becomes of
-events.
+Every task has a stack of its traced calls. A call that returns an error fails first, unless a call that it made has
+just failed: then the same failure propagates. It propagates with another error only if no other call succeeded in
+between. It ends in a call that does not fail, or with the outermost call. Only beginnings and ends are sent.
 """
 
 from __future__ import annotations
@@ -19,22 +17,24 @@ from multiprobe.instruments.latency.self_time import task_of
 if TYPE_CHECKING:
     from typing import Any
 
+    from multiprobe.compiler.program import Helper
+
 NEVER, INT, LONG, POINTER = 0, 1, 2, 3
-"""What a function's cookie says of the value it returns: no errors, an int, a long, a pointer."""
+"""A function's cookie: it returns no errors, an int, a long, or a pointer."""
 LONGEST_PATH = 16
 MAX_ARGUMENTS = 6
 MAX_CALLS = 65_536
-"""Calls under way at once whose path is known; beyond that the ones that were idle longest are lost."""
+"""Calls in progress whose path is known; beyond that, the least recently used ones are lost."""
 DEEPEST = 255
 WATCHED = 56
-"""Failures below calls up to this depth are followed; of deeper ones only the beginning is told."""
+"""Failures below calls up to this depth are followed; of deeper ones only the beginning is sent."""
 FOLLOWED = 1 << 16
 
 MAX_ERRNO = NULL - 1
 
 
 class Begun(mp.Event):
-    """A call fails first. `frames`: index + 1 of its function, of its caller, …; `depth`: how many callers it has."""
+    """A call failed first. `frames`: index + 1 of its function, of its caller, …; `depth`: the number of callers."""
 
     identity: mp.u64
     ret: mp.i64
@@ -48,7 +48,7 @@ class Begun(mp.Event):
 
 
 class Ended(mp.Event):
-    """The failure `identity` ends in the function with index `frame` − 1: with an error, or, as 0, without one."""
+    """The failure `identity` ended in the function with index `frame` − 1, which returned `error` (0: handled)."""
 
     identity: mp.u64
     frame: mp.u32
@@ -58,18 +58,18 @@ class Ended(mp.Event):
 begun = mp.RingBuffer(Begun)
 ended = mp.RingBuffer(Ended, size=1 << 20)
 states = mp.LruHash(mp.u64, mp.u64, MAX_CALLS)
-"""By task: the depth of its stack (8 bits), then a bit for each call on it: whether a call that it made has failed."""
+"""By task: the depth of its stack (8 bits), and above, a bit for each call on it that made a failed call."""
 frames = mp.LruHash(mp.u64, mp.u32, MAX_CALLS)
 arguments = mp.LruHash(mp.u64, mp.u64, 2 * MAX_CALLS)
 opened = mp.LruHash(mp.u64, mp.u64, MAX_CALLS)
-"""By call (task and depth): the error of the call that failed below it, and whether another one succeeded since."""
+"""By call (task and depth): the error of the failed call below it, with FOLLOWED if another call succeeded since."""
 identities = mp.LruHash(mp.u64, mp.u64, MAX_CALLS)
-"""By call: the failure that this error belongs to."""
+"""By call: the identity of the failure that this error belongs to."""
 lost = mp.Array(mp.u64, 1)
 
 
 @mp.helper
-def error_of(kind: Any, ret: Any) -> Any:
+def error_of(kind: int, ret: int) -> int:
     """The errno that a call returned, NULL for a null pointer, 0 for no error."""
     if kind == POINTER and ret == 0:
         return NULL
@@ -78,13 +78,13 @@ def error_of(kind: Any, ret: Any) -> Any:
 
 
 @mp.helper
-def caller(task: Any, depth: Any, up: Any) -> Any:
-    """The function of the call so many levels up, + 1; 0 if there is none, or if it isn't known any more."""
+def caller(task: int, depth: int, up: int) -> int:
+    """Index + 1 of the function `up` levels up the stack; 0 if there is none, or if it was evicted."""
     return frames[task << 8 | depth - up] if depth >= up else 0
 
 
 def make_program(*, n_arguments: int = 0) -> Any:
-    """The program; it keeps the first `n_arguments` (up to 6) of every call for the event of its failure."""
+    """The program; it records the first `n_arguments` (up to 6) of every call for the event of its failure."""
     keep, tell = _keeper(n_arguments), _teller(n_arguments)
 
     @mp.program(when="session")  # type: ignore[untyped-decorator]
@@ -96,22 +96,22 @@ def make_program(*, n_arguments: int = 0) -> Any:
             if depth == DEEPEST:
                 lost[0] += 1
                 return
-            place = task << 8 | depth
-            frames[place] = ctx.function + 1
-            keep(ctx, place)
+            call = task << 8 | depth
+            frames[call] = ctx.function + 1
+            keep(ctx, call)
             states[task] = state + 1
             ctx.session = depth + 1
             return
         if not ctx.session:
             return
         depth = ctx.session - 1
-        place = task << 8 | depth
+        call = task << 8 | depth
         error = error_of(ctx.cookie, ctx.ret)
-        below = state >> 8  # which of the calls have a failure below them
+        below = state >> 8  # a bit for each call with a failure below it
         has_failed = below >> depth & 1
-        identity = identities[place] if has_failed else 0
+        identity = identities[call] if has_failed else 0
         if error:
-            if not has_failed or (opened[place] & FOLLOWED and opened[place] != error | FOLLOWED):
+            if not has_failed or (opened[call] & FOLLOWED and opened[call] != error | FOLLOWED):
                 if has_failed:
                     ended.send(identity=identity, frame=ctx.function + 1, error=0)
                 identity = ctx.time << 8 | ctx.cpu & 255
@@ -124,7 +124,7 @@ def make_program(*, n_arguments: int = 0) -> Any:
         if not depth:
             del states[task]  # type: ignore[attr-defined]
             return
-        above = place - 1
+        above = call - 1
         if error and depth <= WATCHED:
             if below >> depth - 1 & 1:
                 ended.send(identity=identities[above], frame=frames[above], error=0)
@@ -138,48 +138,48 @@ def make_program(*, n_arguments: int = 0) -> Any:
     return errors
 
 
-def _keeper(n_arguments: int) -> Any:
-    """The helper that keeps a call's arguments."""
+def _keeper(n_arguments: int) -> Helper:
+    """The helper that records a call's arguments."""
     has_0, has_1, has_2, has_3, has_4, has_5 = (n < n_arguments for n in range(MAX_ARGUMENTS))
-    kept: Any = arguments if n_arguments else None  # a map that isn't mentioned isn't made
+    kept: Any = arguments if n_arguments else None  # an unused map isn't created
 
     @mp.helper
-    def keep(ctx: Any, place: Any) -> None:
+    def keep(ctx: Any, call: int) -> None:
         if has_0:
-            kept[place << 3 | 0] = ctx.arg(0)
+            kept[call << 3 | 0] = ctx.arg(0)
         if has_1:
-            kept[place << 3 | 1] = ctx.arg(1)
+            kept[call << 3 | 1] = ctx.arg(1)
         if has_2:
-            kept[place << 3 | 2] = ctx.arg(2)
+            kept[call << 3 | 2] = ctx.arg(2)
         if has_3:
-            kept[place << 3 | 3] = ctx.arg(3)
+            kept[call << 3 | 3] = ctx.arg(3)
         if has_4:
-            kept[place << 3 | 4] = ctx.arg(4)
+            kept[call << 3 | 4] = ctx.arg(4)
         if has_5:
-            kept[place << 3 | 5] = ctx.arg(5)
+            kept[call << 3 | 5] = ctx.arg(5)
 
     return keep
 
 
 @mp.helper
-def argument(place: Any, n: Any) -> Any:
-    """An argument that was kept when its call began."""
-    return arguments[place << 3 | n]
+def argument(call: int, n: int) -> Any:
+    """An argument that was recorded when its call began."""
+    return arguments[call << 3 | n]
 
 
 @mp.helper
-def nothing(place: Any, n: Any) -> Any:
-    """In its stead where none are kept."""
+def nothing(call: int, n: int) -> int:
+    """Replaces `argument` when none are recorded."""
     return 0
 
 
-def _teller(n_arguments: int) -> Any:
+def _teller(n_arguments: int) -> Helper:
     """The helper that sends the beginning of a failure."""
     kept = argument if n_arguments else nothing
 
     @mp.helper
-    def tell(ctx: Any, task: Any, depth: Any, error: Any, identity: Any) -> None:
-        place = task << 8 | depth
+    def tell(ctx: Any, task: int, depth: int, error: int, identity: int) -> None:
+        call = task << 8 | depth
         begun.send(
             identity=identity,
             ret=ctx.ret,
@@ -206,12 +206,12 @@ def _teller(n_arguments: int) -> Any:
                 caller(task, depth, 15),
             ),
             arguments=(
-                kept(place, 0),
-                kept(place, 1),
-                kept(place, 2),
-                kept(place, 3),
-                kept(place, 4),
-                kept(place, 5),
+                kept(call, 0),
+                kept(call, 1),
+                kept(call, 2),
+                kept(call, 3),
+                kept(call, 4),
+                kept(call, 5),
             ),
             name=ctx.comm,
         )

@@ -1,12 +1,11 @@
-"""From calls, each with the times of its entry and return, to the tree of calls of each thread. Pure.
+"""Builds the tree of calls of each thread from the times of their entries and returns. Pure.
 
-Calls of one thread (and the interrupts on top of it) are nested or apart, never crossed, so their times alone tell the
-tree, under recursion and on whatever CPU the thread runs. A call whose return wasn't seen has no end, and either goes
-on or its return was missed: nobody can tell which calls were its own unless nothing at all was missed. So:
+The calls of one thread (and of the interrupts on top of it) are nested or disjoint, so their times alone determine the
+tree, under recursion and on any CPU. A call without a recorded return is either in progress, or its return was missed:
 
-- inside of a call that ended it must have ended too, by a return that was missed: it stands there without children;
-- where nothing was missed it goes on, and what follows in its thread is inside of it;
-- otherwise it stands without children, too. Nothing is ever put under a call that may have been over.
+- inside a call that returned, its return was missed: it gets no children;
+- if nothing at all was missed, it is in progress, and later calls of its thread are inside it;
+- otherwise it gets no children either: no call is placed below one that may have returned.
 """
 
 from __future__ import annotations

@@ -1,38 +1,39 @@
-"""How long calls take, by function: attach, sample, rank.
+"""Times the calls of each attached function: the instrument, its samples, and their ranking.
 
-The program is in `latency_probe`. Knows how its maps become numbers for people; must not know terminals, signals or
-output formats.
+The program and its maps are in `latency.program`.
 """
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import multiprobe as mp
 from multiprobe.errors import UsageError
+from multiprobe.instruments.instrument import AttachOptions, Instrument
 from multiprobe.instruments.latency import self_time
 from multiprobe.instruments.latency.program import Probe
-from multiprobe.instruments.quantiles import quantile
-from multiprobe.instruments.running import Running
+from multiprobe.instruments.latency.quantiles import quantile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from typing import Any
+    from typing import Unpack
 
     from multiprobe.functions.sets import Function, FunctionSet
+    from multiprobe.links.attachment import Attachment
 
 SORTS = ("total", "self", "calls", "mean", "p50", "p90", "p99", "max")
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """What one function's calls took (of one process or thread, `who`, where that was asked for; else 0).
+    """The times of one function's calls, or of those made by one task.
 
-    `calls` ended, `running` began and did not end (or were not seen to). Times in nanoseconds: `total` of all calls
-    that ended, `own` of it without that of traced calls they made (None if not asked for), `longest` of one.
-    `buckets[b]` calls took a time of b bits: from 2^(b−1) to 2^b − 1 ns; the last bucket isn't 0.
+    who: the process or thread id when grouped by task, else 0
+    calls: calls that returned; running: calls that did not return, or whose return was missed
+    total, own, longest: nanoseconds of all calls that returned, of these without the traced calls they made (None
+        unless measured), and of the longest one
+    buckets: `buckets[b]` calls took a time of b bits, from 2^(b−1) to 2^b − 1 ns; the last bucket isn't 0
     """
 
     function: Function
@@ -49,54 +50,55 @@ class Latency:
         """Nanoseconds."""
         return self.total / self.calls if self.calls else 0.0
 
-    def quantile(self, share: float) -> int:
-        """The nanoseconds that this share (0 to 1) of the calls did not exceed, right within a factor of two."""
-        return quantile(self.buckets, share, longest=self.longest)
+    def quantile(self, fraction: float) -> int:
+        """The nanoseconds that this fraction (0 to 1) of the calls did not exceed, right within a factor of two."""
+        return quantile(self.buckets, fraction, longest=self.longest)
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """Everything at one moment: `seconds` since it began, all functions that were called, in index order.
+class LatencySample:
+    """The times at one moment: `seconds` since the start, a row for each called function (and task), in index order.
 
-    `lost`: calls whose self time is not known.
+    lost: calls whose self time is not known
     """
 
     seconds: float
     rows: Sequence[Latency]
     lost: int = 0
 
+    @property
+    def n_calls(self) -> int:
+        """The calls of all functions that returned."""
+        return sum(row.calls for row in self.rows)
 
-class Timing(Running):
-    """A running measurement. Must be closed, which detaches; `sample` reads the numbers at any time before."""
+    @property
+    def n_running(self) -> int:
+        """Calls that did not return, or whose return was missed."""
+        return sum(row.running for row in self.rows)
 
-    def __init__(self, attachment: Any, probe: Probe) -> None:
+
+class CallTimer(Instrument[LatencySample]):
+    """A running measurement of call times."""
+
+    def __init__(self, attachment: Attachment, probe: Probe) -> None:
         super().__init__(attachment)
         self._probe = probe
-        self._began = time.monotonic()
-        self._last: Sample | None = None
 
     @property
     def has_self(self) -> bool:
         """Whether self times are measured."""
         return self._probe.has_self
 
-    def sample(self) -> Sample:
-        """The numbers now, or, after `stop`, as they were then."""
-        if self._last is not None:
-            return self._last
-        seconds = time.monotonic() - self._began
+    def _read(self) -> LatencySample:
+        seconds = self.seconds
         rows = _rows_by_task(self._attachment, self._probe) if self._probe.by else self._rows()
-        lost = self._attachment.totals(self_time.lost)[0] if self._probe.has_self else 0
-        return Sample(seconds, list(rows), lost)
+        return LatencySample(seconds, list(rows), self._lost())
 
-    def stop(self) -> Sample:
-        """Measure no more, and note what was missed; the last sample."""
-        if self._last is None:
-            self._attachment.pause()
-            self._last = self.sample()
-            lost = {"self_times": self._last.lost} if self._probe.has_self else {}
-            self._attachment.set_missed(self._attachment.missed() | lost)
-        return self._last
+    def _lost(self) -> int:
+        return self._attachment.totals(self_time.lost)[0] if self._probe.has_self else 0
+
+    def _missed(self) -> dict[str, int]:
+        return super()._missed() | ({"self_times": self._lost()} if self._probe.has_self else {})
 
     def _rows(self) -> Iterator[Latency]:
         attachment, probe = self._attachment, self._probe
@@ -123,7 +125,7 @@ def _row(
     return Latency(function, who, ended, max(0, begun - ended), total, own, longest, tuple(trimmed))
 
 
-def _rows_by_task(attachment: Any, probe: Probe) -> Iterator[Latency]:
+def _rows_by_task(attachment: Attachment, probe: Probe) -> Iterator[Latency]:
     longest: dict[tuple[int, int], int] = {}
     buckets: dict[tuple[int, int], dict[int, int]] = {}
     for (index, who, _cpu), took in attachment.map(probe.longest).as_dict().items():
@@ -143,17 +145,21 @@ def _dense(buckets: Mapping[int, int]) -> list[int]:
     return [buckets.get(bucket, 0) for bucket in range(max(buckets, default=-1) + 1)]
 
 
-def start(functions: FunctionSet, *, by: str | None = None, has_self: bool = False, **options: Any) -> Timing:
-    """Attach to `functions`; the other options are those of `multiprobe.attach`.
+def start(
+    functions: FunctionSet, *, by: str | None = None, has_self: bool = False, **options: Unpack[AttachOptions]
+) -> CallTimer:
+    """Attach to `functions` and time their calls. The other options are those of `multiprobe.attach`.
 
-    by: "process" or "thread": each by itself; has_self: self time as well. Both make every hit dearer.
+    by: "process" or "thread" groups the times of each function by task
+    has_self: measure self time, too
+    Both make every call more expensive.
     """
     probe = Probe(by=by, has_self=has_self)
-    return Timing(mp.attach(probe.program, functions, **options), probe)
+    return CallTimer(mp.attach(probe.program, functions, **options), probe)
 
 
 def rank(rows: Iterable[Latency], *, sort: str = "total", top: int = 0) -> list[Latency]:
-    """Rows with the largest `sort` (one of SORTS) first; `top` of them, or all."""
+    """Rows in descending order of `sort` (one of SORTS); the first `top` of them, or all."""
     keys: dict[str, Callable[[Latency], float]] = {
         "total": lambda row: row.total,
         "self": lambda row: row.own or 0,
@@ -165,13 +171,13 @@ def rank(rows: Iterable[Latency], *, sort: str = "total", top: int = 0) -> list[
         "max": lambda row: row.longest,
     }
     if sort not in keys:
-        raise UsageError(f"sort={sort!r} means nothing", hint=f"use one of {', '.join(map(repr, SORTS))}")
+        raise UsageError(f"invalid sort={sort!r}: expected one of {', '.join(map(repr, SORTS))}")
     ordered = sorted(rows, key=keys[sort], reverse=True)
     return ordered[:top] if top else ordered
 
 
 def all_buckets(rows: Iterable[Latency]) -> list[int]:
-    """The buckets of all rows together."""
+    """The sum of the buckets of all rows."""
     together: list[int] = []
     for row in rows:
         together += [0] * (len(row.buckets) - len(together))

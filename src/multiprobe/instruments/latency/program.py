@@ -1,8 +1,7 @@
-"""How long calls take: the program in our own language, in as many forms as there are questions.
+"""The BPF program that times calls, in four variants: per function or per task, with or without self time.
 
-Each call is timed by the session that it has of its own, so that recursion, preemption and calls on other CPUs can't
-mix anything up. What isn't asked for costs nothing: it isn't in the program. Knows programs and their maps; must not
-know what becomes of the numbers.
+Each call is timed by its own session cookie, so recursion, preemption and calls on other CPUs are told apart. What is
+not measured is not in the program, and costs nothing.
 """
 
 from __future__ import annotations
@@ -16,22 +15,25 @@ from multiprobe.instruments.latency import self_time
 if TYPE_CHECKING:
     from typing import Any
 
+    from multiprobe.compiler.program import Helper
+
 BY = ("process", "thread")
 MAX_KEYS = 65_536
-"""Pairs of a function and a process (or thread) that there is room for."""
+"""Room for pairs of a function and a process (or thread)."""
 
 
 class Probe:
-    """A program, and the maps that it fills: by function, or by (function, pid or tid) where `by` says so.
+    """A program and the maps that it fills, by function, or with `by` by (function, pid or tid).
 
-    calls: calls that began; total, own, longest: nanoseconds of those that ended (`own` only with `has_self`);
-    histogram: calls by the bits that their nanoseconds take. With `by`, `longest` and `histogram` have a third part in
-    their keys: the CPU, and the bits.
+    calls: calls that began
+    total, own, longest: nanoseconds of calls that returned (`own` only with `has_self`)
+    histogram: calls by the bit length of their nanoseconds
+    With `by`, the keys of `longest` and `histogram` have a third part: the CPU, and the bit length.
     """
 
     def __init__(self, *, by: str | None = None, has_self: bool = False) -> None:
         if by is not None and by not in BY:
-            raise UsageError(f"by={by!r} means nothing", hint=f"use one of {', '.join(map(repr, BY))}")
+            raise UsageError(f"invalid by={by!r}: expected {' or '.join(map(repr, BY))}")
         self.by = by
         self.has_self = has_self
         self.calls, self.total, self.own = (_counters(by) for _ in range(3))
@@ -48,26 +50,26 @@ def _counters(by: str | None) -> Any:
 
 
 @mp.helper
-def elapsed(began: Any, now: Any) -> Any:
-    """Nanoseconds; 0 rather than less, should clocks of two CPUs differ by a little."""
+def elapsed(began: int, now: int) -> int:
+    """Nanoseconds since `began`; 0 if the clocks of two CPUs differ by so little that it would be negative."""
     return now - began if now > began else 0
 
 
 @mp.helper
-def bit_length(number: Any) -> Any:
-    """How many bits a number takes; 0 for 0."""
-    place = 0
+def bit_length(number: int) -> int:
+    """The bit length of a number; 0 for 0."""
+    bits = 0
     if number >> 32:
-        number, place = number >> 32, 32
+        number, bits = number >> 32, 32
     if number >> 16:
-        number, place = number >> 16, place + 16
+        number, bits = number >> 16, bits + 16
     if number >> 8:
-        number, place = number >> 8, place + 8
+        number, bits = number >> 8, bits + 8
     if number >> 4:
-        number, place = number >> 4, place + 4
+        number, bits = number >> 4, bits + 4
     if number >> 2:
-        number, place = number >> 2, place + 2
-    return place + min(number, 2)
+        number, bits = number >> 2, bits + 2
+    return bits + min(number, 2)
 
 
 def _by_function(probe: Probe) -> Any:
@@ -129,8 +131,8 @@ def _now(ctx: Any) -> Any:
     return ctx.time
 
 
-def _helpers(has_self: bool) -> tuple[Any, Any, Any]:
-    """What a call keeps when it begins, its self time when it ends (None if not wanted), how long it took."""
+def _helpers(has_self: bool) -> tuple[Helper, Any, Helper]:
+    """The helpers that make a session cookie, compute the self time (None without it), and the elapsed time."""
     if has_self:
         return self_time.enter, self_time.leave, self_time.elapsed
     return _now, None, elapsed

@@ -1,11 +1,11 @@
-"""Self time: a call's time without that of the traced calls it made. Helpers for programs that run as sessions.
+"""Helpers for session programs that measure self time: the time of a call without the traced calls it made.
 
-Every task has a sum of the self times of all its ended calls. A call notes the sum when it begins; what was added when
-it ends is the time of everything below it. Interrupts nest like calls: what runs in one counts as made by the call it
-interrupted. A task is followed wherever it runs; the idle tasks, which share tid 0, are told apart by CPU.
+Every task has a sum of the self times of its returned calls. A call notes the sum at its entry; what was added when it
+returns is the time spent below it. Interrupts nest like calls: what runs in one is attributed to the interrupted call.
+A task is followed across CPUs; the idle tasks, which all have tid 0, are told apart by CPU.
 
-The depth rides in the low bits of the session beside the time, so that a call whose end was missed upsets nothing: the
-next one that ends sets the depth right again.
+The session cookie holds the depth in its low bits, below the time. A call whose return was missed therefore does no
+lasting harm: the next call that returns resets the depth.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 DEPTH_BITS = 8
 DEEPEST = (1 << DEPTH_BITS) - 1
 MAX_CALLS = 65_536
-"""Calls under way at once that are followed; beyond that the ones that were idle longest are lost."""
+"""Calls in progress that are followed; beyond that, the least recently used ones are lost."""
 
 sums = mp.LruHash(mp.u64, mp.u64, MAX_CALLS)
 noted = mp.LruHash(mp.u64, mp.u64, MAX_CALLS)
@@ -29,13 +29,13 @@ lost = mp.Array(mp.u64, 1)
 
 @mp.helper
 def task_of(ctx: Any) -> Any:
-    """A number that no other task has now."""
+    """A number that identifies the current task."""
     return ctx.tid or 1 << 32 | ctx.cpu
 
 
 @mp.helper
 def enter(ctx: Any) -> Any:
-    """What a call keeps in its session: when it began, and its depth; 0 if it is too deep to be followed."""
+    """The session cookie of a call: its time and its depth; 0 if it is too deep to be followed."""
     task = task_of(ctx)
     state = sums[task]
     depth = state & DEEPEST
@@ -48,23 +48,23 @@ def enter(ctx: Any) -> Any:
 
 
 @mp.helper
-def elapsed(mark: Any, now: Any) -> Any:
-    """Nanoseconds since `enter` made `mark`."""
+def elapsed(mark: int, now: int) -> int:
+    """Nanoseconds since `enter` returned `mark`."""
     took = mp.i64((now << DEPTH_BITS) - (mark & ~DEEPEST))
     return took >> DEPTH_BITS if took > 0 else 0
 
 
 @mp.helper
-def leave(ctx: Any, mark: Any, took: Any) -> Any:
-    """A call that `took` so long ends: its self time. 0 if it isn't known, which is counted as lost."""
+def leave(ctx: Any, mark: int, took: int) -> Any:
+    """The self time of a call that took `took` ns and returns; 0 if it is unknown, which is counted in `lost`."""
     task = task_of(ctx)
     depth = mark & DEEPEST
-    place = task << DEPTH_BITS | depth
-    before = noted[place]
+    key = task << DEPTH_BITS | depth
+    before = noted[key]
     if not before:
         lost[0] += 1
         return 0
-    del noted[place]  # type: ignore[attr-defined]
+    del noted[key]  # type: ignore[attr-defined]
     done = sums[task] >> DEPTH_BITS
     own = took - (done + 1 - before)
     if depth:

@@ -1,103 +1,34 @@
-"""Which stacks lead to functions: counted or timed, each different stack once, by a program in our own language.
+"""Counts the stacks that lead to the attached functions: the instrument, its samples, and the names of frames.
 
-Stacks are taken when a function is entered, timed ones too: at its return many kernels can't walk the stack, which then
-goes through the probe's own return path (Linux kernel commit 20a0bc10272f ("x86/fgraph: Fix return_to_handler regs.rsp
-value"), and 8bc11700e0d2 for what runs on top of it). What was not taken is counted, by reason.
-
-Knows how to attach and what the numbers mean; must not know terminals, signals or output formats.
+The program is in `stacks.program`. Calls whose stack could not be taken are counted by the errno.
 """
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import multiprobe as mp
-from multiprobe.errors import UsageError, errno_name
-from multiprobe.instruments.running import Running
+from multiprobe.errors import errno_name
+from multiprobe.instruments.instrument import AttachOptions, Instrument
+from multiprobe.instruments.stacks.program import MAX_STACKS, NO_STACK, NOT_TAKEN, Probe
 from multiprobe.instruments.stacks.user_symbols import UserResolver
 from multiprobe.kernel.resolve import Resolver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
+    from typing import Unpack
 
     from multiprobe.functions.sets import FunctionSet
-
-MAX_STACKS = 16_384
-_ID_BITS = 20
-NO_STACK = (1 << _ID_BITS) - 1
-"""Stands for any stack that could not be taken, where there is room for a number of 20 bits only."""
-NOT_TAKEN = 1 << 63
-"""Ids from here on are negative: an errno."""
-NOT_ASKED = -1 & (1 << 64) - 1
-
-
-class Probe:
-    """A program and its maps.
-
-    hits, total: (function, kernel stack, user stack, pid) → calls, and ns spent in them (only with `is_timed`); the pid
-    is 0 and the user stack NOT_ASKED unless `has_user`
-    """
-
-    def __init__(self, *, has_user: bool, is_timed: bool, max_stacks: int = MAX_STACKS) -> None:
-        if not 0 < max_stacks < NO_STACK:
-            raise UsageError(f"{max_stacks} stacks can't be kept", hint=f"give a number from 1 to {NO_STACK - 1:,}")
-        key = (mp.u32, mp.u64, mp.u64, mp.u32)
-        self.stacks: Any = mp.StackTraces(max_entries=4 * max_stacks if max_stacks < 1 << 18 else max_stacks)
-        self.hits: Any = mp.Hash(key, mp.u64, max_stacks)
-        self.total: Any = mp.Hash(key, mp.u64, max_stacks)
-        self.is_timed = is_timed
-        self.has_user = has_user
-        self.program = _timed(self) if is_timed else _counted(self)
-
-
-def _counted(probe: Probe) -> Any:
-    stacks, hits, has_user = probe.stacks, probe.hits, probe.has_user
-
-    @mp.program
-    def count_stacks(ctx: Any) -> None:
-        if has_user:
-            hits[ctx.function, mp.u64(stacks.id(ctx)), mp.u64(stacks.id(ctx, user=True)), ctx.pid] += 1
-        else:
-            hits[ctx.function, mp.u64(stacks.id(ctx)), NOT_ASKED, 0] += 1
-
-    return count_stacks
-
-
-def _timed(probe: Probe) -> Any:
-    stacks, hits, total, has_user = probe.stacks, probe.hits, probe.total, probe.has_user
-    first = mp.Array(mp.u64, 1)
-
-    @mp.program(when="session")  # type: ignore[untyped-decorator]
-    def time_stacks(ctx: Any) -> None:
-        if not ctx.is_return:
-            stack = stacks.id(ctx)
-            now = ctx.time
-            if not first[0]:
-                first[0] = now
-            ctx.session = (now << _ID_BITS) | (NO_STACK if stack < 0 else mp.u64(stack))
-            return
-        mark = ctx.session
-        # 44 bits of time: calls of up to 4.8 hours
-        took = ((ctx.time << _ID_BITS) - (mark & ~NO_STACK)) >> _ID_BITS
-        if not mark or took > ctx.time - first[0]:
-            return  # it began before all this, and its session may hold anything
-        taken = mark & NO_STACK
-        # What the process was doing is the same at the return.
-        user = mp.u64(stacks.id(ctx, user=True)) if has_user else NOT_ASKED
-        pid = ctx.pid if has_user else 0
-        hits[ctx.function, taken, user, pid] += 1
-        total[ctx.function, taken, user, pid] += took
-
-    return time_stacks
+    from multiprobe.links.attachment import Attachment
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A stack that led to `function` (an index): `frames` from the outermost to the function itself, how often, and how
-    many ns were spent in those calls (0 if not timed). A stack that could not be taken has the function's frame alone.
+    """A stack that led to `function` (an index): its frames, the number of calls, and the ns spent in them.
+
+    `frames` go from the outermost to the function itself; a stack that could not be taken has only the function's
+    frame. `ns` is 0 if calls are not timed.
     """
 
     function: int
@@ -107,9 +38,8 @@ class Stack:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """What was counted: `seconds` since it began, stacks (the largest first), and calls whose stack could not be taken,
-    by reason."""
+class StacksSample:
+    """The stacks counted in `seconds`, the largest first, and the calls whose stack could not be taken, by errno."""
 
     seconds: float
     stacks: list[Stack]
@@ -121,44 +51,32 @@ class Sample:
         return sum(stack.calls for stack in self.stacks)
 
 
-class Stacking(Running):
-    """A running count of stacks. Must be closed, which detaches."""
+class StackCounter(Instrument[StacksSample]):
+    """A running count of stacks."""
 
-    def __init__(self, attachment: Any, probe: Probe) -> None:
+    def __init__(self, attachment: Attachment, probe: Probe) -> None:
         super().__init__(attachment)
-        self.probe = probe
+        self._probe = probe
         self._user = UserResolver()
         self._seen: set[int] = set()
-        self._began = time.monotonic()
-        self._last: Sample | None = None
 
-    def sample(self) -> None:
-        """Note the mappings of processes seen since, most of which are gone at the end."""
-        if self.probe.has_user:
-            for *_, pid in self._attachment.map(self.probe.hits).as_dict():
+    def poll(self) -> bool:
+        """Read the mappings of processes, most of which will have exited at the end."""
+        if self._probe.has_user:
+            for *_, pid in self._attachment.map(self._probe.hits).as_dict():
                 if pid not in self._seen:
                     self._seen.add(pid)
                     self._user.look(pid)
+        return False
 
-    def stop(self) -> Sample:
-        """Count no more; note what was missed; everything that was counted, with names."""
-        if self._last is None:
-            self._attachment.pause()
-            seconds = time.monotonic() - self._began
-            self.sample()
-            self._attachment.set_missed(self._attachment.missed())
-            self._last = self._read(seconds)
-        return self._last
-
-    def _read(self, seconds: float) -> Sample:
-        hits = self._attachment.map(self.probe.hits).as_dict()
-        total = self._attachment.map(self.probe.total).as_dict() if self.probe.is_timed else {}
-        taken = self._attachment.map(self.probe.stacks)
-        namer = Namer(Resolver.load(), self._user, self.functions, taken.addresses)
-        stacks = [Stack(key[0], namer.frames(*key), n, total.get(key, 0)) for key, n in hits.items()]
-        stacks = merged(stacks)
+    def _read(self) -> StacksSample:
+        self.poll()
+        hits = self._attachment.map(self._probe.hits).as_dict()
+        total = self._attachment.map(self._probe.total).as_dict() if self._probe.is_timed else {}
+        namer = Namer(Resolver.load(), self._user, self.functions, self._attachment.map(self._probe.stacks).addresses)
+        stacks = merged([Stack(key[0], namer.frames(*key), n, total.get(key, 0)) for key, n in hits.items()])
         stacks.sort(key=lambda stack: (-stack.ns, -stack.calls, stack.frames))
-        return Sample(seconds, stacks, not_taken(hits))
+        return StacksSample(self.seconds, stacks, not_taken(hits))
 
 
 def start(
@@ -167,16 +85,16 @@ def start(
     has_user: bool = False,
     is_timed: bool = False,
     max_stacks: int = MAX_STACKS,
-    **options: Any,
-) -> Stacking:
-    """Attach to `functions`; the other options are those of `multiprobe.attach`.
+    **options: Unpack[AttachOptions],
+) -> StackCounter:
+    """Attach to `functions` and count their stacks. The other options are those of `multiprobe.attach`.
 
-    has_user: the process's stack, too; is_timed: how long calls took, not only how many; max_stacks: room for so many
-    different ones
+    has_user: record the process's stack, too; is_timed: measure how long calls take; max_stacks: room for so many
+    different stacks
     """
     probe = Probe(has_user=has_user, is_timed=is_timed, max_stacks=max_stacks)
-    options["when"] = "session" if is_timed else "entry"
-    return Stacking(mp.attach(probe.program, functions, **options), probe)
+    when = "session" if is_timed else "entry"
+    return StackCounter(mp.attach(probe.program, functions, when=when, **options), probe)
 
 
 class Namer:
@@ -209,17 +127,17 @@ class Namer:
         return self._addresses(stack) if stack < NO_STACK else ()
 
     def _callers(self, stack: int, label: str) -> list[str]:
-        """The frames around the function, innermost first: not its own, nor those of the probe on top of it."""
-        places = [self._kernel.caller(address) for address in self._taken(stack)]
+        """The frames around the function, innermost first, without its own and those of the probe on top of it."""
+        frames = [self._kernel.caller(address) for address in self._taken(stack)]
         exact = [self._kernel.resolve(address) for address in self._taken(stack)]
-        for n, (place, here) in enumerate(zip(places, exact, strict=True)):
-            if label in (place.label, here.label):
-                return [other.label for other in places[n + 1 :] if not other.is_generated]
-        return [place.label for place in places if not place.is_generated]
+        for n, (frame, here) in enumerate(zip(frames, exact, strict=True)):
+            if label in (frame.label, here.label):
+                return [other.label for other in frames[n + 1 :] if not other.is_generated]
+        return [frame.label for frame in frames if not frame.is_generated]
 
 
 def merged(stacks: Sequence[Stack]) -> list[Stack]:
-    """Stacks whose frames read the same, as one: they were in other places of the same functions."""
+    """Stacks with the same frames as one: they differed in the addresses within these functions."""
     found: dict[tuple[str, ...], Stack] = {}
     for stack in stacks:
         known = found.get(stack.frames)
@@ -229,7 +147,7 @@ def merged(stacks: Sequence[Stack]) -> list[Stack]:
 
 
 def not_taken(hits: dict[tuple[int, ...], int]) -> dict[str, int]:
-    """Calls whose kernel stack could not be taken, by the errno's name."""
+    """The calls whose kernel stack could not be taken, by the name of the errno."""
     found: dict[str, int] = {}
     for (_, kernel, _, _), n in hits.items():
         if kernel >= NOT_TAKEN or kernel == NO_STACK:

@@ -1,7 +1,7 @@
-"""From an address in a process to the function that it lies in: mappings and ELF symbols.
+"""Resolves addresses in a process to functions, by its mappings and ELF symbols.
 
-Knows 64-bit little-endian ELF as far as that takes: program headers, `.symtab` or `.dynsym`. A process must be looked
-at while it lives; its files are read once. Code made at run time (JIT) has no file, and stays an address.
+Reads 64-bit little-endian ELF files: program headers, and `.symtab` or `.dynsym`. The mappings of a process must be
+read while it lives; each file is read once. Code generated at run time (JIT) has no file and stays an address.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
 _EHDR_SIZE = 64
 _PT_LOAD, _EXECUTABLE = 1, 1
@@ -24,7 +23,7 @@ _FUNC, _IFUNC = 2, 10
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """A stretch of a process's memory, [start, end), that shows `path` from file `offset` on."""
+    """A range of a process's memory, [start, end), that maps `path` from file `offset` on."""
 
     start: int
     end: int
@@ -45,7 +44,7 @@ def parse_maps(text: str) -> list[Mapping]:
 
 
 class ElfFunctions:
-    """The functions of an ELF file by their place in the file."""
+    """The functions of an ELF file by their offsets in the file."""
 
     def __init__(self, data: bytes) -> None:
         self._offsets: list[int] = []
@@ -56,7 +55,7 @@ class ElfFunctions:
                 self._functions.append((size, name))
 
     def name(self, offset: int) -> str:
-        """The function that holds the byte at this offset of the file, or ""."""
+        """The function at this offset of the file, or ""."""
         at = bisect_right(self._offsets, offset) - 1
         if at < 0:
             return ""
@@ -65,7 +64,7 @@ class ElfFunctions:
 
 
 def _functions(data: bytes) -> list[tuple[int, int, str]]:
-    """(file offset, size, name) of each function; nothing of a file that is no 64-bit little-endian ELF."""
+    """(file offset, size, name) of each function; none if the file is not a 64-bit little-endian ELF file."""
     if len(data) < _EHDR_SIZE or data[:6] != b"\x7fELF\x02\x01":
         return []
     try:
@@ -95,7 +94,7 @@ def _offset(loads: Sequence[tuple[int, int, int]], address: int) -> int:
 
 
 class UserResolver:
-    """Functions of processes. `look(pid)` notes a process's mappings, after which its addresses can be named."""
+    """Names the functions of processes whose mappings `look(pid)` has read."""
 
     def __init__(self, *, root: str = "/proc") -> None:
         self._root = root
@@ -103,7 +102,7 @@ class UserResolver:
         self._files: dict[str, ElfFunctions] = {}
 
     def look(self, pid: int) -> None:
-        """Note the mappings of a process, if it still lives; what was seen before and is gone now is kept."""
+        """Read the mappings of a process, if it still lives. Earlier mappings that no new one overlaps are kept."""
         try:
             with open(f"{self._root}/{pid}/maps", encoding="utf-8", errors="surrogateescape") as file:
                 fresh = parse_maps(file.read())
@@ -113,7 +112,7 @@ class UserResolver:
         self._maps[pid] = sorted([*fresh, *kept], key=lambda mapping: mapping.start)
 
     def label(self, pid: int, address: int) -> str:
-        """How a frame reads: `function (file)`, `file+0x1234`, or the bare address."""
+        """The label of a frame: `function (file)`, `file+0x1234`, or the bare address."""
         mappings = self._maps.get(pid, [])
         at = bisect_right(mappings, address, key=lambda mapping: mapping.start) - 1
         if at < 0 or address >= mappings[at].end or not mappings[at].path.startswith("/"):
@@ -127,10 +126,10 @@ class UserResolver:
     def _functions_of(self, pid: int, path: str) -> ElfFunctions:
         found = self._files.get(path)
         if found is None:
-            data: Any = b""
-            for place in (f"{self._root}/{pid}/root{path}", path):  # a container's files are not ours
+            data = b""
+            for candidate in (f"{self._root}/{pid}/root{path}", path):  # a container has files of its own
                 try:
-                    with open(place, "rb") as file:
+                    with open(candidate, "rb") as file:
                         data = file.read()
                     break
                 except OSError:

@@ -1,7 +1,6 @@
-"""`--filter`: a Python expression, split into what is known when a function is entered and what only when it returns.
+"""Parses a filter, a Python expression, and splits it into the parts evaluated at the entry and at the return.
 
-Knows Python's syntax and the names that are always there; what an argument's name means is told by `trace_names`, what
-the expression then does is up to the compiler.
+The parts are Python source for the probe. `trace.filter_names` resolves the names of arguments.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 RETURNED = ("ret", "duration")
-"""Known at the return only; locals of the program."""
+"""Names known at the return only; locals of the program."""
 ANYWHERE = ("pid", "tid", "comm", "cpu")
 CALLS = ("min", "max", "abs", "bool")
 _HINT = "a filter is a Python expression with arg0 … arg11, parameters by name, ret, duration (ns), pid, tid, comm, cpu"
@@ -29,9 +28,9 @@ _HINT = "a filter is a Python expression with arg0 … arg11, parameters by name
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """An argument, or a member behind it: as Python for the probe, and whether it has a sign.
+    """An argument or member, as Python source for the probe.
 
-    `kind`: "number"; "text", at an address that is the code; "ipv4", a number that can be compared with an address
+    kind: "number"; "text", a string at the address `code`; "ipv4", a number that can be compared with an address
     """
 
     code: str
@@ -41,10 +40,10 @@ class Meaning:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """The halves of a filter, as Python for a program: an expression each, or "" where there is nothing to ask.
+    """The two parts of a filter, as Python expressions for the program; "" if a part has no condition.
 
-    `kept`: what the half at the return needs of the entry, an expression each; there it is called `kept0`, `kept1`, …
-    Those in `signed` (places) have a sign.
+    kept: expressions evaluated at the entry for the part at the return, where they are called `kept0`, `kept1`, …
+    signed: the positions of signed expressions in `kept`
     """
 
     entry: str = ""
@@ -54,7 +53,7 @@ class Filter:
 
 
 def plain_meaning(path: str) -> Meaning:
-    """The meaning of an argument where nothing is known of types: an unsigned number."""
+    """The meaning of an argument without type information: an unsigned number."""
     place = place_of(path)
     return Meaning(f"ctx.args.{path}" if place is None else register(place))
 
@@ -65,14 +64,14 @@ def place_of(name: str) -> int | None:
 
 
 def register(place: int) -> str:
-    """An argument by its number, as Python for the probe. UsageError if it's beyond what a program can ask for."""
+    """An argument by its number, as Python source for the probe. Raises UsageError beyond the last one."""
     if place >= MAX_ARGUMENTS:
-        raise UsageError(f"a filter knows {MAX_ARGUMENTS} arguments, not arg{place}", hint=_HINT)
+        raise UsageError(f"a filter can use {MAX_ARGUMENTS} arguments, not arg{place}", hint=_HINT)
     return f"ctx.arg({place})"
 
 
 def parse_filter(text: str, meaning: Callable[[str], Meaning] = plain_meaning) -> Filter:
-    """Take a filter apart; `meaning` tells that of an argument's path, `sk.__sk_common.skc_num`. Raises UsageError."""
+    """Parse and split a filter; `meaning` resolves a path such as `sk.__sk_common.skc_num`. Raises UsageError."""
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError) as error:
@@ -95,7 +94,7 @@ def _asks(node: ast.AST, names: tuple[str, ...]) -> bool:
 
 
 def constants() -> dict[str, int]:
-    """Numbers that a filter may name: errnos, and the flags and choices of `flag_names`."""
+    """The constants that a filter may name: errnos, and the flags and choices of `flag_names`."""
     found = {name: number for number, name in errno.errorcode.items()}
     for table in (*flag_names.FLAGS.values(), *flag_names.CHOICES.values()):
         found |= {name: number for number, name in table.items()}
@@ -117,7 +116,7 @@ def _is_argument(path: str) -> bool:
 
 
 class _Names(ast.NodeTransformer):
-    """What a filter's names are in a program."""
+    """Replaces a filter's names by their expressions in the program."""
 
     def __init__(self, meaning: Callable[[str], Meaning]) -> None:
         self.meaning = meaning
@@ -150,7 +149,7 @@ class _Names(ast.NodeTransformer):
         operand = node.left if path_of(node.left) else node.comparators[0]
         path, op = path_of(operand), node.ops[0]
         if not path or not isinstance(op, ast.Eq | ast.NotEq | ast.In | ast.NotIn):
-            raise UsageError(f"texts are compared with ==, != and in: {ast.unparse(node)}", hint=_HINT)
+            raise UsageError(f"strings can only be compared with ==, != and in: {ast.unparse(node)}", hint=_HINT)
         same = self._same(path) if path != "comm" else partial("ctx.comm == {!r}".format)
         found = " or ".join(f"({same(text)})" for text in texts)
         return _parsed(f"({found})" if isinstance(op, ast.Eq | ast.In) else f"(not ({found}))")
@@ -158,7 +157,7 @@ class _Names(ast.NodeTransformer):
     def _same(self, path: str) -> Callable[[str], str]:
         known = self.meaning(path) if _is_argument(path) else None
         if known is None or known.kind == "number":
-            raise UsageError(f"{path} is a number, and never the same as a text")
+            raise UsageError(f"{path} is a number and can't be compared with a string")
         code = known.code
         if known.kind == "ipv4":
             return lambda text: f"{code} == {_ipv4(text)}"
@@ -169,7 +168,7 @@ class _Names(ast.NodeTransformer):
 
 
 class _Keeper(_Names):
-    """The same at the return, where arguments are gone: the largest parts that need them are kept at the entry."""
+    """The same for the return, where arguments are gone: the largest parts that use them are kept at the entry."""
 
     def __init__(self, meaning: Callable[[str], Meaning]) -> None:
         super().__init__(meaning)
@@ -195,7 +194,7 @@ class _Keeper(_Names):
         return _is_argument(path) if path else any(map(self._asks_arguments, ast.iter_child_nodes(node)))
 
     def _is_signed(self, node: ast.AST) -> bool:
-        """Whether what is calculated has a sign: as in the language, if anything in it has."""
+        """Whether an expression is signed: as in the language, if any operand is."""
         if isinstance(node, ast.Compare) or (isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not | ast.USub)):
             return isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub)
         path = path_of(node)
@@ -205,17 +204,15 @@ class _Keeper(_Names):
 
 
 def _texts(node: ast.Compare) -> list[str] | None:
-    """The texts that something is compared with; None if it is none."""
+    """The strings in a comparison; None if it compares numbers."""
     for side in (*node.comparators, node.left):
         items = side.elts if isinstance(side, ast.Tuple | ast.List) and side.elts else [side]
         found = [item.value for item in items if isinstance(item, ast.Constant) and isinstance(item.value, str)]
         if found:
             if len(node.ops) > 1:
-                raise UsageError(
-                    f"texts are compared with ==, != and in, two at a time: {ast.unparse(node)}", hint=_HINT
-                )
+                raise UsageError(f"comparisons of strings can't be chained: {ast.unparse(node)}", hint=_HINT)
             if len(found) < len(items):
-                raise UsageError(f"texts and numbers are compared: {ast.unparse(node)}", hint=_HINT)
+                raise UsageError(f"strings and numbers can't be mixed: {ast.unparse(node)}", hint=_HINT)
             return found
     return None
 
@@ -224,7 +221,7 @@ def _ipv4(text: str) -> int:
     try:
         return int(IPv4Address(text))
     except ValueError:
-        raise UsageError(f"{text!r} is no IPv4 address", hint='four numbers: "127.0.0.1"') from None
+        raise UsageError(f"invalid IPv4 address {text!r}", hint='use four numbers: "127.0.0.1"') from None
 
 
 def _parsed(code: str) -> ast.expr:

@@ -1,6 +1,6 @@
-"""What the arguments' names in a filter mean: where they are, of which type, in which order their bytes are.
+"""Resolves the arguments' names in a filter by the kernel's types: position, type, sign, byte order.
 
-Knows the kernel's types and system calls; the filter's syntax is the business of `trace_filter`.
+`trace.filter` parses the filter itself.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _REGISTERS = 'mp.cast("struct pt_regs *", ctx.arg(0))'
 
 
 class FilterNames:
-    """The meanings of names for these functions."""
+    """Resolves names for a set of functions."""
 
     def __init__(self, functions: FunctionSet) -> None:
         self._functions = functions
@@ -33,7 +33,7 @@ class FilterNames:
         self._n_calls = sum(known.is_syscall for known in self._described)
 
     def meaning(self, path: str) -> Meaning:
-        """Of an argument, or a member behind it. UsageError for a name that no function has, or not all."""
+        """The meaning of an argument or member. Raises UsageError unless all functions that have it agree."""
         name, _, rest = path.partition(".")
         place = place_of(name)
         if place is not None:
@@ -44,27 +44,27 @@ class FilterNames:
         if not owners:
             names = {one for known in self._described for one in known.names}
             raise UsageError(
-                f"--filter: none of these functions has an argument {name!r}",
+                f"filter: none of these functions has an argument {name!r}",
                 hint=close(name, names) or f"there are: {', '.join(sorted(names)[:12])}",
             )
         if self._n_calls and any(self._described[place].is_syscall for place in owners):
             raise UsageError(
-                f"--filter: {name!r} is an argument of system calls, which some of these functions aren't",
-                hint="trace them by themselves",
+                f"filter: {name!r} is an argument of system calls, but not all of these functions are system calls",
+                hint="trace system calls separately",
             )
         return self._typed(path, name, rest, owners[0])
 
     def _by_number(self, path: str, place: int, rest: str) -> Meaning:
         if rest:
-            raise UsageError(f"--filter: {path}: an argument by its number has no type", hint="name it")
+            raise UsageError(f"filter: {path}: an argument given by its number has no type", hint="use its name")
         if self._n_calls and self._n_calls == len(self._described) and place < len(SYSCALL_REGISTERS):
             return Meaning(f"{_REGISTERS}.{SYSCALL_REGISTERS[place]}")
         return Meaning(register(place))
 
     def _of_calls(self, path: str, name: str, rest: str) -> Meaning:
-        """An argument of system calls, all of which must have it in the same register."""
+        """An argument of system calls; all must have it in the same register."""
         if rest:
-            raise UsageError(f"--filter: {path}: what is behind a system call's argument isn't the kernel's")
+            raise UsageError(f"filter: {path}: a system call's argument points to user memory, not a struct")
         found = {}
         for place, known in enumerate(self._described):
             shown = next((one for one in known.shown if one.name == name), None)
@@ -72,12 +72,12 @@ class FilterNames:
                 label = self._functions[place].name.removeprefix(WRAPPER)
                 names = {one.name for other in self._described for one in other.shown}
                 hint = close(name, names) or f"{label} has: {', '.join(one.name for one in known.shown)}"
-                raise UsageError(f"--filter: system call {label} has no argument {name!r}", hint=hint)
-            found[shown.place, isinstance(shown.behind, Text)] = shown
+                raise UsageError(f"filter: system call {label} has no argument {name!r}", hint=hint)
+            found[shown.position, isinstance(shown.behind, Text)] = shown
         if len(found) > 1:
-            raise UsageError(f"--filter: {name!r} isn't the same argument of all these system calls")
+            raise UsageError(f"filter: {name!r} is not the same argument in all of these system calls")
         (shown,) = found.values()
-        code = f"{_REGISTERS}.{SYSCALL_REGISTERS[shown.place]}"
+        code = f"{_REGISTERS}.{SYSCALL_REGISTERS[shown.position]}"
         if isinstance(shown.behind, Text):
             return Meaning(code, kind="text")
         type_ = shown.type or ValueType("raw")
@@ -86,7 +86,7 @@ class FilterNames:
         return Meaning(code, type_.kind == "int")
 
     def _typed(self, path: str, name: str, rest: str, owner: int) -> Meaning:
-        """An argument with a type; that all functions have it in the same place is checked by the compiler."""
+        """An argument with a type. The compiler checks that it has the same position in all functions."""
         code = f"ctx.args.{path}"
         node = self._node(owner, name, rest)
         if isinstance(node, Text):
@@ -98,26 +98,26 @@ class FilterNames:
         return Meaning(code, type_.kind == "int" or (type_.kind == "enum" and any(one < 0 for one in type_.names)))
 
     def _node(self, owner: int, name: str, rest: str) -> Node | None:
-        """What is shown of it, which tells how to take it."""
+        """The node that decodes it, from which its type is known."""
         shown = next(one for one in self._described[owner].shown if one.name == name)
         if not rest:
             return shown.behind if isinstance(shown.behind, Text) else Number(shown.type or ValueType("raw"), 8)
-        module, type_id = self._describer.parameter(self._functions, owner, shown.place)
+        module, type_id = self._describer.parameter(self._functions, owner, shown.position)
         types = self._describer.types
         behind = Behind(types, Planner())
         try:
             spot = behind.argument(types.ref(module, type_id))
             if spot is None:
-                raise UsageError(f"{name} is no pointer, and has no members")
-            return behind.value(shown.place, behind.follow(spot, rest))
+                raise UsageError(f"{name} is not a pointer, so it has no members")
+            return behind.value(shown.position, behind.follow(spot, rest))
         except UsageError as error:
-            raise UsageError(f"--filter: {name}.{rest}: {error.message}", hint=error.hint) from None
+            raise UsageError(f"filter: {name}.{rest}: {error.message}", hint=error.hint) from None
         except MultiprobeError:
             return None
 
 
 def _swapped(code: str, bits: int) -> str:
-    """A number in network order, as this machine has it."""
+    """An expression that converts a number from network byte order."""
     parts = []
     for at in range(0, bits, 8):
         byte = f"({code} >> {at} & 255)" if at else f"({code} & 255)"

@@ -1,7 +1,7 @@
-"""The program of `trace`: what it sends for each call, and how it is written around a filter.
+"""The BPF program that traces calls: the events it sends, and its source, generated around a filter.
 
-One program for all functions: what differs between them (how many arguments, which registers a system call's wrapper
-passes on, what is read behind which argument) stands in tables. A step of `trace_plan` is two numbers there.
+One program serves all functions. Their differences (number of arguments, registers of system calls, reads behind
+arguments) are in tables; a `Step` of `trace.reads` is two numbers there.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import multiprobe as mp
 from multiprobe.errors import CompileError, UsageError
 from multiprobe.instruments.trace.filter import Filter
 from multiprobe.instruments.trace.reads import (
+    ARGUMENT_MASK,
     BLOCK_SIZE,
     LENGTH_MASK,
     LENGTH_SHIFT,
     MAX_ARGUMENTS,
     MAX_STEPS,
     N_ARGUMENTS,
-    PLACE_MASK,
     TEXT_BIT,
     UNUSED_SHIFT,
 )
@@ -30,43 +30,43 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from multiprobe.instruments.trace.arguments import Described
     from multiprobe.instruments.trace.reads import Step
-    from multiprobe.instruments.trace.types import Described
 
 TEXT_SIZE = 128
 COUNT_MASK, SYSCALL, MANY, KNOWN, POINTER, FIRST_SHIFT = 0x1F, 1 << 5, 1 << 6, 1 << 7, 1 << 8, 9
-"""A function's bits in the table: how many steps it has; a system call's wrapper; more than N_ARGUMENTS; that it is
-filled in (calls before that aren't traced); that it returns a pointer, or an address as a number; the place of its
-first step."""
+"""A function's bits in the table: the number of its steps; whether it is a system call's wrapper, has more than
+N_ARGUMENTS, is filled in (calls before that aren't traced), returns a pointer or an address as a number; the position
+of its first step."""
 SYSCALL_REGISTERS = ("di", "si", "dx", "r10", "r8", "r9")
 KERNEL_HALF = 1 << 63
 ERRORS = (1 << 64) - 4096
-"""From here on a pointer is an errno."""
+"""Pointers from here on are errnos."""
 MAX_KEPT = 1 << 16
-"""So many values may wait for the returns of their calls, for filters that need both."""
+"""Room for values kept from entries to returns, for filters that need both."""
 FEW_STEPS, MOST_STEPS = 1 << 10, 1 << 15
-"""Room for steps of all functions together."""
+"""Room for the steps of all functions."""
 
 
 def _event(name: str, **fields: Any) -> Any:
-    """An event type, from fields whose types are values."""
+    """An event type with these fields."""
     return type(name, (mp.Event,), {"__annotations__": fields})
 
 
 _CALL = {"thread": mp.u64, "begin": mp.u64}
-"""What makes a call unique: pid << 32 | tid, and the time of its entry."""
-_ARGUMENTS = {f"a{place}": mp.u64 for place in range(N_ARGUMENTS)}
+"""The key of a call: pid << 32 | tid, and the time of its entry."""
+_ARGUMENTS = {f"a{n}": mp.u64 for n in range(N_ARGUMENTS)}
 _WHERE = {"function": mp.u32, "cpu": mp.u32, "comm": mp.string(16)}
 Entered = _event("Entered", **_CALL, **_WHERE, **_ARGUMENTS)
 """A call began."""
 EnteredOn = _event("EnteredOn", **_CALL, **_WHERE, **_ARGUMENTS, stack=mp.i64)
 """The same, with the id of the kernel's stack."""
-More = _event("More", **_CALL, **{f"a{place}": mp.u64 for place in range(N_ARGUMENTS, MAX_ARGUMENTS)})
+More = _event("More", **_CALL, **{f"a{n}": mp.u64 for n in range(N_ARGUMENTS, MAX_ARGUMENTS)})
 """A call's arguments that are not in registers."""
 Text = _event("Text", **_CALL, step=mp.u32, text=mp.string(TEXT_SIZE))
-"""A step's text; like all that a call sends, sent before its Entered."""
+"""The string that a step read. Like all events of a call, it is sent before its Entered."""
 Block = _event("Block", **_CALL, step=mp.u64, memory=mp.bytes_(BLOCK_SIZE))
-"""A step's memory."""
+"""The memory that a step read."""
 Left = _event("Left", **_CALL, end=mp.u64, function=mp.u32, cpu=mp.u32, ret=mp.i64)
 """A call returned."""
 
@@ -121,7 +121,7 @@ def trace(ctx):
             break
         what = steps[at + 2 * n & last]
         way = steps[at + 2 * n + 1 & last]
-        address = pick(what & PLACE_MASK, a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11) + (what >> UNUSED_SHIFT)
+        address = pick(what & ARGUMENT_MASK, a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11) + (what >> UNUSED_SHIFT)
         address = walk(address, what >> LENGTH_SHIFT & LENGTH_MASK, way)
         if what & TEXT_BIT:
             send_text(thread, begin, n, address)
@@ -134,22 +134,22 @@ def trace(ctx):
 
 @mp.helper
 def pick(
-    place: Any, a0: Any, a1: Any, a2: Any, a3: Any, a4: Any, a5: Any, a6: Any, a7: Any, a8: Any, a9: Any, a10: Any,
-    a11: Any,
-) -> Any:  # fmt: skip
-    """The argument at a place."""
-    if place < 6:
-        if place < 3:
-            return a0 if place == 0 else a1 if place == 1 else a2
-        return a3 if place == 3 else a4 if place == 4 else a5
-    if place < 9:
-        return a6 if place == 6 else a7 if place == 7 else a8
-    return a9 if place == 9 else a10 if place == 10 else a11
+    position: int, a0: int, a1: int, a2: int, a3: int, a4: int, a5: int, a6: int, a7: int, a8: int, a9: int, a10: int,
+    a11: int,
+) -> int:  # fmt: skip
+    """The argument at a position."""
+    if position < 6:
+        if position < 3:
+            return a0 if position == 0 else a1 if position == 1 else a2
+        return a3 if position == 3 else a4 if position == 4 else a5
+    if position < 9:
+        return a6 if position == 6 else a7 if position == 7 else a8
+    return a9 if position == 9 else a10 if position == 10 else a11
 
 
 @mp.helper
-def walk(address: Any, length: Any, way: Any) -> Any:
-    """The end of a way of `length` offsets; 0 where a pointer on it isn't the kernel's."""
+def walk(address: int, length: int, way: int) -> int:
+    """The end of a chain of pointers with `length` offsets in `way`; 0 if one of them isn't a kernel pointer."""
     for n in range(3):
         if n + 1 >= length:
             break
@@ -162,20 +162,20 @@ def walk(address: Any, length: Any, way: Any) -> Any:
 
 _CONSTANTS = {
     "SYSCALL": SYSCALL, "MANY": MANY, "COUNT_MASK": COUNT_MASK, "FIRST_SHIFT": FIRST_SHIFT, "MAX_STEPS": MAX_STEPS,
-    "PLACE_MASK": PLACE_MASK, "TEXT_BIT": TEXT_BIT, "LENGTH_SHIFT": LENGTH_SHIFT, "LENGTH_MASK": LENGTH_MASK,
+    "ARGUMENT_MASK": ARGUMENT_MASK, "TEXT_BIT": TEXT_BIT, "LENGTH_SHIFT": LENGTH_SHIFT, "LENGTH_MASK": LENGTH_MASK,
     "UNUSED_SHIFT": UNUSED_SHIFT, "MAX_ERRNO": MAX_ERRNO, "MAX_POSITIVE": (1 << 63) - 1, "POINTER": POINTER,
     "KERNEL_HALF": KERNEL_HALF, "ERRORS": ERRORS,
 }  # fmt: skip
 
 
 def _kept(wanted: Filter) -> str:
-    """What the entry leaves for the return, for which its time is the key."""
+    """The source that keeps values at the entry for the return; the key is the call."""
     lines = [f"    keep[thread, begin, {n}] = {code}\n" for n, code in enumerate(wanted.kept)]
     return "".join([*lines, "    ctx.session = begin\n"])
 
 
 def _found(wanted: Filter) -> str:
-    """The return takes it. What found no room at the entry isn't there, and the call is not shown."""
+    """The source that fetches them at the return. A call whose values found no room is not traced."""
     lines = []
     for n in range(len(wanted.kept)):
         found = f"mp.{'i' if n in wanted.signed else 'u'}64(keep[thread, begin, {n}])"
@@ -186,29 +186,29 @@ def _found(wanted: Filter) -> str:
 
 
 class Probe:
-    """The program and its maps: streams of events, and the tables of functions and their steps."""
+    """The program and its maps: ring buffers of events, and the tables of functions and their steps."""
 
     def __init__(
         self, wanted: Filter, *, entries_only: bool, size: int, n_steps: int = 0, has_stacks: bool = False
     ) -> None:
         if entries_only and wanted.returned:
-            raise UsageError("--entry sees no returns, which the filter asks for", hint="leave out --entry")
+            raise UsageError("the filter uses ret or duration, but returns are not traced", hint="trace returns, too")
         self.entered = mp.RingBuffer(EnteredOn if has_stacks else Entered, size=size)
         self.texts = mp.RingBuffer(Text, size=size)
         self.blocks = mp.RingBuffer(Block, size=size)
         self.more = mp.RingBuffer(More, size=size)
         self.left = mp.RingBuffer(Left, size=size)
-        self.table: Any = mp.PerFunction(mp.u32)
+        self.table = mp.PerFunction(mp.u32)
         self.n_steps = FEW_STEPS if n_steps <= FEW_STEPS else MOST_STEPS
-        self.steps: Any = mp.Array(mp.u64, 2 * self.n_steps)
-        self.keep: Any = mp.Hash((mp.u64, mp.u64, mp.u32), mp.u64, MAX_KEPT)
-        self.stacks: Any = mp.StackTraces() if has_stacks else None
+        self.steps = mp.Array(mp.u64, 2 * self.n_steps)
+        self.keep = mp.Hash((mp.u64, mp.u64, mp.u32), mp.u64, MAX_KEPT)
+        self.stacks = mp.StackTraces() if has_stacks else None
         self.when = "entry" if entries_only else "session"
         self.program = self._program(wanted)
 
     @property
     def streams(self) -> list[Any]:
-        """The streams in the order in which they must be read: what one speaks of is in those after it."""
+        """The ring buffers in the order in which they must be read: an event refers to events in later ones."""
         first = [] if self.when == "entry" else [self.left]
         return [*first, self.entered, self.more, self.blocks, self.texts]
 
@@ -216,7 +216,7 @@ class Probe:
         texts = self.texts
 
         @mp.helper
-        def send_text(thread: Any, begin: Any, step: Any, address: Any) -> None:
+        def send_text(thread: int, begin: int, step: int, address: int) -> None:
             if address >= KERNEL_HALF:
                 texts.send(thread=thread, begin=begin, step=step, text=mp.kernel_string(address))
             elif address:
@@ -246,19 +246,20 @@ class Probe:
 
 
 def tables(described: Sequence[Described], *, most: int = MOST_STEPS) -> tuple[array[int], array[int]]:
-    """What the two tables hold: a number for each function, two for each step. Functions with the same steps share
-    them; those for whose steps there is no room among `most` have none.
+    """The contents of the two tables: a number for each function, and two for each step.
+
+    Functions with equal steps use the same ones. Functions whose steps find no room among `most` have none.
     """
     steps: array[int] = array("Q")
-    places: dict[tuple[Step, ...], int] = {(): 0}
+    first_steps: dict[tuple[Step, ...], int] = {(): 0}
     functions: array[int] = array("I")
     for known in described:
-        place = places.get(known.steps)
-        if place is None and len(steps) // 2 + len(known.steps) <= most:
-            place = places[known.steps] = len(steps) // 2
+        first = first_steps.get(known.steps)
+        if first is None and len(steps) // 2 + len(known.steps) <= most:
+            first = first_steps[known.steps] = len(steps) // 2
             for step in known.steps:
                 steps.extend(step.words)
         bits = KNOWN | (SYSCALL if known.is_syscall else 0) | (MANY if known.n_slots > N_ARGUMENTS else 0)
         bits |= POINTER if known.result.kind == "pointer" or known.result.may_be_errno else 0
-        functions.append(bits | (0 if place is None else len(known.steps) | place << FIRST_SHIFT))
+        functions.append(bits | (0 if first is None else len(known.steps) | first << FIRST_SHIFT))
     return functions, steps

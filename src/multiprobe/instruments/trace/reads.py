@@ -1,8 +1,7 @@
-"""What the probe of `trace` reads behind a function's arguments, and how it is put together again.
+"""Plans the memory reads behind a function's arguments, and decodes what was read.
 
-A step is one read: BLOCK_SIZE bytes of memory, or a text, at the end of a way that begins at an argument and follows
-pointers. A node says what to make of it. Members that lie close to each other share a step. Knows numbers and bytes;
-must not know BTF or programs.
+A step is one read, of BLOCK_SIZE bytes of memory or of a string, at the end of a chain of pointers that begins at an
+argument. A node decodes a value from the steps' results. Members close to each other are read by one step.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any
 
     from multiprobe.kernel.btf.values import ValueType
 
@@ -20,45 +18,45 @@ if TYPE_CHECKING:
     Content = Mapping[int, bytes | str]
 
 N_ARGUMENTS = 6
-"""So many arguments are in registers, and sent with each call."""
+"""The number of arguments in registers, which are sent with each call."""
 N_MORE = 6
-"""So many more can be on the stack: all that a program can ask for."""
+"""The number of further arguments, on the stack, that a program can read."""
 MAX_ARGUMENTS = N_ARGUMENTS + N_MORE
 BLOCK_SIZE = 64
 MAX_OFFSETS = 4
-"""So many numbers a way has: pointers that are followed, and where the end lies."""
+"""The number of offsets of a step: one for each pointer that is followed, and a final one."""
 MAX_OFFSET = (1 << 16) - 1
 MAX_STEPS = 24
-"""So many reads a call may cost."""
-PLACE_MASK, TEXT_BIT, LENGTH_SHIFT, LENGTH_MASK, UNUSED_SHIFT = 0xF, 1 << 4, 8, 7, 16
+"""The number of reads per call."""
+ARGUMENT_MASK, TEXT_BIT, LENGTH_SHIFT, LENGTH_MASK, UNUSED_SHIFT = 0xF, 1 << 4, 8, 7, 16
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One read. `place` is the argument; each of `offsets` but the last is added and the pointer there followed."""
+    """One read, from the argument at `position`. Each of `offsets` but the last is added and the pointer followed."""
 
-    place: int
+    position: int
     offsets: tuple[int, ...]
     is_text: bool = False
 
     @property
     def words(self) -> tuple[int, int]:
-        """The two numbers that the probe knows it by."""
-        what = self.place | (TEXT_BIT if self.is_text else 0) | len(self.offsets) << LENGTH_SHIFT
-        return what, sum(offset << 16 * place for place, offset in enumerate(self.offsets))
+        """The two numbers that encode it in the program's table."""
+        what = self.position | (TEXT_BIT if self.is_text else 0) | len(self.offsets) << LENGTH_SHIFT
+        return what, sum(offset << 16 * n for n, offset in enumerate(self.offsets))
 
 
 class Node:
-    """A value behind an argument. `read` gives it from what the steps brought, or None if it isn't there."""
+    """A value behind an argument. `read` decodes it from the steps' results; None if it could not be read."""
 
     __slots__ = ()
 
-    def read(self, content: Content) -> Any:
+    def read(self, content: Content) -> object:
         raise NotImplementedError
 
 
 class Text(Node):
-    """A text, in quotes."""
+    """A string, in quotes."""
 
     __slots__ = ("step",)
 
@@ -71,7 +69,7 @@ class Text(Node):
 
 
 class Number(Node):
-    """A number of `size` bytes; of a bit field, `bits` of it."""
+    """A number of `size` bytes, or a bit field of `bits` bits in it."""
 
     __slots__ = ("at", "bits", "shift", "size", "step", "type")
 
@@ -90,14 +88,14 @@ class Number(Node):
 
 
 class Pointer(Node):
-    """A pointer, or what is behind it where that is known."""
+    """A pointer, or what it points to if that is decoded."""
 
     __slots__ = ("behind", "number")
 
     def __init__(self, number: Number, behind: Node | None) -> None:
         self.number, self.behind = number, behind
 
-    def read(self, content: Content) -> Any:
+    def read(self, content: Content) -> object:
         found = None if self.behind is None else self.behind.read(content)
         if found is not None:
             return found
@@ -106,14 +104,14 @@ class Pointer(Node):
 
 
 class Members(Node):
-    """A struct: those of its members that were read, by name."""
+    """A struct: the values of its decoded members by name."""
 
     __slots__ = ("nodes",)
 
     def __init__(self, nodes: Sequence[tuple[str, Node]]) -> None:
         self.nodes = tuple(nodes)
 
-    def read(self, content: Content) -> dict[str, Any] | None:
+    def read(self, content: Content) -> dict[str, object] | None:
         found = {}
         for name, node in self.nodes:
             item = node.read(content)
@@ -123,7 +121,7 @@ class Members(Node):
 
 
 class Socket(Members):
-    """A socket: its family, and what sockets of that family have."""
+    """A socket: its family, and the addresses of that family."""
 
     __slots__ = ("by_family",)
 
@@ -131,9 +129,9 @@ class Socket(Members):
         super().__init__(nodes)
         self.by_family = by_family
 
-    def read(self, content: Content) -> dict[str, Any] | None:
+    def read(self, content: Content) -> dict[str, object] | None:
         found = super().read(content)
-        more = self.by_family.get(found["family"]) if found else None
+        more = self.by_family.get(str(found["family"])) if found else None
         return found if found is None or more is None else found | (more.read(content) or {})
 
 
@@ -145,13 +143,13 @@ class Items(Node):
     def __init__(self, nodes: Sequence[Node]) -> None:
         self.nodes = tuple(nodes)
 
-    def read(self, content: Content) -> list[Any] | None:
+    def read(self, content: Content) -> list[object] | None:
         found = [node.read(content) for node in self.nodes]
         return None if None in found else found
 
 
 def quoted(text: str) -> str:
-    """Text in quotes, on one line."""
+    """The string in quotes, on one line."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     if escaped.isprintable():
         return f'"{escaped}"'
@@ -162,10 +160,10 @@ _Key = tuple[int, tuple[int, ...], bool]
 
 
 class Planner:
-    """Gathers the nodes of one function, and finds the steps that bring them, MAX_STEPS at most.
+    """Collects the nodes of one function, and plans the steps that read them, at most MAX_STEPS.
 
-    Those asked for while `is_first` come first, then what is behind few pointers. Nodes for which no step is left stay
-    without one, and read as None.
+    Nodes added while `is_first` come first, then those behind the fewest pointers. Nodes beyond the last step read as
+    None.
     """
 
     def __init__(self) -> None:
@@ -174,15 +172,15 @@ class Planner:
         self._ranks: dict[_Key, int] = {}
         self._limits: dict[_Key, int] = {}
 
-    def text(self, place: int, offsets: tuple[int, ...]) -> Text:
-        """A text at the end of a way; the same way twice is read once."""
+    def text(self, position: int, offsets: tuple[int, ...]) -> Text:
+        """A string at the end of a chain of pointers; equal chains are read once."""
         made = Text()
-        self._add((place, offsets, True), 0, made)
+        self._add((position, offsets, True), 0, made)
         return made
 
-    def number(self, made: Number, place: int, offsets: tuple[int, ...], *, limit: int = 0) -> Number:
-        """A number at the end of a way; `limit` is where the memory that it lies in ends (0: unknown)."""
-        key = (place, offsets[:-1], False)
+    def number(self, made: Number, position: int, offsets: tuple[int, ...], *, limit: int = 0) -> Number:
+        """A number at the end of a chain of pointers; `limit` is the end of its struct (0: unknown)."""
+        key = (position, offsets[:-1], False)
         self._add(key, offsets[-1], made)
         self._limits[key] = max(limit, self._limits.get(key, 0))
         return made
@@ -196,27 +194,31 @@ class Planner:
         """All steps, the most important first."""
         found: list[Step] = []
         for key in sorted(self._groups, key=self._ranks.__getitem__):
-            place, way, is_text = key
+            position, way, is_text = key
             if is_text:
                 if len(found) < MAX_STEPS:
                     for _, text in self._groups[key]:
                         text.step = len(found)
-                    found.append(Step(place, way, is_text=True))
+                    found.append(Step(position, way, is_text=True))
                 continue
-            for start, numbers in blocks(self._groups[key], self._limits[key]):
+            for start, numbers in blocks(_numbers(self._groups[key]), self._limits[key]):
                 if len(found) < MAX_STEPS:
                     for offset, number in numbers:
                         number.step, number.at = len(found), offset - start
-                    found.append(Step(place, (*way, start)))
+                    found.append(Step(position, (*way, start)))
         return tuple(found)
 
 
-def blocks(members: Sequence[tuple[int, Any]], limit: int) -> list[tuple[int, list[tuple[int, Any]]]]:
-    """The fewest blocks that hold all members, (offset, Number) each: where a block begins, and its members."""
-    found: list[tuple[int, list[tuple[int, Any]]]] = []
+def _numbers(nodes: Sequence[tuple[int, Number | Text]]) -> list[tuple[int, Number]]:
+    return [(offset, node) for offset, node in nodes if isinstance(node, Number)]
+
+
+def blocks(members: Sequence[tuple[int, Number]], limit: int) -> list[tuple[int, list[tuple[int, Number]]]]:
+    """The fewest blocks that hold all members, (offset, Number) each: the start of each block, and its members."""
+    found: list[tuple[int, list[tuple[int, Number]]]] = []
     for offset, number in sorted(members, key=lambda member: member[0]):
         if not found or offset + number.size > found[-1][0] + BLOCK_SIZE:
-            # A block ends where its struct does: what comes after it may not be there.
+            # A block must not extend beyond its struct: the memory there may be unmapped.
             start = offset & ~7
             found.append((min(start, limit - BLOCK_SIZE) if limit >= BLOCK_SIZE else start, []))
         found[-1][1].append((offset, number))

@@ -1,7 +1,7 @@
-"""Structs that everybody who traces the kernel looks into, and which of their members say what they are.
+"""Lists well-known structs and the members that identify them.
 
-Words and paths only. A path that a kernel doesn't have is left out there; where a member was renamed, both paths stand
-under one label, and the first that is there counts.
+A path that a kernel doesn't have is skipped. A renamed member has both paths under one label; the first that exists is
+used.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ MEMBERS: dict[str, Paths] = {
     "bpf_map": (("name", "name"),),
     "bpf_prog": (("name", "aux.name"),),
 }
-"""By struct: (label, path of members) each."""
+"""By struct: pairs of a label and a path of members."""
 
 SOCKETS = {
     "sock": "__sk_common.", "socket": "sk.__sk_common.", "inet_sock": "sk.__sk_common.",
     "inet_connection_sock": "icsk_inet.sk.__sk_common.", "tcp_sock": "inet_conn.icsk_inet.sk.__sk_common.",
 }  # fmt: skip
-"""Structs with a socket's addresses, and the way to its struct sock_common."""
+"""Structs that hold a socket's addresses, and the path to its struct sock_common."""
 FAMILY = (("family", "skc_family"),)
 ENDPOINTS: dict[str, Paths] = {
     "AF_INET": (
@@ -61,7 +61,7 @@ ENDPOINTS: dict[str, Paths] = {
         ("state", "skc_state"),
     ),
 }  # fmt: skip
-"""What a socket of a family has besides, in the words of the kernel's tracing events."""
+"""The members of a socket by its family, labelled as in the kernel's tracing events."""
 
 _LINKS: tuple[str, ...] = (
     "list_head",
@@ -95,4 +95,4 @@ _LOCKS: tuple[str, ...] = (
 )
 _LOCKS += ("wait_queue_head", "swait_queue_head", "completion", "percpu_ref", "lockref", "optimistic_spin_queue")
 NOISE = frozenset((*_LINKS, *_WORK, *_LOCKS, "lock_class_key", "lockdep_map"))
-"""Structs that are left out when a struct is shown: they tie it to others, or lock it."""
+"""Structs that are skipped when a struct is shown: they link it to others, or lock it."""

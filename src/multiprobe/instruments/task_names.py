@@ -1,4 +1,4 @@
-"""Names of processes and threads, kept from the first time they are seen, since most are gone at the end."""
+"""Remembers the names of processes and threads while they live, since most have exited when results are shown."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ if TYPE_CHECKING:
 
 
 class TaskNames:
-    """The names (`comm`) of tasks by id; one that was gone before it was looked at has the name ""."""
+    """The names (`comm`) of tasks by id; "" for a task that had exited before it was looked up."""
 
     def __init__(self) -> None:
         self._names: dict[int, str] = {0: "idle"}
 
     def look(self, ids: Iterable[int]) -> None:
-        """Note the names of those that aren't known yet."""
+        """Look up the names of the tasks that aren't known yet."""
         for number in ids:
             if not self._names.get(number):
                 self._names[number] = load_name(number)
@@ -25,7 +25,7 @@ class TaskNames:
 
 
 def load_name(number: int) -> str:
-    """The name of a task now, "" if it is gone."""
+    """The current name of a task; "" if it has exited."""
     try:
         with open(f"/proc/{number}/comm", encoding="utf-8", errors="replace") as file:
             return file.read().rstrip("\n")

@@ -1,9 +1,8 @@
-"""Known calls, made here and looked for in the counts: a self-test of what the kernel itself does not tell.
+"""Verifies mechanisms: makes a known number of calls and compares it with the counts.
 
-The kernel counts some of the calls that it doesn't show to a probe, and not others (a recursion that ftrace catches, a
-moment without RCU). Whether all of a mechanism's calls arrive, on this machine and with all that is attached now, shows
-only by trying. Called are functions that a process can call at will: system calls without effect, and the kernel's own
-test functions, by BPF_PROG_TEST_RUN.
+The kernel counts only some of the calls that it does not hand to a probe; it misses others (a recursion caught by
+ftrace, a call while RCU isn't watching). Whether all calls arrive, on this machine and beside everything attached now,
+can only be tested. The calls are system calls without effect, and the kernel's test functions, by BPF_PROG_TEST_RUN.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ _SYSTEM_CALLS: tuple[tuple[str, Callable[[], object]], ...] = (
 def verify(
     *, mechanism: str | None = None, when: str = "entry", n_calls: int = CALLS, kernel: mp.Kernel | None = None
 ) -> list[Verified]:
-    """Attach anew by `mechanism` to a few functions, call each one `n_calls` times: how many are found in the counts.
+    """Attach a counter to a few functions by `mechanism`, call each `n_calls` times, and compare the counts.
 
-    `found` is less than `made` where calls were missed; calls by others never make it more. Raises what `mp.attach`
-    does: NotSupportedError or NoMatchError where the mechanism can carry none of them.
+    In the results, `found` is less than `made` if calls were missed, and never more. Raises what `mp.attach` raises:
+    NotSupportedError or NoMatchError if the mechanism can attach to none of the functions.
     """
     chosen = kernel or mp.Kernel()
     side = "entry" if when == "session" else when
@@ -46,7 +45,7 @@ def verify(
 
 
 def _known(kernel: mp.Kernel) -> list[str]:
-    """Which of the functions that can be called this kernel has."""
+    """The functions to call that this kernel has."""
     names = (*(name for name, _ in _SYSTEM_CALLS), *NAMES)
     return [name for name in names if len(kernel.table.rows_of_name(name)) == 1]
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from multiprobe.cli.workload import Workload, describe_status, find_program
 from multiprobe.errors import UsageError
-from multiprobe.instruments.workload import Workload, describe_status, find_program
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,4 +102,4 @@ def test_what_is_not_there() -> None:
 
 def test_words() -> None:
     assert describe_status(0) == "ended with status 0"
-    assert describe_status(-9) == "was ended by SIGKILL"
+    assert describe_status(-9) == "was killed by SIGKILL"

@@ -19,10 +19,11 @@ from multiprobe.cli.trace import Shown, _duration
 from multiprobe.compiler.compiling import compile_program
 from multiprobe.instruments.errors import program as errors_probe
 from multiprobe.instruments.errors.instrument import return_kinds, signature_of
+from multiprobe.instruments.trace.arguments import UNKNOWN, Argument, Described, parse_format
 from multiprobe.instruments.trace.describe import Describer, Wanted
 from multiprobe.instruments.trace.filter import Filter, parse_filter
 from multiprobe.instruments.trace.filter_names import FilterNames
-from multiprobe.instruments.trace.instrument import Call, Tracing
+from multiprobe.instruments.trace.instrument import Call, CallTracer
 from multiprobe.instruments.trace.program import (
     FIRST_SHIFT,
     KNOWN,
@@ -39,7 +40,6 @@ from multiprobe.instruments.trace.program import (
     tables,
 )
 from multiprobe.instruments.trace.reads import Step
-from multiprobe.instruments.trace.types import UNKNOWN, Argument, Described, parse_format
 from multiprobe.kernel.btf.values import ValueType
 
 OPENAT = """\
@@ -87,10 +87,10 @@ def test_filters(text: str, entry: str, returned: str) -> None:
         ("open(1)", "can't call open"),
         ("max(1, key=2)", "can't call max"),
         ("arg12 > 1", "12 arguments, not arg12"),
-        ("name == 'x'", "name is a number, and never the same as a text"),
-        ("comm < 'x'", "texts are compared with ==, != and in: comm < 'x'"),
-        ("comm == 'x' == 'y'", "texts are compared"),
-        ("comm in ('x', 1)", "texts and numbers are compared"),
+        ("name == 'x'", "name is a number and can't be compared with a string"),
+        ("comm < 'x'", "strings can only be compared with ==, != and in: comm < 'x'"),
+        ("comm == 'x' == 'y'", "comparisons of strings can't be chained"),
+        ("comm in ('x', 1)", "strings and numbers can't be mixed"),
         ("ret == 1\0", "can't be read"),
     ],
 )
@@ -106,7 +106,7 @@ def test_the_program_compiles_with_each_half(context: str) -> None:
     if context != "kprobe":
         both = Probe(parse_filter("ret < 0 and arg1 == 2"), entries_only=False, size=1 << 16)
         assert compile_program(both.program, context=context, when=both.when).insns
-    with pytest.raises(mp.UsageError, match="--entry sees no returns"):
+    with pytest.raises(mp.UsageError, match="returns are not traced"):
         Probe(parse_filter("ret < 0"), entries_only=True, size=1 << 16)
 
 
@@ -136,7 +136,7 @@ class Reader:
     def __init__(self) -> None:
         self.events: list[Any] = []
 
-    def take(self, *, timeout: float = 0) -> list[Any]:
+    def take(self) -> list[Any]:
         taken, self.events = self.events, []
         return taken
 
@@ -150,8 +150,8 @@ def tracing() -> Any:
     attachment = SimpleNamespace(
         functions=functions, events=lambda one: readers.setdefault(one, Reader()), report=None, missed=dict
     )
-    made = Tracing(attachment, probe, [parse_format(OPENAT)])  # type: ignore[arg-type]
-    made._began = 1_000_000_000
+    made = CallTracer(attachment, probe, [parse_format(OPENAT)])  # type: ignore[arg-type]
+    made._clock = 1_000_000_000
     return SimpleNamespace(tracing=made, **readers)
 
 
@@ -165,19 +165,19 @@ def test_calls_are_put_together(tracing: Any) -> None:
     thread = 7 << 32 | 8
     tracing.texts.events = [Text(thread=thread, begin=2_000_000_000, step=0, text="/etc/x")]
     tracing.entered.events = [entered(2_000_000_000, a1=0x7000), entered(2_000_000_500)]
-    assert tracing.tracing.take() == [], "none has returned"
+    assert tracing.tracing.sample() == [], "none has returned"
     tracing.left.events = [Left(thread=thread, begin=2_000_000_000, end=2_000_001_500, function=0, cpu=3, ret=-2)]
-    (call,) = tracing.tracing.take()
+    (call,) = tracing.tracing.sample()
     assert (call.time, call.pid, call.tid, call.comm, call.cpu) == (1.0, 7, 8, "cat", 3)
     assert dict(call.arguments)["filename"] == '"/etc/x"'
     assert (call.duration, call.returned, call.raw) == (1500, "-ENOENT", -2)
-    assert tracing.tracing.missed() == {}
+    assert tracing.tracing._missed() == {}
 
 
 def test_a_return_without_its_entry_is_counted(tracing: Any) -> None:
     tracing.left.events = [Left(thread=1, begin=5, end=6, function=0, cpu=0, ret=0)]
-    assert tracing.tracing.take() == tracing.tracing.take() == []
-    assert tracing.tracing.missed() == {"unmatched_returns": 1}
+    assert tracing.tracing.sample() == tracing.tracing.sample() == []
+    assert tracing.tracing._missed() == {"unmatched_returns": 1}
 
 
 def test_lines() -> None:
@@ -193,7 +193,7 @@ def test_lines() -> None:
     assert first == f'{head}(file=0xffff888000000040, pos=NULL, name="/x", flags=O_RDWR)'
     assert [line.strip() for line in callers] == ["ksys_read", "do_syscall_64"]
     assert shown.line(call._replace(stack=())).endswith("(no stack could be taken)")
-    assert shown.take([call, call]) == [call] == shown.kept
+    assert shown.add([call, call]) == [call] == shown.kept
     assert shown.is_full
 
 
@@ -208,10 +208,10 @@ def test_calls_as_json() -> None:
 
 def test_a_return_may_overtake_its_entry(tracing: Any) -> None:
     tracing.left.events = [Left(thread=7 << 32 | 8, begin=5, end=6, function=0, cpu=0, ret=0)]
-    assert tracing.tracing.take() == []
+    assert tracing.tracing.sample() == []
     tracing.entered.events = [entered(5)]
-    assert [call.begin for call in tracing.tracing.take()] == [5]
-    assert tracing.tracing.missed() == {}
+    assert [call.begin for call in tracing.tracing.sample()] == [5]
+    assert tracing.tracing._missed() == {}
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_arguments_after_the_address_of_a_returned_struct(tmp_path: Path) -> Non
     kernel = mp.Kernel.from_files(kallsyms=str(tmp_path / "kallsyms"), btf=str(tmp_path / "btf"))
     mems, area = kernel.functions("mems"), kernel.functions("area")
     (described,) = Describer(kernel, Wanted()).describe(mems)
-    assert [(one.name, one.place) for one in described.shown] == [("count", 1), ("name", 2)]
+    assert [(one.name, one.position) for one in described.shown] == [("count", 1), ("name", 2)]
     assert described.steps == (Step(2, (0,), is_text=True),)
     assert described.n_slots == 3
     assert described.returned(0xFFFFC90000000000) == "*(struct nodemask_t *)0xffffc90000000000"
@@ -294,6 +294,6 @@ def test_arguments_on_the_stack_and_members(tracing: Any) -> None:
     shown = [Argument(f"a{place}", place, ValueType("unsigned")) for place in (0, 7)]
     described = Described(tuple(shown), ValueType("void"), n_slots=8)
     tracing.tracing._decoders = [(described.decoder(), described.returned)]
-    assert [call.arguments for call in tracing.tracing.take()] == [(("a0", 1), ("a7", 77)), (("a0", 1),)]
+    assert [call.arguments for call in tracing.tracing.sample()] == [(("a0", 1), ("a7", 77)), (("a0", 1),)]
     assert Block.record_.size == 88
     assert EnteredOn.names_[-1] == "stack"

@@ -1,7 +1,4 @@
-"""Who calls one function: a second program on it, beside whatever is there, for as long as somebody looks.
-
-Knows how to attach, count stacks, and which frame of a stack is the caller; must not know terminals.
-"""
+"""Counts the callers of one function, by a second program that is attached to it while its details are shown."""
 
 from __future__ import annotations
 
@@ -15,7 +12,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from multiprobe.functions.sets import FunctionSet
-    from multiprobe.kernel.resolve import Resolver
 
 stacks = mp.StackTraces(max_entries=4096)
 seen = mp.Hash(mp.i64, mp.u64, 4096)
@@ -28,20 +24,20 @@ def note(ctx: Any) -> None:
 
 
 class Callers:
-    """The callers of the one function in `function`, counted from now on. Must be closed, which detaches."""
+    """Counts the callers of the only function in `function` from now on. Must be closed, which detaches."""
 
     def __init__(self, function: FunctionSet, *, pid: int | None = None) -> None:
-        self._resolver: Resolver = Resolver.load()
+        self._resolver = Resolver.load()
         self._name = function[0].name
-        self._attachment: Any = mp.attach(note, function, pid=pid)
+        self._attachment = mp.attach(note, function, pid=pid)
 
     def counts(self) -> list[tuple[str, int]]:
-        """Callers by name, and how often each called, most calls first."""
+        """The callers' names and their numbers of calls, most calls first."""
         found: Counter[str] = Counter()
-        traces = self._attachment.map(stacks)
+        addresses = self._attachment.map(stacks).addresses
         for number, n in self._attachment.map(seen).as_dict().items():
-            places = [self._resolver.caller(address) for address in traces.addresses(number)]
-            found[caller([(place.name, place.label) for place in places if not place.is_generated], self._name)] += n
+            frames = [self._resolver.caller(address) for address in addresses(number)]
+            found[caller([(frame.name, frame.label) for frame in frames if not frame.is_generated], self._name)] += n
         return found.most_common()
 
     def close(self) -> None:
@@ -50,10 +46,9 @@ class Callers:
 
 
 def caller(frames: list[tuple[str, str]], name: str) -> str:
-    """The label of the frame (name, label) behind the function's own, innermost first; "?" where that can't be seen.
+    """The label of the caller's frame, among frames (name, label) from the innermost on; "?" if there is none.
 
-    At its entry a function may not be on the stack itself yet: then all frames up to the first that isn't tracing
-    machinery are passed over, and that one is the caller.
+    At its entry, a function may not be on the stack yet: then the caller is the first frame outside tracing code.
     """
     names = [frame for frame, _ in frames]
     if name in names:
@@ -64,4 +59,4 @@ def caller(frames: list[tuple[str, str]], name: str) -> str:
 
 
 MACHINERY = ("bpf_", "__bpf_", "kprobe_", "fprobe_", "ftrace_", "arch_ftrace_", "trace_call_bpf", "perf_trace", "aggr_")
-"""How functions begin that stand between a probe and what it probes."""
+"""Prefixes of the functions between a probe and the probed function."""

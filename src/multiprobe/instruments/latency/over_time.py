@@ -1,7 +1,4 @@
-"""How something that is only ever added to grew, in columns of time: fine at first, coarser the longer it takes. Pure.
-
-Knows sums at moments; must not know what they count.
-"""
+"""Samples a list of growing sums over time, in columns that become coarser the longer it takes. Pure."""
 
 from __future__ import annotations
 
@@ -16,10 +13,10 @@ FINEST = 0.1
 
 
 class OverTime:
-    """Lists of sums, noted at moments, and what was added from one to the next; `begin` is the first moment.
+    """Lists of sums at successive moments, and their increments from each to the next; `begin` is the first moment.
 
-    `step` is how many seconds should lie between two moments: twice as many each time that there are `most` of them,
-    when each second one is forgotten.
+    `step` is the number of seconds between two moments. When there are `most` of them, every second one is dropped and
+    `step` doubles.
     """
 
     def __init__(self, *, step: float = FINEST, most: int = MOST_COLUMNS) -> None:
@@ -28,11 +25,11 @@ class OverTime:
         self._moments: list[tuple[float, list[int]]] = [(0.0, [])]
 
     def begin(self, seconds: float, sums: Sequence[int]) -> None:
-        """Time runs from here; forget what was before."""
+        """Start from here, and forget earlier moments."""
         self._moments = [(seconds, list(sums))]
 
     def note(self, seconds: float, sums: Sequence[int], *, is_last: bool = False) -> None:
-        """The sums at a moment; left out if that is too soon, unless it is the last time."""
+        """Add the sums at a moment; ignored if it is too early, unless it is the last."""
         since = seconds - self._moments[-1][0]
         if since <= 0 or (since < self.step / 2 and not is_last):
             return
@@ -43,14 +40,14 @@ class OverTime:
 
     @property
     def ends(self) -> list[float]:
-        """When each column ended, in seconds since the first one began; the others began where the one before ended."""
+        """The end of each column, in seconds since the start of the first; each starts where the one before ends."""
         return [seconds - self._moments[0][0] for seconds, _ in self._moments[1:]]
 
     @property
     def columns(self) -> list[list[int]]:
-        """What was added in each column of time."""
+        """The increments in each column."""
         pairs = zip(self._moments, self._moments[1:], strict=False)
         return [
-            [n - (before[place] if place < len(before) else 0) for place, n in enumerate(after)]
+            [n - (before[bucket] if bucket < len(before) else 0) for bucket, n in enumerate(after)]
             for (_, before), (_, after) in pairs
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multiprobe.instruments.over_time import OverTime
+from multiprobe.instruments.latency.over_time import OverTime
 
 
 def test_what_was_added_between_moments() -> None:

@@ -1,7 +1,6 @@
-"""A command that runs while something is traced: started before, let go after, so that nothing of it is missed.
+"""Runs the COMMAND of a measurement: forked before attaching, executed after, so that no call of it is missed.
 
-The child is forked before anything is attached and waits at a pipe; its program begins (exec) when `release` is called.
-Knows processes; knows nothing of tracing.
+The child waits at a pipe, and executes its program when `release` is called.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ def find_program(name: str) -> str:
     for path in candidates:
         if os.path.isfile(path) and os.access(path, os.X_OK):
             return path
-    raise UsageError(f"can't run {name!r}: no such program", hint="the command after -- is run as it stands, no shell")
+    raise UsageError(f"cannot run {name!r}: no such program", hint="the command after -- is not run by a shell")
 
 
 class Workload:
-    """A child process that waits to be let go. `pid` is its process id, `status` its exit status once it has ended.
+    """A child process that waits for `release`. `pid` is its process id, `status` its exit status once it has exited.
 
-    A status below zero is the signal that ended it. Must be closed: a child that still runs is then ended.
+    A negative status is the signal that killed it. Must be closed, which terminates a child that still runs.
     """
 
     def __init__(self, command: Sequence[str]) -> None:
@@ -46,24 +45,24 @@ class Workload:
         sys.stderr.flush()
         self.pid = os.fork()
         if self.pid == 0:
-            os.close(gate_in)  # so that the child sees the end of the pipe when this process dies
+            os.close(gate_in)  # so that the child sees the pipe close if this process dies
             _become(path, self.command, gate=gate_out, report=report_in)
         os.close(gate_out)
         os.close(report_in)
         self._gate = gate_in
         self._report = report_out
-        self.end_fd = os.pidfd_open(self.pid)  # readable once the child has ended
+        self.end_fd = os.pidfd_open(self.pid)  # readable once the child has exited
 
     def release(self) -> None:
-        """Let the command begin. Raises UsageError when the kernel refuses to run it."""
+        """Execute the command. Raises UsageError if the kernel refuses to."""
         os.write(self._gate, b"!")
         failure = os.read(self._report, 16)
         if failure:
             self.wait()
-            raise UsageError(f"can't run {self.command[0]!r}: {errno_name(int(failure))}")
+            raise UsageError(f"cannot run {self.command[0]!r}: {errno_name(int(failure))}")
 
     def poll(self) -> int | None:
-        """The exit status if the command has ended, else None."""
+        """The exit status if the command has exited, else None."""
         if self.status is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
@@ -71,14 +70,14 @@ class Workload:
         return self.status
 
     def wait(self) -> int:
-        """Wait for the end of the command; its exit status."""
+        """Wait for the command to exit, and return its exit status."""
         if self.status is None:
             _, status = os.waitpid(self.pid, 0)
             self.status = os.waitstatus_to_exitcode(status)
         return self.status
 
     def close(self) -> None:
-        """End the command if it still runs: asked to first (SIGTERM), then made to (SIGKILL)."""
+        """Terminate the command if it still runs, by SIGTERM, then SIGKILL."""
         if self._gate >= 0:
             for fd in (self._gate, self._report):
                 os.close(fd)
@@ -107,9 +106,9 @@ class Workload:
 
 
 def _become(path: str, command: Sequence[str], *, gate: int, report: int) -> None:
-    """In the child: wait at the gate, then become the command. Never returns."""
+    """In the child: wait for the release, then execute the command. Never returns."""
     try:
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # which Python ignores, and exec would pass on
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and exec would pass that on
         if os.read(gate, 1):
             os.execv(path, list(command))
     except OSError as error:
@@ -119,10 +118,10 @@ def _become(path: str, command: Sequence[str], *, gate: int, report: int) -> Non
 
 
 def describe_status(status: int) -> str:
-    """How a command ended, in words."""
+    """How a command ended, as text."""
     if status >= 0:
         return f"ended with status {status}"
     try:
-        return f"was ended by {signal.Signals(-status).name}"
+        return f"was killed by {signal.Signals(-status).name}"
     except ValueError:
-        return f"was ended by signal {-status}"
+        return f"was killed by signal {-status}"

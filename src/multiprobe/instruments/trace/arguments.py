@@ -1,7 +1,7 @@
-"""A traced function's arguments and result: how they are shown, and what the probe reads for that.
+"""Describes a traced function's arguments and result: how they are decoded, and which reads that takes.
 
-Knows values and nodes, and the formats in which tracefs names a system call's arguments. Who finds them in BTF is
-`trace_describe`.
+Descriptions of system calls are made here, from the formats of their events in tracefs; all others by `trace.describe`,
+from BTF.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from multiprobe.kernel.flag_names import table_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Any
 
     from multiprobe.instruments.trace.reads import Content, Node, Step
+    from multiprobe.kernel.btf.values import Spelled
 
-    Spelled = str | int | bool | None
+    Decoded = tuple[tuple[tuple[str, object], ...], Mapping[str, object]]
 
 _FORMATS = "/sys/kernel/tracing/events/syscalls/sys_enter_{}/format"
 _CALL = re.compile(r"name: sys_enter_(\w+)")
@@ -34,48 +34,51 @@ _EMPTY = '""'
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One argument as it is shown. `type`: how to read its register (None: not shown itself); `behind`: what is shown
-    of what it points to, a text in place of the address."""
+    """One argument as it is shown.
+
+    type: how to decode its register (None: the argument itself is not shown)
+    behind: how to decode what it points to; a string is shown in place of the address
+    """
 
     name: str
-    place: int
+    position: int
     type: ValueType | None
     behind: Node | None = None
 
     @property
     def has_members(self) -> bool:
-        """Is more shown than the argument's own value?"""
+        """Whether members are shown beside the argument's own value."""
         return self.type is not None and self.behind is not None and not isinstance(self.behind, Text)
 
-    def reader(self) -> Callable[[Sequence[int], Content], Any]:
-        """A function that tells the argument's value, or that of the member behind it; None if it isn't there."""
-        place, behind = self.place, self.behind
+    def reader(self) -> Callable[[Sequence[int], Content], object]:
+        """A function that decodes the argument, or the member behind it; None if it could not be read."""
+        position, behind = self.position, self.behind
         if self.type is None:
             return lambda raw, content: None if behind is None else behind.read(content)
         read = self.type.reader()
-        if place >= N_ARGUMENTS:  # they come by themselves, if they come
-            return lambda raw, content: read(raw[place]) if place < len(raw) else None
+        if position >= N_ARGUMENTS:  # they are sent separately, and may be missing
+            return lambda raw, content: read(raw[position]) if position < len(raw) else None
         if behind is None:
-            return lambda raw, content: read(raw[place])
+            return lambda raw, content: read(raw[position])
         if self.has_members:
-            return lambda raw, content: read(raw[place]) if raw[place] else "NULL"
+            return lambda raw, content: read(raw[position]) if raw[position] else "NULL"
 
-        def text(raw: Sequence[int], content: Content) -> Any:
+        def text(raw: Sequence[int], content: Content) -> object:
             found = behind.read(content)
             if found is not None and found != _EMPTY:
                 return found
-            # It could not be read, or is empty: the address tells more.
-            return read(raw[place]) if raw[place] else "NULL"
+            # An empty or unreadable string: show the address instead.
+            return read(raw[position]) if raw[position] else "NULL"
 
         return text
 
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A function's arguments as they are shown, its result, and the `steps` that the probe takes for them.
+    """A function's arguments as they are shown, its result, and the `steps` that read them.
 
-    `n_slots`: how many arguments it has; `is_syscall`: a system call's wrapper, whose arguments are in the registers
-    that its own argument points to.
+    n_slots: the number of its arguments
+    is_syscall: it is the wrapper of a system call, whose arguments are in the registers that its argument points to
     """
 
     shown: tuple[Argument, ...]
@@ -86,18 +89,18 @@ class Described:
 
     @property
     def names(self) -> list[str]:
-        """Those of the arguments that are shown."""
+        """The names of the arguments that are shown."""
         return [shown.name for shown in self.shown]
 
-    def decoder(self) -> Callable[[Sequence[int], Content], tuple[tuple[tuple[str, Any], ...], Mapping[str, Any]]]:
-        """A function that tells, for one call, its arguments as (name, value) in their order, texts in quotes where
-        they could be read; and what is behind those that point to structs, by the argument's name.
+    def decoder(self) -> Callable[[Sequence[int], Content], Decoded]:
+        """A function that decodes one call: its arguments in order as (name, value), strings in quotes, and the
+        members behind those that point to structs, by argument.
         """
         arguments = [(shown.name, shown.reader()) for shown in self.shown]
         members = [(shown.name, shown.behind.read) for shown in self.shown if shown.behind and shown.has_members]
-        optional = any(shown.type is None or shown.place >= N_ARGUMENTS for shown in self.shown)
+        optional = any(shown.type is None or shown.position >= N_ARGUMENTS for shown in self.shown)
 
-        def decode(raw: Sequence[int], content: Content) -> tuple[tuple[tuple[str, Any], ...], Mapping[str, Any]]:
+        def decode(raw: Sequence[int], content: Content) -> Decoded:
             found = tuple([(name, read(raw, content)) for name, read in arguments])
             if optional:
                 found = tuple(item for item in found if item[1] is not None)
@@ -112,17 +115,17 @@ class Described:
 
         return decode
 
-    def returned(self, raw: int) -> Spelled:
-        """What came back."""
+    def returned(self, raw: int) -> Spelled | None:
+        """The decoded result."""
         return self.result.read_returned(raw)
 
 
-_NOTHING: Mapping[str, Any] = {}
+_NOTHING: Mapping[str, object] = {}
 UNKNOWN = Described((), NO_TYPES.returned)
 
 
 def load_syscall(name: str) -> Described | None:
-    """From the format of the system call's event, or None where there is none."""
+    """The description of a system call from the format of its event; None if it has none."""
     try:
         with open(_FORMATS.format(name), encoding="ascii", errors="replace") as file:
             return parse_format(file.read())
@@ -131,11 +134,11 @@ def load_syscall(name: str) -> Described | None:
 
 
 def parse_format(text: str) -> Described:
-    """The arguments of a system call, from its event's format."""
+    """The description of a system call from the text of its event's format."""
     found, planner = list[Argument](), Planner()
     call = _CALL.search(text)
     for declared, name, offset, _ in _FIELD.findall(text):
-        if int(offset) < _FIRST_ARGUMENT or name.startswith("__"):  # newer kernels keep texts there
+        if int(offset) < _FIRST_ARGUMENT or name.startswith("__"):  # newer kernels keep strings there
             continue
         behind = planner.text(len(found), (0,)) if declared.strip() == "const char *" else None
         found.append(Argument(name, len(found), _declared(declared, name, call[1] if call else ""), behind))

@@ -1,0 +1,92 @@
+"""`Measurement`: what a measuring command adds to the common course of a measurement, which `measuring` defines.
+
+Each command has a subclass, in the command's own module.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from multiprobe.cli.options import MeasuringOptions
+
+if TYPE_CHECKING:
+    from multiprobe.cli.live import Live
+    from multiprobe.cli.workload import Workload
+    from multiprobe.compiler.program import Program
+    from multiprobe.functions.sets import FunctionSet
+    from multiprobe.instruments.instrument import AttachOptions, Instrument
+    from multiprobe.output.table import TextTable
+
+OptionsT = TypeVar("OptionsT", bound=MeasuringOptions)
+SampleT = TypeVar("SampleT")
+JsonObject = Mapping[str, object]
+
+
+class Measurement(ABC, Generic[OptionsT, SampleT]):
+    """One run of a measuring command: how to start its instrument, and how to show the samples.
+
+    when: the side of the calls that is measured
+    every: seconds between two samples; may change during the measurement
+    is_looking: call `look` with every sample
+    has_table: show `table` on a terminal during the measurement
+    instrument: the running instrument, from `begin` on
+    workload: the process of COMMAND, if any
+    """
+
+    when = "entry"
+    every = 1.0
+    is_looking = False
+    has_table = False
+    instrument: Instrument[SampleT]
+    workload: Workload | None = None
+
+    def __init__(self, options: OptionsT) -> None:
+        self.options = options
+
+    def program_ahead(self) -> Program | None:
+        """The program, if it is known before functions are selected: it is compiled before a virtual machine starts."""
+        return None
+
+    @abstractmethod
+    def start(self, functions: FunctionSet, options: AttachOptions) -> Instrument[SampleT]:
+        """Attach, and return the running instrument."""
+
+    def begin(self) -> None:
+        """Prepare after attaching, before COMMAND begins."""
+
+    def look(self, sample: SampleT) -> bool:
+        """Process a sample during the measurement, if `is_looking`. True ends the measurement."""
+        return False
+
+    def table(self, sample: SampleT, before: SampleT | None, rows: int) -> TextTable:
+        """The table of so many rows that a terminal shows during the measurement."""
+        raise NotImplementedError
+
+    def screen(self) -> Live[SampleT]:
+        """The full-screen view of `--live`."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def figures(self, sample: SampleT) -> dict[str, object]:
+        """The figures of the last sample for the report."""
+
+    @abstractmethod
+    def rows(self, sample: SampleT) -> Iterable[JsonObject]:
+        """The results in the last sample, a JSON object each: the rows of a table."""
+
+    def json(self, sample: SampleT) -> Iterable[JsonObject]:
+        """The JSON objects to print at the end: all results, unless they were printed before."""
+        return self.rows(sample)
+
+    @abstractmethod
+    def print(self, sample: SampleT) -> None:
+        """Print the results in the last sample as text."""
+
+    def folded(self, sample: SampleT) -> Iterable[str]:
+        """The last sample as folded stacks, line by line."""
+        raise NotImplementedError
+
+    def finish(self, sample: SampleT) -> None:
+        """Process the last sample, and write the files that the command's own options ask for."""

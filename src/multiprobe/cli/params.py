@@ -1,0 +1,138 @@
+"""The parameter types of the command line: how the text of an option becomes a value."""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from typing import Generic, TypeVar
+
+import click
+
+from multiprobe.instruments.errors.failures import parse_errors
+from multiprobe.instruments.trace.describe import is_path
+from multiprobe.kernel.mechanism import MECHANISMS
+
+T = TypeVar("T")
+
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+LONGEST = 1e9
+"""The longest duration, in seconds."""
+
+
+class Parsed(click.ParamType, Generic[T]):  # type: ignore[type-arg]
+    """A parameter type given by `parse`, whose ValueError becomes a usage error."""
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> object:
+        """Parse a text; defaults that are values already are returned unchanged."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self.parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+    @abstractmethod
+    def parse(self, text: str) -> T:
+        """The value, or ValueError."""
+
+
+class Duration(Parsed[float]):
+    """A duration in seconds: a number, alone or with a unit."""
+
+    name = "duration"
+
+    def parse(self, text: str) -> float:
+        unit = next((unit for unit in UNITS if text.endswith(unit)), "")
+        try:
+            seconds = float(text.removesuffix(unit)) * UNITS.get(unit, 1.0)
+        except ValueError:
+            seconds = -1.0
+        if not 0 <= seconds < LONGEST:
+            raise ValueError(f"invalid duration {text!r}: use 10, 500ms, 2m")
+        return seconds
+
+
+class WholeNumber(Parsed[int]):
+    """A whole number from `least` to `most` (None: without limit)."""
+
+    name = "number"
+
+    def __init__(self, least: int, most: int | None = None) -> None:
+        self.least, self.most = least, most
+
+    def parse(self, text: str) -> int:
+        number = int(text) if text.isascii() and text.isdigit() else -1
+        if number < self.least or (self.most is not None and number > self.most):
+            limit = "" if self.most is None else f" to {self.most:,}"
+            raise ValueError(f"invalid number {text!r}: expected a whole number from {self.least}{limit}")
+        return number
+
+
+class Percentage(Parsed[float]):
+    """A percentage between 0 and 100 %, as a fraction."""
+
+    name = "percentage"
+
+    def parse(self, text: str) -> float:
+        try:
+            fraction = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        except ValueError:
+            fraction = -1.0
+        if not 0 < fraction < 1:
+            raise ValueError(f"invalid percentage {text!r}: use 5% or 0.05")
+        return fraction
+
+
+class MechanismName(Parsed[str]):
+    """The name of a mechanism, or one of `more`; `-` is accepted for `_`."""
+
+    name = "mechanism"
+
+    def __init__(self, *more: str) -> None:
+        self.names = (*MECHANISMS, *more)
+
+    def parse(self, text: str) -> str:
+        name = text.replace("-", "_")
+        if name not in self.names:
+            raise ValueError(f"invalid mechanism {text!r}: expected one of {', '.join(self.names)}")
+        return name
+
+
+class ErrorNames(Parsed[frozenset[str]]):
+    """Names of errors, separated by commas."""
+
+    name = "errors"
+
+    def parse(self, text: str) -> frozenset[str]:
+        try:
+            return parse_errors([text])
+        except ValueError as error:
+            raise ValueError(f"unknown error {error}: use names such as ENOENT,EAGAIN, or NULL") from None
+
+
+class ArgumentPaths(Parsed[tuple[str, ...]]):
+    """Names of arguments and paths of members, separated by commas."""
+
+    name = "arguments"
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        paths = tuple(part.strip() for part in text.split(","))
+        for path in paths:
+            if not is_path(path):
+                raise ValueError(f"invalid argument name {path!r}: use names and members, count,file.f_pos")
+        return paths
+
+
+class OutputFile(Parsed[str]):
+    """A file that can be written: checked before anything is measured."""
+
+    name = "file"
+
+    def parse(self, text: str) -> str:
+        folder = os.path.dirname(text) or "."
+        if os.path.isdir(text) or not os.access(text if os.path.exists(text) else folder, os.W_OK):
+            raise ValueError(f"cannot write {text!r}: use a file in a directory that you can write to")
+        return text
+
+
+NATURAL, POSITIVE = WholeNumber(0), WholeNumber(1)
