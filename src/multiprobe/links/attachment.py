@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import ExitStack
 from html import escape
@@ -19,7 +20,6 @@ from multiprobe.maps.reading import EventReader
 from multiprobe.maps.ringbuf import RingBufferMap
 
 if TYPE_CHECKING:
-    import os
     from array import array
     from collections.abc import Iterable, Mapping
     from types import TracebackType
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from multiprobe.functions.sets import Function, FunctionSet
     from multiprobe.links.guard.guard import Guard
     from multiprobe.links.guard.replaceable import ReplaceableLinks
-    from multiprobe.links.guard.watchdog import Watchdog
     from multiprobe.links.ledger import Ledger
     from multiprobe.links.mechanisms.link import Link
     from multiprobe.links.objects import ObjectProgram, ObjectStore
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from multiprobe.maps.events import RingBuffer
     from multiprobe.maps.histogram import Histogram, HistogramMap
     from multiprobe.maps.opening import Map
-    from multiprobe.maps.reading import EventReader
     from multiprobe.maps.specs import Array, Hash, MapSpec, PerFunction
     from multiprobe.maps.stacks import StackTraces, StackTracesMap
     from multiprobe.maps.store import MapSet
@@ -48,6 +46,8 @@ if TYPE_CHECKING:
 
 class Attachment:
     """A program, attached. Close it (or leave its `with` block) to detach; the kernel does if the process dies.
+
+    It belongs to the process that made it. In a forked child it is closed, and nothing done there changes the parent's.
 
     functions: the attached functions; `functions[i]` is the one that the program knows as `ctx.function == i`.
         One that the kernel refused keeps its index (see `report.failed`).
@@ -71,6 +71,7 @@ class Attachment:
         self._guard = guard
         self._watchdog: Watchdog | None = None
         self._is_closed = False
+        self._owner = os.getpid()
         self._n_links_at_end = 0
         self._is_pinned = False
         self._began = time.monotonic()
@@ -139,7 +140,7 @@ class Attachment:
         because one was running already; full_maps, out_of_range, failed_reads, cut_loops: what programs could not do;
         unknown_function: what they booked on no attached function.
         """
-        if self._is_closed:
+        if self.is_closed:
             return dict(self._missed or {})
         return self._links.missed() | self._store.losses()
 
@@ -151,7 +152,7 @@ class Attachment:
 
     @property
     def _n_links(self) -> int:
-        return len(self._links.links) if not self._is_closed else self._n_links_at_end
+        return len(self._links.links) if not self.is_closed else self._n_links_at_end
 
     def set_missed(self, causes: Mapping[str, int]) -> None:
         """Have the report say that so much was missed, from now on: by the kernel, and by an instrument."""
@@ -252,6 +253,7 @@ class Attachment:
 
     def resume(self) -> None:
         """Let the program act; `mp.attach` does so itself once everything is attached."""
+        self._require_open()
         self._store.activate()
         if self._guard is not None and not self._guard.is_watching:
             self._guard.start()
@@ -261,9 +263,15 @@ class Attachment:
 
         Raises UsageError for programs of objects, which nothing was built into.
         """
+        self._require_open()
         if not self._store.can_idle:
             raise UsageError(f"{self.program!r} can't be paused while it is attached", hint="detach() ends it")
         self._store.deactivate()
+
+    def _require_open(self) -> None:
+        if self.is_closed:
+            where = "" if self._is_closed else f" in this process, which was forked from {self._owner}"
+            raise UsageError(f"this attachment is closed{where}", hint="call mp.attach again")
 
     def watch(self, seconds: float) -> None:
         """Have another process watch this one: when it hangs for so many seconds, it is ended, and thereby detached.
@@ -278,11 +286,11 @@ class Attachment:
 
     @property
     def is_closed(self) -> bool:
-        return self._is_closed
+        return self._is_closed or self._owner != os.getpid()
 
     def detach(self) -> None:
         """Detach from every function; nothing of the program is left in the kernel when this returns."""
-        if self._is_closed:
+        if self.is_closed:
             return
         with self._ledger.timed("detach"), ExitStack() as ending:
             if self._watchdog is not None:
@@ -310,8 +318,7 @@ class Attachment:
         self.detach()
 
     def __enter__(self) -> Attachment:
-        if self.is_closed:
-            raise UsageError("this attachment is closed", hint="call mp.attach again")
+        self._require_open()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
