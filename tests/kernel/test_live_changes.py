@@ -11,7 +11,7 @@ import pytest
 import multiprobe as mp
 
 calls = mp.PerFunction(mp.u64)
-NAMES = ["__x64_sys_getppid", "__x64_sys_getpgid", "vfs_open"]
+NAMES = ["__x64_sys_getpgid", "__x64_sys_getsid", "vfs_open"]
 MECHANISMS = ("kprobe_multi", "tracing_multi", "trampoline", "kprobe")
 
 
@@ -27,8 +27,8 @@ def kernel() -> mp.Kernel:
 
 def call(n: int) -> None:
     for _ in range(n):
-        os.getppid()
         os.getpgid(0)
+        os.getsid(0)
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
@@ -37,10 +37,10 @@ def test_dropped_and_added_again(kernel: mp.Kernel, mechanism: str) -> None:
         pytest.skip(f"this kernel has no {mechanism}")
     with mp.attach(count, NAMES, mechanisms=mechanism, pid=os.getpid(), replaceable=True, kernel=kernel) as attachment:
         call(10)
-        attachment.drop(["__x64_sys_getppid"])
+        attachment.drop(["__x64_sys_getpgid"])
         call(10)
         assert list(attachment.totals(calls))[:2] == [10, 20]
-        attachment.add(["__x64_sys_getppid"])
+        attachment.add(["__x64_sys_getpgid"])
         call(10)
         assert list(attachment.totals(calls))[:2] == [20, 30]
         assert not any(attachment.missed().values())
