@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 OptionsT = TypeVar("OptionsT", bound=MeasuringOptions)
 
-SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+SETTINGS: dict[str, object] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 HANDLED_BY_MAIN = ("vm", "debug")
 
 SELECTING = """\
@@ -40,10 +40,11 @@ class Command(click.Command):
         n = n_own(args, is_interspersed=ctx.allow_interspersed_args)
         return super().parse_args(ctx, [*_with_closed_vm(args[:n]), *args[n:]])
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> int:
         """Run the command, and return its exit status."""
         assert self.callback is not None
-        return self.callback(**{name: item for name, item in ctx.params.items() if name not in HANDLED_BY_MAIN})
+        given = {name: item for name, item in ctx.params.items() if name not in HANDLED_BY_MAIN}
+        return int(self.callback(**given))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write a section for each kind of option."""
@@ -83,11 +84,11 @@ class MeasuringCommand(Command):
         """The parts of the usage line, COMMAND last."""
         return [*super().collect_usage_pieces(ctx), "[-- COMMAND…]"]
 
-    def measurement(self, ctx: click.Context) -> Measurement[Any, Any]:
+    def measurement(self, ctx: click.Context) -> Measurement[MeasuringOptions, Any]:
         """The measurement that a command line asks for. Raises UsageError."""
         assert self.callback is not None
         given = {name: item for name, item in ctx.params.items() if name not in HANDLED_BY_MAIN}
-        made: Measurement[Any, Any] = self.callback(self.options(**given))
+        made: Measurement[MeasuringOptions, Any] = self.callback(self.options(**given))
         return made
 
     def invoke(self, ctx: click.Context) -> int:

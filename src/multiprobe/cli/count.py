@@ -52,8 +52,7 @@ class CountMeasurement(Measurement[CountOptions, CountSample]):
 
     def program_ahead(self) -> Program:
         """The program that counts."""
-        program: Program = count.count
-        return program
+        return count.count
 
     def start(self, functions: FunctionSet, options: AttachOptions) -> Instrument[CountSample]:
         """Attach and count."""

@@ -75,8 +75,7 @@ class LatencyMeasurement(Measurement[LatencyOptions, LatencySample]):
 
     def program_ahead(self) -> Program:
         """The program for these options."""
-        program: Program = Probe(by=self.options.by, has_self=self.options.has_self).program
-        return program
+        return Probe(by=self.options.by, has_self=self.options.has_self).program
 
     def start(self, functions: FunctionSet, options: AttachOptions) -> CallTimer:
         """Attach and time calls."""

@@ -42,7 +42,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def _execute(context: click.Context, given: Sequence[str]) -> int:
     series = context.params.get("vm")
     if series is None:
-        return int(context.command.invoke(context) or 0)
+        return int(context.command.invoke(context))
     if isinstance(context.command, MeasuringCommand):
         _compile_ahead(context.command, context)
     own = without_vm(given[1:], is_interspersed=context.allow_interspersed_args)

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from multiprobe.instruments.instrument import AttachOptions, Instrument
     from multiprobe.output.table import TextTable
 
-OptionsT = TypeVar("OptionsT", bound=MeasuringOptions)
+OptionsT_co = TypeVar("OptionsT_co", bound=MeasuringOptions, covariant=True)
 SampleT = TypeVar("SampleT")
 JsonObject = Mapping[str, object]
 
 
-class Measurement(ABC, Generic[OptionsT, SampleT]):
+class Measurement(ABC, Generic[OptionsT_co, SampleT]):
     """One run of a measuring command: how to start its instrument, and how to show the samples.
 
     when: the side of the calls that is measured
@@ -42,7 +42,7 @@ class Measurement(ABC, Generic[OptionsT, SampleT]):
     instrument: Instrument[SampleT]
     workload: Workload | None = None
 
-    def __init__(self, options: OptionsT) -> None:
+    def __init__(self, options: OptionsT_co) -> None:
         self.options = options
 
     def program_ahead(self) -> Program | None:

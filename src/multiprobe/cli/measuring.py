@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import multiprobe as mp
 from multiprobe.cli.forms import print_json, print_lines, print_report, write_rows
@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from multiprobe.cli.measurement import Measurement
+    from multiprobe.cli.options import MeasuringOptions
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.instrument import Instrument
 
 SampleT = TypeVar("SampleT")
 
 
-def measure(measurement: Measurement[Any, SampleT]) -> int:
+def measure(measurement: Measurement[MeasuringOptions, SampleT]) -> int:
     """Run a measurement from beginning to end. Returns the exit status; raises what keeps it from running."""
     options = measurement.options
     if options.live:
@@ -66,7 +67,7 @@ def _select(patterns: Sequence[str], *, unsafe: bool, kernel_files: str | None) 
     return functions
 
 
-def _print_plan(measurement: Measurement[Any, SampleT], functions: FunctionSet) -> int:
+def _print_plan(measurement: Measurement[MeasuringOptions, SampleT], functions: FunctionSet) -> int:
     plan = preview(functions, measurement.options.mechanisms, when=measurement.when).to_json(rate=instruction_rate())
     if measurement.options.json:
         print_json([plan])
@@ -75,7 +76,7 @@ def _print_plan(measurement: Measurement[Any, SampleT], functions: FunctionSet) 
     return 0
 
 
-def _attach(measurement: Measurement[Any, SampleT], functions: FunctionSet) -> Instrument[SampleT]:
+def _attach(measurement: Measurement[MeasuringOptions, SampleT], functions: FunctionSet) -> Instrument[SampleT]:
     workload = measurement.workload
     options = measurement.options.attach_options(None if workload is None else workload.pid)
     n = functions.n_attachable(when=measurement.when)
@@ -84,7 +85,7 @@ def _attach(measurement: Measurement[Any, SampleT], functions: FunctionSet) -> I
         return measurement.start(functions, options)
 
 
-def watch(measurement: Measurement[Any, SampleT]) -> SampleT:
+def watch(measurement: Measurement[MeasuringOptions, SampleT]) -> SampleT:
     """Start COMMAND and measure until the end: of time, command or process, or Ctrl-C. Returns the last sample."""
     options, workload = measurement.options, measurement.workload
     pid_fd = -1
@@ -105,7 +106,7 @@ def watch(measurement: Measurement[Any, SampleT]) -> SampleT:
             os.close(pid_fd)
 
 
-def _watch_until(measurement: Measurement[Any, SampleT], until: Until) -> None:
+def _watch_until(measurement: Measurement[MeasuringOptions, SampleT], until: Until) -> None:
     options, workload, instrument = measurement.options, measurement.workload, measurement.instrument
     if options.live:
         on_sample = measurement.look if measurement.is_looking else None
@@ -121,7 +122,7 @@ def _watch_until(measurement: Measurement[Any, SampleT], until: Until) -> None:
             return
 
 
-def _watch_table(measurement: Measurement[Any, SampleT], until: Until) -> None:
+def _watch_table(measurement: Measurement[MeasuringOptions, SampleT], until: Until) -> None:
     """The same, with a table that is redrawn."""
     from multiprobe.output.live import LiveTable
 
@@ -137,7 +138,7 @@ def _watch_table(measurement: Measurement[Any, SampleT], until: Until) -> None:
             before = sample
 
 
-def _report(measurement: Measurement[Any, SampleT], sample: SampleT) -> None:
+def _report(measurement: Measurement[MeasuringOptions, SampleT], sample: SampleT) -> None:
     """Write the results in every form that is asked for."""
     options, workload = measurement.options, measurement.workload
     trouble: OSError | None = None

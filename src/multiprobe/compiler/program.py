@@ -6,7 +6,7 @@ Compiles nothing and imports no compiler: it must stay cheap for programs whose 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from multiprobe.compiler.kernel_types import FUNCTIONS, Enum, Struct
 from multiprobe.compiler.shape import SIDES
@@ -101,10 +101,18 @@ class Helper:
         return f"<helper {self.function.__name__}>"
 
 
-def program(python: Callable[..., Any] | None = None, *, when: str | None = None, loop_limit: int = LOOP_LIMIT) -> Any:
+@overload
+def program(python: Callable[..., object], *, when: str | None = None, loop_limit: int = LOOP_LIMIT) -> Program: ...
+@overload
+def program(
+    python: None = None, *, when: str | None = None, loop_limit: int = LOOP_LIMIT
+) -> Callable[[Callable[..., object]], Program]: ...
+def program(
+    python: Callable[..., object] | None = None, *, when: str | None = None, loop_limit: int = LOOP_LIMIT
+) -> Program | Callable[[Callable[..., object]], Program]:
     """Make a Python function a Program: `@program`, or `@program(when="return")`."""
     if python is None:
-        return lambda later: Program(later, when=when, loop_limit=loop_limit)
+        return lambda later: Program(later, when=when, loop_limit=loop_limit)  # type: ignore[arg-type]
     return Program(python, when=when, loop_limit=loop_limit)  # type: ignore[arg-type]
 
 

@@ -17,7 +17,7 @@ from multiprobe.instruments.latency.self_time import task_of
 if TYPE_CHECKING:
     from typing import Any
 
-    from multiprobe.compiler.program import Helper
+    from multiprobe.compiler.program import Helper, Program
 
 NEVER, INT, LONG, POINTER = 0, 1, 2, 3
 """A function's cookie: it returns no errors, an int, a long, or a pointer."""
@@ -83,11 +83,11 @@ def caller(task: int, depth: int, up: int) -> int:
     return frames[task << 8 | depth - up] if depth >= up else 0
 
 
-def make_program(*, n_arguments: int = 0) -> Any:
+def make_program(*, n_arguments: int = 0) -> Program:
     """The program; it records the first `n_arguments` (up to 6) of every call for the event of its failure."""
     keep, tell = _keeper(n_arguments), _teller(n_arguments)
 
-    @mp.program(when="session")  # type: ignore[untyped-decorator]
+    @mp.program(when="session")
     def errors(ctx: Any) -> None:
         task = task_of(ctx)
         state = states[task]

@@ -14,6 +14,8 @@ import multiprobe as mp
 if TYPE_CHECKING:
     from typing import Any
 
+    from multiprobe.compiler.program import Program
+
 
 UNDER_WAY = 1
 """The time of return of a call that has not returned."""
@@ -47,10 +49,10 @@ def _thread(ctx: Any) -> Any:
     return ctx.pid << 32 | ctx.tid if ctx.tid else IDLE | ctx.cpu
 
 
-def _graph(probe: Probe) -> Any:
+def _graph(probe: Probe) -> Program:
     calls, values, threads, n_arguments = probe.calls, probe.values, probe.threads, probe.n_arguments
 
-    @mp.program(when="session")  # type: ignore[untyped-decorator]
+    @mp.program(when="session")
     def graph(ctx: Any) -> None:
         thread = _thread(ctx)
         if ctx.is_return:

@@ -15,7 +15,7 @@ from multiprobe.instruments.latency import self_time
 if TYPE_CHECKING:
     from typing import Any
 
-    from multiprobe.compiler.program import Helper
+    from multiprobe.compiler.program import Helper, Program
 
 BY = ("process", "thread")
 MAX_KEYS = 65_536
@@ -72,12 +72,12 @@ def bit_length(number: int) -> int:
     return bits + min(number, 2)
 
 
-def _by_function(probe: Probe) -> Any:
+def _by_function(probe: Probe) -> Program:
     calls, total, own, longest, histogram = probe.calls, probe.total, probe.own, probe.longest, probe.histogram
     has_self = probe.has_self
     enter, leave, measure = _helpers(has_self)
 
-    @mp.program(when="session")  # type: ignore[untyped-decorator]
+    @mp.program(when="session")
     def latency(ctx: Any) -> None:
         if not ctx.is_return:
             calls[ctx.function] += 1
@@ -98,13 +98,13 @@ def _by_function(probe: Probe) -> Any:
     return latency
 
 
-def _by_task(probe: Probe) -> Any:
+def _by_task(probe: Probe) -> Program:
     calls, total, own, longest, histogram = probe.calls, probe.total, probe.own, probe.longest, probe.histogram
     has_self = probe.has_self
     is_process = probe.by == "process"
     enter, leave, measure = _helpers(has_self)
 
-    @mp.program(when="session")  # type: ignore[untyped-decorator]
+    @mp.program(when="session")
     def latency(ctx: Any) -> None:
         who = ctx.pid if is_process else ctx.tid
         if not ctx.is_return:

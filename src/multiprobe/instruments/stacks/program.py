@@ -15,6 +15,8 @@ from multiprobe.errors import UsageError
 if TYPE_CHECKING:
     from typing import Any
 
+    from multiprobe.compiler.program import Program
+
 
 MAX_STACKS = 16_384
 _ID_BITS = 20
@@ -45,7 +47,7 @@ class Probe:
         self.program = _timed(self) if is_timed else _counted(self)
 
 
-def _counted(probe: Probe) -> Any:
+def _counted(probe: Probe) -> Program:
     stacks, hits, has_user = probe.stacks, probe.hits, probe.has_user
 
     @mp.program
@@ -58,11 +60,11 @@ def _counted(probe: Probe) -> Any:
     return count_stacks
 
 
-def _timed(probe: Probe) -> Any:
+def _timed(probe: Probe) -> Program:
     stacks, hits, total, has_user = probe.stacks, probe.hits, probe.total, probe.has_user
     first = mp.Array(mp.u64, 1)
 
-    @mp.program(when="session")  # type: ignore[untyped-decorator]
+    @mp.program(when="session")
     def time_stacks(ctx: Any) -> None:
         if not ctx.is_return:
             stack = stacks.id(ctx)

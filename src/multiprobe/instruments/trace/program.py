@@ -27,9 +27,10 @@ from multiprobe.instruments.trace.reads import (
 from multiprobe.kernel.btf.values import MAX_ERRNO
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
+    from multiprobe.compiler.program import Program
     from multiprobe.instruments.trace.arguments import Described
     from multiprobe.instruments.trace.reads import Step
 
@@ -207,12 +208,12 @@ class Probe:
         self.program = self._program(wanted)
 
     @property
-    def streams(self) -> list[Any]:
+    def streams(self) -> list[mp.RingBuffer]:
         """The ring buffers in the order in which they must be read: an event refers to events in later ones."""
         first = [] if self.when == "entry" else [self.left]
         return [*first, self.entered, self.more, self.blocks, self.texts]
 
-    def _program(self, wanted: Filter) -> Any:
+    def _program(self, wanted: Filter) -> Program:
         texts = self.texts
 
         @mp.helper
@@ -232,7 +233,7 @@ class Probe:
         )
         file = f"<trace {abs(hash(source)):x}>"
         linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
-        names = _CONSTANTS | {
+        names: dict[str, Any] = _CONSTANTS | {
             "mp": mp, "pick": pick, "walk": walk, "send_text": send_text, "last": 2 * self.n_steps - 1,
             "table": self.table, "steps": self.steps, "keep": self.keep, "stacks": self.stacks, "left": self.left,
             "entered": self.entered, "more": self.more, "blocks": self.blocks, "texts": texts,
@@ -241,8 +242,8 @@ class Probe:
             exec(compile(source, file, "exec"), names)
         except SyntaxError as error:
             raise CompileError(f"the filter can't be compiled: {error.msg}") from error
-        made: Any = names["trace"]
-        return mp.program(made, when=self.when)
+        trace: Callable[..., object] = names["trace"]
+        return mp.program(trace, when=self.when)
 
 
 def tables(described: Sequence[Described], *, most: int = MOST_STEPS) -> tuple[array[int], array[int]]:
