@@ -23,7 +23,7 @@ from typing import Any
 import multiprobe as mp
 from multiprobe.functions.sets import FunctionSet
 from multiprobe.instruments.count import calls, count
-from multiprobe.instruments.latency.program import Probe
+from multiprobe.instruments.latency.program import LatencyProbe
 
 TARGET = "__x64_sys_getsid"
 CALLS, ROUNDS = 4000, 9
@@ -72,9 +72,9 @@ def programs() -> Iterator[tuple[str, Any, str]]:
     yield "empty", empty, "entry"
     yield "count", count, "entry"
     yield "empty", empty_session, "session"
-    yield "latency", Probe().program, "session"
-    yield "latency --self", Probe(has_self=True).program, "session"
-    yield "latency --by process", Probe(by="process").program, "session"
+    yield "latency", LatencyProbe().program, "session"
+    yield "latency --self", LatencyProbe(has_self=True).program, "session"
+    yield "latency --by process", LatencyProbe(by="process").program, "session"
 
 
 def ours(kernel: mp.Kernel, n: int, without: float) -> None:

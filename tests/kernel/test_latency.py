@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import multiprobe as mp
-from multiprobe.instruments.latency.program import Probe
+from multiprobe.instruments.latency.program import LatencyProbe
 
 LATENCY = [sys.executable, "-m", "multiprobe", "latency", "--json"]
 TIME_LIMIT = 800
@@ -177,7 +177,7 @@ def test_a_call_that_began_before_it_was_switched_on_is_not_timed() -> None:
     child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert child.stdin is not None
     assert child.stdout is not None
-    probe = Probe()
+    probe = LatencyProbe()
     with mp.attach(probe.program, SLEEP, pid=child.pid) as attachment:
         child.stdout.readline()
         attachment.pause()

@@ -17,7 +17,7 @@ import multiprobe as mp
 from multiprobe.instruments.count import count as program
 from multiprobe.instruments.known_calls import verify
 from multiprobe.links.guard import wakeups as latency
-from multiprobe.links.guard.wakeups import Latency
+from multiprobe.links.guard.wakeups import WakeupLatency
 
 ENABLED = Path("/sys/kernel/tracing/enabled_functions")
 
@@ -65,11 +65,11 @@ def suffering(monkeypatch: pytest.MonkeyPatch, bad: list[int]) -> None:
     """Have the measurements with these numbers (the first is that before attaching) find a machine that suffers."""
     n = -1
 
-    def measure(*_: object, **__: object) -> Latency:
+    def measure(*_: object, **__: object) -> WakeupLatency:
         nonlocal n
         n += 1
         time.sleep(0.01)
-        return Latency(10, 0.001, 0.5 if n in bad else 0.001, 0.5)
+        return WakeupLatency(10, 0.001, 0.5 if n in bad else 0.001, 0.5)
 
     monkeypatch.setattr(latency, "measure", measure)
 

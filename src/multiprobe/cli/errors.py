@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from multiprobe.functions.sets import FunctionSet
-    from multiprobe.instruments.errors.failures import Failure, Group, Kind
+    from multiprobe.instruments.errors.failures import FailedCall, FailureGroup, Kind
     from multiprobe.instruments.instrument import AttachOptions
 
 EXAMPLES = """\
@@ -73,7 +73,7 @@ class ErrorsMeasurement(Measurement[ErrorsOptions, ErrorsSample]):
     def __init__(self, options: ErrorsOptions) -> None:
         super().__init__(options)
         self.has_table = not options.each
-        self._kept: list[Failure] = []
+        self._kept: list[FailedCall] = []
 
     def start(self, functions: FunctionSet, options: AttachOptions) -> FailureCollector:
         """Attach and collect failures."""
@@ -130,7 +130,7 @@ class ErrorsMeasurement(Measurement[ErrorsOptions, ErrorsSample]):
         if n := self.instrument.n_untyped:
             print(f"{plural_text(n, 'function')} without type information: shown on paths, but never as failing")
 
-    def _print_failure(self, failure: Failure) -> None:
+    def _print_failure(self, failure: FailedCall) -> None:
         """Print a failure when it has ended, and keep it for a table."""
         if self.options.is_table:
             self._kept.append(failure)
@@ -145,7 +145,7 @@ def _make_screen(collector: FailureCollector) -> Live[ErrorsSample]:
     numbers: dict[Kind, int] = {}
     columns = _columns()
 
-    def row(group: Group) -> LiveRow:
+    def row(group: FailureGroup) -> LiveRow:
         f = group.example
         number = numbers.setdefault(f.kind, len(numbers))
         count, *texts = _cells(collector, group)
@@ -159,7 +159,7 @@ def _make_screen(collector: FailureCollector) -> Live[ErrorsSample]:
         groups = {row.key: group for row, group in zip(rows, sample.groups, strict=True)}
         return LiveFrame(title, columns, rows, lambda key: details(groups.get(key)))
 
-    def details(group: Group | None) -> list[str]:
+    def details(group: FailureGroup | None) -> list[str]:
         if group is None:
             return ["not seen any more"]
         f = group.example
@@ -172,19 +172,19 @@ def _make_screen(collector: FailureCollector) -> Live[ErrorsSample]:
     return Live(frame, collector.functions)
 
 
-def _failure_lines(collector: FailureCollector, failure: Failure) -> Iterator[str]:
+def _failure_lines(collector: FailureCollector, failure: FailedCall) -> Iterator[str]:
     task = f"{failure.name}[{failure.tid}]"
     yield f"{task}: {_error(failure)} from {_call(collector, failure)}, {_outcome(collector, failure)}"
     yield f"    {_path(collector, failure)}"
 
 
-def _call(collector: FailureCollector, failure: Failure) -> str:
+def _call(collector: FailureCollector, failure: FailedCall) -> str:
     """The call that failed first, with its arguments."""
     arguments = ", ".join(f"{name}={item}" for name, item in collector.arguments(failure).items())
     return f"{_name(collector, failure.first)}({arguments})"
 
 
-def _group_lines(collector: FailureCollector, groups: Sequence[Group]) -> Iterator[str]:
+def _group_lines(collector: FailureCollector, groups: Sequence[FailureGroup]) -> Iterator[str]:
     width = max((len(f"{group.count:,}") for group in groups), default=0)
     for group in groups:
         f = group.example
@@ -192,7 +192,7 @@ def _group_lines(collector: FailureCollector, groups: Sequence[Group]) -> Iterat
         yield f"{'':{width}}  {_path(collector, f)}"
 
 
-def _error(failure: Failure) -> str:
+def _error(failure: FailedCall) -> str:
     return error_name(failure.error)
 
 
@@ -200,12 +200,12 @@ def _name(collector: FailureCollector, index: int | None) -> str:
     return "?" if index is None else str(collector.functions[index])
 
 
-def _path(collector: FailureCollector, failure: Failure) -> str:
+def _path(collector: FailureCollector, failure: FailedCall) -> str:
     names = [_name(collector, index) for index in failure.path]
     return " > ".join(["…", *names] if failure.is_cut else names)
 
 
-def _outcome(collector: FailureCollector, failure: Failure) -> str:
+def _outcome(collector: FailureCollector, failure: FailedCall) -> str:
     if failure.end is None:
         return "its end was not seen"
     if failure.is_handled:
@@ -223,18 +223,18 @@ def _columns() -> tuple[Column, ...]:
     )
 
 
-def _cells(collector: FailureCollector, group: Group) -> list[str]:
+def _cells(collector: FailureCollector, group: FailureGroup) -> list[str]:
     f = group.example
     path = _path(collector, f)
     short = path if len(path) <= _SHOWN_PATH else f"… {path[-_SHOWN_PATH:]}"
     return [f"{group.count:,}", _error(f), _name(collector, f.first), _outcome(collector, f), short]
 
 
-def _group_json(collector: FailureCollector, group: Group) -> dict[str, object]:
+def _group_json(collector: FailureCollector, group: FailureGroup) -> dict[str, object]:
     return {"type": "group", "count": group.count, **_common_json(collector, group.example)}
 
 
-def _failure_json(collector: FailureCollector, failure: Failure) -> dict[str, object]:
+def _failure_json(collector: FailureCollector, failure: FailedCall) -> dict[str, object]:
     return {
         "type": "failure",
         "time_ns": failure.time,
@@ -246,7 +246,7 @@ def _failure_json(collector: FailureCollector, failure: Failure) -> dict[str, ob
     }
 
 
-def _common_json(collector: FailureCollector, failure: Failure) -> dict[str, object]:
+def _common_json(collector: FailureCollector, failure: FailedCall) -> dict[str, object]:
     return {
         "error": _error(failure),
         "first": _name(collector, failure.first),

@@ -79,7 +79,7 @@ class GraphMeasurement(Measurement[GraphOptions, GraphSample]):
     def finish(self, sample: GraphSample) -> None:
         """Write the trace and the flame graph."""
         signatures = _signatures(self.instrument.functions) if self.options.args else {}
-        self.shown = Shown(self.instrument, sample, signatures, self.workload)
+        self.shown = ShownGraph(self.instrument, sample, signatures, self.workload)
         title = f"Time in {' '.join(self.options.patterns)}"
         self.shown.write_files(perfetto=self.options.perfetto, flame=self.options.flame, title=title)
 
@@ -123,7 +123,7 @@ def _signatures(functions: FunctionSet) -> dict[int, Signature]:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownGraph:
     """The recorded calls, and how to decode them."""
 
     recorder: CallRecorder

@@ -25,7 +25,7 @@ from multiprobe.errors import UsageError
 from multiprobe.instruments.latency import instrument as latency
 from multiprobe.instruments.latency.instrument import SORTS, CallTimer, Latency, LatencySample, all_buckets, rank
 from multiprobe.instruments.latency.over_time import FINEST, OverTime
-from multiprobe.instruments.latency.program import BY, Probe
+from multiprobe.instruments.latency.program import BY, LatencyProbe
 from multiprobe.instruments.task_names import TaskNames
 from multiprobe.output.frame import LiveFrame, LiveRow
 from multiprobe.output.heat import HeatMap, heat_svg
@@ -75,7 +75,7 @@ class LatencyMeasurement(Measurement[LatencyOptions, LatencySample]):
 
     def program_ahead(self) -> Program:
         """The program for these options."""
-        return Probe(by=self.options.by, has_self=self.options.has_self).program
+        return LatencyProbe(by=self.options.by, has_self=self.options.has_self).program
 
     def start(self, functions: FunctionSet, options: AttachOptions) -> CallTimer:
         """Attach and time calls."""

@@ -14,7 +14,7 @@ from multiprobe.cli.options import MeasuringOptions, OutputOption, SelectionOpti
 from multiprobe.cli.params import POSITIVE, ArgumentPaths, WholeNumber
 from multiprobe.instruments.trace import instrument as trace
 from multiprobe.instruments.trace.describe import MAX_DEPTH, Wanted
-from multiprobe.instruments.trace.instrument import Call
+from multiprobe.instruments.trace.instrument import TracedCall
 from multiprobe.output.units import plural_text
 from multiprobe.output.values import spell
 
@@ -51,7 +51,7 @@ class TraceOptions(MeasuringOptions):
     max_events: int | None = None
 
 
-class TraceMeasurement(Measurement[TraceOptions, list[Call]]):
+class TraceMeasurement(Measurement[TraceOptions, list[TracedCall]]):
     """Prints calls as they come."""
 
     every = EVERY
@@ -60,9 +60,9 @@ class TraceMeasurement(Measurement[TraceOptions, list[Call]]):
     def __init__(self, options: TraceOptions) -> None:
         super().__init__(options)
         self.when = "entry" if options.entry else "session"
-        self.shown = Shown(most=options.max_events, is_kept=options.is_table)
+        self.shown = ShownTrace(most=options.max_events, is_kept=options.is_table)
 
-    def start(self, functions: FunctionSet, options: AttachOptions) -> Instrument[list[Call]]:
+    def start(self, functions: FunctionSet, options: AttachOptions) -> Instrument[list[TracedCall]]:
         """Attach and trace."""
         own = self.options
         return trace.start(
@@ -79,7 +79,7 @@ class TraceMeasurement(Measurement[TraceOptions, list[Call]]):
         if self.options.is_text:
             print(f"{'TIME':>12}  CPU  {'PID':>7}  {'COMMAND':15}  CALL", flush=True)
 
-    def look(self, sample: list[Call]) -> bool:
+    def look(self, sample: list[TracedCall]) -> bool:
         """Print calls. True after the last one that is wanted."""
         chosen = self.shown.add(sample)
         if self.options.json:
@@ -88,41 +88,41 @@ class TraceMeasurement(Measurement[TraceOptions, list[Call]]):
             print_lines(map(self.shown.line, chosen))
         return self.shown.is_full
 
-    def finish(self, sample: list[Call]) -> None:
+    def finish(self, sample: list[TracedCall]) -> None:
         """Print the last calls."""
         self.look(sample)
 
-    def figures(self, sample: list[Call]) -> dict[str, object]:
+    def figures(self, sample: list[TracedCall]) -> dict[str, object]:
         """The number of all calls."""
         return {"calls": self.shown.n}
 
-    def rows(self, sample: list[Call]) -> Iterator[dict[str, object]]:
+    def rows(self, sample: list[TracedCall]) -> Iterator[dict[str, object]]:
         """A row for each call."""
         return map(self.shown.to_json, self.shown.kept)
 
-    def json(self, sample: list[Call]) -> Sequence[dict[str, object]]:
+    def json(self, sample: list[TracedCall]) -> Sequence[dict[str, object]]:
         """Nothing: all calls have been printed."""
         return ()
 
-    def print(self, sample: list[Call]) -> None:
+    def print(self, sample: list[TracedCall]) -> None:
         """Print the number of all calls."""
         print(f"\n{plural_text(self.shown.n, 'call')}")
 
 
-class Shown:
+class ShownTrace:
     """The calls shown so far, at most `most`; kept if `is_kept`."""
 
     def __init__(self, *, most: int | None, is_kept: bool) -> None:
         self.most = most
         self.n = 0
-        self.kept: list[Call] = []
+        self.kept: list[TracedCall] = []
         self._is_kept = is_kept
 
     @property
     def is_full(self) -> bool:
         return self.most is not None and self.n >= self.most
 
-    def add(self, calls: Sequence[Call]) -> Sequence[Call]:
+    def add(self, calls: Sequence[TracedCall]) -> Sequence[TracedCall]:
         """Add calls; returns those that are still wanted."""
         chosen = calls if self.most is None else calls[: self.most - self.n]
         self.n += len(chosen)
@@ -130,7 +130,7 @@ class Shown:
             self.kept += chosen
         return chosen
 
-    def line(self, call: Call) -> str:
+    def line(self, call: TracedCall) -> str:
         """A call as text: a line, and below it a line for each caller."""
         line = f"{call.time:12.6f}  {call.cpu:3}  {call.tid:7}  {call.comm:15}  {call.function}({_arguments(call)})"
         if call.duration is not None:
@@ -140,7 +140,7 @@ class Shown:
             return line
         return "\n".join((line, *(f"{'':{_INDENT}}{frame}" for frame in call.stack or ("(no stack could be taken)",))))
 
-    def to_json(self, call: Call) -> dict[str, object]:
+    def to_json(self, call: TracedCall) -> dict[str, object]:
         """A call as a JSON object."""
         found: dict[str, object] = {
             "type": "call",
@@ -160,7 +160,7 @@ class Shown:
         return found if call.stack is None else found | {"stack": list(call.stack)}
 
 
-def _arguments(call: Call) -> str:
+def _arguments(call: TracedCall) -> str:
     """The arguments as in C; the members behind a pointer follow an `&`, in place of its address."""
     if not call.members:
         return ", ".join([f"{name}={spell(item)}" for name, item in call.arguments])
@@ -172,7 +172,7 @@ def _arguments(call: Call) -> str:
     )
 
 
-def _spelled(call: Call) -> str:
+def _spelled(call: TracedCall) -> str:
     """The returned value; an errno with its number."""
     if isinstance(call.returned, str) and call.returned.startswith("-E") and call.raw is not None:
         return f"{call.raw} ({call.returned[1:]})"

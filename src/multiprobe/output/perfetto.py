@@ -40,7 +40,7 @@ def write_perfetto(tracks: Iterable[Track], file: BinaryIO, *, category: str = "
 
 
 def _packets(tracks: Iterable[Track], category: str, boottime: int) -> Iterator[bytes]:
-    names = _Names()
+    names = _InternedNames()
     yield _clock_packet(boottime)
     yield (
         _ONE_SEQUENCE
@@ -88,7 +88,7 @@ def _thread_uuid(thread: TraceThread) -> int:
     return 2 << _UUID_BITS | thread.tid
 
 
-def _slices(track: Track, names: _Names) -> Iterator[bytes]:
+def _slices(track: Track, names: _InternedNames) -> Iterator[bytes]:
     uuid = number(11, _thread_uuid(track.thread))
     head = _ONE_SEQUENCE + number(_FLAGS, _NEEDS_STATE)
     end = message(_EVENT, uuid, number(9, _END))
@@ -108,14 +108,14 @@ def _slices(track: Track, names: _Names) -> Iterator[bytes]:
             yield head + names.take_new() + number(_TIMESTAMP, now) + message(_EVENT, uuid, event)
 
 
-def _begin(slice_: Slice, names: _Names) -> bytes:
+def _begin(slice_: Slice, names: _InternedNames) -> bytes:
     """The fields of a TrackEvent that begins a slice."""
     known = slice_.arguments if slice_.end is not None else {**slice_.arguments, "end_seen": False}
     arguments = b"".join(_annotations(known, names))
     return number(9, _BEGIN) + number(3, _CATEGORY) + number(10, names.event(slice_.name)) + arguments
 
 
-def _annotations(arguments: Mapping[str, Argument], names: _Names) -> Iterator[bytes]:
+def _annotations(arguments: Mapping[str, Argument], names: _InternedNames) -> Iterator[bytes]:
     for name, item in arguments.items():
         key = number(1, names.annotation(name))
         if isinstance(item, bool):
@@ -126,7 +126,7 @@ def _annotations(arguments: Mapping[str, Argument], names: _Names) -> Iterator[b
             yield message(4, key, text(6, item))
 
 
-class _Names:
+class _InternedNames:
     """Names by number: each is written once, with the first packet that uses it."""
 
     def __init__(self) -> None:

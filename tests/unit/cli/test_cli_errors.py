@@ -11,7 +11,7 @@ import pytest
 from multiprobe.cli.errors import ErrorsMeasurement, ErrorsOptions
 from multiprobe.cli.main import run
 from multiprobe.instruments.errors import instrument as errors
-from multiprobe.instruments.errors.failures import NULL, Failure, Group
+from multiprobe.instruments.errors.failures import NULL, FailedCall, FailureGroup
 from multiprobe.instruments.errors.instrument import ErrorsSample
 
 if TYPE_CHECKING:
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 ENOSPC, EIO = 28, 5
 FAILURES = [
-    Failure(10, 7, 8, "cp", ENOSPC, (0, None, 1), True, (1, 2), 0, EIO),
-    Failure(20, 7, 7, "ls", NULL, (1,), False, (0,), 1, NULL),
-    Failure(30, 7, 7, "ls", ENOSPC, (0, 1), False, (0,), 0, 0),
-    Failure(40, 7, 7, "ls", ENOSPC, (0, 1), False, (0,), None, 0),
+    FailedCall(10, 7, 8, "cp", ENOSPC, (0, None, 1), True, (1, 2), 0, EIO),
+    FailedCall(20, 7, 7, "ls", NULL, (1,), False, (0,), 1, NULL),
+    FailedCall(30, 7, 7, "ls", ENOSPC, (0, 1), False, (0,), 0, 0),
+    FailedCall(40, 7, 7, "ls", ENOSPC, (0, 1), False, (0,), None, 0),
 ]
 
 
@@ -35,7 +35,7 @@ class FakeWatching:
         self.on_failure = on_failure
 
     def sample(self) -> ErrorsSample:
-        return ErrorsSample(2.0, [Group(12 - place, failure) for place, failure in enumerate(FAILURES)], 42, 3)
+        return ErrorsSample(2.0, [FailureGroup(12 - place, failure) for place, failure in enumerate(FAILURES)], 42, 3)
 
     def finish(self) -> ErrorsSample:
         if self.on_failure is not None:
@@ -46,7 +46,7 @@ class FakeWatching:
     def poll(self) -> bool:
         return False
 
-    def arguments(self, failure: Failure) -> dict[str, Any]:
+    def arguments(self, failure: FailedCall) -> dict[str, Any]:
         return {"inode": hex(failure.arguments[0]), "size": 5}
 
     def close(self) -> None:

@@ -10,14 +10,14 @@ import pytest
 
 from multiprobe.cli.main import run
 from multiprobe.instruments.trace import instrument as trace
-from multiprobe.instruments.trace.instrument import Call
+from multiprobe.instruments.trace.instrument import TracedCall
 
 if TYPE_CHECKING:
     from .conftest import FakeWorld
 
 
-def call(n: int, function: Any) -> Call:
-    return Call(
+def call(n: int, function: Any) -> TracedCall:
+    return TracedCall(
         time=n, cpu=1, pid=7, tid=8, comm="sh", function=function, arguments=(("mode", n), ("name", '"a,b"')),
         returned="-ENOENT", raw=-2, duration=1500, begin=1_000_000 * n,
     )  # fmt: skip
@@ -29,13 +29,13 @@ class FakeTracing:
     def __init__(self, functions: Any, report: Any) -> None:
         self.functions, self.report = functions, report
 
-    def sample(self) -> list[Call]:
+    def sample(self) -> list[TracedCall]:
         return [call(n, self.functions[0]) for n in (1, 2)]
 
     def poll(self) -> bool:
         return False
 
-    def finish(self) -> list[Call]:
+    def finish(self) -> list[TracedCall]:
         return [call(3, self.functions[0])]
 
     def close(self) -> None:

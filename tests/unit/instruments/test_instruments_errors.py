@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from multiprobe.instruments.errors import program as errors_probe
-from multiprobe.instruments.errors.failures import NULL, Failure, Joiner
+from multiprobe.instruments.errors.failures import NULL, FailedCall, Joiner
 from multiprobe.instruments.errors.instrument import UNTYPED, _failure, cookies_of
 from multiprobe.instruments.errors.program import INT, LONG, NEVER, POINTER
 
@@ -53,7 +53,7 @@ class Machine:
         facts = {"ip": ADDRESSES[function], "cookie": KINDS[function], "ret": ret & MASK, "time": self.time}
         self.bench.hit(*arguments, *[0] * (6 - len(arguments)), pid_tgid=7 << 32 | tid, **facts, **kfuncs)
 
-    def failures(self) -> list[Failure]:
+    def failures(self) -> list[FailedCall]:
         """All failures."""
         joiner, found = Joiner(), []
         for row in self._records(errors_probe.begun):
@@ -71,7 +71,7 @@ class Machine:
         return np.frombuffer(b"".join(self.ring(spec).records), spec.record.dtype()).tolist()
 
 
-def run(machine: Machine, *steps: tuple[int, ...]) -> list[Failure]:
+def run(machine: Machine, *steps: tuple[int, ...]) -> list[FailedCall]:
     """(function,) calls, (function, ret) returns."""
     sessions: list[int] = []
     for step in steps:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from multiprobe.instruments.errors.failures import NULL, Failure, Groups, Joiner, parse_errors, path_of
+from multiprobe.instruments.errors.failures import NULL, FailedCall, Groups, Joiner, parse_errors, path_of
 
 ENOENT, EAGAIN, ENOSPC = 2, 11, 28
 
 
 def failure(
     error: int = ENOENT, path: tuple[int | None, ...] = (0, 1), end: int | None = None, end_error: int = 0
-) -> Failure:
-    return Failure(1, 7, 7, "cat", error, path, False, (), end, end_error)
+) -> FailedCall:
+    return FailedCall(1, 7, 7, "cat", error, path, False, (), end, end_error)
 
 
 def test_a_failure_ends_where_it_is_told_to() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from multiprobe.errors import UsageError
 from multiprobe.instruments.latency import instrument as latency
 from multiprobe.instruments.latency.instrument import Latency, all_buckets, rank, self_time
-from multiprobe.instruments.latency.program import Probe
+from multiprobe.instruments.latency.program import LatencyProbe
 from multiprobe.instruments.latency.quantiles import bounds, quantile
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "compiler")]
@@ -26,7 +26,7 @@ ADDRESSES = (0x1000, 0x2000, 0x3000)
 class Machine:
     """The probe on the test machine: calls of functions by tasks, in any order that a kernel could have."""
 
-    def __init__(self, probe: Probe) -> None:
+    def __init__(self, probe: LatencyProbe) -> None:
         self.bench = Bench(probe.program, "tracing", "session", addresses=ADDRESSES)
         self.time = 1000
 
@@ -58,7 +58,7 @@ class Machine:
 
 
 def test_self_time_is_what_traced_children_leave() -> None:
-    probe = Probe(by="thread", has_self=True)
+    probe = LatencyProbe(by="thread", has_self=True)
     machine = Machine(probe)
     outer = machine.enter(0, tid=5)
     for _ in range(2):
@@ -80,7 +80,7 @@ def test_self_time_is_what_traced_children_leave() -> None:
 
 
 def test_a_missed_return_upsets_only_itself() -> None:
-    probe = Probe(by="thread", has_self=True)
+    probe = LatencyProbe(by="thread", has_self=True)
     machine = Machine(probe)
     outer = machine.enter(0, tid=5)
     machine.time += 10
@@ -99,7 +99,7 @@ def test_a_missed_return_upsets_only_itself() -> None:
 
 
 def test_idle_tasks_of_two_cpus_are_two_tasks() -> None:
-    probe = Probe(by="thread", has_self=True)
+    probe = LatencyProbe(by="thread", has_self=True)
     machine = Machine(probe)
     first = machine.enter(0, tid=0, pid=0, cpu=0)
     machine.time += 10
@@ -112,7 +112,7 @@ def test_idle_tasks_of_two_cpus_are_two_tasks() -> None:
 
 
 def test_too_deep_is_counted_not_guessed() -> None:
-    probe = Probe(by="thread", has_self=True)
+    probe = LatencyProbe(by="thread", has_self=True)
     machine = Machine(probe)
     calls = [machine.enter(0, tid=5) for _ in range(self_time.DEEPEST + 2)]
     machine.time += 1
@@ -124,7 +124,7 @@ def test_too_deep_is_counted_not_guessed() -> None:
 
 
 def test_a_call_that_began_before_is_not_timed() -> None:
-    probe = Probe(by="process")
+    probe = LatencyProbe(by="process")
     machine = Machine(probe)
     machine.leave(0, machine.bench.machine.allocate(8), tid=5)
     assert not machine.table(probe.total)
@@ -132,14 +132,16 @@ def test_a_call_that_began_before_is_not_timed() -> None:
 
 
 @pytest.fixture(scope="module")
-def shared() -> tuple[Probe, Machine]:
-    probe = Probe(by="process", has_self=True)
+def shared() -> tuple[LatencyProbe, Machine]:
+    probe = LatencyProbe(by="process", has_self=True)
     return probe, Machine(probe)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.booleans(), st.integers(0, 50)), max_size=40))
-def test_any_interleaving_of_tasks(shared: tuple[Probe, Machine], steps: list[tuple[int, int, bool, int]]) -> None:
+def test_any_interleaving_of_tasks(
+    shared: tuple[LatencyProbe, Machine], steps: list[tuple[int, int, bool, int]]
+) -> None:
     """Against a model that knows the whole tree of calls. Tasks migrate."""
     probe, machine = shared
     machine.time += 1
@@ -207,5 +209,5 @@ def test_buckets_of_all() -> None:
 
 def test_unknown_groups_are_refused() -> None:
     with pytest.raises(UsageError, match="by='cpu'"):
-        Probe(by="cpu")
+        LatencyProbe(by="cpu")
     assert latency.SORTS[0] == "total"

@@ -15,15 +15,15 @@ from btf_writer import BtfWriter
 
 import multiprobe as mp
 from multiprobe.cli import graph as graph_command
-from multiprobe.cli.trace import Shown, _duration
+from multiprobe.cli.trace import ShownTrace, _duration
 from multiprobe.compiler.compiling import compile_program
 from multiprobe.instruments.errors import program as errors_probe
 from multiprobe.instruments.errors.instrument import return_kinds, signature_of
-from multiprobe.instruments.trace.arguments import UNKNOWN, Argument, Described, parse_format
+from multiprobe.instruments.trace.arguments import UNKNOWN, Described, TracedArgument, parse_format
 from multiprobe.instruments.trace.describe import Describer, Wanted
 from multiprobe.instruments.trace.filter import Filter, parse_filter
 from multiprobe.instruments.trace.filter_names import FilterNames
-from multiprobe.instruments.trace.instrument import Call, CallTracer
+from multiprobe.instruments.trace.instrument import CallTracer, TracedCall
 from multiprobe.instruments.trace.program import (
     FIRST_SHIFT,
     KNOWN,
@@ -35,11 +35,11 @@ from multiprobe.instruments.trace.program import (
     EnteredOn,
     Left,
     More,
-    Probe,
     Text,
+    TraceProbe,
     tables,
 )
-from multiprobe.instruments.trace.reads import Step
+from multiprobe.instruments.trace.reads import ReadStep
 from multiprobe.kernel.btf.values import ValueType
 
 OPENAT = """\
@@ -101,19 +101,19 @@ def test_filters_that_can_not_be(text: str, words: str) -> None:
 
 @pytest.mark.parametrize("context", ["kprobe_multi", "kprobe", "tracing"])
 def test_the_program_compiles_with_each_half(context: str) -> None:
-    plain = Probe(Filter(), entries_only=context == "kprobe", size=1 << 16)
+    plain = TraceProbe(Filter(), entries_only=context == "kprobe", size=1 << 16)
     assert compile_program(plain.program, context=context, when=plain.when).insns
     if context != "kprobe":
-        both = Probe(parse_filter("ret < 0 and arg1 == 2"), entries_only=False, size=1 << 16)
+        both = TraceProbe(parse_filter("ret < 0 and arg1 == 2"), entries_only=False, size=1 << 16)
         assert compile_program(both.program, context=context, when=both.when).insns
     with pytest.raises(mp.UsageError, match="returns are not traced"):
-        Probe(parse_filter("ret < 0"), entries_only=True, size=1 << 16)
+        TraceProbe(parse_filter("ret < 0"), entries_only=True, size=1 << 16)
 
 
 def test_a_system_calls_format() -> None:
     found = parse_format(OPENAT)
     assert found.names == ["dfd", "filename", "flags", "mode"]
-    assert found.steps == (Step(1, (0,), is_text=True),)
+    assert found.steps == (ReadStep(1, (0,), is_text=True),)
     raw = [0xFFFFFF9C, 0x7FFF0000, 0x241, 0o644]
     decode = found.decoder()
     assert decode(raw, {0: "/etc/passwd"}) == (
@@ -183,9 +183,9 @@ def test_a_return_without_its_entry_is_counted(tracing: Any) -> None:
 def test_lines() -> None:
     arguments = (("file", "0xffff888000000040"), ("pos", "NULL"), ("name", '"/x"'), ("flags", "O_RDWR"))
     members = {"file": {"name": '"a"', "path": {"mnt": "NULL"}}}
-    call = Call(1.5, 99, 3, 7, 8, "cat", "vfs_open", arguments, members, 1500, "-ENOENT", -2)  # type: ignore[arg-type]
+    call = TracedCall(1.5, 99, 3, 7, 8, "cat", "vfs_open", arguments, members, 1500, "-ENOENT", -2)  # type: ignore[arg-type]
     head = "    1.500000    3        8  cat              vfs_open"
-    shown = Shown(most=1, is_kept=True)
+    shown = ShownTrace(most=1, is_kept=True)
     text = f'{head}(file=&{{name="a", path={{mnt=NULL}}}}, pos=NULL, name="/x", flags=O_RDWR) = -2 (ENOENT)  [1.5 µs]'
     assert shown.line(call) == text
     plain = call._replace(members={}, duration=None, stack=("ksys_read", "do_syscall_64"))
@@ -199,11 +199,11 @@ def test_lines() -> None:
 
 def test_calls_as_json() -> None:
     function = SimpleNamespace(name="vfs_open", module="")
-    call = Call(1.5, 99, 3, 7, 8, "cat", function, (("a", 1),), {"a": {"b": 2}}, 1500, 0, 0)  # type: ignore[arg-type]
-    found = Shown(most=None, is_kept=False).to_json(call)
+    call = TracedCall(1.5, 99, 3, 7, 8, "cat", function, (("a", 1),), {"a": {"b": 2}}, 1500, 0, 0)  # type: ignore[arg-type]
+    found = ShownTrace(most=None, is_kept=False).to_json(call)
     assert (found["arguments"], found["members"], found["end"]) == ({"a": 1}, {"a": {"b": 2}}, 1599)
     assert "stack" not in found
-    assert Shown(most=None, is_kept=False).to_json(call._replace(stack=("f", "g")))["stack"] == ["f", "g"]
+    assert ShownTrace(most=None, is_kept=False).to_json(call._replace(stack=("f", "g")))["stack"] == ["f", "g"]
 
 
 def test_a_return_may_overtake_its_entry(tracing: Any) -> None:
@@ -240,13 +240,13 @@ def test_what_the_return_needs_of_the_entry_is_kept(
 
 @pytest.mark.parametrize("context", ["kprobe_multi", "tracing"])
 def test_programs_that_keep_compile(context: str) -> None:
-    made = Probe(parse_filter("ret < -arg1 or ret == arg2"), entries_only=False, size=1 << 16, has_stacks=True)
+    made = TraceProbe(parse_filter("ret < -arg1 or ret == arg2"), entries_only=False, size=1 << 16, has_stacks=True)
     assert compile_program(made.program, context=context, when=made.when).insns
 
 
 def test_tables_of_functions_and_steps() -> None:
     call = parse_format(OPENAT)
-    steps = (Step(0, (64, 32, 0), is_text=True), Step(7, (8,)))
+    steps = (ReadStep(0, (64, 32, 0), is_text=True), ReadStep(7, (8,)))
     one = Described((), ValueType("void"), steps, n_slots=9)
     functions, numbers = tables([call, one, UNKNOWN, one])
     assert list(functions) == [1 | SYSCALL | KNOWN, 2 | MANY | KNOWN | 1 << FIRST_SHIFT, KNOWN, functions[1]]
@@ -268,7 +268,7 @@ def test_arguments_after_the_address_of_a_returned_struct(tmp_path: Path) -> Non
     mems, area = kernel.functions("mems"), kernel.functions("area")
     (described,) = Describer(kernel, Wanted()).describe(mems)
     assert [(one.name, one.position) for one in described.shown] == [("count", 1), ("name", 2)]
-    assert described.steps == (Step(2, (0,), is_text=True),)
+    assert described.steps == (ReadStep(2, (0,), is_text=True),)
     assert described.n_slots == 3
     assert described.returned(0xFFFFC90000000000) == "*(struct nodemask_t *)0xffffc90000000000"
     assert FilterNames(mems).meaning("name").kind == "text"
@@ -291,7 +291,7 @@ def test_arguments_on_the_stack_and_members(tracing: Any) -> None:
     tracing.more.events = [More(thread=thread, begin=5, a6=66, a7=77, a8=0, a9=0, a10=0, a11=0)]
     tracing.entered.events = [entered(5, a0=1), entered(6, a0=1)]
     tracing.left.events = [Left(thread=thread, begin=at, end=9, function=0, cpu=3, ret=0) for at in (5, 6)]
-    shown = [Argument(f"a{place}", place, ValueType("unsigned")) for place in (0, 7)]
+    shown = [TracedArgument(f"a{place}", place, ValueType("unsigned")) for place in (0, 7)]
     described = Described(tuple(shown), ValueType("void"), n_slots=8)
     tracing.tracing._decoders = [(described.decoder(), described.returned)]
     assert [call.arguments for call in tracing.tracing.sample()] == [(("a0", 1), ("a7", 77)), (("a0", 1),)]

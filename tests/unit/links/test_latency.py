@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 from multiprobe.kernel.pressure import parse_busy, parse_stalled
-from multiprobe.links.guard.wakeups import Latency, measure, suffering
+from multiprobe.links.guard.wakeups import WakeupLatency, measure, suffering
 
-CALM = Latency(100, 0.0001, 0.0005, 0.01, 0.05)
+CALM = WakeupLatency(100, 0.0001, 0.0005, 0.01, 0.05)
 
 
 def test_as_before_is_well() -> None:
@@ -15,22 +15,22 @@ def test_as_before_is_well() -> None:
 
 
 def test_a_single_late_wake_up_is_no_suffering() -> None:
-    assert suffering(CALM, Latency(100, 0.0001, 0.001, 2.0, 0.05)) == ""
+    assert suffering(CALM, WakeupLatency(100, 0.0001, 0.001, 2.0, 0.05)) == ""
 
 
 def test_one_in_ten_late_is() -> None:
-    assert "25 ms late (before: 0.5 ms)" in suffering(CALM, Latency(100, 0.001, 0.025, 0.1, 0.05))
+    assert "25 ms late (before: 0.5 ms)" in suffering(CALM, WakeupLatency(100, 0.001, 0.025, 0.1, 0.05))
 
 
 def test_a_machine_that_was_late_before_is_judged_by_that() -> None:
-    slow = Latency(100, 0.005, 0.010, 0.1)
-    assert suffering(slow, Latency(100, 0.02, 0.06, 0.1)) == ""
-    assert suffering(slow, Latency(100, 0.02, 0.09, 0.1)) != ""
+    slow = WakeupLatency(100, 0.005, 0.010, 0.1)
+    assert suffering(slow, WakeupLatency(100, 0.02, 0.06, 0.1)) == ""
+    assert suffering(slow, WakeupLatency(100, 0.02, 0.09, 0.1)) != ""
 
 
 def test_pressure_counts_with_lateness_only() -> None:
-    assert suffering(CALM, Latency(100, 0.0001, 0.0006, 0.01, 0.9)) == ""
-    assert "90%" in suffering(CALM, Latency(100, 0.0001, 0.007, 0.01, 0.9))
+    assert suffering(CALM, WakeupLatency(100, 0.0001, 0.0006, 0.01, 0.9)) == ""
+    assert "90%" in suffering(CALM, WakeupLatency(100, 0.0001, 0.007, 0.01, 0.9))
 
 
 def test_measuring_sees_late_wake_ups() -> None:

@@ -17,7 +17,7 @@ NULL = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailedCall:
     """One failure.
 
     error: the errno of the first failed call, or NULL
@@ -69,41 +69,41 @@ class Joiner:
     """Joins beginnings and ends of failures. `n_open` failures have not ended yet."""
 
     def __init__(self) -> None:
-        self._open: dict[int, Failure] = {}
+        self._open: dict[int, FailedCall] = {}
 
     @property
     def n_open(self) -> int:
         return len(self._open)
 
-    def begin(self, identity: int, failure: Failure) -> Iterator[Failure]:
+    def begin(self, identity: int, failure: FailedCall) -> Iterator[FailedCall]:
         """Add a beginning; yields the failure if it has ended, too (in the outermost call)."""
         if failure.end is not None:
             yield failure
         else:
             self._open[identity] = failure
 
-    def end(self, identity: int, function: int | None, error: int) -> Iterator[Failure]:
+    def end(self, identity: int, function: int | None, error: int) -> Iterator[FailedCall]:
         """Add an end: in `function`, which returned `error` (0: handled). Yields the failure."""
         failure = self._open.pop(identity, None)
         if failure is not None:
             yield _ended(failure, function, error)
 
-    def rest(self) -> Iterator[Failure]:
+    def rest(self) -> Iterator[FailedCall]:
         """Failures whose end was not seen."""
         rest, self._open = self._open, {}
         yield from rest.values()
 
 
-def _ended(f: Failure, function: int | None, error: int) -> Failure:
-    return Failure(f.time, f.pid, f.tid, f.name, f.error, f.path, f.is_cut, f.arguments, function, error)
+def _ended(f: FailedCall, function: int | None, error: int) -> FailedCall:
+    return FailedCall(f.time, f.pid, f.tid, f.name, f.error, f.path, f.is_cut, f.arguments, function, error)
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class FailureGroup:
     """Equal failures: same error, path and end."""
 
     count: int
-    example: Failure
+    example: FailedCall
 
 
 class Groups:
@@ -120,9 +120,9 @@ class Groups:
         self.unhandled = unhandled
         self.n_left_out = 0
         self._counts: dict[Kind, int] = {}
-        self._examples: dict[Kind, Failure] = {}
+        self._examples: dict[Kind, FailedCall] = {}
 
-    def add(self, failure: Failure) -> bool:
+    def add(self, failure: FailedCall) -> bool:
         """Count a failure; False if it is filtered out."""
         if not self.wants(failure):
             self.n_left_out += 1
@@ -132,17 +132,17 @@ class Groups:
         self._examples.setdefault(key, failure)
         return True
 
-    def wants(self, failure: Failure) -> bool:
+    def wants(self, failure: FailedCall) -> bool:
         """Whether the filters let it pass."""
         errors = failure.errors
         if self.unhandled and failure.is_handled:
             return False
         return (not self.allow or bool(errors & self.allow)) and not errors <= self.deny
 
-    def ranked(self, *, top: int = 0) -> list[Group]:
+    def ranked(self, *, top: int = 0) -> list[FailureGroup]:
         """The largest first; `top` of them, or all."""
         order = sorted(self._counts, key=lambda key: -self._counts[key])
-        return [Group(self._counts[key], self._examples[key]) for key in (order[:top] if top else order)]
+        return [FailureGroup(self._counts[key], self._examples[key]) for key in (order[:top] if top else order)]
 
     @property
     def n_groups(self) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import multiprobe as mp
 from multiprobe.instruments.errors import program
-from multiprobe.instruments.errors.failures import Failure, Group, Groups, Joiner, path_of
+from multiprobe.instruments.errors.failures import FailedCall, FailureGroup, Groups, Joiner, path_of
 from multiprobe.instruments.instrument import AttachOptions, Instrument
 from multiprobe.kernel.btf.values import UNKNOWN, signature, value_type
 
@@ -32,7 +32,7 @@ class ErrorsSample:
     """All failures so far, in groups, the largest first. `n_left_out` failures were filtered out."""
 
     seconds: float
-    groups: Sequence[Group]
+    groups: Sequence[FailureGroup]
     n_failures: int
     n_left_out: int
 
@@ -45,7 +45,7 @@ class FailureCollector(Instrument[ErrorsSample]):
     """
 
     def __init__(
-        self, attachment: Attachment, groups: Groups, *, on_failure: Callable[[Failure], None] | None, n_untyped: int
+        self, attachment: Attachment, groups: Groups, *, on_failure: Callable[[FailedCall], None] | None, n_untyped: int
     ) -> None:
         super().__init__(attachment)
         self._groups = groups
@@ -76,11 +76,11 @@ class FailureCollector(Instrument[ErrorsSample]):
     def _missed(self) -> dict[str, int]:
         return super()._missed() | {"deep_calls": self._attachment.totals(program.lost)[0]}
 
-    def _add(self, failure: Failure) -> None:
+    def _add(self, failure: FailedCall) -> None:
         if self._groups.add(failure) and self._on_failure is not None:
             self._on_failure(failure)
 
-    def _collect(self) -> Iterator[Failure]:
+    def _collect(self) -> Iterator[FailedCall]:
         # An end is sent after its beginning. Reading ends first ensures that the beginning of each is read, too.
         ends = self._attachment.events(program.ended).read().tolist()
         for row in self._attachment.events(program.begun).read().tolist():
@@ -89,7 +89,7 @@ class FailureCollector(Instrument[ErrorsSample]):
         for identity, frame, error in ends:
             yield from self._joiner.end(identity, frame - 1 if frame else None, error)
 
-    def arguments(self, failure: Failure) -> dict[str, Spelled]:
+    def arguments(self, failure: FailedCall) -> dict[str, Spelled]:
         """The recorded arguments of the call that failed first, by name, decoded by their types."""
         if failure.first is None:
             return {}
@@ -97,13 +97,13 @@ class FailureCollector(Instrument[ErrorsSample]):
         return found.arguments(failure.arguments)
 
 
-def _failure(row: BegunRow) -> tuple[int, Failure]:
+def _failure(row: BegunRow) -> tuple[int, FailedCall]:
     identity, _ret, pid, tid, error, depth, frames, arguments, name = row
     path, is_cut = path_of([int(frame) for frame in frames], depth)
     end, end_error = (path[-1], error) if depth == 0 else (None, 0)
     text = name.partition(b"\0")[0].decode(errors="replace")
     kept = tuple(int(number) for number in arguments)
-    return identity, Failure(identity >> 8, pid, tid, text, error, path, is_cut, kept, end, end_error)
+    return identity, FailedCall(identity >> 8, pid, tid, text, error, path, is_cut, kept, end, end_error)
 
 
 def start(
@@ -113,7 +113,7 @@ def start(
     deny: Collection[str] = (),
     unhandled: bool = False,
     n_arguments: int = 0,
-    on_failure: Callable[[Failure], None] | None = None,
+    on_failure: Callable[[FailedCall], None] | None = None,
     **options: Unpack[AttachOptions],
 ) -> FailureCollector:
     """Attach to `functions` and collect failures. The other options are those of `multiprobe.attach`.

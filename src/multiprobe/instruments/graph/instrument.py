@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import multiprobe as mp
 from multiprobe.instruments.graph.calltree import Call, build_tree
-from multiprobe.instruments.graph.program import IDLE, RETURNED, UNDER_WAY, Probe
+from multiprobe.instruments.graph.program import IDLE, RETURNED, UNDER_WAY, GraphProbe
 from multiprobe.instruments.instrument import AttachOptions, Instrument
 from multiprobe.instruments.task_names import load_name
 
@@ -58,7 +58,7 @@ class GraphSample:
 class CallRecorder(Instrument[GraphSample]):
     """A running recording of calls. `names`: the names of processes and threads by id, complete after `finish`."""
 
-    def __init__(self, attachment: Attachment, probe: Probe) -> None:
+    def __init__(self, attachment: Attachment, probe: GraphProbe) -> None:
         super().__init__(attachment)
         self._probe = probe
         self._processes: dict[int, str] = {}
@@ -90,19 +90,19 @@ def start(
     max_events: room for so many calls
     n_arguments: record this many arguments of each call (0 to 6), and the returned value; −1 records neither
     """
-    probe = Probe(max_events=max_events, n_arguments=n_arguments)
+    probe = GraphProbe(max_events=max_events, n_arguments=n_arguments)
     return CallRecorder(mp.attach(probe.program, functions, **options), probe)
 
 
 def names(threads: dict[tuple[int, str], int]) -> dict[int, str]:
-    """The last name of each thread by its id, from `Probe.threads`."""
+    """The last name of each thread by its id, from `GraphProbe.threads`."""
     return {ThreadId.of(key).tid: name for (key, name), _ in sorted(threads.items(), key=lambda item: item[1])}
 
 
 def trees(
     calls: dict[tuple[int, ...], int], values: dict[tuple[int, ...], int], *, n_arguments: int, is_complete: bool
 ) -> list[ThreadCalls]:
-    """The trees of all threads, by thread ids, from the contents of `Probe`'s maps.
+    """The trees of all threads, by thread ids, from the contents of `GraphProbe`'s maps.
 
     is_complete: nothing was missed, so that a call without a return is still in progress
     """

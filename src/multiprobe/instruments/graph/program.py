@@ -27,7 +27,7 @@ RETURNED = MAX_ARGUMENTS
 _MAX_THREADS = 65_536
 
 
-class Probe:
+class GraphProbe:
     """A program and its maps.
 
     calls: (thread, time of entry, function) → time of return, or UNDER_WAY; thread is pid << 32 | tid, or IDLE | cpu
@@ -49,7 +49,7 @@ def _thread(ctx: Any) -> Any:
     return ctx.pid << 32 | ctx.tid if ctx.tid else IDLE | ctx.cpu
 
 
-def _graph(probe: Probe) -> Program:
+def _graph(probe: GraphProbe) -> Program:
     calls, values, threads, n_arguments = probe.calls, probe.values, probe.threads, probe.n_arguments
 
     @mp.program(when="session")

@@ -12,7 +12,7 @@ import multiprobe as mp
 from multiprobe.errors import UsageError
 from multiprobe.instruments.instrument import AttachOptions, Instrument
 from multiprobe.instruments.latency import self_time
-from multiprobe.instruments.latency.program import Probe
+from multiprobe.instruments.latency.program import LatencyProbe
 from multiprobe.instruments.latency.quantiles import quantile
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class LatencySample:
 class CallTimer(Instrument[LatencySample]):
     """A running measurement of call times."""
 
-    def __init__(self, attachment: Attachment, probe: Probe) -> None:
+    def __init__(self, attachment: Attachment, probe: LatencyProbe) -> None:
         super().__init__(attachment)
         self._probe = probe
 
@@ -125,7 +125,7 @@ def _row(
     return Latency(function, who, ended, max(0, begun - ended), total, own, longest, tuple(trimmed))
 
 
-def _rows_by_task(attachment: Attachment, probe: Probe) -> Iterator[Latency]:
+def _rows_by_task(attachment: Attachment, probe: LatencyProbe) -> Iterator[Latency]:
     longest: dict[tuple[int, int], int] = {}
     buckets: dict[tuple[int, int], dict[int, int]] = {}
     for (index, who, _cpu), took in attachment.map(probe.longest).as_dict().items():
@@ -154,7 +154,7 @@ def start(
     has_self: measure self time, too
     Both make every call more expensive.
     """
-    probe = Probe(by=by, has_self=has_self)
+    probe = LatencyProbe(by=by, has_self=has_self)
     return CallTimer(mp.attach(probe.program, functions, **options), probe)
 
 

@@ -22,7 +22,7 @@ MAX_KEYS = 65_536
 """Room for pairs of a function and a process (or thread)."""
 
 
-class Probe:
+class LatencyProbe:
     """A program and the maps that it fills, by function, or with `by` by (function, pid or tid).
 
     calls: calls that began
@@ -72,7 +72,7 @@ def bit_length(number: int) -> int:
     return bits + min(number, 2)
 
 
-def _by_function(probe: Probe) -> Program:
+def _by_function(probe: LatencyProbe) -> Program:
     calls, total, own, longest, histogram = probe.calls, probe.total, probe.own, probe.longest, probe.histogram
     has_self = probe.has_self
     enter, leave, measure = _helpers(has_self)
@@ -98,7 +98,7 @@ def _by_function(probe: Probe) -> Program:
     return latency
 
 
-def _by_task(probe: Probe) -> Program:
+def _by_task(probe: LatencyProbe) -> Program:
     calls, total, own, longest, histogram = probe.calls, probe.total, probe.own, probe.longest, probe.histogram
     has_self = probe.has_self
     is_process = probe.by == "process"

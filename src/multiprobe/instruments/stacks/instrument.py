@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import multiprobe as mp
 from multiprobe.errors import errno_name
 from multiprobe.instruments.instrument import AttachOptions, Instrument
-from multiprobe.instruments.stacks.program import MAX_STACKS, NO_STACK, NOT_TAKEN, Probe
+from multiprobe.instruments.stacks.program import MAX_STACKS, NO_STACK, NOT_TAKEN, StacksProbe
 from multiprobe.instruments.stacks.user_symbols import UserResolver
 from multiprobe.kernel.resolve import Resolver
 
@@ -54,7 +54,7 @@ class StacksSample:
 class StackCounter(Instrument[StacksSample]):
     """A running count of stacks."""
 
-    def __init__(self, attachment: Attachment, probe: Probe) -> None:
+    def __init__(self, attachment: Attachment, probe: StacksProbe) -> None:
         super().__init__(attachment)
         self._probe = probe
         self._user = UserResolver()
@@ -92,7 +92,7 @@ def start(
     has_user: record the process's stack, too; is_timed: measure how long calls take; max_stacks: room for so many
     different stacks
     """
-    probe = Probe(has_user=has_user, is_timed=is_timed, max_stacks=max_stacks)
+    probe = StacksProbe(has_user=has_user, is_timed=is_timed, max_stacks=max_stacks)
     when = "session" if is_timed else "entry"
     return StackCounter(mp.attach(probe.program, functions, when=when, **options), probe)
 

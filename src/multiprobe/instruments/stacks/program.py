@@ -28,7 +28,7 @@ NOT_ASKED = -1 & (1 << 64) - 1
 """The id of a user stack that is not recorded."""
 
 
-class Probe:
+class StacksProbe:
     """A program and its maps.
 
     hits, total: (function, kernel stack, user stack, pid) → calls, and ns spent in them (only with `is_timed`); the pid
@@ -47,7 +47,7 @@ class Probe:
         self.program = _timed(self) if is_timed else _counted(self)
 
 
-def _counted(probe: Probe) -> Program:
+def _counted(probe: StacksProbe) -> Program:
     stacks, hits, has_user = probe.stacks, probe.hits, probe.has_user
 
     @mp.program
@@ -60,7 +60,7 @@ def _counted(probe: Probe) -> Program:
     return count_stacks
 
 
-def _timed(probe: Probe) -> Program:
+def _timed(probe: StacksProbe) -> Program:
     stacks, hits, total, has_user = probe.stacks, probe.hits, probe.total, probe.has_user
     first = mp.Array(mp.u64, 1)
 

@@ -18,7 +18,7 @@ from multiprobe.kernel.flag_names import table_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from multiprobe.instruments.trace.reads import Content, Node, Step
+    from multiprobe.instruments.trace.reads import Content, Node, ReadStep
     from multiprobe.kernel.btf.values import Spelled
 
     Decoded = tuple[tuple[tuple[str, object], ...], Mapping[str, object]]
@@ -33,7 +33,7 @@ _EMPTY = '""'
 
 
 @dataclass(frozen=True, slots=True)
-class Argument:
+class TracedArgument:
     """One argument as it is shown.
 
     type: how to decode its register (None: the argument itself is not shown)
@@ -81,9 +81,9 @@ class Described:
     is_syscall: it is the wrapper of a system call, whose arguments are in the registers that its argument points to
     """
 
-    shown: tuple[Argument, ...]
+    shown: tuple[TracedArgument, ...]
     result: ValueType
-    steps: tuple[Step, ...] = ()
+    steps: tuple[ReadStep, ...] = ()
     n_slots: int = 0
     is_syscall: bool = False
 
@@ -135,13 +135,13 @@ def load_syscall(name: str) -> Described | None:
 
 def parse_format(text: str) -> Described:
     """The description of a system call from the text of its event's format."""
-    found, planner = list[Argument](), Planner()
+    found, planner = list[TracedArgument](), Planner()
     call = _CALL.search(text)
     for declared, name, offset, _ in _FIELD.findall(text):
         if int(offset) < _FIRST_ARGUMENT or name.startswith("__"):  # newer kernels keep strings there
             continue
         behind = planner.text(len(found), (0,)) if declared.strip() == "const char *" else None
-        found.append(Argument(name, len(found), _declared(declared, name, call[1] if call else ""), behind))
+        found.append(TracedArgument(name, len(found), _declared(declared, name, call[1] if call else ""), behind))
     return Described(tuple(found), ValueType("int", 64), planner.steps(), is_syscall=True)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from multiprobe.compiler.frontend.typed import KernelTypes, close
 from multiprobe.errors import MultiprobeError, UsageError
-from multiprobe.instruments.trace.arguments import UNKNOWN, Argument, Described, load_syscall
+from multiprobe.instruments.trace.arguments import UNKNOWN, Described, TracedArgument, load_syscall
 from multiprobe.instruments.trace.members import Behind
 from multiprobe.instruments.trace.reads import MAX_ARGUMENTS, Planner
 from multiprobe.kernel.btf import format as fmt
@@ -111,7 +111,7 @@ class Describer:
         found = signature(btf, type_id, most=MAX_ARGUMENTS, gfp=self._gfp)
         planner = Planner()
         behind = Behind(self.types, planner, gfp=self._gfp)
-        shown: list[Argument] = []
+        shown: list[TracedArgument] = []
         known = zip(found.parameters, btf.parameters(type_id), strict=False)
         for position, ((name, type_), param) in enumerate(known, start=found.first):
             self._names.add(name)
@@ -122,9 +122,9 @@ class Describer:
                     shown.append(one)
         return Described(tuple(shown), found.returned, planner.steps(), found.n_registers)
 
-    def _argument(self, behind: Behind, one: _Parameter) -> Argument:
+    def _argument(self, behind: Behind, one: _Parameter) -> TracedArgument:
         self._found.add(one.name)
-        return Argument(one.name, one.position, one.type, self._behind(behind, one))
+        return TracedArgument(one.name, one.position, one.type, self._behind(behind, one))
 
     def _behind(self, behind: Behind, one: _Parameter) -> Node | None:
         """The node for what an argument points to; None if nothing is shown of it."""
@@ -145,7 +145,7 @@ class Describer:
         except MultiprobeError:  # a type that is missing in this kernel's BTF
             return None
 
-    def _member(self, behind: Behind, one: _Parameter, rest: str) -> Argument | None:
+    def _member(self, behind: Behind, one: _Parameter, rest: str) -> TracedArgument | None:
         """The member at the path `rest` behind an argument; None if there is no such member."""
         path = f"{one.name}.{rest}"
         try:
@@ -160,7 +160,7 @@ class Describer:
             self._problems.setdefault(path, error)
             return None
         self._found.add(path)
-        return Argument(path, one.position, None, node)
+        return TracedArgument(path, one.position, None, node)
 
     def parameter(self, functions: FunctionSet, index: int, register: int) -> tuple[str, int]:
         """Module and type id of a function's parameter, by the register that holds it."""

@@ -85,7 +85,7 @@ def parse_filter(text: str, meaning: Callable[[str], Meaning] = plain_meaning) -
         if _asks(term, RETURNED):
             returned.append(f"({ast.unparse(keeper.visit(term))})")
         else:
-            entry.append(f"({ast.unparse(_Names(meaning).visit(term))})")
+            entry.append(f"({ast.unparse(_FilterNames(meaning).visit(term))})")
     return Filter(" and ".join(entry), " and ".join(returned), tuple(keeper.kept), tuple(keeper.signed))
 
 
@@ -115,7 +115,7 @@ def _is_argument(path: str) -> bool:
     return bool(name) and name not in RETURNED and name not in ANYWHERE and (path not in constants())
 
 
-class _Names(ast.NodeTransformer):
+class _FilterNames(ast.NodeTransformer):
     """Replaces a filter's names by their expressions in the program."""
 
     def __init__(self, meaning: Callable[[str], Meaning]) -> None:
@@ -167,7 +167,7 @@ class _Names(ast.NodeTransformer):
         )
 
 
-class _Keeper(_Names):
+class _Keeper(_FilterNames):
     """The same for the return, where arguments are gone: the largest parts that use them are kept at the entry."""
 
     def __init__(self, meaning: Callable[[str], Meaning]) -> None:
@@ -180,7 +180,7 @@ class _Keeper(_Names):
             visited: ast.AST = super().visit(node)
             return visited
         is_signed = self._is_signed(node)
-        code = ast.unparse(_Names(self.meaning).visit(node))
+        code = ast.unparse(_FilterNames(self.meaning).visit(node))
         if code not in self.kept:
             if is_signed:
                 self.signed.append(len(self.kept))

@@ -17,7 +17,7 @@ from multiprobe.instruments.trace.arguments import UNKNOWN, Described
 from multiprobe.instruments.trace.describe import Describer, Wanted
 from multiprobe.instruments.trace.filter import Filter, parse_filter
 from multiprobe.instruments.trace.filter_names import FilterNames
-from multiprobe.instruments.trace.program import Probe, tables
+from multiprobe.instruments.trace.program import TraceProbe, tables
 from multiprobe.kernel.resolve import Resolver
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ MAX_PENDING = 1 << 16
 """The number of calls that wait for their return; beyond that, the oldest are dropped."""
 
 
-class Call(NamedTuple):
+class TracedCall(NamedTuple):
     """One call.
 
     time: seconds since tracing began; begin: time of the entry (CLOCK_MONOTONIC, ns)
@@ -80,10 +80,10 @@ class StackNames:
         return self._known[key]
 
 
-class CallTracer(Instrument[list[Call]]):
+class CallTracer(Instrument[list[TracedCall]]):
     """A running trace. A sample is the list of calls that have ended since the one before."""
 
-    def __init__(self, attachment: Attachment, probe: Probe, described: Sequence[Described]) -> None:
+    def __init__(self, attachment: Attachment, probe: TraceProbe, described: Sequence[Described]) -> None:
         super().__init__(attachment)
         self._probe = probe
         decoders = {id(known): (known.decoder(), known.returned) for known in described}
@@ -99,7 +99,7 @@ class CallTracer(Instrument[list[Call]]):
         self._early: list[EventRow] = []
         self._n_unmatched = 0
 
-    def _read(self) -> list[Call]:
+    def _read(self) -> list[TracedCall]:
         # An event refers only to events that were sent before it, and these are read after it.
         *left, entered, more, blocks, texts = [reader.take() for reader in self._readers]
         for thread, begin, step, found in (*blocks, *texts):
@@ -118,13 +118,13 @@ class CallTracer(Instrument[list[Call]]):
         _drop_oldest(self._more)
         return made
 
-    def _read_last(self) -> list[Call]:
-        calls: list[Call] = []
+    def _read_last(self) -> list[TracedCall]:
+        calls: list[TracedCall] = []
         while (found := self._read()) or self._early:
             calls += found
         return calls
 
-    def _matched(self, left: Sequence[EventRow], *, is_last: bool) -> Iterator[Call]:
+    def _matched(self, left: Sequence[EventRow], *, is_last: bool) -> Iterator[TracedCall]:
         for back in left:
             one = self._pending.pop((back[0], back[1]), None)
             if one is not None:
@@ -134,7 +134,7 @@ class CallTracer(Instrument[list[Call]]):
             else:  # its entry may come after one that another CPU has not committed yet
                 self._early.append(back)
 
-    def _call(self, one: EventRow, back: EventRow | None) -> Call:
+    def _call(self, one: EventRow, back: EventRow | None) -> TracedCall:
         thread, begin, function, cpu, comm, *raw = one
         stack = None if self._callers is None else self._callers(function, raw.pop())
         key = (thread, begin)
@@ -148,9 +148,9 @@ class CallTracer(Instrument[list[Call]]):
             self._named[function] = self.functions[function]
         what = (self._named[function], arguments, members)
         if back is None:
-            return Call(*head, *what, stack=stack)
+            return TracedCall(*head, *what, stack=stack)
         ret = back[5]
-        return Call(*head, *what, back[2] - begin, returned(ret & (1 << 64) - 1), ret, stack)
+        return TracedCall(*head, *what, back[2] - begin, returned(ret & (1 << 64) - 1), ret, stack)
 
     def _missed(self) -> dict[str, int]:
         return super()._missed() | ({"unmatched_returns": self._n_unmatched} if self._n_unmatched else {})
@@ -181,7 +181,7 @@ def start(
     describer = Describer(functions.kernel, wanted or Wanted())
     n_steps = len(tables(describer.describe(functions))[1]) // 2
     condition = parse_filter(filter, FilterNames(functions).meaning) if filter is not None else Filter()
-    probe = Probe(condition, entries_only=entries_only, size=size, n_steps=n_steps, has_stacks=has_stacks)
+    probe = TraceProbe(condition, entries_only=entries_only, size=size, n_steps=n_steps, has_stacks=has_stacks)
     try:
         attachment = mp.attach(probe.program, functions, when=probe.when, **options)
     except CompileError as error:

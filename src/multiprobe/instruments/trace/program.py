@@ -1,7 +1,7 @@
 """The BPF program that traces calls: the events it sends, and its source, generated around a filter.
 
 One program serves all functions. Their differences (number of arguments, registers of system calls, reads behind
-arguments) are in tables; a `Step` of `trace.reads` is two numbers there.
+arguments) are in tables; a `ReadStep` of `trace.reads` is two numbers there.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from multiprobe.compiler.program import Program
     from multiprobe.instruments.trace.arguments import Described
-    from multiprobe.instruments.trace.reads import Step
+    from multiprobe.instruments.trace.reads import ReadStep
 
 TEXT_SIZE = 128
 COUNT_MASK, SYSCALL, MANY, KNOWN, POINTER, FIRST_SHIFT = 0x1F, 1 << 5, 1 << 6, 1 << 7, 1 << 8, 9
@@ -186,7 +186,7 @@ def _found(wanted: Filter) -> str:
     return "".join(lines)
 
 
-class Probe:
+class TraceProbe:
     """The program and its maps: ring buffers of events, and the tables of functions and their steps."""
 
     def __init__(
@@ -252,7 +252,7 @@ def tables(described: Sequence[Described], *, most: int = MOST_STEPS) -> tuple[a
     Functions with equal steps use the same ones. Functions whose steps find no room among `most` have none.
     """
     steps: array[int] = array("Q")
-    first_steps: dict[tuple[Step, ...], int] = {(): 0}
+    first_steps: dict[tuple[ReadStep, ...], int] = {(): 0}
     functions: array[int] = array("I")
     for known in described:
         first = first_steps.get(known.steps)

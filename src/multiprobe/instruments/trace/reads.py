@@ -32,7 +32,7 @@ ARGUMENT_MASK, TEXT_BIT, LENGTH_SHIFT, LENGTH_MASK, UNUSED_SHIFT = 0xF, 1 << 4, 
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ReadStep:
     """One read, from the argument at `position`. Each of `offsets` but the last is added and the pointer followed."""
 
     position: int
@@ -190,22 +190,22 @@ class Planner:
         rank = 0 if self.is_first else len(key[1]) + (not key[2])
         self._ranks[key] = min(rank, self._ranks.get(key, rank))
 
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> tuple[ReadStep, ...]:
         """All steps, the most important first."""
-        found: list[Step] = []
+        found: list[ReadStep] = []
         for key in sorted(self._groups, key=self._ranks.__getitem__):
             position, way, is_text = key
             if is_text:
                 if len(found) < MAX_STEPS:
                     for _, text in self._groups[key]:
                         text.step = len(found)
-                    found.append(Step(position, way, is_text=True))
+                    found.append(ReadStep(position, way, is_text=True))
                 continue
             for start, numbers in blocks(_numbers(self._groups[key]), self._limits[key]):
                 if len(found) < MAX_STEPS:
                     for offset, number in numbers:
                         number.step, number.at = len(found), offset - start
-                    found.append(Step(position, (*way, start)))
+                    found.append(ReadStep(position, (*way, start)))
         return tuple(found)
 
 

@@ -18,7 +18,7 @@ _STALLED_MORE, _STALLED_LATE = 0.5, 0.005
 
 
 @dataclass(frozen=True, slots=True)
-class Latency:
+class WakeupLatency:
     """Wake-ups of a timer: how many, and how many seconds too late: the median, nine in ten, and the worst.
 
     `stalled`: the share of the time in which some task waited for a CPU (PSI), None where the kernel doesn't tell.
@@ -31,7 +31,7 @@ class Latency:
     stalled: float | None = None
 
 
-def measure(seconds: float, *, wait: Callable[[float], object] = time.sleep, pause: float = PAUSE) -> Latency:
+def measure(seconds: float, *, wait: Callable[[float], object] = time.sleep, pause: float = PAUSE) -> WakeupLatency:
     """Ask to be woken again and again for so long, or until `wait` says True. At least one wake-up is timed."""
     began, stalled = time.monotonic(), load_stalled()
     late: list[float] = []
@@ -46,10 +46,10 @@ def measure(seconds: float, *, wait: Callable[[float], object] = time.sleep, pau
     late.sort()
     after = load_stalled()
     share = None if stalled is None or after is None else min(1.0, (after - stalled) / max(now - began, 1e-9))
-    return Latency(len(late), late[len(late) // 2], late[len(late) * 9 // 10], late[-1], share)
+    return WakeupLatency(len(late), late[len(late) // 2], late[len(late) * 9 // 10], late[-1], share)
 
 
-def suffering(before: Latency, now: Latency) -> str:
+def suffering(before: WakeupLatency, now: WakeupLatency) -> str:
     """In which way the machine suffers, in words, compared with `before`; "" if it doesn't.
 
     It does if one wake-up in ten is 20 ms late, and eight times as late as it was; or if tasks wait for a CPU for half

@@ -61,7 +61,7 @@ class Hook:
         )
 
 
-class Load(Protocol):
+class LoadProgram(Protocol):
     """Loads one more instance of a program, for that hook; the caller owns it."""
 
     def __call__(self, hook: Hook) -> FileDescriptor: ...
@@ -90,7 +90,7 @@ class LinkRequest:
     indices: Sequence[int]
     cookies: array[int] | None
     when: str
-    load: Load
+    load: LoadProgram
     progress: Callable[[int], None] | None = None
     is_paired: bool = False
 
