@@ -102,7 +102,7 @@ def test_function_sets() -> None:
         __slots__ = ()
 
         def __init__(self) -> None:
-            self.kernel: Any = SimpleNamespace(offers=Mechanism.ALL & ~Mechanism.TRACING_MULTI)
+            self.table: Any = SimpleNamespace(offers=Mechanism.ALL & ~Mechanism.TRACING_MULTI)
 
         def __len__(self) -> int:
             return 500

@@ -21,6 +21,7 @@ from multiprobe.cli.options import (
     measuring_options,
 )
 from multiprobe.cli.params import OutputFile, WholeNumber
+from multiprobe.functions.kernel import Kernel
 from multiprobe.instruments.graph import instrument as graph
 from multiprobe.instruments.graph.calltree import calls_in_order
 from multiprobe.instruments.graph.instrument import MAX_EVENTS, CallRecorder, GraphSample
@@ -116,7 +117,7 @@ def _signatures(functions: FunctionSet) -> dict[int, Signature]:
     """The signatures of the functions by index, for those with type information."""
     found = {}
     for index, (row, type_id) in enumerate(zip(functions.rows, functions.btf_ids(), strict=True)):
-        btf = functions.kernel.btf_of(functions.table.module(row)) if type_id else None
+        btf = Kernel.of(functions.table).btf_of(functions.table.module(row)) if type_id else None
         if btf is not None:
             found[index] = signature(btf, type_id)
     return found

@@ -38,7 +38,7 @@ class FunctionRecord:
 
 def records(chosen: FunctionSet, *, when: str = "entry") -> Iterator[FunctionRecord]:
     """A record for each function of a set, and for each request that named none, by what this kernel offers."""
-    table, offers = chosen.table, chosen.kernel.offers
+    table, offers = chosen.table, chosen.table.offers
     why_not = chosen.why_not(offers or Mechanism.ALL, when=when)
     names = {mask: mechanism_names(mask & offers) for mask in range(Mechanism.ALL + 1)}
     for place, mask in enumerate(chosen.mechanisms(when=when)):
@@ -74,7 +74,7 @@ def why(kernel: Kernel, pattern: Pattern, *, unsafe: bool = False) -> tuple[list
     table = kernel.table
     rows = table.rows_of_name(pattern.name) if pattern.kind == "symbol" else []
     if pattern.module or not rows:
-        chosen = resolve(kernel, [pattern], unsafe=unsafe)
+        chosen = resolve(table, [pattern], unsafe=unsafe)
         rows = list(chosen.rows)
         if not rows:
             return [], str(chosen.unresolved[0])

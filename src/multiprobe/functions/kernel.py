@@ -6,12 +6,15 @@ With a table in the cache, selecting functions imports neither NumPy nor any par
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from multiprobe.errors import NoMatchError, NotSupportedError, UsageError
 from multiprobe.functions import cache, request
 from multiprobe.functions.pattern import in_modules, in_order, match, parse_pattern
 from multiprobe.functions.sets import Function, FunctionSet
+from multiprobe.functions.table import Origin
 from multiprobe.kernel.mechanism import Mechanism, parse_mechanism
 from multiprobe.kernel.modules import parse_modules
 
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
 BOOT_ID = "proc/sys/kernel/random/boot_id"
 MODULES = "proc/modules"
 
+#: The living kernels by the identity of their tables, so that `Kernel.of` doesn't read types twice.
+_KERNELS: WeakValueDictionary[int, Kernel] = WeakValueDictionary()
+
 
 class Kernel:
     """What one kernel offers, read once, when first asked for.
@@ -34,14 +40,27 @@ class Kernel:
     """
 
     def __init__(self, *, root: str = "/", use_cache: bool = True) -> None:
-        """`root`: directory of the system's files (for tests); without `use_cache` no cached table is used."""
-        self._root = root
+        """`root` is where the system's files stand (tests); without `use_cache` everything is read afresh."""
+        self._origin = Origin(root=root)
         self._use_cache = use_cache
         self._table: FunctionTable | None = None
         self._types: LiveBtf | None = None
-        self._files: dict[str, str | None] | None = None
-        self._release = ""
-        self._modules: dict[str, str] | None = None
+
+    @classmethod
+    def of(cls, table: FunctionTable) -> Kernel:
+        """The kernel that a table was read from: the same object while it lives, else a new one."""
+        found = _KERNELS.get(id(table))
+        if found is None or found._table is not table:
+            found = cls()
+            found._origin = table.origin
+            found._adopt(table)
+        return found
+
+    def _adopt(self, table: FunctionTable) -> FunctionTable:
+        table.origin = self._origin
+        self._table = table
+        _KERNELS[id(table)] = self
+        return table
 
     @classmethod
     def from_files(
@@ -63,12 +82,9 @@ class Kernel:
 
         Raises DataError when a file can't be read or decoded, at the first question that needs it.
         """
-        from multiprobe.functions.sources import FileBtf
-
         kernel = cls(use_cache=False)
-        kernel._files = {"kallsyms": kallsyms, "available": available, "blacklist": blacklist, "config": config}
-        kernel._types = FileBtf(btf, dict(module_btfs or {}))
-        kernel._release = release
+        files = {"kallsyms": kallsyms, "available": available, "btf": btf, "blacklist": blacklist, "config": config}
+        kernel._origin = Origin(files=files, module_btfs=dict(module_btfs or {}), release=release)
         return kernel
 
     @classmethod
@@ -88,19 +104,19 @@ class Kernel:
     @property
     def is_running(self) -> bool:
         """Is this the kernel that we run on, and not one out of files?"""
-        return self._files is None
+        return self._origin.files is None
 
     @property
     def table(self) -> FunctionTable:
         """All functions, with what is known of each."""
         if self._table is None:
-            self._table = self._read() if self.is_running else self._read_files()
+            return self._adopt(self._read() if self.is_running else self._read_files())
         return self._table
 
     @property
     def release(self) -> str:
         """The kernel's release, as `uname -r` says; "" for a kernel out of files that wasn't told."""
-        return os.uname().release if self.is_running else self._release
+        return os.uname().release if self.is_running else self._origin.release
 
     @property
     def boot_id(self) -> str:
@@ -118,20 +134,25 @@ class Kernel:
         found = self.btf_of("")
         if found is None:
             raise NotSupportedError(
-                f"no types: {self._live_types().problem or 'no BTF file was given'}",
+                f"no types: {self._type_source().problem or 'no BTF file was given'}",
                 hint="the kernel needs CONFIG_DEBUG_INFO_BTF=y",
             )
         return found
 
     def btf_of(self, module: str) -> Btf | None:
         """The types of a module, or of vmlinux (""); None where there are none."""
-        return self._live_types().get(module)
+        return self._type_source().get(module)
 
-    def _live_types(self) -> LiveBtf:
+    def _type_source(self) -> LiveBtf:
         if self._types is None:
-            from multiprobe.functions.sources import LiveBtf
+            from multiprobe.functions.sources import FileBtf, LiveBtf
 
-            self._types = LiveBtf(os.path.join(self._root, "sys/kernel/btf"))
+            origin = self._origin
+            self._types = (
+                LiveBtf(os.path.join(origin.root, "sys/kernel/btf"))
+                if origin.files is None
+                else FileBtf(origin.files["btf"], dict(origin.module_btfs))
+            )
         return self._types
 
     def has(self, mechanism: str | int) -> bool:
@@ -144,15 +165,15 @@ class Kernel:
     @property
     def offers(self) -> Mechanism:
         """The mechanisms that the kernel was built with, as a mask of `Mechanism` bits."""
-        return Mechanism(int(self.table.evidence.get("offers", Mechanism.ALL)))
+        return self.table.offers
 
     def gone_modules(self, names: Iterable[str]) -> set[str]:
         """Those of these modules that have been unloaded, or loaded anew, since the functions were read."""
-        wanted = set(names) - {""}
-        if not wanted or self._modules is None:
+        wanted, known = set(names) - {""}, self._origin.modules
+        if not wanted or not known:
             return set()
         now = parse_modules(self._read_file(MODULES))
-        return {name for name in wanted if name in self._modules and now.get(name) != self._modules[name]}
+        return {name for name in wanted if name in known and now.get(name) != known[name]}
 
     def problems(self) -> list[str]:
         """What kept the table from being complete, in sentences; empty when nothing did."""
@@ -202,35 +223,35 @@ class Kernel:
         if module is not None:
             chosen = self._keep(chosen, set(in_modules(self.table, range(self.table.n), module)))
         if takes is not None or returns is not None or n_args is not None:
-            from multiprobe.functions.types import rows_with_types
+            from multiprobe.functions.types import TypeQuery, rows_with_types
 
-            fitting = rows_with_types(self, takes=takes, position=position, returns=returns, n_args=n_args)
+            _ = self.btf  # a kernel without types says so, where an empty answer would mislead
+            wanted = TypeQuery(takes=takes, position=position, returns=returns, n_args=n_args)
+            fitting = rows_with_types(self.table, self.btf_of, wanted)
             chosen = self._keep(chosen, fitting)
         return chosen
 
     def _choose(self, patterns: list[Pattern], *, unsafe: bool) -> FunctionSet:
         table = self.table
         if not patterns:
-            return FunctionSet(self, in_order(table, range(table.n)), unsafe=unsafe, is_head=True)
+            return FunctionSet(table, in_order(table, range(table.n)), unsafe=unsafe, is_head=True)
         if all(pattern.names_one for pattern in patterns):
-            return request.resolve(self, patterns, unsafe=unsafe)
+            return request.resolve(self.table, patterns, unsafe=unsafe)
         if len(patterns) == 1:
             found = match(table, patterns[0])
-            return FunctionSet(self, in_order(table, found), unsafe=unsafe, is_head=isinstance(found, range))
-        single = request.resolve(self, [pattern for pattern in patterns if pattern.names_one], unsafe=unsafe)
+            return FunctionSet(table, in_order(table, found), unsafe=unsafe, is_head=isinstance(found, range))
+        single = request.resolve(table, [pattern for pattern in patterns if pattern.names_one], unsafe=unsafe)
         rows = {row for pattern in patterns if not pattern.names_one for row in match(table, pattern)}
         if single.offsets is None:
             rows.update(single.rows)
-            return FunctionSet(self, in_order(table, rows), unresolved=single.unresolved, unsafe=unsafe)
-        return FunctionSet(self, in_order(table, rows), unsafe=unsafe) | single
+            return FunctionSet(table, in_order(table, rows), unresolved=single.unresolved, unsafe=unsafe)
+        return FunctionSet(table, in_order(table, rows), unsafe=unsafe) | single
 
     def _keep(self, chosen: FunctionSet, rows: set[int], *, wanted: bool = True) -> FunctionSet:
         """Those functions of a set that are (or aren't) among `rows`, under whatever name."""
         functions = set(self.table.distinct_rows(list(rows)))
         selectors = bytes((row in functions) == wanted for row in self.table.distinct_rows(chosen.rows))
-        kept = chosen.where(selectors)
-        kept.unresolved = chosen.unresolved
-        return kept
+        return chosen.where(selectors, unresolved=chosen.unresolved)
 
     def function(self, name_or_address: str | int, *, unsafe: bool = False) -> Function:
         """One function, by name, address or `symbol+offset`; NoMatchError says why there is none."""
@@ -254,14 +275,14 @@ class Kernel:
             if pattern.is_exclusion or not pattern.names_one:
                 raise UsageError(f"{text!r} is a pattern, not a symbol", hint="use kernel.functions() for patterns")
             patterns.append(pattern)
-        return request.resolve(self, patterns, unsafe=unsafe)
+        return request.resolve(self.table, patterns, unsafe=unsafe)
 
     def by_addresses(self, addresses: Iterable[int], *, unsafe: bool = False) -> FunctionSet:
         """The functions at these addresses, in this order; `positions` and `unresolved` answer for every one.
 
         An address may be the symbol's, or that of ftrace's call in it (4 bytes on after an ENDBR), as tracefs lists it.
         """
-        return request.resolve_addresses(self, list(addresses), unsafe=unsafe)
+        return request.resolve_addresses(self.table, list(addresses), unsafe=unsafe)
 
     def __repr__(self) -> str:
         state = f"{self._table.n} functions" if self._table is not None else "not read yet"
@@ -271,36 +292,33 @@ class Kernel:
 
     def _read(self) -> FunctionTable:
         modules = self._read_file(MODULES)
-        self._modules = parse_modules(modules)
+        self._origin = replace(self._origin, modules=parse_modules(modules))
         key = cache.make_key(boot_id=self.boot_id, modules=modules, uid=os.geteuid())
         path = cache.table_path(key)
         table = cache.load_table(path, key) if self._use_cache else None
         if table is None:
             from multiprobe.functions.sources import read_live
 
-            table = read_live(self._live_types(), root=self._root)
+            table = read_live(self._type_source(), root=self._origin.root)
             if self._use_cache and cache.save_table(path, key, table):
                 cache.drop_old_tables(os.path.dirname(path))
         return table
 
     def _read_files(self) -> FunctionTable:
-        from multiprobe.functions.sources import FileBtf, read_files
+        from multiprobe.functions.sources import read_files
 
-        assert self._files is not None
-        assert isinstance(self._types, FileBtf)
-        kallsyms = self._files["kallsyms"]
-        assert kallsyms is not None
+        files = self._origin.files or {}
         return read_files(
-            kallsyms=kallsyms,
-            available=self._files["available"],
-            types=self._types,
-            blacklist=self._files["blacklist"],
-            config=self._files["config"],
+            kallsyms=str(files["kallsyms"]),
+            available=files["available"],
+            types=self._type_source(),
+            blacklist=files["blacklist"],
+            config=files["config"],
         )
 
     def _read_file(self, name: str) -> bytes:
         try:
-            with open(os.path.join(self._root, name), "rb", buffering=0) as file:
+            with open(os.path.join(self._origin.root, name), "rb", buffering=0) as file:
                 return file.read()
         except OSError:
             return b""

@@ -15,7 +15,6 @@ from multiprobe.functions.sets import FunctionSet, Refusal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from multiprobe.functions.kernel import Kernel
     from multiprobe.functions.pattern import Pattern
     from multiprobe.functions.table import FunctionTable
 
@@ -54,10 +53,10 @@ class _Answers:
         """Answer a request by a refusal."""
         self.unresolved.append(Refusal(request, code, reason))
 
-    def make(self, kernel: Kernel, *, unsafe: bool) -> FunctionSet:
+    def make(self, *, unsafe: bool) -> FunctionSet:
         """The set of all answers."""
         return FunctionSet(
-            kernel,
+            self.table,
             self.rows,
             offsets=self.offsets if any(self.offsets) else None,
             positions=self.positions,
@@ -66,17 +65,17 @@ class _Answers:
         )
 
 
-def resolve(kernel: Kernel, patterns: Sequence[Pattern], *, unsafe: bool) -> FunctionSet:
+def resolve(table: FunctionTable, patterns: Sequence[Pattern], *, unsafe: bool) -> FunctionSet:
     """Answer for each symbol, `symbol+offset` and address among `patterns` (there is nothing else among them)."""
-    answers = _Answers(kernel.table)
-    known = _index_names(kernel.table) if len(patterns) >= MANY else None
+    answers = _Answers(table)
+    known = _index_names(table) if len(patterns) >= MANY else None
     for position, pattern in enumerate(patterns):
         if pattern.kind == ADDRESS:
             _answer_address(answers, position, pattern.text, pattern.address)
             continue
-        rows = kernel.table.rows_of_name(pattern.name) if known is None else known.get(pattern.name.encode(), [])
+        rows = table.rows_of_name(pattern.name) if known is None else known.get(pattern.name.encode(), [])
         _answer_symbol(answers, position, pattern, rows)
-    return answers.make(kernel, unsafe=unsafe)
+    return answers.make(unsafe=unsafe)
 
 
 def _index_names(table: FunctionTable) -> dict[bytes, list[int]]:
@@ -145,23 +144,22 @@ def _ambiguous(table: FunctionTable, name: str, rows: list[int]) -> str:
     )
 
 
-def resolve_addresses(kernel: Kernel, addresses: Sequence[int], *, unsafe: bool) -> FunctionSet:
+def resolve_addresses(table: FunctionTable, addresses: Sequence[int], *, unsafe: bool) -> FunctionSet:
     """Answer for each address: a symbol's, or that of ftrace's call in it."""
-    table = kernel.table
     answers = _Answers(table)
     known = _index(table) if len(addresses) >= MANY and not table.is_zeroed else {}
     if known and len(set(addresses)) == len(addresses):
         rows = list(map(known.get, addresses))
         if None not in rows and len(set(rows)) == len(rows):
             positions = array("I", range(len(rows)))
-            return FunctionSet(kernel, array("I", rows), positions=positions, unsafe=unsafe)  # type: ignore[arg-type]
+            return FunctionSet(table, array("I", rows), positions=positions, unsafe=unsafe)  # type: ignore[arg-type]
     for position, address in enumerate(addresses):
         row = known.get(address)
         if row is not None:
             answers.take(position, f"{address:#x}", row, 0)
         else:
             _answer_address(answers, position, f"{address:#x}", address)
-    return answers.make(kernel, unsafe=unsafe)
+    return answers.make(unsafe=unsafe)
 
 
 def _index(table: FunctionTable) -> dict[int, int]:

@@ -15,12 +15,12 @@ from multiprobe.errors import UsageError
 from multiprobe.functions import verdict
 from multiprobe.functions.verdict import Verdict
 from multiprobe.kernel.mechanism import Mechanism, mechanism_names
-from multiprobe.markup import MAX_ROWS, table
+from multiprobe.markup import MAX_ROWS
+from multiprobe.markup import table as html_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from multiprobe.functions.kernel import Kernel
     from multiprobe.functions.table import FunctionTable
     from multiprobe.functions.verdict import Rule
 
@@ -77,17 +77,17 @@ class Refusal(tuple[str, str, str]):
 class FunctionSet:
     """Functions of one kernel, each at most once.
 
-    rows: array("I") of rows of `kernel.table`; in the order of the request for lists, of addresses for patterns
+    rows: array("I") of rows of `table`; in the order of the request for lists, of addresses for patterns
     offsets: array("I") of the same length, or None when every probe goes to the entry
     positions: array("I"): which request (index) each row answers, for lists of addresses or symbols; else None
     unresolved: what was asked for and named nothing that could be attached
     """
 
-    __slots__ = ("_addresses", "_is_head", "_masks", "kernel", "offsets", "positions", "rows", "unresolved", "unsafe")
+    __slots__ = ("_addresses", "_is_head", "_masks", "offsets", "positions", "rows", "table", "unresolved", "unsafe")
 
     def __init__(
         self,
-        kernel: Kernel,
+        table: FunctionTable,
         rows: array[int],
         *,
         offsets: array[int] | None = None,
@@ -99,7 +99,7 @@ class FunctionSet:
         """`is_head` promises that `rows` are 0, 1, 2, …, so that whole columns can be taken."""
         self._is_head = is_head
         self._addresses: array[int] | None = None
-        self.kernel = kernel
+        self.table = table
         self.rows = rows
         self.offsets = offsets
         self.positions = positions
@@ -108,10 +108,6 @@ class FunctionSet:
         self._masks: dict[str, bytes] = {}
 
     # -- columns of the chosen functions ---------------------------------------------------------------------------
-
-    @property
-    def table(self) -> FunctionTable:
-        return self.kernel.table
 
     def addresses(self) -> array[int]:
         """The address of each function's symbol (plus its offset), array("Q"); shared, not to be changed."""
@@ -206,19 +202,20 @@ class FunctionSet:
             return self
         offsets = None if self.offsets is None else array("I", [self.offsets[place] for place in places])
         rows = array("I", [self.rows[place] for place in places])
-        return FunctionSet(self.kernel, rows, offsets=offsets, unsafe=self.unsafe)
+        return FunctionSet(self.table, rows, offsets=offsets, unsafe=self.unsafe)
 
-    def where(self, selectors: bytes) -> FunctionSet:
+    def where(self, selectors: bytes, *, unresolved: tuple[Refusal, ...] = ()) -> FunctionSet:
         """Those functions at whose place `selectors` has a byte other than 0."""
 
         def chosen(column: array[int] | None) -> array[int] | None:
             return None if column is None else array("I", compress(column, selectors))
 
         return FunctionSet(
-            self.kernel,
+            self.table,
             array("I", compress(self.rows, selectors)),
             offsets=chosen(self.offsets),
             positions=chosen(self.positions),
+            unresolved=unresolved,
             unsafe=self.unsafe,
         )
 
@@ -258,7 +255,7 @@ class FunctionSet:
 
     def _repr_html_(self) -> str:
         """For notebooks: the first functions, each with the mechanisms that this kernel offers for it, or why none."""
-        offers = self.kernel.offers
+        offers = self.table.offers
         rows = [
             (
                 function,
@@ -269,7 +266,7 @@ class FunctionSet:
             for function in map(self.__getitem__, range(min(len(self), MAX_ROWS)))
         ]
         caption = f"{len(self):,} functions, {self.n_attachable():,} of them attachable"
-        return table(("function", "address", "mechanisms", "reason"), rows, caption=caption, n_all=len(self))
+        return html_table(("function", "address", "mechanisms", "reason"), rows, caption=caption, n_all=len(self))
 
     # -- algebra ---------------------------------------------------------------------------------------------------
 
@@ -315,7 +312,7 @@ class FunctionSet:
         """The set of these probes, with what this set (and another) could not resolve."""
         has_offsets = any(place >> 32 for place in places)
         return FunctionSet(
-            self.kernel,
+            self.table,
             array("I", [place & 0xFFFFFFFF for place in places]),
             offsets=array("I", [place >> 32 for place in places]) if has_offsets else None,
             unresolved=tuple(dict.fromkeys((*self.unresolved, *unresolved))),

@@ -14,10 +14,20 @@ from multiprobe.functions.build import build_table
 from multiprobe.functions.table import FunctionTable
 from multiprobe.kernel import symbols, tracing
 from multiprobe.kernel.btf import types as btf
-from multiprobe.kernel.mechanism import Mechanism
 
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import TypedDict
+
+    class Copies(TypedDict):
+        """The arguments of `Kernel.from_files`."""
+
+        kallsyms: str
+        available: str | None
+        btf: str | None
+        module_btfs: dict[str, str]
+        blacklist: str | None
+        config: str | None
+
 
 NO_TRACEFS = "tracefs is not mounted: mount -t tracefs tracefs /sys/kernel/tracing"
 NO_FTRACE = "this kernel was built without ftrace (CONFIG_DYNAMIC_FTRACE), so that no function can be traced"
@@ -124,7 +134,7 @@ def _has_kprobes_on_notrace(root: str) -> bool:
         return False
 
 
-def find_files(directory: str) -> dict[str, Any]:
+def find_files(directory: str) -> Copies:
     """The arguments of `Kernel.from_files` for a directory of copies. UsageError if there is nothing to begin with."""
     try:
         names = sorted(os.listdir(directory))
@@ -150,7 +160,7 @@ def read_files(
     *,
     kallsyms: str,
     available: str | None,
-    types: FileBtf,
+    types: LiveBtf,
     blacklist: str | None,
     config: str | None,
 ) -> FunctionTable:
@@ -185,11 +195,6 @@ def read_file(path: str) -> bytes:
         raise NotPermittedError(f"{path} can't be read: {error.strerror}") from error
     except OSError as error:
         raise DataError(f"{path} can't be read: {error.strerror}", hint="give the path of a copied file") from error
-
-
-def offers_of(table: FunctionTable) -> int:
-    """The mechanisms that the kernel was built with, according to its symbols."""
-    return int(table.evidence.get("offers", str(Mechanism.ALL)))
 
 
 def _one_line(error: MultiprobeError) -> str:

@@ -7,7 +7,10 @@ The columns are memoryviews, so opening a cached table copies nothing and needs 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from multiprobe.kernel.mechanism import Mechanism
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,6 +37,22 @@ COLUMNS: tuple[tuple[str, Code], ...] = (
 NO_SLOTS = 255
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a kernel is read from: the files below `root` if it is running, else the copies named by `files`.
+
+    files: paths of the copies ("kallsyms", "available", "btf", "blacklist", "config"); None for the running kernel
+    module_btfs: paths of the copies of modules' BTF, by module; release: what `uname -r` says of a kernel out of files
+    modules: the running kernel's modules when it was read, with their addresses
+    """
+
+    root: str = "/"
+    files: Mapping[str, str | None] | None = None
+    module_btfs: Mapping[str, str] = field(default_factory=dict)
+    release: str = ""
+    modules: Mapping[str, str] = field(default_factory=dict)
+
+
 class FunctionTable:
     """The functions of one kernel; a function is named by its row.
 
@@ -52,6 +71,7 @@ class FunctionTable:
     returns: what the return register holds, as `kernel.btf_format.RETURNS_BITS` and its neighbours encode it
     by_name: the rows in order of their names
     evidence: facts about the whole: how the table came to be, and what stood in the way
+    origin: where the kernel was read from
     """
 
     __slots__ = (
@@ -69,6 +89,7 @@ class FunctionTable:
         "n_distinct",
         "name_offsets",
         "names",
+        "origin",
         "reasons",
         "return_mechanisms",
         "returns",
@@ -96,10 +117,12 @@ class FunctionTable:
         module_names: tuple[str, ...],
         columns: Mapping[str, memoryview],
         evidence: Mapping[str, str],
+        origin: Origin | None = None,
     ) -> None:
         self.names = names
         self.module_names = module_names
         self.evidence = dict(evidence)
+        self.origin = origin or Origin()
         for name, _ in COLUMNS:
             setattr(self, name, columns[name])
         self.n = len(self.addresses)
@@ -112,6 +135,11 @@ class FunctionTable:
     def is_zeroed(self) -> bool:
         """Did the kernel hide all addresses from whoever read its symbols?"""
         return self.evidence.get("addresses") == "hidden"
+
+    @property
+    def offers(self) -> Mechanism:
+        """The mechanisms that the kernel was built with, by the evidence of its own symbols."""
+        return Mechanism(int(self.evidence.get("offers", Mechanism.ALL)))
 
     def raw_name(self, row: int) -> bytes:
         """The name of one function, as bytes."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from multiprobe.compiler.program import Program
 from multiprobe.errors import AttachError, MultiprobeError, NoMatchError, NotSupportedError, UsageError
+from multiprobe.functions.kernel import Kernel
 from multiprobe.kernel.mechanism import Mechanism, mechanism_names
 from multiprobe.links.attaching import Attaching
 from multiprobe.links.guard.limits import Limits
@@ -72,7 +73,7 @@ def attach(
     started = time.perf_counter()
     chosen = choose(functions, kernel, unsafe=unsafe)
     given = cookies_by_position(cookies, chosen)
-    usable = _usable(program, chosen.kernel, allowed.allowed, when=side)
+    usable = _usable(program, Kernel.of(chosen.table), allowed.allowed, when=side)
     plan, ledger = plan_attachment(chosen, allowed, when=side, usable=usable)
     ledger.add_time("plan", time.perf_counter() - started)
     if not plan.n_functions or on_bad == "error":
@@ -140,7 +141,7 @@ def _nothing(
         return NoMatchError("no function matches", hint="`multiprobe functions PATTERN…` shows what a pattern matches")
     codes = {refusal.code for refusal in report.skipped}
     if not usable or codes & {"list_unreadable", "address_hidden"}:
-        return why_none(chosen.kernel, allowed=allowed, when=side)
+        return why_none(Kernel.of(chosen.table), allowed=allowed, when=side)
     if len(chosen) and any(mask & ~usable for mask in chosen.mechanisms(when=side)):
         names = mechanism_names(usable)
         return NotSupportedError(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from multiprobe.compiler.program import Program
 from multiprobe.errors import AttachError, KernelError, NotSupportedError, VerifierError
+from multiprobe.functions.kernel import Kernel
 from multiprobe.functions.sets import Refusal
 from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.links.attachment import Attachment
@@ -214,13 +215,13 @@ class Attaching:
         lasting = proven(mechanism, self.functions, refused, when=when, is_paired=is_paired)
         if lasting:
             labels = {self.functions.label(index): number for index, number in lasting.items()}
-            Culprits.remember(self.functions.kernel.build_id, mechanism, labels, when=when)
+            Culprits.remember(Kernel.of(self.functions.table).build_id, mechanism, labels, when=when)
 
     def _gone(self, indices: Iterable[int]) -> set[int]:
         """Those of the functions whose module is there no more."""
         table, rows = self.functions.table, self.functions.rows
         modules = {index: table.module(rows[index]) for index in indices}
-        gone = self.functions.kernel.gone_modules(modules.values())
+        gone = Kernel.of(self.functions.table).gone_modules(modules.values())
         return {index for index, module in modules.items() if module in gone}
 
     def _report_failures(self) -> None:

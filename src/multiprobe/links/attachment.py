@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, overload
 
 from multiprobe.compiler.program import Program
 from multiprobe.errors import AttachError, UsageError, errno_name
+from multiprobe.functions.kernel import Kernel
 from multiprobe.links.guard.limits import Limits
 from multiprobe.links.guard.watchdog import Watchdog
 from multiprobe.links.pins import open_pins, pin, unpin
@@ -209,7 +210,7 @@ class Attachment:
             )
 
     def _indices(self, functions: Functions) -> set[int]:
-        chosen = choose(functions, self.functions.kernel, unsafe=True)
+        chosen = choose(functions, Kernel.of(self.functions.table), unsafe=True)
         own = {address: index for index, address in enumerate(self.functions.addresses())}
         found = {own.get(address) for address in chosen.addresses()}
         if None in found or chosen.unresolved:

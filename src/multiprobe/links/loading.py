@@ -12,6 +12,7 @@ from multiprobe.compiler.frontend.arguments import find_arguments
 from multiprobe.compiler.shape import PER_FUNCTION, Shape
 from multiprobe.compiler.verifier import explain
 from multiprobe.errors import KernelError, NotPermittedError, VerifierError
+from multiprobe.functions.kernel import Kernel
 from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.maps.cpus import load_n_cpus
 from multiprobe.maps.index import build_index
@@ -182,7 +183,7 @@ class ProgramLoader:
                 session_side=session_side,
             )
             self._codes[key] = compile_program(
-                self.program, context=context, when=self.when, shape=shape, kernel=self.functions.kernel
+                self.program, context=context, when=self.when, shape=shape, kernel=Kernel.of(self.functions.table)
             )
         return self._codes[key]
 

@@ -305,7 +305,7 @@ def set_of(tmp_path: Path, *prototypes: tuple[tuple[str, str], ...], returns: st
 def named(body: str, functions: mp.FunctionSet) -> Bench:
     program = make(body)
     shape = Shape(arguments=find_arguments(program, functions))
-    return Bench(program, kernel=functions.kernel, shape=shape)
+    return Bench(program, kernel=mp.Kernel.of(functions.table), shape=shape)
 
 
 def test_arguments_by_name(tmp_path: Path) -> None:

@@ -60,3 +60,21 @@ def test_commands(copies: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_another_kernel_is_only_planned_for(copies: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["count", "tcp_*", "--kernel-files", str(copies)]) == 2
     assert "--dry-run" in capsys.readouterr().err
+
+
+def test_a_set_is_a_value_and_leads_back_to_its_kernel(files: Files) -> None:
+    """A set holds the table, with the paths it was read from, and no open kernel."""
+    kernel = files.kernel()
+    chosen = kernel.functions("tcp_*")
+    assert not hasattr(chosen, "kernel")
+    assert Kernel.of(chosen.table) is kernel, "types are not read twice"
+    del kernel
+    again = Kernel.of(chosen.table)
+    assert (again.is_running, again.release) == (False, "test")
+    assert again.table is chosen.table
+    assert again.btf.name(chosen.btf_ids()[0]) == chosen[0].name
+    running = Kernel(root=str(files.root()), use_cache=False)
+    origin = running.table.origin
+    assert origin.files is None
+    assert origin.modules == {"nf_tables": "0xffffffff82000000"}
+    assert not Kernel.of(running.table).gone_modules(["nf_tables"])

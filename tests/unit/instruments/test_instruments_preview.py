@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 
 from multiprobe.errors import NotSupportedError
 from multiprobe.functions.sets import Refusal
+from multiprobe.functions.table import Origin
 from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.links.plan import usable
 from multiprobe.links.plan.costs import COSTS
@@ -17,20 +20,13 @@ class FakeTable:
     is_zeroed = False
     module_names = ("",)
     modules = (0, 0, 0, 0)
-
-    def rows_of_name(self, _name: str) -> list[int]:
-        return []
-
-
-class FakeKernel:
-    release = "6.12"
-    build_id = ""
-    table = FakeTable()
+    evidence: ClassVar[dict[str, str]] = {}
 
     def __init__(self, offers: int) -> None:
-        self.offers = offers
+        self.offers = Mechanism(offers)
+        self.origin = Origin(root="/nowhere")
 
-    def problems(self) -> list[str]:
+    def rows_of_name(self, _name: str) -> list[int]:
         return []
 
 
@@ -40,8 +36,7 @@ class FakeSet:
     unresolved = (Refusal("nonsense", "unknown_name", "nonsense is no function"),)
 
     def __init__(self, offers: int = Mechanism.ALL) -> None:
-        self.kernel = FakeKernel(offers)
-        self.table = self.kernel.table
+        self.table = FakeTable(offers)
         self.rows = [0, 1, 2, 3]
 
     def __len__(self) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from multiprobe.compiler.frontend.typed import KernelTypes, Ref
 from multiprobe.compiler.shape import Argument
+from multiprobe.functions.kernel import Kernel
 from multiprobe.kernel.btf import format as fmt
 from multiprobe.kernel.btf.layout import first_slot, is_record
 
@@ -30,7 +31,7 @@ Where = tuple[int, Ref]
 def find_arguments(program: Program, functions: FunctionSet) -> tuple[Argument, ...]:
     """What each name in the program means as a parameter; names that no function's parameter has are left out."""
     names = {name for function in program.functions for name in function.__code__.co_names}
-    types = KernelTypes.of(functions.kernel)
+    types = KernelTypes.of(Kernel.of(functions.table))
     answers: dict[str, dict[Where | None, list[str]]] = {name: {} for name in names}
     known: dict[tuple[str, int], dict[str, Where]] = {}
     for module, btf_id, label in _identities(functions):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import multiprobe as mp
+from multiprobe.functions.kernel import Kernel
 from multiprobe.instruments.errors import program
 from multiprobe.instruments.errors.failures import FailedCall, FailureGroup, Groups, Joiner, path_of
 from multiprobe.instruments.instrument import AttachOptions, Instrument
@@ -150,7 +151,7 @@ def return_kinds(functions: FunctionSet) -> list[int]:
     kinds = []
     for row, type_id in zip(functions.rows, functions.btf_ids(), strict=True):
         module = table.modules[row]
-        btf = functions.kernel.btf_of(table.module_names[module]) if type_id else None
+        btf = Kernel.of(functions.table).btf_of(table.module_names[module]) if type_id else None
         if btf is None:
             kinds.append(UNTYPED)
             continue
@@ -178,5 +179,5 @@ def signature_of(functions: FunctionSet, index: int) -> Signature:
     """The signature of the function at this index, from the kernel's types."""
     table, row = functions.table, functions.rows[index]
     type_id = table.btf_ids[row]
-    btf = functions.kernel.btf_of(table.module(row)) if type_id else None
+    btf = Kernel.of(functions.table).btf_of(table.module(row)) if type_id else None
     return UNKNOWN if btf is None else signature(btf, type_id)

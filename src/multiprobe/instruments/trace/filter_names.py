@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from multiprobe.compiler.frontend.typed import close
 from multiprobe.errors import MultiprobeError, UsageError
+from multiprobe.functions.kernel import Kernel
 from multiprobe.instruments.trace.describe import WRAPPER, Describer, Wanted
 from multiprobe.instruments.trace.filter import Meaning, place_of, register
 from multiprobe.instruments.trace.members import Behind
@@ -28,7 +29,7 @@ class FilterNames:
 
     def __init__(self, functions: FunctionSet) -> None:
         self._functions = functions
-        self._describer = Describer(functions.kernel, Wanted(depth=0))
+        self._describer = Describer(Kernel.of(functions.table), Wanted(depth=0))
         self._described = self._describer.describe(functions)
         self._n_calls = sum(known.is_syscall for known in self._described)
 

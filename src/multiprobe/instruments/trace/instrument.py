@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import multiprobe as mp
 from multiprobe.errors import CompileError, UsageError
+from multiprobe.functions.kernel import Kernel
 from multiprobe.instruments.instrument import AttachOptions, Instrument
 from multiprobe.instruments.stacks.instrument import Namer
 from multiprobe.instruments.stacks.user_symbols import UserResolver
@@ -178,7 +179,7 @@ def start(
     entries_only: don't trace returns; has_stacks: record the kernel's stack of each call
     size: bytes of each ring buffer
     """
-    describer = Describer(functions.kernel, wanted or Wanted())
+    describer = Describer(Kernel.of(functions.table), wanted or Wanted())
     n_steps = len(tables(describer.describe(functions))[1]) // 2
     condition = parse_filter(filter, FilterNames(functions).meaning) if filter is not None else Filter()
     probe = TraceProbe(condition, entries_only=entries_only, size=size, n_steps=n_steps, has_stacks=has_stacks)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import UsageError
+from multiprobe.functions.kernel import Kernel
 from multiprobe.functions.sets import Refusal
 from multiprobe.links.ledger import Ledger
 from multiprobe.links.mechanisms.culprits import Culprits
@@ -29,7 +30,7 @@ def plan_attachment(
     `usable`: the mechanisms that may be used, when the caller knows better than the kernel's symbols. Raises UsageError
     when all would go one by one, and they are too many.
     """
-    kernel = chosen.kernel
+    kernel = Kernel.of(chosen.table)
     if usable is None:
         usable = mechanisms.allowed & usable_mechanisms(kernel, when=when)
     masks, gone = without_gone(chosen, chosen.mechanisms(when=when), usable)
@@ -65,7 +66,7 @@ def without_gone(chosen: FunctionSet, masks: bytes, usable: Mechanism) -> tuple[
     if len(table.module_names) < 2:
         return masks, []
     used = set(map(table.modules.__getitem__, chosen.rows))
-    gone = chosen.kernel.gone_modules(table.module_names[module] for module in used)
+    gone = Kernel.of(table).gone_modules(table.module_names[module] for module in used)
     if not gone:
         return masks, []
     positions = [

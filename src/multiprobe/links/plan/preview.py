@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from multiprobe.functions.kernel import Kernel
 from multiprobe.links.plan.costs import LOOP_TURN
 from multiprobe.links.plan.mechanisms import Mechanisms
 from multiprobe.links.plan.planning import plan_attachment
@@ -56,7 +57,7 @@ def preview(functions: FunctionSet, mechanisms: Mechanisms, *, when: str = "entr
 
     Raises NotSupportedError or NotPermittedError where nothing could be attached by any allowed mechanism.
     """
-    kernel = functions.kernel
+    kernel = Kernel.of(functions.table)
     if not mechanisms.allowed & usable_mechanisms(kernel, when=when):
         raise why_none(kernel, allowed=mechanisms.allowed, when=when)
     plan, ledger = plan_attachment(functions, mechanisms, when=when)

@@ -28,7 +28,7 @@ def choose(functions: Functions, kernel: Kernel | None, *, unsafe: bool) -> Func
     A list of strings without any pattern character is a list of exact symbols: each is answered for by itself.
     """
     if isinstance(functions, FunctionSet):
-        if kernel is not None and kernel is not functions.kernel:
+        if kernel is not None and kernel.table is not functions.table:
             raise UsageError("these functions were chosen from another kernel= than the one given")
         return functions
     return _listed([functions] if _is_one(functions) else list(functions), kernel, unsafe=unsafe)  # type: ignore[arg-type]
