@@ -86,11 +86,16 @@ def _parse_regex(text: str, rest: str, module: str, *, is_exclusion: bool) -> Pa
 
 def _number(digits: str, text: str) -> int:
     try:
-        return int(digits, 0)
-    except ValueError as error:
+        number = int(digits, 0)
+    except ValueError:
+        number = -1
+    if not 0 <= number < 1 << 64:
         raise PatternError(
-            f"{digits!r} in {text!r} is no number", pattern=text, hint="write 0xffffffff81234560 or NAME+0x10"
-        ) from error
+            f"invalid number {digits!r} in {text!r}: expected 0 to 2⁶⁴ − 1",
+            pattern=text,
+            hint="write 0xffffffff81234560 or NAME+0x10",
+        )
+    return number
 
 
 def _compile(expression: str, text: str):  # type: ignore[no-untyped-def]  # re.Pattern, without importing re

@@ -14,6 +14,8 @@ from multiprobe.functions.build import build_table
 from multiprobe.functions.table import FunctionTable
 from multiprobe.kernel import symbols, tracing
 from multiprobe.kernel.btf import types as btf
+from multiprobe.kernel.features import Features
+from multiprobe.kernel.mechanism import Mechanism
 
 if TYPE_CHECKING:
     from typing import TypedDict
@@ -96,7 +98,26 @@ def read_live(types: LiveBtf, *, root: str = "/") -> FunctionTable:
     )
     if types.problem:
         table.evidence["btf_problem"] = types.problem
+    if root == "/":
+        table.evidence["offers"] = str(int(_asked(table.offers, Features())))
     return table
+
+
+def _asked(offers: Mechanism, features: Features) -> Mechanism:
+    """The mechanisms offered, where the kernel itself answers instead of its symbols.
+
+    A static symbol is renamed by LTO, and may be a stub on another architecture. Without rights the symbols decide.
+    """
+    for mechanism, ask in (
+        (Mechanism.TRACING_MULTI, features.tracing_multi),
+        (Mechanism.KPROBE_MULTI, features.kprobe_multi),
+    ):
+        answer = ask()
+        if answer.is_yes:
+            offers |= mechanism
+        elif answer.is_no:
+            offers &= ~mechanism
+    return offers
 
 
 def _types_of(names: symbols.Symbols, types: LiveBtf) -> dict[str, btf.Btf]:

@@ -35,7 +35,6 @@ AMBIGUOUS_TYPE = 1 << 18
 BY_BTF = Mechanism.TRACING_MULTI | Mechanism.TRAMPOLINE
 BY_FTRACE = BY_BTF | Mechanism.KPROBE_MULTI
 BY_ADDRESS = Mechanism.KPROBE_MULTI | Mechanism.KPROBE
-WHENS = ("entry", "return", "session")
 
 DENIED_NAMES = frozenset(
     (

@@ -106,12 +106,3 @@ def is_trampoline(symbol: Symbol) -> bool:
 def trampoline_name(btf_obj_id: int, btf_id: int) -> str:
     """The symbol of the trampoline of a kernel function (bpf_trampoline_compute_key, include/linux/bpf_verifier.h)."""
     return f"bpf_trampoline_{btf_obj_id << 32 | 0x80000000 | btf_id}"
-
-
-def trampoline_ids(name: str) -> tuple[int, int] | None:
-    """(BTF object id, BTF id) of the function that a trampoline belongs to, from its symbol's name."""
-    digits = name.removeprefix("bpf_trampoline_")
-    if not digits.isdecimal():
-        return None
-    key = int(digits)
-    return (key >> 32, key & 0x7FFFFFFF) if key & 0x80000000 else None

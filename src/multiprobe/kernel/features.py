@@ -34,6 +34,7 @@ CALL = bytes.fromhex("85000000")
 #: An address that no process has mapped: a list that stands there answers EFAULT, once everything before it is right.
 UNREADABLE = 8
 RING_BUFFER_BYTES = 1 << 20
+PASSING = (errno.ENOMEM, errno.EAGAIN, errno.EINTR, errno.EMFILE, errno.ENFILE)
 #: Functions to load (not attach) a trampoline program for: made for tests, and one that every kernel has.
 TARGETS = ("bpf_fentry_test1", "vfs_read")
 BTF = "sys/kernel/btf/vmlinux"
@@ -255,7 +256,7 @@ class Features:
         except NotPermittedError:
             return forbidden("loading its program: EPERM")
         except MultiprobeError as error:
-            return no(f"loading its program: {_reason(error)}")
+            return Answer(INCONCLUSIVE if _is_passing(error) else NO, f"loading its program: {_reason(error)}")
         with prog:
             attr = _unreadable_link(prog.fileno(), kind, attach_type)
             result = call_opening(BPF, Cmd.LINK_CREATE, address_of(attr), len(attr))
@@ -285,9 +286,13 @@ def _outcome(what: str, make: Callable[[], FileDescriptor]) -> Answer:
     except NotPermittedError:
         return forbidden(f"{what}: EPERM")
     except KernelError as error:
-        is_passing = error.errno in (errno.ENOMEM, errno.EAGAIN, errno.EINTR, errno.EMFILE, errno.ENFILE)
-        return Answer(INCONCLUSIVE if is_passing else NO, f"{what}: {_reason(error)}")
+        return Answer(INCONCLUSIVE if _is_passing(error) else NO, f"{what}: {_reason(error)}")
     return yes(f"{what} works")
+
+
+def _is_passing(error: MultiprobeError) -> bool:
+    """Whether the same question may be answered otherwise at another time: it says nothing about the kernel."""
+    return isinstance(error, KernelError) and error.errno in PASSING
 
 
 def _reason(error: MultiprobeError) -> str:

@@ -1,6 +1,6 @@
 """Reads ftrace's lists from tracefs and debugfs, and finds where these are mounted.
 
-Formats: available_filter_functions (with and without addresses), kprobes/blacklist, error_injection/list. `parse_` is
+Formats: available_filter_functions (with and without addresses) and kprobes/blacklist. `parse_` is
 pure, `load_` reads a file, `find_` searches the mounts. NumPy is imported when a list is parsed.
 """
 
@@ -132,21 +132,12 @@ def parse_blacklist(data: bytes) -> list[KprobeRange]:
         span, _, name = line.partition("\t")
         start, _, end = span.partition("-")
         try:
-            ranges.append(KprobeRange(int(start, 16), int(end, 16), name.strip()))
+            found = KprobeRange(int(start, 16), int(end, 16), name.strip())
         except ValueError:
             continue
+        if 0 <= found.start <= found.end < 1 << 64:
+            ranges.append(found)
     return ranges
-
-
-def parse_error_injection(data: bytes) -> dict[str, str]:
-    """Parse error_injection/list: lines of `name[ [module]]<tab>kind`; gives the kind of each function."""
-    kinds = {}
-    for line in data.decode("ascii", "backslashreplace").splitlines():
-        symbol, _, kind = line.partition("\t")
-        name = symbol.partition(" ")[0]
-        if name:
-            kinds[name] = kind.strip()
-    return kinds
 
 
 def parse_mounts(data: bytes, filesystem: str) -> list[str]:
@@ -216,12 +207,6 @@ def load_blacklist(debugfs: str | None) -> list[KprobeRange] | None:
     """Read what kprobes never touch; None where it can't be read."""
     data = _read_optional(debugfs, "kprobes/blacklist")
     return None if data is None else parse_blacklist(data)
-
-
-def load_error_injection(debugfs: str | None) -> dict[str, str] | None:
-    """Read which functions allow their return value to be overridden; None where it can't be read."""
-    data = _read_optional(debugfs, "error_injection/list")
-    return None if data is None else parse_error_injection(data)
 
 
 def _read(directory: str, name: str) -> bytes:

@@ -210,3 +210,9 @@ def test_one_function(kernel: Kernel) -> None:
         kernel.function("s_next")
     with pytest.raises(UsageError):
         kernel.by_symbols(["tcp_*"])
+
+
+@pytest.mark.parametrize("text", ["tcp_sendmsg+-5", "tcp_sendmsg+0x10000000000000000", "0x-1", "0x10000000000000000"])
+def test_numbers_that_no_address_has(kernel: Kernel, text: str) -> None:
+    with pytest.raises(PatternError, match="invalid number"):
+        kernel.functions(text)

@@ -15,7 +15,6 @@ from multiprobe.inspect.callsite import (
     destination,
     is_trampoline,
     parse_site,
-    trampoline_ids,
     trampoline_name,
 )
 from multiprobe.inspect.disassembly import disassemble, disassemble_routine
@@ -74,15 +73,8 @@ def test_any_bytes_can_be_looked_at(code: bytes, address: int) -> None:
     assert destination(site, None) in DESTINATIONS
 
 
-@given(st.integers(1, 0x7FFFFFFF), st.integers(1, 0x7FFFFFFF))
-def test_names_of_trampolines_tell_their_function(object_id: int, btf_id: int) -> None:
-    assert trampoline_ids(trampoline_name(object_id, btf_id)) == (object_id, btf_id)
-
-
 def test_names_of_trampolines() -> None:
     assert trampoline_name(1, 66574) == "bpf_trampoline_6442517518"
-    assert trampoline_ids("bpf_trampoline_link_prog") is None
-    assert trampoline_ids("bpf_trampoline_5") is None
     assert is_trampoline(Symbol("bpf_trampoline_6442517518", "bpf", 1, 2))
     assert not is_trampoline(Symbol("bpf_trampoline_link_prog", "", 1, 2))
 

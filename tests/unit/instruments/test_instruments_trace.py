@@ -255,6 +255,12 @@ def test_tables_of_functions_and_steps() -> None:
     assert (list(cut), len(numbers)) == ([1 | SYSCALL | KNOWN, MANY | KNOWN], 2), "no room: the others are still shown"
 
 
+@pytest.mark.parametrize("text", ["(" * 1000 + "1" + ")" * 1000, "not " * 5000 + "1", "+".join(["arg0"] * 5000)])
+def test_filters_that_are_nested_too_deeply(text: str) -> None:
+    with pytest.raises(mp.UsageError, match=r"nested too deeply|can't be read"):
+        parse_filter(text)
+
+
 def test_arguments_after_the_address_of_a_returned_struct(tmp_path: Path) -> None:
     """All readers of signatures: trace and its filter, graph, and errors."""
     w = BtfWriter()

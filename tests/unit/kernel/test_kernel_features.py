@@ -11,9 +11,13 @@ from pathlib import Path
 import pytest
 from btf_writer import BtfWriter
 
+from multiprobe.errors import KernelError
+from multiprobe.functions import sources
 from multiprobe.kernel.evidence import Evidence
-from multiprobe.kernel.features import FEATURES, INCONCLUSIVE, NO, YES, Features
-from multiprobe.syscalls import raw
+from multiprobe.kernel.features import FEATURES, INCONCLUSIVE, NO, YES, Answer, Features, forbidden, no, yes
+from multiprobe.kernel.mechanism import Mechanism
+from multiprobe.syscalls import bpf, raw
+from multiprobe.syscalls.fd import NewDescriptor
 from multiprobe.uapi.bpf import AttachType, Cmd, ProgType
 
 PERF = raw.PERF_EVENT_OPEN
@@ -219,3 +223,42 @@ def test_evidence(tmp_path: Path) -> None:
     assert evidence.hides_addresses() is False
     (tmp_path / "proc/kallsyms").write_text("0000000000000000 A x\n0000000000000000 T f\n")
     assert Evidence(root=str(tmp_path)).hides_addresses() is True
+
+
+def test_types_that_load_at_the_second_try_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second try is for the log; when it succeeds (memory is back), its descriptor is the result."""
+    answers = iter([-errno.ENOMEM, NewDescriptor(os.open("/dev/null", os.O_RDONLY))])
+    monkeypatch.setattr(bpf, "_open", lambda _cmd, _attr: next(answers))
+    with bpf.btf_load(b"btf") as made:
+        assert os.fstat(made.fileno())
+    assert made.is_closed
+
+
+@pytest.mark.parametrize(
+    ("multi", "offers"),
+    [
+        ((yes("f"), no("f")), Mechanism.TRACING_MULTI | Mechanism.KPROBE),
+        ((no("f"), yes("f")), Mechanism.KPROBE_MULTI | Mechanism.KPROBE),
+        ((forbidden("f"), forbidden("f")), Mechanism.TRACING_MULTI | Mechanism.KPROBE),
+    ],
+)
+def test_what_the_kernel_answers_counts_more_than_its_symbols(
+    multi: tuple[Answer, Answer], offers: Mechanism, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = Features()
+    monkeypatch.setattr(features, "tracing_multi", lambda: multi[0])
+    monkeypatch.setattr(features, "kprobe_multi", lambda: multi[1])
+    assert sources._asked(Mechanism.TRACING_MULTI | Mechanism.KPROBE, features) == offers
+
+
+@pytest.mark.parametrize(
+    ("number", "verdict"), [(errno.ENOMEM, INCONCLUSIVE), (errno.EMFILE, INCONCLUSIVE), (errno.EINVAL, NO)]
+)
+def test_a_shortage_says_nothing_about_the_kernel(number: int, verdict: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `Kernel` offers is kept for the whole boot: a shortage must not take a mechanism away for that long."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise KernelError("loading program", number)
+
+    monkeypatch.setattr(bpf, "prog_load", refuse)
+    assert Features().tracing_multi().verdict == verdict

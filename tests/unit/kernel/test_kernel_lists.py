@@ -122,10 +122,8 @@ def test_blacklist_and_error_injection() -> None:
         tracing.KprobeRange(0xFFFFFFFF81000000, 0xFFFFFFFF81000010, "do_one"),
         tracing.KprobeRange(1, 2, ""),
     ]
-    assert tracing.parse_error_injection(b"open_ctree [btrfs]\tERRNO\nshould_failslab\tERRNO\n\n") == {
-        "open_ctree": "ERRNO",
-        "should_failslab": "ERRNO",
-    }
+    beyond = b"0x10000000000000000-0x10000000000000010\tfar\n-0x5-0x10\tbelow\n0x20-0x10\tbackwards\n"
+    assert tracing.parse_blacklist(beyond) == []
 
 
 def mount(root: Path, *lines: str) -> None:
@@ -178,7 +176,6 @@ def test_a_closed_tracefs_is_not_permitted(tmp_path: Path, monkeypatch: pytest.M
 def test_optional_lists_are_none_where_they_cannot_be_read(tmp_path: Path) -> None:
     assert tracing.load_blacklist(None) is None
     assert tracing.load_blacklist(str(tmp_path)) is None
-    assert tracing.load_error_injection(str(tmp_path)) is None
     (tmp_path / "kprobes").mkdir()
     (tmp_path / "kprobes/blacklist").write_bytes(b"0x1-0x2\tf\n")
     assert tracing.load_blacklist(str(tmp_path)) == [tracing.KprobeRange(1, 2, "f")]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import random
 from array import array
 
 import pytest
 
 import multiprobe as mp
-from multiprobe.errors import DataError, UsageError
+from multiprobe.errors import DataError, KernelError, UsageError
 from multiprobe.maps.cpus import parse_n_cpus
 from multiprobe.maps.index import BLOCK_BITS, DIRECTORY_SIZE, block_size, build_index
 from multiprobe.maps.layout import CACHE_LINE, constants, layout
+from multiprobe.syscalls import bpf
+from multiprobe.syscalls.fd import FileDescriptor
 
 ALL = (mp.u8, mp.u16, mp.u32, mp.u64, mp.i8, mp.i16, mp.i32, mp.i64)
 
@@ -142,3 +145,11 @@ def test_possible_cpus(text: str, n: int) -> None:
 def test_not_cpus(text: str) -> None:
     with pytest.raises(DataError):
         parse_n_cpus(text)
+
+
+def test_memory_that_can_not_be_mapped_is_an_error_of_ours() -> None:
+    with (
+        FileDescriptor(os.open("/", os.O_RDONLY), "a map") as fd,
+        pytest.raises(KernelError, match="EACCES"),
+    ):
+        bpf.map_memory(fd, 4096)

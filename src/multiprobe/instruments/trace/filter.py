@@ -73,6 +73,13 @@ def register(place: int) -> str:
 def parse_filter(text: str, meaning: Callable[[str], Meaning] = plain_meaning) -> Filter:
     """Parse and split a filter; `meaning` resolves a path such as `sk.__sk_common.skc_num`. Raises UsageError."""
     try:
+        return _split(text, meaning)
+    except (RecursionError, MemoryError):
+        raise UsageError("the filter is nested too deeply", hint=_HINT) from None
+
+
+def _split(text: str, meaning: Callable[[str], Meaning]) -> Filter:
+    try:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError) as error:
         column = (getattr(error, "offset", None) or 1) - 1
