@@ -21,10 +21,11 @@ from fake_kernel.functions import FUNCTIONS, FakeFunction, evidence, placed
 from fake_kernel.memory import Attr, Refused
 from fake_kernel.objects import Btf, Event, Link, Map, Object, Program
 from fake_kernel.profiles import LIKE_7_3, Profile
+from multiprobe import arch
 from multiprobe.syscalls import raw
 from multiprobe.uapi.bpf import Cmd
 
-MEMBARRIER = raw.number("membarrier")
+MEMBARRIER = arch.system_call_number("membarrier")
 NAMES = {raw.PERF_EVENT_OPEN: "perf_event_open", MEMBARRIER: "membarrier"}
 OBJ_PIN, OBJ_GET, LINK_DETACH = 6, 7, 34
 _COMMANDS = {int(command): command.name for command in Cmd}

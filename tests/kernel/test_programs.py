@@ -284,12 +284,12 @@ def test_one_program_under_any_mechanism(program, mechanism, with_cookies, kerne
 
 
 def test_registers_are_where_we_think() -> None:
-    from multiprobe.compiler.backend.arch import native
+    from multiprobe.arch import native
     from multiprobe.kernel.btf.types import load_btf
 
     btf = load_btf()
     members = {member.name: member.bit_offset // 8 for member in btf.members(btf.type_ids("pt_regs")[0])}
-    arch = native()
+    arch = native().registers
     wanted = dict(zip(arch.argument_names, arch.arguments, strict=True))
     wanted |= {"ax": arch.returned, "sp": arch.stack_pointer}
     assert {name: members[name] for name in wanted} == wanted

@@ -8,7 +8,8 @@ from __future__ import annotations
 from struct import unpack_from
 from typing import TYPE_CHECKING
 
-from multiprobe.compiler.backend import arch, stack
+from multiprobe.arch import native
+from multiprobe.compiler.backend import stack
 from multiprobe.compiler.backend.backedges import separate_back_edges
 from multiprobe.compiler.backend.codegen import generate
 from multiprobe.compiler.backend.constants import shorten
@@ -40,7 +41,7 @@ def compile_now(program: Program, *, context: str, when: str, shape: Shape, type
     """Compile. Raises CompileError (the language), NotSupportedError (the hook can't answer what the program asks)."""
     routine = build(program, types, arguments=shape.arguments)
     specs = [program.maps[name] for name in routine.maps]
-    target = arch.native().target
+    target = native().target
     emitter = generate(routine, specs, context=context, when=when, shape=shape, target=target)
     insns, lines = separate_back_edges(*shorten(*compile_ir(emitter.text(), target=target)))
     _check_stack(insns, routine)

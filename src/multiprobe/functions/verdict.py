@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from multiprobe.arch import ALL
 from multiprobe.functions.unsafe import unsafe_reason
 from multiprobe.kernel.mechanism import MECHANISMS, Mechanism, mechanism_names
 
@@ -56,10 +57,7 @@ NORETURN_NAMES = frozenset(
         b"kthread_exit",
         b"make_task_dead",
         b"__module_put_and_kthread_exit",
-        b"__x64_sys_exit",
-        b"__x64_sys_exit_group",
-        b"__ia32_sys_exit",
-        b"__ia32_sys_exit_group",
+        *(f"{prefix}{call}".encode() for arch in ALL for prefix in arch.wrappers for call in ("exit", "exit_group")),
         b"__kunit_abort",
         b"kunit_try_catch_throw",
     )

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+# Imported before the functions of the same names are defined below: the submodules stay reachable as modules of the
+# package, `multiprobe.inspect.links(...)` is the function.
+from multiprobe.arch.facts import CallSite as CallSite
 from multiprobe.errors import NoMatchError
 from multiprobe.functions.kernel import Kernel
 from multiprobe.functions.sets import FunctionSet
-
-# Imported before the functions of the same names are defined below: the submodules stay reachable as modules of the
-# package, `multiprobe.inspect.links(...)` is the function.
-from multiprobe.inspect.callsite import CallSite as CallSite
 from multiprobe.inspect.disassembly import Instruction as Instruction
 from multiprobe.inspect.function import Attached as Attached
 from multiprobe.inspect.function import FunctionPicture as FunctionPicture

@@ -5,19 +5,16 @@ snapshots.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from multiprobe.arch import native
 from multiprobe.errors import NoMatchError, NotPermittedError, NotSupportedError, UsageError
 from multiprobe.inspect import ops as ftrace_ops
 from multiprobe.inspect.callsite import (
-    MACHINE,
     SITE_BYTES,
-    CallSite,
     destination,
     is_trampoline,
-    parse_site,
     trampoline_name,
 )
 from multiprobe.inspect.disassembly import Instruction, disassemble, disassemble_routine
@@ -28,6 +25,7 @@ from multiprobe.inspect.tracefs import Enabled, TracefsProbe, parse_enabled
 from multiprobe.inspect.trampoline import TrampolineCall, program_calls, read_calls
 
 if TYPE_CHECKING:
+    from multiprobe.arch.facts import CallSite
     from multiprobe.inspect.names import Symbol
     from multiprobe.inspect.ops import Ops
     from multiprobe.inspect.sources import Missing, Sources
@@ -167,8 +165,9 @@ def _symbol_at(sources: Sources, address: int | None) -> Symbol | None:
 
 
 def _read_site(sources: Sources, symbol: Symbol) -> CallSite | None:
-    if os.uname().machine != MACHINE:
-        sources.miss("call sites and trampolines", f"they are read on {MACHINE} only")
+    parse_site = native().parse_site
+    if parse_site is None:
+        sources.miss("call sites and trampolines", f"they cannot be decoded on {native().machine}")
         return None
     size = min(SITE_BYTES, symbol.end - symbol.address)
     code = sources.memory.read(symbol.address, size) if sources.memory else None
@@ -218,7 +217,7 @@ def _find_trampoline(
 
 
 def _read_trampoline(sources: Sources, symbol: Symbol, site: CallSite | None) -> Trampoline | None:
-    if sources.memory is None or sources.names is None or os.uname().machine != MACHINE:
+    if sources.memory is None or sources.names is None or native().parse_site is None:
         return Trampoline(symbol.name, symbol.address, b"", (), ())
     code = sources.memory.read(symbol.address, min(symbol.end - symbol.address, MAX_IMAGE))
     if code is None:

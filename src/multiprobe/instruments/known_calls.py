@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING
 
 import multiprobe as mp
+from multiprobe.arch import native
 from multiprobe.instruments.count import calls, count
 from multiprobe.links.guard.kernel_tests import NAMES, KernelTests
 from multiprobe.links.report import Verified
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 
 CALLS = 500
 _SYSTEM_CALLS: tuple[tuple[str, Callable[[], object]], ...] = (
-    ("__x64_sys_getppid", os.getppid),
-    ("__x64_sys_getpgid", lambda: os.getpgid(0)),
-    ("__x64_sys_getsid", lambda: os.getsid(0)),
+    ("getppid", os.getppid),
+    ("getpgid", lambda: os.getpgid(0)),
+    ("getsid", lambda: os.getsid(0)),
 )
 
 
@@ -44,15 +45,19 @@ def verify(
     return [Verified(name, used, n_calls, min(n, n_calls)) for name, n in zip(names, totals, strict=True)]
 
 
+def _wrapper(call: str) -> str:
+    return native().wrappers[0] + call
+
+
 def _known(kernel: mp.Kernel) -> list[str]:
     """The functions to call that this kernel has."""
-    names = (*(name for name, _ in _SYSTEM_CALLS), *NAMES)
+    names = (*(_wrapper(name) for name, _ in _SYSTEM_CALLS), *NAMES)
     return [name for name in names if len(kernel.table.rows_of_name(name)) == 1]
 
 
 def _call(names: list[str], n_calls: int, kernel: mp.Kernel) -> None:
     for name, call in _SYSTEM_CALLS:
-        for _ in range(n_calls if name in names else 0):
+        for _ in range(n_calls if _wrapper(name) in names else 0):
             call()
     if any(name in NAMES for name in names):
         with KernelTests(kernel.table) as tests:

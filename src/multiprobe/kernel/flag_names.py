@@ -1,19 +1,25 @@
 """Numbers that have names: open flags, file modes, memory protection, address families, gfp_t; and network byte order.
 
 Which table a value belongs to is told by its typedef, its name, or the system call whose argument it is. The tables are
-the kernel's user-space headers (include/uapi), whose numbers never change, those of x86-64 where architectures differ;
-FMODE_ is include/linux/fs.h. gfp_t changes between kernels: its names come from a tracing event's format. Pure over
-numbers; `load_gfp` reads tracefs. Must not know BTF.
+the kernel's user-space headers (include/uapi), whose numbers never change; the O_ flags in which architectures differ
+are in `arch`; FMODE_ is include/linux/fs.h. gfp_t changes between kernels: its names come from a tracing event's
+format. Pure over numbers; `load_gfp` reads tracefs. Must not know BTF.
 """
 
 from __future__ import annotations
 
+import os
 import re
+from operator import itemgetter
 from socket import AF_INET6, inet_ntop
 from typing import TYPE_CHECKING
 
+from multiprobe.arch import X86_64, find
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from multiprobe.arch.facts import Arch
 
 GFP_FORMAT = "/sys/kernel/tracing/events/kmem/mm_page_alloc/format"
 _GFP_ITEM = re.compile(r'\{\s*([^{}"]+?),\s*"(\w+)"\s*\}')
@@ -26,13 +32,21 @@ _FILE_TYPES = {
     0o120000: "S_IFLNK", 0o140000: "S_IFSOCK",
 }  # fmt: skip
 
+_OPEN = {
+    "O_CREAT": 0o100, "O_EXCL": 0o200, "O_NOCTTY": 0o400, "O_TRUNC": 0o1000, "O_APPEND": 0o2000, "O_NONBLOCK": 0o4000,
+    "O_DSYNC": 0o10000, "O_ASYNC": 0o20000, "O_NOATIME": 0o1000000, "O_CLOEXEC": 0o2000000, "O_PATH": 0o10000000,
+}  # fmt: skip
+
+
+def open_flags(arch: Arch) -> dict[int, str]:
+    """The O_ flags of an architecture, in the order of their values, the masks of two bits first."""
+    values = {**_OPEN, **arch.open_flags}
+    both = {0o20000000 | values["O_DIRECTORY"]: "O_TMPFILE", 0o4000000 | values["O_DSYNC"]: "O_SYNC"}
+    return both | {value: name for name, value in sorted(values.items(), key=itemgetter(1))}
+
+
 FLAGS: dict[str, dict[int, str]] = {
-    "open": {
-        0o20200000: "O_TMPFILE", 0o4010000: "O_SYNC", 0o100: "O_CREAT", 0o200: "O_EXCL", 0o400: "O_NOCTTY",
-        0o1000: "O_TRUNC", 0o2000: "O_APPEND", 0o4000: "O_NONBLOCK", 0o10000: "O_DSYNC", 0o20000: "O_ASYNC",
-        0o40000: "O_DIRECT", 0o100000: "O_LARGEFILE", 0o200000: "O_DIRECTORY", 0o400000: "O_NOFOLLOW",
-        0o1000000: "O_NOATIME", 0o2000000: "O_CLOEXEC", 0o10000000: "O_PATH",
-    },
+    "open": open_flags(find(os.uname().machine) or X86_64),  # asm-generic has the values of x86-64
     "fmode": {
         0x1: "FMODE_READ", 0x2: "FMODE_WRITE", 0x4: "FMODE_LSEEK", 0x8: "FMODE_PREAD", 0x10: "FMODE_PWRITE",
         0x20: "FMODE_EXEC",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from multiprobe.syscalls.raw import call, number
+from multiprobe.arch import system_call_number
+from multiprobe.syscalls.raw import call
 
 _CMD_GLOBAL = 1  # enum membarrier_cmd
 _GRACE = 0.1
@@ -16,5 +17,5 @@ def wait_for_programs() -> None:
     Programs run inside RCU read-side sections, and MEMBARRIER_CMD_GLOBAL is synchronize_rcu() (kernel/sched/
     membarrier.c). Kernels without it, and those with nohz_full CPUs, refuse: programs then get a tenth of a second.
     """
-    if call(number("membarrier"), _CMD_GLOBAL, 0, 0) < 0:
+    if call(system_call_number("membarrier"), _CMD_GLOBAL, 0, 0) < 0:
         time.sleep(_GRACE)

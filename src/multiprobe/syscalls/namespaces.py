@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import os
 
+from multiprobe.arch import system_call_number
 from multiprobe.errors import KernelError
 from multiprobe.syscalls.raw import address_of, c_string, call
-
-_NUMBERS = {
-    "x86_64": {"mount": 165, "umount2": 166, "prctl": 157, "unshare": 272, "mount_setattr": 442},
-    "aarch64": {"mount": 40, "umount2": 39, "prctl": 167, "unshare": 97, "mount_setattr": 442},
-}
 
 CLONE_NEWNS = 0x00020000
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
@@ -22,7 +18,7 @@ _MOUNT_ATTR_RDONLY = 1
 
 
 def _call(name: str, subject: str, *arguments: int) -> None:
-    result = call(_NUMBERS.get(os.uname().machine, {}).get(name, -1), *arguments)
+    result = call(system_call_number(name), *arguments)
     if result < 0:
         raise KernelError(f"{name}(2)", -result, subject=subject)
 

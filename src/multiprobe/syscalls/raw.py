@@ -1,26 +1,20 @@
-"""The one funnel through which system calls leave: numbers by architecture, errno by value.
+"""Makes system calls: the only module that calls into libc.
 
-Nothing else in the project calls into libc. `call` never raises for a failed call: it answers -errno, as the
-kernel does, and the typed functions beside this module turn that into errors that say what was tried.
+`call` returns -errno for a failed call, as the kernel does; the typed functions in this package turn that into errors
+that say what was tried.
 """
 
 from __future__ import annotations
 
 import ctypes
-import os
 from typing import TYPE_CHECKING
 
+from multiprobe import arch
 from multiprobe.syscalls.fd import NewDescriptor
 from multiprobe.uapi.bpf import OPENING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-_NUMBERS = {
-    "x86_64": {"bpf": 321, "perf_event_open": 298, "membarrier": 324},
-    "aarch64": {"bpf": 280, "perf_event_open": 241, "membarrier": 283},
-}
-
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc["syscall"]
@@ -29,13 +23,8 @@ _opening_syscall = _libc["syscall"]
 _opening_syscall.restype = NewDescriptor
 
 
-def number(name: str) -> int:
-    """The number of system call `name` on this machine, or -1 (which the kernel answers with ENOSYS)."""
-    return _NUMBERS.get(os.uname().machine, {}).get(name, -1)
-
-
-BPF = number("bpf")
-PERF_EVENT_OPEN = number("perf_event_open")
+BPF = arch.system_call_number("bpf")
+PERF_EVENT_OPEN = arch.system_call_number("perf_event_open")
 
 
 def opens(nr: int, *arguments: int) -> bool:

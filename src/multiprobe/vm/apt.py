@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from multiprobe.arch import native
 from multiprobe.errors import VmError
 from multiprobe.vm.mirrors import AptSource, Mirrors
 
-ARCHITECTURE = "amd64"
 _POLL_SECONDS = 0.2
 
 _CONFIGURATION = """\
@@ -75,7 +75,7 @@ class Apt:
         text = "\n".join(stanza(mirrors, suite) for suite in suites)
         (self.state / "sources.d/debian.sources").write_text(text)
         sandbox = 'APT::Sandbox::User "root";\n' if os.geteuid() == 0 else ""
-        settings = _CONFIGURATION.format(state=self.state, architecture=ARCHITECTURE)
+        settings = _CONFIGURATION.format(state=self.state, architecture=native().guest.debian)
         self._configuration.write_text(settings + sandbox)
 
     def update(self) -> None:

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from multiprobe.arch import native
 from multiprobe.cachedir import read_own
 from multiprobe.errors import VmError
 from multiprobe.vm import apt, cache
@@ -25,9 +26,8 @@ from multiprobe.vm.mirrors import load_mirrors
 
 DEFAULT_SERIES = "6.12"
 SUITES = ("bookworm", "bookworm-security", "trixie", "trixie-security", "trixie-backports")
-FLAVOUR = f"cloud-{apt.ARCHITECTURE}"
 _SECONDS_A_DAY = 86400
-_IMAGE = re.compile(rf"linux-(image|binary)-(unsigned-)?(?P<release>\d+\.\d+\.\d+[^ ]*-{FLAVOUR})(-unsigned)?")
+_IMAGE = r"linux-(image|binary)-(unsigned-)?(?P<release>\d+\.\d+\.\d+[^ ]*-{flavour})(-unsigned)?"
 _SERIES = re.compile(r"\d+\.\d+")
 
 OnProgress = Callable[[str, int, int], None]
@@ -62,6 +62,11 @@ class Candidate:
         return sum(package.size for package in (self.image, *self.others))
 
 
+def flavour() -> str:
+    """The flavour of the kernels that are fetched: Debian's for virtual machines."""
+    return f"cloud-{native().guest.debian}"
+
+
 def version_key(version: str) -> list[str]:
     """The runs of digits of a version."""
     return re.findall(r"\d+", version)
@@ -77,9 +82,10 @@ def candidates(packages: Iterable[apt.Package]) -> list[Candidate]:
     """Every kernel among `packages`, with the module package of the newer layout (linux-binary + linux-modules)."""
     everything = list(packages)
     modules = {(p.name, p.version): p for p in everything if p.name.startswith("linux-modules-")}
+    pattern = re.compile(_IMAGE.replace("{flavour}", flavour()))
     found = []
     for package in everything:
-        match = _IMAGE.fullmatch(package.name)
+        match = pattern.fullmatch(package.name)
         if not match:
             continue
         release = match["release"]
@@ -147,7 +153,7 @@ def of_image(image: Path, modules: Path | None = None) -> BootKernel:
         raise VmError(f"kernel image {image} can't be booted: not a file", hint="give the path of a bzImage or vmlinuz")
     if not _is_bootable(image):
         raise VmError(
-            f"kernel image {image} can't be booted: it lacks the header of an x86 boot image",
+            f"kernel image {image} can't be booted: it lacks the header of a boot image for {native().machine}",
             hint="give a bzImage or vmlinuz, as a kernel package has it in /boot; a vmlinux with symbols won't do",
         )
     if modules and not (modules / "kernel").is_dir():
@@ -157,10 +163,10 @@ def of_image(image: Path, modules: Path | None = None) -> BootKernel:
 
 
 def _is_bootable(image: Path) -> bool:
-    """Has the file the header of a bzImage (Documentation/arch/x86/boot.rst: boot_flag at 0x1fe, "HdrS" at 0x202)?"""
+    """Has the file the header of a kernel image for this machine?"""
     with image.open("rb") as file:
-        head = file.read(0x206)
-    return head[0x1FE:0x200] == b"\x55\xaa" and head[0x202:0x206] == b"HdrS"
+        head = file.read(1024)
+    return all(head.startswith(mark, offset) for offset, mark in native().guest.image_marks)
 
 
 def check_series(series: str) -> str:
@@ -227,7 +233,7 @@ def open_archive(*, refresh: bool = False) -> apt.Apt:
 def available(source: apt.Apt) -> list[Candidate]:
     """Every kernel that the archive has now."""
     names = [n for prefix in ("linux-image-", "linux-binary-", "linux-modules-") for n in source.names(prefix)]
-    return candidates(source.show([name for name in names if name.removesuffix("-unsigned").endswith(FLAVOUR)]))
+    return candidates(source.show([name for name in names if name.removesuffix("-unsigned").endswith(flavour())]))
 
 
 def _fetch_all(source: apt.Apt, chosen: Sequence[Candidate], on_progress: OnProgress) -> None:

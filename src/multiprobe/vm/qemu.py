@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from multiprobe.arch import native
 from multiprobe.errors import VmError
 
 PORTS = ("stdin", "stdout", "stderr", "control", "result")
@@ -84,17 +85,18 @@ class Machine:
         return words
 
     def _boot(self) -> list[str]:
-        line = f"console=ttyS0 quiet panic=-1 mitigations=off {GUEST_MARK}"
+        line = f"console={native().guest.console} quiet panic=-1 mitigations=off {GUEST_MARK}"
         return ["-kernel", str(self.image), "-initrd", f"/proc/self/fd/{self.initramfs_fd}", "-append", line]
 
 
 def find_qemu() -> str:
-    """The machine's QEMU for x86-64 guests."""
-    found = shutil.which("qemu-system-x86_64")
+    """The path of QEMU for guests of this machine's architecture. Raises VmError."""
+    guest = native().guest
+    found = shutil.which(guest.qemu)
     if not found:
         raise VmError(
             "QEMU is missing, which runs the virtual machine",
-            hint="apt-get install qemu-system-x86 qemu-system-common busybox-static",
+            hint=f"apt-get install {guest.qemu_package} qemu-system-common busybox-static",
         )
     return found
 

@@ -287,9 +287,9 @@ def test_histograms_of_functions(context: str) -> None:
         for place, (first, index, number) in enumerate(arguments):
             function = place % 3
             if context != "tracing":
-                from multiprobe.compiler.backend.arch import native
+                from multiprobe.arch import native
 
-                arch = native()
+                arch = native().registers
                 registers = bytearray(256)
                 for value, offset in zip((first, index, number), arch.arguments, strict=False):
                     registers[offset : offset + 8] = value.to_bytes(8, "little")

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from images import MIXED_7_3, RETURN_6_1, RETURN_6_12, Recorded
 
+from multiprobe.arch.x86_64 import parse_site
 from multiprobe.errors import NotSupportedError
 from multiprobe.inspect.callsite import (
     DESTINATIONS,
     destination,
     is_trampoline,
-    parse_site,
     trampoline_name,
 )
 from multiprobe.inspect.disassembly import disassemble, disassemble_routine

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from images import MIXED_7_3
 
+from multiprobe.arch.x86_64 import parse_site
 from multiprobe.errors import UsageError
 from multiprobe.inspect import records, text
-from multiprobe.inspect.callsite import parse_site
 from multiprobe.inspect.disassembly import disassemble, disassemble_routine
 from multiprobe.inspect.function import Attached, FunctionPicture, Trampoline, attachments
 from multiprobe.inspect.links import ObservedLink, ObservedProgram

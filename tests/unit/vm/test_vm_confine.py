@@ -8,6 +8,7 @@ import signal
 
 import pytest
 
+from multiprobe import arch
 from multiprobe.errors import KernelError
 from multiprobe.syscalls import namespaces, raw
 from multiprobe.vm import confine
@@ -17,7 +18,7 @@ class Kernel:
     """Notes each call and answers `answers.get(number, 0)`."""
 
     def __init__(self, **answers: int) -> None:
-        numbers = namespaces._NUMBERS[os.uname().machine]
+        numbers = arch.native().system_calls
         self.answers = {numbers[name]: answer for name, answer in answers.items()}
         self.names = {number: name for name, number in numbers.items()}
         self.calls: list[tuple[object, ...]] = []

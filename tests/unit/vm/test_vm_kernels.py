@@ -137,7 +137,7 @@ def test_a_kernel_of_ones_own(tmp_path: Path) -> None:
 def test_a_file_that_is_no_kernel_is_refused_before_qemu_sees_it(tmp_path: Path, content: bytes) -> None:
     image = tmp_path / "vmlinux"
     image.write_bytes(content)
-    with pytest.raises(VmError, match="lacks the header of an x86 boot image"):
+    with pytest.raises(VmError, match="lacks the header of a boot image for"):
         kernels.of_image(image)
 
 

@@ -6,7 +6,7 @@ they matter); must not know the language.
 
 from __future__ import annotations
 
-from multiprobe.compiler.backend import arch as arches
+from multiprobe.arch import native
 from multiprobe.compiler.backend import sessions
 from multiprobe.compiler.backend.emitter import Emitter
 from multiprobe.compiler.code import CONSTANT, MAP_VALUE
@@ -25,7 +25,7 @@ class Context:
         self.e = emitter
         self.when = when
         self.shape = shape
-        self.arch = arches.native()
+        self.arch = native().registers
         self._registers: dict[int, str] = {}
         self._session = ""
 

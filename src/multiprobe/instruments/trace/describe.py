@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from multiprobe.arch import system_call_of
 from multiprobe.compiler.frontend.typed import KernelTypes, close
 from multiprobe.errors import MultiprobeError, UsageError
 from multiprobe.instruments.trace.arguments import UNKNOWN, Described, TracedArgument, load_syscall
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from multiprobe.kernel.btf.types import Btf
     from multiprobe.kernel.btf.values import ValueType
 
-WRAPPER = "__x64_sys_"
 MAX_DEPTH = 3
 """The number of pointers followed from an argument, not counting a final pointer to a string."""
 
@@ -80,9 +80,9 @@ class Describer:
 
     def _one(self, functions: FunctionSet, position: int, type_id: int) -> Described:
         name = functions.table.name(functions.rows[position])
-        if name.startswith(WRAPPER):
+        if call := system_call_of(name):
             if name not in self._calls:
-                self._calls[name] = load_syscall(name.removeprefix(WRAPPER))
+                self._calls[name] = load_syscall(call)
             known = self._calls[name]
             if known is not None:
                 return self._chosen(known)

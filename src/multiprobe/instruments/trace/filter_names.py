@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from multiprobe.arch import native, system_call_of
 from multiprobe.compiler.frontend.typed import close
 from multiprobe.errors import MultiprobeError, UsageError
 from multiprobe.functions.kernel import Kernel
-from multiprobe.instruments.trace.describe import WRAPPER, Describer, Wanted
+from multiprobe.instruments.trace.describe import Describer, Wanted
 from multiprobe.instruments.trace.filter import Meaning, place_of, register
 from multiprobe.instruments.trace.members import Behind
-from multiprobe.instruments.trace.program import SYSCALL_REGISTERS
 from multiprobe.instruments.trace.reads import Number, Planner, Pointer, Text
 from multiprobe.kernel.btf.values import ValueType
 
@@ -58,8 +58,8 @@ class FilterNames:
     def _by_number(self, path: str, place: int, rest: str) -> Meaning:
         if rest:
             raise UsageError(f"filter: {path}: an argument given by its number has no type", hint="use its name")
-        if self._n_calls and self._n_calls == len(self._described) and place < len(SYSCALL_REGISTERS):
-            return Meaning(f"{_REGISTERS}.{SYSCALL_REGISTERS[place]}")
+        if self._n_calls and self._n_calls == len(self._described) and place < len(native().system_call_arguments):
+            return Meaning(f"{_REGISTERS}.{native().system_call_arguments[place]}")
         return Meaning(register(place))
 
     def _of_calls(self, path: str, name: str, rest: str) -> Meaning:
@@ -70,7 +70,7 @@ class FilterNames:
         for place, known in enumerate(self._described):
             shown = next((one for one in known.shown if one.name == name), None)
             if shown is None:
-                label = self._functions[place].name.removeprefix(WRAPPER)
+                label = system_call_of(self._functions[place].name)
                 names = {one.name for other in self._described for one in other.shown}
                 hint = close(name, names) or f"{label} has: {', '.join(one.name for one in known.shown)}"
                 raise UsageError(f"filter: system call {label} has no argument {name!r}", hint=hint)
@@ -78,7 +78,7 @@ class FilterNames:
         if len(found) > 1:
             raise UsageError(f"filter: {name!r} is not the same argument in all of these system calls")
         (shown,) = found.values()
-        code = f"{_REGISTERS}.{SYSCALL_REGISTERS[shown.position]}"
+        code = f"{_REGISTERS}.{native().system_call_arguments[shown.position]}"
         if isinstance(shown.behind, Text):
             return Meaning(code, kind="text")
         type_ = shown.type or ValueType("raw")

@@ -11,6 +11,7 @@ from array import array
 from typing import TYPE_CHECKING
 
 import multiprobe as mp
+from multiprobe.arch import native
 from multiprobe.errors import CompileError, UsageError
 from multiprobe.instruments.trace.filter import Filter
 from multiprobe.instruments.trace.reads import (
@@ -39,7 +40,6 @@ COUNT_MASK, SYSCALL, MANY, KNOWN, POINTER, FIRST_SHIFT = 0x1F, 1 << 5, 1 << 6, 1
 """A function's bits in the table: the number of its steps; whether it is a system call's wrapper, has more than
 N_ARGUMENTS, is filled in (calls before that aren't traced), returns a pointer or an address as a number; the position
 of its first step."""
-SYSCALL_REGISTERS = ("di", "si", "dx", "r10", "r8", "r9")
 KERNEL_HALF = 1 << 63
 ERRORS = (1 << 64) - 4096
 """Pointers from here on are errnos."""
@@ -228,7 +228,7 @@ class TraceProbe:
             leave=_RETURN.format(returned=wanted.returned or "True", found=_found(wanted)) if is_session else "",
             entry=wanted.entry or "True",
             kept=_kept(wanted) if is_session else "",
-            registers=", ".join(f"registers.{name}" for name in SYSCALL_REGISTERS),
+            registers=", ".join(f"registers.{name}" for name in native().system_call_arguments),
             stack="" if self.stacks is None else ", stack=stacks.id(ctx)",
         )
         file = f"<trace {abs(hash(source)):x}>"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from multiprobe.arch import native
 from multiprobe.errors import DataError
 from multiprobe.kernel.btf import format as fmt
 from multiprobe.kernel.btf.spelling import integer_name
@@ -66,8 +67,11 @@ def is_record(btf: TypeRecords, type_id: int) -> bool:
 def first_slot(btf: TypeRecords, function: int) -> int:
     """The argument register of a function's first parameter: 1 where register 0 holds the address of the result.
 
-    A struct of more than 16 bytes is returned in memory that the caller provides (System V ABI for x86-64, 3.2.3).
+    A struct of more than 16 bytes is returned in memory that the caller provides. Its address comes in the first
+    argument register on x86-64 (System V ABI, 3.2.3), in a register of its own on aarch64.
     """
+    if not native().registers.has_result_argument:
+        return 0
     returned = btf.target(btf.target(function)) if btf.kind(function) == fmt.FUNC else btf.target(function)
     return int(is_record(btf, returned) and btf.size(returned) > fmt.BIG_STRUCT)
 

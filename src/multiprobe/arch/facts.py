@@ -1,0 +1,97 @@
+"""The types in which facts of a processor are stated: `Arch` and its parts, and `CallSite`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterLayout:
+    """Where a function's arguments and its return value are in `struct pt_regs`.
+
+    arguments: byte offsets of the argument registers, in order; further arguments lie on the stack
+    argument_names: the members of `struct pt_regs` at these offsets, as its BTF spells them; "" for an array's items
+    returned: byte offset of the return value
+    stack_pointer: byte offset of the stack pointer
+    stack_offset: bytes between the stack pointer at the function's entry and its first argument on the stack
+    has_result_argument: the address of a struct that is returned in memory comes in the first argument register
+    """
+
+    arguments: tuple[int, ...]
+    argument_names: tuple[str, ...]
+    returned: int
+    stack_pointer: int
+    stack_offset: int
+    has_result_argument: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CallSite:
+    """The ftrace call site at the entry of a function.
+
+    address: of the call site itself, which may lie behind a landing-pad instruction such as ENDBR
+    code: the function's first bytes
+    kind: "nop", "call", "jump", "breakpoint", or "none" (another instruction)
+    target: the address that a call or jump leads to, else None
+    size: bytes of the call site
+    """
+
+    address: int
+    code: bytes
+    kind: str
+    target: int | None
+    size: int
+
+    @property
+    def is_patched(self) -> bool:
+        """Does the entry lead away from the function?"""
+        return self.kind in ("call", "jump", "breakpoint")
+
+    @property
+    def resume(self) -> int:
+        """The address of the first instruction behind the call site."""
+        return self.address + self.size
+
+
+@dataclass(frozen=True, slots=True)
+class GuestMachine:
+    """How a virtual machine of this architecture is made.
+
+    debian: Debian's name of the architecture, also the last word of its kernels' flavours
+    qemu: QEMU's program
+    qemu_package: the Debian package of that program
+    console: the kernel's name of the serial console
+    image_marks: (offset, bytes) that a kernel image holds which QEMU can boot
+    """
+
+    debian: str
+    qemu: str
+    qemu_package: str
+    console: str
+    image_marks: tuple[tuple[int, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Arch:
+    """Everything in which one architecture differs from another.
+
+    machine: the name in os.uname().machine
+    target: LLVM's target for BPF in the architecture's byte order
+    system_calls: numbers of the system calls that multiprobe makes, by name
+    system_call_arguments: the members of `struct pt_regs` that hold the arguments of a system call, in order
+    wrappers: prefixes of the functions that the system-call table points to, those of native calls first
+    open_flags: the values of those O_ flags that differ between architectures
+    parse_site: decodes the entry of the function at an address from its first bytes; None where only the disassembler
+        of x86-64 could go on from there
+    """
+
+    machine: str
+    target: str
+    registers: RegisterLayout
+    system_calls: Mapping[str, int]
+    system_call_arguments: tuple[str, ...]
+    wrappers: tuple[str, ...]
+    open_flags: Mapping[str, int]
+    guest: GuestMachine
+    parse_site: Callable[[bytes, int], CallSite] | None = None
