@@ -35,6 +35,9 @@ ADDRESSES = [0xFFFFFFFF81000000 + 4096 * place for place in range(50)]
 calls = mp.PerFunction(mp.u64)
 halves = mp.PerFunction(mp.u32)
 slots = mp.Array(mp.i64, 100)
+hundred = mp.Array(mp.u64, 100)
+states = mp.Array(mp.u32, 50_000)
+each_cpu = mp.Array(mp.u64, 100, per_cpu=True)
 table = mp.Hash((mp.u32, mp.u64), mp.u64, 1000)
 
 
@@ -68,6 +71,24 @@ def everything(ctx):
     slots[7] = -total % 5
 
 
+@mp.program
+def anywhere(ctx):
+    """Arrays whose sizes are no powers of two, at indices that LLVM could join with a bound or an offset."""
+    hundred[ctx.pid] += 1
+    if not hundred[ctx.tid]:
+        hundred[ctx.tid] = ctx.time
+    if not states[ctx.function]:
+        states[ctx.function] = ctx.pid
+    hundred[ctx.arg(0) + 2 * ctx.arg(1)] |= 1
+    each_cpu[ctx.pid] += 1
+    if not each_cpu[ctx.arg(0) >> 57]:
+        each_cpu[ctx.arg(0) >> 57] = 5
+    if not calls[ctx.function]:
+        calls[ctx.function] = ctx.time
+    if not calls[ctx.pid * 3]:
+        calls[ctx.pid * 3] += hundred[ctx.arg(1) // 8]
+
+
 @mp.program(when="return")
 def returned(ctx):
     if mp.i32(ctx.ret) < 0:
@@ -83,7 +104,7 @@ def session(ctx):
         calls[ctx.function] += ctx.time - ctx.session
 
 
-PROGRAMS = [(count, "entry"), (everything, "entry"), (returned, "return"), (session, "session")]
+PROGRAMS = [(count, "entry"), (everything, "entry"), (anywhere, "entry"), (returned, "return"), (session, "session")]
 #: How programs of each hook are loaded: context, program type, and the attach type of each side.
 HOOKS = {
     "kprobe_multi": ("kprobe_multi", ProgType.KPROBE, (42, 42, AttachType.TRACE_KPROBE_SESSION)),
@@ -91,6 +112,7 @@ HOOKS = {
     "trampoline": ("tracing", ProgType.TRACING, (24, 25, AttachType.TRACE_FSESSION)),
     "tracing_multi": ("tracing", ProgType.TRACING, (59, 60, AttachType.TRACE_FSESSION_MULTI)),
 }
+ARRAYS = ("out", "items")
 SIDES = ("entry", "return", "session")
 CASES = [
     (program, when, hook, Shape(function_from=function_from, has_pid=has_pid))
@@ -202,11 +224,11 @@ def as_the_kernel_runs(source: str, code: Code, hits: list[list[int]]) -> dict[s
         store.activate()
         for hit in hits:
             bpf.prog_test_run(loaded, context=pack("<12Q", *hit, *[0] * 6))
-        found: dict[str, dict[int, int]] = {"out": {}, "table": {}, "narrow": {}}
+        found: dict[str, dict[int, int]] = {"out": {}, "items": {}, "table": {}, "narrow": {}}
         for name, spec in zip(code.maps, specs, strict=True):
             opened, short = store.map(spec), name.rpartition(".")[2]
-            numbers = enumerate(opened.totals()) if short == "out" else opened.as_dict().items()
-            found[short] = {key: number for key, number in numbers if number or short != "out"}
+            numbers = enumerate(opened.totals()) if short in ARRAYS else opened.as_dict().items()
+            found[short] = {key: number for key, number in numbers if number or short not in ARRAYS}
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import linecache
 from typing import Any
 
-from random_programs import N_OUT, Generator, Table, reference
+from random_programs import N_ITEMS, N_OUT, Generator, Table, reference
 from runner import Bench
 
 import multiprobe as mp
@@ -21,6 +21,7 @@ def compiled(source: str) -> Program:
     names: dict[str, Any] = {
         "mp": module_of({name: getattr(mp, name) for name in TYPES}),
         "out": mp.Array(mp.i64, N_OUT),
+        "items": mp.Array(mp.u16, N_ITEMS),
         "table": mp.Hash(mp.u64, mp.u64, 1000),
         "narrow": mp.Hash(mp.u32, mp.i32, 1000),
     }
@@ -47,21 +48,31 @@ def as_python(source: str, arguments: list[int], tables: dict[str, Table]) -> No
 
 
 def new_tables() -> dict[str, Table]:
-    return {"out": Table("i64", size=N_OUT), "table": Table("u64"), "narrow": Table("i32", "u32")}
+    return {
+        "out": Table("i64", size=N_OUT),
+        "items": Table("u16", size=N_ITEMS),
+        "table": Table("u64"),
+        "narrow": Table("i32", "u32"),
+    }
 
 
 def state(tables: dict[str, Table]) -> dict[str, dict[int, int]]:
-    """What the tables hold, zeros of the array left out."""
+    """What the tables hold, zeros of the arrays left out."""
     found = {name: dict(table.items) for name, table in tables.items()}
-    found["out"] = {place: number for place, number in found["out"].items() if number}
-    return found
+    return found | {name: without_zeros(found[name]) for name in ("out", "items")}
+
+
+def without_zeros(items: dict[int, int]) -> dict[int, int]:
+    return {index: number for index, number in items.items() if number}
 
 
 def on_machine(bench: Bench) -> dict[str, dict[int, int]]:
     """The same of a program on the test machine."""
     used = {name.rpartition(".")[2]: name for name in bench.code.maps}
-    found: dict[str, dict[int, int]] = {"out": dict(enumerate(bench.array(used["out"])))}
-    found["out"] = {place: number for place, number in found["out"].items() if number}
+    found: dict[str, dict[int, int]] = {
+        name: without_zeros(dict(enumerate(bench.array(used[name])))) if name in used else {}
+        for name in ("out", "items")
+    }
     for name in ("table", "narrow"):
         items = bench.table(used[name]) if name in used else {}
         found[name] = {int.from_bytes(key, "little"): number for key, number in items.items()}

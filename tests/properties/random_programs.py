@@ -176,6 +176,7 @@ def reference(arguments: list[int], tables: dict[str, Table]) -> tuple[dict[str,
 LITERALS = (0, 1, 2, 3, 5, 7, 8, 10, 31, 32, 63, 64, 100, 127, 128, 255, 256, 1000, 65535, 1 << 31, (1 << 32) - 1)
 LARGE = (1 << 32, (1 << 63) - 1, 1 << 63, MASK)
 N_OUT = 12
+N_ITEMS = 100
 
 
 class Generator:
@@ -255,10 +256,22 @@ class Generator:
             return f"table[{self.literal(kind='u')}]", "u"
         if kind < 0.4:
             return f"narrow[{self.of('u', 0)}]", "s"
-        if kind < 0.5 and not self.in_helper:
+        if kind < 0.45:
+            return f"items[{self.index()}]", "u"
+        if kind < 0.55 and not self.in_helper:
             return f"ctx.arg({self.random.randrange(6)})", "u"
         name = self.random.choice(list(self.locals))
         return name, self.locals[name]
+
+    def index(self) -> str:
+        """An index of the array `items`: anything, often near its bounds, and shifted or multiplied before that."""
+        text = self.of("u", 1)
+        how = self.random.randrange(6)
+        if how < 2:
+            return f"(({self.of('u', 0)} >> {self.random.choice((32, 57, 60))}) + {self.random.randrange(3)})"
+        if how == 2:
+            return f"({self.of('u', 0)} + 2 * {self.of('u', 0)})"
+        return f"({text} % {self.random.choice((99, 100, 101, 128))})" if how < 5 else text
 
     def typed(self, depth: int) -> tuple[str, str]:
         """An expression that is not a mere number."""
@@ -369,11 +382,14 @@ class Generator:
         )
 
     def store(self) -> None:
-        which = self.random.choice(("table", "narrow", "out"))
+        which = self.random.choice(("table", "narrow", "out", "items", "items"))
         key = {"table": self.literal(kind="u"), "narrow": self.of("u", 1), "out": str(self.random.randrange(6, N_OUT))}
+        key["items"] = self.index()
         target = f"{which}[{key[which]}]"
         if which == "narrow" and self.chance(0.2):
             self.emit(f"del {target}")
+        elif which == "items" and self.chance(0.4):
+            self.emit(f"if not {target}:", f"    {target} = {self.of('u', 2)}")
         elif self.chance(0.5):
             # No helper on the right: it may change the item, and an update in place sees that, unlike Python's.
             before, self.in_helper = self.in_helper, True

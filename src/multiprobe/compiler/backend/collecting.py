@@ -138,7 +138,7 @@ def tally(g: Evaluator, node: ir.Tally, spec: MapSpec) -> str:
         if isinstance(buckets, Log2)
         else _linear(e, buckets, number, is_signed=is_signed)
     )
-    result, found, lost, end = e.stack("i1"), e.label("found"), e.label("lost"), e.label("end")
+    result, lost, end = e.stack("i1"), e.label("lost"), e.label("end")
     e.do(f"store i1 false, ptr {result}")
     cpu = g.hook.read("cpu", 0)
     slot = _slot(g, node.function, lost)
@@ -146,10 +146,7 @@ def tally(g: Evaluator, node: ir.Tally, spec: MapSpec) -> str:
     row = e.make(f"mul i64 {cpu}, {e.hole(CONSTANT, f'{key}.stride')}")
     position = e.make(f"add i64 {row}, {first}")
     size = spec.value.size
-    # The bound is on the number, before it becomes an offset: 6.1's verifier forgets what is aligned, otherwise.
-    pointer = e.at(e.map_value(key), e.make(f"mul i64 {position}, {size}"))
-    e.branch(e.make(f"icmp ule i64 {position}, {e.hole(CONSTANT, f'{key}.limit')}"), found, lost)
-    e.begin(found)
+    pointer = e.item(key, position, size, e.hole(CONSTANT, f"{key}.limit"), lost)
     e.do(f"atomicrmw add ptr {pointer}, i{8 * size} 1 monotonic, align {size}")
     e.do(f"store i1 true, ptr {result}")
     e.jump(end)

@@ -158,6 +158,21 @@ class Emitter:
     def call_kfunc(self, name: str, *arguments: str) -> str:
         return self.call(KFUNC_CALL + self._hole(KFUNC, f"kfunc:{name}"), *arguments)
 
+    def item(self, key: str, number: str, size: int, last: str, missing: str) -> str:
+        """The address of item `number` of an array in a map's value; goes to `missing` if that is above `last`.
+
+        The verifier knows only the bounds of the very register that was compared. LLVM would compare another one (a
+        right shift and a bound become a larger bound, a multiplication after a shift becomes a mask), or calculate the
+        address before the comparison. So it knows nothing of the number on either side of the comparison.
+        """
+        if number.isdecimal() and last.isdecimal() and int(number) <= int(last):
+            return self.at(self.map_value(key), int(number) * size)
+        number, inside = self.opaque(number), self.label("inside")
+        # The bound is on the number, before it becomes an offset: 6.1's verifier forgets what is aligned, otherwise.
+        self.branch(self.make(f"icmp ule i64 {number}, {last}"), inside, missing)
+        self.begin(inside)
+        return self.at(self.map_value(key), self.make(f"mul i64 {self.opaque(number)}, {size}"))
+
     # Memory
 
     def at(self, pointer: str, offset: str | int) -> str:
