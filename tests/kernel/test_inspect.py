@@ -21,8 +21,8 @@ import pytest
 import multiprobe as mp
 from multiprobe import inspect
 from multiprobe.inspect import FunctionPicture, Sources
-from multiprobe.inspect.function import picture
-from multiprobe.inspect.links import list_links
+from multiprobe.inspect.observed import list_links
+from multiprobe.inspect.picture import picture
 from multiprobe.kernel.btf.format import FUNC
 from multiprobe.kernel.btf.types import load_btf
 from multiprobe.kernel.mechanism import Mechanism

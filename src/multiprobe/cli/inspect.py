@@ -11,7 +11,7 @@ from multiprobe.cli.command import SETTINGS, Command
 from multiprobe.cli.options import OutputOption, SelectionOption, general_options, json_option, top_option
 from multiprobe.errors import UsageError
 from multiprobe.inspect import records, text
-from multiprobe.inspect.mix import LEGEND, mix_lines, rich_mix
+from multiprobe.inspect.overlap import LEGEND, mix_lines, rich_mix
 from multiprobe.inspect.records import missing_records
 from multiprobe.inspect.text import missing_lines
 from multiprobe.output.json_lines import write_json_lines

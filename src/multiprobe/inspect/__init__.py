@@ -15,17 +15,17 @@ from multiprobe.errors import NoMatchError
 from multiprobe.functions.kernel import Kernel
 from multiprobe.functions.sets import FunctionSet
 from multiprobe.inspect.disassembly import Instruction as Instruction
-from multiprobe.inspect.function import Attached as Attached
-from multiprobe.inspect.function import FunctionPicture as FunctionPicture
-from multiprobe.inspect.function import Trampoline as Trampoline
-from multiprobe.inspect.function import picture as _picture
-from multiprobe.inspect.links import ObservedLink as ObservedLink
-from multiprobe.inspect.links import ObservedProgram as ObservedProgram
-from multiprobe.inspect.links import list_links as _list_links
-from multiprobe.inspect.mix import Mix as Mix
-from multiprobe.inspect.mix import MixRow as MixRow
-from multiprobe.inspect.mix import make_mix as _make_mix
+from multiprobe.inspect.observed import ObservedLink as ObservedLink
+from multiprobe.inspect.observed import ObservedProgram as ObservedProgram
+from multiprobe.inspect.observed import list_links as _list_links
+from multiprobe.inspect.overlap import Mix as Mix
+from multiprobe.inspect.overlap import MixRow as MixRow
+from multiprobe.inspect.overlap import make_mix as _make_mix
 from multiprobe.inspect.owners import Owner as Owner
+from multiprobe.inspect.picture import Attached as Attached
+from multiprobe.inspect.picture import FunctionPicture as FunctionPicture
+from multiprobe.inspect.picture import Trampoline as Trampoline
+from multiprobe.inspect.picture import picture as _picture
 from multiprobe.inspect.sources import Missing as Missing
 from multiprobe.inspect.sources import Sources as Sources
 from multiprobe.inspect.targets import Target as Target

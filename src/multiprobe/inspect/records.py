@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from multiprobe.inspect.disassembly import Instruction
-    from multiprobe.inspect.function import FunctionPicture
-    from multiprobe.inspect.links import ObservedLink, ObservedProgram
-    from multiprobe.inspect.mix import Mix
+    from multiprobe.inspect.observed import ObservedLink, ObservedProgram
+    from multiprobe.inspect.overlap import Mix
     from multiprobe.inspect.owners import Owner
+    from multiprobe.inspect.picture import FunctionPicture
     from multiprobe.inspect.sources import Missing
     from multiprobe.inspect.targets import Target
 

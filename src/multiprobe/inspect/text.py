@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from multiprobe.inspect.callsite import DESTINATIONS
-from multiprobe.inspect.mix import short_number
+from multiprobe.inspect.overlap import short_number
 from multiprobe.inspect.tracefs import FLAGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from multiprobe.inspect.disassembly import Instruction
-    from multiprobe.inspect.function import Attached, FunctionPicture, Trampoline
-    from multiprobe.inspect.links import ObservedLink
+    from multiprobe.inspect.observed import ObservedLink
     from multiprobe.inspect.owners import Owner
+    from multiprobe.inspect.picture import Attached, FunctionPicture, Trampoline
     from multiprobe.inspect.sources import Missing
     from multiprobe.inspect.trampoline import TrampolineCall
 

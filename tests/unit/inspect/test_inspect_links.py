@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from multiprobe.errors import NotPermittedError
-from multiprobe.inspect.links import list_links
 from multiprobe.inspect.names import Names
 from multiprobe.inspect.objects import KprobeState
+from multiprobe.inspect.observed import list_links
 from multiprobe.inspect.owners import Holders, Owner
 from multiprobe.inspect.sources import Sources
 from multiprobe.kernel.symbols import parse_kallsyms

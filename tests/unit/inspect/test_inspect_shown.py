@@ -15,12 +15,12 @@ from multiprobe.arch.x86_64 import parse_site
 from multiprobe.errors import UsageError
 from multiprobe.inspect import records, text
 from multiprobe.inspect.disassembly import disassemble, disassemble_routine
-from multiprobe.inspect.function import Attached, FunctionPicture, Trampoline, attachments
-from multiprobe.inspect.links import ObservedLink, ObservedProgram
-from multiprobe.inspect.mix import COLOURS, MixRow, cell_text, make_mix, mix_lines, rich_mix, runs, short_number
 from multiprobe.inspect.names import Symbol
+from multiprobe.inspect.observed import ObservedLink, ObservedProgram
 from multiprobe.inspect.ops import Ops
+from multiprobe.inspect.overlap import COLOURS, MixRow, cell_text, make_mix, mix_lines, rich_mix, runs, short_number
 from multiprobe.inspect.owners import Owner
+from multiprobe.inspect.picture import Attached, FunctionPicture, Trampoline, attachments
 from multiprobe.inspect.sources import Missing
 from multiprobe.inspect.targets import Target
 from multiprobe.inspect.tracefs import parse_enabled, parse_probes

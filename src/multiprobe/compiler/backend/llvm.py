@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
+import llvmlite.binding as llvm
+
 from multiprobe.compiler.backend import elf
 from multiprobe.errors import MultiprobeError
 
@@ -16,16 +18,12 @@ CPU = "v3"  # 32-bit arithmetic and all atomic operations; every kernel since 5.
 @cache
 def _set_options() -> None:
     """Once in a process: LLVM's options are the process's, and it ends it when it gets one twice."""
-    import llvmlite.binding as llvm
-
     for option in OPTIONS:
         llvm.set_option("multiprobe", option)
 
 
 def compile_ir(text: str, *, target: str) -> tuple[bytes, tuple[tuple[int, int], ...]]:
     """The instructions of the module's only function, and pairs of (instruction, line as in the debug locations)."""
-    import llvmlite.binding as llvm
-
     _set_options()
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()

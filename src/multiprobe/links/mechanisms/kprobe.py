@@ -12,7 +12,7 @@ from multiprobe.errors import NotSupportedError
 from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.links.mechanisms.link import Link
 from multiprobe.links.mechanisms.linked import Hook, Linked, LinkRequest, filling
-from multiprobe.links.mechanisms.parallel import attach_each
+from multiprobe.links.mechanisms.singles import attach_each
 from multiprobe.syscalls import bpf, perf
 from multiprobe.uapi.bpf import ProgType
 

@@ -14,7 +14,7 @@ from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.links.mechanisms.kernel_btf import ModuleGoneError, open_kernel_btf
 from multiprobe.links.mechanisms.link import Link
 from multiprobe.links.mechanisms.linked import Hook, Linked, LinkRequest, filling
-from multiprobe.links.mechanisms.parallel import attach_each
+from multiprobe.links.mechanisms.singles import attach_each
 from multiprobe.syscalls import bpf
 from multiprobe.uapi.bpf import AttachType, ProgType
 

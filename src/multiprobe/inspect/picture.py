@@ -18,7 +18,7 @@ from multiprobe.inspect.callsite import (
     trampoline_name,
 )
 from multiprobe.inspect.disassembly import Instruction, disassemble, disassemble_routine
-from multiprobe.inspect.links import ObservedLink, ObservedProgram, list_links
+from multiprobe.inspect.observed import ObservedLink, ObservedProgram, list_links
 from multiprobe.inspect.sources import NAMES
 from multiprobe.inspect.targets import Target
 from multiprobe.inspect.tracefs import Enabled, TracefsProbe, parse_enabled

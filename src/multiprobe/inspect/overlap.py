@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table as RichTable
 
-    from multiprobe.inspect.links import ObservedLink
+    from multiprobe.inspect.observed import ObservedLink
     from multiprobe.inspect.targets import Target
 
 #: One colour for each attachment, in turn.

@@ -1,0 +1,58 @@
+"""Attaching functions by a link each, several at a time.
+
+Attaching works under the kernel's locks and hardly waits (ftrace looks through all of its call sites for each kprobe,
+seen on 6.1 to 7.3), so a few threads are all that helps.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from multiprobe.errors import KernelError, VerifierError
+from multiprobe.links.mechanisms.parallel import in_parallel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from multiprobe.links.mechanisms.link import Link
+    from multiprobe.links.mechanisms.linked import Linked, LinkRequest
+
+THREADS = 4
+
+
+def attach_each(open_one: Callable[[int, str], Link], request: LinkRequest, linked: Linked) -> None:
+    """Open a link for each side of each function of `request`, and put them into `linked`.
+
+    `open_one(position, side)`: a KernelError from it is that function's refusal; any other error is raised.
+    """
+    opened: dict[int, list[Link]] = {}
+    refused: dict[int, int] = {}
+
+    def work(position: int) -> None:
+        try:
+            opened[position] = _open_sides(open_one, position, request.sides)
+        except VerifierError:
+            raise  # the program is at fault, not the function
+        except KernelError as error:
+            refused[position] = error.errno
+        if request.progress:
+            request.progress(len(opened) + len(refused))
+
+    try:
+        in_parallel(work, range(len(request.indices)), n_threads=THREADS)
+    finally:
+        linked.links += [link for position in sorted(opened) for link in opened[position]]
+    linked.refused |= {request.indices[position]: number for position, number in refused.items()}
+
+
+def _open_sides(open_one: Callable[[int, str], Link], position: int, sides: Iterable[str]) -> list[Link]:
+    """Links on all sides of one function, or none."""
+    opened: list[Link] = []
+    try:
+        for side in sides:
+            opened.append(open_one(position, side))
+    except BaseException:
+        for link in opened:
+            link.close()
+        raise
+    return opened
