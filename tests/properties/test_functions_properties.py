@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from fnmatch import fnmatchcase
 from functools import reduce
-from types import SimpleNamespace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,11 +72,10 @@ def test_sets_behave_like_sets_and_keep_their_order(data: st.DataObject) -> None
     addresses = data.draw(st.lists(st.integers(1, 12), min_size=1, max_size=16))
     named = sorted(set(zip(addresses, data.draw(st.lists(NAMES, min_size=16, max_size=16)), strict=False)))
     table = table_of([name for _, name in named], [address for address, _ in named])
-    kernel = SimpleNamespace(table=table)
 
     def draw() -> FunctionSet:
         rows = data.draw(st.lists(st.integers(0, table.n - 1), unique=True))
-        return FunctionSet(kernel, in_order(table, rows))  # type: ignore[arg-type]
+        return FunctionSet(table, in_order(table, rows))
 
     one, other = draw(), draw()
     assert list(one.addresses()) == sorted(set(one.addresses()))
