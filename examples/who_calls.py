@@ -18,5 +18,5 @@ resolver = Resolver.load()
 with mp.attach(note, "vfs_getattr_nosec") as attachment:
     subprocess.run(["ls", "-l", "/etc/default"], stdout=subprocess.DEVNULL, check=True)
     for stack, n in attachment.map(counts).as_dict().items():
-        places = [resolver.return_place(address) for address in attachment.map(stacks).addresses(stack)]
+        places = [resolver.caller(address) for address in attachment.map(stacks).addresses(stack)]
         print(f"{n:5,}  {' < '.join(place.label for place in places if not place.is_generated)}")

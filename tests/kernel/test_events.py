@@ -181,7 +181,7 @@ def test_iteration_ends(kernel, calls) -> None:
         with attachment.events(numbers).view() as records:
             assert records["number"].tolist() == [1, 1]
             assert not records.flags.writeable
-        stopper = threading.Timer(0.2, attachment.stop)
+        stopper = threading.Timer(0.2, attachment.pause)
         stopper.start()
         assert list(attachment.events(numbers)) == []
         attachment.resume()
