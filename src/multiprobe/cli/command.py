@@ -5,31 +5,16 @@ click only parses: `main` calls `invoke` on the command of a parsed context.
 
 from __future__ import annotations
 
-import inspect
 import itertools
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Sequence
 
 import click
 
-from multiprobe.cli.measuring import measure
-from multiprobe.cli.options import OTHERS, SECTIONS, GeneralOption, MeasuringOptions
+from multiprobe.cli.options import OTHERS, SECTIONS, GeneralOption
 from multiprobe.errors import UsageError
-
-if TYPE_CHECKING:
-    from multiprobe.cli.measurement import Measurement
-
-OptionsT = TypeVar("OptionsT", bound=MeasuringOptions)
 
 SETTINGS: dict[str, object] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 HANDLED_BY_MAIN = ("vm", "debug")
-
-SELECTING = """\
-PATTERN selects functions: a glob ('tcp_*'), a /regular expression/, module:pattern, an exact symbol, or an address.
-!PATTERN excludes the functions that it matches."""
-ENDING = """\
-Calls of the whole system are measured, also while COMMAND runs, unless --pid or --command-only restricts them to one
-process. The measurement ends after --duration, when COMMAND or the process of --pid exits, or on Ctrl-C."""
 
 
 class Command(click.Command):
@@ -45,6 +30,9 @@ class Command(click.Command):
         assert self.callback is not None
         given = {name: item for name, item in ctx.params.items() if name not in HANDLED_BY_MAIN}
         return int(self.callback(**given))
+
+    def compile_ahead(self, ctx: click.Context) -> None:
+        """Compile what the command needs into the cache, before it runs in a virtual machine, where that takes long."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write a section for each kind of option."""
@@ -63,57 +51,6 @@ class Command(click.Command):
         """Write the examples with their line breaks."""
         if self.epilog:
             formatter.write(f"\n{self.epilog.rstrip()}\n")
-
-
-class MeasuringCommand(Command):
-    """A command that measures the functions of PATTERN…, until the end of an optional `-- COMMAND…`.
-
-    `options` is the class that holds the parsed options; the callback makes a `Measurement` of them.
-    """
-
-    options: Callable[..., MeasuringOptions]
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Split off COMMAND before click sees the `--`, since click would join it to PATTERN."""
-        n = n_own(args, is_interspersed=True)
-        rest = super().parse_args(ctx, args[:n])
-        ctx.params["command"] = tuple(args[n + 1 :])
-        return rest
-
-    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
-        """The parts of the usage line, COMMAND last."""
-        return [*super().collect_usage_pieces(ctx), "[-- COMMAND…]"]
-
-    def measurement(self, ctx: click.Context) -> Measurement[MeasuringOptions, Any]:
-        """The measurement that a command line asks for. Raises UsageError."""
-        assert self.callback is not None
-        given = {name: item for name, item in ctx.params.items() if name not in HANDLED_BY_MAIN}
-        made: Measurement[MeasuringOptions, Any] = self.callback(self.options(**given))
-        return made
-
-    def invoke(self, ctx: click.Context) -> int:
-        """Measure, and return the exit status."""
-        return measure(self.measurement(ctx))
-
-
-def measuring_command(
-    name: str, options: type[OptionsT], *, examples: str
-) -> Callable[[Callable[[OptionsT], Measurement[OptionsT, Any]]], MeasuringCommand]:
-    """Decorate a function that makes a measurement of its options: its docstring becomes the command's help."""
-
-    def decorate(make: Callable[[OptionsT], Measurement[OptionsT, Any]]) -> MeasuringCommand:
-        text = f"{inspect.cleandoc(make.__doc__ or '')}\n\n{SELECTING}\n\n{ENDING}"
-        command = click.command(
-            name,
-            cls=MeasuringCommand,
-            help=text,
-            epilog=examples,
-            context_settings=SETTINGS,
-        )(make)
-        command.options = options
-        return command
-
-    return decorate
 
 
 def n_own(words: Sequence[str], *, is_interspersed: bool) -> int:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from multiprobe.cli.command import measuring_command
 from multiprobe.cli.forms import print_table
 from multiprobe.cli.live import History, Live
 from multiprobe.cli.measurement import Measurement
+from multiprobe.cli.measuring_command import measuring_command
 from multiprobe.cli.options import MeasuringOptions, SelectionOption, live_option, measuring_options, top_option
 from multiprobe.instruments import count
 from multiprobe.instruments.count import CallCount, CountSample, call_counts

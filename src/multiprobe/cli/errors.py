@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from multiprobe.cli.command import measuring_command
 from multiprobe.cli.forms import print_json
 from multiprobe.cli.live import Live
 from multiprobe.cli.measurement import Measurement
+from multiprobe.cli.measuring_command import measuring_command
 from multiprobe.cli.options import (
     MeasuringOptions,
     OutputOption,
@@ -19,10 +19,10 @@ from multiprobe.cli.options import (
     measuring_options,
     top_option,
 )
-from multiprobe.cli.params import ErrorNames
+from multiprobe.cli.params import Parsed
 from multiprobe.errors import UsageError
 from multiprobe.instruments.errors import instrument as errors
-from multiprobe.instruments.errors.failures import error_name
+from multiprobe.instruments.errors.failures import error_name, parse_errors
 from multiprobe.instruments.errors.instrument import ErrorsSample, FailureCollector
 from multiprobe.output.frame import LiveFrame, LiveRow
 from multiprobe.output.table import Column, TextTable
@@ -46,6 +46,18 @@ EVERY = 0.2
 N_ARGUMENTS = 6
 _SHOWN_PATH = 100
 _DEEPEST = 20
+
+
+class ErrorNames(Parsed[frozenset[str]]):
+    """Names of errors, separated by commas."""
+
+    name = "errors"
+
+    def parse(self, text: str) -> frozenset[str]:
+        try:
+            return parse_errors([text])
+        except ValueError as error:
+            raise ValueError(f"unknown error {error}: use names such as ENOENT,EAGAIN, or NULL") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

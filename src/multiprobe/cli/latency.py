@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from multiprobe.cli.command import measuring_command
 from multiprobe.cli.forms import print_table
 from multiprobe.cli.live import Live
 from multiprobe.cli.measurement import Measurement
+from multiprobe.cli.measuring_command import measuring_command
 from multiprobe.cli.options import (
     MeasuringOptions,
     OutputOption,

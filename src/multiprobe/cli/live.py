@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from multiprobe.errors import UsageError
-from multiprobe.instruments.stacks.callers import Callers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -58,6 +57,7 @@ class Live(Generic[SampleT]):
         on_sample: Callable[[SampleT], object] | None = None,
     ) -> None:
         """Show samples until the end, or until the user ends it. `on_sample` ends it by answering True."""
+        from multiprobe.instruments.stacks.callers import Callers
         from multiprobe.output.screen import show_screen
 
         show_screen(

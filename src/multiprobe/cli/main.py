@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from multiprobe.cli.command import MeasuringCommand, without_vm
+from multiprobe.cli.command import Command, without_vm
 from multiprobe.cli.group import parse
-from multiprobe.compiler.compiling import compile_ahead
 from multiprobe.errors import MultiprobeError, VerifierError
 from multiprobe.vm import rerun_in_vm
 
@@ -43,20 +42,10 @@ def _execute(context: click.Context, given: Sequence[str]) -> int:
     series = context.params.get("vm")
     if series is None:
         return int(context.command.invoke(context))
-    if isinstance(context.command, MeasuringCommand):
-        _compile_ahead(context.command, context)
+    assert isinstance(context.command, Command)
+    context.command.compile_ahead(context)
     own = without_vm(given[1:], is_interspersed=context.allow_interspersed_args)
     return rerun_in_vm([given[0], *own], series or None)
-
-
-def _compile_ahead(command: MeasuringCommand, context: click.Context) -> None:
-    """Compile the program into the cache, since a virtual machine would take long."""
-    measurement = command.measurement(context)
-    program = measurement.program_ahead()
-    if program is not None:
-        options = measurement.options
-        has_gate = options.budget is not None or options.careful
-        compile_ahead(program, when=measurement.when, has_gate=has_gate)
 
 
 def _report_error(error: BaseException, *, is_debug: bool) -> int:

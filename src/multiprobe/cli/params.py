@@ -8,8 +8,6 @@ from typing import Generic, TypeVar
 
 import click
 
-from multiprobe.instruments.errors.failures import parse_errors
-from multiprobe.instruments.trace.describe import is_path
 from multiprobe.kernel.mechanism import MECHANISMS
 
 T = TypeVar("T")
@@ -96,31 +94,6 @@ class MechanismName(Parsed[str]):
         if name not in self.names:
             raise ValueError(f"invalid mechanism {text!r}: expected one of {', '.join(self.names)}")
         return name
-
-
-class ErrorNames(Parsed[frozenset[str]]):
-    """Names of errors, separated by commas."""
-
-    name = "errors"
-
-    def parse(self, text: str) -> frozenset[str]:
-        try:
-            return parse_errors([text])
-        except ValueError as error:
-            raise ValueError(f"unknown error {error}: use names such as ENOENT,EAGAIN, or NULL") from None
-
-
-class ArgumentPaths(Parsed[tuple[str, ...]]):
-    """Names of arguments and paths of members, separated by commas."""
-
-    name = "arguments"
-
-    def parse(self, text: str) -> tuple[str, ...]:
-        paths = tuple(part.strip() for part in text.split(","))
-        for path in paths:
-            if not is_path(path):
-                raise ValueError(f"invalid argument name {path!r}: use names and members, count,file.f_pos")
-        return paths
 
 
 class OutputFile(Parsed[str]):

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from multiprobe.cli.command import measuring_command
 from multiprobe.cli.forms import print_json, print_lines
 from multiprobe.cli.measurement import Measurement
+from multiprobe.cli.measuring_command import measuring_command
 from multiprobe.cli.options import MeasuringOptions, OutputOption, SelectionOption, StoppingOption, measuring_options
-from multiprobe.cli.params import POSITIVE, ArgumentPaths, WholeNumber
+from multiprobe.cli.params import POSITIVE, Parsed, WholeNumber
 from multiprobe.instruments.trace import instrument as trace
-from multiprobe.instruments.trace.describe import MAX_DEPTH, Wanted
+from multiprobe.instruments.trace.describe import MAX_DEPTH, Wanted, is_path
 from multiprobe.instruments.trace.instrument import TracedCall
 from multiprobe.output.units import plural_text
 from multiprobe.output.values import spell
@@ -37,6 +37,19 @@ Examples:
 _INDENT = 48
 EVERY = 0.1
 """Seconds between two reads of the ring buffers."""
+
+
+class ArgumentPaths(Parsed[tuple[str, ...]]):
+    """Names of arguments and paths of members, separated by commas."""
+
+    name = "arguments"
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        paths = tuple(part.strip() for part in text.split(","))
+        for path in paths:
+            if not is_path(path):
+                raise ValueError(f"invalid argument name {path!r}: use names and members, count,file.f_pos")
+        return paths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,7 @@ from multiprobe.errors import UsageError
 
 PROGRAM = """
 import sys, time
-from multiprobe.cli import live
+from multiprobe.instruments.stacks import callers
 from multiprobe.cli.live import Live
 from multiprobe.cli.stopping import Until
 from multiprobe.errors import VmError
@@ -60,7 +60,7 @@ def frame(n, before):
     return LiveFrame(f"frame {n}", columns, rows, lambda key: [f"details of {key}"])
 
 log = open(sys.argv[2], "w")
-live.Callers = Callers
+callers.Callers = Callers
 try:
     with Until(duration=60) as until:
         Live(frame, Functions()).run(Measuring(), until, every=lambda: 0.1)

@@ -13,8 +13,9 @@ import pytest
 
 import multiprobe as mp
 from multiprobe.cli import group, main
-from multiprobe.cli.command import MeasuringCommand, n_own, without_vm
+from multiprobe.cli.command import n_own, without_vm
 from multiprobe.cli.measurement import Measurement
+from multiprobe.cli.measuring_command import MeasuringCommand
 from multiprobe.cli.options import SECTIONS, MeasuringOptions
 from multiprobe.errors import NotSupportedError, UsageError
 
@@ -239,7 +240,9 @@ def test_a_command_in_a_vm(words: list[str], asked: object, monkeypatch: pytest.
     found: list[object] = []
     compiled: list[tuple[str, bool]] = []
     monkeypatch.setattr(main, "rerun_in_vm", lambda *given: found.append(given) or 5)
-    monkeypatch.setattr(main, "compile_ahead", lambda _, *, when, has_gate: compiled.append((when, has_gate)))
+    monkeypatch.setattr(
+        "multiprobe.cli.measuring_command.compile_ahead", lambda _, *, when, has_gate: compiled.append((when, has_gate))
+    )
     assert main.run(words) == 5
     assert found == [asked]
     assert compiled == ([("entry", True)] if words[0] == "count" else [])

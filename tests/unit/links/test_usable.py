@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from multiprobe.errors import NotPermittedError, NotSupportedError
+from multiprobe.kernel import diagnosis, examine
 from multiprobe.kernel.diagnosis import Finding
 from multiprobe.kernel.features import Answer, forbidden, no
 from multiprobe.kernel.mechanism import MECHANISMS, Mechanism
-from multiprobe.links.plan import usable
 from multiprobe.links.plan.usable import paired_mechanisms, usable_mechanisms, why_none
 
 
@@ -42,8 +42,8 @@ class FakeState:
 @pytest.fixture
 def state(monkeypatch: pytest.MonkeyPatch) -> object:
     def install(answer: Answer, *findings: Finding) -> None:
-        monkeypatch.setattr(usable, "examine", lambda: FakeState(answer))
-        monkeypatch.setattr(usable, "diagnose_mechanisms", lambda _state: list(findings))
+        monkeypatch.setattr(examine, "examine", lambda: FakeState(answer))
+        monkeypatch.setattr(diagnosis, "diagnose_mechanisms", lambda _state: list(findings))
 
     return install
 

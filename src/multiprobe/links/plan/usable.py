@@ -9,8 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import MultiprobeError, NotPermittedError, NotSupportedError
-from multiprobe.kernel.diagnosis import diagnose_mechanisms
-from multiprobe.kernel.examine import examine
 from multiprobe.kernel.mechanism import MECHANISMS, Mechanism
 
 if TYPE_CHECKING:
@@ -86,6 +84,9 @@ def _diagnosed(kernel: Kernel) -> MultiprobeError:
     if not kernel.is_running:
         problems = "; ".join(kernel.problems()) or "its symbols show none of the mechanisms"
         return NotSupportedError(f"nothing could be attached on that kernel: {problems}")
+    from multiprobe.kernel.diagnosis import diagnose_mechanisms
+    from multiprobe.kernel.examine import examine
+
     state = examine()
     found = [f"  {finding.subject}: {finding.why}" for finding in diagnose_mechanisms(state) if not finding.usable]
     lines = found or [f"  {problem}" for problem in kernel.problems()]
