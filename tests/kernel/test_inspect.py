@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import threading
+from array import array
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -83,7 +84,7 @@ class Attacher:
         if not self._kernel.has("kprobe_multi"):
             pytest.skip("this kernel has no kprobe_multi")
         prog = self._load(ProgType.KPROBE, name, kprobe_multi.attach_type(when))
-        link = kprobe_multi.open_link(prog, list(cookies), list(cookies.values()), when=when)
+        link = kprobe_multi.open_link(prog, array("Q", cookies), array("Q", cookies.values()), when=when)
         return self._stack.enter_context(link)
 
     def kprobe(self, name: str, address: int, cookie: int, *, is_return: bool = False) -> None:
