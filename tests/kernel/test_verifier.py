@@ -12,7 +12,7 @@ from struct import pack, unpack_from
 import pytest
 
 import multiprobe as mp
-from multiprobe.compiler import compiling as compiler
+from multiprobe.compiler import compiling
 from multiprobe.compiler.code import Code
 from multiprobe.compiler.program import Program
 from multiprobe.links import loading
@@ -60,12 +60,12 @@ def put(code: Code, place: int, opcode: int, registers: int, offset: int, immedi
 
 def refusal(monkeypatch: pytest.MonkeyPatch, change: Callable[[Code], Code]) -> mp.VerifierError:
     """The error of attaching the innocent program, whose code is made another."""
-    compile_program = compiler.compile_program
+    compile_program = compiling.compile_program
 
     def compiled(program: Program, *, context: str, **options: object) -> Code:
         return change(compile_program(program, context=context, is_cached=False, **options))
 
-    monkeypatch.setattr(compiler, "compile_program", compiled)
+    monkeypatch.setattr(loading, "compile_program", compiled)
     with pytest.raises(mp.VerifierError) as caught:
         mp.attach(innocent, "vfs_read").close()
     return caught.value
