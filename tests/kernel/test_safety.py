@@ -89,7 +89,7 @@ def kernel() -> mp.Kernel:
 def test_care_attaches_everything_where_the_machine_is_well(kernel: mp.Kernel, many: mp.FunctionSet) -> None:
     with mp.attach(program, many, limits=mp.Limits(careful=True)) as attachment:
         assert attachment.report.attached == len(many)
-        assert attachment.report.dropped == []
+        assert attachment.report.dropped == ()
 
 
 def test_care_retreats_from_the_wave_that_hurts(
