@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 
 class Table(list["dict[str, Any]"]):
-    """A list of records: plain values (None, bool, int, float, str, and lists and mappings of them) by field name."""
+    """A list of records: dicts of None, bool, int, float, str, and lists and dicts of them, by field name.
+
+    rows: the records
+    """
 
     def __init__(self, rows: Iterable[Mapping[str, Any]] = ()) -> None:
         super().__init__(map(dict, rows))
@@ -35,24 +38,27 @@ class Table(list["dict[str, Any]"]):
         return table(names, shown, caption=f"{len(self):,} records", numbers=numbers, n_all=len(self))
 
     def columns(self) -> list[str]:
-        """The names of all fields, in the order in which they first come."""
+        """The names of all fields, in order of their first use."""
         return list(dict.fromkeys(name for row in self for name in row))
 
     def to_csv(self, file: TextIO) -> None:
-        """Write CSV with a line of titles (RFC 4180, but lines end in a line feed); lists and mappings as JSON."""
+        """Write CSV with a header to a text `file` (RFC 4180, lines end in a line feed); lists and dicts as JSON."""
         names = self.columns()
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(names)
         writer.writerows([_cell(row.get(name)) for name in names] for row in self)
 
     def to_arrow(self) -> pyarrow.Table:
-        """An Arrow table, one column a field; what a record lacks is null. Needs pyarrow (`multiprobe[arrow]`)."""
+        """An Arrow table with a column for each field; a missing value is null.
+
+        Raises NotSupportedError without pyarrow.
+        """
         pa = _pyarrow()
         names = self.columns()
         return pa.table({name: _arrow_column(pa, [row.get(name) for row in self]) for name in names})
 
     def to_pandas(self) -> pandas.DataFrame:
-        """A pandas DataFrame, one column a field. Needs pandas."""
+        """A pandas DataFrame with a column for each field. Raises NotSupportedError without pandas."""
         try:
             import pandas
         except ImportError as error:
@@ -60,7 +66,7 @@ class Table(list["dict[str, Any]"]):
         return pandas.DataFrame.from_records(self, columns=self.columns())
 
     def to_parquet(self, file: str | BinaryIO) -> None:
-        """Write a Parquet file, to a path or a binary file. Needs pyarrow (`multiprobe[arrow]`)."""
+        """Write Parquet to a path or a binary `file`. Raises NotSupportedError without pyarrow."""
         table = self.to_arrow()
         from pyarrow import parquet
 

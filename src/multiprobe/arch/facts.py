@@ -45,7 +45,7 @@ class CallSite:
 
     @property
     def is_patched(self) -> bool:
-        """Does the entry lead away from the function?"""
+        """Whether the entry leads away from the function."""
         return self.kind in ("call", "jump", "breakpoint")
 
     @property

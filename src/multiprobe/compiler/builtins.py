@@ -14,18 +14,24 @@ if TYPE_CHECKING:
 
 
 def kernel_string(address: Any) -> Any:
-    """The string at an address of the kernel's memory, up to its NUL: in programs only."""
+    """In a program: the string at an address in kernel memory, up to its NUL. In Python it raises UsageError.
+
+    Memory that can't be read gives "" and is counted in failed_reads.
+    """
     raise UsageError("mp.kernel_string is for programs", hint="use it in a function decorated with @mp.program")
 
 
 def kernel_bytes(address: Any) -> Any:
-    """The memory at an address of the kernel's, for a field of type mp.bytes_(size): in programs only."""
+    """In a program: the memory at a kernel address, for a field of type mp.bytes_(size).
+
+    In Python it raises UsageError. Memory that can't be read gives zeros and is counted in failed_reads.
+    """
     raise UsageError("mp.kernel_bytes is for programs", hint="use it in a function decorated with @mp.program")
 
 
 def user_string(address: Any) -> Any:
-    """The string at an address of the current process's memory, up to its NUL: in programs only.
+    """In a program: the string at an address in the current process, up to its NUL. In Python it raises UsageError.
 
-    Memory that isn't present can't be read (a program must not wait): it reads as "" and is counted in failed_reads.
+    Pages that aren't in memory can't be read (a program must not sleep): that gives "" and is counted in failed_reads.
     """
     raise UsageError("mp.user_string is for programs", hint="use it in a function decorated with @mp.program")

@@ -21,11 +21,15 @@ if TYPE_CHECKING:
 
 
 class Struct:
-    """A struct or union of the kernel, by its name: `mp.struct("sock")`.
+    """A struct or union of the kernel; from `mp.struct("sock")`, `mp.union(…)`.
 
-    In a program, calling it makes a typed pointer of an address: `mp.struct("sock")(ctx.arg(0)).sk_state`.
-    In Python it tells the layout on `kernel` (the running one, if not given), in the kernel's words. Each of these
-    reads the kernel's BTF, and raises NotSupportedError without it, UsageError if there is no such type.
+    name: without the word struct; word: "struct" or "union"; kernel: the `mp.Kernel` to read, the running one by
+        default
+
+    In a program, calling it makes a typed pointer of an address: `mp.struct("sock")(ctx.arg(0)).sk_state`. In Python
+        its
+    attributes are the layout in that kernel's BTF. They raise NotSupportedError without BTF, UsageError for an unknown
+    type.
     """
 
     __slots__ = ("_record", "kernel", "name", "word")
@@ -37,35 +41,39 @@ class Struct:
         self._record: Record | None = None
 
     def shape(self) -> tuple[str, str]:
-        """All that the code of a program depends on, the kernel apart."""
+        """Everything of the type that compiled code depends on, the kernel apart."""
         return self.word, self.name
 
     @property
     def record(self) -> Record:
+        """The layout, as in the kernel's BTF."""
         if self._record is None:
             self._record = read_record(self.kernel, self.word, self.name)
         return self._record
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """Size in bytes."""
         return self.record.size
 
     @property
     def members(self) -> tuple[Member, ...]:
-        """All members in order, members of unnamed structs and unions included."""
+        """All members in order, including those of unnamed structs and unions."""
         return self.record.members
 
     def offset(self, path: str) -> int:
-        """Where a member begins, in bytes: `offset("__sk_common.skc_dport")`. UsageError names what comes close."""
+        """Bytes from the start to the member `path`: `offset("__sk_common.skc_dport")`.
+
+        UsageError suggests similar names.
+        """
         return self.record.offset(path)
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """A structured dtype with the same names, offsets and size, to decode bytes with.
+        """A structured NumPy dtype with the same names, offsets and size, to decode bytes with.
 
-        Bit fields are left out (NumPy has none), and of a union's members all are there, at one offset. Pointers are
-        u8, enums integers, arrays subarrays; what NumPy has no form for is raw bytes.
+        Bit fields are left out; a union's members share an offset. Pointers are u8, enums integers, arrays subarrays,
+        and everything else raw bytes.
         """
         return self.record.dtype()
 
@@ -77,7 +85,10 @@ class Struct:
 
 
 class Enum:
-    """An enum of the kernel: `mp.enum("tcp_state").TCP_LISTEN` is a constant in programs, and a number in Python."""
+    """An enum of the kernel: `mp.enum("tcp_state").TCP_LISTEN` is a constant in programs, and an int in Python.
+
+    name: without the word enum; kernel: the `mp.Kernel` whose BTF is read, the running one by default
+    """
 
     __slots__ = ("_values", "kernel", "name")
 
@@ -87,11 +98,15 @@ class Enum:
         self._values: dict[str, int] | None = None
 
     def shape(self) -> tuple[str, str]:
+        """Everything of the type that compiled code depends on, the kernel apart."""
         return "enum", self.name
 
     @property
     def values(self) -> dict[str, int]:
-        """All names with their numbers, in the kernel's order."""
+        """All names with their numbers, in the kernel's order, from BTF.
+
+        Raises NotSupportedError, UsageError as `Struct`.
+        """
         if self._values is None:
             self._values = read_enum(self.kernel, self.name)
         return self._values
@@ -109,37 +124,55 @@ class Enum:
 
 
 def struct(name: str, *, kernel: Kernel | None = None) -> Struct:
-    """A struct of the kernel, as its sources call it: `mp.struct("task_struct")`."""
+    """The kernel's struct `name`, a Struct: `mp.struct("task_struct")`. `kernel`: where Python reads its layout.
+
+    Raises UsageError for a name with the word struct in it.
+    """
     return Struct(name, kernel=kernel)
 
 
 def union(name: str, *, kernel: Kernel | None = None) -> Struct:
-    """A union of the kernel, as its sources call it."""
+    """The kernel's union `name`, a Struct. `kernel`: where Python reads its layout.
+
+    Raises UsageError as `mp.struct`.
+    """
     return Struct(name, word="union", kernel=kernel)
 
 
 def enum(name: str, *, kernel: Kernel | None = None) -> Enum:
-    """An enum of the kernel, as its sources call it."""
+    """The kernel's enum `name`, an Enum. `kernel`: where Python reads its values. Raises UsageError as `mp.struct`."""
     return Enum(name, kernel=kernel)
 
 
 def cast(type_: str, value: Any) -> Any:
-    """In a program: `value` as a C type, `mp.cast("struct sock *", x)`, `mp.cast("int", x)`, `mp.cast("u16 *", x)`."""
+    """In a program: `value` as the C type `type_`, as in `mp.cast("struct sock *", x)`, `mp.cast("u16", x)`.
+
+    In Python it raises UsageError.
+    """
     raise _only_in_programs("cast")
 
 
 def container_of(pointer: Any, type_: str, member: str) -> Any:
-    """In a program: a pointer to the struct whose `member` is at `pointer`: `mp.container_of(p, "struct x", "a.b")`."""
+    """In a program: a pointer to the struct of type `type_` whose `member` is at `pointer`.
+
+    For example `mp.container_of(p, "struct inet_sock", "sk")`. In Python it raises UsageError.
+    """
     raise _only_in_programs("container_of")
 
 
 def address_of(member: Any) -> Any:
-    """In a program: a pointer to a member, `mp.address_of(p.a.b)`, which is not read."""
+    """In a program: a pointer to a member, `mp.address_of(p.a.b)`, without reading it.
+
+    In Python it raises UsageError.
+    """
     raise _only_in_programs("address_of")
 
 
 def per_cpu(name: str, cpu: Any = None) -> Any:
-    """In a program: a pointer to a per-CPU variable of the kernel's, this CPU's or another's (0: no such CPU)."""
+    """In a program: a pointer to the per-CPU variable `name` of this CPU, or of `cpu` (0 if there is no such CPU).
+
+    In Python it raises UsageError.
+    """
     raise _only_in_programs("per_cpu")
 
 

@@ -29,7 +29,14 @@ LOOP_LIMIT = 256
 
 
 class Program:
-    """A Python function to be compiled to BPF. `when` is the side of the traced function where it runs, or None."""
+    """A Python function that is compiled to a BPF program when it is attached; made by `@mp.program`.
+
+    function: the Python function; when: the side where it runs, "entry", "return" or "session", or None (see
+        `mp.attach`)
+    loop_limit: turns after which a loop is ended, and counted as cut_loops
+
+    Raises UsageError for another `when`, and for an object without Python code.
+    """
 
     __slots__ = ("function", "loop_limit", "when")
 
@@ -44,11 +51,12 @@ class Program:
 
     @property
     def name(self) -> str:
+        """The function's name."""
         return self.function.__name__
 
     @property
     def functions(self) -> list[FunctionType]:
-        """The program's function and all helpers that it may call, itself first."""
+        """The program's function, then all helpers that it may call."""
         found = [self.function]
         for function in found:
             for _, item in references(function):
@@ -58,17 +66,17 @@ class Program:
 
     @property
     def asks_for(self) -> frozenset[str]:
-        """What its code may ask `ctx` for: never too little, and known without compiling."""
+        """The attributes of `ctx` that its code may read: at least those, found without compiling."""
         return ATTRIBUTES.intersection(name for function in self.functions for name in function.__code__.co_names)
 
     @property
     def uses_types(self) -> bool:
-        """Whether its code depends on the types of a kernel: never no if it does, and known without compiling."""
+        """Whether its code depends on the kernel's types: true if in doubt, found without compiling."""
         return any(_uses_types(function) for function in self.functions)
 
     @property
     def maps(self) -> dict[str, MapSpec]:
-        """All maps that the program may use, by the names it gives them (a helper's: "helper.name")."""
+        """All map specs that the program may use, by the names in its code (a helper's: "helper.name")."""
         found: dict[str, MapSpec] = {}
         for function in self.functions:
             prefix = "" if function is self.function else f"{function.__name__}."
@@ -110,14 +118,18 @@ def program(
 def program(
     python: Callable[..., object] | None = None, *, when: str | None = None, loop_limit: int = LOOP_LIMIT
 ) -> Program | Callable[[Callable[..., object]], Program]:
-    """Make a Python function a Program: `@program`, or `@program(when="return")`."""
+    """Make the Python function `python` a Program: `@mp.program`, or `@mp.program(when="return")`.
+
+    when, loop_limit: as for `Program`. Raises UsageError for an invalid `when`; compiling raises CompileError in
+        `mp.attach`.
+    """
     if python is None:
         return lambda later: Program(later, when=when, loop_limit=loop_limit)  # type: ignore[arg-type]
     return Program(python, when=when, loop_limit=loop_limit)  # type: ignore[arg-type]
 
 
 def helper(python: Callable[..., int | None]) -> Helper:
-    """Make a Python function callable from programs: `@mp.helper`. Plain Python can call it too."""
+    """Make a Python function callable from programs: `@mp.helper`. It can be called from Python too."""
     return Helper(python)  # type: ignore[arg-type]
 
 

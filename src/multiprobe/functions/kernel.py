@@ -34,9 +34,13 @@ _KERNELS: WeakValueDictionary[int, Kernel] = WeakValueDictionary()
 
 
 class Kernel:
-    """What one kernel offers, read once, when first asked for.
+    """A kernel's functions and types, each read once, when first needed.
 
-    `Kernel()` is the running one; `Kernel.from_files(…)` another one, known by copies of its files, without root.
+    `Kernel()` is the running kernel: /proc/kallsyms, /sys/kernel/btf, tracefs and debugfs. `Kernel.from_files(…)` and
+    `Kernel.from_directory(…)` read copies of another kernel's files, and need no root.
+
+    root: the directory below which these files are (for tests); use_cache: keep the function table in the cache
+        directory
     """
 
     def __init__(self, *, root: str = "/", use_cache: bool = True) -> None:
@@ -48,7 +52,7 @@ class Kernel:
 
     @classmethod
     def of(cls, table: FunctionTable) -> Kernel:
-        """The kernel that a table was read from: the same object while it lives, else a new one."""
+        """The kernel that `table` was read from: the same object while it lives, else a new one."""
         found = _KERNELS.get(id(table))
         if found is None or found._table is not table:
             found = cls()
@@ -74,13 +78,14 @@ class Kernel:
         config: str | None = None,
         release: str = "",
     ) -> Kernel:
-        """Another kernel, from paths of copies of its files, all taken in one boot.
+        """Another kernel, from paths of copies of its files, all made in one boot.
 
+        kallsyms: its /proc/kallsyms, with addresses
         available: available_filter_functions_addrs, or available_filter_functions, of its tracefs
         btf: its /sys/kernel/btf/vmlinux; module_btfs: those of its modules, by name
-        blacklist: kprobes/blacklist of its debugfs; config: its configuration
+        blacklist: kprobes/blacklist of its debugfs; config: its configuration; release: as `uname -r` prints it
 
-        Raises DataError when a file can't be read or decoded, at the first question that needs it.
+        Raises DataError when a file can't be read or decoded, at the first use of what it holds.
         """
         kernel = cls(use_cache=False)
         files = {"kallsyms": kallsyms, "available": available, "btf": btf, "blacklist": blacklist, "config": config}
@@ -89,11 +94,12 @@ class Kernel:
 
     @classmethod
     def from_directory(cls, directory: str, *, release: str = "") -> Kernel:
-        """Another kernel, from a directory with copies of its files under their own names.
+        """Another kernel, from a `directory` with copies of its files under their own names.
 
-        Looked for: kallsyms; available_filter_functions_addrs, or available_filter_functions; btf/vmlinux (or
-        vmlinux) and btf/MODULE; blacklist (of its debugfs' kprobes); config-RELEASE (or config). Only kallsyms must
-        be there; what is missing is told by `problems()`, and by the verdicts on functions.
+        Read are: kallsyms; available_filter_functions_addrs, or available_filter_functions; btf/vmlinux (or vmlinux)
+            and
+        btf/MODULE; blacklist (of its debugfs' kprobes); config-`release` (or config). Only kallsyms is required:
+        `problems()` and the verdicts on functions say what is missing. Raises DataError as `from_files` does.
         """
         from multiprobe.functions.sources import find_files
 
@@ -103,34 +109,34 @@ class Kernel:
 
     @property
     def is_running(self) -> bool:
-        """Is this the kernel that we run on, and not one out of files?"""
+        """Whether this is the running kernel, and not one read from copies of files."""
         return self._origin.files is None
 
     @property
     def table(self) -> FunctionTable:
-        """All functions, with what is known of each."""
+        """The table of all functions, a row each. Raises DataError when kallsyms can't be decoded."""
         if self._table is None:
             return self._adopt(self._read() if self.is_running else self._read_files())
         return self._table
 
     @property
     def release(self) -> str:
-        """The kernel's release, as `uname -r` says; "" for a kernel out of files that wasn't told."""
+        """The kernel's release, as `uname -r` prints it; "" for a kernel from files of which it wasn't given."""
         return os.uname().release if self.is_running else self._origin.release
 
     @property
     def boot_id(self) -> str:
-        """The random id of this boot; "" for a kernel out of files, or without /proc."""
+        """The random id of this boot, from /proc/sys/kernel/random/boot_id; "" for a kernel from files."""
         return self._read_file(BOOT_ID).decode().strip() if self.is_running else ""
 
     @property
     def build_id(self) -> str:
-        """The build id of the running kernel's image, in hexadecimal; "" if it tells none."""
+        """The build id of the running kernel's image, in hexadecimal, from /sys/kernel/notes; "" if it has none."""
         return _build_id(self._read_file("sys/kernel/notes")) if self.is_running else ""
 
     @property
     def btf(self) -> Btf:
-        """The types of vmlinux. `NotSupportedError` if the kernel has none."""
+        """The types of vmlinux, from its BTF. Raises NotSupportedError if the kernel has none."""
         found = self.btf_of("")
         if found is None:
             raise NotSupportedError(
@@ -140,7 +146,7 @@ class Kernel:
         return found
 
     def btf_of(self, module: str) -> Btf | None:
-        """The types of a module, or of vmlinux (""); None where there are none."""
+        """The types of `module`, or of vmlinux (""), from its BTF; None if it has none."""
         return self._type_source().get(module)
 
     def _type_source(self) -> LiveBtf:
@@ -156,19 +162,20 @@ class Kernel:
         return self._types
 
     def has(self, mechanism: str | int) -> bool:
-        """Was the kernel built with this mechanism, according to its symbols? Whether it works, only a probe
-        tells (`kernel.features`).
+        """Whether the kernel was built with `mechanism`, according to its symbols.
+
+        `mp.features()` probes whether it works.
         """
         bit = parse_mechanism(mechanism) if isinstance(mechanism, str) else mechanism
         return bool(self.offers & bit)
 
     @property
     def offers(self) -> Mechanism:
-        """The mechanisms that the kernel was built with, as a mask of `Mechanism` bits."""
+        """The mechanisms that the kernel was built with, according to its symbols, as a mask."""
         return self.table.offers
 
     def gone_modules(self, names: Iterable[str]) -> set[str]:
-        """Those of these modules that have been unloaded, or loaded anew, since the functions were read."""
+        """The modules of `names` that were unloaded or loaded anew since the functions were read (/proc/modules)."""
         wanted, known = set(names) - {""}, self._origin.modules
         if not wanted or not known:
             return set()
@@ -176,7 +183,7 @@ class Kernel:
         return {name for name in wanted if name in known and now.get(name) != known[name]}
 
     def problems(self) -> list[str]:
-        """What kept the table from being complete, in sentences; empty when nothing did."""
+        """A sentence for each thing that the table lacks (addresses, types, the list of traceable functions)."""
         evidence = self.table.evidence
         found = []
         if "list_problem" in evidence:
@@ -201,17 +208,18 @@ class Kernel:
         module: str | None = None,
         unsafe: bool = False,
     ) -> FunctionSet:
-        """The functions that any of `patterns` names and that fit everything else; without patterns, all that fit.
+        """The functions that match any of `patterns` and all other conditions; without patterns, all that meet them.
 
         patterns: `tcp_*`, `/tcp_v[46]_.*/`, `module:pattern`, an exact symbol, `0xffffffff81000000`, `symbol+0x10`;
             `!pattern` excludes its matches, at any position
-        takes: a type in C's spelling, `struct sk_buff *`, that a parameter has: any, or the one at `position` (from 0)
-        returns: the type that the function returns; n_args: how many parameters it has
+        takes: the C type of a parameter, `struct sk_buff *`; of any, or of the one at `position` (from 0)
+        returns: the C type of the return value; n_args: the number of parameters; both from BTF
         module: a glob of module names; `vmlinux` is the kernel itself
-        unsafe: let functions be attached that are known to hang machines
+        unsafe: also functions that are known to hang machines
 
-        The order is that of addresses, unless only single functions are named: then that of the request. Raises
-        PatternError for an invalid pattern; requests without a match are in the set's `unresolved`.
+        The order is that of addresses, or of the request if each pattern names one function. Requests without a match
+        are in the set's `unresolved`. Raises PatternError for an invalid pattern, UsageError for `position` without
+        `takes`, NotSupportedError for a condition on types if the kernel has no BTF.
         """
         if position is not None and takes is None:
             raise UsageError("position= says where a type stands: give takes= with it")
@@ -254,7 +262,10 @@ class Kernel:
         return chosen.where(selectors, unresolved=chosen.unresolved)
 
     def function(self, name_or_address: str | int, *, unsafe: bool = False) -> Function:
-        """One function, by name, address or `symbol+offset`; NoMatchError says why there is none."""
+        """One function, by `name_or_address`: a name, `symbol+offset` or an int. `unsafe`: as for `functions`.
+
+        Raises NoMatchError, with the reason, if there is none, UsageError for a pattern.
+        """
         if isinstance(name_or_address, int):
             chosen = self.by_addresses([name_or_address], unsafe=unsafe)
         else:
@@ -265,9 +276,12 @@ class Kernel:
         return chosen[0]
 
     def by_symbols(self, symbols: Iterable[str], *, unsafe: bool = False) -> FunctionSet:
-        """Exactly these functions, in this order; `positions` and `unresolved` answer for every one.
+        """The functions with these names, in this order; `positions` and `unresolved` of the set cover every request.
 
-        A symbol may be `module:name` to tell namesakes apart, `name+0x10`, or an address in hexadecimal.
+        symbols: `name`, `module:name` where several have the name, `name+0x10`, or an address in hexadecimal
+        unsafe: also functions that are known to hang machines
+
+        Raises UsageError for a pattern.
         """
         patterns = []
         for text in symbols:
@@ -278,9 +292,10 @@ class Kernel:
         return request.resolve(self.table, patterns, unsafe=unsafe)
 
     def by_addresses(self, addresses: Iterable[int], *, unsafe: bool = False) -> FunctionSet:
-        """The functions at these addresses, in this order; `positions` and `unresolved` answer for every one.
+        """The functions at these addresses, in this order; `positions` and `unresolved` of the set cover every request.
 
-        An address may be the symbol's, or that of ftrace's call in it (4 bytes on after an ENDBR), as tracefs lists it.
+        addresses: ints, of the symbol or of its ftrace call site (4 bytes on after an ENDBR, as tracefs lists it)
+        unsafe: also functions that are known to hang machines
         """
         return request.resolve_addresses(self.table, list(addresses), unsafe=unsafe)
 

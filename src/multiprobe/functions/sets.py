@@ -27,7 +27,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """One function. `offset` is where in it a probe goes: 0 is its entry. `module` is "" for vmlinux."""
+    """One function, as it is in the set that it was taken from.
+
+    name, module: as in /proc/kallsyms; `module` is "" for vmlinux
+    address: of its symbol, an int; offset: bytes from there to the probe, 0 for the entry
+    row: its row in the function table; verdict: which mechanisms can attach to it
+    """
 
     name: str
     address: int
@@ -42,9 +47,11 @@ class Function:
 
 
 class Refusal(tuple[str, str, str]):
-    """Something asked for that can't be attached: the request as made, a code for programs, a reason for people.
+    """A requested function that can't be attached.
 
-    A tuple, because ten thousand of them are made on the way to an attachment of everything.
+    request: the name, pattern or address as requested; code: the cause, as in docs/json.md; reason: a sentence
+
+    A tuple: a request for all functions makes ten thousand of them.
     """
 
     __slots__ = ()
@@ -57,14 +64,17 @@ class Refusal(tuple[str, str, str]):
 
     @property
     def request(self) -> str:
+        """The name, pattern or address as requested."""
         return self[0]
 
     @property
     def code(self) -> str:
+        """The cause, one word, as `--json` has it."""
         return self[1]
 
     @property
     def reason(self) -> str:
+        """The cause, a sentence."""
         return self[2]
 
     def __str__(self) -> str:
@@ -75,12 +85,16 @@ class Refusal(tuple[str, str, str]):
 
 
 class FunctionSet:
-    """Functions of one kernel, each at most once.
+    """An ordered set of functions of one kernel, from `Kernel.functions`. Supports `|`, `&`, `-`, `in`, iteration.
 
     rows: array("I") of rows of `table`; in the order of the request for lists, of addresses for patterns
-    offsets: array("I") of the same length, or None when every probe goes to the entry
-    positions: array("I"): which request (index) each row answers, for lists of addresses or symbols; else None
-    unresolved: what was asked for and named nothing that could be attached
+    offsets: array("I") of bytes from each function's entry to its probe, or None when all are 0
+    positions: array("I") of the position in the request that each row answers, for lists of addresses or symbols; else
+        None
+    unresolved: a Refusal for each request that no function answers
+    unsafe: whether functions that are known to hang machines count as attachable
+
+    Names and addresses come from /proc/kallsyms, types from BTF, the list of traceable functions from tracefs.
     """
 
     __slots__ = ("_addresses", "_is_head", "_masks", "offsets", "positions", "rows", "table", "unresolved", "unsafe")
@@ -110,7 +124,7 @@ class FunctionSet:
     # -- columns of the chosen functions ---------------------------------------------------------------------------
 
     def addresses(self) -> array[int]:
-        """The address of each function's symbol (plus its offset), array("Q"); shared, not to be changed."""
+        """The address of each function's symbol plus its offset: array("Q"), shared: don't change it."""
         if self._addresses is None:
             chosen = self._pick(self.table.addresses)
             if self.offsets is not None:
@@ -119,23 +133,26 @@ class FunctionSet:
         return self._addresses
 
     def btf_ids(self) -> array[int]:
-        """The type id of each function in the BTF of its module, 0 for none; array("I")."""
+        """The type id of each function in the BTF of its module, 0 without one: array("I")."""
         return array("I", self._pick(self.table.btf_ids))
 
     def call_offsets(self) -> bytes:
-        """Offset of each function's ftrace call site from its symbol: 4 after an ENDBR, else 0."""
+        """Bytes from each function's symbol to its ftrace call site (4 after an ENDBR, else 0), one byte each."""
         return bytes(self._pick(self.table.call_offsets))
 
     def slots(self) -> bytes:
-        """How many 8-byte arguments each function takes; 255 where there is no BTF."""
+        """How many 8-byte arguments each function takes by its BTF, 255 without BTF, one byte each."""
         return bytes(self._pick(self.table.slots))
 
     def returns(self) -> bytes:
-        """What the return register holds after each function, coded as in `btf_format.RETURNS_BITS`."""
+        """What the return register holds after each function, coded as in `kernel.btf.format`, one byte each."""
         return bytes(self._pick(self.table.returns))
 
     def mechanisms(self, *, when: str = "entry") -> bytes:
-        """A mask of `Mechanism` bits for each function: what may carry it on a kernel that has everything."""
+        """The mask of mechanisms that can attach to each function, on a kernel that has all; one byte each.
+
+        when: "entry", "return" or "session"
+        """
         known = self._masks.get(when)
         if known is None:
             known = self._masks[when] = self._find_masks(when)
@@ -168,36 +185,36 @@ class FunctionSet:
     # -- verdicts --------------------------------------------------------------------------------------------------
 
     def attachable(self, mask: int = Mechanism.ALL, *, when: str = "entry") -> FunctionSet:
-        """Those functions that at least one mechanism of `mask` may carry."""
+        """The functions that at least one mechanism of `mask` can attach to; `when`: "entry", "return" or "session"."""
         return self.where(self.mechanisms(when=when).translate(_selectors(mask, wanted=True)))
 
     def refused(self, mask: int = Mechanism.ALL, *, when: str = "entry") -> FunctionSet:
-        """Those functions that no mechanism of `mask` may carry."""
+        """The functions that no mechanism of `mask` can attach to; `when`: "entry", "return" or "session"."""
         return self.where(self.mechanisms(when=when).translate(_selectors(mask, wanted=False)))
 
     def n_attachable(self, mask: int = Mechanism.ALL, *, when: str = "entry") -> int:
-        """How many functions at least one mechanism of `mask` may carry."""
+        """The number of functions that at least one mechanism of `mask` can attach to; `when`: as for `attachable`."""
         return self.mechanisms(when=when).translate(_selectors(mask, wanted=True)).count(1)
 
     def refusals(self, mask: int = Mechanism.ALL, *, when: str = "entry") -> list[Refusal]:
-        """A refusal for each function that no mechanism of `mask` may carry, and all that was unresolved."""
+        """A Refusal for each function that no mechanism of `mask` can attach to at `when`, then `unresolved`."""
         selectors = self.mechanisms(when=when).translate(_selectors(mask, wanted=False))
         refuse = _Refusing(self, mask, when=when)
         return [*map(refuse, compress(range(len(self)), selectors)), *self.unresolved]
 
     def why_not(self, mask: int = Mechanism.ALL, *, when: str = "entry") -> Callable[[int], Refusal]:
-        """A function of places: why some (or all) mechanisms of `mask` may not carry the function there.
+        """A function that takes a position and returns why mechanisms of `mask` can't attach there, at side `when`.
 
-        What it gives has the code "" where all of them may.
+        The code of the Refusal that it returns is "" where all of them can.
         """
         return _Refusing(self, mask, when=when)
 
     def verdicts(self) -> list[Verdict]:
-        """The verdict of each function."""
+        """The verdict on each function, in order."""
         return [function.verdict for function in self]
 
     def take(self, places: Sequence[int]) -> FunctionSet:
-        """The functions at these places, in this order (itself, if that is all of them as they are)."""
+        """The functions at these positions, in this order (the set itself, if these are all positions in order)."""
         if len(places) == len(self) and list(places) == list(range(len(self))):
             return self
         offsets = None if self.offsets is None else array("I", [self.offsets[place] for place in places])
@@ -205,7 +222,7 @@ class FunctionSet:
         return FunctionSet(self.table, rows, offsets=offsets, unsafe=self.unsafe)
 
     def where(self, selectors: bytes, *, unresolved: tuple[Refusal, ...] = ()) -> FunctionSet:
-        """Those functions at whose place `selectors` has a byte other than 0."""
+        """The functions at whose position `selectors` has a byte other than 0, with these `unresolved` requests."""
 
         def chosen(column: array[int] | None) -> array[int] | None:
             return None if column is None else array("I", compress(column, selectors))
@@ -225,7 +242,7 @@ class FunctionSet:
         return len(self.rows)
 
     def __getitem__(self, place: int) -> Function:
-        """The function at a place in the set's order."""
+        """The function at a position."""
         row = self.rows[place]
         offset = self.offsets[place] if self.offsets is not None else 0
         return function_at(self.table, row, offset=offset, unsafe=self.unsafe)
@@ -234,7 +251,7 @@ class FunctionSet:
         return map(self.__getitem__, range(len(self.rows)))
 
     def label(self, place: int) -> str:
-        """How the function at a place is written: `name`, `name+0x10`, `name [module]`."""
+        """The function at a position as it is printed: `name`, `name+0x10`, `name [module]`."""
         table, row = self.table, self.rows[place]
         name, module = table.name(row), table.module(row)
         if self.offsets is not None and self.offsets[place]:
@@ -242,7 +259,7 @@ class FunctionSet:
         return f"{name} [{module}]" if module else name
 
     def __contains__(self, item: object) -> bool:
-        """Is a function in the set? By itself, by name or by address."""
+        """Whether a Function, a name or an address (int) is in the set."""
         if isinstance(item, Function):
             return item.row in self.rows
         if isinstance(item, int):

@@ -191,9 +191,12 @@ REASONS: tuple[str, ...] = ("", *(rule.code for rule in RULES))
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a function allows: masks of mechanisms at entry and at return, and the main reason for what is missing.
+    """Which mechanisms can attach to a function, and the main reason why others can't.
 
-    `code` and `reason` are "" where nothing is missing; a function with a mask other than 0 is attachable even so.
+    mechanisms, return_mechanisms: masks of `Mechanism` bits, at the entry and at the return
+    code, reason: the cause, as one word and as a sentence; "" if every mechanism can. With a mask other than 0 the
+        function is attachable even so.
+    facts: bits of what is known of the function, from kallsyms, tracefs and BTF (constants of `functions.verdict`)
     """
 
     mechanisms: int
@@ -204,11 +207,12 @@ class Verdict:
 
     @property
     def is_attachable(self) -> bool:
+        """Whether some mechanism can attach at the entry."""
         return self.mechanisms != 0
 
     @property
     def names(self) -> list[str]:
-        """The names of the mechanisms that may carry the function at its entry."""
+        """The names of the mechanisms that can attach at the entry."""
         return mechanism_names(self.mechanisms)
 
 

@@ -58,9 +58,12 @@ _MAX_BARE = 40
 
 
 def links(*, missing: list[Missing] | None = None) -> tuple[ObservedLink, ...]:
-    """Every tracing link on the system, also of other processes.
+    """Every tracing link on the system, of all processes, in the order of ids.
 
-    What could not be told is appended to `missing`. Raises NotPermittedError without CAP_SYS_ADMIN.
+    missing: a list to which everything that could not be read is appended
+
+    Source: bpf_link_info, /proc/*/fdinfo, and kernel memory for what these lack. Raises NotPermittedError without
+    CAP_SYS_ADMIN.
     """
     with Sources() as sources:
         found = _list_links(sources)
@@ -70,10 +73,14 @@ def links(*, missing: list[Missing] | None = None) -> tuple[ObservedLink, ...]:
 
 
 def function(name: str | int | Function, *, programs: bool = False) -> FunctionPicture:
-    """What is at the entry of a kernel function, and where that leads; `name` may be `module:name` or an address.
+    """The entry of a kernel function, where it leads, and everything attached to it.
 
-    With `programs`, the machine code of its programs comes too. Raises NoMatchError for an unknown name, UsageError for
-    one that several functions have (give the address then).
+    name: a name, `module:name`, an address (int) or a Function; programs: disassemble the attached programs too
+
+    Source: /proc/kallsyms, /proc/kcore, tracefs, bpf_link_info; `missing` of the result says what could not be read.
+        Raises
+    NoMatchError for an unknown name, UsageError for one that several functions have, NotPermittedError if addresses are
+    hidden.
     """
     with Sources() as sources:
         return _picture(sources, _spelled(name), programs=programs)
@@ -88,10 +95,13 @@ def _spelled(function: str | int | Function) -> str:
 def mix(
     functions: str | Iterable[str | Function], *, keep_bare: int = _MAX_BARE, missing: list[Missing] | None = None
 ) -> Mix:
-    """Functions × attachments, for a pattern, several, or a FunctionSet.
+    """Which links are on which functions.
 
-    Functions that carry nothing are kept as long as they are at most `keep_bare`. Raises NoMatchError when nothing
-    matches.
+    functions: a pattern, several, or a FunctionSet
+    keep_bare: functions without a link are listed if there are at most so many
+    missing: a list to which everything that could not be read is appended
+
+    Raises NoMatchError when nothing matches, NotPermittedError without CAP_SYS_ADMIN.
     """
     rows = _rows(functions)
     with Sources() as sources:

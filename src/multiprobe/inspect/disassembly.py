@@ -28,9 +28,10 @@ _WHOLE = {
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """One instruction, and as much of what it does as reading a trampoline takes.
+    """One instruction, and those of its effects that reading a trampoline needs.
 
-    target: where a direct call or jump leads
+    address: of its first byte; code: its bytes; mnemonic, operands: in AT&T syntax
+    target: the address to which a direct call or jump leads
     writes: the registers that it changes, under their 64-bit names
     loads: the register that it sets to a constant, and the constant
     points: the register that it sets to rbp plus this displacement
@@ -49,20 +50,22 @@ class Instruction:
 
     @property
     def text(self) -> str:
-        """The instruction as an assembler takes it."""
+        """The instruction in an assembler's syntax."""
         return f"{self.mnemonic} {self.operands}".rstrip()
 
     @property
     def is_call(self) -> bool:
+        """Whether it is a call."""
         return self.mnemonic.startswith("call")
 
     @property
     def is_jump(self) -> bool:
+        """Whether it is a jump, conditional or not."""
         return self.mnemonic.startswith("j")
 
     @property
     def is_end(self) -> bool:
-        """Does control never go on behind it?"""
+        """Whether control never continues after it."""
         return self.mnemonic.startswith(("ret", "jmp", "ud2", "int3", "hlt"))
 
 

@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ObservedProgram:
-    """A BPF program: `tag` is the digest of its instructions, `images` where its machine code lies.
+    """A BPF program, as the kernel describes it (bpf_prog_info).
 
-    recursion_misses counts the calls that the kernel didn't hand to it because it, or one like it, was running.
+    prog_id: the kernel's id; name: as loaded; tag: the digest of its instructions, in hexadecimal
+    recursion_misses: calls not delivered to it because it, or a program like it, was running on that CPU
+    images: the address and size in bytes of its machine code, function by function
     """
 
     prog_id: int
@@ -38,7 +40,7 @@ class ObservedProgram:
 
     @property
     def address(self) -> int:
-        """Where its main function lies; 0 where hidden, or not jited."""
+        """The address of its main function; 0 where hidden, or not compiled to machine code."""
         return self.images[0].address if self.images else 0
 
     def __str__(self) -> str:
@@ -47,14 +49,15 @@ class ObservedProgram:
 
 @dataclass(frozen=True, slots=True)
 class ObservedLink:
-    """A link: a program on one function or many.
+    """A link: one program attached to functions, as the kernel describes it (bpf_link_info).
 
     link_id: 0 for a program attached to a perf event without a link (PERF_EVENT_IOC_SET_BPF)
-    kind: "tracing_multi", "kprobe_multi", "trampoline", "kprobe", or what else a tracing link can be ("tracepoint",
-    "raw_tracepoint", "uprobe", "uprobe_multi", "lsm", …)
-    when: "entry", "return" or "session"; "" for kinds without sides, and where the kernel doesn't tell
-    n_functions: how many it is on; `targets` may hold fewer where their names and addresses are hidden
-    missed: calls that the link missed because of another probe running; None where not counted
+    kind: "tracing_multi", "kprobe_multi", "trampoline", "kprobe", or another kind of tracing link ("tracepoint",
+        "raw_tracepoint", "uprobe", "uprobe_multi", "lsm", …)
+    when: "entry", "return" or "session"; "" for kinds without sides, and where the kernel doesn't expose it
+    program: what it runs; owners: the processes that hold it open (from /proc/*/fdinfo)
+    n_functions: the number of its functions; `targets` has fewer where their names and addresses are hidden
+    missed: calls not delivered because of another probe running; None where not counted
     """
 
     link_id: int
@@ -68,7 +71,7 @@ class ObservedLink:
 
     @property
     def has_cookies(self) -> bool | None:
-        """Whether any function has a cookie other than 0; None where the kernel doesn't tell cookies."""
+        """Whether any function has a cookie other than 0; None where the kernel exposes no cookies."""
         known = [target.cookie for target in self.targets if target.cookie is not None]
         return any(known) if known else None
 

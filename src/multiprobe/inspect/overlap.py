@@ -24,7 +24,7 @@ _NONE = "·"
 
 @dataclass(frozen=True, slots=True)
 class MixRow:
-    """A function; `name` may stand for one that has no address here."""
+    """A function. name, module: as in /proc/kallsyms; address: of its symbol, None for one that has none here."""
 
     name: str
     module: str
@@ -44,7 +44,10 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """`cells[i][j]` is what link j has on function i, or None. `n_bare` functions more carry nothing."""
+    """Functions × links: `cells[i][j]` is what `links[j]` has on `rows[i]`, or None.
+
+    n_bare: the number of functions without any link that were left out
+    """
 
     rows: tuple[MixRow, ...]
     links: tuple[ObservedLink, ...]

@@ -15,7 +15,10 @@ _HEAD = 4096
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A process that holds a link open, by this descriptor."""
+    """A process that holds a link open, from /proc/*/fdinfo.
+
+    pid: its id; command: its name; fd: the number of the descriptor
+    """
 
     pid: int
     command: str

@@ -36,7 +36,7 @@ _TRACING = ("tracing_multi", "trampoline")
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """A link that is on the function, and what it has there (its cookie, an offset)."""
+    """A link on the function. link: the link; target: its cookie and offset there."""
 
     link: ObservedLink
     target: Target
@@ -44,7 +44,11 @@ class Attached:
 
 @dataclass(frozen=True, slots=True)
 class Trampoline:
-    """The image of the function's BPF trampoline; `instructions` and `calls` are empty without capstone."""
+    """The image of a function's BPF trampoline.
+
+    name, address: its symbol; code: its machine code, bytes
+    instructions, calls: `code` disassembled, and the calls in it; both empty without capstone
+    """
 
     name: str
     address: int
@@ -64,11 +68,14 @@ class JitedRoutine:
 
 @dataclass(frozen=True, slots=True)
 class FunctionPicture:
-    """All that can be said about a function's entry.
+    """The entry of a function, and everything attached there.
 
-    site, trampoline, enabled, ops: None where they can't be read, or there is none; `missing` tells which
+    name, module, address: of its symbol; entry: its first instructions, empty without capstone
+    site, trampoline, enabled, ops: the call site, the BPF trampoline, the line of enabled_functions and ftrace's ops;
+        None where there is none, and where they can't be read, which `missing` then says
     destination: where the entry leads, a key of `callsite.DESTINATIONS`, or "" where the entry can't be read
-    names: of every address that the instructions refer to
+    probes, attached: its kprobes and its links; programs: with `programs=True`, their machine code
+    names: the symbol for each address that instructions refer to
     """
 
     name: str

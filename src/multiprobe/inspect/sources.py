@@ -33,7 +33,7 @@ NAMES = "names and addresses of functions"
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Something that could not be shown: what, why, and what to do about it ("" if nothing helps)."""
+    """Something that could not be read. what: the thing; why: the reason; advice: what to do, "" if nothing helps."""
 
     what: str
     why: str
@@ -41,7 +41,10 @@ class Missing:
 
 
 class Sources:
-    """The sources of this system; close it when done. `kcore` names another core file, "" none at all."""
+    """The data sources of this system, each read when first needed. Close it, or leave its `with` block.
+
+    kcore: the file for the kernel's memory, /proc/kcore by default; "" for none
+    """
 
     def __init__(self, *, kcore: str = KCORE) -> None:
         self.missing: list[Missing] = []
@@ -50,13 +53,13 @@ class Sources:
         self._btfs: dict[int, Btf | None] = {}
 
     def miss(self, what: str, why: str, advice: str = "") -> None:
-        """Note, once, that something can't be shown."""
+        """Add to `missing`, once, that `what` can't be shown, with `why` and `advice`."""
         missing = Missing(what, why, advice)
         if missing not in self.missing:
             self.missing.append(missing)
 
     def attempt(self, what: str, read: Callable[[], T]) -> T | None:
-        """What `read` gives, or None and a note when it can't be read."""
+        """The result of `read()`, or None if it raises an error; then `missing` gets `what` with that reason."""
         try:
             return read()
         except MultiprobeError as error:
@@ -67,7 +70,7 @@ class Sources:
 
     @cached_property
     def names(self) -> Names | None:
-        """Names and addresses of functions, programs and trampolines."""
+        """Names and addresses of functions, programs and trampolines, from /proc/kallsyms."""
         return self.attempt(NAMES, self._load_names)
 
     def _load_names(self) -> Names:
@@ -81,14 +84,14 @@ class Sources:
 
     @cached_property
     def btf(self) -> Btf | None:
-        """The types of vmlinux."""
+        """The types of vmlinux, from its BTF."""
         from multiprobe.kernel.btf.types import load_btf
 
         return self.attempt("type information", load_btf)
 
     @cached_property
     def layouts(self) -> Layouts | None:
-        """Where the members of the kernel's structures lie."""
+        """The offsets of members of the kernel's structures, from BTF."""
         return None if self.btf is None else Layouts(self.btf)
 
     def btf_object(self, object_id: int) -> Btf | None:
@@ -113,7 +116,7 @@ class Sources:
 
     @cached_property
     def memory(self) -> KernelMemory | None:
-        """The kernel's memory."""
+        """The kernel's memory, from /proc/kcore."""
         if not self._kcore:
             return None
         self._memory = self.attempt("the kernel's memory (call sites, images)", lambda: KernelMemory(self._kcore))
@@ -121,24 +124,24 @@ class Sources:
 
     @cached_property
     def objects(self) -> Objects | None:
-        """The kernel's structures, where symbols, types and memory can all be read."""
+        """The kernel's structures; None unless symbols, types and memory can all be read."""
         if self.layouts is None or self.memory is None or self.names is None:
             return None
         return Objects(self.layouts, self.memory, self.names)
 
     @cached_property
     def enabled(self) -> str | None:
-        """The text of enabled_functions: what ftrace has patched."""
+        """The text of tracefs' enabled_functions: the functions that ftrace has patched."""
         return self.attempt("ftrace's own account (enabled_functions)", _read_enabled)
 
     @cached_property
     def probes(self) -> tuple[tracefs.TracefsProbe, ...]:
-        """All kprobes of the kernel; none when its list can't be read."""
+        """All kprobes, from debugfs' kprobes/list; empty where it can't be read."""
         return tuple(self.attempt("the list of kprobes", _read_probes) or ())
 
     @cached_property
     def holders(self) -> owners.Holders:
-        """Which processes hold links and perf events."""
+        """The processes that hold links and perf events, from /proc/*/fdinfo."""
         found = owners.find_holders()
         if found.n_hidden:
             self.miss(
@@ -149,7 +152,7 @@ class Sources:
         return found
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close the files that were opened."""
         if self._memory is not None:
             self._memory.close()
 

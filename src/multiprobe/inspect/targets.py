@@ -55,7 +55,9 @@ _TASK_FD = {1: ("tracepoint", ""), 2: ("kprobe", "entry"), 3: ("kprobe", "return
 class Target:
     """A function that a link is attached to; None marks an unknown value.
 
-    `address` is the function's, `offset` the probe's offset in it (0: its entry). `module` is "" for vmlinux.
+    name, module: of the function, `module` "" for vmlinux; address: of its symbol, an int
+    offset: bytes from there to the probe, 0 for the entry
+    btf_obj_id, btf_id: the ids of its BTF object and of its type in it; cookie: as `ctx.cookie` reads it
     """
 
     name: str

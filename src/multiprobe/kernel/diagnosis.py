@@ -39,7 +39,11 @@ MOUNT = "mount -t tracefs tracefs /sys/kernel/tracing"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Can `subject` (a mechanism, or something that several need) be used? None: it could not be found out."""
+    """Whether something can be used on this kernel by this user.
+
+    subject: a mechanism, or something that several need; usable: None if it could not be found out
+    why: what the kernel answered; advice: what to do, or ""
+    """
 
     subject: str
     usable: bool | None

@@ -11,7 +11,10 @@ from multiprobe.errors import UsageError
 
 
 class Mechanism(IntFlag):
-    """A mechanism, or a mask of several. Iteration goes from the first to the last member."""
+    """A mechanism that attaches programs to kernel functions, or a mask of several, which iterates over its members.
+
+    TRACING_MULTI and KPROBE_MULTI attach many functions by one link, TRAMPOLINE and KPROBE one function each.
+    """
 
     NONE = 0
     TRACING_MULTI = 1

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 
 def features() -> dict[str, Finding]:
-    """For each mechanism whether it can be used here, and if not, why and what helps. Asks the kernel; attaches nothing
-    that stays."""
+    """For each mechanism, by name, whether this user can use it on this kernel, and if not, why and what helps.
+
+    Source: the kernel's answers to system calls that attach nothing, its BTF, sysctls and tracefs.
+    """
     return {finding.subject: finding for finding in diagnose_mechanisms(examine())}

@@ -56,17 +56,17 @@ def attach(
     cookies: one integer (64 bits, unsigned) for each function, in order: `ctx.cookie` in the program
     when: "entry", "return" or "session" (both); the program's own `when`, or "entry", if not given
     mechanisms: `mp.Mechanisms(only=…, without=…, max_singles=…)`, or the name of the only one; the cheapest that can
-        carry a function is chosen
-    pid: act only in this process (its thread group id, as seen from the initial pid namespace)
+        attach to a function is chosen
+    pid: run only in this process (its thread group id, as seen from the initial pid namespace)
     on_bad: "skip" attaches what can be attached and reports the rest; "error" attaches all or nothing
-    unsafe: also functions known to hang or crash a machine
-    limits: `mp.Limits(budget=…, careful=…, watchdog=…)`
-    replaceable: functions can be dropped and added again while it is attached; a hit costs a few instructions more
-    progress: called with (done, all) while functions go one by one
+    unsafe: also functions known to hang or crash a machine; limits: `mp.Limits(budget=…, careful=…, watchdog=…)`
+    replaceable: allow `drop` and `add` while attached; costs a few more instructions a hit
+    kernel: the `mp.Kernel` in which names and patterns are looked up; the running one if not given
+    progress: called with (functions attached, all functions) while functions are attached one by one
 
-    Raises UsageError, CompileError, NoMatchError (nothing to attach to), NotSupportedError and NotPermittedError
-    (this kernel or user can't), AttachError (everything was refused, or something with `on_bad="error"`; its `report`
-    says what), VerifierError and KernelError.
+    Raises UsageError, CompileError, NoMatchError (no function left to attach to), NotSupportedError and
+    NotPermittedError (this kernel or user can't), AttachError (all functions were refused, or one with
+    `on_bad="error"`; its `report` names each with its reason), VerifierError and KernelError.
     """
     side = _checked_side(when or program.when or "entry", on_bad)
     allowed = Mechanisms.of(mechanisms)

@@ -46,12 +46,12 @@ if TYPE_CHECKING:
 
 
 class Attachment:
-    """A program, attached. Close it (or leave its `with` block) to detach; the kernel does if the process dies.
+    """A program attached to functions; from `mp.attach`. `close()`, or leaving its `with` block, detaches it.
 
-    It belongs to the process that made it. In a forked child it is closed, and nothing done there changes the parent's.
+    program: as given; functions: the attached functions; `functions[i]` is the one with `ctx.function == i` in the
+        program. One that the kernel refused keeps its index (see `report.failed`).
 
-    functions: the attached functions; `functions[i]` is the one that the program knows as `ctx.function == i`.
-        One that the kernel refused keeps its index (see `report.failed`).
+    The links belong to this process: if it dies the kernel detaches them. In a forked child the attachment is closed.
     """
 
     def __init__(
@@ -93,14 +93,16 @@ class Attachment:
     @overload
     def map(self, spec: MapSpec) -> Map: ...
     def map(self, spec: MapSpec) -> Map:
-        """The open map of `spec` in this attachment."""
+        """The open map of `spec` in this attachment. Raises UsageError for a spec that the program doesn't use."""
         return self._store.map(spec)
 
     def read(self, spec: MapSpec, *, per_cpu: bool = False) -> NDArray[np.generic]:
-        """A map's content now: for PerFunction shape (n functions,), or (n CPUs, n functions) with `per_cpu`.
+        """The values in the map of `spec`, summed over CPUs: shape (functions,) for PerFunction, (slots,) for Array.
 
-        For Histogram, counts of shape (buckets,), or (n functions, buckets) with one for each function. For Hash, a
-        structured array.
+        Histogram: counts of shape (buckets,), or (functions, buckets) with `per_function`. Hash: a structured array of
+            shape
+        (keys,). With `per_cpu` (not for Hash) arrays have one axis more in front: (CPUs, …). Raises UsageError for a
+        ring buffer or stacks.
         """
         found = self.map(spec)
         if isinstance(found, ArrayMap):
@@ -110,10 +112,10 @@ class Attachment:
         return found.read()
 
     def events(self, spec: RingBuffer, *, timeout: float | None = None) -> EventReader:
-        """Receive what programs send to `spec`: iterate over it, with `for` or `async for`, or use its `read`.
+        """Events that programs send to `spec`: an EventReader, to iterate over with `for` or `async for`, or to `read`.
 
-        Iteration ends when the attachment is paused or closed (what had been sent until then is still received), or
-        after `timeout` seconds.
+        Iteration ends when the attachment is paused or closed (events sent until then are still returned), or after
+        `timeout` seconds. Raises UsageError for another spec than a RingBuffer.
         """
         found = self.map(spec)
         if not isinstance(found, RingBufferMap):
@@ -121,25 +123,29 @@ class Attachment:
         return EventReader(found, timeout=timeout)
 
     def totals(self, spec: MapSpec) -> array[int]:
-        """What `read` gives for PerFunction and Array, summed over CPUs, without NumPy: one total each."""
+        """The values of a PerFunction or Array map, summed over CPUs: array("Q"), or array("q") if signed.
+
+        Needs no NumPy. Raises UsageError for other specs.
+        """
         found = self.map(spec)
         if not isinstance(found, ArrayMap):
             raise UsageError(f"{spec!r} has keys, not indices", hint="use attachment.map(spec).as_dict()")
         return found.totals()
 
     def top(self, spec: MapSpec, n: int = 10) -> list[tuple[Function, int]]:
-        """The `n` functions with the largest totals, largest first; zeros are left out."""
+        """The `n` functions with the largest totals of `spec`: (Function, total), largest first, without zeros."""
         totals = self.totals(spec)
         indices = sorted((i for i, total in enumerate(totals) if total), key=lambda i: (-totals[i], i))
         return [(self.functions[index], totals[index]) for index in indices[:n]]
 
     def missed(self) -> dict[str, int]:
-        """What is known not to have been seen, by cause; all zero when nothing was missed.
+        """Known losses by cause, in calls or updates; all 0 if nothing was missed.
 
-        link_misses: calls that the kernel did not hand over because another probe was running on that CPU (it
-        tells them for kprobe.multi, and on newer kernels for single kprobes); recursion_misses: programs not run
-        because one was running already; full_maps, out_of_range, failed_reads, cut_loops: what programs could not do;
-        unknown_function: what they booked on no attached function.
+        link_misses: calls not delivered because another probe was running on that CPU (bpf_link_info: kprobe.multi, and
+        single kprobes from Linux 6.7); recursion_misses: calls in which a program was running already (bpf_prog_info);
+        full_maps, out_of_range, failed_reads, cut_loops: counted by the program; unknown_function: counts that belong
+            to no
+        attached function.
         """
         if self.is_closed:
             return dict(self._missed or {})
@@ -147,7 +153,7 @@ class Attachment:
 
     @property
     def report(self) -> Report:
-        """A snapshot: how each requested function ended, and what is known by now to have been missed."""
+        """A snapshot: for each requested function whether it was attached, and the losses known by now."""
         missed = self.missed() if self._missed is None else self._missed
         return self._ledger.report(links=self._n_links, missed=missed)
 
@@ -156,15 +162,15 @@ class Attachment:
         return len(self._links.links) if not self.is_closed else self._n_links_at_end
 
     def set_missed(self, causes: Mapping[str, int]) -> None:
-        """Have the report say that so much was missed, from now on: by the kernel, and by an instrument."""
+        """Replace the losses in the report by `causes` (numbers by cause): the kernel's and an instrument's."""
         self._missed = dict(causes)
 
     def note(self, sentence: str) -> None:
-        """Add a sentence to the report."""
+        """Add `sentence` to the notes of the report."""
         self._ledger.note(sentence)
 
     def add_verified(self, verified: Iterable[Verified]) -> None:
-        """Add known calls that were looked for to the report."""
+        """Add results of looking for known calls to the report."""
         self._ledger.verify(verified)
 
     @property
@@ -175,9 +181,9 @@ class Attachment:
     # Changes
 
     def drop(self, functions: Functions) -> None:
-        """Detach some of the functions. What they counted is kept, and so are their indices.
+        """Detach some of the functions (as for `mp.attach`). Their counts and their indices are kept.
 
-        Raises UsageError for functions that are not attached, and unless it was attached with `replaceable=True`.
+        Raises UsageError for functions that are not attached, and without `replaceable=True`.
         """
         indices = self._indices(functions)
         self._require_replaceable()
@@ -190,9 +196,10 @@ class Attachment:
         )
 
     def add(self, functions: Functions) -> None:
-        """Attach functions again that were dropped. Maps have room only for the functions of the first request.
+        """Attach functions again that were dropped; no others, because maps have slots for those alone.
 
-        Raises UsageError for any others, and AttachError for those that the kernel refuses this time.
+        Raises UsageError for any other function, and AttachError, with errnos, for those that the kernel refuses this
+        time.
         """
         indices = self._indices(functions)
         self._require_replaceable()
@@ -222,10 +229,11 @@ class Attachment:
     # Pins
 
     def pin(self, directory: str | os.PathLike[str]) -> None:
-        """Pin links, programs and maps in a new directory of a BPF file system: it stays attached, and goes on, when
-        this object is closed or its process ends. `multiprobe.Attachment.from_pins` opens it again; `unpin` ends it.
+        """Pin links, programs and maps in `directory`, which is created in a BPF file system.
 
-        Raises UsageError for programs with ring buffers or stacks, and with a budget.
+        The program stays attached when this object is closed or its process ends. `multiprobe.Attachment.from_pins`
+        opens it again, `unpin` removes the pins. Raises UsageError for programs with ring buffers or stacks, with a
+        budget, and for a directory that can't be made, KernelError if it is not in a BPF file system.
         """
         if not isinstance(self.program, Program):
             raise UsageError(f"{self.program!r} can't be pinned as an attachment", hint="pin its links one by one")
@@ -236,9 +244,11 @@ class Attachment:
     def from_pins(
         cls, directory: str | os.PathLike[str], program: Program, *, kernel: Kernel | None = None
     ) -> Attachment:
-        """Open an attachment that was pinned, by this process or another one.
+        """Open an attachment that this process or another one pinned in `directory`.
 
-        program: the same program, whose map specs are used to read. Raises DataError, UsageError and KernelError.
+        program: the same program, whose map specs are used to read; kernel: as for `mp.attach`
+
+        Raises DataError for a directory without such pins, UsageError for another program, KernelError.
         """
         found = open_pins(directory, program, kernel)
         attachment = cls(program, found.functions, links=found.links, store=found.store, ledger=found.ledger)
@@ -246,23 +256,23 @@ class Attachment:
         return attachment
 
     def unpin(self, directory: str | os.PathLike[str]) -> None:
-        """Remove the pins: the attachment ends when no process holds it any more."""
+        """Remove the pins in `directory`; the kernel detaches when no process holds the links."""
         unpin(directory)
         self._is_pinned = False
 
     # Life
 
     def resume(self) -> None:
-        """Let the program act; `mp.attach` does so itself once everything is attached."""
+        """Let the program run after `pause`; `mp.attach` does so itself. Raises UsageError once closed."""
         self._require_open()
         self._store.activate()
         if self._guard is not None and not self._guard.is_watching:
             self._guard.start()
 
     def pause(self) -> None:
-        """Have the program return at once on every hit, from now on: counts stand still until `resume`.
+        """Have the program return at once on every hit: counts don't change until `resume`.
 
-        Raises UsageError for programs of objects, which nothing was built into.
+        Raises UsageError for programs of object files, which lack the check, and once closed.
         """
         self._require_open()
         if not self._store.can_idle:
@@ -275,7 +285,7 @@ class Attachment:
             raise UsageError(f"this attachment is closed{where}", hint="call mp.attach again")
 
     def watch(self, seconds: float) -> None:
-        """Have another process watch this one: when it hangs for so many seconds, it is ended, and thereby detached.
+        """Start a process that kills this one if it hangs for `seconds`, so that the kernel detaches.
 
         Raises UsageError for less than half a second.
         """
@@ -287,10 +297,11 @@ class Attachment:
 
     @property
     def is_closed(self) -> bool:
+        """Whether it was closed; also true in a forked child."""
         return self._is_closed or self._owner != os.getpid()
 
     def detach(self) -> None:
-        """Detach from every function; nothing of the program is left in the kernel when this returns."""
+        """Detach from every function. When it returns, no link and no program is left in the kernel, unless pinned."""
         if self.is_closed:
             return
         with self._ledger.timed("detach"), ExitStack() as ending:

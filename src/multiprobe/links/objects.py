@@ -225,8 +225,11 @@ class ObjectStore:
 
 
 class BpfObject:
-    """A loaded object: `programs` and `maps` by name. Close it (or leave its `with` block) when nothing more is to be
-    attached or read; what is attached stays attached."""
+    """A loaded object file; from `mp.load_object`. Close it, or leave its `with` block, to free its programs and maps.
+
+    name: of the file; programs, maps: by their names in it. Attachments of its programs stay attached when it is
+        closed.
+    """
 
     def __init__(self, name: str, programs: dict[str, ObjectProgram], maps: dict[str, ForeignMap]) -> None:
         self.name = name
@@ -234,7 +237,7 @@ class BpfObject:
         self.maps = maps
 
     def close(self) -> None:
-        """Give programs and maps back to the kernel, which keeps those that attachments use."""
+        """Close the descriptors of programs and maps; the kernel keeps those that attachments use."""
         for program in self.programs.values():
             if program._loaded.fd:
                 program._loaded.fd.close()
@@ -252,12 +255,14 @@ class BpfObject:
 
 
 def load_object(path: str | os.PathLike[str], *, kernel: Kernel | None = None) -> BpfObject:
-    """Load an object file (ELF, as clang writes it for BPF) by libbpf: relocations, CO-RE and maps included.
+    """Load a BPF object file (ELF, from `clang -target bpf`) with libbpf: relocations, CO-RE and maps included.
 
-    Every program is loaded whose section tells what it is for and whose kind this kernel has; the others are there by
-    name, and say why when they are attached. Takes the system's libbpf 1.0 or newer.
+    path: the file; kernel: the `mp.Kernel` whose mechanisms count, the running one if not given
 
-    Raises DataError (no such object), NotSupportedError (no libbpf), NotPermittedError, VerifierError, KernelError.
+    Loads each program whose section says how to attach it and whose kind this kernel has; attaching another one says
+    why it was not loaded. Needs the system's libbpf 1.0 or newer.
+
+    Raises DataError (not a BPF object), NotSupportedError (no libbpf), NotPermittedError, VerifierError, KernelError.
     """
     name = os.path.basename(os.fspath(path))
     data = _read(path, name)

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A function that the kernel refused: `errno` is its answer, `reason` what that means for this mechanism."""
+    """A function that the kernel refused.
+
+    function: its label; mechanism: by which it was tried; errno: the kernel's answer, a number
+    reason: what that errno means for this mechanism, a sentence
+    """
 
     function: str
     mechanism: str
@@ -27,7 +31,7 @@ class Failure:
         return f"{self.function}: {errno_name(self.errno)} from {self.mechanism}: {self.reason}"
 
     def to_json(self) -> dict[str, object]:
-        """As `--json` prints it."""
+        """The failure as `--json` prints it, with the errno's name."""
         return {
             "function": self.function,
             "mechanism": self.mechanism,
@@ -38,11 +42,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """A function that was detached before the attachment ended. What it counted until then is kept.
+    """A function that was detached before the attachment ended. Its counts until then are kept.
 
-    code: the cause: "budget", "latency" or "user"; reason: a sentence
-    rate: its hits a second before; share: the part of one CPU's time that they took
-    seconds: when it was detached, counted from the first function attached
+    function: its label; code: the cause, "budget", "latency" or "user"; reason: a sentence
+    rate: its hits a second before; share: the part of one CPU's time that they used
+    seconds: from the first function attached to this detachment
     """
 
     function: str
@@ -56,7 +60,7 @@ class Drop:
         return f"{self.function}: {self.reason}"
 
     def to_json(self) -> dict[str, object]:
-        """As `--json` prints it."""
+        """The drop as `--json` prints it."""
         return {
             "function": self.function,
             "code": self.code,
@@ -69,7 +73,11 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """Known calls of one function, made while it was traced by `mechanism`, and how many were found in the counts."""
+    """Known calls that were made while a function was traced.
+
+    function: its label; mechanism: by which it was attached
+    made: how many calls; found: how many of them were counted
+    """
 
     function: str
     mechanism: str
@@ -77,13 +85,16 @@ class Verified:
     found: int
 
     def to_json(self) -> dict[str, object]:
-        """As `--json` prints it."""
+        """The result as `--json` prints it."""
         return {"function": self.function, "mechanism": self.mechanism, "made": self.made, "found": self.found}
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """`n` of something are missing from the results: `cause` is its name in JSON, `meaning` a sentence."""
+    """One cause for which results are missing.
+
+    cause: its name in JSON; n: how many calls, events or functions; meaning: a sentence
+    """
 
     cause: str
     n: int
@@ -120,14 +131,14 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A snapshot of how an attachment stands. Each requested function is in exactly one of `attached`, `skipped` and
-    `failed`.
+    """A snapshot of an attachment. Each requested function is in exactly one of `attached`, `skipped` and `failed`.
 
-    requested, attached: numbers of functions; skipped, failed: the others, each with its reason
-    dropped: of the attached ones, those that were detached before the end
-    budget: with a budget, the part of CPU time that the probes took last ("share"), and what a hit costs
-    links: kernel links that are open; mechanisms: functions attached by each mechanism, by its name
-    missed: what was not seen, by cause (see `Attachment.missed`); verified: the known calls that were looked for
+    requested, attached: numbers of functions
+    skipped, failed: a Refusal and a Failure for each function that multiprobe, or the kernel, refused
+    dropped: a Drop for each attached function that was detached before the end
+    budget: with a budget, the part of CPU time that the probes used last ("share"), and what a hit costs
+    links: open kernel links; mechanisms: functions attached by each mechanism, by its name
+    missed: losses by cause (see `Attachment.missed`); verified: known calls that were looked for in the counts
     notes: sentences; timings: seconds for "plan", "compile", "load", "attach" and, once detached, "detach"
     """
 
@@ -146,7 +157,7 @@ class Report:
 
     @property
     def gaps(self) -> tuple[Gap, ...]:
-        """Everything that is known to be missing from the results, cause by cause; empty where nothing is."""
+        """Everything known to be missing from the results, a Gap for each cause; empty if complete."""
         counts = {cause: n for cause, n in self.missed.items() if n}
         counts |= {"skipped": len(self.skipped), "failed": len(self.failed), "dropped": len(self.dropped)}
         counts["unverified"] = sum(one.made - one.found for one in self.verified)
@@ -173,7 +184,7 @@ class Report:
         return table(("function", "became", "why"), rows, caption=f"{caption} ({ways})" if ways else caption)
 
     def to_json(self) -> dict[str, object]:
-        """The report as the object that `--json` prints last."""
+        """The report as the object that `--json` prints last (docs/json.md)."""
         return {
             "type": "report",
             "schema": SCHEMA,

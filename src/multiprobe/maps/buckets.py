@@ -81,14 +81,20 @@ Buckets = Log2 | Linear
 
 
 def log2(*, bits: int = 0) -> Log2:
-    """Buckets by powers of two, each divided into 2**bits parts: numbers are known to within 1 part in 2**bits."""
+    """Buckets by powers of two, each divided into 2**bits equal parts: numbers are known to 1 part in 2**bits.
+
+    Raises UsageError unless `bits` is 0 to 8.
+    """
     if not isinstance(bits, int) or isinstance(bits, bool) or not 0 <= bits <= MAX_BITS:
         raise UsageError(f"bits is a number from 0 to {MAX_BITS}, not {bits!r}")
     return Log2(bits)
 
 
 def linear(low: int, high: int, step: int) -> Linear:
-    """Buckets of `step` numbers each, from `low` up to `high` (exclusive)."""
+    """Buckets of `step` numbers each, from `low` up to `high` (exclusive), and one each for what is below and above.
+
+    Raises UsageError for an empty range and for more than 16384 buckets.
+    """
     for number in (low, high, step):
         if not isinstance(number, int) or isinstance(number, bool) or not -(1 << 63) <= number < 1 << 63:
             raise UsageError(f"buckets are made of integers of 64 bits, not {number!r}")

@@ -22,7 +22,7 @@ MIN_SIZE, MAX_SIZE, DEFAULT_SIZE = 1 << 12, 1 << 30, 1 << 22
 
 
 class Event(tuple["Any", ...]):
-    """Base of record types. Annotations are the fields; an instance is a tuple with names, and immutable.
+    """Base class of event types: annotations are the fields; an instance is an immutable named tuple.
 
     >>> class Open(Event):
     ...     pid: u32
@@ -81,12 +81,15 @@ def _annotations(cls: type, frame: FrameType) -> dict[str, object]:
 
 
 class RingBuffer(MapSpec):
-    """Records from programs to Python, in the order in which they were sent: a ring buffer of `size` bytes.
+    """Events from programs to Python, in the order in which they were sent.
 
     >>> opens = RingBuffer(Open)
 
-    In a program, `opens.send(pid=ctx.pid, name=…)`. A record for which there is no room is dropped and counted.
-    `size` is rounded up to a power of two; every record takes its size and 8 bytes, rounded up to 8.
+    event: a subclass of mp.Event; size: bytes, rounded up to a power of two. An event takes its size and 8 bytes more,
+        rounded up to 8.
+
+    In a program, `opens.send(pid=ctx.pid, name=…)`; an event that doesn't fit is counted as dropped. Raises UsageError
+    for another class, and for a size that is too small or too large.
     """
 
     __slots__ = ("event", "size")
@@ -107,12 +110,12 @@ class RingBuffer(MapSpec):
 
     @property
     def record(self) -> RecordLayout:
-        """Where the fields lie."""
+        """The offset and type of each field."""
         return self.event.record_
 
     @property
     def stride(self) -> int:
-        """Bytes from one record in the ring to the next."""
+        """Bytes from one event in the ring buffer to the next."""
         return HEADER_SIZE + -(-self.record.size // 8) * 8
 
     def shape(self) -> tuple[object, ...]:
@@ -122,7 +125,7 @@ class RingBuffer(MapSpec):
         return Layout(0, 0, self.size, False)
 
     def send(self, **fields: Any) -> None:
-        """Send a record, every field by its name: in programs only."""
+        """In a program: send an event, `ring.send(field=…)`, with every field. In Python it raises UsageError."""
         raise UsageError("events are sent by programs", hint="attach one that calls send(…)")
 
     def __repr__(self) -> str:

@@ -28,13 +28,16 @@ if TYPE_CHECKING:
 
 
 class Histogram(MapSpec):
-    """Counts of numbers by bucket: `Histogram()` by powers of two, `Histogram(linear(low, high, step))` evenly.
+    """Counts of numbers by bucket, exact: each CPU has its own counters.
 
     >>> sizes = Histogram()
     >>> times = Histogram(log2(bits=3), per_function=True)
 
-    In a program, `sizes.add(number)`, or `times.add(ctx.function, number)`. Every number is counted, exactly: each CPU
-    has counters of its own, and adds to them in one step. `counter` is their type, mp.u64 or mp.u32.
+    buckets: `mp.log2()` (powers of two) or `mp.linear(low, high, step)`
+    per_function: a histogram for each function; in a program, `times.add(ctx.function, number)`
+    counter: the type of the counters, mp.u64 or mp.u32
+
+    Raises UsageError for others.
     """
 
     __slots__ = ("buckets", "per_function")
@@ -59,11 +62,18 @@ class Histogram(MapSpec):
         return per_cpu_layout(self, n * self.buckets.n_buckets, n_functions, n_cpus)
 
     def add(self, *values: Any) -> None:
-        """Count a number: in programs only."""
+        """In a program: count a number, `h.add(number)`, or `h.add(ctx.function, number)`.
+
+        In Python it raises UsageError.
+        """
         raise UsageError("histograms are filled by programs", hint="attach one that calls add(…)")
 
     def percentiles(self, counts: Sequence[int], percents: Iterable[float] = (50, 90, 99)) -> list[Percentile]:
-        """Where shares of all numbers end, told from the counts of one histogram: see `Percentile` for the error."""
+        """The numbers below which `percents` (0 to 100) of all lie, from the `counts` of one histogram's buckets.
+
+        A Percentile for each: the bounds of its bucket, and an estimate inside. Empty if all counts are 0. Raises
+            UsageError.
+        """
         return percentiles(self.buckets, counts, percents)
 
     def __repr__(self) -> str:
@@ -72,7 +82,7 @@ class Histogram(MapSpec):
 
 
 class HistogramMap(ArrayMap):
-    """A Histogram map."""
+    """The open map of a Histogram. Reads the map's memory: no system call."""
 
     spec: Histogram
 
@@ -84,7 +94,7 @@ class HistogramMap(ArrayMap):
         return self.spec.buckets.n_buckets if self.spec.per_function else 0
 
     def read(self, *, per_cpu: bool = False) -> NDArray[np.generic]:
-        """Counts, summed over CPUs: shape (buckets,), or (functions, buckets) with `per_function`.
+        """Counts, summed over CPUs: shape (buckets,), or (functions, buckets) for a histogram with `per_function`.
 
         With `per_cpu`, one axis more in front: (CPUs, …).
         """
@@ -94,14 +104,16 @@ class HistogramMap(ArrayMap):
         return flat.reshape(*flat.shape[:-1], -1, self.spec.buckets.n_buckets)
 
     def bounds(self) -> NDArray[np.float64]:
-        """For each bucket the lowest number in it and the first above it: shape (buckets, 2)."""
+        """The lowest number in each bucket, and the first one above it: shape (buckets, 2)."""
         import numpy as np
 
         return np.array(self.spec.buckets.bounds(), dtype=np.float64)
 
     def records(self) -> Table:
-        """A record for each bucket in which something was counted: "low", "high" (exclusive; None: no bound) and
-        "count", and the function's "index" first where each has its own."""
+        """A record for each bucket with a count: "low", "high" (exclusive; None: no bound), "count".
+
+        With `per_function`, the function's "index" comes first.
+        """
         bounds = [
             (None if isinf(low) else low, None if isinf(high) else high) for low, high in self.spec.buckets.bounds()
         ]
@@ -114,7 +126,7 @@ class HistogramMap(ArrayMap):
         return Table(made)
 
     def unknown(self) -> int:
-        """What was booked on functions that the program could not name: more than 0 is a defect."""
+        """Counts that belong to no attached function: more than 0 is a defect."""
         if not self._first:
             return 0
         import numpy as np

@@ -60,20 +60,23 @@ class Tabular:
     """What can be read as a table of records."""
 
     def records(self) -> Table:
-        """The records."""
+        """The contents as a Table."""
         raise NotImplementedError
 
     def to_pandas(self) -> pandas.DataFrame:
-        """`records` as a DataFrame. Needs pandas."""
+        """`records` as a DataFrame. Raises NotSupportedError without pandas."""
         return self.records().to_pandas()
 
     def to_arrow(self) -> pyarrow.Table:
-        """`records` as an Arrow table. Needs pyarrow (`multiprobe[arrow]`)."""
+        """`records` as an Arrow table. Raises NotSupportedError without pyarrow (`multiprobe[arrow]`)."""
         return self.records().to_arrow()
 
 
 class ArrayMap(SharedArray, Tabular):
-    """A PerFunction or Array map. All reading is reading memory: no system call, and never a lost update."""
+    """The open map of a PerFunction or Array; indices are those of functions, or of slots.
+
+    Reads the map's memory, which it shares with the kernel: no system call, and no update is lost.
+    """
 
     def __init__(self, spec: MapSpec, made: Layout, *, name: str, fd: FileDescriptor | None = None) -> None:
         super().__init__(made.value_size, name=name, fd=fd)
@@ -94,20 +97,23 @@ class ArrayMap(SharedArray, Tabular):
         ]
 
     def fill(self, values: array[int]) -> None:
-        """Set every slot, on every CPU; `values` are of the map's own type."""
+        """Set every slot, on every CPU; `values`: one for each slot, an array of the map's own type."""
         for row in self._rows():
             row[:] = memoryview(values)
 
     def per_cpu(self) -> list[array[int]]:
-        """A copy of the slots (functions or indices) for each CPU; without NumPy."""
+        """A copy of the slots for each CPU, as array("Q") (for mp.u64; else the type's own code). Needs no NumPy."""
         return [array(LETTERS[self.spec.value.name], row.tobytes()) for row in self._rows()]
 
     def copies(self) -> list[bytes]:
-        """The slots for each CPU as they lie in memory, copied as fast as can be."""
+        """The slots of each CPU as bytes, as they lie in memory; the fastest copy."""
         return [row.tobytes() for row in self._rows()]
 
     def totals(self) -> array[int]:
-        """One number per slot (function or index), summed over the CPUs, wrapped to 64 bits; without NumPy."""
+        """The values summed over CPUs, wrapped to 64 bits: array("Q"), or array("q") for signed types.
+
+        Needs no NumPy.
+        """
         rows = self._rows()
         letter = "q" if self.spec.value.is_signed else "Q"
         if len(rows) == 1:
@@ -118,7 +124,7 @@ class ArrayMap(SharedArray, Tabular):
             return array("Q", (sum(slot) & _MASK for slot in zip(*rows, strict=True)))
 
     def read(self, *, per_cpu: bool = False) -> NDArray[np.generic]:
-        """A copy of the values: shape (slots,), summed over the CPUs, or (CPUs, slots) with `per_cpu`."""
+        """A copy of the values: shape (slots,), summed over CPUs, or (CPUs, slots) with `per_cpu`."""
         import numpy as np
 
         made, size = self.layout, self.spec.value.size
@@ -133,10 +139,10 @@ class ArrayMap(SharedArray, Tabular):
         return np.array(table.sum(axis=0, dtype=np.int64 if self.spec.value.is_signed else np.uint64))
 
     def take(self) -> NDArray[np.generic]:
-        """What was added since the last `take` (or since attaching), as `read` gives it.
+        """What was added since the last `take` (or since attaching): shape (slots,), summed over CPUs.
 
-        Nothing is lost or taken twice. The counters go on: what is taken is the difference to what they were, so that
-        programs need not wait. For values that are only ever added to.
+        The counters are not reset: it returns differences, so that no update is lost or counted twice. For values that
+        programs only add to.
         """
         import numpy as np
 
@@ -146,7 +152,7 @@ class ArrayMap(SharedArray, Tabular):
         return np.array(added.sum(axis=0, dtype=np.int64 if self.spec.value.is_signed else np.uint64))
 
     def unknown(self) -> int:
-        """What was booked on functions that the program could not name: more than 0 is a defect."""
+        """Counts that belong to no attached function: more than 0 is a defect."""
         if not self._first:
             return 0
         made, size = self.layout, self.spec.value.size
@@ -155,16 +161,19 @@ class ArrayMap(SharedArray, Tabular):
         )
 
     def records(self) -> Table:
-        """A record for each slot: "index" (a PerFunction's: of the function in the attachment) and "value"."""
+        """A record for each slot: "index" (for PerFunction, of the function in the attachment) and "value"."""
         return Table({"index": place, "value": number} for place, number in enumerate(self.totals()))
 
     def clear(self) -> None:
-        """Set everything to 0. Counts that arrive at the same moment may be lost or kept."""
+        """Set everything to 0. Updates at the same moment may be lost."""
         self.memory[:] = bytes(self.size)
 
 
 class HashMap(Tabular):
-    """A Hash map. All reading is done in batches (BPF_MAP_LOOKUP_BATCH), thousands of keys a system call."""
+    """The open map of a Hash or LruHash. Reads in batches (BPF_MAP_LOOKUP_BATCH): thousands of keys a system call.
+
+    All methods raise KernelError. While programs run, what is read is not from a single moment.
+    """
 
     def __init__(self, spec: Hash, made: Layout, *, name: str, fd: FileDescriptor | None = None) -> None:
         self.spec = spec
@@ -177,19 +186,17 @@ class HashMap(Tabular):
         self._taken: dict[Any, int] = {}
 
     def as_dict(self) -> dict[Any, int]:
-        """All keys (integers, strings, or tuples of them) and their values, summed over CPUs if each has its own.
-
-        Not one moment's picture while programs run."""
+        """All keys (integers, strings, or tuples of them) with their values, summed over CPUs for `per_cpu` maps."""
         keys, values = self._all()
         return dict(zip(self._split(keys), self._sums(values), strict=True))
 
     def per_cpu(self) -> dict[Any, list[int]]:
-        """All keys, and for each one the values by CPU (one value where all CPUs share it)."""
+        """All keys with their values for each CPU (one value for maps that CPUs share)."""
         keys, values = self._all()
         return dict(zip(self._split(keys), map(list, zip(*self._by_cpu(values), strict=True)), strict=True))
 
     def read(self) -> NDArray[np.void]:
-        """The same as `as_dict` as a structured array: fields "key" (or "key0", "key1", …) and "value"."""
+        """`as_dict` as a structured array, shape (keys,): fields "key" (or "key0", "key1", …) and "value"."""
         import numpy as np
 
         keys, values = self._all()
@@ -205,10 +212,11 @@ class HashMap(Tabular):
         return made
 
     def take(self) -> dict[Any, int]:
-        """What was added at each key since the last `take` (or since attaching); keys where nothing was are left out.
+        """What was added at each key since the last `take` (or since attaching), without keys where nothing was.
 
-        Nothing is lost or taken twice: keys stay, and what is taken is the difference to what they were. For values
-        that are only ever added to, at keys that no program deletes. Raises UsageError for an LruHash, whose keys go.
+        It returns differences: no update is lost or counted twice. For values that programs only add to, at keys that
+            no
+        program deletes. Raises UsageError for an LruHash, whose keys the kernel removes.
         """
         if isinstance(self.spec, LruHash):
             raise UsageError(f"{self.spec!r} drops keys, and what they counted", hint="take from a Hash")
@@ -218,8 +226,11 @@ class HashMap(Tabular):
         return {key: number for key, number in added if number}
 
     def clear(self) -> dict[Any, int]:
-        """Take everything out: what was in it. What arrives meanwhile stays for the next time, but an update of a key
-        that is being removed at that moment may be lost with it: where that matters, use `take`."""
+        """Remove all keys; returns them with their values.
+
+        Updates that arrive meanwhile stay in the map, but one to a key that is being removed may be lost: `take` loses
+            none.
+        """
         keys, values = self._all(delete=True)
         self._taken = {}
         return dict(zip(self._split(keys), self._sums(values), strict=True))
@@ -231,7 +242,7 @@ class HashMap(Tabular):
         return Table(dict(zip(names, key, strict=True)) | {"value": number} for key, number in rows)
 
     def close(self) -> None:
-        """Give the map back to the kernel."""
+        """Close the map's descriptor."""
         self.fd.close()
 
     def _names(self) -> list[str]:
@@ -288,7 +299,7 @@ def as_integers(memory: bytes | memoryview, type_: Integer) -> memoryview[int]:
 
 
 class OwnMap:
-    """Base of the maps that have rooms of their own: opened by their specs, closed like all others."""
+    """Base of the maps that lay out their memory themselves: created from their specs, closed as all others."""
 
     spec: MapSpec
     layout: Layout
@@ -297,13 +308,13 @@ class OwnMap:
     """Whether programs may still add to it."""
 
     def constants(self, key: str) -> dict[str, int]:
-        """Numbers that a program needs to be linked with, besides the map's descriptor."""
+        """Numbers to link a program with, by name, besides the descriptor. `key`: the map's name in the program."""
         return {}
 
     def losses(self) -> dict[str, int]:
-        """What was lost on the way into this map, by cause."""
+        """Updates that were lost, by cause."""
         return {}
 
     def close(self) -> None:
-        """Give the map back to the kernel."""
+        """Close the map's descriptor."""
         self.fd.close()

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
 
 class EventReader:
-    """The events of one spec in one attachment. Iterating yields instances of its event, in the order of sending.
+    """The events of one RingBuffer of an attachment; from `attachment.events(spec)`.
 
-    Iteration ends when the attachment is stopped or closed and everything is read, after `timeout` seconds, or when
-    `stop` is called. All readers of a spec take from the same ring: each event is given out once.
+    `for` and `async for` yield instances of its Event class, in the order in which programs sent them. Iteration ends
+    when the attachment is paused or closed and everything is read, after `timeout` seconds, or when `stop` is called.
+    All
+    readers of a RingBuffer share it: each event is returned once.
     """
 
     def __init__(self, opened: RingBufferMap, *, timeout: float | None = None) -> None:
@@ -32,23 +34,23 @@ class EventReader:
 
     @property
     def received(self) -> int:
-        """Events taken out of the ring so far, by all readers."""
+        """Events read so far, by all readers."""
         return self._map.received
 
     @property
     def dropped(self) -> int:
-        """Events that found no room in the ring."""
+        """Events that were lost because the ring buffer was full."""
         return self._map.dropped
 
     @property
     def sent(self) -> int:
-        """Events that programs sent: the received, the dropped, and those still in the ring."""
+        """Events that programs sent: received, dropped, and those still in the ring buffer."""
         return self._map.sent
 
     def read(self, *, timeout: float = 0) -> NDArray[np.void]:
-        """What has come, as a structured array of shape (n,); waits up to `timeout` seconds for the first event.
+        """New events, as a structured array of shape (n,); waits up to `timeout` seconds for the first one.
 
-        Fields are as declared, strings as bytes. n is 0 when nothing came.
+        Fields are as declared, strings as bytes. n is 0 if none came.
         """
         self._await_first(timeout)
         with self.view() as found:
@@ -56,9 +58,9 @@ class EventReader:
 
     @contextmanager
     def view(self) -> Iterator[NDArray[np.void]]:
-        """What has come, as a structured array on the ring buffer's own memory, without copying.
+        """A context manager: new events, as a structured array of shape (n,) in the ring buffer's own memory.
 
-        It is taken when the block is left; the array must not be used afterwards.
+        They are removed when the block is left; the array must not be used afterwards.
         """
         ring = self._map.ring
         n = ring.ready()
@@ -66,7 +68,7 @@ class EventReader:
         ring.advance(n)
 
     def take(self, *, timeout: float = 0) -> list[Any]:
-        """What has come, as a list of events; waits up to `timeout` seconds for the first one."""
+        """New events, as a list of Event instances; waits up to `timeout` seconds for the first one."""
         self._await_first(timeout)
         ring = self._map.ring
         n = ring.ready()
@@ -75,7 +77,7 @@ class EventReader:
         return found
 
     def stop(self) -> None:
-        """Have iteration end; what is in the ring stays there. May be called by another thread or a signal handler."""
+        """End iteration; events stay in the ring buffer. May be called by another thread or a signal handler."""
         self._is_stopped = True
 
     def _await_first(self, timeout: float) -> None:

@@ -25,10 +25,7 @@ INTERVAL = 0.05
 
 
 class RingBufferMap(OwnMap):
-    """The open map of a RingBuffer: its ring, what was dropped, and whether more may come.
-
-    Once closed it keeps what had not been taken yet.
-    """
+    """The open map of a RingBuffer, its memory mapped. Once closed, events not read before can still be read."""
 
     def __init__(self, spec: RingBuffer, made: Layout, *, name: str) -> None:
         self.spec: RingBuffer = spec
@@ -62,19 +59,19 @@ class RingBufferMap(OwnMap):
 
     @property
     def dropped(self) -> int:
-        """Records that found no room."""
+        """Records that were lost because the ring buffer was full."""
         if not self._lost.fd.is_closed:
             self._dropped = int.from_bytes(self._lost.memory[:8], "little")
         return self._dropped
 
     @property
     def received(self) -> int:
-        """Records taken out."""
+        """Records read."""
         return self._before + self.ring.taken
 
     @property
     def sent(self) -> int:
-        """Records that programs sent: each one is received sooner or later, or dropped."""
+        """Records that programs sent: received, dropped, and those still in the ring buffer."""
         return self._before + self.ring.written + self.dropped
 
     _before = _dropped = 0
@@ -84,19 +81,20 @@ class RingBufferMap(OwnMap):
 
     @property
     def is_closed(self) -> bool:
+        """Whether the map was closed."""
         return self.fd.is_closed
 
     def fileno(self) -> int:
-        """A descriptor that is readable when the ring fills up."""
+        """The number of a descriptor that becomes readable when the ring buffer fills up."""
         return self._epoll.fileno()
 
     def wait(self, timeout: float) -> None:
-        """Sleep until the ring fills up, for `timeout` seconds at most, or INTERVAL."""
+        """Sleep until the ring buffer fills up, for `timeout` seconds at most, and no longer than INTERVAL."""
         if not self.is_closed:
             self._epoll.poll(max(0.0, min(timeout, INTERVAL)))
 
     def close(self) -> None:
-        """Give the ring back to the kernel; what is complete in it stays readable."""
+        """Close the map; its complete records stay readable."""
         if self.is_closed:
             return
         kept, self._before = self.ring.copy(), self.received

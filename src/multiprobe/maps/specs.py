@@ -31,11 +31,11 @@ class MapSpec:
         self.value = _checked_type(value)
 
     def shape(self) -> tuple[object, ...]:
-        """All that the code of a program depends on."""
+        """Everything of the spec that compiled code depends on."""
         return (self.kind, self.value.name)
 
     def layout(self, n_functions: int, n_cpus: int) -> object:
-        """The `Layout` of kinds of maps that have rooms of their own; None for those that `maps.layout` knows."""
+        """The `Layout` for `n_functions` functions and `n_cpus` CPUs; None where `maps.layout` computes it."""
         return None
 
     if TYPE_CHECKING:  # what programs write; here there is nothing to index
@@ -45,7 +45,7 @@ class MapSpec:
 
 
 class PerFunction(MapSpec):
-    """One slot per attached function and CPU, indexed by `ctx.function`; counters in it are exact.
+    """One slot per attached function and CPU, indexed by `ctx.function`; counters in it are exact. `value`: their type.
 
     >>> calls = PerFunction(u64)
     """
@@ -58,9 +58,11 @@ class PerFunction(MapSpec):
 
 
 class Array(MapSpec):
-    """`size` slots, indexed from 0. Reading outside gives 0; writing outside is counted as lost.
+    """`size` slots of type `value`, indexed from 0. Reading outside gives 0; writing there is counted as out_of_range.
 
-    Shared by all CPUs, or with `per_cpu` one set for each, which a program sees; reading sums them.
+    per_cpu: one set of slots for each CPU, of which a program sees its own and readers the sum; else CPUs share one
+
+    Raises UsageError for a wrong type or size.
     """
 
     __slots__ = ("per_cpu", "size")
@@ -81,12 +83,15 @@ class Array(MapSpec):
 
 
 class Hash(MapSpec):
-    """A hash table from integers or strings, or tuples of them, to integers; at most `max_entries` keys.
-
-    Reading a missing key gives 0; `h[k] += v` creates it. What finds no room is counted as lost. With `per_cpu` each
-    CPU has values of its own, which a program sees; reading sums them.
+    """A hash table from integers or strings, or tuples of them, to integers.
 
     >>> seen = Hash((u32, u64), u64, max_entries=10_000)
+
+    key, value: types (`mp.u64`, `mp.string(16)`); a tuple of types for keys of several parts
+    max_entries: the largest number of keys; updates beyond are counted as full_maps
+    per_cpu: each CPU has values of its own, of which a program sees its own and readers the sum
+
+    In a program, a missing key reads as 0; `h[k] += v` creates it. Raises UsageError for a wrong type or size.
     """
 
     __slots__ = ("is_tuple", "keys", "max_entries", "per_cpu")
@@ -114,7 +119,7 @@ class Hash(MapSpec):
         return (self.kind, self.value.name, self.is_tuple, tuple(map(repr, self.keys)))
 
     def key_offsets(self) -> tuple[int, ...]:
-        """Where each part of the key lies: naturally aligned, in order."""
+        """Bytes from the start of a key to each of its parts: in order, each aligned as in C."""
         offsets, end = [], 0
         for part in self.keys:
             end = -(-end // alignment(part)) * alignment(part)
@@ -134,9 +139,9 @@ class Hash(MapSpec):
 
 
 class LruHash(Hash):
-    """A Hash that never fills up: the keys that were not used for longest make room (approximately, by CPU).
+    """A Hash that never fills up: the kernel removes the keys least recently used (approximately, by CPU).
 
-    What they counted is gone with them, and the kernel doesn't tell how many they were.
+    Their values are lost, and the kernel does not report how many keys it removed.
     """
 
     __slots__ = ()

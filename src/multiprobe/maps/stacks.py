@@ -26,13 +26,16 @@ COLLISIONS, FAILED = 0, 8
 
 
 class StackTraces(MapSpec):
-    """Stacks of up to `depth` frames, at most `max_entries` different ones.
+    """Stacks by id: equal stacks have equal ids.
 
     >>> stacks = StackTraces()
 
-    In a program, `stacks.id(ctx)` is the id of the kernel's stack now and `stacks.id(ctx, user=True)` that of the
-    process: equal stacks have equal ids. Negative, an errno, when there is none: the place of a stack in the table is
-    given by its hash, and the first one there keeps it; what meets another one is counted (`stack_collisions`).
+    depth: frames of a stack at most (1 to 127); max_entries: different stacks, rounded up to a power of two
+
+    In a program, `stacks.id(ctx)` is the id of the kernel's stack, `stacks.id(ctx, user=True)` that of the process's. A
+    negative id is an errno: the hash of a stack chooses its entry, which the first stack keeps; another one with that
+        hash
+    is counted (stack_collisions). Raises UsageError for numbers out of range.
     """
 
     __slots__ = ("depth", "max_entries")
@@ -53,7 +56,10 @@ class StackTraces(MapSpec):
         return Layout(4, 8 * self.depth, self.max_entries, False)
 
     def id(self, ctx: Any, *, user: bool = False) -> Any:
-        """The id of the stack at this moment: in programs only."""
+        """In a program: the id of the current stack of `ctx`, the process's with `user`.
+
+        In Python it raises UsageError.
+        """
         raise UsageError("stacks are taken by programs", hint="attach one that calls id(ctx)")
 
     def __repr__(self) -> str:
@@ -61,7 +67,7 @@ class StackTraces(MapSpec):
 
 
 class StackTracesMap(OwnMap):
-    """The open map of a StackTraces."""
+    """The open map of a StackTraces (BPF_MAP_TYPE_STACK_TRACE)."""
 
     def __init__(self, spec: StackTraces, made: Layout, *, name: str) -> None:
         self.spec: StackTraces = spec
@@ -77,14 +83,14 @@ class StackTracesMap(OwnMap):
         return {f"{key}.lost": self._lost.fd.fileno()}
 
     def losses(self) -> dict[str, int]:
-        """stack_collisions: stacks that met another one in their place; failed_stacks: where there was none."""
+        """stack_collisions: stacks whose entry held another one; failed_stacks: those that the kernel couldn't take."""
         if self._lost.fd.is_closed:
             return {"stack_collisions": 0, "failed_stacks": 0}
         numbers = self._lost.memory.cast("Q")
         return {"stack_collisions": numbers[COLLISIONS // 8], "failed_stacks": numbers[FAILED // 8]}
 
     def addresses(self, stack: int) -> list[int]:
-        """The addresses of a stack by its id, innermost first; empty for an errno, or an id that isn't there."""
+        """The addresses of the stack with an id, innermost first; empty for an errno and an id not in the map."""
         if stack < 0:
             return []
         found = bpf.map_lookup(self.fd, stack.to_bytes(4, "little"), self.layout.value_size)
@@ -94,17 +100,17 @@ class StackTracesMap(OwnMap):
         return numbers
 
     def read(self, stacks: Iterable[int]) -> dict[int, list[int]]:
-        """The addresses of many stacks by id, innermost first."""
+        """The addresses of several stacks by id, innermost first."""
         return {stack: self.addresses(stack) for stack in dict.fromkeys(map(int, stacks))}
 
     def clear(self) -> None:
-        """Forget all stacks: ids given out before mean nothing any more."""
+        """Remove all stacks; ids from before become invalid."""
         key = None
         while (key := bpf.map_next_key(self.fd, None, 4)) is not None:
             bpf.map_delete(self.fd, key)
 
     def close(self) -> None:
-        """Give the map back to the kernel."""
+        """Close the map's descriptors."""
         if not self.fd.is_closed:
             self._lost.close()
             self.fd.close()

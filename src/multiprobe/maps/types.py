@@ -11,7 +11,10 @@ MAX_STRING = 1 << 14
 
 @dataclass(frozen=True, slots=True)
 class Integer:
-    """An integer type of the kernel: `size` in bytes. Calling it wraps a Python integer into its range."""
+    """An integer type in maps and events. Calling it wraps a Python int into its range: `mp.u8(256) == 0`.
+
+    name: as the kernel's C sources spell it; size: bytes; is_signed: whether it has negative values
+    """
 
     name: str
     size: int
@@ -74,21 +77,24 @@ class Vector:
 
 
 def string(size: int) -> StringType:
-    """The type of strings kept in `size` bytes, the NUL at their end included; what is longer is cut off."""
+    """The type of strings of up to `size` - 1 bytes and a NUL (size: 2 to 16384); longer ones are cut off.
+
+    In Python a str. Raises UsageError for another size.
+    """
     if not isinstance(size, int) or isinstance(size, bool) or not 2 <= size <= MAX_STRING:
         raise UsageError(f"a string takes 2 to {MAX_STRING} bytes, not {size!r}")
     return StringType(size)
 
 
 def bytes_(size: int) -> Bytes:
-    """The type of `size` bytes of memory, whatever they mean."""
+    """The type of `size` bytes of memory (1 to 16384), bytes in Python. Raises UsageError for another size."""
     if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= MAX_STRING:
         raise UsageError(f"memory of 1 to {MAX_STRING} bytes can be a field, not {size!r}")
     return Bytes(size)
 
 
 def array_of(item: Integer, length: int) -> Vector:
-    """The type of `length` integers in a row."""
+    """The type of `length` integers of type `item`, a tuple in Python. Raises UsageError for another type or length."""
     if not isinstance(item, Integer):
         raise UsageError(f"{item!r} is not an integer type", hint="arrays are made of mp.u8 … mp.u64, mp.i8 … mp.i64")
     if not isinstance(length, int) or isinstance(length, bool) or not 1 <= length <= MAX_STRING // item.size:

@@ -14,10 +14,10 @@ SHORTEST_WATCHDOG = 0.5
 class Limits:
     """The limits that `mp.attach` keeps an attachment within.
 
-    budget: the part of CPU time that all probes may take (0.05 is 5 %); the hottest functions are detached to keep it
-    careful: attach in growing waves, and detach the last wave when the machine's wake-up latency suffers
-    watchdog: when this process hangs for so many seconds, another process kills it, so that the kernel detaches;
-        None or 0: never
+    budget: the part of CPU time that all probes may use (0.05 is 5 %); above it, the hottest functions are detached
+    careful: attach in growing waves, and detach the last wave if the machine's wake-up latency rises
+    watchdog: seconds without a sign of life after which another process kills this one, so that the kernel detaches;
+        None or 0: no watchdog
 
     Raises UsageError for a value out of range.
     """
@@ -40,7 +40,7 @@ class Limits:
 
     @property
     def is_guarded(self) -> bool:
-        """Whether functions may have to be detached while the rest stays attached."""
+        """Whether functions may be detached while the rest stays attached."""
         return self.budget is not None or self.careful
 
 

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LinkState:
-    """What the kernel says of a link now.
+    """A link as the kernel describes it now (bpf_link_info).
 
-    n_functions: how many it is on, as the kernel counts them; None where this kernel doesn't tell
-    missed: calls that it missed because another probe was running on that CPU; 0 where this kernel doesn't count them
+    link_id, prog_id: the kernel's ids of the link and of its program
+    n_functions: the number of functions that it is attached to; None if the kernel doesn't expose it
+    missed: calls not delivered because another probe was running on that CPU; 0 if the kernel doesn't count them
     """
 
     link_id: int
@@ -30,9 +31,10 @@ class LinkState:
 
 
 class Link:
-    """A link that attaches one program to `functions` (their indices). Owns its descriptors; must be closed.
+    """A kernel link that attaches one program to functions. Owns its file descriptors; `Attachment` closes it.
 
-    event, program: the perf event and the program that belong to this link alone, or None
+    mechanism: the mechanism; functions: the indices (as `ctx.function`) of its functions in the attachment
+    program: the descriptor of a program that only this link uses, or None
     """
 
     __slots__ = ("_descriptors", "_fd", "functions", "mechanism", "program")
@@ -54,19 +56,24 @@ class Link:
 
     @property
     def fd(self) -> FileDescriptor:
+        """The link's file descriptor; it stays the link's."""
         return self._fd
 
     @property
     def is_closed(self) -> bool:
+        """Whether the link was closed."""
         return self._fd.is_closed
 
     @property
     def id(self) -> int:
-        """The kernel's id of the link, as `bpftool link` shows it."""
+        """The kernel's id of the link, as `bpftool link` shows it. Raises ValueError once the link is closed."""
         return self.info().link_id
 
     def info(self) -> LinkState:
-        """Ask the kernel. Raises ValueError once the link is closed."""
+        """The link as the kernel describes it now (BPF_OBJ_GET_INFO_BY_FD).
+
+        Raises ValueError once closed, KernelError.
+        """
         head = info.parse_link(bpf.object_info(self._fd, info.LINK_SIZE))
         n_functions, missed = None, 0
         if self.mechanism == Mechanism.KPROBE_MULTI:
@@ -82,13 +89,13 @@ class Link:
         return LinkState(head.link_id, head.prog_id, n_functions, missed)
 
     def missed(self) -> int:
-        """Calls that the kernel did not hand over; 0 for trampolines, whose programs count them."""
+        """Calls that the kernel did not deliver; 0 for trampolines, where the program counts them."""
         if self.is_closed or not self.mechanism & (Mechanism.KPROBE_MULTI | Mechanism.KPROBE):
             return 0
         return self.info().missed
 
     def pin(self, path: str) -> None:
-        """Pin the link at `path` in a BPF file system: it stays attached when this process ends."""
+        """Pin the link at `path` in a BPF file system: it stays attached when this process ends. Raises KernelError."""
         bpf.obj_pin(self._fd, path)
 
     def close(self) -> None:

@@ -22,7 +22,7 @@ FSESSION = "fsession"
 
 @dataclass(frozen=True, slots=True)
 class Mechanisms:
-    """The mechanisms that `mp.attach` may choose from.
+    """The mechanisms that `mp.attach` may use.
 
     only: one or several, by name; None allows all
     without: those that are excluded, by name; "fsession" excludes sessions that are a single trampoline program
@@ -43,12 +43,12 @@ class Mechanisms:
 
     @classmethod
     def of(cls, given: Mechanisms | Names | None) -> Mechanisms:
-        """`given` as it is, or the mechanisms that it names as the only ones allowed."""
+        """`given` itself, or a Mechanisms with `only=given`. Raises UsageError for an unknown name."""
         return given if isinstance(given, Mechanisms) else cls(only=given)
 
     @property
     def allowed(self) -> Mechanism:
-        """The mask of the mechanisms that are left."""
+        """The mask of the allowed mechanisms."""
         chosen = Mechanism.ALL if self.only is None else _mask(_names(self.only))
         return chosen & ~_mask(name for name in _names(self.without) if name != FSESSION)
 

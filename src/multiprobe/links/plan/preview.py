@@ -24,17 +24,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What attaching would come to. The kernel may still refuse some of it.
+    """What `mp.attach` would do; from `mp.plan`. The kernel may still refuse some of it.
 
     report: its `attached`, `links` and `mechanisms` are what is planned, `skipped` what would not be attached
-    steps: functions, links and system calls of each mechanism, and instructions to attach and to detach
+    steps: for each mechanism its functions, links, system calls, and CPU instructions to attach and to detach
     """
 
     report: Report
     steps: list[Step]
 
     def to_json(self, *, rate: float) -> dict[str, object]:
-        """The object that `--dry-run --json` prints; `rate` is how many instructions a second the machine does."""
+        """The object that `--dry-run --json` prints, times in seconds.
+
+        `rate`: instructions a second of this machine.
+        """
         return self.report.to_json() | {
             "type": "plan",
             "steps": [step.to_json() for step in self.steps],
@@ -84,9 +87,11 @@ def plan(
     unsafe: bool = False,
     kernel: Kernel | None = None,
 ) -> Plan:
-    """What `mp.attach` with these options would come to; nothing is attached, and no right is needed.
+    """What `mp.attach` would do with these options, without attaching; needs no rights.
 
-    functions, when, mechanisms, unsafe, kernel: as for `mp.attach`; for a kernel from `Kernel.from_directory` its files
-    are read. Raises UsageError, and NotSupportedError or NotPermittedError where nothing could be attached.
+    functions, when, mechanisms, unsafe, kernel: as for `mp.attach`; a kernel from `Kernel.from_directory` may be
+        planned for as well
+
+    Raises UsageError, and NotSupportedError or NotPermittedError if nothing could be attached.
     """
     return preview(choose(functions, kernel, unsafe=unsafe), Mechanisms.of(mechanisms), when=parse_side(when))
