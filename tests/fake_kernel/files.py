@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import errno
 import hashlib
 import io
 import os
@@ -15,9 +16,12 @@ from unittest.mock import patch
 
 from fake_kernel.btf import Types
 from fake_kernel.functions import SIZE, FakeFunction
-from fake_kernel.profiles import CAP_SYSLOG, Profile
+from fake_kernel.profiles import Profile
+from multiprobe.kernel.limits import CAPABILITIES, INITIAL_NAMESPACES
 
 PMU_TYPE, RETURN_BIT = 8, 0
+TRACEFS = "/sys/kernel/tracing"
+LOCKDOWN = "none integrity confidentiality\n"
 
 #: What leads into the fake's directory, whether it has such a file or not; everything else stays as it is.
 PREFIXES = (
@@ -28,6 +32,10 @@ PREFIXES = (
     "/proc/kallsyms",
     "/proc/modules",
     "/proc/sys/kernel",
+    "/proc/self/status",
+    "/proc/self/uid_map",
+    "/proc/self/mountinfo",
+    "/proc/self/ns",
     "/proc/filesystems",
     "/proc/cmdline",
     "/proc/config.gz",
@@ -39,8 +47,8 @@ PREFIXES = (
 def _kallsyms(functions: list[FakeFunction], profile: Profile) -> str:
     text = [one for one in functions if not one.module]
     marks = [(text[0].address, "T", "_stext", ""), (text[-1].address + SIZE, "T", "_etext", "")]
-    hides = profile.kptr_restrict > 1 or (profile.kptr_restrict == 1 and not profile.may(CAP_SYSLOG))
-    return _lines(sorted([*marks, *((one.address, "T", one.name, one.module) for one in functions)]), hides=hides)
+    symbols = [*marks, *((one.address, "T", one.name, one.module) for one in functions)]
+    return _lines(sorted(symbols), hides=profile.hides_addresses)
 
 
 def _lines(symbols: Iterable[tuple[int, str, str, str]], *, hides: bool) -> str:
@@ -63,7 +71,15 @@ def write_files(
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_bytes(content)
         (root / "sys/fs/bpf").mkdir(parents=True)
+        (root / "sys/kernel/tracing").mkdir(exist_ok=True)
+        (root / "proc/self/ns").mkdir()
+        for kind, name in INITIAL_NAMESPACES.items():
+            (root / "proc/self/ns" / kind).symlink_to(name)
     return root
+
+
+def _mask(profile: Profile) -> int:
+    return sum(1 << bit for bit, name in CAPABILITIES.items() if name in profile.rights)
 
 
 def _contents(
@@ -80,14 +96,19 @@ def _contents(
         "proc/filesystems": "nodev\ttracefs\n",
         "proc/cmdline": "multiprobe.fake=1\n",
         "proc/sys/kernel/random/boot_id": f"{build_id[:16].hex()}\n",
-        "proc/sys/kernel/ftrace_enabled": "1\n",
+        "proc/sys/kernel/ftrace_enabled": f"{profile.ftrace_enabled}\n",
+        "proc/sys/kernel/perf_event_paranoid": f"{profile.perf_event_paranoid}\n",
+        "proc/self/status": f"Uid:\t0\t{profile.uid}\nCapEff:\t{_mask(profile):016x}\nSeccomp:\t0\n",
+        "proc/self/uid_map": "0 0 4294967295\n",
+        "proc/self/mountinfo": f"1 0 0:1 / {TRACEFS} rw - tracefs tracefs rw\n" if profile.has_tracefs else "",
+        "sys/kernel/security/lockdown": LOCKDOWN.replace(profile.lockdown, f"[{profile.lockdown}]"),
         "proc/sys/kernel/kptr_restrict": f"{profile.kptr_restrict}\n",
         "sys/kernel/tracing/README": "",
         "sys/kernel/tracing/available_filter_functions": "".join(f"{one.label}\n" for one in listed),
         "sys/kernel/debug/kprobes/blacklist": "".join(
             f"{one.address:#018x}-{one.address + SIZE:#018x}\t{one.name}\n" for one in functions if one.on_blacklist
         ),
-        "sys/kernel/debug/kprobes/enabled": "1\n",
+        "sys/kernel/debug/kprobes/enabled": f"{profile.kprobes_enabled}\n",
         "sys/bus/event_source/devices/kprobe/type": f"{PMU_TYPE}\n",
         "sys/bus/event_source/devices/kprobe/format/retprobe": f"config:{RETURN_BIT}\n",
         "sys/devices/system/cpu/possible": f"0-{n_cpus - 1}\n",
@@ -96,23 +117,46 @@ def _contents(
         texts["sys/kernel/tracing/available_filter_functions_addrs"] = "".join(
             f"{one.call_site:016x} {one.label}\n" for one in listed
         )
+    is_empty = profile.lockdown == "confidentiality" and profile.lockdown_since_boot
+    if is_empty or not profile.has_tracefs:
+        texts = {name: content for name, content in texts.items() if not name.startswith(TRACEFS[1:])}
     data = {f"sys/kernel/btf/{one.name}": one.data for one in types}
     data["sys/kernel/notes"] = pack("<III4s", 4, len(build_id), 3, b"GNU\0") + build_id
     return data | {name: text.encode() for name, text in texts.items()}
 
 
 class Redirection(ExitStack):
-    """While entered, paths of the kernel's own files lead into `root`."""
+    """While entered, paths of the kernel's own files lead into `root`; what `profile` forbids is refused."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, profile: Profile) -> None:
         super().__init__()
         self._root = str(root)
+        self._refused: dict[tuple[str, ...], int] = {}
+        if profile.uid:
+            self._refused[f"{TRACEFS}/", "/sys/kernel/debug/"] = errno.EACCES
+        if profile.lockdown == "confidentiality":
+            self._refused[f"{TRACEFS}/available", "/sys/kernel/debug/"] = errno.EPERM
 
     def __enter__(self) -> Redirection:
         for module, names in (
             (builtins, ("open",)),
             (io, ("open",)),
-            (os, ("open", "stat", "lstat", "access", "listdir", "scandir", "mkdir", "rmdir", "unlink", "statvfs")),
+            (
+                os,
+                (
+                    "open",
+                    "stat",
+                    "lstat",
+                    "access",
+                    "listdir",
+                    "scandir",
+                    "readlink",
+                    "mkdir",
+                    "rmdir",
+                    "unlink",
+                    "statvfs",
+                ),
+            ),
         ):
             for name in names:
                 self.enter_context(patch.object(module, name, self._led(getattr(module, name))))
@@ -129,5 +173,8 @@ class Redirection(ExitStack):
         if isinstance(path, str | os.PathLike):
             text = os.fspath(path)
             if isinstance(text, str) and text.startswith(PREFIXES):
+                for refused, number in self._refused.items():
+                    if text.startswith(refused):
+                        raise OSError(number, os.strerror(number), text)
                 return self._root + text
         return path

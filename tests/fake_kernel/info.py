@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from fake_kernel.functions import CALL_OFFSET
 from fake_kernel.memory import Refused, refuse_if, write
 from fake_kernel.objects import Btf, Link, Map, Object, Program
-from fake_kernel.profiles import CAP_SYSLOG
 from multiprobe.uapi.bpf import LinkType
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def filled(kernel: FakeKernel, one: Object, request: bytes) -> bytes:
 
 
 def _hides(kernel: FakeKernel) -> bool:
-    return bool(kernel.profile.kptr_restrict) and not kernel.profile.may(CAP_SYSLOG)
+    return kernel.profile.hides_addresses
 
 
 def _program(kernel: FakeKernel, one: Program, info: bytearray) -> bytes:

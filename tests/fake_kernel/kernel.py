@@ -98,7 +98,7 @@ class FakeKernel:
             self._by_name.setdefault(one.name, []).append(one)
         types = make_types(self.functions)
         self.root = write_files(directory, self.functions, types, profile, n_cpus)
-        self._redirection = Redirection(self.root)
+        self._redirection = Redirection(self.root, profile)
         for one in types:
             self.add(Btf(types=one, data=one.data, n_references=1))
 

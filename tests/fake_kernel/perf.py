@@ -10,7 +10,7 @@ from fake_kernel.files import PMU_TYPE, RETURN_BIT
 from fake_kernel.functions import SIZE, FakeFunction
 from fake_kernel.memory import Refused, read, refuse_if, text
 from fake_kernel.objects import Event
-from fake_kernel.profiles import CAP_PERFMON
+from fake_kernel.profiles import CAP_PERFMON, CAP_SYS_ADMIN
 
 if TYPE_CHECKING:
     from fake_kernel.kernel import FakeKernel
@@ -24,8 +24,11 @@ def perf_event_open(kernel: FakeKernel, attr: int, pid: int, cpu: int, group: in
     size = int.from_bytes(read(attr + 4, 4), "little")
     kind, _, config = unpack_from("<IIQ", read(attr, size))
     symbol, where = unpack_from("<QQ", read(attr, size), 56)
+    is_paranoid = kernel.profile.perf_event_paranoid > 2
+    refuse_if(is_paranoid and not kernel.profile.may(CAP_SYS_ADMIN), errno.EACCES)
     refuse_if(kind != PMU_TYPE, errno.ENOENT)
     refuse_if(not kernel.profile.may(CAP_PERFMON), errno.EACCES)
+    refuse_if(kernel.profile.lockdown == "confidentiality", errno.EPERM)
     refuse_if(pid != -1 or cpu < 0 or group != -1, errno.EINVAL)
     name = text(symbol) if symbol else ""
     function, offset = _by_name(kernel, name, where) if name else _by_address(kernel, where)

@@ -17,6 +17,10 @@ class Profile:
     tells_cookies: link info gives cookies of trampolines and of kprobe.multi
     refuses_ambiguous: a kprobe by a name that several functions have is EADDRNOTAVAIL (6.7, and 6.1 of Debian)
     refuses_noreturn: fexit programs for functions that never return are EINVAL (6.16, and 6.12 of Debian)
+    uid: of its user; the directories of tracefs and debugfs are root's
+    perf_event_paranoid: from 3 on, perf events are CAP_SYS_ADMIN's (a patch of Debian's)
+    lockdown: its level; tracefs has no files if it was locked down at boot, and doesn't open them if later
+    has_tracefs: mounted
     """
 
     release: str
@@ -30,11 +34,24 @@ class Profile:
     refuses_ambiguous: bool = True
     refuses_noreturn: bool = True
     rights: frozenset[str] = ALL_RIGHTS
+    uid: int = 0
     kptr_restrict: int = 0
+    perf_event_paranoid: int = 2
+    ftrace_enabled: int = 1
+    kprobes_enabled: int = 1
+    lockdown: str = "none"
+    lockdown_since_boot: bool = True
+    has_tracefs: bool = True
 
     def may(self, *capabilities: str) -> bool:
         """Has the user one of these capabilities, or CAP_SYS_ADMIN, which includes them?"""
         return bool(self.rights & {CAP_SYS_ADMIN, *capabilities})
+
+    @property
+    def hides_addresses(self) -> bool:
+        """kallsyms_show_value (kernel/ksyms_common.c); CAP_SYS_ADMIN doesn't include CAP_SYSLOG here."""
+        is_for_all = self.kptr_restrict == 0 and self.perf_event_paranoid <= 1
+        return self.kptr_restrict > 1 or not (is_for_all or CAP_SYSLOG in self.rights)
 
 
 LIKE_7_3 = Profile("7.3.0-fake")

@@ -14,7 +14,10 @@ from multiprobe.functions.build import build_table
 from multiprobe.functions.table import FunctionTable
 from multiprobe.kernel import symbols, tracing
 from multiprobe.kernel.btf import types as btf
+from multiprobe.kernel.diagnosis import diagnose_list
+from multiprobe.kernel.examine import find_list
 from multiprobe.kernel.features import Features
+from multiprobe.kernel.limits import load_limits
 from multiprobe.kernel.mechanism import Mechanism
 
 if TYPE_CHECKING:
@@ -31,7 +34,6 @@ if TYPE_CHECKING:
         config: str | None
 
 
-NO_TRACEFS = "tracefs is not mounted: mount -t tracefs tracefs /sys/kernel/tracing"
 NO_FTRACE = "this kernel was built without ftrace (CONFIG_DYNAMIC_FTRACE), so that no function can be traced"
 COPIES = (
     "copy there, as root on that machine: /proc/kallsyms, /sys/kernel/tracing/available_filter_functions_addrs (or, on "
@@ -81,11 +83,7 @@ def read_live(types: LiveBtf, *, root: str = "/") -> FunctionTable:
     """The functions of the running kernel. Only kallsyms is indispensable."""
     names = symbols.load_kallsyms(os.path.join(root, "proc/kallsyms"))
     evidence: dict[str, str] = {}
-    available = None
-    try:
-        available = tracing.load_available(_need_tracefs(root, names))
-    except MultiprobeError as error:
-        evidence["list_problem"] = _one_line(error)
+    available = _load_list(root, names, evidence)
     blacklist = tracing.load_blacklist(tracing.find_debugfs(root=root))
     evidence["blacklist"] = "unreadable" if blacklist is None else "read"
     table = build_table(
@@ -126,23 +124,20 @@ def _types_of(names: symbols.Symbols, types: LiveBtf) -> dict[str, btf.Btf]:
     return {module: found for module in modules if (found := types.get(module)) is not None}
 
 
-def _need_tracefs(root: str, names: symbols.Symbols) -> str:
-    """Where tracefs is mounted; where it isn't, the error that says what to do."""
-    found = tracing.find_tracefs(root=root)
-    if found is not None:
-        return found
-    if b"\nftrace_location\n" not in names.names or not _has_filesystem(root, b"tracefs"):
-        raise NotSupportedError(NO_FTRACE)
-    raise NotSupportedError(NO_TRACEFS)
-
-
-def _has_filesystem(root: str, name: bytes) -> bool:
-    """Does the kernel know this kind of file system (as far as can be told)?"""
+def _load_list(root: str, names: symbols.Symbols, evidence: dict[str, str]) -> tracing.Available | None:
+    """The list of traceable functions; where it can't be read, the `evidence` has why, as `multiprobe doctor` says."""
+    tracefs = tracing.find_tracefs(root=root)
     try:
-        with open(os.path.join(root, "proc/filesystems"), "rb") as file:
-            return name in file.read().split()
-    except OSError:
-        return True
+        if tracefs:
+            return tracing.load_available(tracefs)
+        problem = NO_FTRACE
+    except MultiprobeError as error:
+        problem = _one_line(error)
+    if tracefs or b"\nftrace_location\n" in names.names:
+        finding = diagnose_list(find_list(root=root), load_limits(root=root))
+        problem = problem if finding.usable else f"{finding.why}: {finding.advice}"
+    evidence["list_problem"] = problem
+    return None
 
 
 def _has_kprobes_on_notrace(root: str) -> bool:

@@ -5,11 +5,11 @@ Pure: takes a `State`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from multiprobe.kernel.examine import State
+    from multiprobe.kernel.examine import ListState, State
     from multiprobe.kernel.features import Answer
     from multiprobe.kernel.limits import KernelLimits
 
@@ -28,6 +28,8 @@ OPTIONS = {
     "trampoline": ("CONFIG_BPF_JIT", "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS", "CONFIG_DEBUG_INFO_BTF"),
     "kprobe": ("CONFIG_BPF_EVENTS", "CONFIG_PERF_EVENTS", "CONFIG_KPROBES", "CONFIG_KPROBE_EVENTS"),
 }
+#: Mechanisms that name a function by its type's number, and need no address.
+BY_NAME = ("tracing_multi", "trampoline")
 #: A series of kernels that has each mechanism, for `--vm`.
 VM_SERIES = {"tracing_multi": "7.3", "kprobe_multi": "6.12", "trampoline": "6.12", "kprobe": "6.12"}
 VM = "add --vm to run the same command in a virtual machine"
@@ -35,6 +37,10 @@ UNLOCK = "boot it without lockdown"
 FTRACE_ON = "sysctl kernel.ftrace_enabled=1"
 KPROBES_ON = "echo 1 > /sys/kernel/debug/kprobes/enabled"
 MOUNT = "mount -t tracefs tracefs /sys/kernel/tracing"
+MOUNT_SYSFS = "mount -t sysfs sysfs /sys"
+#: From this value of kernel.perf_event_paranoid on, Debian's kernels keep all perf events to CAP_SYS_ADMIN.
+PARANOID = 3
+CONFIDENTIALITY = "confidentiality"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,44 +49,58 @@ class Finding:
 
     subject: a mechanism, or something that several need; usable: None if it could not be found out
     why: what the kernel answered; advice: what to do, or ""
+    remedy: the part of the advice that changes this machine or user, "" if nothing here helps
+    is_forbidden: a right is missing, or a setting of the machine forbids it
     """
 
     subject: str
     usable: bool | None
     why: str
     advice: str
+    remedy: str = ""
+    is_forbidden: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Obstacle:
+    """What prevents the use of a mechanism that the kernel has, and what removes it ("": nothing known)."""
+
+    why: str
+    remedy: str
+    is_forbidden: bool = True
 
 
 def diagnose_mechanisms(state: State) -> list[Finding]:
     """One finding for each of `MECHANISMS`, in order of preference."""
-    found = [_mechanism(state, name) for name in MECHANISMS]
+    found = [diagnose_mechanism(state, name) for name in MECHANISMS]
     usable = [finding.subject for finding in found if finding.usable]
     return [finding if finding.usable or not usable else _with_substitute(finding, usable[0]) for finding in found]
 
 
 def _with_substitute(finding: Finding, other: str) -> Finding:
-    return Finding(
-        finding.subject, finding.usable, finding.why, f"{other} is used instead; to have it: {finding.advice}"
-    )
+    return replace(finding, advice=f"{other} is used instead; to have it: {finding.advice}")
 
 
-def _mechanism(state: State, name: str) -> Finding:
+def diagnose_mechanism(state: State, name: str) -> Finding:
+    """The finding for one mechanism, whether others can be used or not."""
     answer = state.answers[name]
     if answer.is_no:
-        return Finding(
-            name, False, _join(f"this kernel lacks it: {answer.evidence}", _unset(state, name)), _lacking(name)
-        )
+        why = _join(f"this kernel lacks it: {answer.evidence}", _unset(state, name))
+        return Finding(name, False, why, _lacking(name))
     if not answer.is_yes:
         return _unasked(state, name, answer)
-    for obstacle in (_ftrace_off(state), _kprobes_off(state, name), _no_list(state, name), _no_addresses(state, name)):
+    for obstacle in (_ftrace_off(state), _kprobes_off(state, name), _no_list(state), _no_addresses(state, name)):
         if obstacle:
-            why, advice = obstacle
-            return Finding(name, False, why, advice)
+            advice = f"{obstacle.remedy or 'use another kernel'}, or {_vm(name)}"
+            return Finding(name, False, obstacle.why, advice, obstacle.remedy, obstacle.is_forbidden)
     return Finding(name, True, answer.evidence, "")
 
 
 def _unasked(state: State, name: str, answer: Answer) -> Finding:
     """The kernel didn't answer: for want of rights, or for another reason."""
+    if not state.has_sysfs and not answer.is_forbidden:
+        remedy = f"as root: {MOUNT_SYSFS}"
+        return Finding(name, None, f"sysfs is not mounted: {answer.evidence}", f"{remedy}; or {_vm(name)}", remedy)
     if not answer.is_forbidden:
         return Finding(name, None, answer.evidence, f"{_vm(name)} if it doesn't work here")
     built_in = {
@@ -88,29 +108,44 @@ def _unasked(state: State, name: str, answer: Answer) -> Finding:
         False: f"and the kernel seems to lack it: {_unset(state, name)}",
     }
     seems = built_in[answer.is_built_in].removesuffix(": ") if answer.is_built_in is not None else ""
-    why, advice = _forbidden(state)
+    obstacle = _forbidden(state.limits, uses_perf_events=name == "kprobe")
+    remedy = "" if answer.is_built_in is False else obstacle.remedy
+    advice = f"{remedy}, or {_vm(name)}" if remedy else _vm(name)
     if answer.is_built_in is False:
         advice = _lacking(name)
-    elif not advice:
-        advice = _vm(name)
-    else:
-        advice = f"{advice}, or {_vm(name)}"
-    return Finding(name, False, _join(f"{why} ({answer.evidence})", seems), advice)
+    return Finding(name, False, _join(f"{obstacle.why} ({answer.evidence})", seems), advice, remedy, True)
 
 
-def _forbidden(state: State) -> tuple[str, str]:
+def _forbidden(limits: KernelLimits, *, uses_perf_events: bool = False) -> _Obstacle:
     """Why the kernel refused, as far as this process can tell, and what may help against it."""
-    limits = state.limits
-    lacking = limits.lacks(*RIGHTS)
-    place = f"in this container ({limits.container})" if limits.container else f"as user {limits.uid}"
-    if lacking:
-        help_ = (
-            "start the container with --privileged, or with these capabilities" if limits.container else "run as root"
-        )
-        return f"not permitted: this process lacks {' and '.join(lacking)} {place}", help_
     if limits.is_initial_user_namespace is False:
-        return "not permitted: capabilities of a user namespace don't reach the kernel", "run outside of it, as root"
-    return f"refused although this process has {' and '.join(RIGHTS)}: by {' or '.join(_suspects(limits))}", ""
+        return _Obstacle("not permitted: capabilities of a user namespace don't reach the kernel", _as_root(limits))
+    lacking = limits.lacks(*RIGHTS)
+    if lacking:
+        place = f"in this container ({limits.container})" if limits.container else f"as user {limits.uid}"
+        why = f"not permitted: this process lacks {' and '.join(lacking)} {place}"
+        return _Obstacle(why, _as_root(limits, *lacking))
+    paranoid = limits.sysctls.get("perf_event_paranoid") or 0
+    if uses_perf_events and paranoid >= PARANOID and limits.lacks("CAP_SYS_ADMIN"):
+        why = f"not permitted: kernel.perf_event_paranoid = {paranoid} keeps perf events to CAP_SYS_ADMIN"
+        return _Obstacle(why, f"as root: sysctl kernel.perf_event_paranoid={PARANOID - 1}")
+    why = f"refused although this process has {' and '.join(RIGHTS)}: by {' or '.join(_suspects(limits))}"
+    return _Obstacle(why, UNLOCK if _is_confidential(limits) else "")
+
+
+def _as_root(limits: KernelLimits, *capabilities: str) -> str:
+    """How to get capabilities, or root's access to files, for a process like this one."""
+    if limits.is_initial_user_namespace is False:
+        return "run outside of the user namespace, as root"
+    if limits.container:
+        return "start the container with --privileged, or with these capabilities"
+    if limits.uid == 0 and capabilities:
+        return f"run with {' and '.join(capabilities)}"
+    return "run as root"
+
+
+def _is_confidential(limits: KernelLimits) -> bool:
+    return bool(limits.lockdown and limits.lockdown.level == CONFIDENTIALITY)
 
 
 def _suspects(limits: KernelLimits) -> list[str]:
@@ -122,86 +157,102 @@ def _suspects(limits: KernelLimits) -> list[str]:
     lockdown = limits.lockdown
     if lockdown and lockdown.level != "none":
         # Lockdown for integrity alone leaves probes alone, except on kernels that were patched.
-        place = 0 if lockdown.level == "confidentiality" else len(suspects)
+        place = 0 if _is_confidential(limits) else len(suspects)
         suspects.insert(place, f"kernel lockdown ({lockdown.level}, says {lockdown.source})")
     return suspects
 
 
-def _ftrace_off(state: State) -> tuple[str, str] | None:
+def _ftrace_off(state: State) -> _Obstacle | None:
     if state.limits.sysctls.get("ftrace_enabled") == 0:
-        return "ftrace is switched off (kernel.ftrace_enabled = 0): what is attached never runs", FTRACE_ON
+        why = "ftrace is switched off (kernel.ftrace_enabled = 0): what is attached never runs"
+        return _Obstacle(why, FTRACE_ON, is_forbidden=False)
     return None
 
 
-def _kprobes_off(state: State, name: str) -> tuple[str, str] | None:
+def _kprobes_off(state: State, name: str) -> _Obstacle | None:
     if name == "kprobe" and state.limits.kprobes_enabled is False:
-        return "kprobes are switched off: what is attached never runs", KPROBES_ON
+        return _Obstacle("kprobes are switched off: what is attached never runs", KPROBES_ON, is_forbidden=False)
     return None
 
 
-def _no_list(state: State, name: str) -> tuple[str, str] | None:
+def _no_list(state: State) -> _Obstacle | None:
     """Nothing is attached unless the kernel says which functions can be."""
-    finding = diagnose_list(state)
-    if finding.usable:
-        return None
-    return f"the kernel has it, but {finding.why}", f"{finding.advice}; or {_vm(name)}"
+    return _as_obstacle(diagnose_list(state.traceable, state.limits))
 
 
-def _no_addresses(state: State, name: str) -> tuple[str, str] | None:
-    finding = diagnose_addresses(state)
-    if finding.usable is not False:
+def _no_addresses(state: State, name: str) -> _Obstacle | None:
+    if name in BY_NAME:
         return None
-    return f"the kernel has it, but {finding.why}", f"{finding.advice}; or {_vm(name)}"
+    return _as_obstacle(diagnose_addresses(state.hides_addresses, state.limits))
+
+
+def _as_obstacle(need: Finding) -> _Obstacle | None:
+    if need.usable is not False:
+        return None
+    return _Obstacle(f"the kernel has it, but {need.why}", need.remedy, need.is_forbidden)
 
 
 def diagnose_needs(state: State) -> list[Finding]:
     """What several mechanisms or instruments need: the list of functions, addresses, types, reading memory."""
-    return [diagnose_list(state), diagnose_addresses(state), _types(state), _memory(state), _events(state)]
+    return [
+        diagnose_list(state.traceable, state.limits),
+        diagnose_addresses(state.hides_addresses, state.limits),
+        _types(state),
+        _memory(state),
+        _events(state),
+    ]
 
 
-def diagnose_list(state: State) -> Finding:
+def diagnose_list(found: ListState, limits: KernelLimits) -> Finding:
     """The list of traceable functions, in tracefs."""
-    subject, found = "traceable functions", state.traceable
+    subject = "traceable functions"
     if not found.errno_name:
         return Finding(subject, True, f"listed in {found.path}", "")
+    where = f"the list of traceable functions in {found.path}" if found.path else "the list of traceable functions"
+    why = f"{where} can't be read: {found.errno_name}"
+    if found.errno_name == "EPERM" or _is_confidential(limits):
+        # Locked down at boot, tracefs has no files at all; locked down later, opening them is EPERM.
+        level = limits.lockdown.level if limits.lockdown else "lockdown or a security module"
+        return _closed(subject, f"{why}; the kernel is locked down ({level})", UNLOCK)
     if not found.path:
         if found.is_built_in is False:
             return Finding(subject, False, "this kernel has no tracefs (CONFIG_FTRACE)", "use another kernel")
-        return Finding(
-            subject, False, "tracefs is not mounted, which lists the traceable functions", f"as root: {MOUNT}"
-        )
-    why = f"the list of traceable functions in {found.path} can't be read: {found.errno_name}"
-    if found.errno_name == "EPERM":
-        level = state.limits.lockdown.level if state.limits.lockdown else "lockdown or a security module"
-        return Finding(subject, False, f"{why}; the kernel is locked down ({level})", UNLOCK)
+        remedy = f"as root: {MOUNT}"
+        return Finding(subject, False, "tracefs, which lists the traceable functions, is not mounted", remedy, remedy)
     if found.errno_name == "ENOENT":
-        return Finding(
-            subject, False, f"{why}; this kernel traces no functions (CONFIG_DYNAMIC_FTRACE)", "use another kernel"
-        )
-    return Finding(subject, False, why, "run as root")
+        why = f"{why}; this kernel traces no functions (CONFIG_DYNAMIC_FTRACE)"
+        return Finding(subject, False, why, "use another kernel")
+    return _closed(subject, why, _as_root(limits))
 
 
-def diagnose_addresses(state: State) -> Finding:
+def _closed(subject: str, why: str, remedy: str) -> Finding:
+    return Finding(subject, False, why, remedy, remedy, is_forbidden=True)
+
+
+def diagnose_addresses(hides_addresses: bool | None, limits: KernelLimits) -> Finding:
     """The addresses of functions, in kallsyms."""
     subject = "addresses"
-    if state.hides_addresses is None:
+    if hides_addresses is None:
         return Finding(subject, None, "/proc/kallsyms can't be read", "mount /proc; the kernel needs CONFIG_KALLSYMS=y")
-    if not state.hides_addresses:
+    if not hides_addresses:
         return Finding(subject, True, "/proc/kallsyms shows them", "")
-    restrict = state.limits.sysctls.get("kptr_restrict")
-    why = "/proc/kallsyms hides all addresses from this user"
-    if restrict == 2:
+    lacks = "CAP_SYSLOG" not in limits.capabilities or limits.is_initial_user_namespace is False
+    right = _as_root(limits, "CAP_SYSLOG") if lacks or limits.sysctls.get("kptr_restrict") != 2 else ""
+    if limits.sysctls.get("kptr_restrict") == 2:
         why = "/proc/kallsyms hides all addresses, even from root (kernel.kptr_restrict = 2)"
-        return Finding(subject, False, why, "sysctl kernel.kptr_restrict=1")
-    return Finding(subject, False, why, "run as root, or with CAP_SYSLOG")
+        return _closed(subject, why, "; ".join(filter(None, ("as root: sysctl kernel.kptr_restrict=1", right))))
+    return _closed(subject, "/proc/kallsyms hides all addresses from this user, who lacks CAP_SYSLOG", right)
 
 
 def _types(state: State) -> Finding:
     answer = state.answers["btf"]
     if answer.is_yes:
         return Finding("types", True, answer.evidence, "")
-    advice = "run as root" if answer.is_forbidden else "the kernel needs CONFIG_DEBUG_INFO_BTF=y"
-    return Finding("types", False if answer.is_no or answer.is_forbidden else None, answer.evidence, advice)
+    if answer.is_forbidden:
+        return _closed("types", answer.evidence, _as_root(state.limits))
+    remedy = "" if state.has_sysfs else f"as root: {MOUNT_SYSFS}"
+    advice = remedy or "the kernel needs CONFIG_DEBUG_INFO_BTF=y"
+    return Finding("types", False if answer.is_no else None, answer.evidence, advice, remedy)
 
 
 def _memory(state: State) -> Finding:
@@ -217,11 +268,10 @@ def _helper(state: State, subject: str, feature: str) -> Finding:
     if answer.is_yes:
         return Finding(subject, True, answer.evidence, "")
     if answer.is_forbidden:
-        why, advice = _forbidden(state)
-        return Finding(subject, False, why, advice or VM)
-    lockdown = state.limits.lockdown
-    if answer.is_no and lockdown and lockdown.level == "confidentiality":
-        return Finding(subject, False, f"{answer.evidence}; the kernel is locked down (confidentiality)", UNLOCK)
+        obstacle = _forbidden(state.limits)
+        return Finding(subject, False, obstacle.why, obstacle.remedy or VM, obstacle.remedy, is_forbidden=True)
+    if answer.is_no and _is_confidential(state.limits):
+        return _closed(subject, f"{answer.evidence}; the kernel is locked down (confidentiality)", UNLOCK)
     return Finding(subject, False if answer.is_no else None, answer.evidence, VM)
 
 

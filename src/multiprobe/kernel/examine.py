@@ -37,6 +37,7 @@ class State:
     traceable: ListState
     hides_addresses: bool | None
     config: KernelConfig | None
+    has_sysfs: bool = True
 
 
 def examine(*, root: str = "/", features: Features | None = None) -> State:
@@ -49,13 +50,15 @@ def examine(*, root: str = "/", features: Features | None = None) -> State:
         machine=system.machine,
         limits=load_limits(root=root),
         answers={feature: asked.probe(feature) for feature in FEATURES},
-        traceable=_traceable(root),
+        traceable=find_list(root=root),
         hides_addresses=evidence.hides_addresses(),
         config=load_config(root=root),
+        has_sysfs=os.path.isdir(os.path.join(root, "sys/kernel")),
     )
 
 
-def _traceable(root: str) -> ListState:
+def find_list(*, root: str = "/") -> ListState:
+    """Where the list of traceable functions is, and whether it opens."""
     tracefs = find_tracefs(root=root)
     if tracefs is None:
         return ListState("", "ENOENT", _knows_tracefs(root))

@@ -227,7 +227,7 @@ class Features:
         try:
             target, name = self._find_target()
         except FileNotFoundError:
-            return no(f"/{BTF} doesn't exist")
+            return self.btf()
         except (OSError, DataError) as error:
             return Answer(INCONCLUSIVE, f"/{BTF} can't be read: {error}")
         if not target:

@@ -17,7 +17,7 @@ from multiprobe.links.guard.limits import Limits
 from multiprobe.links.plan.mechanisms import Mechanisms
 from multiprobe.links.plan.planning import plan_attachment
 from multiprobe.links.plan.request import choose, cookies_by_position, parse_side
-from multiprobe.links.plan.usable import require_switched_on, usable_mechanisms, why_none
+from multiprobe.links.plan.usable import require_switched_on, telling_why, usable_mechanisms, why_none
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -55,8 +55,7 @@ def attach(
     functions: a FunctionSet from `kernel.functions(…)`; or a pattern, a list of patterns, of symbols or of addresses
     cookies: one integer (64 bits, unsigned) for each function, in order: `ctx.cookie` in the program
     when: "entry", "return" or "session" (both); the program's own `when`, or "entry", if not given
-    mechanisms: `mp.Mechanisms(only=…, without=…, max_singles=…)`, or the name of the only one; the cheapest that can
-        attach to a function is chosen
+    mechanisms: `mp.Mechanisms(only=…, without=…, max_singles=…)`, or a name; the cheapest that can is chosen
     pid: run only in this process (its thread group id, as seen from the initial pid namespace)
     on_bad: "skip" attaches what can be attached and reports the rest; "error" attaches all or nothing
     unsafe: also functions known to hang or crash a machine; limits: `mp.Limits(budget=…, careful=…, watchdog=…)`
@@ -78,22 +77,23 @@ def attach(
     ledger.add_time("plan", time.perf_counter() - started)
     if not plan.n_functions or on_bad == "error":
         _require_planned(chosen, ledger.report(), plan, on_bad, usable=usable, allowed=allowed.allowed)
-    attaching = Attaching(
-        program,
-        chosen,
-        plan,
-        ledger,
-        given,
-        pid=pid,
-        limits=limits,
-        is_replaceable=replaceable,
-        max_singles=allowed.max_singles,
-        progress=progress,
-    )
-    with attaching:
-        attaching.run()
-        _require_attached(ledger.report(), on_bad)
-        return attaching.finish(limits.watchdog)
+    with telling_why(Kernel.of(chosen.table), usable):
+        attaching = Attaching(
+            program,
+            chosen,
+            plan,
+            ledger,
+            given,
+            pid=pid,
+            limits=limits,
+            is_replaceable=replaceable,
+            max_singles=allowed.max_singles,
+            progress=progress,
+        )
+        with attaching:
+            attaching.run()
+            _require_attached(ledger.report(), on_bad)
+            return attaching.finish(limits.watchdog)
 
 
 def _require_planned(
@@ -124,7 +124,7 @@ def _usable(program: Program | ObjectProgram, kernel: Kernel, allowed: Mechanism
     usable = allowed & usable_mechanisms(kernel, when=when)
     if not isinstance(program, Program):
         usable = program.require_usable(usable, when)
-    return require_switched_on(usable) if usable else usable
+    return require_switched_on(usable, kernel)
 
 
 def _refused(report: Report, what: str) -> AttachError:

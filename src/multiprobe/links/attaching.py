@@ -8,7 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from multiprobe.compiler.program import Program
-from multiprobe.errors import AttachError, KernelError, NotSupportedError, VerifierError
+from multiprobe.errors import AttachError, KernelError, NotPermittedError, NotSupportedError, VerifierError
 from multiprobe.functions.kernel import Kernel
 from multiprobe.functions.sets import Refusal
 from multiprobe.kernel.mechanism import Mechanism
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from multiprobe.links.loading import Loader
     from multiprobe.links.objects import ObjectProgram
     from multiprobe.links.plan.plan import LinkPlan
+
+_FORBIDDEN = errno.EPERM
 
 
 class Attaching:
@@ -147,7 +149,7 @@ class Attaching:
             find_price(self.guard, self.loader, mechanism)
         try:
             part = self.links.link(mechanism, self._ordered(mechanism, indices), progress=self.progress)
-        except (KernelError, NotSupportedError) as error:
+        except (KernelError, NotSupportedError, NotPermittedError) as error:
             return self._without_kind(mechanism, indices, error)
         linked = part.linked
         self.ledger.attach(mechanism, len(part.indices))
@@ -169,17 +171,23 @@ class Attaching:
         return sorted(indices, key=addresses.__getitem__)
 
     def _without_kind(
-        self, mechanism: Mechanism, indices: Sequence[int], error: KernelError | NotSupportedError
+        self, mechanism: Mechanism, indices: Sequence[int], error: KernelError | NotSupportedError | NotPermittedError
     ) -> dict[int, int]:
-        """Do without a mechanism if the error is about it as a whole, and another one can carry some functions."""
-        number = error.errno if isinstance(error, KernelError) else errno.EOPNOTSUPP
+        """Do without a mechanism if the error is about it as a whole, and another one can carry some functions.
+
+        What is not permitted fails for these functions alone where others are attached already.
+        """
+        is_forbidden = isinstance(error, NotPermittedError)
+        number = error.errno if isinstance(error, KernelError) else _FORBIDDEN if is_forbidden else errno.EOPNOTSUPP
         others = self._usable & ~mechanism
-        if isinstance(error, VerifierError) or not is_about_the_kind(number):
+        if isinstance(error, VerifierError) or not (is_forbidden or is_about_the_kind(number)):
             raise error
-        if not any(self._masks[index] & others for index in indices):
+        can_go_on = any(self._masks[index] & others for index in indices)
+        if not can_go_on and not (is_forbidden and self.links.parts):
             raise error
         self._usable = others
-        self.ledger.note(f"{mechanism.label} can't be used on this kernel: {error}")
+        what = "is not permitted" if is_forbidden else "can't be used on this kernel"
+        self.ledger.note(f"{mechanism.label} {what}: {error}")
         return dict.fromkeys(indices, number)
 
     # What is refused

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 LICENSE = b"Dual MIT/GPL"
 _LOG_SIZE = 1 << 20
 LOG_CUT = "[the log was too long: here the kernel cut it off]"
+_RIGHTS, _ADMIN = "CAP_BPF and CAP_PERFMON", "CAP_SYS_ADMIN"
 _RETRIES = 5  # the verifier answers EAGAIN when a signal interrupts it
 
 
@@ -37,25 +38,26 @@ def _open(cmd: int, attr: bytearray) -> NewDescriptor | int:
     return call_opening(BPF, cmd, address_of(attr), len(attr))
 
 
-def _opened(result: NewDescriptor | int, what: str, operation: str, subject: str = "") -> FileDescriptor:
+def _opened(
+    result: NewDescriptor | int, what: str, operation: str, subject: str = "", *, needs: str = _RIGHTS
+) -> FileDescriptor:
     if isinstance(result, int):
-        raise error(operation, -result, subject)
+        raise error(operation, -result, subject, needs=needs)
     return FileDescriptor(result, what)
 
 
-def _checked(result: int, operation: str, subject: str = "") -> int:
+def _checked(result: int, operation: str, subject: str = "", *, needs: str = _RIGHTS) -> int:
     if result < 0:
-        raise error(operation, -result, subject)
+        raise error(operation, -result, subject, needs=needs)
     return result
 
 
-def error(operation: str, number: int, subject: str = "") -> KernelError | NotPermittedError:
+def error(operation: str, number: int, subject: str = "", *, needs: str = _RIGHTS) -> KernelError | NotPermittedError:
     """The error for a failed bpf(2) command: what a missing right looks like is told from the rest."""
     if number == errno.EPERM:
         return NotPermittedError(
             f"{operation}{f' ({subject})' if subject else ''}: EPERM, the kernel does not permit it",
-            hint="this takes CAP_BPF and CAP_PERFMON (or root), and a kernel that isn't locked down: "
-            "see `multiprobe doctor`",
+            hint=f"this takes {needs} (or root), and a kernel that isn't locked down: see `multiprobe doctor`",
         )
     if number == errno.ENOSYS:
         return KernelError(
@@ -277,9 +279,8 @@ def btf_load(btf: bytes) -> FileDescriptor:
 
 def enable_stats() -> FileDescriptor:
     """Have the kernel time every BPF program while the descriptor is open."""
-    return _opened(
-        _open(Cmd.ENABLE_STATS, uapi.enable_stats(uapi.STATS_RUN_TIME)), "BPF stats", "enabling BPF statistics"
-    )
+    result = _open(Cmd.ENABLE_STATS, uapi.enable_stats(uapi.STATS_RUN_TIME))
+    return _opened(result, "BPF stats", "enabling BPF statistics", needs=_ADMIN)
 
 
 # Links
@@ -363,7 +364,7 @@ def next_id(command: int, start: int) -> int | None:
     result = _bpf(command, attr)
     if result == -errno.ENOENT:
         return None
-    _checked(result, "listing BPF objects")
+    _checked(result, "listing BPF objects", needs=_ADMIN)
     return uapi.next_id(attr)
 
 
@@ -372,7 +373,7 @@ def open_by_id(command: int, object_id: int, what: str) -> FileDescriptor | None
     result = _open(command, uapi.get_id(object_id))
     if result == -errno.ENOENT:
         return None
-    return _opened(result, f"{what} {object_id}", f"opening {what} {object_id}")
+    return _opened(result, f"{what} {object_id}", f"opening {what} {object_id}", needs=_ADMIN)
 
 
 def object_info(fd: FileDescriptor, size: int, request: bytes = b"") -> bytes:

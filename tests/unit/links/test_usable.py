@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from multiprobe.errors import NotPermittedError, NotSupportedError
-from multiprobe.kernel import diagnosis, examine
-from multiprobe.kernel.diagnosis import Finding
-from multiprobe.kernel.features import Answer, forbidden, no
-from multiprobe.kernel.mechanism import MECHANISMS, Mechanism
+from multiprobe.kernel import examine
+from multiprobe.kernel.examine import ListState, State
+from multiprobe.kernel.features import FEATURES, Answer, forbidden, no, yes
+from multiprobe.kernel.limits import CAPABILITIES, KernelLimits
+from multiprobe.kernel.mechanism import Mechanism, mechanism_names
 from multiprobe.links.plan.usable import paired_mechanisms, usable_mechanisms, why_none
 
 
@@ -32,37 +34,53 @@ class FakeKernel:
         return ["tracefs is not mounted"]
 
 
-class FakeState:
-    release = "6.18"
-
-    def __init__(self, answer: Answer) -> None:
-        self.answers = dict.fromkeys(MECHANISMS, answer)
+ROOT = KernelLimits(0, frozenset(CAPABILITIES.values()), True, None, False, "", {}, True)
+GOOD = ListState("/sys/kernel/tracing", "", True)
 
 
 @pytest.fixture
-def state(monkeypatch: pytest.MonkeyPatch) -> object:
-    def install(answer: Answer, *findings: Finding) -> None:
-        monkeypatch.setattr(examine, "examine", lambda: FakeState(answer))
-        monkeypatch.setattr(diagnosis, "diagnose_mechanisms", lambda _state: list(findings))
+def examined(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Has the machine examined with these results."""
+
+    def install(answer: Answer, traceable: ListState = GOOD) -> None:
+        state = State("6.18", "x86_64", ROOT, dict.fromkeys(FEATURES, answer), traceable, False, None)
+        monkeypatch.setattr(examine, "examine", lambda: state)
 
     return install
 
 
 @pytest.mark.parametrize(
-    ("answer", "kind"), [(forbidden("EPERM"), NotPermittedError), (no("EINVAL"), NotSupportedError)]
+    ("answer", "kind", "why"),
+    [
+        (forbidden("loading it: EPERM"), NotPermittedError, "refused although this process has CAP_BPF"),
+        (no("EINVAL"), NotSupportedError, "this kernel lacks it: EINVAL"),
+    ],
 )
-def test_each_mechanism_is_named(answer: Answer, kind: type[Exception], state: object) -> None:
-    state(answer, Finding("kprobe_multi", False, "CONFIG_FPROBE is not set", "boot another kernel"))  # type: ignore[operator]
+def test_each_mechanism_is_named(
+    answer: Answer, kind: type[Exception], why: str, examined: Callable[..., None]
+) -> None:
+    examined(answer)
     error = why_none(FakeKernel(), when="entry")  # type: ignore[arg-type]
     assert type(error) is kind
-    assert "kprobe_multi: CONFIG_FPROBE is not set" in str(error)
+    for name in mechanism_names(Mechanism.ALL):
+        assert f"  {name}: {why}" in str(error)
     assert "--vm" in error.hint
     assert "doctor" in error.hint
 
 
-def test_what_the_kernels_lists_lack_is_told_where_features_are_well(state: object) -> None:
-    state(no("EINVAL"))  # type: ignore[operator]
+def test_only_what_was_asked_for_is_diagnosed(examined: Callable[..., None]) -> None:
+    examined(forbidden("EPERM"))
+    error = why_none(FakeKernel(), allowed=Mechanism.TRAMPOLINE, when="entry")  # type: ignore[arg-type]
+    assert "nothing can be attached by trampoline" in str(error)
+    assert "kprobe" not in str(error)
+
+
+def test_what_the_kernels_lists_lack_is_told_where_features_are_well(examined: Callable[..., None]) -> None:
+    examined(yes("it works"))
     assert "tracefs is not mounted" in str(why_none(FakeKernel(), when="entry"))  # type: ignore[arg-type]
+    examined(yes("it works"), ListState("", "ENOENT", True))
+    error = why_none(FakeKernel(), when="entry")  # type: ignore[arg-type]
+    assert "mount -t tracefs" in error.hint
 
 
 def test_a_mechanism_that_was_forced() -> None:

@@ -6,13 +6,18 @@ shows when it is used, and `multiprobe doctor` asks beforehand.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from multiprobe.errors import MultiprobeError, NotPermittedError, NotSupportedError
-from multiprobe.kernel.mechanism import MECHANISMS, Mechanism
+from multiprobe.errors import NotPermittedError, NotSupportedError
+from multiprobe.kernel.mechanism import Mechanism, mechanism_names
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from multiprobe.errors import MultiprobeError
     from multiprobe.functions.kernel import Kernel
+    from multiprobe.kernel.diagnosis import Finding
 
 _FTRACE_SWITCH = "/proc/sys/kernel/ftrace_enabled"
 _KPROBES_SWITCH = "/sys/kernel/debug/kprobes/enabled"
@@ -40,24 +45,20 @@ def paired_mechanisms(kernel: Kernel, *, when: str, has_fsession: bool = True) -
     return Mechanism.KPROBE | (Mechanism.NONE if has_fsession else Mechanism.TRAMPOLINE)
 
 
-def require_switched_on(usable: Mechanism) -> Mechanism:
+def require_switched_on(usable: Mechanism, kernel: Kernel) -> Mechanism:
     """`usable` without what the system's switches silence: an attachment would succeed there, and never run.
 
     Raises NotSupportedError when nothing is left. Seen on 6.1 and 6.12: with kernel.ftrace_enabled=0 every mechanism
     counts 0, with the switch of kprobes off the single kprobes do.
     """
+    left = usable
     if _reads_zero(_FTRACE_SWITCH):
-        raise NotSupportedError(
-            "ftrace is switched off (kernel.ftrace_enabled = 0): probes could be attached, and would never run",
-            hint="switch it on: sysctl kernel.ftrace_enabled=1",
-        )
-    if usable & Mechanism.KPROBE and _reads_zero(_KPROBES_SWITCH):
-        usable &= ~Mechanism.KPROBE
-        if not usable:
-            raise NotSupportedError(
-                f"kprobes are switched off: {_KPROBES_SWITCH} is 0", hint=f"switch them on: echo 1 >{_KPROBES_SWITCH}"
-            )
-    return usable
+        left = Mechanism.NONE
+    elif usable & Mechanism.KPROBE and _reads_zero(_KPROBES_SWITCH):
+        left &= ~Mechanism.KPROBE
+    if usable and not left:
+        raise _diagnosed(kernel, usable)
+    return left
 
 
 def _reads_zero(path: str) -> bool:
@@ -71,25 +72,49 @@ def _reads_zero(path: str) -> bool:
 def why_none(kernel: Kernel, *, allowed: Mechanism = Mechanism.ALL, when: str) -> MultiprobeError:
     """The error for a kernel on which nothing of what was asked for can attach."""
     offered = usable_mechanisms(kernel, when=when)
-    if offered & ~allowed:
+    if offered and not offered & allowed:
         return NotSupportedError(
             f"kernel {kernel.release} has no {allowed.label} for programs that run at {when}",
             hint=f"it has {offered.label}; leave the choice to multiprobe, or see `multiprobe doctor`",
         )
-    return _diagnosed(kernel)
+    return _diagnosed(kernel, allowed)
 
 
-def _diagnosed(kernel: Kernel) -> MultiprobeError:
+@contextmanager
+def telling_why(kernel: Kernel, mechanisms: Mechanism) -> Iterator[None]:
+    """Add the diagnosis of the mechanisms to what the kernel doesn't permit in the block, if it finds an obstacle."""
+    try:
+        yield
+    except NotPermittedError as error:
+        release, found = _findings(mechanisms) if kernel.is_running else ("", [])
+        if not found:
+            raise
+        raise _told(release, mechanisms, found, error) from error
+
+
+def _diagnosed(kernel: Kernel, allowed: Mechanism) -> MultiprobeError:
     """Ask the kernel itself, as `multiprobe doctor` does: for each mechanism, what stands in its way."""
     if not kernel.is_running:
         problems = "; ".join(kernel.problems()) or "its symbols show none of the mechanisms"
         return NotSupportedError(f"nothing could be attached on that kernel: {problems}")
-    from multiprobe.kernel.diagnosis import diagnose_mechanisms
+    release, found = _findings(allowed)
+    return _told(release, allowed, found, *([] if found else kernel.problems()))
+
+
+def _told(release: str, allowed: Mechanism, found: list[Finding], *more: object) -> MultiprobeError:
+    by = "" if allowed == Mechanism.ALL else f" by {allowed.label}"
+    lines = [f"nothing can be attached{by} on this kernel ({release}):"]
+    lines += [f"  {one.subject}: {one.why}" for one in found] + [f"  {one}" for one in more]
+    hint = "; ".join([*dict.fromkeys(one.remedy for one in found if one.remedy), _TRY_VM])
+    is_forbidden = any(one.is_forbidden for one in found)
+    return (NotPermittedError if is_forbidden else NotSupportedError)("\n".join(lines), hint=hint)
+
+
+def _findings(allowed: Mechanism) -> tuple[str, list[Finding]]:
+    """The kernel's release, and what `multiprobe doctor` says of each allowed mechanism that can't be used."""
+    from multiprobe.kernel.diagnosis import diagnose_mechanism
     from multiprobe.kernel.examine import examine
 
     state = examine()
-    found = [f"  {finding.subject}: {finding.why}" for finding in diagnose_mechanisms(state) if not finding.usable]
-    lines = found or [f"  {problem}" for problem in kernel.problems()]
-    message = "\n".join([f"nothing can be attached on this kernel ({state.release}):", *lines])
-    is_forbidden = any(answer.is_forbidden for answer in map(state.answers.__getitem__, MECHANISMS))
-    return (NotPermittedError if is_forbidden else NotSupportedError)(message, hint=_TRY_VM)
+    found = [diagnose_mechanism(state, name) for name in mechanism_names(allowed)]
+    return state.release, [one for one in found if one.usable is not True]
