@@ -16,10 +16,10 @@ import tempfile
 from pathlib import Path
 
 import multiprobe as mp
-from multiprobe.compiler.backend.elf import sections
 from multiprobe.compiler.compiling import compile_program
 from multiprobe.compiler.program import Program
 from multiprobe.compiler.shape import Shape
+from multiprobe.elf import contents
 
 SOURCES = Path(__file__).with_name("code")
 CLANG = ("clang", *(f"clang-{version}" for version in range(30, 13, -1)))
@@ -112,7 +112,7 @@ def theirs(name: str, compiler: str, *options: str) -> bytes:
         made = Path(directory, "program.o")
         command = [compiler, "-O2", "-g", "-target", "bpf", "-mcpu=v3", *options, "-c", f"{name}.c", "-o", str(made)]
         subprocess.run(command, cwd=SOURCES, check=True)
-        found = sections(made.read_bytes())
+        found = contents(made.read_bytes())
     (insns,) = [data for section, data in found.items() if ".multi" in section and not section.startswith(".")]
     return insns
 

@@ -1,51 +1,16 @@
-"""Reads kernel memory through /proc/kcore, an ELF core file whose program headers map addresses to file offsets.
-
-`parse_segments` is pure; `KernelMemory` owns the file descriptor.
-"""
+"""Reads kernel memory through /proc/kcore, an ELF core file whose program headers map addresses to file offsets."""
 
 from __future__ import annotations
 
 import os
-import struct
-from dataclasses import dataclass
 from types import TracebackType
 
+from multiprobe.elf import PT_LOAD, Segment, parse_segments, segments_end
 from multiprobe.errors import DataError, NotPermittedError, NotSupportedError
 
 KCORE = "/proc/kcore"
 PAGE_SIZE = 4096
-_IDENT = b"\x7fELF\x02\x01"  # 64 bits, little-endian
-_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
-_PROGRAM_HEADER = struct.Struct("<IIQQQQQQ")
-_PT_LOAD = 1
-_MAX_HEADERS = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """The `size` bytes of memory at `address` are at `offset` in the file."""
-
-    address: int
-    size: int
-    offset: int
-
-
-def parse_segments(head: bytes) -> tuple[Segment, ...]:
-    """The memory segments in the header of a core file. `DataError` if it isn't one, or is truncated."""
-    if len(head) < _HEADER.size or not head.startswith(_IDENT):
-        raise DataError("kcore: no 64-bit little-endian ELF file")
-    fields = _HEADER.unpack_from(head)
-    start, width, count = fields[5], fields[9], fields[10]
-    if width < _PROGRAM_HEADER.size or count > _MAX_HEADERS:
-        raise DataError(f"kcore: {count} program headers of {width} bytes each")
-    if start + width * count > len(head):
-        raise DataError(f"kcore is cut off at byte {len(head)}: its program headers reach to {start + width * count}")
-    segments = []
-    for index in range(count):
-        kind, _, offset, address, _, size, _, _ = _PROGRAM_HEADER.unpack_from(head, start + width * index)
-        if kind == _PT_LOAD and size:
-            segments.append(Segment(address, size, offset))
-    return tuple(segments)
+_MAX_HEAD = 1 << 20
 
 
 def find_segment(segments: tuple[Segment, ...], address: int, size: int) -> Segment | None:
@@ -70,19 +35,18 @@ class KernelMemory:
                 hint="this takes root with CAP_SYS_RAWIO, and a kernel that isn't locked down",
             ) from error
         try:
-            self.segments = parse_segments(self._head())
+            self.segments = self._read_segments(path)
         except BaseException:
             self.close()
             raise
 
-    def _head(self) -> bytes:
-        head = os.pread(self._fd, PAGE_SIZE, 0)
-        if len(head) >= _HEADER.size:
-            fields = _HEADER.unpack_from(head)
-            wanted = min(fields[5], PAGE_SIZE) + fields[9] * min(fields[10], _MAX_HEADERS)
-            if wanted > len(head):
-                head = os.pread(self._fd, wanted, 0)
-        return head
+    def _read_segments(self, path: str) -> tuple[Segment, ...]:
+        try:
+            wanted = min(segments_end(os.pread(self._fd, PAGE_SIZE, 0)), _MAX_HEAD)
+            found = parse_segments(os.pread(self._fd, wanted, 0))
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
+        return tuple(segment for segment in found if segment.kind == PT_LOAD and segment.size)
 
     def read(self, address: int, size: int) -> bytes | None:
         """`size` bytes at `address`, or None where no such memory is."""

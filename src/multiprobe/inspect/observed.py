@@ -122,7 +122,7 @@ def _read(sources: Sources, link_id: int, programs: dict[int, ObservedProgram]) 
     if fd is None:
         return None
     with fd:
-        head = info.parse_link(bpf.object_info(fd, info.LINK_SIZE))
+        head = bpf.link_info(fd)
         details = describe(sources, fd, head)
     if details is None:
         return None
@@ -149,7 +149,7 @@ def _read_program(prog_id: int) -> ObservedProgram:
     if fd is None:
         return ObservedProgram(prog_id, "", "", 0)
     with fd:
-        told = info.parse_prog(bpf.object_info(fd, info.PROG_SIZE))
+        told = bpf.prog_info(fd)
         return ObservedProgram(prog_id, told.name, told.tag, told.recursion_misses, _images(fd))
 
 

@@ -7,11 +7,10 @@ fields are read from kernel memory (`objects`) and from the owner's descriptors.
 from __future__ import annotations
 
 import os
-from array import array
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from multiprobe.errors import DataError, KernelError, MultiprobeError
+from multiprobe.errors import DataError, MultiprobeError
 from multiprobe.inspect import owners
 from multiprobe.kernel.btf import format as fmt
 from multiprobe.syscalls import bpf, query
@@ -114,12 +113,10 @@ def _kprobe_multi(sources: Sources, fd: FileDescriptor, head: info.LinkInfo) -> 
     has_any = has_info(sources, "kprobe_multi.count")
     has_cookies = has_info(sources, "kprobe_multi.cookies")
     told = info.parse_kprobe_multi(head.rest)
-    addresses, cookies = array("Q", bytes(8 * told.count)), array("Q", bytes(8 * told.count))
-    request = info.request_kprobe_multi(
-        addresses.buffer_info()[0], told.count, cookies.buffer_info()[0] if has_cookies else 0
-    )
     targets: tuple[Target, ...] = ()
-    if has_any and told.count and _fill(fd, request):
+    answer = bpf.kprobe_multi_functions(fd, told.count, has_cookies=has_cookies) if has_any and told.count else None
+    if answer is not None:
+        _, addresses, cookies = answer
         has_cookies = _tells_cookies(sources, "kprobe_multi.cookies", cookies)
         targets = at_addresses(sources, addresses, cookies if has_cookies else None)
     if not has_any:
@@ -141,24 +138,14 @@ def _entry_or_session(sources: Sources, link_id: int) -> str:
     return "session" if is_session else "entry"
 
 
-def _fill(fd: FileDescriptor, request: bytes) -> bool:
-    try:
-        bpf.object_info(fd, info.LINK_SIZE, request)
-    except KernelError:
-        return False
-    return True
-
-
 def _tracing_multi(sources: Sources, fd: FileDescriptor, head: info.LinkInfo) -> Details:
     told = info.parse_tracing_multi(head.rest)
     if not has_info(sources, "tracing_multi.ids"):
         return _tracing_multi_of_fdinfo(sources, fd)
-    ids, addresses, cookies = (array(code, bytes(size * told.count)) for code, size in (("I", 4), ("Q", 8), ("Q", 8)))
-    request = info.request_tracing_multi(
-        ids.buffer_info()[0], told.count, addresses.buffer_info()[0], cookies.buffer_info()[0]
-    )
     targets: tuple[Target, ...] = ()
-    if told.count and _fill(fd, request):
+    answer = bpf.tracing_multi_functions(fd, told.count) if told.count else None
+    if answer is not None:
+        _, ids, addresses, cookies = answer
         symbols = _symbols(sources, addresses)
         targets = tuple(_of_btf(sources, told.btf_obj_id, ids[i], cookies[i], symbols[i]) for i in range(told.count))
     return Details("tracing_multi", _SIDES.get(told.attach_type, ""), told.count, targets, None)
@@ -204,13 +191,13 @@ def _target_program(sources: Sources, prog_id: int, object_id: int) -> str | Non
     if fd is None:
         return None
     with fd:
-        if info.parse_prog(bpf.object_info(fd, info.PROG_SIZE)).attach_btf_obj_id:
+        if bpf.prog_info(fd).attach_btf_obj_id:
             return None
     target = bpf.open_by_id(Cmd.PROG_GET_FD_BY_ID, object_id, "program")
     if target is None:
         return f"program {object_id}"
     with target:
-        return info.parse_prog(bpf.object_info(target, info.PROG_SIZE)).name or f"program {object_id}"
+        return bpf.prog_info(target).name or f"program {object_id}"
 
 
 def _perf(sources: Sources, head: info.LinkInfo) -> Details:

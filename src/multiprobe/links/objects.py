@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from multiprobe.compiler.backend.elf import MACHINE_BPF, machine
+from multiprobe.elf import EM_BPF, machine
 from multiprobe.errors import DataError, NotSupportedError, UsageError
 from multiprobe.functions.kernel import Kernel
 from multiprobe.kernel.mechanism import Mechanism, mechanism_names
@@ -279,7 +279,7 @@ def _read(path: str | os.PathLike[str], name: str) -> bytes:
     """The file, if it can be an object for BPF: libbpf isn't asked about anything else."""
     with open(path, "rb") as file:
         data = file.read()
-    if machine(data) != MACHINE_BPF:
+    if machine(data) != EM_BPF:
         raise DataError(f"{name} is an object file for another machine than BPF", hint="compile it with -target bpf")
     return data
 

@@ -26,7 +26,6 @@ from multiprobe.maps.maps import ArrayMap, HashMap, SharedArray
 from multiprobe.maps.specs import Hash
 from multiprobe.maps.store import MapSet
 from multiprobe.syscalls import bpf
-from multiprobe.uapi import info
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -156,7 +155,7 @@ def _open_map(directory: str, number: int, spec: MapSpec, n_functions: int) -> M
     made = layout(spec, n_functions, load_n_cpus())
     fd = bpf.obj_get(os.path.join(directory, f"map{number}"), f"map {number}")
     try:
-        found = info.parse_map(bpf.object_info(fd, info.MAP_SIZE))
+        found = bpf.map_info(fd)
         if (found.key_size, found.value_size) != (made.key_size, made.value_size):
             raise UsageError(f"{spec!r} is not the map that is pinned", hint="use the program that was attached")
         if isinstance(spec, Hash):
@@ -195,7 +194,7 @@ def _load_manifest(path: str) -> dict[str, Any]:
     except MultiprobeError as error:
         raise DataError(f"{path} holds no pinned attachment: {error}") from error
     with fd:
-        size = info.parse_map(bpf.object_info(fd, info.MAP_SIZE)).value_size
+        size = bpf.map_info(fd).value_size
         data = bpf.map_lookup(fd, bytes(4), size) or b""
     with suppress(ValueError):
         found: dict[str, Any] = json.loads(data.rstrip(b"\0"))

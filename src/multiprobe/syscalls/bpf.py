@@ -384,6 +384,48 @@ def object_info(fd: FileDescriptor, size: int, request: bytes = b"") -> bytes:
     return bytes(buffer[: uapi.info_size(attr)])
 
 
+def link_info(link: FileDescriptor, request: bytes = b"") -> info.LinkInfo:
+    """struct bpf_link_info of a link."""
+    return info.parse_link(object_info(link, info.LINK_SIZE, request))
+
+
+def prog_info(prog: FileDescriptor, request: bytes = b"") -> info.ProgInfo:
+    """struct bpf_prog_info of a program."""
+    return info.parse_prog(object_info(prog, info.PROG_SIZE, request))
+
+
+def map_info(fd: FileDescriptor) -> info.MapInfo:
+    """struct bpf_map_info of a map."""
+    return info.parse_map(object_info(fd, info.MAP_SIZE))
+
+
+def kprobe_multi_functions(
+    link: FileDescriptor, count: int, *, has_cookies: bool = True
+) -> tuple[int, array[int], array[int]] | None:
+    """(number of functions, addresses, cookies) of a kprobe.multi link, `count` of each; None if the kernel refuses.
+
+    Linux kernel commit 7ac8d0d26165 ("bpf: Support ->fill_link_info for kprobe_multi") (in v6.6)
+    """
+    addresses, cookies = array("Q", bytes(8 * count)), array("Q", bytes(8 * count))
+    at = cookies.buffer_info()[0] if has_cookies else 0
+    try:
+        head = link_info(link, info.request_kprobe_multi(addresses.buffer_info()[0], count, at))
+    except KernelError:
+        return None
+    return info.parse_kprobe_multi(head.rest).count, addresses, cookies
+
+
+def tracing_multi_functions(link: FileDescriptor, count: int) -> tuple[int, array[int], array[int], array[int]] | None:
+    """(number of functions, BTF ids, addresses, cookies) of a tracing_multi link; None if the kernel refuses."""
+    ids, addresses, cookies = (array(code, bytes(size * count)) for code, size in (("I", 4), ("Q", 8), ("Q", 8)))
+    at = [one.buffer_info()[0] for one in (ids, addresses, cookies)]
+    try:
+        head = link_info(link, info.request_tracing_multi(at[0], count, at[1], at[2]))
+    except KernelError:
+        return None
+    return info.parse_tracing_multi(head.rest).count, ids, addresses, cookies
+
+
 def kernel_btf_name(btf: FileDescriptor) -> str:
     """The name of a BTF object of the kernel: "vmlinux" or a module's; "" for a program's own."""
     name = bytearray(64)

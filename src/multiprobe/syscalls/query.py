@@ -35,7 +35,7 @@ class Image:
 def prog_images(prog: FileDescriptor) -> tuple[Image, ...]:
     """A program's machine code, its main function first. Empty when it isn't jited, or hidden (kptr_restrict)."""
     for _ in range(_TRIES):
-        sizes = info.parse_prog(bpf.object_info(prog, info.PROG_SIZE))
+        sizes = bpf.prog_info(prog)
         count = sizes.n_jited_ksyms
         addresses, lengths = array("Q", bytes(8 * count)), array("I", bytes(4 * count))
         code = bytearray(sizes.jited_len)
@@ -46,7 +46,7 @@ def prog_images(prog: FileDescriptor) -> tuple[Image, ...]:
             lengths=lengths.buffer_info()[0] if count else 0,
             count=count,
         )
-        answer = info.parse_prog(bpf.object_info(prog, info.PROG_SIZE, request))
+        answer = bpf.prog_info(prog, request)
         if (answer.n_jited_ksyms, answer.jited_len) == (count, len(code)):
             break
     else:

@@ -15,7 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from multiprobe.errors import VmError
+from multiprobe.elf import PT_INTERP, parse_segments
+from multiprobe.errors import DataError, VmError
 
 #: In the order in which they have to be loaded; those that a kernel has built in are not there as files.
 MODULES = (
@@ -132,13 +133,11 @@ def busybox() -> Path:
 
 
 def is_static(elf: bytes) -> bool:
-    """Whether a 64-bit little-endian ELF file needs no interpreter (it has no PT_INTERP segment)."""
-    interpreter = 3
-    start = int.from_bytes(elf[32:40], "little")
-    size = int.from_bytes(elf[54:56], "little")
-    count = int.from_bytes(elf[56:58], "little")
-    headers = (start + size * i for i in range(count))
-    return elf[:4] == b"\x7fELF" and all(int.from_bytes(elf[h : h + 4], "little") != interpreter for h in headers)
+    """Whether a file is an ELF program that needs no interpreter (it has no PT_INTERP segment)."""
+    try:
+        return all(segment.kind != PT_INTERP for segment in parse_segments(elf))
+    except DataError:
+        return False
 
 
 def find_modules(directory: Path) -> list[Path]:

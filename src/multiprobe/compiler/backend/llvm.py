@@ -6,7 +6,8 @@ from functools import cache
 
 import llvmlite.binding as llvm
 
-from multiprobe.compiler.backend import elf
+from multiprobe.compiler.backend.line_info import parse_line_info
+from multiprobe.elf import contents
 from multiprobe.errors import MultiprobeError
 
 OPTIONS = ("-replexitval=never", "-bpf-stack-size=16384")
@@ -37,7 +38,7 @@ def compile_ir(text: str, *, target: str) -> tuple[bytes, tuple[tuple[int, int],
     machine = llvm.Target.from_triple(target).create_target_machine(cpu=CPU, opt=2)
     builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
     builder.getModulePassManager().run(module, builder)
-    found = elf.sections(machine.emit_object(module))
+    found = contents(machine.emit_object(module))
     if ".rel.text" in found:
         raise MultiprobeError("LLVM made a table or a call of what the program does", hint="please report this")
-    return found[".text"], elf.line_info(found.get(".BTF.ext", b""))
+    return found[".text"], parse_line_info(found.get(".BTF.ext", b""))

@@ -1,7 +1,7 @@
-"""Resolves addresses in a process to functions, by its mappings and ELF symbols.
+"""Resolves addresses in a process to functions, by its mappings and the `.symtab` or `.dynsym` of their ELF files.
 
-Reads 64-bit little-endian ELF files: program headers, and `.symtab` or `.dynsym`. The mappings of a process must be
-read while it lives; each file is read once. Code generated at run time (JIT) has no file and stays an address.
+The mappings of a process must be read while it lives; each file is read once. Code generated at run time (JIT) has no
+file and stays an address.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 import os
 from bisect import bisect_right
 from dataclasses import dataclass
-from struct import error, iter_unpack, unpack_from
+from struct import iter_unpack
 from typing import TYPE_CHECKING
+
+from multiprobe.elf import PT_LOAD, SHT_DYNSYM, SHT_SYMTAB, parse_sections, parse_segments
+from multiprobe.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_EHDR_SIZE = 64
-_PT_LOAD, _EXECUTABLE = 1, 1
-_SYMTAB, _DYNSYM = 2, 11
 _FUNC, _IFUNC = 2, 10
 
 
@@ -65,23 +65,18 @@ class ElfFunctions:
 
 def _functions(data: bytes) -> list[tuple[int, int, str]]:
     """(file offset, size, name) of each function; none if the file is not a 64-bit little-endian ELF file."""
-    if len(data) < _EHDR_SIZE or data[:6] != b"\x7fELF\x02\x01":
-        return []
     try:
-        phoff, shoff = unpack_from("<QQ", data, 32)
-        phentsize, phnum, shentsize, shnum = unpack_from("<HHHH", data, 54)
-        segments = [unpack_from("<IIQQQQ", data, phoff + n * phentsize) for n in range(phnum)]
-        loads = [(vaddr, offset, size) for kind, _, offset, vaddr, _, size in segments if kind == _PT_LOAD]
-        sections = [unpack_from("<IIQQQQII", data, shoff + n * shentsize) for n in range(shnum)]
-        tables = [s for s in sections if s[1] == _SYMTAB] or [s for s in sections if s[1] == _DYNSYM]
+        loads = [(one.address, one.offset, one.size) for one in parse_segments(data) if one.kind == PT_LOAD]
+        sections = parse_sections(data)
+        tables = [s for s in sections if s.kind == SHT_SYMTAB] or [s for s in sections if s.kind == SHT_DYNSYM]
         found = []
         for table in tables:
-            symbols, strings = data[table[4] :][: table[5]], sections[table[6]][4]
+            symbols, strings = data[table.offset :][: table.size], sections[table.link].offset
             for name, info, _, index, address, size in iter_unpack("<IBBHQQ", symbols[: len(symbols) // 24 * 24]):
                 if info & 15 in (_FUNC, _IFUNC) and index and (offset := _offset(loads, address)) >= 0:
                     end = data.index(b"\0", strings + name)
                     found.append((offset, size, data[strings + name : end].decode("utf-8", "replace")))
-    except (error, ValueError, IndexError, OverflowError):
+    except (DataError, ValueError, IndexError):
         return []
     return found
 

@@ -17,7 +17,6 @@ from multiprobe.links.mechanisms.linked import LinkRequest, load_empty
 from multiprobe.links.mechanisms.linking import attach_by
 from multiprobe.links.plan.costs import COSTS, cost_of
 from multiprobe.syscalls import bpf
-from multiprobe.uapi import info
 from multiprobe.uapi.bpf import ProgType
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ class Prices:
 
 def _run(programs: list[FileDescriptor]) -> tuple[int, int]:
     """(nanoseconds, runs) of the programs so far, as far as the kernel timed them."""
-    found = [info.parse_prog(bpf.object_info(prog, info.PROG_SIZE)) for prog in programs[:_MAX_TIMED]]
+    found = [bpf.prog_info(prog) for prog in programs[:_MAX_TIMED]]
     return sum(one.run_time_ns for one in found), sum(one.run_count for one in found)
 
 

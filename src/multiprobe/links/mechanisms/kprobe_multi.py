@@ -10,13 +10,11 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING
 
-from multiprobe.errors import KernelError
 from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.links.mechanisms.batch import attach_batch
 from multiprobe.links.mechanisms.link import Link
 from multiprobe.links.mechanisms.linked import Hook, Linked, LinkRequest, filling
 from multiprobe.syscalls import bpf
-from multiprobe.uapi import info
 from multiprobe.uapi.bpf import AttachType, ProgType
 
 if TYPE_CHECKING:
@@ -63,20 +61,12 @@ def open_link(prog: FileDescriptor, addresses: array[int], cookies: array[int] |
     )
 
 
-def count(link: FileDescriptor) -> int:
-    """How many functions the kernel says the link is on."""
-    return info.parse_kprobe_multi(info.parse_link(bpf.object_info(link, info.LINK_SIZE)).rest).count
-
-
 def read_back(link: FileDescriptor, count: int) -> tuple[array[int], array[int]] | None:
     """(addresses, cookies) that the kernel says the link is on, or None where it hides or can't tell them."""
-    addresses, cookies = array("Q", bytes(8 * count)), array("Q", bytes(8 * count))
-    request = info.request_kprobe_multi(addresses.buffer_info()[0], count, cookies.buffer_info()[0])
-    try:
-        answer = bpf.object_info(link, info.LINK_SIZE, request)
-    except KernelError:
-        return None  # Linux kernel commit 7ac8d0d26165 ("bpf: Support ->fill_link_info for kprobe_multi") (in v6.6)
-    n = info.parse_kprobe_multi(info.parse_link(answer).rest).count
+    answer = bpf.kprobe_multi_functions(link, count)
+    if answer is None:
+        return None
+    n, addresses, cookies = answer
     if n != count:
         return addresses[:0], cookies[:0]
     return (addresses, cookies) if any(addresses) else None

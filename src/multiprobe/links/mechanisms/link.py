@@ -74,7 +74,7 @@ class Link:
 
         Raises ValueError once closed, KernelError.
         """
-        head = info.parse_link(bpf.object_info(self._fd, info.LINK_SIZE))
+        head = bpf.link_info(self._fd)
         n_functions, missed = None, 0
         if self.mechanism == Mechanism.KPROBE_MULTI:
             multi = info.parse_kprobe_multi(head.rest)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from multiprobe.links.mechanisms.parallel import close_all
 from multiprobe.syscalls import bpf
-from multiprobe.uapi import info
 
 if TYPE_CHECKING:
     from array import array
@@ -123,10 +122,7 @@ class Linked:
 
     def missed(self) -> dict[str, int]:
         """`link_misses` and `recursion_misses` of everything that is still open (see `Attachment.missed`)."""
-        recursion = sum(
-            info.parse_prog(bpf.object_info(program, info.PROG_SIZE)).recursion_misses
-            for program in self.open_programs()
-        )
+        recursion = sum(bpf.prog_info(program).recursion_misses for program in self.open_programs())
         return {"link_misses": sum(link.missed() for link in self.links), "recursion_misses": recursion}
 
     def split(self, functions: set[int]) -> Linked:

@@ -10,14 +10,12 @@ import errno
 from array import array
 from typing import TYPE_CHECKING
 
-from multiprobe.errors import KernelError
 from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.links.mechanisms.batch import attach_batch
 from multiprobe.links.mechanisms.kernel_btf import ModuleGoneError, open_kernel_btf
 from multiprobe.links.mechanisms.link import Link
 from multiprobe.links.mechanisms.linked import Hook, Linked, LinkRequest, filling
 from multiprobe.syscalls import bpf
-from multiprobe.uapi import info
 from multiprobe.uapi.bpf import AttachType, ProgType
 
 if TYPE_CHECKING:
@@ -83,23 +81,12 @@ def open_link(prog: FileDescriptor, ids: Sequence[int], cookies: Sequence[int] |
     )
 
 
-def count(link: FileDescriptor) -> int:
-    """How many functions the kernel says the link is on."""
-    return info.parse_tracing_multi(info.parse_link(bpf.object_info(link, info.LINK_SIZE)).rest).count
-
-
 def read_back(link: FileDescriptor, count: int) -> tuple[array[int], array[int]] | None:
-    """(BTF ids, addresses) of the link, sorted by id, or None where the kernel can't tell them."""
-    ids, addresses = array("I", bytes(4 * count)), array("Q", bytes(8 * count))
-    cookies = array("Q", bytes(8 * count))
-    request = info.request_tracing_multi(
-        ids.buffer_info()[0], count, addresses.buffer_info()[0], cookies.buffer_info()[0]
-    )
-    try:
-        answer = bpf.object_info(link, info.LINK_SIZE, request)
-    except KernelError:
+    """(BTF ids, addresses) that the kernel says the link is on, sorted by id, or None where it can't tell them."""
+    answer = bpf.tracing_multi_functions(link, count)
+    if answer is None:
         return None
-    n = info.parse_tracing_multi(info.parse_link(answer).rest).count
+    n, ids, addresses, _ = answer
     if n != count:
         return (ids[:0], addresses[:0]) if n else None
     return ids, addresses
