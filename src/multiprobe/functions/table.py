@@ -117,12 +117,11 @@ class FunctionTable:
         module_names: tuple[str, ...],
         columns: Mapping[str, memoryview],
         evidence: Mapping[str, str],
-        origin: Origin | None = None,
     ) -> None:
         self.names = names
         self.module_names = module_names
         self.evidence = dict(evidence)
-        self.origin = origin or Origin()
+        self.origin = Origin()
         for name, _ in COLUMNS:
             setattr(self, name, columns[name])
         self.n = len(self.addresses)

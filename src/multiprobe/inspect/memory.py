@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from types import TracebackType
 
 from multiprobe.elf import PT_LOAD, Segment, parse_segments, segments_end
 from multiprobe.errors import DataError, NotPermittedError, NotSupportedError
+from multiprobe.syscalls.fd import Closing
 
 KCORE = "/proc/kcore"
 PAGE_SIZE = 4096
@@ -21,7 +21,7 @@ def find_segment(segments: tuple[Segment, ...], address: int, size: int) -> Segm
     return None
 
 
-class KernelMemory:
+class KernelMemory(Closing):
     """Reads kernel memory; close it when done."""
 
     def __init__(self, path: str = KCORE) -> None:
@@ -74,11 +74,3 @@ class KernelMemory:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
-
-    def __enter__(self) -> KernelMemory:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from multiprobe.errors import MultiprobeError, NotPermittedError, NotSupportedError
@@ -18,6 +17,7 @@ from multiprobe.inspect.objects import Layouts, Objects
 from multiprobe.kernel.symbols import load_kallsyms
 from multiprobe.kernel.tracing import find_debugfs, find_tracefs
 from multiprobe.syscalls import bpf
+from multiprobe.syscalls.fd import Closing
 from multiprobe.uapi.bpf import Cmd
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Missing:
     advice: str = ""
 
 
-class Sources:
+class Sources(Closing):
     """The data sources of this system, each read when first needed. Close it, or leave its `with` block.
 
     kcore: the file for the kernel's memory, /proc/kcore by default; "" for none
@@ -155,14 +155,6 @@ class Sources:
         """Close the files that were opened."""
         if self._memory is not None:
             self._memory.close()
-
-    def __enter__(self) -> Sources:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _read_enabled() -> str:

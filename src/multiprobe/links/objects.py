@@ -18,13 +18,12 @@ from multiprobe.links.mechanisms.linked import Hook
 from multiprobe.links.plan.usable import usable_mechanisms
 from multiprobe.maps.foreign import ForeignMap
 from multiprobe.syscalls import libbpf
-from multiprobe.syscalls.fd import FileDescriptor
+from multiprobe.syscalls.fd import Closing, FileDescriptor
 from multiprobe.syscalls.libbpf import LoadedProgram, Wish
 from multiprobe.uapi.bpf import AttachType, ProgType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
     from typing import NoReturn
 
     from multiprobe.functions.kernel import Kernel
@@ -224,7 +223,7 @@ class ObjectStore:
         """Nothing is owned."""
 
 
-class BpfObject:
+class BpfObject(Closing):
     """A loaded object file; from `mp.load_object`. Close it, or leave its `with` block, to free its programs and maps.
 
     name: of the file; programs, maps: by their names in it. Attachments of its programs stay attached when it is
@@ -243,12 +242,6 @@ class BpfObject:
                 program._loaded.fd.close()
         for one in self.maps.values():
             one.close()
-
-    def __enter__(self) -> BpfObject:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<object {self.name}: programs {', '.join(self.programs)}; maps {', '.join(self.maps)}>"

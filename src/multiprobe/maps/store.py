@@ -14,12 +14,12 @@ from multiprobe.maps.maps import ArrayMap, OwnMap, SharedArray
 from multiprobe.maps.opening import open_map
 from multiprobe.maps.specs import PerFunction
 from multiprobe.maps.types import u64
+from multiprobe.syscalls.fd import Closing
 from multiprobe.syscalls.membarrier import wait_for_programs
 
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Iterable, Sequence
-    from types import TracebackType
 
     from multiprobe.maps.index import FunctionIndex
     from multiprobe.maps.opening import Map
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 HITS = PerFunction(u64)
 
 
-class MapSet:
+class MapSet(Closing):
     """The open maps of one attachment, closed together. Programs linked with them stay idle until `activate`."""
 
     can_idle = True
@@ -157,9 +157,3 @@ class MapSet:
         """Close every map."""
         for one in (*self._maps.values(), *self._tables.values()):
             one.close()
-
-    def __enter__(self) -> MapSet:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()

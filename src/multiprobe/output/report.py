@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
 _EXAMPLES = 3
 _DROPS = 10
+_FAILURES = 20
 
 
-def report_lines(report: Fields, *, is_plan: bool = False, n_failures: int = 20) -> Iterator[str]:
+def report_lines(report: Fields, *, is_plan: bool = False) -> Iterator[str]:
     """How many functions were requested, attached, skipped (by reason), failed, and what was missed; or a plan."""
     links, mechanisms = report["links"], report.get("mechanisms", {})
     how = ", ".join(f"{n:,} by {name}" if len(mechanisms) > 1 else name for name, n in mechanisms.items())
@@ -26,7 +27,7 @@ def report_lines(report: Fields, *, is_plan: bool = False, n_failures: int = 20)
     yield from _step_lines(report)
     yield from _skipped_lines(report["skipped"])
     if not is_plan:
-        yield from _failed_lines(report["failed"], n_failures)
+        yield from _failed_lines(report["failed"])
         yield from _dropped_lines(report.get("dropped", ()), report.get("budget", {}))
         yield from _missing_lines(report)
         yield from _verified_lines(report.get("verified", ()))
@@ -79,15 +80,15 @@ def _time(seconds: float) -> str:
     return f"{seconds:.2g} s" if seconds < 100 else f"{seconds / 60:,.0f} minutes"
 
 
-def _failed_lines(failed: Sequence[Fields], n_failures: int) -> Iterator[str]:
+def _failed_lines(failed: Sequence[Fields]) -> Iterator[str]:
     if failed:
         yield f"failed {len(failed):,}:"
         yield from (
             f"  {failure['function']}: {failure.get('errno', '')}: {failure['reason']}"
-            for failure in failed[:n_failures]
+            for failure in failed[:_FAILURES]
         )
-        if len(failed) > n_failures:
-            yield f"  … and {len(failed) - n_failures:,} more (--json names all)"
+        if len(failed) > _FAILURES:
+            yield f"  … and {len(failed) - _FAILURES:,} more (--json names all)"
 
 
 def _skipped_lines(skipped: Sequence[Fields]) -> Iterator[str]:

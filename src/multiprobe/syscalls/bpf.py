@@ -172,7 +172,6 @@ def prog_load(
     attach_btf_id: int = 0,
     attach_btf_obj_fd: int = 0,
     flags: int = 0,
-    license: bytes = LICENSE,
     btf_fd: int = 0,
     func_info: tuple[int, bytes] = (0, b""),
     line_info: tuple[int, bytes] = (0, b""),
@@ -182,7 +181,7 @@ def prog_load(
     Raises VerifierError (with cause and whole log) when the verifier refuses it. The log costs nothing otherwise: it
     is asked for by a second attempt.
     """
-    code, license_text = bytearray(insns), c_string(license)
+    code, license_text = bytearray(insns), c_string(LICENSE)
     functions, lines = bytearray(func_info[1]), bytearray(line_info[1])
 
     def attempt(log_size: int = 0, level: int = 0) -> tuple[NewDescriptor | int, bytearray]:

@@ -1,4 +1,4 @@
-"""Ownership of file descriptors: exactly one object closes each."""
+"""Owns file descriptors: exactly one object closes each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,23 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from typing import Self
+
+
+class Closing:
+    """Base of classes that own something and have `close`: leaving a `with` block closes them."""
+
+    __slots__ = ()
+
+    def close(self) -> None:
+        """Give back what the object owns."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class NewDescriptor(ctypes.c_long):
@@ -29,7 +45,7 @@ class NewDescriptor(ctypes.c_long):
         self.close()
 
 
-class FileDescriptor:
+class FileDescriptor(Closing):
     """Owns one descriptor of a kernel object; `what` names it in messages ("program count", "link …").
 
     Closing is idempotent. Forgetting to close is a ResourceWarning, and the descriptor is closed then. A forked child
@@ -56,12 +72,6 @@ class FileDescriptor:
     def close(self) -> None:
         """Give the descriptor back to the kernel."""
         self._descriptor.close()
-
-    def __enter__(self) -> FileDescriptor:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
 
     def __del__(self) -> None:
         if hasattr(self, "_descriptor") and not self.is_closed:

@@ -124,7 +124,6 @@ class FuncId(IntEnum):
     GET_CURRENT_COMM = 16
     GET_STACKID = 27
     GET_CURRENT_TASK = 35
-    PROBE_READ_USER = 112
     PROBE_READ_KERNEL = 113
     PROBE_READ_USER_STR = 114
     PROBE_READ_KERNEL_STR = 115
@@ -142,15 +141,11 @@ class FuncId(IntEnum):
 
 F_KPROBE_MULTI_RETURN = 1  # link_create.kprobe_multi.flags
 F_MMAPABLE = 1 << 10  # map_create.map_flags
-F_NO_PREALLOC = 1
 F_USER_STACK = 1 << 8  # bpf_get_stackid flags
 RB_NO_WAKEUP, RB_FORCE_WAKEUP = 1, 2  # bpf_ringbuf_submit flags
 RB_AVAIL_DATA = 0  # bpf_ringbuf_query flags
-NOEXIST, EXIST = 1, 2  # map_update_elem flags
 LOG_INSNS, LOG_STATS = 1, 4  # BPF_LOG_LEVEL1, BPF_LOG_STATS (include/linux/bpf_verifier.h)
 STATS_RUN_TIME = 0  # enum bpf_stats_type
-MAX_MULTI = 1 << 20  # MAX_KPROBE_MULTI_CNT, MAX_TRACING_MULTI_CNT (kernel/trace/bpf_trace.c)
-MAX_TRAMPOLINE_LINKS = 36  # BPF_MAX_TRAMP_LINKS on x86-64 (include/linux/bpf.h)
 
 _MAP_CREATE = Struct("=IIIIIII16sIIIIIQ")
 _MAP_ELEM = Struct("=I4xQQQ")
@@ -160,7 +155,7 @@ _TEST_RUN = Struct("=IIIIQQIIIIQQIII4x")
 _OBJ = Struct("=QII")
 _GET_ID = Struct("=III")
 _GET_INFO = Struct("=IIQ")
-_RAW_TRACEPOINT = Struct("=QI4xQ")
+_RAW_TRACEPOINT = Struct("=QI4x")
 _BTF_LOAD = Struct("=QQIIII")
 _LINK_HEAD = Struct("=IIII")
 _KPROBE_MULTI = Struct("=IIIIIIQQQ")
@@ -264,10 +259,9 @@ def info_size(attr: bytearray) -> int:
     return size
 
 
-def raw_tracepoint_open(prog_fd: int, *, name: int = 0, cookie: int = 0) -> bytearray:
-    """union bpf_attr for RAW_TRACEPOINT_OPEN (fentry and fexit programs: no name)."""
-    packed = bytearray(_RAW_TRACEPOINT.pack(name, prog_fd, cookie))
-    return packed if cookie else packed[:16]  # Linux kernel commit 68ca5d4eebb8 (in v6.10) added the cookie
+def raw_tracepoint_open(prog_fd: int) -> bytearray:
+    """union bpf_attr for RAW_TRACEPOINT_OPEN of an fentry or fexit program, which has no name."""
+    return bytearray(_RAW_TRACEPOINT.pack(0, prog_fd))
 
 
 def btf_load(btf: int, size: int, *, log: int = 0, log_size: int = 0) -> bytearray:
@@ -276,10 +270,10 @@ def btf_load(btf: int, size: int, *, log: int = 0, log_size: int = 0) -> bytearr
 
 
 def link_create_kprobe_multi(
-    prog_fd: int, *, attach_type: int, flags: int, count: int, symbols: int = 0, addresses: int = 0, cookies: int = 0
+    prog_fd: int, *, attach_type: int, flags: int, count: int, addresses: int, cookies: int = 0
 ) -> bytearray:
     """union bpf_attr for LINK_CREATE with kprobe_multi; arrays are given by their addresses."""
-    return bytearray(_KPROBE_MULTI.pack(prog_fd, 0, attach_type, 0, flags, count, symbols, addresses, cookies))
+    return bytearray(_KPROBE_MULTI.pack(prog_fd, 0, attach_type, 0, flags, count, 0, addresses, cookies))
 
 
 def link_create_tracing_multi(prog_fd: int, *, attach_type: int, ids: int, cookies: int, count: int) -> bytearray:

@@ -6,8 +6,6 @@ from struct import Struct
 
 ATTR_SIZE = 128
 F_FD_CLOEXEC = 8
-IOC_ENABLE = 0x2400
-IOC_DISABLE = 0x2401
 
 _ATTR = Struct("=IIQQQQQIIQQ")
 

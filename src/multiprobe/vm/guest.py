@@ -15,9 +15,9 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from multiprobe.errors import NotPermittedError, VmError, VmLostError
+from multiprobe.syscalls.fd import Closing
 from multiprobe.vm import host_files, initramfs, qemu
 from multiprobe.vm.confine_command import confined
 from multiprobe.vm.kernels import BootKernel
@@ -42,7 +42,7 @@ class Hardware:
         return {f"share{number}": str(path) for number, path in enumerate(self.shares)}
 
 
-class Guest:
+class Guest(Closing):
     """A running guest; `ports` are our ends of the sockets by name, `terminal` that of its terminal."""
 
     def __init__(self, hardware: Hardware, job: initramfs.GuestJob) -> None:
@@ -186,12 +186,6 @@ class Guest:
     def close(self) -> None:
         """End everything that belongs to the guest, and wait until it is gone."""
         self._cleanup.close()
-
-    def __enter__(self) -> Guest:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
 
 
 def _end_all(servers: list[host_files.Serving]) -> None:

@@ -5,7 +5,7 @@ Which functions may be probed is decided by `functions.verdict`. `Btf` caches th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -15,7 +15,7 @@ from multiprobe.kernel.btf import columns as records
 from multiprobe.kernel.btf import format as fmt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from multiprobe.kernel.btf.columns import Flags, Ids
     from multiprobe.kernel.btf.records import TypeRecords
@@ -26,13 +26,9 @@ Item = TypeVar("Item", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Functions:
-    """Every function (BTF_KIND_FUNC) of one BTF object, in the order of its type ids, in columns of the same length n.
+class Prototypes:
+    """What each prototype takes and returns: columns with a row for every own type of an object, 0 for other types.
 
-    type_ids: uint32; what tracing_multi and fentry take
-    prototypes: int64, the type ids of their prototypes
-    names: all names, each followed by a newline; name i is `names[name_offsets[i] : name_offsets[i + 1] - 1]`
-    name_offsets: uint32, n + 1 of them
     n_params: uint16, the `…` of a variadic function not counted
     n_slots: uint16, 8-byte argument slots, as bpf_get_func_arg counts them on x86-64 (a 16-byte struct takes two)
     is_variadic: the last parameter is `…`
@@ -41,15 +37,10 @@ class Functions:
     has_void_arg: a parameter without a size: void, a function, an array, a type only declared
     return_size: uint32, in bytes; 0 is void
     has_struct_return: a struct or union by value
-    returns: uint8, what the register that returns a value holds: the flags of `format.RETURNS_BITS`
     returns_in_memory: the first argument register holds the address of the result (a struct of more than 16 bytes)
-    is_ambiguous: another function has the same name and a different prototype, so that the name tells no type
+    returns: uint8, what the register that returns a value holds: the flags of `format.RETURNS_BITS`
     """
 
-    type_ids: NDArray[np.uint32]
-    prototypes: Ids
-    names: bytes
-    name_offsets: NDArray[np.uint32]
     n_params: NDArray[np.uint16]
     n_slots: NDArray[np.uint16]
     is_variadic: Flags
@@ -58,8 +49,25 @@ class Functions:
     has_void_arg: Flags
     return_size: NDArray[np.uint32]
     has_struct_return: Flags
-    returns: NDArray[np.uint8]
     returns_in_memory: Flags
+    returns: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Functions(Prototypes):
+    """Every function (BTF_KIND_FUNC) of one BTF object, in the order of its type ids, with its prototype's columns.
+
+    type_ids: uint32; what tracing_multi and fentry take
+    prototypes: int64, the type ids of their prototypes
+    names: all names, each followed by a newline; name i is `names[name_offsets[i] : name_offsets[i + 1] - 1]`
+    name_offsets: uint32, one more than functions
+    is_ambiguous: another function has the same name and a different prototype, so that the name tells no type
+    """
+
+    type_ids: NDArray[np.uint32]
+    prototypes: Ids
+    names: bytes
+    name_offsets: NDArray[np.uint32]
     is_ambiguous: Flags
 
     def __len__(self) -> int:
@@ -79,22 +87,6 @@ class Params:
     types: Ids
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Prototypes:
-    """What `Functions` says of a prototype, for every own type of an object; all 0 for types that are no prototypes."""
-
-    n_params: NDArray[np.uint16]
-    n_slots: NDArray[np.uint16]
-    is_variadic: Flags
-    has_big_struct_arg: Flags
-    has_union_arg: Flags
-    has_void_arg: Flags
-    return_size: NDArray[np.uint32]
-    has_struct_return: Flags
-    returns_in_memory: Flags
-    returns: NDArray[np.uint8]
-
-
 def function_columns(btf: TypeRecords, prototypes: Sequence[Prototypes]) -> Functions:
     """The functions of one object (not of its base), from the prototypes of each of its `parts`."""
     rows = np.flatnonzero(btf.kinds == fmt.FUNC)
@@ -102,24 +94,15 @@ def function_columns(btf: TypeRecords, prototypes: Sequence[Prototypes]) -> Func
     btf.complain(rows, btf.gather(lambda b: b.kinds, ids) != fmt.FUNC_PROTO, "it has no prototype")
     names, offsets = btf.joined_names(rows)
 
-    def of(column: Callable[[Prototypes], NDArray[Item]]) -> NDArray[Item]:
-        return btf.pick([column(part) for part in prototypes], ids)
-
+    taken = {
+        column.name: btf.pick([getattr(part, column.name) for part in prototypes], ids) for column in fields(Prototypes)
+    }
     return Functions(
+        **taken,
         type_ids=(rows + btf.first_id).astype(np.uint32),
         prototypes=ids,
         names=names,
         name_offsets=offsets,
-        n_params=of(lambda p: p.n_params),
-        n_slots=of(lambda p: p.n_slots),
-        is_variadic=of(lambda p: p.is_variadic),
-        has_big_struct_arg=of(lambda p: p.has_big_struct_arg),
-        has_union_arg=of(lambda p: p.has_union_arg),
-        has_void_arg=of(lambda p: p.has_void_arg),
-        return_size=of(lambda p: p.return_size),
-        has_struct_return=of(lambda p: p.has_struct_return),
-        returns=of(lambda p: p.returns),
-        returns_in_memory=of(lambda p: p.returns_in_memory),
         is_ambiguous=_ambiguous(btf, names, ids),
     )
 

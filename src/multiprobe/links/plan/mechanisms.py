@@ -57,11 +57,6 @@ class Mechanisms:
         """Whether a session may be a single trampoline program."""
         return FSESSION not in _names(self.without)
 
-    @property
-    def is_restricted(self) -> bool:
-        """Whether some mechanism is excluded."""
-        return self.allowed != Mechanism.ALL
-
 
 def _names(given: Names) -> list[str | Mechanism]:
     return [given] if isinstance(given, str | Mechanism) else list(given)
