@@ -30,7 +30,7 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class ElfSection:
     """`size` bytes at `offset` in the file; `link` is the index of another section, such as a table's strings."""
 
     name: str
@@ -71,7 +71,7 @@ def parse_segments(data: bytes) -> list[Segment]:
     return [Segment(kind, offset, address, size) for kind, _, offset, address, _, size, _, _ in entries]
 
 
-def parse_sections(data: bytes) -> list[Section]:
+def parse_sections(data: bytes) -> list[ElfSection]:
     """The sections, in order; empty if the file has none."""
     header = _header(data)
     entries = _entries(data, _SECTION, "section", header[5], header[10], header[11])
@@ -86,7 +86,7 @@ def parse_sections(data: bytes) -> list[Section]:
         raise DataError(f"the section with names is number {header[12]} of {len(entries)}")
     names = entries[header[12]]
     text = data[names[4] : names[4] + names[5]]
-    return [Section(text_at(text, entry[0]), entry[1], entry[4], entry[5], entry[6]) for entry in entries]
+    return [ElfSection(text_at(text, entry[0]), entry[1], entry[4], entry[5], entry[6]) for entry in entries]
 
 
 def text_at(strings: bytes, offset: int) -> str:

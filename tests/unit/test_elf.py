@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multiprobe import elf
-from multiprobe.elf import Section, Segment
+from multiprobe.elf import ElfSection, Segment
 from multiprobe.errors import DataError
 from multiprobe.instruments.stacks.user_symbols import ElfFunctions
 from multiprobe.vm.initramfs import is_static
@@ -41,7 +41,7 @@ def test_a_file() -> None:
     data = program()
     assert elf.machine(data) == elf.EM_BPF
     assert elf.parse_segments(data) == [Segment(elf.PT_LOAD, 120, 0x400000, 8)]
-    assert elf.parse_sections(data)[1] == Section(".text", 1, 120, 8, 0)
+    assert elf.parse_sections(data)[1] == ElfSection(".text", 1, 120, 8, 0)
     assert elf.contents(data)[".text"] == CODE
     assert elf.contents(data)[".names"] == STRINGS
     assert elf.segments_end(data) == 120
