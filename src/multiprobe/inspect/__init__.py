@@ -78,9 +78,8 @@ def function(name: str | int | Function, *, programs: bool = False) -> FunctionP
     name: a name, `module:name`, an address (int) or a Function; programs: disassemble the attached programs too
 
     Source: /proc/kallsyms, /proc/kcore, tracefs, bpf_link_info; `missing` of the result says what could not be read.
-        Raises
-    NoMatchError for an unknown name, UsageError for one that several functions have, NotPermittedError if addresses are
-    hidden.
+    Raises NoMatchError for an unknown name, UsageError for one that several functions have, NotPermittedError if
+    addresses are hidden.
     """
     with Sources() as sources:
         return _picture(sources, _spelled(name), programs=programs)

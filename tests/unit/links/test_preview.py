@@ -68,7 +68,7 @@ def test_mechanisms_can_be_forced_and_left_out() -> None:
 
 
 def test_a_kernel_that_offers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(usable, "_diagnosed", lambda _kernel: NotSupportedError("nothing works"))
+    monkeypatch.setattr(usable, "_diagnosed", lambda *_: NotSupportedError("nothing works"))
     with pytest.raises(NotSupportedError):
         preview(FakeSet(offers=0), Mechanisms())  # type: ignore[arg-type]
 
