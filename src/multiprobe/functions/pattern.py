@@ -28,7 +28,7 @@ VMLINUX = "vmlinux"
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """One pattern, taken apart. `module` is a glob or ""; `offset` counts from the symbol, `address` is for ADDRESS."""
+    """A parsed pattern. `module` is a glob or ""; `offset` in bytes from the symbol; `address` for ADDRESS."""
 
     text: str
     kind: str
@@ -45,7 +45,7 @@ class Pattern:
 
 
 def parse_pattern(text: str) -> Pattern:
-    """Take one pattern apart; `PatternError` if it can't mean anything."""
+    """Parse one pattern. Raises PatternError if it is invalid."""
     rest = text.strip()
     is_exclusion = rest.startswith("!")
     rest = rest[1:].strip() if is_exclusion else rest
@@ -53,14 +53,18 @@ def parse_pattern(text: str) -> Pattern:
     if not rest.startswith("/") and ":" in rest:
         module, _, rest = rest.partition(":")
         if not module:
-            raise PatternError(f"no module before the colon in {text!r}", pattern=text, hint="write vmlinux:NAME")
+            raise PatternError(
+                f"invalid pattern {text!r}: no module before the colon", pattern=text, hint="write vmlinux:NAME"
+            )
     if not rest:
-        raise PatternError(f"the pattern {text!r} names no function", pattern=text, hint="write NAME, 'tcp_*' or '*'")
+        raise PatternError(f"invalid pattern {text!r}: it has no name", pattern=text, hint="write NAME, 'tcp_*' or '*'")
     if rest.startswith("/"):
         return _parse_regex(text, rest, module, is_exclusion=is_exclusion)
     if not rest.isascii() or any(char.isspace() for char in rest):
         raise PatternError(
-            f"no kernel function has a name like {text!r}", pattern=text, hint="give several patterns one by one"
+            f"invalid pattern {text!r}: names of functions have no spaces, only ASCII",
+            pattern=text,
+            hint="pass several patterns as several arguments",
         )
     if rest[:2].lower() == "0x":
         address = _number(rest, text)
@@ -76,7 +80,7 @@ def parse_pattern(text: str) -> Pattern:
 def _parse_regex(text: str, rest: str, module: str, *, is_exclusion: bool) -> Pattern:
     if len(rest) < 3 or not rest.endswith("/"):
         raise PatternError(
-            f"the regular expression {text!r} has no end",
+            f"invalid pattern {text!r}: the regular expression does not end in a slash",
             pattern=text,
             hint="put it between slashes: '/tcp_v[46]_.*/'",
         )
@@ -103,7 +107,7 @@ def _compile(expression: str, text: str):  # type: ignore[no-untyped-def]  # re.
         return re.compile(expression.encode("ascii", "backslashreplace"))
     except re.error as error:
         raise PatternError(
-            f"{text!r} can't be read: {error}", pattern=text, hint="see the syntax of Python's re"
+            f"invalid regular expression in {text!r}: {error}", pattern=text, hint="see the syntax of Python's re"
         ) from error
 
 
@@ -158,7 +162,7 @@ def match_glob(table: FunctionTable, glob: str, text: str = "") -> Sequence[int]
 
 
 def _literal_prefix(glob: str) -> bytes:
-    """What every name that matches the glob starts with."""
+    """The prefix of all names that match the glob."""
     for position, char in enumerate(glob):
         if char in WILDCARDS:
             return glob[:position].encode()
@@ -166,7 +170,7 @@ def _literal_prefix(glob: str) -> bytes:
 
 
 def _fits(name: bytes, first: bytes, middle: list[bytes], last: bytes, shortest: int) -> bool:
-    """Does a name consist of `first`, the middle parts in their order, and `last`, with anything between?"""
+    """Whether a name consists of `first`, the middle parts in order, and `last`, with anything between."""
     if len(name) < shortest or not name.startswith(first) or not name.endswith(last):
         return False
     position, end = len(first), len(name) - len(last)
@@ -198,14 +202,14 @@ def _match_regex(table: FunctionTable, expression: str, text: str, *, prefix: by
 
 
 def in_modules(table: FunctionTable, rows: Iterable[int], module: str) -> list[int]:
-    """Those of `rows` that live in a module matching the glob `module` ("vmlinux" is the kernel itself)."""
+    """The rows of functions in modules that match the glob `module` ("vmlinux" is the kernel itself)."""
     wanted = {index for index, name in enumerate(table.module_names) if fnmatchcase(name or VMLINUX, module)}
     modules = table.modules
     return [row for row in rows if modules[row] in wanted]
 
 
 def in_order(table: FunctionTable, rows: Iterable[int]) -> array[int]:
-    """Each function among `rows` once, sorted by address; of several chosen names of one function the first stays."""
+    """Each function among `rows` once, sorted by address; of several names of one function the first is kept."""
     if isinstance(rows, range):
         return array("I", rows if rows.stop <= table.n_distinct else range(table.n_distinct))
     ordered = array("I", sorted(rows))
@@ -216,7 +220,7 @@ def in_order(table: FunctionTable, rows: Iterable[int]) -> array[int]:
 
 
 def without_aliases(table: FunctionTable, rows: Iterable[int]) -> array[int]:
-    """`rows` without those that are another name of a function that is there already; the order stays."""
+    """`rows` in order, without further names of a function that is among them already."""
     rows = array("I", rows)
     if max(rows, default=0) < table.n_distinct:
         return rows

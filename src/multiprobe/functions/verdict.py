@@ -1,8 +1,7 @@
-"""The kernel's rules for a single function: which mechanisms may carry it, and in words why others may not.
+"""The kernel's rules for a function: which mechanisms can attach to it, and the reason why others can't. Pure.
 
 A function is described by *facts*, bits found in symbols, ftrace's list and BTF. Each rule says which mechanisms one
-fact rules out, at the entry and at the return, what to tell the user, and which check of the kernel stands behind
-it. Pure; must not know how facts are found, nor what the running kernel offers as a whole.
+fact excludes at the entry and at the return, the sentence for the user, and the kernel's check that it stands for.
 """
 
 from __future__ import annotations
@@ -66,7 +65,10 @@ NORETURN_NAMES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What one fact rules out: masks at entry and at return, a sentence to follow the function's name, the source."""
+    """The mechanisms that one fact excludes at entry and return.
+
+    code: the reason in a word; sentence: follows the function's name; kernel: the check in the kernel
+    """
 
     fact: int
     code: str
@@ -109,8 +111,8 @@ RULES: tuple[Rule, ...] = (
         INSTANCE_UNKNOWN,
         "instance_unknown",
         BY_FTRACE | Mechanism.KPROBE,
-        "shares its name with other functions, and this kernel lists traceable functions by name only: "
-        "which of them is traceable can't be told",
+        "has the same name as other functions, and this kernel lists traceable functions by name only: "
+        "which of them is traceable is unknown",
         "available_filter_functions without available_filter_functions_addrs",
     ),
     _both(
@@ -131,7 +133,8 @@ RULES: tuple[Rule, ...] = (
         DUPLICATE_NAME,
         "duplicate_name",
         BY_BTF,
-        "shares its name with another symbol, and trampolines are placed by name: the kernel would take the first",
+        "has the same name as another symbol, and the kernel finds the function of a trampoline by name: it would use "
+        "the first",
         "kallsyms_lookup_name: ENOENT, or another instance in silence",
     ),
     _both(
@@ -158,14 +161,20 @@ RULES: tuple[Rule, ...] = (
         "btf_distill_func_proto: EINVAL; arch_prepare_bpf_trampoline: ENOTSUPP",
     ),
     _both(BIG_STRUCT, "big_struct", BY_BTF, "takes a struct of more than 16 bytes by value", _PROTO),
-    _both(VOID_ARGUMENT, "void_argument", BY_BTF, "takes an argument of no type", _PROTO),
+    _both(
+        VOID_ARGUMENT,
+        "void_argument",
+        BY_BTF,
+        "takes an argument without a size (void, a function, an array, or a type only declared)",
+        _PROTO,
+    ),
     _both(STRUCT_RETURN, "struct_return", BY_BTF, "returns a struct by value", _PROTO),
     Rule(
         NORETURN,
         "noreturn",
         0,
         BY_BTF,
-        "never returns, so that a trampoline waiting for its return is never left",
+        "never returns, so that a trampoline that waits for its return never ends",
         "noreturn_deny: EINVAL for fexit and fsession; kernels before that list never free the trampoline",
     ),
     Rule(
@@ -180,7 +189,7 @@ RULES: tuple[Rule, ...] = (
         NO_KPROBE,
         "no_kprobe",
         Mechanism.KPROBE,
-        "can't carry a single kprobe: it is on the kprobe blacklist, or ftrace can't reach it and the kernel was "
+        "can't have a single kprobe: it is on the kprobe blacklist, or it has no ftrace call site and the kernel was "
         "built without CONFIG_KPROBE_EVENTS_ON_NOTRACE",
         "within_kprobe_blacklist, within_notrace_func: EINVAL",
     ),
@@ -217,7 +226,7 @@ class Verdict:
 
 
 def mask_of(facts: int, *, when: str = "entry", unsafe: bool = False) -> int:
-    """The mechanisms that may carry a function with these facts. A session needs both sides."""
+    """The mechanisms that can attach to a function with these facts. A session needs both sides."""
     entry = leave = Mechanism.ALL
     for rule in RULES:
         if facts & rule.fact and not (unsafe and rule.fact == UNSAFE):
@@ -227,9 +236,9 @@ def mask_of(facts: int, *, when: str = "entry", unsafe: bool = False) -> int:
 
 
 def main_rule(facts: int, *, mask: int, when: str = "entry", unsafe: bool = False) -> Rule | None:
-    """The main rule that keeps mechanisms of `mask` from carrying a function with these facts; None if none does.
+    """The main rule that excludes mechanisms of `mask` for a function with these facts; None if none does.
 
-    Where one rule excludes all of `mask` it is named before those that exclude a part.
+    A rule that excludes all of `mask` goes before those that exclude a part.
     """
     part: Rule | None = None
     for rule in RULES:
@@ -250,9 +259,9 @@ def refusal_of(facts: int, name: str, *, mask: int, when: str = "entry", unsafe:
 
 
 def sentence_of(rule: Rule, name: str) -> str:
-    """What `rule` says about the function called `name`."""
+    """The reason of `rule` for the function called `name`."""
     if rule.fact == UNSAFE:
-        return f"{name} {unsafe_reason(name) or rule.sentence}; pass unsafe=True (--unsafe) if you mean it"
+        return f"{name} {unsafe_reason(name) or rule.sentence}; unsafe=True (--unsafe) attaches it nevertheless"
     return f"{name} {rule.sentence}"
 
 

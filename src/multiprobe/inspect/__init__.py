@@ -1,7 +1,7 @@
 """What is attached on this system now: `links()`, `function(name)`, `mix(functions)`.
 
-Reads only: the ids of BPF objects and their info, /proc, tracefs, and the kernel's memory through /proc/kcore. What
-can't be read is left out and named in `missing` of a picture, or in the list that `missing=` takes.
+Only reads: ids of BPF objects and their info, /proc, tracefs, and kernel memory through /proc/kcore. Everything that
+can't be read is in `missing`: of a picture, or the list given as `missing=`.
 """
 
 from __future__ import annotations

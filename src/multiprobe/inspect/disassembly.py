@@ -105,7 +105,7 @@ def _capstone() -> Any:
         import capstone
     except ImportError as error:
         raise NotSupportedError(
-            "disassembling takes the Python package capstone, which isn't installed",
+            "cannot disassemble: the Python package capstone is not installed",
             hint="pip install 'multiprobe[inspect]'",
         ) from error
     return capstone

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from multiprobe.elf import PT_LOAD, Segment, parse_segments, segments_end
-from multiprobe.errors import DataError, NotPermittedError, NotSupportedError
+from multiprobe.errors import DataError, NotPermittedError, NotSupportedError, errno_name
 from multiprobe.syscalls.fd import Closing
 
 KCORE = "/proc/kcore"
@@ -28,11 +28,11 @@ class KernelMemory(Closing):
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError as error:
-            raise NotSupportedError(f"{path} doesn't exist", hint="the kernel needs CONFIG_PROC_KCORE=y") from error
+            raise NotSupportedError(f"opening {path}: ENOENT", hint="the kernel needs CONFIG_PROC_KCORE=y") from error
         except PermissionError as error:
             raise NotPermittedError(
-                f"{path} can't be opened: {error.strerror}",
-                hint="this takes root with CAP_SYS_RAWIO, and a kernel that isn't locked down",
+                f"opening {path}: {errno_name(error.errno or 0)}",
+                hint="run as root with CAP_SYS_RAWIO, on a kernel that isn't locked down",
             ) from error
         try:
             self.segments = self._read_segments(path)

@@ -23,14 +23,14 @@ _MAX_DEPTH = 11
 
 
 class Layouts:
-    """Where the members of the kernel's structures lie, by its BTF."""
+    """The offsets of members of the kernel's structures, from its BTF."""
 
     def __init__(self, btf: Btf) -> None:
         self._btf = btf
         self._known: dict[tuple[str, str], int | None] = {}
 
     def offset(self, structure: str, path: str) -> int | None:
-        """How many bytes into `structure` the member `path` ("fp.entry_handler") lies; unnamed ones are looked into."""
+        """Bytes from the start of `structure` to the member `path` ("fp.entry_handler"), also of unnamed members."""
         key = (structure, path)
         if key not in self._known:
             try:
@@ -64,7 +64,7 @@ class Layouts:
 
 @dataclass(frozen=True, slots=True)
 class KprobeState:
-    """A single kprobe or kretprobe: where it is, and how many calls it missed."""
+    """A single kprobe or kretprobe: its address, and the number of calls that it missed."""
 
     address: int
     is_return: bool

@@ -113,7 +113,7 @@ def _ids() -> Iterator[int]:
             yield at
     except NotPermittedError as error:
         raise NotPermittedError(
-            "the kernel doesn't let this user list BPF links", hint="this takes root, or CAP_SYS_ADMIN"
+            "listing BPF links: EPERM, the kernel does not permit it", hint="run as root, or with CAP_SYS_ADMIN"
         ) from error
 
 

@@ -1,7 +1,6 @@
 """Finds the ftrace_ops on a function, from ftrace's list and hashes in kernel memory.
 
-tracefs names an ops only if it is alone on a function; this module separates several. Every result may be None: see
-`objects`.
+tracefs names an ops only if it is the only one on a function. Every result may be None: see `objects`.
 """
 
 from __future__ import annotations

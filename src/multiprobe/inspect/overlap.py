@@ -1,7 +1,4 @@
-"""Functions × attachments: what overlaps where, as on the slides "mixing trampolines".
-
-Pure: made of snapshots (`links`), shown by formatting alone.
-"""
+"""The matrix of functions × links: which links are on which functions. Pure."""
 
 from __future__ import annotations
 
@@ -36,7 +33,7 @@ class MixRow:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A link on a function: its cookie, None where the kernel doesn't tell; offsets within the function but 0."""
+    """A link on a function: its cookie (None if the kernel hides it), and its offsets other than 0 in the function."""
 
     cookie: int | None
     offsets: tuple[int, ...] = ()
@@ -78,7 +75,7 @@ def make_mix(functions: Iterable[MixRow], links: Sequence[ObservedLink], *, keep
 
 
 def _finder(rows: Sequence[MixRow]) -> Callable[[Target], Sequence[int]]:
-    """Which rows a target means: by its address (which several names may have), else by a name that no other has."""
+    """Returns the rows that a target is: by address (which several names may have), else by a name that is unique."""
     by_address: dict[int, list[int]] = {}
     by_name: dict[str, list[int]] = {}
     for place, row in enumerate(rows):
@@ -150,7 +147,7 @@ def _texts(mix: Mix, place: int) -> tuple[str, ...]:
 
 
 def rich_mix(mix: Mix, *, limit: int) -> RichTable:
-    """The mix for a terminal: every link a colour of its own."""
+    """The mix for a terminal, with a colour for each link."""
     from rich.table import Table
     from rich.text import Text
 

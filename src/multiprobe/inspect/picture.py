@@ -1,6 +1,6 @@
-"""The picture of the talk for one function of the running kernel: its entry, where that leads, the trampoline, the
-programs, all that is attached to it. Joins what the other rooms of this package read; `picture` reads, values are
-snapshots.
+"""Describes one function of the running kernel: its entry, the trampoline, the programs, everything attached to it.
+
+`picture` reads, from the other modules of this package; the values are snapshots.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Trampoline:
 
 @dataclass(frozen=True, slots=True)
 class JitedRoutine:
-    """One function of a program: its machine code."""
+    """The machine code of one function of a program."""
 
     name: str
     address: int
@@ -133,14 +133,14 @@ def find_function(sources: Sources, function: str) -> Symbol:
     names = sources.names
     if names is None:
         why = next(item for item in sources.missing if item.what == NAMES)
-        raise NotPermittedError(f"no function can be found: {why.why}", hint=why.advice)
+        raise NotPermittedError(f"looking up {function!r}: {why.why}", hint=why.advice)
     if function.startswith("0x"):
         try:
             symbol = names.at(int(function, 16))
         except (ValueError, OverflowError):
-            raise UsageError(f"{function!r} is no address") from None
+            raise UsageError(f"invalid address {function!r}: expected a hexadecimal number") from None
         if symbol is None:
-            raise NoMatchError(f"no function lies at {function}")
+            raise NoMatchError(f"no function at address {function}")
         return symbol
     module, colon, name = function.rpartition(":")
     home = None if not colon else "" if module == "vmlinux" else module
@@ -174,13 +174,13 @@ def _symbol_at(sources: Sources, address: int | None) -> Symbol | None:
 def _read_site(sources: Sources, symbol: Symbol) -> CallSite | None:
     parse_site = native().parse_site
     if parse_site is None:
-        sources.miss("call sites and trampolines", f"they cannot be decoded on {native().machine}")
+        sources.miss("call sites and trampolines", f"this version can't decode them on {native().machine}")
         return None
     size = min(SITE_BYTES, symbol.end - symbol.address)
     code = sources.memory.read(symbol.address, size) if sources.memory else None
     if code is None:
         if sources.memory is not None:
-            sources.miss("the function's entry", f"the kernel doesn't show the memory at {symbol.address:#x}")
+            sources.miss("the function's entry", f"the kernel hides the memory at {symbol.address:#x}")
         return None
     return parse_site(code, symbol.address)
 
@@ -188,7 +188,9 @@ def _read_site(sources: Sources, symbol: Symbol) -> CallSite | None:
 def _read_enabled(sources: Sources, symbol: Symbol) -> Enabled | None:
     entries = [entry for entry in parse_enabled(sources.enabled or "", symbol.name) if entry.module == symbol.module]
     if len(entries) > 1:
-        sources.miss("ftrace's own account", f"enabled_functions has {len(entries)} functions named {symbol.name}")
+        sources.miss(
+            "the line of enabled_functions", f"enabled_functions has {len(entries)} functions named {symbol.name}"
+        )
     return entries[0] if len(entries) == 1 else None
 
 
@@ -228,7 +230,7 @@ def _read_trampoline(sources: Sources, symbol: Symbol, site: CallSite | None) ->
         return Trampoline(symbol.name, symbol.address, b"", (), ())
     code = sources.memory.read(symbol.address, min(symbol.end - symbol.address, MAX_IMAGE))
     if code is None:
-        sources.miss("the trampoline's image", f"the kernel doesn't show the memory at {symbol.address:#x}")
+        sources.miss("the trampoline's image", f"the kernel hides the memory at {symbol.address:#x}")
         return Trampoline(symbol.name, symbol.address, b"", (), ())
     instructions = _disassemble(sources, code, symbol.address, is_routine=True)
     if instructions:

@@ -107,7 +107,7 @@ def mix_records(mix: Mix) -> Iterator[Record]:
 
 
 def missing_records(missing: Iterable[Missing]) -> Iterator[Record]:
-    """`{"type": "missing", …}` for everything that could not be shown."""
+    """`{"type": "missing", …}` for everything that could not be read."""
     for item in missing:
         yield {"type": "missing", "what": item.what, "why": item.why, "advice": item.advice}
 

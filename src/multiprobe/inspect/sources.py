@@ -1,6 +1,6 @@
-"""Provides the data sources of `inspect`: symbols, BTF, kernel memory, ftrace's files, each read once, when needed.
+"""Provides the data sources of `inspect`: symbols, BTF, kernel memory, ftrace's files; each is read once, when needed.
 
-A source that can't be read is None, and `missing` records it with the reason and a hint.
+A source that can't be read is None; `missing` has the reason and a hint.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class Sources(Closing):
     @cached_property
     def enabled(self) -> str | None:
         """The text of tracefs' enabled_functions: the functions that ftrace has patched."""
-        return self.attempt("ftrace's own account (enabled_functions)", _read_enabled)
+        return self.attempt("the list of patched functions (enabled_functions)", _read_enabled)
 
     @cached_property
     def probes(self) -> tuple[tracefs.TracefsProbe, ...]:
@@ -145,7 +145,7 @@ class Sources(Closing):
         found = owners.find_holders()
         if found.n_hidden:
             self.miss(
-                "some owners",
+                "owners of some links",
                 f"the descriptors of {found.n_hidden} process{'es' * (found.n_hidden != 1)} can't be read",
                 "run as root, with CAP_SYS_PTRACE",
             )

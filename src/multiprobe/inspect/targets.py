@@ -75,7 +75,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What the kind-dependent part of a link info says; see `links.Link`."""
+    """The part of a link info that depends on the kind of link; fields as in `ObservedLink`."""
 
     kind: str
     when: str
@@ -85,7 +85,7 @@ class Details:
 
 
 def describe(sources: Sources, fd: FileDescriptor, head: info.LinkInfo) -> Details | None:
-    """Read what a link is on; None for links that trace nothing (of networks, iterators, …)."""
+    """Read which functions a link is on; None for links that trace nothing (of networks, iterators, …)."""
     if head.kind == LinkType.KPROBE_MULTI:
         return _kprobe_multi(sources, fd, head)
     if head.kind == LinkType.TRACING_MULTI:
@@ -100,12 +100,12 @@ def describe(sources: Sources, fd: FileDescriptor, head: info.LinkInfo) -> Detai
 
 
 def has_info(sources: Sources, path: str) -> bool:
-    """Does this kernel's struct bpf_link_info have this member? Without BTF: assume so."""
+    """Whether this kernel's struct bpf_link_info has this member; true without BTF."""
     return sources.layouts is None or sources.layouts.offset("bpf_link_info", path) is not None
 
 
 def _tells_cookies(sources: Sources, path: str, cookies: Sequence[int]) -> bool:
-    """Are these cookies an answer? Without BTF, zeros alone are none."""
+    """Whether these cookies are the kernel's; without BTF, not if all are 0."""
     return has_info(sources, path) and (sources.layouts is not None or any(cookies))
 
 
@@ -121,7 +121,7 @@ def _kprobe_multi(sources: Sources, fd: FileDescriptor, head: info.LinkInfo) -> 
         targets = at_addresses(sources, addresses, cookies if has_cookies else None)
     if not has_any:
         # Linux kernel commit 7ac8d0d26165 ("bpf: Support ->fill_link_info for kprobe_multi") (in v6.6)
-        sources.miss("functions of kprobe.multi links", "this kernel doesn't tell them (6.6 and later do)")
+        sources.miss("functions of kprobe.multi links", "this kernel doesn't expose them (Linux 6.6 and later do)")
         return Details("kprobe_multi", "", None, (), None)
     if told.count and not targets:
         sources.miss("functions of kprobe.multi links", "the kernel hides addresses from this user", "run as root")
@@ -133,7 +133,9 @@ def _kprobe_multi(sources: Sources, fd: FileDescriptor, head: info.LinkInfo) -> 
 def _entry_or_session(sources: Sources, link_id: int) -> str:
     is_session = sources.objects.is_session(link_id) if sources.objects else None
     if is_session is None:
-        sources.miss("whether a kprobe.multi link is a session", "link info doesn't tell, and memory can't be read")
+        sources.miss(
+            "whether a kprobe.multi link is a session", "bpf_link_info doesn't say, and kernel memory can't be read"
+        )
         return ""
     return "session" if is_session else "entry"
 
@@ -217,7 +219,7 @@ def _perf(sources: Sources, head: info.LinkInfo) -> Details:
 
 
 def _perf_of_owner(sources: Sources, head: info.LinkInfo) -> Details:
-    """Ask what perf events with the same program probe; if they are several, memory tells which is the link's."""
+    """The probe of the perf events with the same program; of several, kernel memory says which is the link's."""
     events = [event for event in probing_events(sources) if event.prog_id == head.prog_id]
     cookie = sources.objects.perf_cookie(head.link_id) if sources.objects else None
     if events and all(event.details.kind == "kprobe" for event in events):
@@ -228,7 +230,7 @@ def _perf_of_owner(sources: Sources, head: info.LinkInfo) -> Details:
     if len(events) == 1:
         details = events[0].details
         return replace(details, targets=tuple(replace(target, cookie=cookie) for target in details.targets))
-    sources.miss("what some links on perf events probe", "this kernel doesn't tell (6.6 and later do)")
+    sources.miss("what some links on perf events probe", "this kernel doesn't expose it (Linux 6.6 and later do)")
     return Details(events[0].details.kind if events else "perf_event", "", None, (), None)
 
 
@@ -242,7 +244,7 @@ class ProbingEvent:
 
 
 def probing_events(sources: Sources) -> tuple[ProbingEvent, ...]:
-    """What the perf events of all processes probe; several descriptors of the same one count once."""
+    """The probes of the perf events of all processes; several descriptors of one event count once."""
     found: dict[tuple[int, int, int, int, str], list[owners.Owner]] = {}
     for event in sources.holders.perf_events:
         try:

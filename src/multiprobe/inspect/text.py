@@ -124,7 +124,7 @@ def picture_lines(picture: FunctionPicture) -> Iterator[Spans]:
 
 
 def missing_lines(missing: Iterable[Missing]) -> Iterator[str]:
-    """What could not be shown, why, and what to do."""
+    """What could not be read, why, and what to do."""
     for item in missing:
         yield f"not shown: {item.what}: {item.why}" + (f" ({item.advice})" if item.advice else "")
 

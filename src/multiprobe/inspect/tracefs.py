@@ -28,11 +28,11 @@ class Enabled:
 
     n_ops: how many ftrace_ops are on it
     flags: letters, see `FLAGS`
-    ops: functions of its ops by name, as far as the file tells
+    ops: functions of its ops by name, those that the file names
     called: the function that its trampoline or ftrace's own stub calls
     direct: the symbol of its direct trampoline, "" for none; `direct_size` in bytes, 0 where unknown
     is_jump: the direct trampoline is jumped to, not called
-    lines: what the file says, word for word
+    lines: its lines in the file, unchanged
     """
 
     name: str

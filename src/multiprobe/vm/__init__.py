@@ -1,4 +1,4 @@
-"""Any command inside a throw-away virtual machine."""
+"""Runs any command in a virtual machine that is thrown away afterwards."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""KVM or TCG. `/dev/kvm` proves nothing: KVM counts once a guest has really booted with it, and the answer is
-remembered for this host's kernel and processor and this QEMU."""
+"""Chooses KVM or TCG. `/dev/kvm` alone proves nothing, so KVM is used after a guest has booted with it.
+
+The answer is cached for this host's kernel and processor, and for this QEMU.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,7 @@ def _answer_file(qemu_version: str) -> Path:
 
 
 def processor() -> str:
-    """What /proc/cpuinfo says of the first processor, but for what changes by itself."""
+    """The first processor in /proc/cpuinfo, without the lines that vary from read to read."""
     try:
         text = Path("/proc/cpuinfo").read_text(errors="replace")
     except OSError:

@@ -1,8 +1,7 @@
-"""Debian packages through apt, without touching the machine's own state: a private list of sources and lists of
-packages in the user's cache, made from the mirror and keyring that the machine already uses.
+"""Fetches Debian packages with apt, without touching the machine's own state.
 
-apt verifies every index and package by the archive's signature. Nothing is installed: packages are unpacked into a
-directory.
+Its sources and package lists are private, in the user's cache, and use the mirror and keyring that the machine already
+has. apt verifies every index and package by the archive's signature. Packages are unpacked, never installed.
 """
 
 from __future__ import annotations
@@ -67,7 +66,7 @@ class Apt:
         """Write the private sources: each suite from the mirror that serves it."""
         if not shutil.which("apt-get"):
             raise VmError(
-                "apt is not on this machine, and kernels are fetched as Debian packages",
+                "cannot fetch a kernel: apt, which fetches Debian's kernel packages, is not installed",
                 hint="bring a kernel: multiprobe vm --kernel-image FILE",
             )
         for name in ("sources.d", "lists/partial", "cache/archives/partial"):
@@ -83,7 +82,7 @@ class Apt:
         done = self._run(["apt-get", "update"], check=False)
         if not any((self.state / "lists").glob("*Packages*")):
             raise VmError(
-                f"the package lists could not be fetched: {_last_error(done.stderr)}",
+                f"fetching the package lists: {_last_error(done.stderr)}",
                 hint="check the network and apt's sources (apt-get update), or bring a kernel: --kernel-image FILE",
             )
         (self.state / "updated").touch()

@@ -1,4 +1,4 @@
-"""Where the VM keeps what it has fetched and learnt: in the user's cache, outside of any checkout."""
+"""The directories in which the VM keeps what it fetched and found out, in the user's cache."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from multiprobe.errors import VmError, errno_name
 
 
 def directory(*parts: str) -> Path:
-    """The directory `parts` under the VM's part of the user's cache, made if need be. VmError where it can't be."""
+    """The directory `parts` in the VM's part of the user's cache, created if needed.
+
+    Raises VmError if it can't be created.
+    """
     path = Path(cache_directory(), "vm", *parts).absolute()
     try:
         os.close(open_directory(str(path), make=True))

@@ -1,10 +1,10 @@
-"""A program of its own, `python -m multiprobe.vm.confine`: becomes another program that dies with its parent and,
-on demand, sees the machine's files only through a read-only copy of the mount tree.
+"""`python -m multiprobe.vm.confine`: becomes another program, which dies with its parent.
 
     confine --parent PID [--read-only-root DIRECTORY] -- PROGRAM ARGUMENT…
 
-The kernel enforces both, so they hold even when the parent is killed, and whatever the guest does: its root can
-remount what it sees, but not what the file server sees.
+With --read-only-root, that program sees the machine's files through a read-only copy of the mount tree. The kernel
+enforces both, even if the parent is killed, and whatever the guest does: its root can remount what the guest sees, but
+not what the file server sees.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MANY_FILES = 1 << 20
 
 
 def main(arguments: list[str]) -> int:
-    """Prepare this process and become the program; only returns when that failed."""
+    """Prepare this process and become the program; returns only on failure."""
     at = arguments.index("--")
     options, command = arguments[:at], arguments[at + 1 :]
     settings = dict(zip(options[::2], options[1::2], strict=True))

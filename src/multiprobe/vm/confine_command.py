@@ -1,4 +1,4 @@
-"""How to start a program through `confine`; apart from it, because that runs in a process of its own."""
+"""The command line that starts a program through `confine`, which itself runs in a process of its own."""
 
 from __future__ import annotations
 

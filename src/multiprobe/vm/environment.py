@@ -1,5 +1,4 @@
-"""Which of the user's environment variables a command in the guest sees: what it needs to find programs and to print
-well, and nothing that may be a secret."""
+"""Selects the environment variables of a command in the guest: for finding programs and for output, and no secrets."""
 
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ GUEST_VARIABLE = "MULTIPROBE_GUEST"
 def guest_environment(
     environment: Mapping[str, str], *, release: str, has_terminal: bool, extra: Mapping[str, str]
 ) -> dict[str, str]:
-    """The variables of a command in the guest; with a terminal, its size is asked of that and not of variables."""
+    """The variables of a command in the guest; a terminal's size comes from the terminal, not from variables."""
     passed = {
         name: text
         for name, text in environment.items()

@@ -1,7 +1,6 @@
-"""One guest: QEMU, the file servers and the sockets between them and us, from start to end.
+"""One guest: QEMU, the file servers and their sockets, from start to end.
 
-Owns every process and descriptor of a guest, and reports what happens to it. The user's terminal and signals are
-`session`'s.
+Owns every process and descriptor of a guest, and reports its events. `session` has the user's terminal and signals.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _MACHINE_TAG = "host"
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """What the guest is made of."""
+    """The hardware of a guest."""
 
     kernel: BootKernel
     accelerator: str
@@ -166,7 +165,7 @@ class Guest(Closing):
         self.kill()
         self.console.join(timeout=2)
         end = self.console.end()
-        text = f"{what}; the end of its console:\n{end}" if end else f"{what}; its console is empty"
+        text = f"{what}; the end of its console:\n{end}" if end else f"{what}; there is no console output"
         return VmLostError(text, console=end, hint=hint)
 
     def _why_it_ended(self) -> VmError | NotPermittedError:
@@ -178,13 +177,13 @@ class Guest(Closing):
             return host_files.error(servers[0])
         if self._qemu.returncode not in (0, -signal.SIGKILL) and not self.console.end():
             return VmError(
-                f"QEMU ended with status {self._qemu.returncode}: {messages or 'without a word'}",
-                hint="if QEMU lacks an option, install a newer one (Debian 12's will do)",
+                f"QEMU ended with status {self._qemu.returncode}: {messages or 'no message'}",
+                hint="if QEMU lacks an option, install version 7.2 or newer",
             )
-        return self.lost("the guest ended by itself, before the command did")
+        return self.lost("the guest shut down before the command ended")
 
     def close(self) -> None:
-        """End everything that belongs to the guest, and wait until it is gone."""
+        """Kill every process of the guest, and wait for their end."""
         self._cleanup.close()
 
 

@@ -1,7 +1,7 @@
-"""Serving this machine's files to the guest: virtiofsd, the one in C (Debian 12) or the one in Rust (since then).
+"""Serves this machine's files to the guest by virtiofsd, the one in C (Debian 12) or the one in Rust (later).
 
-The machine's tree is served from a read-only copy of the mount tree, in a mount namespace of its own (see `confine`):
-nothing that the guest does can write to it. Directories that the user shares are served as they are.
+The machine's tree is served from a read-only copy of the mount tree in a mount namespace of its own (see `confine`):
+the guest cannot write to it. Directories that the user shares are served as they are.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ def find_server() -> Server:
     found = next((path for path in PLACES if os.access(path, os.X_OK)), None) or shutil.which("virtiofsd")
     if not found:
         raise VmError(
-            "virtiofsd is missing, which shows this machine's files to the guest",
+            "virtiofsd, which serves this machine's files to the guest, is not installed",
             hint="apt-get install virtiofsd (Debian 12: qemu-system-common)",
         )
     return describe(found, subprocess.run([found, "--help"], capture_output=True, text=True, check=False).stdout)
 
 
 def describe(path: str, help_text: str) -> Server:
-    """What kind of virtiofsd prints this help."""
+    """Which virtiofsd it is, by the output of its `--help`."""
     return Server(path, frozenset(re.findall(r"--[a-z][a-z-]*", help_text)))
 
 
@@ -76,13 +76,13 @@ class Serving:
     log_fd: int
 
     def failure(self) -> str:
-        """What it said if it failed, or ""."""
+        """Its error output if it failed, or ""."""
         if self.process.poll() in (None, 0):
             return ""
         return os.pread(self.log_fd, 1 << 14, 0).decode(errors="replace").strip() or "virtiofsd failed"
 
     def close(self) -> None:
-        """End it; the connection is QEMU's to close."""
+        """Kill it; the connection belongs to QEMU."""
         self.process.kill()
         self.process.wait()
         self.socket.close()
@@ -94,10 +94,10 @@ def error(message: str) -> VmError | NotPermittedError:
     last = message.splitlines()[-1]
     if "EPERM" in message or "Operation not permitted" in message:
         return NotPermittedError(
-            f"this machine's files can't be served read-only to the guest: {last}",
+            f"serving this machine's files read-only to the guest: {last}",
             hint="run as root; in a container, with CAP_SYS_ADMIN",
         )
-    return VmError(f"this machine's files can't be served to the guest: {last}")
+    return VmError(f"serving this machine's files to the guest: {last}")
 
 
 def serve_machine(server: Server, tag: str) -> Serving:

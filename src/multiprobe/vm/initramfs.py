@@ -1,6 +1,6 @@
-"""The guest's first file system: a cpio archive in the kernel's "newc" format, made in memory.
+"""Builds the guest's initramfs in memory, a cpio archive in "newc" format.
 
-It holds busybox, the modules that reaching the machine's files takes, `init`, and what to do in the guest (`/job`).
+It contains busybox, the modules that the guest needs to reach the machine's files, `init`, and the job (`/job`).
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class GuestJob:
-    """What to do in the guest: a command, where, with which variables, and how it is wired.
+    """The command to run in the guest: its directory, variables and streams.
 
-    `shares` maps virtiofs tags to directories; `on_terminal` names those of stdin, stdout, stderr that are the
+    `shares` maps virtiofs tags to directories; `on_terminal` names those of stdin, stdout and stderr that are the
     guest's terminal (the others are ports); `end_mark` follows the last byte of each stream.
     """
 
@@ -122,11 +122,11 @@ def busybox() -> Path:
     """The statically linked busybox of this machine."""
     found = shutil.which("busybox")
     if not found:
-        raise VmError("busybox is missing, which the guest starts with", hint="apt-get install busybox-static")
+        raise VmError("busybox, with which the guest starts, is not installed", hint="apt-get install busybox-static")
     path = Path(found)
     if not is_static(path.read_bytes()):
         raise VmError(
-            f"{path} is linked to libraries, which the guest doesn't have when it starts",
+            f"{path} is dynamically linked, and the guest starts without libraries",
             hint="apt-get install busybox-static",
         )
     return path
@@ -162,5 +162,5 @@ def load_module(path: Path) -> bytes:
 
 def _unzstd(path: Path) -> bytes:
     if not shutil.which("zstd"):
-        raise VmError(f"{path.name} is compressed by zstd, which is not installed", hint="apt-get install zstd")
+        raise VmError(f"cannot decompress {path.name}: zstd is not installed", hint="apt-get install zstd")
     return subprocess.run(["zstd", "-dcq", path], check=True, capture_output=True).stdout

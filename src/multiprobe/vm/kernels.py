@@ -1,6 +1,6 @@
-"""Debian's kernels by series ("6.12"): which there are, fetched once into the user's cache, never installed.
+"""Debian's kernels by series ("6.12"): lists them, and fetches them into the user's cache, never installing them.
 
-The first part chooses packages from a list, purely; the rest runs apt.
+The first part selects packages from a list and is pure; the rest runs apt.
 """
 
 from __future__ import annotations
@@ -148,29 +148,31 @@ def all_cached() -> list[BootKernel]:
 
 
 def of_image(image: Path, modules: Path | None = None) -> BootKernel:
-    """A kernel of the user's own; without `modules` all that the guest needs must be built in."""
+    """A kernel of the user's; without `modules`, everything that the guest needs must be built in."""
     if not image.is_file():
         raise VmError(f"kernel image {image} can't be booted: not a file", hint="give the path of a bzImage or vmlinuz")
     if not _is_bootable(image):
         raise VmError(
             f"kernel image {image} can't be booted: it lacks the header of a boot image for {native().machine}",
-            hint="give a bzImage or vmlinuz, as a kernel package has it in /boot; a vmlinux with symbols won't do",
+            hint="give a bzImage or vmlinuz, as a kernel package has it in /boot; not a vmlinux with symbols",
         )
     if modules and not (modules / "kernel").is_dir():
-        raise VmError(f"{modules} holds no modules", hint="give the directory lib/modules/RELEASE of that kernel")
+        raise VmError(
+            f"{modules} contains no kernel modules", hint="give the directory lib/modules/RELEASE of that kernel"
+        )
     release = modules.resolve().name if modules else image.name
     return BootKernel("", release, "", image.resolve(), modules.resolve() if modules else None)
 
 
 def _is_bootable(image: Path) -> bool:
-    """Has the file the header of a kernel image for this machine?"""
+    """Whether the file has the header of a kernel image for this machine."""
     with image.open("rb") as file:
         head = file.read(1024)
     return all(head.startswith(mark, offset) for offset, mark in native().guest.image_marks)
 
 
 def check_series(series: str) -> str:
-    """`series` itself; VmError if it can't be one."""
+    """`series` itself; raises VmError if it is not a series."""
     if not _SERIES.fullmatch(series):
         raise VmError(f"invalid kernel series {series!r}", hint="give the first two numbers of a version: 6.12")
     return series
@@ -209,7 +211,7 @@ def _fetch_missing(wanted: Sequence[str], refresh: bool, on_progress: OnProgress
 
 @contextlib.contextmanager
 def _only_one() -> Iterator[None]:
-    """Hold the lock of the cache: apt takes no two at a time."""
+    """Hold the lock of the cache: apt runs once at a time."""
     with open(cache.directory() / "lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -217,7 +219,9 @@ def _only_one() -> Iterator[None]:
 
 def _must(kernel: BootKernel | None, series: str) -> BootKernel:
     if kernel is None:
-        raise VmError(f"the kernel of series {series} is not complete", hint="try again, and report this if it stays")
+        raise VmError(
+            f"the fetched kernel of series {series} is incomplete", hint="try again; if it happens again, report it"
+        )
     return kernel
 
 
@@ -268,7 +272,9 @@ def _store(candidate: Candidate, debs: Sequence[Path], work: Path) -> None:
         (p for p in (modules / "vmlinuz", tree / "boot" / f"vmlinuz-{candidate.release}") if p.is_file()), None
     )
     if image is None:
-        raise VmError(f"{candidate.image.name} {candidate.image.version} holds no kernel image for {candidate.release}")
+        raise VmError(
+            f"{candidate.image.name} {candidate.image.version} contains no kernel image for {candidate.release}"
+        )
     index_modules(modules)
     fields = BootKernel(
         candidate.series,

@@ -78,7 +78,7 @@ def choose(sources: list[AptSource]) -> Mirrors:
     main = _best([source for source in debian if not source.is_security], "debian")
     if main is None:
         raise VmError(
-            "no Debian mirror among the sources of apt (/etc/apt), so no kernel can be fetched",
+            "cannot fetch a kernel: apt's sources (/etc/apt) name no Debian mirror",
             hint="add a Debian mirror to apt's sources, or bring a kernel: multiprobe vm --kernel-image FILE",
         )
     return Mirrors(main, _best([source for source in debian if source.is_security], "debian-security"))

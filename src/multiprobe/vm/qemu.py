@@ -1,4 +1,4 @@
-"""QEMU's command line. Pure, but for finding the program."""
+"""Builds QEMU's command line. Pure, except for finding the program."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ EMULATED_PROCESSOR = "max,avx=off,avx2=off,f16c=off,fma=off"
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A guest as QEMU is told to build it; `fds` are QEMU's ends of the sockets, by port name or file-system tag.
+    """A guest as QEMU builds it; `fds` are QEMU's ends of the sockets, by port name or file-system tag.
 
-    `is_counted`: the guest's clocks go by instructions, one each nanosecond (TCG and one CPU only).
+    `is_counted`: the guest's clocks count instructions, one per nanosecond (TCG and one CPU only).
     """
 
     image: Path
@@ -95,7 +95,7 @@ def find_qemu() -> str:
     found = shutil.which(guest.qemu)
     if not found:
         raise VmError(
-            "QEMU is missing, which runs the virtual machine",
+            "QEMU, which runs the virtual machine, is not installed",
             hint=f"apt-get install {guest.qemu_package} qemu-system-common busybox-static",
         )
     return found

@@ -1,4 +1,4 @@
-"""The very same command line, run by the same Python, in a guest: what `--vm` does."""
+"""Runs the same command line, with the same Python, in a guest: `--vm`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from multiprobe.vm.environment import GUEST_VARIABLE
 def rerun_in_vm(arguments: Sequence[str], series: str | None = None) -> int:
     """Run `multiprobe ARGUMENTS` (without its --vm) in a guest, and return its exit status.
 
-    Raises VmError and its children; UsageError inside a guest, which can't hold another one.
+    Raises VmError and its subclasses; UsageError inside a guest, which can't contain another one.
     """
     if os.environ.get(GUEST_VARIABLE):
-        raise UsageError("this is a virtual machine already", hint="leave out --vm")
+        raise UsageError("--vm in a virtual machine of multiprobe: they can't be nested", hint="leave out --vm")
     compile_ahead()
     with Progress(is_bytes=True) as progress:
         kernel = kernels.find(series or kernels.DEFAULT_SERIES, on_progress=progress.step)

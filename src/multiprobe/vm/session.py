@@ -1,4 +1,4 @@
-"""A command in a guest, from the user's side: terminal, streams, signals, time limit, exit status."""
+"""Runs a command in a guest for the user: terminal, streams, signals, time limit, exit status."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def run(
     `environment` is added to what the guest gets of ours. Raises VmError, and VmLostError when the guest dies or hangs.
     """
     if icount and cpus > 1:
-        raise UsageError("instructions are counted on one CPU", hint="leave --cpus out")
+        raise UsageError("--icount counts instructions on one CPU only", hint="leave out --cpus")
     program = qemu.find_qemu()
     host_files.find_server()
 
@@ -114,9 +114,9 @@ def make_job(
     environment: Mapping[str, str],
     directory: str | None = None,
 ) -> GuestJob:
-    """What the guest is to do."""
+    """The job for the guest."""
     if not command:
-        raise UsageError("no command to run in the guest")
+        raise UsageError("no command for the guest")
     on_terminal = streams.on_terminal()
     kernel = hardware.kernel
     return GuestJob(
@@ -137,10 +137,10 @@ def make_job(
 def checked_share(path: Path) -> Path:
     """The absolute path of a directory to share."""
     if not path.is_dir():
-        raise UsageError(f"can't share {path}: not a directory")
+        raise UsageError(f"cannot share {path}: not a directory")
     resolved = path.resolve()
     if resolved == Path("/"):
-        raise UsageError("sharing / would let the guest write to the whole machine", hint="share a directory in it")
+        raise UsageError("sharing / would let the guest write to the whole machine", hint="share a directory below it")
     return resolved
 
 
@@ -225,7 +225,7 @@ class _Session:
             self._drain()
             raise VmError(
                 f"the command did not end within {self._timeout:g} s and was interrupted",
-                hint="give it more with --timeout",
+                hint="allow more time with --timeout",
             )
         return int(event[1])
 
@@ -237,7 +237,7 @@ class _Session:
                 seen = pump.n_bytes
                 pump.join(timeout=_DRAIN_SECONDS)
             if not pump.has_ended:
-                raise self._guest.lost("the guest ended before all of its output had arrived")
+                raise self._guest.lost("the guest shut down before all of its output had arrived")
 
     @contextlib.contextmanager
     def _stdin(self) -> Iterator[None]:

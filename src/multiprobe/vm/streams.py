@@ -1,6 +1,6 @@
-"""The guest's output on its way to ours: as it comes, every byte, and knowing where it ends.
+"""Copies the guest's output to the host's streams, as it comes, and finds its end.
 
-A port has no end of file, so the guest writes a mark after its last byte; `Unmarked` takes it away again.
+A port has no end of file, so the guest writes a mark after the last byte; `Unmarked` removes it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _CONSOLE_BYTES = 1 << 16
 
 
 class Unmarked:
-    """Splits a stream of bytes from the mark that ends it; only what may be the mark's beginning is held back."""
+    """Removes the mark that ends a stream; holds back only bytes that may be the start of the mark."""
 
     def __init__(self, mark: bytes) -> None:
         self._mark = mark
@@ -26,7 +26,7 @@ class Unmarked:
         self.has_ended = False
 
     def feed(self, data: bytes) -> bytes:
-        """The next bytes of the stream proper."""
+        """The next bytes of the stream, without the mark."""
         data = self._held + data
         self._held = b""
         at = data.find(self._mark)
@@ -42,7 +42,7 @@ class Unmarked:
         return data
 
     def rest(self) -> bytes:
-        """What was held back, when the stream ended without its mark."""
+        """The bytes held back, when the stream ended without its mark."""
         held, self._held = self._held, b""
         return held
 
@@ -83,7 +83,7 @@ class Pump(threading.Thread):
 
 
 class Console(threading.Thread):
-    """Keeps the end of what the guest's kernel prints."""
+    """Keeps the last lines that the guest's kernel prints."""
 
     def __init__(self, source: socket.socket) -> None:
         super().__init__(daemon=True)

@@ -1,4 +1,4 @@
-"""The user's terminal while a guest's program has it: raw, and always given back as it was."""
+"""Puts the user's terminal into raw mode for a guest's program, and always restores it."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def window_size(fd: int) -> tuple[int, int]:
 
 
 class Impatience:
-    """Notices a user who presses Ctrl-C again and again at a guest that doesn't answer.
+    """Detects a user who presses Ctrl-C repeatedly while the guest doesn't answer.
 
-    `n_answered()` counts what the guest has sent so far; a living one at least echoes `^C`.
+    `n_answered()` counts the bytes that the guest has sent; a guest that is alive at least echoes `^C`.
     """
 
     def __init__(self, n_answered: Callable[[], int], *, clock: Callable[[], float] = time.monotonic) -> None:

@@ -98,7 +98,7 @@ def test_why_tells_every_rule_with_its_source(kernel: Kernel) -> None:
 
 def test_why_explains_all_namesakes_and_aliases(kernel: Kernel) -> None:
     text = run("--why", "s_next").stdout
-    assert text.count("duplicate_name: s_next shares") == 2
+    assert text.count("duplicate_name: s_next has the same name") == 2
     assert "3 functions are called s_next" in text
     assert "also called __do_sys_getpid" in run("--why", "__x64_sys_getpid").stdout
 

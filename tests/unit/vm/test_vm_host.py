@@ -196,7 +196,7 @@ def test_streams_that_are_no_terminal(tmp_path: Path) -> None:
 
 def test_no_guest_in_a_guest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MULTIPROBE_GUEST", "6.1.0")
-    with pytest.raises(UsageError, match="already"):
+    with pytest.raises(UsageError, match="nested"):
         rerun.rerun_in_vm(["count", "*"])
 
 

@@ -122,5 +122,5 @@ def test_without_busybox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     assert caught.value.hint == "apt-get install busybox-static"
     (tmp_path / "busybox").write_bytes(elf(3))
     (tmp_path / "busybox").chmod(0o755)
-    with pytest.raises(VmError, match="linked to libraries"):
+    with pytest.raises(VmError, match="dynamically linked"):
         initramfs.busybox()

@@ -127,7 +127,7 @@ def test_a_kernel_of_ones_own(tmp_path: Path) -> None:
         kernels.of_image(image)
     image.write_bytes(bytes(0x1FE) + b"\x55\xaa\0\0HdrS")
     assert kernels.of_image(image).modules is None
-    with pytest.raises(VmError, match="holds no modules"):
+    with pytest.raises(VmError, match="contains no kernel modules"):
         kernels.of_image(image, tmp_path)
     (tmp_path / "9.9/kernel").mkdir(parents=True)
     assert kernels.of_image(image, tmp_path / "9.9").release == "9.9"
