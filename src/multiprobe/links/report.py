@@ -105,23 +105,23 @@ class Gap:
 
 
 MEANINGS = {
-    "link_misses": "calls that the kernel did not hand over, because another probe was running on that CPU",
-    "recursion_misses": "hits without a run, because a program was running on that CPU already: mostly functions that "
-    "probes call themselves",
-    "full_maps": "updates that found no room in a hash map: give it more max_entries",
-    "dropped_events": "events that found no room in their ring buffer: give it a larger size, or read more often",
-    "stack_collisions": "stacks that met another one in their place: give the map more max_entries",
-    "failed_stacks": "stacks that the kernel could not take",
-    "out_of_range": "writes outside of an array",
-    "failed_reads": "reads of memory that the kernel could not do: the program saw zeros",
+    "link_misses": "calls not delivered, because another probe was running on that CPU",
+    "recursion_misses": "calls for which the program did not run, because a program was running on that CPU already: "
+    "mostly of functions that probes call themselves",
+    "full_maps": "updates lost because a hash map was full: raise its max_entries",
+    "dropped_events": "events lost because their ring buffer was full: raise its size, or read more often",
+    "stack_collisions": "stacks lost because their entry held another one: raise the map's max_entries",
+    "failed_stacks": "stacks that the kernel could not walk",
+    "out_of_range": "writes to an array outside of its bounds",
+    "failed_reads": "reads of memory that failed: the program got zeros",
     "cut_loops": "loops that ended at their limit: raise loop_limit",
-    "unpaired_entries": "calls whose entry was seen and whose return was not",
-    "unpaired_returns": "returns of calls whose entry was not seen: they had begun before",
-    "unknown_function": "hits booked on no attached function: a defect of multiprobe, please report it",
-    "skipped": "functions asked for that were not attached, each with its reason",
+    "unpaired_entries": "calls of which the entry was counted, but not the return",
+    "unpaired_returns": "returns without an entry: the calls had begun before",
+    "unknown_function": "counts that belong to no attached function: a defect of multiprobe, please report it",
+    "skipped": "requested functions that were not attached, each with its reason",
     "failed": "functions that the kernel refused, each with its errno",
-    "dropped": "functions detached before the end: what they counted until then stays",
-    "unverified": "known calls that were not found again in the counts",
+    "dropped": "functions detached before the end; their counts until then are kept",
+    "unverified": "known calls that are not in the counts",
 }
 """By cause, in the order in which gaps are reported. Causes that an instrument adds come after them."""
 
@@ -181,7 +181,7 @@ class Report:
             *((r.request, "skipped", r.reason) for r in self.skipped),
             *((cause, "missed", f"{n:,}") for cause, n in self.missed.items() if n),
         ]
-        return table(("function", "became", "why"), rows, caption=f"{caption} ({ways})" if ways else caption)
+        return table(("function", "result", "reason"), rows, caption=f"{caption} ({ways})" if ways else caption)
 
     def to_json(self) -> dict[str, object]:
         """The report as the object that `--json` prints last (docs/json.md)."""

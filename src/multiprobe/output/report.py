@@ -16,7 +16,7 @@ _FAILURES = 20
 
 
 def report_lines(report: Fields, *, is_plan: bool = False) -> Iterator[str]:
-    """How many functions were requested, attached, skipped (by reason), failed, and what was missed; or a plan."""
+    """The report as lines: functions attached, skipped (by reason) and failed, and what was missed; or a plan."""
     links, mechanisms = report["links"], report.get("mechanisms", {})
     how = ", ".join(f"{n:,} by {name}" if len(mechanisms) > 1 else name for name, n in mechanisms.items())
     yield (
@@ -35,7 +35,7 @@ def report_lines(report: Fields, *, is_plan: bool = False) -> Iterator[str]:
 
 
 def _missing_lines(report: Fields) -> Iterator[str]:
-    """What is known not to be in the results: all of it in short, then a sentence for each."""
+    """What is missing from the results: in short, then a line for each cause."""
     missed = {name: n for name, n in report["missed"].items() if n}
     text = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in missed.items())
     yield f"missed: {text or 'nothing known'}"
@@ -45,7 +45,7 @@ def _missing_lines(report: Fields) -> Iterator[str]:
 
 def _dropped_lines(dropped: Sequence[Fields], budget: Fields) -> Iterator[str]:
     if budget:
-        yield f"probes took {budget['share']:.1%} of CPU time at last, {budget['budget']:.1%} is allowed"
+        yield f"probes used {budget['share']:.1%} of CPU time at the end; the budget is {budget['budget']:.1%}"
     if dropped:
         yield f"dropped {len(dropped):,}, the hottest first:"
     for drop in sorted(dropped, key=lambda one: -one["rate"])[:_DROPS]:
@@ -57,14 +57,14 @@ def _dropped_lines(dropped: Sequence[Fields], budget: Fields) -> Iterator[str]:
 def _verified_lines(verified: Sequence[Fields]) -> Iterator[str]:
     if verified:
         made, found = (sum(one[what] for one in verified) for what in ("made", "found"))
-        yield f"verified: of {made:,} known calls of {_count(len(verified), 'function')} {found:,} were found again"
+        yield f"verified: of {made:,} known calls of {_count(len(verified), 'function')} {found:,} were counted"
     for one in verified:
         if one["made"] != one["found"]:
             yield f"  {one['function']} by {one['mechanism']}: {one['made']:,} calls, {one['found']:,} found"
 
 
 def _step_lines(report: Fields) -> Iterator[str]:
-    """What a plan would take."""
+    """The links and system calls of a plan, and its time."""
     steps = report.get("steps", ())
     if len(steps) > 1:
         for step in steps:
@@ -106,7 +106,7 @@ def _skipped_lines(skipped: Sequence[Fields]) -> Iterator[str]:
 
 
 def _without_name(refusal: Fields) -> str:
-    """The reason without the function's name at its head, so that the same reason reads the same."""
+    """The reason without the function's name in front, so that equal reasons are equal texts."""
     reason: str = refusal["reason"]
     return reason.removeprefix(refusal["function"].partition(" ")[0] + " ").removeprefix("is ")
 

@@ -58,9 +58,9 @@ def test_every_loss_of_programs_has_a_sentence() -> None:
 def test_in_words() -> None:
     lines = list(report_lines(full_report().to_json()))
     text = "\n".join(lines)
-    assert "probes took 3.1% of CPU time at last, 5.0% is allowed" in lines
+    assert "probes used 3.1% of CPU time at the end; the budget is 5.0%" in lines
     assert text.index("  d: after 1.5 s: too") < text.index("  c: after 1.5 s: too hot")
     assert "missed: 2 recursion misses, 7 link misses, 1 self times" in lines
     assert f"  7 link misses: {MEANINGS['link_misses']}" in lines
-    assert "verified: of 200 known calls of 2 functions 198 were found again" in lines
+    assert "verified: of 200 known calls of 2 functions 198 were counted" in lines
     assert "  e by kprobe_multi: 100 calls, 98 found" in lines

@@ -18,22 +18,13 @@ _BATCH = frozenset(
 """Errnos that speak of the whole request, never of one function in it."""
 
 _MEANINGS = {
-    (
-        Mechanism.KPROBE_MULTI,
-        errno.ENOENT,
-    ): "no ftrace location is here (not traceable, or inside a function)",
+    (Mechanism.KPROBE_MULTI, errno.ENOENT): "no ftrace location is here (not traceable, or inside a function)",
     (Mechanism.KPROBE_MULTI, errno.ESRCH): "no traceable function of this name",
     (Mechanism.KPROBE_MULTI, errno.EINVAL): "its module is going away, or the program may not run here",
-    (
-        Mechanism.TRACING_MULTI,
-        errno.ENOENT,
-    ): "the kernel finds no traceable function of this name (or several)",
+    (Mechanism.TRACING_MULTI, errno.ENOENT): "the kernel finds no traceable function of this name (or several)",
     (Mechanism.TRACING_MULTI, errno.EINVAL): "the kernel forbids trampolines here (deny list, prototype, or no return)",
     (Mechanism.TRACING_MULTI, errno.EOPNOTSUPP): "its return value is larger than 8 bytes",
-    (
-        Mechanism.TRACING_MULTI,
-        errno.E2BIG,
-    ): "its trampoline is full (36 programs at the most)",
+    (Mechanism.TRACING_MULTI, errno.E2BIG): "its trampoline is full (36 programs at the most)",
     (Mechanism.TRACING_MULTI, errno.EBUSY): "this program is attached to it already, or replaced by another",
     (Mechanism.TRAMPOLINE, errno.ENOENT): "the kernel finds no traceable function of this name",
     (Mechanism.TRAMPOLINE, errno.EINVAL): "the kernel forbids trampolines here (deny list, prototype, or no return)",
@@ -61,15 +52,7 @@ RESOURCES = frozenset({errno.EMFILE, errno.ENFILE})
 """Errnos of a process or machine that has no more descriptors: no other mechanism helps."""
 _KIND = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.E2BIG, _ENOTSUPP})
 _FUNCTION = frozenset(
-    {
-        errno.EINVAL,
-        errno.ENOENT,
-        errno.ESRCH,
-        errno.EOPNOTSUPP,
-        errno.EILSEQ,
-        errno.EADDRNOTAVAIL,
-        _ENOTSUPP,
-    }
+    {errno.EINVAL, errno.ENOENT, errno.ESRCH, errno.EOPNOTSUPP, errno.EILSEQ, errno.EADDRNOTAVAIL, _ENOTSUPP}
 )
 
 
