@@ -12,7 +12,7 @@ from multiprobe.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from multiprobe.cli.stopping import Until
+    from multiprobe.cli.signals import Until
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.output.frame import LiveFrame
 

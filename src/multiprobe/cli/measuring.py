@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import multiprobe as mp
 from multiprobe.cli.forms import print_json, print_lines, print_report, write_rows
 from multiprobe.cli.live import check as check_live
-from multiprobe.cli.stopping import Until
+from multiprobe.cli.signals import Until
 from multiprobe.cli.workload import Workload
 from multiprobe.errors import NoMatchError, NotSupportedError, UsageError
 from multiprobe.instruments.known_calls import verify

@@ -18,8 +18,8 @@ from multiprobe.links.guard.safety import find_price, make_guard
 from multiprobe.links.guard.waves import in_waves
 from multiprobe.links.loading import ProgramLoader
 from multiprobe.links.mechanisms.culprits import Culprits
+from multiprobe.links.mechanisms.errnos import RESOURCES, is_about_the_kind, meaning
 from multiprobe.links.mechanisms.linking import CONTEXTS, Linking
-from multiprobe.links.mechanisms.meaning import RESOURCES, is_about_the_kind, meaning
 from multiprobe.links.mechanisms.proof import proven
 from multiprobe.links.plan.plan import make_plan
 from multiprobe.links.plan.planning import limit_singles

@@ -16,7 +16,7 @@ import pytest
 
 import multiprobe as mp
 from multiprobe.cli.main import run
-from multiprobe.cli.stopping import TWICE, Until
+from multiprobe.cli.signals import TWICE, Until
 from multiprobe.errors import NotSupportedError
 
 if TYPE_CHECKING:

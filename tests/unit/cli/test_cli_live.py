@@ -20,14 +20,14 @@ import pyte
 import pytest
 
 from multiprobe.cli import live
-from multiprobe.cli.stopping import Until
+from multiprobe.cli.signals import Until
 from multiprobe.errors import UsageError
 
 PROGRAM = """
 import sys, time
 from multiprobe.instruments.stacks import callers
 from multiprobe.cli.live import Live
-from multiprobe.cli.stopping import Until
+from multiprobe.cli.signals import Until
 from multiprobe.errors import VmError
 from multiprobe.output.frame import LiveFrame, LiveRow
 from multiprobe.output.table import Column

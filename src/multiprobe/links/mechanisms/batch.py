@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from multiprobe.errors import KernelError
 from multiprobe.links.mechanisms.bisect import NoCulpritError, find_culprits
-from multiprobe.links.mechanisms.meaning import is_about_the_batch
+from multiprobe.links.mechanisms.errnos import is_about_the_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -13,7 +13,7 @@ from multiprobe.cachedir import cache_directory, read_own, write_own
 from multiprobe.compiler.shape import SIDES
 from multiprobe.errors import errno_name
 from multiprobe.kernel.mechanism import MECHANISMS, Mechanism
-from multiprobe.links.mechanisms.meaning import meaning
+from multiprobe.links.mechanisms.errnos import meaning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import MultiprobeError
+from multiprobe.links.mechanisms.errnos import is_about_the_function
 from multiprobe.links.mechanisms.linked import LinkRequest, load_empty
 from multiprobe.links.mechanisms.linking import attach_by
-from multiprobe.links.mechanisms.meaning import is_about_the_function
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
