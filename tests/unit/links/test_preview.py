@@ -1,89 +1,64 @@
-"""The preview over a fake of a function set, and a real planner."""
+"""Plans of attachments, on fake kernels: what would be attached, by which mechanism, and at what cost."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+import multiprobe as mp
+from fake_kernel import LIKE_6_1, LIKE_7_3, FakeKernel
 from multiprobe.errors import NotSupportedError
-from multiprobe.functions.sets import Refusal
-from multiprobe.functions.table import Origin
-from multiprobe.kernel.mechanism import Mechanism
-from multiprobe.links.plan import usable
 from multiprobe.links.plan.costs import COSTS
-from multiprobe.links.plan.mechanisms import Mechanisms
-from multiprobe.links.plan.preview import instruction_rate, preview
+from multiprobe.links.plan.preview import instruction_rate
+
+#: Two functions for any mechanism, one that takes kprobes only, an unsafe one, and an unknown name.
+NAMES = ["vfs_read", "vfs_write", "seq_read+0x10", "migrate_disable", "nonsense"]
 
 
-class FakeTable:
-    is_zeroed = False
-    module_names = ("",)
-    modules = (0, 0, 0, 0)
-    evidence: ClassVar[dict[str, str]] = {}
-
-    def __init__(self, offers: int) -> None:
-        self.offers = Mechanism(offers)
-        self.origin = Origin(root="/nowhere")
-
-    def rows_of_name(self, _name: str) -> list[int]:
-        return []
+@pytest.fixture
+def fake(tmp_path: Path) -> Iterator[FakeKernel]:
+    with FakeKernel(tmp_path, LIKE_7_3) as booted:
+        yield booted
+        assert booted.attached() == set()
+        assert not any(call.startswith("close Link") for call in booted.calls), "nothing was attached meanwhile"
 
 
-class FakeSet:
-    """Four functions: two for any mechanism, one for kprobes only, one for none; and one name unknown."""
-
-    unresolved = (Refusal("nonsense", "unknown_name", "nonsense is no function"),)
-
-    def __init__(self, offers: int = Mechanism.ALL) -> None:
-        self.table = FakeTable(offers)
-        self.rows = [0, 1, 2, 3]
-
-    def __len__(self) -> int:
-        return 4
-
-    def mechanisms(self, *, when: str) -> bytes:
-        return bytes([15, 15, Mechanism.KPROBE, 0])
-
-    def refusals(self, mask: int, *, when: str) -> list[Refusal]:
-        refused = [n for n, own in enumerate(self.mechanisms(when=when)) if not own & mask]
-        return [Refusal(f"f{n}", "unsafe", f"f{n} is unsafe") for n in refused] + list(self.unresolved)
+def test_every_request_is_accounted_for(fake: FakeKernel) -> None:
+    report = mp.plan(NAMES).report
+    assert (report.requested, report.attached, report.links) == (5, 3, 2)
+    assert [refusal.request for refusal in report.skipped] == ["migrate_disable", "nonsense"]
+    assert report.mechanisms == {"tracing_multi": 2, "kprobe": 1}
 
 
-def test_every_request_is_accounted_for() -> None:
-    report = preview(FakeSet(), Mechanisms()).report  # type: ignore[arg-type]
-    assert (report.requested, report.attached, len(report.skipped)) == (5, 3, 2)
-    assert report.mechanisms["kprobe"] == 1
-    assert sum(report.mechanisms.values()) == 3
-    assert report.links == 2
-
-
-def test_mechanisms_can_be_forced_and_left_out() -> None:
-    forced = preview(FakeSet(), Mechanisms("kprobe")).report  # type: ignore[arg-type]
-    assert forced.mechanisms == {"kprobe": 3}
-    terms = Mechanisms(without=("kprobe", "tracing_multi"))
-    without = preview(FakeSet(), terms).report  # type: ignore[arg-type]
+def test_mechanisms_can_be_forced_and_left_out(fake: FakeKernel) -> None:
+    assert mp.plan(NAMES, mechanisms="kprobe").report.mechanisms == {"kprobe": 3}
+    without = mp.plan(NAMES, mechanisms=mp.Mechanisms(without=("kprobe", "tracing_multi"))).report
     assert without.mechanisms == {"kprobe_multi": 2}
     assert without.attached + len(without.skipped) == without.requested
 
 
-def test_a_kernel_that_offers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(usable, "_diagnosed", lambda *_: NotSupportedError("nothing works"))
-    with pytest.raises(NotSupportedError):
-        preview(FakeSet(offers=0), Mechanisms())  # type: ignore[arg-type]
+def test_a_kernel_that_offers_nothing(tmp_path: Path) -> None:
+    with FakeKernel(tmp_path, LIKE_6_1), pytest.raises(NotSupportedError, match="has no tracing_multi"):
+        mp.plan(NAMES, mechanisms="tracing_multi")
+    symbols = tmp_path / "kallsyms"
+    symbols.write_text("ffffffff81000000 T vfs_read\n")
+    with pytest.raises(NotSupportedError, match=r"its symbols show none of the mechanisms|is not known"):
+        mp.plan(NAMES, kernel=mp.Kernel.from_files(kallsyms=str(symbols)))
 
 
-def test_what_it_would_take() -> None:
-    plan = preview(FakeSet(), Mechanisms(without=("tracing_multi",))).to_json(rate=1e9)  # type: ignore[arg-type]
+def test_what_it_would_take(fake: FakeKernel) -> None:
+    plan = mp.plan(NAMES).to_json(rate=1e9)
     assert plan["type"] == "plan"
     assert plan["steps"] == [
-        {"mechanism": "kprobe_multi", "functions": 2, "links": 1, "system_calls": 2},
+        {"mechanism": "tracing_multi", "functions": 2, "links": 1, "system_calls": 2},
         {"mechanism": "kprobe", "functions": 1, "links": 1, "system_calls": 3},
     ]
     assert plan["system_calls"] == 5
-    kprobe, batch = COSTS["entry", Mechanism.KPROBE], COSTS["entry", Mechanism.KPROBE_MULTI]
-    assert plan["attach_seconds"] == round((kprobe.attach + 2 * batch.attach) / 1e9, 6)
-    assert plan["detach_seconds"] == round((kprobe.detach + 2 * batch.detach) / 1e9, 6)
+    single, batch = COSTS["entry", mp.Mechanism.KPROBE], COSTS["entry", mp.Mechanism.TRACING_MULTI]
+    assert plan["attach_seconds"] == round((single.attach + 2 * batch.attach) / 1e9, 6)
+    assert plan["detach_seconds"] == round((single.detach + 2 * batch.detach) / 1e9, 6)
 
 
 def test_a_machine_does_some_instructions_a_second() -> None:
