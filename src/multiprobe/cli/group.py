@@ -25,10 +25,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "inspect": "Show every tracing link on this system, and what is attached to a function.",
         "doctor": "Check what this kernel and user allow, and what to change.",
     },
-    "Run": {
-        "run": "Run a script that uses multiprobe.",
-        "vm": "Run a command in a throw-away virtual machine.",
-    },
+    "Run": {"run": "Run a script that uses multiprobe.", "vm": "Run a command in a throw-away virtual machine."},
 }
 """The commands by section, with their lines in `--help`: written here so that `--help` imports no command."""
 

@@ -73,13 +73,7 @@ def measuring_command(
 
     def decorate(make: Callable[[OptionsT], Measurement[OptionsT, Any]]) -> MeasuringCommand:
         text = f"{inspect.cleandoc(make.__doc__ or '')}\n\n{SELECTING}\n\n{ENDING}"
-        command = click.command(
-            name,
-            cls=MeasuringCommand,
-            help=text,
-            epilog=examples,
-            context_settings=SETTINGS,
-        )(make)
+        command = click.command(name, cls=MeasuringCommand, help=text, epilog=examples, context_settings=SETTINGS)(make)
         command.options = options
         return command
 

@@ -21,10 +21,7 @@ _MEANINGS = (
         "the verifier walks every path through a program and gives up after a million steps: fewer rounds, or fewer "
         "branches inside of loops",
     ),
-    (
-        r"infinite loop|back-edge",
-        "the verifier can't see that the loop ends: count with `for … in range(…)`",
-    ),
+    (r"infinite loop|back-edge", "the verifier can't see that the loop ends: count with `for … in range(…)`"),
     (
         r"unknown func|func unknown|cannot use helper|helper call is not allowed|calling kernel function"
         r"|kernel function .* not|kernel btf_id",

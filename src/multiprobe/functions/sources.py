@@ -173,12 +173,7 @@ def find_files(directory: str) -> Copies:
 
 
 def read_files(
-    *,
-    kallsyms: str,
-    available: str | None,
-    types: LiveBtf,
-    blacklist: str | None,
-    config: str | None,
+    *, kallsyms: str, available: str | None, types: LiveBtf, blacklist: str | None, config: str | None
 ) -> FunctionTable:
     """The functions of a kernel known by copies of its files; what isn't given counts as unreadable."""
     names = symbols.parse_kallsyms(read_file(kallsyms))

@@ -105,8 +105,7 @@ def _capstone() -> Any:
         import capstone
     except ImportError as error:
         raise NotSupportedError(
-            "cannot disassemble: the Python package capstone is not installed",
-            hint="pip install 'multiprobe[inspect]'",
+            "cannot disassemble: the Python package capstone is not installed", hint="pip install 'multiprobe[inspect]'"
         ) from error
     return capstone
 

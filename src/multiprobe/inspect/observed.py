@@ -6,14 +6,13 @@ while being listed are skipped.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import KernelError, NotPermittedError
 from multiprobe.inspect.owners import Owner
-from multiprobe.inspect.targets import Details, ProbingEvent, Target, describe, probing_events
+from multiprobe.inspect.targets import Details, Target, describe, probing_events
 from multiprobe.syscalls import bpf, query
-from multiprobe.uapi import info
 from multiprobe.uapi.bpf import Cmd
 
 if TYPE_CHECKING:
@@ -82,28 +81,16 @@ def list_links(sources: Sources) -> tuple[ObservedLink, ...]:
     found = []
     programs: dict[int, ObservedProgram] = {}
     for link_id in _ids():
-        link = _read(sources, link_id, programs)
+        link = _read(sources, link_id, programs, holders.by_link.get(link_id, ()))
         if link is not None:
-            found.append(replace(link, owners=holders.by_link.get(link_id, ())))
+            found.append(link)
     linked = {link.program.prog_id for link in found}
-    found += [_unlinked(event, programs) for event in probing_events(sources) if event.prog_id not in linked]
+    found += [
+        _link(0, event.details, _program(event.prog_id, programs), event.owners)
+        for event in probing_events(sources)
+        if event.prog_id not in linked
+    ]
     return tuple(found)
-
-
-def _unlinked(event: ProbingEvent, programs: dict[int, ObservedProgram]) -> ObservedLink:
-    if event.prog_id not in programs:
-        programs[event.prog_id] = _read_program(event.prog_id)
-    details = event.details
-    return ObservedLink(
-        0,
-        details.kind,
-        details.when,
-        programs[event.prog_id],
-        details.n_functions,
-        details.targets,
-        None,
-        event.owners,
-    )
 
 
 def _ids() -> Iterator[int]:
@@ -117,31 +104,26 @@ def _ids() -> Iterator[int]:
         ) from error
 
 
-def _read(sources: Sources, link_id: int, programs: dict[int, ObservedProgram]) -> ObservedLink | None:
+def _read(
+    sources: Sources, link_id: int, programs: dict[int, ObservedProgram], owners: tuple[Owner, ...]
+) -> ObservedLink | None:
     fd = bpf.open_by_id(Cmd.LINK_GET_FD_BY_ID, link_id, "link")
     if fd is None:
         return None
     with fd:
         head = bpf.link_info(fd)
         details = describe(sources, fd, head)
-    if details is None:
-        return None
-    if head.prog_id not in programs:
-        programs[head.prog_id] = _read_program(head.prog_id)
-    return _link(head, details, programs[head.prog_id])
+    return None if details is None else _link(link_id, details, _program(head.prog_id, programs), owners)
 
 
-def _link(head: info.LinkInfo, details: Details, program: ObservedProgram) -> ObservedLink:
-    return ObservedLink(
-        head.link_id,
-        details.kind,
-        details.when,
-        program,
-        details.n_functions,
-        details.targets,
-        details.missed,
-        (),
-    )
+def _link(link_id: int, it: Details, program: ObservedProgram, owners: tuple[Owner, ...]) -> ObservedLink:
+    return ObservedLink(link_id, it.kind, it.when, program, it.n_functions, it.targets, it.missed, owners)
+
+
+def _program(prog_id: int, known: dict[int, ObservedProgram]) -> ObservedProgram:
+    if prog_id not in known:
+        known[prog_id] = _read_program(prog_id)
+    return known[prog_id]
 
 
 def _read_program(prog_id: int) -> ObservedProgram:

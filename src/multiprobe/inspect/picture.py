@@ -11,12 +11,7 @@ from typing import TYPE_CHECKING
 from multiprobe.arch import native
 from multiprobe.errors import NoMatchError, NotPermittedError, NotSupportedError, UsageError
 from multiprobe.inspect import ops as ftrace_ops
-from multiprobe.inspect.callsite import (
-    SITE_BYTES,
-    destination,
-    is_trampoline,
-    trampoline_name,
-)
+from multiprobe.inspect.callsite import SITE_BYTES, destination, is_trampoline, trampoline_name
 from multiprobe.inspect.disassembly import Instruction, disassemble, disassemble_routine
 from multiprobe.inspect.observed import ObservedLink, ObservedProgram, list_links
 from multiprobe.inspect.sources import NAMES
@@ -195,11 +190,7 @@ def _read_enabled(sources: Sources, symbol: Symbol) -> Enabled | None:
 
 
 def _find_trampoline(
-    sources: Sources,
-    symbol: Symbol,
-    site: CallSite | None,
-    enabled: Enabled | None,
-    attached: tuple[Attached, ...],
+    sources: Sources, symbol: Symbol, site: CallSite | None, enabled: Enabled | None, attached: tuple[Attached, ...]
 ) -> Symbol | None:
     """The symbol of the function's trampoline: from the call itself, else ftrace's tables, else its name."""
     names = sources.names

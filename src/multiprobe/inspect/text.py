@@ -192,12 +192,7 @@ def _trampoline_lines(picture: FunctionPicture, trampoline: Trampoline) -> Itera
     for instruction in trampoline.instructions:
         call = calls.get(instruction.address)
         comment = _call_comment(call, programs, picture.name) if call else ""
-        yield _instruction_line(
-            instruction,
-            picture.names,
-            comment=comment,
-            style=_STYLES[call.kind] if call else "",
-        )
+        yield _instruction_line(instruction, picture.names, comment=comment, style=_STYLES[call.kind] if call else "")
 
 
 def _call_comment(call: TrampolineCall, programs: dict[int, Attached], function: str) -> str:

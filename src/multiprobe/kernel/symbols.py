@@ -93,21 +93,15 @@ def parse_kallsyms(data: bytes) -> Symbols:
         raise columns.complain("kallsyms", data, int(starts[wrong]), "the address isn't hexadecimal")
 
     tabs = np.flatnonzero(text == columns.TAB)
-    rows = np.searchsorted(line_ends, tabs)
-    _check_modules(data, text, starts, line_ends, tabs, rows, width)
-    name_ends = line_ends.copy()
-    name_ends[rows] = tabs
-    names, offsets = columns.names_between(text, starts + width + 3, name_ends, line_ends)
-    labels, module_names = columns.label_lines(text, tabs + 2, line_ends[rows] - 1)
-    modules = np.zeros(len(starts), dtype=np.uint16)
-    modules[rows] = labels + 1
+    _check_modules(data, text, starts, line_ends, tabs, np.searchsorted(line_ends, tabs), width)
+    named = columns.name_columns(text, starts + width + 3, line_ends, tabs)
     return Symbols(
-        names=names,
-        name_offsets=offsets.astype(np.uint32),
+        names=named.names,
+        name_offsets=named.name_offsets,
         addresses=addresses,
         types=text[starts + width + 1].tobytes(),
-        modules=modules,
-        module_names=["", *module_names],
+        modules=named.modules,
+        module_names=named.module_names,
         is_zeroed=len(starts) > 0 and not addresses.any(),
     )
 

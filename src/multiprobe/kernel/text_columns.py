@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,7 @@ NOT_HEX = 255
 
 
 def split_lines(data: bytes, *, what: str) -> tuple[Bytes, Positions, Positions]:
-    """The bytes of `data`, and where each line starts and where its newline stands.
+    """The bytes of `data`, and the positions of each line's start and newline.
 
     A last line without a newline is a file that was cut off: `DataError`.
     """
@@ -91,6 +92,28 @@ def names_between(text: Bytes, starts: Positions, ends: Positions, line_ends: Po
     offsets = np.zeros(len(starts) + 1, dtype=np.int64)
     np.cumsum(ends - starts + 1, out=offsets[1:])
     return text[keep].tobytes(), offsets
+
+
+@dataclass(frozen=True, slots=True)
+class NameColumns:
+    """Names and modules of lines that end in `name` or `name[module]`; the module with index 0 is "", of none."""
+
+    names: bytes
+    name_offsets: NDArray[np.uint32]
+    modules: NDArray[np.uint16]
+    module_names: list[str]
+
+
+def name_columns(text: Bytes, starts: Positions, line_ends: Positions, marks: Positions) -> NameColumns:
+    """The columns of names that begin at `starts`; a separator at `marks` precedes the `[` of a line's module."""
+    rows = np.searchsorted(line_ends, marks)
+    name_ends = line_ends.copy()
+    name_ends[rows] = marks
+    names, offsets = names_between(text, starts, name_ends, line_ends)
+    labels, module_names = label_lines(text, marks + 2, line_ends[rows] - 1)
+    modules = np.zeros(len(starts), dtype=np.uint16)
+    modules[rows] = labels + 1
+    return NameColumns(names, offsets.astype(np.uint32), modules, ["", *module_names])
 
 
 def label_lines(text: Bytes, starts: Positions, ends: Positions) -> tuple[NDArray[np.uint16], list[str]]:

@@ -79,21 +79,9 @@ def parse_available(data: bytes, *, with_addresses: bool) -> Available:
     marks = (
         np.flatnonzero((text[:-1] == columns.SPACE) & (text[1:] == ord("["))) if len(text) else np.zeros(0, np.int64)
     )
-    rows = np.searchsorted(line_ends, marks)
-    _check_modules(what, data, text, name_starts, line_ends, marks, rows)
-    name_ends = line_ends.copy()
-    name_ends[rows] = marks
-    names, offsets = columns.names_between(text, name_starts, name_ends, line_ends)
-    labels, module_names = columns.label_lines(text, marks + 2, line_ends[rows] - 1)
-    modules = np.zeros(len(starts), dtype=np.uint16)
-    modules[rows] = labels + 1
-    return Available(
-        names=names,
-        name_offsets=offsets.astype(np.uint32),
-        addresses=addresses,
-        modules=modules,
-        module_names=["", *module_names],
-    )
+    _check_modules(what, data, text, name_starts, line_ends, marks, np.searchsorted(line_ends, marks))
+    named = columns.name_columns(text, name_starts, line_ends, marks)
+    return Available(named.names, named.name_offsets, addresses, named.modules, named.module_names)
 
 
 def _check_modules(

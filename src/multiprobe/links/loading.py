@@ -130,13 +130,7 @@ class ProgramLoader:
         """Where programs of that kind take ctx.function from: the link's cookie, unless cookies are the user's."""
         return "ip" if context == "kprobe_multi" or self.has_cookies else "cookie"
 
-    def load(
-        self,
-        hook: Hook,
-        context: str,
-        *,
-        gate: Mapping[str, int] | None = None,
-    ) -> FileDescriptor:
+    def load(self, hook: Hook, context: str, *, gate: Mapping[str, int] | None = None) -> FileDescriptor:
         """Load one more instance of the program. `gate` has the values of its gate, if any."""
         code = self.code(context, hook.session_side)
         specs = [self.program.maps[name] for name in code.maps]

@@ -66,11 +66,7 @@ SECTIONS = {
         "return", TRAMPOLINES, ProgType.TRACING, AttachType.TRACE_FEXIT_MULTI, Mechanism.TRACING_MULTI
     ),
     "fsession.multi": Section(
-        "session",
-        Mechanism.TRACING_MULTI,
-        ProgType.TRACING,
-        AttachType.TRACE_FSESSION_MULTI,
-        Mechanism.TRACING_MULTI,
+        "session", Mechanism.TRACING_MULTI, ProgType.TRACING, AttachType.TRACE_FSESSION_MULTI, Mechanism.TRACING_MULTI
     ),
 }
 _ALONE: dict[int, AttachType] = {
@@ -176,13 +172,7 @@ class ObjectLoader:
         """Nothing is told the kernel but the user's cookies: "ip"."""
         return "ip"
 
-    def load(
-        self,
-        hook: Hook,
-        context: str,
-        *,
-        gate: Mapping[str, int] | None = None,
-    ) -> FileDescriptor:
+    def load(self, hook: Hook, context: str, *, gate: Mapping[str, int] | None = None) -> FileDescriptor:
         """Load one more instance."""
         return self.program.load(hook)
 

@@ -29,11 +29,7 @@ class Switch:
 
     def values(self, generation: int) -> dict[str, int]:
         """The numbers to link an instance of that generation with."""
-        return {
-            "switch": self._table.fd.fileno(),
-            "switch.limit": self._table.size - 8,
-            "generation": generation,
-        }
+        return {"switch": self._table.fd.fileno(), "switch.limit": self._table.size - 8, "generation": generation}
 
     def turn(self, generation: int) -> None:
         """Let the instances of that generation act, and no others."""

@@ -50,12 +50,4 @@ def make_read_only(target: str) -> None:
     """Make the mount at `target` and all below it read-only: mount_setattr(2), Linux 5.12."""
     text = c_string(os.fsencode(target))
     attributes = bytearray(_MOUNT_ATTR_RDONLY.to_bytes(8, "little") + bytes(24))
-    _call(
-        "mount_setattr",
-        target,
-        _AT_FDCWD,
-        address_of(text),
-        _AT_RECURSIVE,
-        address_of(attributes),
-        len(attributes),
-    )
+    _call("mount_setattr", target, _AT_FDCWD, address_of(text), _AT_RECURSIVE, address_of(attributes), len(attributes))

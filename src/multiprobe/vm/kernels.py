@@ -131,9 +131,7 @@ def cached(series: str) -> BootKernel | None:
     target = cache.directory("kernels") / series
     try:
         fields = json.loads(read_own(str(target / "kernel.json")) or b"")
-        kernel = BootKernel(
-            **{**fields, "image": target / fields["image"], "modules": target / fields["modules"]},
-        )
+        kernel = BootKernel(**{**fields, "image": target / fields["image"], "modules": target / fields["modules"]})
     except (ValueError, KeyError, TypeError):
         return None
     return kernel if kernel.image.is_file() else None
@@ -277,11 +275,7 @@ def _store(candidate: Candidate, debs: Sequence[Path], work: Path) -> None:
         )
     index_modules(modules)
     fields = BootKernel(
-        candidate.series,
-        candidate.release,
-        candidate.image.version,
-        image.relative_to(tree),
-        modules.relative_to(tree),
+        candidate.series, candidate.release, candidate.image.version, image.relative_to(tree), modules.relative_to(tree)
     )
     (tree / "kernel.json").write_text(json.dumps(asdict(fields), default=str))
     target = cache.directory("kernels") / candidate.series

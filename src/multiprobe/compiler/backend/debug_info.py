@@ -37,9 +37,7 @@ def debug_info(code: Code, *, name: str, file: str, first_line: int) -> DebugInf
         number = min(first_line + line, _MAX_LINE)
         records.append((insn, at_file, strings.offset(text), number << 10 | column))
     return DebugInfo(
-        btf=btf.one_function(name, strings),
-        func_info=btf.func_info(0, btf.FUNC_ID),
-        line_info=btf.line_info(records),
+        btf=btf.one_function(name, strings), func_info=btf.func_info(0, btf.FUNC_ID), line_info=btf.line_info(records)
     )
 
 

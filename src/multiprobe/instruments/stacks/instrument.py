@@ -101,11 +101,7 @@ class Namer:
     """Names the frames of stacks; `addresses(id)` gives a stack's, innermost first."""
 
     def __init__(
-        self,
-        kernel: Resolver,
-        user: UserResolver,
-        functions: FunctionSet,
-        addresses: Callable[[int], Sequence[int]],
+        self, kernel: Resolver, user: UserResolver, functions: FunctionSet, addresses: Callable[[int], Sequence[int]]
     ) -> None:
         self._kernel = kernel
         self._user = user

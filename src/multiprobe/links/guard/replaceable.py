@@ -79,11 +79,7 @@ class ReplaceableLinks:
             return tuple(link for part in self.parts for link in part.linked.links if not link.is_closed)
 
     def link(
-        self,
-        mechanism: Mechanism,
-        indices: Sequence[int],
-        *,
-        progress: Callable[[int, int], None] | None = None,
+        self, mechanism: Mechanism, indices: Sequence[int], *, progress: Callable[[int, int], None] | None = None
     ) -> Part:
         """Attach a new part. With a gate it does not count before `open`. Its `linked.refused` are not attached."""
         switch = Switch(self._n_cpus) if self.has_gate else None

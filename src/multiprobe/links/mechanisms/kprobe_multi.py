@@ -53,11 +53,7 @@ def attach(request: LinkRequest) -> Linked:
 def open_link(prog: FileDescriptor, addresses: array[int], cookies: array[int] | None, *, when: str) -> FileDescriptor:
     """One link on `addresses`, each with the cookie at its place."""
     return bpf.link_create_kprobe_multi(
-        prog,
-        addresses,
-        cookies=cookies,
-        is_return=when == "return",
-        is_session=when == "session",
+        prog, addresses, cookies=cookies, is_return=when == "return", is_session=when == "session"
     )
 
 
