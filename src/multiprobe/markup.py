@@ -5,6 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+from multiprobe.names import printable
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
@@ -29,7 +31,7 @@ def table(
     shown = rows[:MAX_ROWS]
     lines = ["<table>"]
     if caption:
-        lines.append(f"<caption{_TEXT}>{escape(caption)}</caption>")
+        lines.append(f"<caption{_TEXT}>{escape(printable(caption))}</caption>")
     lines.append(f"<thead>{_row('th', titles, styles)}</thead>")
     lines.append("<tbody>")
     lines += [_row("td", row, styles) for row in shown]
@@ -40,5 +42,5 @@ def table(
 
 
 def _row(tag: str, cells: Sequence[object], styles: Sequence[str]) -> str:
-    made = (f"<{tag}{style}>{escape(str(cell))}</{tag}>" for cell, style in zip(cells, styles, strict=True))
+    made = (f"<{tag}{style}>{escape(printable(str(cell)))}</{tag}>" for cell, style in zip(cells, styles, strict=True))
     return f"<tr>{''.join(made)}</tr>"

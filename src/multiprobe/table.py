@@ -6,11 +6,11 @@ A row is a mapping of plain values. pyarrow and pandas are imported only by the 
 from __future__ import annotations
 
 import csv
-import json
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import NotSupportedError
 from multiprobe.markup import MAX_ROWS, table
+from multiprobe.names import json_line, printable, storable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -42,10 +42,13 @@ class Table(list["dict[str, Any]"]):
         return list(dict.fromkeys(name for row in self for name in row))
 
     def to_csv(self, file: TextIO) -> None:
-        """Write CSV with a header to a text `file` (RFC 4180, lines end in a line feed); lists and dicts as JSON."""
+        """Write CSV with a header to a text `file` (RFC 4180, lines end in a line feed); lists and dicts as JSON.
+
+        Line feeds in texts are quoted; other control characters are escaped, as `\\r`.
+        """
         names = self.columns()
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(names)
+        writer.writerow(map(printable, names))
         writer.writerows([_cell(row.get(name)) for name in names] for row in self)
 
     def to_arrow(self) -> pyarrow.Table:
@@ -55,7 +58,8 @@ class Table(list["dict[str, Any]"]):
         """
         pa = _pyarrow()
         names = self.columns()
-        return pa.table({name: _arrow_column(pa, [row.get(name) for row in self]) for name in names})
+        columns = {name: [storable(row.get(name)) for row in self] for name in names}
+        return pa.table({storable(name): _arrow_column(pa, items) for name, items in columns.items()})
 
     def to_pandas(self) -> pandas.DataFrame:
         """A pandas DataFrame with a column for each field. Raises NotSupportedError without pandas."""
@@ -63,7 +67,7 @@ class Table(list["dict[str, Any]"]):
             import pandas
         except ImportError as error:
             raise NotSupportedError("pandas is not installed", hint="pip install pandas") from error
-        return pandas.DataFrame.from_records(self, columns=self.columns())
+        return pandas.DataFrame.from_records([storable(row) for row in self], columns=map(storable, self.columns()))
 
     def to_parquet(self, file: str | BinaryIO) -> None:
         """Write Parquet to a path or a binary `file`. Raises NotSupportedError without pyarrow."""
@@ -75,10 +79,10 @@ class Table(list["dict[str, Any]"]):
 
 def _cell(item: object) -> object:
     if isinstance(item, list | tuple | dict):
-        return json.dumps(item, separators=(",", ":"), ensure_ascii=False)
+        return json_line(item)
     if isinstance(item, bool):
         return "true" if item else "false"
-    return item
+    return "\n".join(map(printable, item.split("\n"))) if isinstance(item, str) else item
 
 
 def _arrow_column(pa: Any, items: Sequence[Any]) -> Any:

@@ -28,14 +28,16 @@ BASE = {
     "errors",
     "cachedir",
     "markup",
+    "names",
 }
 ALLOWED = {
     "errors": set(),
-    "markup": set(),
+    "names": set(),
+    "markup": {"names"},
     "cachedir": {"errors"},
     "elf": {"errors"},
-    "table": {"errors", "markup"},
-    "uapi": {"errors"},
+    "table": {"errors", "markup", "names"},
+    "uapi": {"errors", "names"},
     "arch": {"errors"},
     "syscalls": {*BASE, "arch", "uapi"},
     "kernel": {*BASE, "arch", "uapi", "syscalls"},
@@ -45,7 +47,7 @@ ALLOWED = {
     "links": {*BASE, "elf", "uapi", "syscalls", "kernel", "functions", "maps", "compiler"},
     "instruments": {*BASE, "elf", "arch", "kernel", "functions", "maps", "compiler", "links", "table", "façade"},
     "inspect": {*BASE, "elf", "arch", "uapi", "syscalls", "kernel", "functions", "maps", "compiler", "links"},
-    "output": {"errors", "markup"},
+    "output": {"errors", "markup", "names"},
     "vm": {*BASE, "elf", "arch", "uapi", "syscalls", "output", "façade"},
     "cli": {
         *BASE,

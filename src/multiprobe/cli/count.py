@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from multiprobe.cli.forms import print_table
 from multiprobe.cli.live import History, Live
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
@@ -77,9 +76,9 @@ class CountMeasurement(Measurement[CountOptions, CountSample]):
     def print(self, sample: CountSample) -> None:
         """Print the functions with the most calls, and the number of all calls."""
         counts = self._counts(sample, top=self.options.limit() or 0)
-        print_table(_table(counts), n_more=sample.n_called - len(counts))
+        self.results.table(_table(counts), n_more=sample.n_called - len(counts))
         calls, functions = plural_text(sample.n_calls, "call"), plural_text(sample.n_called, "function")
-        print(f"{calls} of {functions} in {sample.seconds:.2f} s")
+        self.results.lines([f"{calls} of {functions} in {sample.seconds:.2f} s"])
 
     def _counts(self, sample: CountSample, *, top: int) -> list[CallCount]:
         return call_counts(self.instrument.functions, sample, top=top)

@@ -6,7 +6,6 @@ The checks are in `kernel.examine`, the conclusions in `kernel.diagnosis`.
 from __future__ import annotations
 
 import shutil
-import sys
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -14,9 +13,10 @@ import click
 
 from multiprobe.cli.command import SETTINGS, Command
 from multiprobe.cli.options import general_options, json_option
+from multiprobe.cli.results import Results
 from multiprobe.kernel.diagnosis import diagnose_mechanisms, diagnose_needs
 from multiprobe.kernel.examine import examine
-from multiprobe.output.json_lines import write_json_lines
+from multiprobe.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +58,7 @@ def command(json: bool) -> int:
     state = examine()
     mechanisms, needs = diagnose_mechanisms(state), diagnose_needs(state)
     if json:
-        write_json_lines(json_objects(state, mechanisms, needs), sys.stdout)
+        Results(is_text=False).json(json_objects(state, mechanisms, needs))
     else:
         width = shutil.get_terminal_size().columns
         click.echo("\n".join(text_lines(state, mechanisms, needs, width=width)))
@@ -129,4 +129,4 @@ def _finding(finding: Finding, summary: str, width: int) -> Iterator[str]:
 def _wrapped(text: str, indent: str, width: int) -> list[str]:
     wrapper = textwrap.TextWrapper(max(width, 40), initial_indent=indent, subsequent_indent=indent)
     wrapper.break_on_hyphens = wrapper.break_long_words = False
-    return wrapper.wrap(text)
+    return wrapper.wrap(printable(text))

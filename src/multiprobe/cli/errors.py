@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from multiprobe.cli.forms import print_json
 from multiprobe.cli.live import Live
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
@@ -130,27 +129,25 @@ class ErrorsMeasurement(Measurement[ErrorsOptions, ErrorsSample]):
     def print(self, sample: ErrorsSample) -> None:
         """Print the largest groups, each with its path, and the number of all failures."""
         groups = sample.groups[: self.options.limit()]
-        for line in _group_lines(self.instrument, groups):
-            print(line)
+        self.results.lines(_group_lines(self.instrument, groups))
         if n_more := len(sample.groups) - len(groups):
-            print(f"… and {plural_text(n_more, 'group')} more (--top 0 shows all)")
-        if groups:
-            print()
+            self.results.lines([f"… and {plural_text(n_more, 'group')} more (--top 0 shows all)"])
+        self.results.lines([""] if groups else [])
         left = f", {sample.n_left_out:,} left out" if sample.n_left_out else ""
         kinds = plural_text(len(sample.groups), "kind")
-        print(f"{plural_text(sample.n_failures, 'failure')} of {kinds} in {sample.seconds:.2f} s{left}")
+        self.results.lines([f"{plural_text(sample.n_failures, 'failure')} of {kinds} in {sample.seconds:.2f} s{left}"])
         if n := self.instrument.n_untyped:
-            print(f"{plural_text(n, 'function')} without type information: shown on paths, but never as failing")
+            functions = plural_text(n, "function")
+            self.results.lines([f"{functions} without type information: shown on paths, but never as failing"])
 
     def _print_failure(self, failure: FailedCall) -> None:
         """Print a failure when it has ended, and keep it for a table."""
         if self.options.is_table:
             self._kept.append(failure)
         if self.options.json:
-            print_json([_failure_json(self.instrument, failure)])
+            self.results.json([_failure_json(self.instrument, failure)])
         elif self.options.is_text:
-            for line in _failure_lines(self.instrument, failure):
-                print(line, flush=True)
+            self.results.lines(_failure_lines(self.instrument, failure))
 
 
 def _make_screen(collector: FailureCollector) -> Live[ErrorsSample]:

@@ -19,11 +19,11 @@ from multiprobe.cli.options import (
     unsafe_option,
 )
 from multiprobe.cli.params import NATURAL
+from multiprobe.cli.results import Results
 from multiprobe.compiler.shape import SIDES
 from multiprobe.errors import NoMatchError, UsageError
 from multiprobe.functions.describe import records, why
 from multiprobe.functions.pattern import parse_pattern
-from multiprobe.output.json_lines import write_json_lines
 from multiprobe.output.table import Column, TextTable, write_table
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _show(kernel: Kernel, chosen: FunctionSet, *, when: str, only: bool | None, 
     found = list(records(chosen, when=when))
     shown = [record for record in found if only is None or record.is_attachable == only]
     if json:
-        write_json_lines(map(_to_json, shown), sys.stdout)
+        Results(is_text=False).json(map(_to_json, shown))
     elif shown:
         write_table(_table(shown), sys.stdout)
     _note(kernel.problems())
@@ -150,9 +150,9 @@ def _explain(kernel: Kernel, names: Sequence[str], *, unsafe: bool, json: bool) 
         answers, problem = why(kernel, pattern, unsafe=unsafe)
         missing += [problem] if problem else []
         if json:
-            write_json_lines(({"type": "why", **answer} for answer in answers), sys.stdout)
+            Results(is_text=False).json({"type": "why", **answer} for answer in answers)
         elif answers:
-            print("\n\n".join("\n".join(_why_lines(answer)) for answer in answers))
+            Results().lines("\n\n".join("\n".join(_why_lines(answer)) for answer in answers).split("\n"))
             if len(answers) > 1:
                 print(f"\n{len(answers)} functions are called {name}: use an address to select one.")
     if missing:
@@ -198,7 +198,7 @@ def _note(problems: Iterable[str]) -> None:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    Results().lines([text], file=sys.stderr)
 
 
 @click.command("functions", cls=Command, epilog=EXAMPLES, context_settings=SETTINGS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from time import CLOCK_BOOTTIME, CLOCK_MONOTONIC, clock_gettime_ns
 from typing import TYPE_CHECKING
@@ -99,10 +98,10 @@ class GraphMeasurement(Measurement[GraphOptions, GraphSample]):
 
     def print(self, sample: GraphSample) -> None:
         """Print a tree for each thread, and the number of all calls."""
-        _print_trees(self.shown.tracks())
+        self.results.lines(_trees(self.shown.tracks()))
         unended = f", {sample.n_unended:,} of which had not ended" if sample.n_unended else ""
         calls, threads = plural_text(sample.n_calls, "call"), plural_text(len(sample.threads), "thread")
-        print(f"{calls} in {threads}, in {sample.seconds:.2f} s{unended}")
+        self.results.lines([f"{calls} in {threads}, in {sample.seconds:.2f} s{unended}"])
 
     def folded(self, sample: GraphSample) -> Iterator[str]:
         """A line for each different stack."""
@@ -213,12 +212,11 @@ def _calls(found: ThreadCalls) -> Iterator[Call]:
     return (call for _, call in calls_in_order(found.roots))
 
 
-def _print_trees(tracks: Sequence[Track]) -> None:
+def _trees(tracks: Sequence[Track]) -> Iterator[str]:
     start = min((track.slices[0].begin for track in tracks if track.slices), default=0)
     for track in tracks:
-        for line in tree_lines(track, start=start):
-            sys.stdout.write(line + "\n")
-        sys.stdout.write("\n")
+        yield from tree_lines(track, start=start)
+        yield ""
 
 
 @measuring_command("graph", GraphOptions, examples=EXAMPLES)

@@ -9,13 +9,14 @@ import click
 
 from multiprobe.cli.command import SETTINGS, Command
 from multiprobe.cli.options import OutputOption, SelectionOption, general_options, json_option, top_option
+from multiprobe.cli.results import Results
 from multiprobe.errors import UsageError
 from multiprobe.inspect import records, text
 from multiprobe.inspect.overlap import LEGEND, mix_lines, rich_mix
 from multiprobe.inspect.records import missing_records
 from multiprobe.inspect.text import missing_lines
-from multiprobe.output.json_lines import write_json_lines
-from multiprobe.output.table import Column, TextTable, write_table
+from multiprobe.names import printable
+from multiprobe.output.table import Column, TextTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,7 +64,7 @@ def _show_links(*, json: bool) -> int:
     if found:
         grid = text.links_grid(found)
         columns = tuple(Column(title, title in grid.numeric) for title in grid.titles)
-        write_table(TextTable(columns, grid.rows), sys.stdout)
+        Results().table(TextTable(columns, grid.rows))
     else:
         print("no tracing link on this system")
     return _note(missing)
@@ -94,35 +95,34 @@ def _show_mix(patterns: tuple[str, ...], *, top: int, json: bool) -> int:
 
         Console(file=sys.stdout).print(rich_mix(found, limit=top))
     else:
-        print("\n".join(mix_lines(found, limit=top)))
+        Results().lines(mix_lines(found, limit=top))
     bare = f"; {found.n_bare} functions more carry nothing" if found.n_bare else ""
     print(f"\n{LEGEND}{bare}")
     return _note(missing)
 
 
 def _write(found: Iterable[Record], missing: Iterable[Missing]) -> int:
-    write_json_lines(found, sys.stdout)
-    write_json_lines(missing_records(missing), sys.stdout)
+    results = Results(is_text=False)
+    results.json(found)
+    results.json(missing_records(missing))
     return 0
 
 
 def _print_spans(lines: Iterable[Spans]) -> None:
     if not sys.stdout.isatty():
-        for line in lines:
-            print("".join(text for text, _ in line))
+        Results().lines("".join(text for text, _ in line) for line in lines)
         return
     from rich.console import Console
     from rich.text import Text
 
     console = Console(file=sys.stdout)
     for line in lines:
-        console.print(Text.assemble(*line), soft_wrap=True)
+        console.print(Text.assemble(*((printable(text), style) for text, style in line)), soft_wrap=True)
 
 
 def _note(missing: Iterable[Missing]) -> int:
     sys.stdout.flush()
-    for line in missing_lines(missing):
-        print(line, file=sys.stderr)
+    Results().lines(missing_lines(missing), file=sys.stderr)
     return 0
 
 

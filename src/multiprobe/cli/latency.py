@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from multiprobe.cli.forms import print_table
 from multiprobe.cli.live import Live
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
@@ -128,12 +127,12 @@ class LatencyMeasurement(Measurement[LatencyOptions, LatencySample]):
     def print(self, sample: LatencySample) -> None:
         """Print the functions in which most time was spent, and the number of all calls."""
         rows = rank(sample.rows, sort=self.options.sort, top=self.options.limit() or 0)
-        print_table(self._table(rows), n_more=len(sample.rows) - len(rows))
+        self.results.table(self._table(rows), n_more=len(sample.rows) - len(rows))
         n_functions = len({row.function.address for row in sample.rows})
         calls, functions = plural_text(sample.n_calls, "call"), plural_text(n_functions, "function")
-        print(f"{calls} of {functions} in {sample.seconds:.2f} s")
+        self.results.lines([f"{calls} of {functions} in {sample.seconds:.2f} s"])
         if sample.n_running:
-            print(_running_line(sample))
+            self.results.lines([_running_line(sample)])
 
     def _table(self, rows: Sequence[Latency]) -> TextTable:
         return _table(rows, self.history.names, by=self.options.by)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +16,7 @@ import click
 from multiprobe.cli.command import Command, without_vm
 from multiprobe.cli.group import parse
 from multiprobe.errors import MultiprobeError, VerifierError
+from multiprobe.names import printable
 from multiprobe.vm import rerun_in_vm
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ BROKEN_PIPE = 141
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (by default this process's) and return its exit status."""
+    _prepare_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
     is_debug = "--debug" in given
     try:
@@ -36,6 +39,21 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except BaseException as error:
         return _report_error(error, is_debug=is_debug)
     return status
+
+
+def _prepare_streams() -> None:
+    """Open /dev/null for closed standard streams, so that no other file gets their numbers. Escape what the locale
+    can't encode."""
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number, as in open(2)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(fd, "w" if fd else "r", encoding="utf-8", closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _execute(context: click.Context, given: Sequence[str]) -> int:
@@ -97,9 +115,10 @@ def _is_output_broken() -> bool:
 
 def _say(message: str, hint: str = "") -> None:
     try:
-        print(f"multiprobe: {message}", file=sys.stderr)
+        for line in f"multiprobe: {message}".split("\n"):
+            print(printable(line), file=sys.stderr)
         if hint:
-            print(f"  hint: {hint}", file=sys.stderr)
+            print(f"  hint: {printable(hint)}", file=sys.stderr)
     except OSError:  # standard error is closed
         pass
 

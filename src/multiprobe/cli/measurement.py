@@ -13,6 +13,7 @@ from multiprobe.cli.options import MeasuringOptions
 
 if TYPE_CHECKING:
     from multiprobe.cli.live import Live
+    from multiprobe.cli.results import Results
     from multiprobe.cli.workload import Workload
     from multiprobe.compiler.program import Program
     from multiprobe.functions.sets import FunctionSet
@@ -33,6 +34,7 @@ class Measurement(ABC, Generic[OptionsT_co, SampleT]):
     has_table: show `table` on a terminal during the measurement
     instrument: the running instrument, from `begin` on
     workload: the process of COMMAND, if any
+    results: the stream of the results
     """
 
     when = "entry"
@@ -41,6 +43,7 @@ class Measurement(ABC, Generic[OptionsT_co, SampleT]):
     has_table = False
     instrument: Instrument[SampleT]
     workload: Workload | None = None
+    results: Results
 
     def __init__(self, options: OptionsT_co) -> None:
         self.options = options
@@ -82,7 +85,7 @@ class Measurement(ABC, Generic[OptionsT_co, SampleT]):
 
     @abstractmethod
     def print(self, sample: SampleT) -> None:
-        """Print the results in the last sample as text."""
+        """Write the results in the last sample as text."""
 
     def folded(self, sample: SampleT) -> Iterable[str]:
         """The last sample as folded stacks, line by line."""

@@ -10,10 +10,10 @@ import sys
 from typing import TYPE_CHECKING, TypeVar
 
 import multiprobe as mp
-from multiprobe.cli.forms import print_json, print_lines, print_report, write_rows
 from multiprobe.cli.live import check as check_live
+from multiprobe.cli.results import Results
 from multiprobe.cli.signals import Until
-from multiprobe.cli.workload import Workload
+from multiprobe.cli.workload import STDERR, STDOUT, Workload
 from multiprobe.errors import NoMatchError, NotSupportedError, UsageError
 from multiprobe.instruments.known_calls import verify
 from multiprobe.links.plan.preview import instruction_rate, preview
@@ -39,9 +39,14 @@ def measure(measurement: Measurement[MeasuringOptions, SampleT]) -> int:
     if options.pid is not None and not os.path.exists(f"/proc/{options.pid}"):
         raise UsageError(f"no process has the id {options.pid}")
     functions = _select(options.patterns, unsafe=options.unsafe, kernel_files=options.kernel_files)
-    if options.dry_run:
-        return _print_plan(measurement, functions)
-    workload = measurement.workload = Workload(options.command) if options.command else None
+    with Results(options.output, is_text=options.is_text) as measurement.results:
+        return _print_plan(measurement, functions) if options.dry_run else _run(measurement, functions)
+
+
+def _run(measurement: Measurement[MeasuringOptions, SampleT], functions: FunctionSet) -> int:
+    options = measurement.options
+    stdout = STDOUT if options.is_text or options.output is not None else STDERR
+    workload = measurement.workload = Workload(options.command, stdout=stdout) if options.command else None
     try:
         with _attach(measurement, functions) as instrument:
             measurement.instrument = instrument
@@ -70,9 +75,9 @@ def _select(patterns: Sequence[str], *, unsafe: bool, kernel_files: str | None) 
 def _print_plan(measurement: Measurement[MeasuringOptions, SampleT], functions: FunctionSet) -> int:
     plan = preview(functions, measurement.options.mechanisms, when=measurement.when).to_json(rate=instruction_rate())
     if measurement.options.json:
-        print_json([plan])
+        measurement.results.json([plan])
     else:
-        print_report(plan, None, is_plan=True)
+        measurement.results.report(plan, None, is_plan=True)
     return 0
 
 
@@ -140,7 +145,7 @@ def _watch_table(measurement: Measurement[MeasuringOptions, SampleT], until: Unt
 
 def _report(measurement: Measurement[MeasuringOptions, SampleT], sample: SampleT) -> None:
     """Write the results in every form that is asked for."""
-    options, workload = measurement.options, measurement.workload
+    options, workload, results = measurement.options, measurement.workload, measurement.results
     trouble: OSError | None = None
     try:
         measurement.finish(sample)
@@ -153,15 +158,15 @@ def _report(measurement: Measurement[MeasuringOptions, SampleT], sample: SampleT
         report["command"] = {"arguments": list(workload.command), "pid": workload.pid, "status": workload.poll()}
     if options.is_text:
         measurement.print(sample)
-        print_report(report, workload)
+        results.report(report, workload)
     if options.folded:
-        print_lines(measurement.folded(sample))
+        results.lines(measurement.folded(sample))
     if options.json:
-        print_json([*measurement.json(sample), report])
+        results.json([*measurement.json(sample), report])
     if options.is_table:
-        write_rows(measurement.rows(sample), csv=options.csv, parquet=options.parquet)
+        results.rows(measurement.rows(sample), csv=options.csv, parquet=options.parquet)
     if options.csv or options.folded:
-        print_report(report, workload, file=sys.stderr)
+        results.report(report, workload, file=sys.stderr)
     if trouble is not None:
         raise trouble
 

@@ -191,6 +191,14 @@ _form_options = _together(
         "--csv", cls=OutputOption, is_flag=True, help="Print the rows as CSV; all else goes to standard error."
     ),
     click.option(
+        "--output",
+        "-o",
+        cls=OutputOption,
+        type=OutputFile(),
+        metavar="FILE",
+        help="Write the results to FILE; otherwise, with --json, --csv or --folded, COMMAND prints to standard error.",
+    ),
+    click.option(
         "--parquet", cls=OutputOption, type=OutputFile(), metavar="FILE", help="Also write the rows as a Parquet file."
     ),
 )
@@ -231,6 +239,7 @@ class MeasuringOptions:
     verify: bool = False
     json: bool = False
     csv: bool = False
+    output: str | None = None
     parquet: str | None = None
     top: int | None = None
     live: bool = False

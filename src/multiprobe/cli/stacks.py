@@ -102,14 +102,14 @@ class StacksMeasurement(Measurement[StacksOptions, StacksSample]):
     def print(self, sample: StacksSample) -> None:
         """Print the stacks with the most calls or time, and the number of all calls."""
         shown = sample.stacks[: self.options.limit(DEFAULT_TOP)]
-        for line in _lines(shown, sample, is_timed=self.options.time):
-            print(line)
+        self.results.lines(_lines(shown, sample, is_timed=self.options.time))
         if len(sample.stacks) > len(shown):
-            print(f"… and {len(sample.stacks) - len(shown):,} more (--top 0 shows all)\n")
+            self.results.lines([f"… and {len(sample.stacks) - len(shown):,} more (--top 0 shows all)", ""])
         calls, ways = plural_text(sample.n_calls, "call"), plural_text(len(sample.stacks), "different stack")
-        print(f"{calls} by {ways} in {sample.seconds:.2f} s")
-        for reason, n in sample.not_taken.items():
-            print(f"of {n:,} calls the kernel's stack could not be taken ({reason})")
+        self.results.lines([f"{calls} by {ways} in {sample.seconds:.2f} s"])
+        self.results.lines(
+            f"of {n:,} calls the kernel's stack could not be taken ({reason})" for reason, n in sample.not_taken.items()
+        )
 
     def folded(self, sample: StacksSample) -> Iterator[str]:
         """A line for each different stack."""

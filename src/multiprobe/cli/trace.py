@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
 
-from multiprobe.cli.forms import print_json, print_lines
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
 from multiprobe.cli.options import MeasuringOptions, OutputOption, SelectionOption, StoppingOption, measuring_options
@@ -15,6 +15,7 @@ from multiprobe.cli.params import POSITIVE, Parsed, WholeNumber
 from multiprobe.instruments.trace import instrument as trace
 from multiprobe.instruments.trace.describe import MAX_DEPTH, Wanted, is_path
 from multiprobe.instruments.trace.instrument import TracedCall
+from multiprobe.names import printable
 from multiprobe.output.units import plural_text
 from multiprobe.output.values import spell
 
@@ -90,15 +91,15 @@ class TraceMeasurement(Measurement[TraceOptions, list[TracedCall]]):
     def begin(self) -> None:
         """Print the heading."""
         if self.options.is_text:
-            print(f"{'TIME':>12}  CPU  {'PID':>7}  {'COMMAND':15}  CALL", flush=True)
+            self.results.lines([f"{'TIME':>12}  CPU  {'PID':>7}  {'COMMAND':15}  CALL"])
 
     def look(self, sample: list[TracedCall]) -> bool:
         """Print calls. True after the last one that is wanted."""
         chosen = self.shown.add(sample)
         if self.options.json:
-            print_json(map(self.shown.to_json, chosen))
+            self.results.json(map(self.shown.to_json, chosen))
         elif self.options.is_text:
-            print_lines(map(self.shown.line, chosen))
+            self.results.lines(chain.from_iterable(map(self.shown.lines, chosen)))
         return self.shown.is_full
 
     def finish(self, sample: list[TracedCall]) -> None:
@@ -119,7 +120,7 @@ class TraceMeasurement(Measurement[TraceOptions, list[TracedCall]]):
 
     def print(self, sample: list[TracedCall]) -> None:
         """Print the number of all calls."""
-        print(f"\n{plural_text(self.shown.n, 'call')}")
+        self.results.lines(["", plural_text(self.shown.n, "call")])
 
 
 class ShownTrace:
@@ -143,15 +144,16 @@ class ShownTrace:
             self.kept += chosen
         return chosen
 
-    def line(self, call: TracedCall) -> str:
+    def lines(self, call: TracedCall) -> Iterator[str]:
         """A call as text: a line, and below it a line for each caller."""
-        line = f"{call.time:12.6f}  {call.cpu:3}  {call.tid:7}  {call.comm:15}  {call.function}({_arguments(call)})"
+        name = printable(call.comm)
+        line = f"{call.time:12.6f}  {call.cpu:3}  {call.tid:7}  {name:15}  {call.function}({_arguments(call)})"
         if call.duration is not None:
             returned = "" if call.returned is None else f" = {_spelled(call)}"
             line = f"{line}{returned}  [{_duration(call.duration)}]"
-        if call.stack is None:
-            return line
-        return "\n".join((line, *(f"{'':{_INDENT}}{frame}" for frame in call.stack or ("(no stack could be taken)",))))
+        yield line
+        if call.stack is not None:
+            yield from (f"{'':{_INDENT}}{frame}" for frame in call.stack or ("(no stack could be taken)",))
 
     def to_json(self, call: TracedCall) -> dict[str, object]:
         """A call as a JSON object."""

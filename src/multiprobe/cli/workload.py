@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
+STDOUT, STDERR = 1, 2
 _PATIENCE = 2.0  # seconds between SIGTERM and SIGKILL
 
 
@@ -32,10 +33,11 @@ def find_program(name: str) -> str:
 class Workload:
     """A child process that waits for `release`. `pid` is its process id, `status` its exit status once it has exited.
 
+    stdout: the descriptor that becomes its standard output
     A negative status is the signal that killed it. Must be closed, which terminates a child that still runs.
     """
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], *, stdout: int = STDOUT) -> None:
         self.command = tuple(command)
         self.status: int | None = None
         path = find_program(self.command[0])
@@ -46,7 +48,7 @@ class Workload:
         self.pid = os.fork()
         if self.pid == 0:
             os.close(gate_in)  # so that the child sees the pipe close if this process dies
-            _become(path, self.command, gate=gate_out, report=report_in)
+            _become(path, self.command, gate=gate_out, report=report_in, stdout=stdout)
         os.close(gate_out)
         os.close(report_in)
         self._gate = gate_in
@@ -105,10 +107,12 @@ class Workload:
         self.close()
 
 
-def _become(path: str, command: Sequence[str], *, gate: int, report: int) -> None:
+def _become(path: str, command: Sequence[str], *, gate: int, report: int, stdout: int) -> None:
     """In the child: wait for the release, then execute the command. Never returns."""
     try:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and exec would pass that on
+        if stdout != STDOUT:
+            os.dup2(stdout, STDOUT)
         if os.read(gate, 1):
             os.execv(path, list(command))
     except OSError as error:

@@ -6,6 +6,7 @@ import os
 
 from multiprobe.elf import PT_LOAD, Segment, parse_segments, segments_end
 from multiprobe.errors import DataError, NotPermittedError, NotSupportedError, errno_name
+from multiprobe.names import decode_name
 from multiprobe.syscalls.fd import Closing
 
 KCORE = "/proc/kcore"
@@ -67,7 +68,7 @@ class KernelMemory(Closing):
     def text(self, address: int, size: int = 64) -> str | None:
         """The NUL-terminated string at `address`, of at most `size` bytes."""
         data = self.read(address, size)
-        return None if data is None else data.split(b"\0", 1)[0].decode(errors="replace")
+        return None if data is None else decode_name(data)
 
     def close(self) -> None:
         """Close the file."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from multiprobe.names import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -155,7 +157,7 @@ def rich_mix(mix: Mix, *, limit: int) -> RichTable:
     table.add_column("FUNCTION", no_wrap=True)
     for place, link in enumerate(mix.links):
         colour = COLOURS[place % len(COLOURS)]
-        table.add_column(Text("\n".join(headings(link)), style=f"bold {colour}"), no_wrap=True)
+        table.add_column(Text("\n".join(map(printable, headings(link))), style=f"bold {colour}"), no_wrap=True)
     for name, texts in shown_rows(mix, limit):
         cells = [
             Text(text, style="dim")
@@ -163,14 +165,14 @@ def rich_mix(mix: Mix, *, limit: int) -> RichTable:
             else Text(f" {text} ", style=f"black on {COLOURS[i % len(COLOURS)]}")
             for i, text in enumerate(texts)
         ]
-        table.add_row(Text(name), *cells)
+        table.add_row(Text(printable(name)), *cells)
     return table
 
 
 def mix_lines(mix: Mix, *, limit: int) -> Iterator[str]:
     """The mix as aligned plain text."""
     body = [[name, *texts] for name, texts in shown_rows(mix, limit)]
-    heads = [headings(link) for link in mix.links]
+    heads = [[printable(text) for text in headings(link)] for link in mix.links]
     head = [["FUNCTION" if line == 0 else "", *(texts[line] for texts in heads)] for line in range(3)]
     widths = [max(map(len, column)) for column in zip(*head, *body, strict=True)]
     for row in (*head, *body):

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from multiprobe.names import decode_name
+
 _LINK_FILES = ("anon_inode:bpf_link", "anon_inode:[bpf_link]")
 _PERF_FILE = "anon_inode:[perf_event]"
 _HEAD = 4096
@@ -121,6 +123,6 @@ def _descriptors(proc: str, pid: int) -> list[tuple[str, Owner]]:
 def _command(proc: str, pid: int) -> str:
     try:
         with open(f"{proc}/{pid}/comm", "rb") as file:
-            return file.read().decode(errors="replace").strip()
+            return decode_name(file.read().removesuffix(b"\n"))
     except OSError:
         return ""

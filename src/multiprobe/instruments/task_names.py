@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from multiprobe.names import decode_name
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -27,7 +29,7 @@ class TaskNames:
 def load_name(number: int) -> str:
     """The current name of a task; "" if it has exited."""
     try:
-        with open(f"/proc/{number}/comm", encoding="utf-8", errors="replace") as file:
-            return file.read().rstrip("\n")
+        with open(f"/proc/{number}/comm", "rb") as file:
+            return decode_name(file.read().removesuffix(b"\n"))
     except OSError:
         return ""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from multiprobe.errors import UsageError
 from multiprobe.maps.types import LETTERS, NUMPY, Bytes, Integer, StringType, Vector, alignment
+from multiprobe.names import decode_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -76,18 +77,13 @@ class RecordLayout:
         at = 0
         for field in self.fields:
             if isinstance(field.type, StringType):
-                yield map(text, columns[at])
+                yield map(decode_name, columns[at])
             elif isinstance(field.type, Vector):
                 yield zip(*columns[at : at + field.type.length], strict=True)
                 at += field.type.length - 1
             else:
                 yield columns[at]
             at += 1
-
-
-def text(raw: bytes) -> str:
-    """A string of the kernel's as Python's; bytes that are no UTF-8 are kept as lone surrogates."""
-    return raw.partition(b"\0")[0].decode(errors="surrogateescape")
 
 
 def make_record(fields: Mapping[str, object]) -> RecordLayout:

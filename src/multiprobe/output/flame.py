@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from multiprobe.names import printable
 from multiprobe.output.svg import load, opening, xml_text
 from multiprobe.output.units import percent_text, time_text
 
@@ -103,7 +104,7 @@ def _rectangle(box: _Box, total: int, unit: str, height: int) -> str:
     y = height - _FOOT - ROW * (box.depth + 1)
     own = f", {_amount(box.own, unit)} of it itself" if box.own and box.own != box.value else ""
     hover = f"{box.name}: {_amount(box.value, unit)} ({percent_text(box.value / total)}){own}"
-    label = _fit(box.name, width)
+    label = _fit(printable(box.name), width)
     return (
         f'<g class="f" data-d="{box.depth}" data-s="{box.start / total:.9g}" data-w="{box.value / total:.9g}"'
         f' data-n="{xml_text(box.name)}"><title>{xml_text(hover)}</title>'

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from multiprobe.names import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -27,4 +29,4 @@ def folded_lines(stacks: Mapping[tuple[str, ...], int]) -> Iterator[str]:
 
 
 def _safe(name: str) -> str:
-    return " ".join(name.replace(";", ":").split()) or "?"
+    return printable(" ".join(name.replace(";", ":").split())) or "?"

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from fnmatch import translate
 from typing import TYPE_CHECKING
 
+from multiprobe.names import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
@@ -68,7 +70,9 @@ def fit(
 
     rows: the texts of the cells; keep: a column that is not left out, whatever its `drop`
     """
-    natural = [max(len(text) for text in texts) for texts in zip((c.title for c in columns), *rows, strict=True)]
+    natural = [
+        max(len(printable(text)) for text in texts) for texts in zip((c.title for c in columns), *rows, strict=True)
+    ]
     least = [n if column.is_number else min(n, _NAME) for n, column in zip(natural, columns, strict=True)]
     kept = list(range(len(columns)))
     while _sum(least, kept) > width:
@@ -98,8 +102,3 @@ def _cell(text: str, column: Column, width: int) -> str:
     if len(text) > width:
         text = text[: width - 1] + "…"
     return text.rjust(width) if column.is_number else text.ljust(width)
-
-
-def printable(text: str) -> str:
-    """`text` without characters that a terminal acts on: processes choose their names."""
-    return text if text.isprintable() else "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
+
+from multiprobe.names import json_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -13,6 +14,6 @@ if TYPE_CHECKING:
 def write_json_lines(objects: Iterable[Mapping[str, object]], file: TextIO) -> None:
     """Write each object as one line."""
     for item in objects:
-        file.write(json.dumps(item, separators=(",", ":"), ensure_ascii=False))
+        file.write(json_line(item))
         file.write("\n")
     file.flush()

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from struct import pack
 
+from multiprobe.names import printable
+
 _VARINT, _BYTES, _DOUBLE = 0, 2, 1
 _MASK = (1 << 64) - 1
 
@@ -37,8 +39,8 @@ def double(field: int, value: float) -> bytes:
 
 
 def text(field: int, value: str) -> bytes:
-    """A field of type string; what UTF-8 can't say (a lone surrogate) becomes a question mark."""
-    return message(field, value.encode("utf-8", "replace"))
+    """A field of type string; control characters and lone surrogates are spelled by escapes."""
+    return message(field, printable(value).encode())
 
 
 def message(field: int, *parts: bytes) -> bytes:

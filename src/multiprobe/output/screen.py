@@ -20,7 +20,8 @@ from textual.message import Message
 from textual.widgets import Footer, Input, Static
 
 from multiprobe.errors import MultiprobeError
-from multiprobe.output.frame import arrange, printable
+from multiprobe.names import printable
+from multiprobe.output.frame import arrange
 from multiprobe.output.row_table import RowTable
 
 if TYPE_CHECKING:

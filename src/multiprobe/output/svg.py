@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from html import escape
 from importlib.resources import files
 
-_NOT_IN_XML = re.compile("[^ -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+from multiprobe.names import printable
 
 
 def xml_text(text: str) -> str:
-    """`text` for an element or a quoted attribute; characters that XML can't hold become question marks."""
-    return escape(_NOT_IN_XML.sub("?", text))
+    """`text` for an element or a quoted attribute; characters that XML can't hold are spelled by escapes."""
+    return escape(printable(text))
 
 
 def load(name: str) -> str:

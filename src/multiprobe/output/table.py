@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from multiprobe.markup import table
+from multiprobe.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,8 +46,9 @@ class TextTable:
 def table_lines(table: TextTable) -> Iterator[str]:
     """The table as aligned lines, titles first; the last column isn't padded."""
     titles = [column.title for column in table.columns]
-    widths = [max(map(len, cells)) for cells in zip(titles, *table.rows, strict=True)]
-    for row in (titles, *table.rows):
+    rows = [titles, *([printable(cell) for cell in row] for row in table.rows)]
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    for row in rows:
         cells = [
             cell.rjust(width) if column.is_number else cell.ljust(width)
             for cell, width, column in zip(row, widths, table.columns, strict=True)
@@ -65,7 +67,7 @@ def rich_table(table: TextTable) -> RichTable:
             column.title, justify="right" if column.is_number else "left", no_wrap=True, overflow="ellipsis"
         )
     for row in table.rows:
-        made.add_row(*(Text(cell) for cell in row))
+        made.add_row(*(Text(printable(cell)) for cell in row))
     return made
 
 

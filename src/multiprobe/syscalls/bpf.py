@@ -12,6 +12,7 @@ from array import array
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import KernelError, NotPermittedError, VerifierError
+from multiprobe.names import decode_name
 from multiprobe.syscalls.fd import FileDescriptor, NewDescriptor
 from multiprobe.syscalls.raw import BPF, address_of, c_string, call, call_opening
 from multiprobe.uapi import bpf as uapi
@@ -429,4 +430,4 @@ def kernel_btf_name(btf: FileDescriptor) -> str:
     """The name of a BTF object of the kernel: "vmlinux" or a module's; "" for a program's own."""
     name = bytearray(64)
     answer = object_info(btf, info.BTF_SIZE, info.request_btf_name(address_of(name), len(name)))
-    return bytes(name).split(b"\0", 1)[0].decode(errors="replace") if info.parse_btf(answer).is_kernel else ""
+    return decode_name(bytes(name)) if info.parse_btf(answer).is_kernel else ""

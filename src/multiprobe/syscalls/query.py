@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import DataError
+from multiprobe.names import decode_name
 from multiprobe.syscalls import bpf
 from multiprobe.syscalls.raw import BPF, address_of, call
 from multiprobe.uapi import info
@@ -71,4 +72,4 @@ def perf_probe(pid: int, fd: int) -> tuple[info.PerfProbe, str] | None:
         if -result == errno.EPERM:
             raise bpf.error("asking what a perf event probes", errno.EPERM, f"descriptor {fd} of process {pid}")
         return None
-    return info.parse_task_fd(bytes(attr)), bytes(symbol).split(b"\0", 1)[0].decode(errors="replace")
+    return info.parse_task_fd(bytes(attr)), decode_name(bytes(symbol))

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from struct import Struct
 
+from multiprobe.names import decode_name
+
 LINK_SIZE = 128
 PROG_SIZE = 256
 MAP_SIZE = 128
@@ -121,7 +123,7 @@ def _unpack(layout: Struct, data: bytes) -> tuple[int, ...]:
 
 def _text(raw: object) -> str:
     assert isinstance(raw, bytes)
-    return raw.split(b"\0", 1)[0].decode(errors="replace")
+    return decode_name(raw)
 
 
 def parse_link(data: bytes) -> LinkInfo:

@@ -30,6 +30,7 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "--budget": ("5%", 0.05),
     "--watchdog": ("500ms", 0.5),
     "--parquet": ("rows.parquet", "rows.parquet"),
+    "--output": ("results", "results"),
     "--top": ("7", 7),
     "--allow": ("ENOSPC,eio", (frozenset({"ENOSPC", "EIO"}),)),
     "--deny": ("NULL", (frozenset({"NULL"}),)),

@@ -187,12 +187,12 @@ def test_lines() -> None:
     head = "    1.500000    3        8  cat              vfs_open"
     shown = ShownTrace(most=1, is_kept=True)
     text = f'{head}(file=&{{name="a", path={{mnt=NULL}}}}, pos=NULL, name="/x", flags=O_RDWR) = -2 (ENOENT)  [1.5 µs]'
-    assert shown.line(call) == text
+    assert list(shown.lines(call)) == [text]
     plain = call._replace(members={}, duration=None, stack=("ksys_read", "do_syscall_64"))
-    first, *callers = shown.line(plain).splitlines()
+    first, *callers = shown.lines(plain)
     assert first == f'{head}(file=0xffff888000000040, pos=NULL, name="/x", flags=O_RDWR)'
     assert [line.strip() for line in callers] == ["ksys_read", "do_syscall_64"]
-    assert shown.line(call._replace(stack=())).endswith("(no stack could be taken)")
+    assert list(shown.lines(call._replace(stack=())))[-1].endswith("(no stack could be taken)")
     assert shown.add([call, call]) == [call] == shown.kept
     assert shown.is_full
 

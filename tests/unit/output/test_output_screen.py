@@ -251,7 +251,7 @@ def test_details_with_callers_are_detached_when_they_close() -> None:
         lines = on.lines()
         assert [line.strip() for line in lines[1:3]] == ["vfs_open", "title: 20 calls"]
         assert any("75.0%  ksys_read" in line for line in lines)
-        assert any("?[2Jkernel_read" in line for line in lines), "what a terminal would act on isn't passed on"
+        assert any(r"\x1b[2Jkernel_read" in line for line in lines), "what a terminal would act on isn't passed on"
         assert not any("FUNCTION" in line for line in lines)
         await on.show(frame_of((10, 1.5, "vfs_read"), (3, 0, "a"), (4, 0, "b"), (21, 1, "vfs_open"), title="later"))
         assert any("later: 21 calls" in line for line in on.lines()), "they go on"

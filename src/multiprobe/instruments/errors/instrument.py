@@ -15,6 +15,7 @@ from multiprobe.instruments.errors import program
 from multiprobe.instruments.errors.failures import FailedCall, FailureGroup, Groups, Joiner, path_of
 from multiprobe.instruments.instrument import AttachOptions, Instrument
 from multiprobe.kernel.btf.values import UNKNOWN, signature, value_type
+from multiprobe.names import decode_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -102,9 +103,8 @@ def _failure(row: BegunRow) -> tuple[int, FailedCall]:
     identity, _ret, pid, tid, error, depth, frames, arguments, name = row
     path, is_cut = path_of([int(frame) for frame in frames], depth)
     end, end_error = (path[-1], error) if depth == 0 else (None, 0)
-    text = name.partition(b"\0")[0].decode(errors="replace")
     kept = tuple(int(number) for number in arguments)
-    return identity, FailedCall(identity >> 8, pid, tid, text, error, path, is_cut, kept, end, end_error)
+    return identity, FailedCall(identity >> 8, pid, tid, decode_name(name), error, path, is_cut, kept, end, end_error)
 
 
 def start(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from multiprobe.elf import PT_LOAD, SHT_DYNSYM, SHT_SYMTAB, parse_sections, parse_segments
 from multiprobe.errors import DataError
+from multiprobe.names import decode_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +76,7 @@ def _functions(data: bytes) -> list[tuple[int, int, str]]:
             for name, info, _, index, address, size in iter_unpack("<IBBHQQ", symbols[: len(symbols) // 24 * 24]):
                 if info & 15 in (_FUNC, _IFUNC) and index and (offset := _offset(loads, address)) >= 0:
                     end = data.index(b"\0", strings + name)
-                    found.append((offset, size, data[strings + name : end].decode("utf-8", "replace")))
+                    found.append((offset, size, decode_name(data[strings + name : end])))
     except (DataError, ValueError, IndexError):
         return []
     return found

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from multiprobe.names import printable
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -151,9 +153,7 @@ class Items(Node):
 def quoted(text: str) -> str:
     """The string in quotes, on one line."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    if escaped.isprintable():
-        return f'"{escaped}"'
-    return '"' + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in escaped) + '"'
+    return f'"{printable(escaped)}"'
 
 
 _Key = tuple[int, tuple[int, ...], bool]
