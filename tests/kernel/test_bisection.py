@@ -15,7 +15,7 @@ from multiprobe.links.mechanisms.kprobe_multi import open_link as open_kprobe_mu
 from multiprobe.links.mechanisms.kprobe_multi import read_back
 from multiprobe.links.mechanisms.link import Link
 from multiprobe.links.mechanisms.linked import Linked
-from multiprobe.links.mechanisms.tracing_multi import attach_type
+from multiprobe.links.mechanisms.tracing_multi import ATTACH_TYPES
 from multiprobe.links.mechanisms.tracing_multi import open_link as open_tracing_multi
 from multiprobe.syscalls import bpf
 from multiprobe.uapi.bpf import AttachType, ProgType
@@ -65,7 +65,7 @@ def test_functions_that_tracing_multi_denies(kernel: mp.Kernel) -> None:
     assert denied
     chosen = kernel.functions("vmlinux:vfs_*", "vmlinux:tcp_*").attachable(Mechanism.TRACING_MULTI)
     ids = [*chosen.btf_ids(), *denied]
-    prog = bpf.prog_load(ProgType.TRACING, RETURN_0, name="empty", expected_attach_type=attach_type("entry"))
+    prog = bpf.prog_load(ProgType.TRACING, RETURN_0, name="empty", expected_attach_type=ATTACH_TYPES["entry"])
 
     def open_part(places: Sequence[int]) -> Link:
         fd = open_tracing_multi(prog, [ids[place] for place in places], None, when="entry")

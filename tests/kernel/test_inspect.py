@@ -64,13 +64,13 @@ class Attacher:
         return self._kernel.function(name, unsafe=True).address
 
     def trampoline(self, name: str, function: str, cookie: int, when: str) -> FileDescriptor:
-        prog = self._load(ProgType.TRACING, name, trampoline.attach_type(when), self._ids[function])
+        prog = self._load(ProgType.TRACING, name, trampoline.ATTACH_TYPES[when], self._ids[function])
         return self._stack.enter_context(trampoline.open_link(prog, cookie, when=when))
 
     def tracing_multi(self, name: str, cookies: dict[str, int], when: str) -> FileDescriptor:
         if not self._kernel.has("tracing_multi"):
             pytest.skip("this kernel has no tracing_multi")
-        prog = self._load(ProgType.TRACING, name, tracing_multi.attach_type(when))
+        prog = self._load(ProgType.TRACING, name, tracing_multi.ATTACH_TYPES[when])
         functions = sorted(cookies, key=self._ids.__getitem__)
         link = tracing_multi.open_link(
             prog, [self._ids[f] for f in functions], [cookies[f] for f in functions], when=when

@@ -372,13 +372,11 @@ def _mark_blacklist(
 
 
 def _judge(facts: Facts) -> dict[str, NDArray[np.uint8]]:
-    """Apply all rules to all functions: the two masks, and the first rule that took something away."""
+    """The two masks of each function, from all rules."""
     entry = np.full(len(facts), Mechanism.ALL, dtype=np.uint8)
     leave = entry.copy()
-    reasons = np.zeros(len(facts), dtype=np.uint8)
-    for number, rule in reversed(list(enumerate(verdict.RULES, start=1))):
+    for rule in verdict.RULES:
         hit = facts & rule.fact != 0
         entry[hit] &= np.uint8(Mechanism.ALL & ~rule.entry)
         leave[hit] &= np.uint8(Mechanism.ALL & ~rule.exit)
-        reasons[hit] = number
-    return {"mechanisms": entry, "return_mechanisms": leave, "reasons": reasons}
+    return {"mechanisms": entry, "return_mechanisms": leave}

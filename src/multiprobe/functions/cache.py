@@ -18,7 +18,7 @@ from multiprobe.cachedir import cache_directory, drop_old, read_own, write_own
 from multiprobe.functions.table import COLUMNS, FunctionTable
 
 FORMAT = 3
-MAGIC = int.from_bytes(b"mpfunc\0\x01", "little")
+MAGIC = int.from_bytes(b"mpfunc\0\x02", "little")
 TEXTS = ("key", "module_names", "evidence", "names")
 N_SECTIONS = len(TEXTS) + len(COLUMNS)
 N_HEADER = 3 + 2 * N_SECTIONS

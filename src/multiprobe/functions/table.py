@@ -29,7 +29,6 @@ COLUMNS: tuple[tuple[str, Code], ...] = (
     ("modules", "H"),
     ("mechanisms", "B"),
     ("return_mechanisms", "B"),
-    ("reasons", "B"),
     ("call_offsets", "B"),
     ("slots", "B"),
     ("returns", "B"),
@@ -63,8 +62,7 @@ class FunctionTable:
     addresses: of the symbols; all 0 where the kernel hides them (`is_zeroed`)
     modules: index into `module_names`; 0 is vmlinux, with the name ""
     facts: what is known of each function, bits of `verdict`
-    mechanisms, return_mechanisms: which mechanisms may carry it at the entry and at the return (unsafe ones: none)
-    reasons: index into `verdict.REASONS`: the main reason for what is missing in the two masks
+    mechanisms, return_mechanisms: masks of those that can attach at entry and return (0 for unsafe functions)
     btf_ids: type id in the BTF of its module (or vmlinux); 0 is none
     call_offsets: offset of ftrace's call site from the symbol: 4 after an ENDBR, else 0
     slots: 8-byte argument slots, 255 where there is no BTF
@@ -90,7 +88,6 @@ class FunctionTable:
         "name_offsets",
         "names",
         "origin",
-        "reasons",
         "return_mechanisms",
         "returns",
         "slots",
@@ -105,7 +102,6 @@ class FunctionTable:
     modules: memoryview
     mechanisms: memoryview
     return_mechanisms: memoryview
-    reasons: memoryview
     call_offsets: memoryview
     slots: memoryview
     returns: memoryview

@@ -195,8 +195,6 @@ RULES: tuple[Rule, ...] = (
     ),
 )
 
-REASONS: tuple[str, ...] = ("", *(rule.code for rule in RULES))
-
 
 @dataclass(frozen=True, slots=True)
 class Verdict:

@@ -63,7 +63,7 @@ def world() -> World:
 def columns(btf: Btf, name: str) -> dict[str, Any]:
     functions = btf.functions
     row = [functions.name(row) for row in range(len(functions))].index(name)
-    names = ("n_params", "n_slots", "is_variadic", "has_big_struct_arg", "has_union_arg", "has_void_arg")
+    names = ("n_params", "n_slots", "is_variadic", "has_big_struct_arg", "has_void_arg")
     return {column: getattr(functions, column)[row].item() for column in (*names, "return_size", "has_struct_return")}
 
 
@@ -76,7 +76,7 @@ def test_function_columns(world: World) -> None:
     assert columns(world.btf, "quiet") == quiet
     assert columns(world.btf, "plain") == quiet | {"n_params": 2, "n_slots": 2, "return_size": 4}
     assert columns(world.btf, "printk") == quiet | {"n_params": 1, "n_slots": 1, "is_variadic": 1, "return_size": 4}
-    by_value = {"n_params": 3, "n_slots": 6, "has_big_struct_arg": 1, "has_union_arg": 1}
+    by_value = {"n_params": 3, "n_slots": 6, "has_big_struct_arg": 1}
     assert columns(world.btf, "by_value") == quiet | by_value | {"return_size": 16, "has_struct_return": 1}
     odd = {"n_params": 3, "n_slots": 2, "has_void_arg": 1, "return_size": 24, "has_struct_return": 1}
     assert columns(world.btf, "odd") == quiet | odd

@@ -33,7 +33,6 @@ class Prototypes:
     n_slots: uint16, 8-byte argument slots, as bpf_get_func_arg counts them on x86-64 (a 16-byte struct takes two)
     is_variadic: the last parameter is `…`
     has_big_struct_arg: a parameter by value of more than 16 bytes
-    has_union_arg: a union by value (which kernels refused for long)
     has_void_arg: a parameter without a size: void, a function, an array, a type only declared
     return_size: uint32, in bytes; 0 is void
     has_struct_return: a struct or union by value
@@ -45,7 +44,6 @@ class Prototypes:
     n_slots: NDArray[np.uint16]
     is_variadic: Flags
     has_big_struct_arg: Flags
-    has_union_arg: Flags
     has_void_arg: Flags
     return_size: NDArray[np.uint32]
     has_struct_return: Flags
@@ -143,7 +141,6 @@ def prototype_columns(btf: TypeRecords, params: Params) -> Prototypes:
     firsts = params.firsts
     counts = np.diff(firsts)
     sizes = btf.gather(lambda b: b.value_sizes, params.types)
-    kinds = btf.gather(lambda b: b.bare_kinds, params.types)
     lasts = firsts[1:][counts > 0] - 1
     is_ellipsis = np.zeros(len(params.types), dtype=np.bool_)
     is_ellipsis[lasts] = params.types[lasts] == 0
@@ -161,7 +158,6 @@ def prototype_columns(btf: TypeRecords, params: Params) -> Prototypes:
         n_slots=per_type(sums((sizes + SLOT_SIZE - 1) // SLOT_SIZE, firsts), np.uint16),
         is_variadic=per_type(sums(is_ellipsis, firsts), np.bool_),
         has_big_struct_arg=per_type(sums(sizes > fmt.BIG_STRUCT, firsts), np.bool_),
-        has_union_arg=per_type(sums(kinds == fmt.UNION, firsts), np.bool_),
         has_void_arg=per_type(sums((sizes == 0) & ~is_ellipsis, firsts), np.bool_),
         return_size=per_type(return_sizes, np.uint32),
         has_struct_return=per_type(is_struct, np.bool_),

@@ -21,12 +21,11 @@ _SIGNED, _BOOL = 1, 4  # BTF_INT_ENCODING
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """An integer, an enum or a truth value of `size` bytes; `enum` tells that it has names for its values."""
+    """An integer, an enum or a truth value of `size` bytes."""
 
     size: int
     is_signed: bool
     is_bool: bool = False
-    is_enum: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ def scalar(btf: TypeRecords, type_id: int) -> Scalar | None:
         is_signed = bool(encoding & _SIGNED) or integer_name(btf.name(bare)) == "signed char"
         return Scalar(btf.size(bare), is_signed, is_bool=bool(encoding & _BOOL))
     if kind in (fmt.ENUM, fmt.ENUM64):
-        return Scalar(btf.size(bare), bool(owner.flags[row]), is_enum=True)
+        return Scalar(btf.size(bare), bool(owner.flags[row]))
     return None
 
 

@@ -25,16 +25,11 @@ if TYPE_CHECKING:
 
 PROG_TYPE = ProgType.TRACING
 
-_ATTACH_TYPES = {
+ATTACH_TYPES = {
     "entry": AttachType.TRACE_FENTRY_MULTI,
     "return": AttachType.TRACE_FEXIT_MULTI,
     "session": AttachType.TRACE_FSESSION_MULTI,
 }
-
-
-def attach_type(when: str) -> int:
-    """The expected attach type of a program that runs `when`."""
-    return _ATTACH_TYPES[when]
 
 
 def attach(request: LinkRequest) -> Linked:
@@ -69,15 +64,15 @@ def _by_module(request: LinkRequest) -> Iterator[tuple[str, list[int]]]:
 
 def _load_for(module: str, request: LinkRequest) -> FileDescriptor:
     if not module:
-        return request.load(Hook(PROG_TYPE, attach_type(request.when)))
+        return request.load(Hook(PROG_TYPE, ATTACH_TYPES[request.when]))
     with open_kernel_btf(module) as btf:
-        return request.load(Hook(PROG_TYPE, attach_type(request.when), target_btf_fd=btf.fileno()))
+        return request.load(Hook(PROG_TYPE, ATTACH_TYPES[request.when], target_btf_fd=btf.fileno()))
 
 
 def open_link(prog: FileDescriptor, ids: Sequence[int], cookies: Sequence[int] | None, *, when: str) -> FileDescriptor:
     """One link on the functions with BTF `ids`, each with the cookie at its place."""
     return bpf.link_create_tracing_multi(
-        prog, attach_type(when), array("I", ids), cookies=array("Q", cookies) if cookies is not None else None
+        prog, ATTACH_TYPES[when], array("I", ids), cookies=array("Q", cookies) if cookies is not None else None
     )
 
 

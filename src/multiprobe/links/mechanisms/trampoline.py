@@ -25,16 +25,11 @@ if TYPE_CHECKING:
 
 PROG_TYPE = ProgType.TRACING
 
-_ATTACH_TYPES = {
+ATTACH_TYPES = {
     "entry": AttachType.TRACE_FENTRY,
     "return": AttachType.TRACE_FEXIT,
     "session": AttachType.TRACE_FSESSION,
 }
-
-
-def attach_type(when: str) -> int:
-    """The expected attach type of a program that runs `when`."""
-    return _ATTACH_TYPES[when]
 
 
 def attach(request: LinkRequest) -> Linked:
@@ -48,7 +43,7 @@ def attach(request: LinkRequest) -> Linked:
             raise KernelError("loading a program", errno.ENODEV, subject=f"module {module} was unloaded")
         hook = Hook(
             PROG_TYPE,
-            attach_type(side),
+            ATTACH_TYPES[side],
             btf_id=ids[position],
             target_btf_fd=btf[module].fileno() if module else 0,
             session_side=side if request.is_paired else "",
@@ -83,4 +78,4 @@ def _open_types(modules: Iterable[str]) -> dict[str, FileDescriptor]:
 
 def open_link(prog: FileDescriptor, cookie: int, *, when: str) -> FileDescriptor:
     """Attach a program to the function that it was loaded for."""
-    return bpf.link_create_tracing(prog, attach_type(when), cookie=cookie)
+    return bpf.link_create_tracing(prog, ATTACH_TYPES[when], cookie=cookie)
