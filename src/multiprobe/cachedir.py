@@ -17,6 +17,8 @@ import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from multiprobe.errors import UsageError
+
 if TYPE_CHECKING:
     import re
     from collections.abc import Iterator
@@ -141,3 +143,10 @@ def drop_old(path: str, names: re.Pattern[str], *, keep: int) -> None:
         ]
         for _, name in sorted(files, reverse=True)[keep:]:
             os.unlink(name, dir_fd=directory)
+
+
+def path_of(path: object) -> str:
+    """A path as text. Raises UsageError for what is no path."""
+    if not isinstance(path, str | bytes | os.PathLike):
+        raise UsageError(f"invalid path {path!r}: expected the name of a file or directory")
+    return os.fsdecode(path)

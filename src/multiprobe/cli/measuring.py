@@ -14,8 +14,9 @@ from multiprobe.cli.live import check as check_live
 from multiprobe.cli.results import Results
 from multiprobe.cli.signals import Until
 from multiprobe.cli.workload import STDERR, STDOUT, Workload
-from multiprobe.errors import NoMatchError, NotSupportedError, UsageError
+from multiprobe.errors import NoMatchError, NotSupportedError
 from multiprobe.instruments.known_calls import verify
+from multiprobe.kernel.tasks import require_process
 from multiprobe.links.plan.preview import instruction_rate, preview
 from multiprobe.output.progress import Progress
 from multiprobe.output.units import plural_text
@@ -36,8 +37,8 @@ def measure(measurement: Measurement[MeasuringOptions, SampleT]) -> int:
     options = measurement.options
     if options.live:
         check_live(is_text=options.is_text)
-    if options.pid is not None and not os.path.exists(f"/proc/{options.pid}"):
-        raise UsageError(f"no process has the id {options.pid}")
+    if options.pid is not None:
+        require_process(options.pid)
     functions = _select(options.patterns, unsafe=options.unsafe, kernel_files=options.kernel_files)
     with Results(options.output, is_text=options.is_text) as measurement.results:
         return _print_plan(measurement, functions) if options.dry_run else _run(measurement, functions)

@@ -6,10 +6,12 @@ With a table in the cache, selecting functions imports neither NumPy nor any par
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
+from multiprobe.cachedir import path_of
 from multiprobe.errors import NoMatchError, NotSupportedError, UsageError
 from multiprobe.functions import cache, request
 from multiprobe.functions.pattern import in_modules, in_order, match, parse_pattern
@@ -19,7 +21,7 @@ from multiprobe.kernel.mechanism import Mechanism, parse_mechanism
 from multiprobe.kernel.modules import parse_modules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from multiprobe.functions.pattern import Pattern
     from multiprobe.functions.sources import LiveBtf
@@ -103,7 +105,7 @@ class Kernel:
         """
         from multiprobe.functions.sources import find_files
 
-        return cls.from_files(release=release, **find_files(directory))
+        return cls.from_files(release=release, **find_files(path_of(directory)))
 
     # -- facts -----------------------------------------------------------------------------------------------------
 
@@ -166,7 +168,7 @@ class Kernel:
 
         `mp.features()` probes whether it works.
         """
-        bit = parse_mechanism(mechanism) if isinstance(mechanism, str) else mechanism
+        bit = mechanism if isinstance(mechanism, int) else parse_mechanism(mechanism)
         return bool(self.offers & bit)
 
     @property
@@ -283,6 +285,8 @@ class Kernel:
 
         Raises UsageError for a pattern.
         """
+        if isinstance(symbols, bytes) or not isinstance(symbols, Iterable):
+            raise UsageError(f"invalid symbols {symbols!r}: expected a list of names")
         patterns = []
         for text in symbols:
             pattern = parse_pattern(text)
@@ -297,7 +301,10 @@ class Kernel:
         addresses: ints, of the symbol or of its ftrace call site (4 bytes on after an ENDBR, as tracefs lists it)
         unsafe: also functions that are known to hang machines
         """
-        return request.resolve_addresses(self.table, list(addresses), unsafe=unsafe)
+        given = list(addresses) if isinstance(addresses, Iterable) else [addresses]
+        if wrong := [one for one in given if not isinstance(one, int) or isinstance(one, bool)]:
+            raise UsageError(f"invalid address {wrong[0]!r}: expected a list of integers")
+        return request.resolve_addresses(self.table, given, unsafe=unsafe)
 
     def __repr__(self) -> str:
         state = f"{self._table.n} functions" if self._table is not None else "not read yet"

@@ -46,6 +46,10 @@ class Pattern:
 
 def parse_pattern(text: str) -> Pattern:
     """Parse one pattern. Raises PatternError if it is invalid."""
+    if not isinstance(text, str):
+        raise PatternError(
+            f"invalid pattern {text!r}: expected a text", pattern=str(text), hint="kernel.functions('tcp_*')"
+        )
     rest = text.strip()
     is_exclusion = rest.startswith("!")
     rest = rest[1:].strip() if is_exclusion else rest

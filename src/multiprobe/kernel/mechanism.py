@@ -45,7 +45,7 @@ def mechanism_names(mask: int) -> list[str]:
 
 def parse_mechanism(name: str) -> Mechanism:
     """The mechanism called `name`. Raises UsageError for an unknown name."""
-    found = MECHANISMS.get(name)
+    found = MECHANISMS.get(name) if isinstance(name, str) else None
     if found is None:
         raise UsageError(f"unknown mechanism {name!r}", hint=f"choose one of {', '.join(MECHANISMS)}")
     return found

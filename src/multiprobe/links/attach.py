@@ -12,11 +12,12 @@ from multiprobe.compiler.program import Program
 from multiprobe.errors import AttachError, MultiprobeError, NoMatchError, NotSupportedError, UsageError
 from multiprobe.functions.kernel import Kernel
 from multiprobe.kernel.mechanism import Mechanism, mechanism_names
+from multiprobe.kernel.tasks import require_process
 from multiprobe.links.attaching import Attaching
 from multiprobe.links.guard.limits import Limits
 from multiprobe.links.plan.mechanisms import Mechanisms
 from multiprobe.links.plan.planning import plan_attachment
-from multiprobe.links.plan.request import choose, cookies_by_position, parse_side
+from multiprobe.links.plan.request import choose, cookies_by_position, parse_side, require_kernel
 from multiprobe.links.plan.usable import require_switched_on, telling_why, usable_mechanisms, why_none
 
 if TYPE_CHECKING:
@@ -67,11 +68,11 @@ def attach(
     NotPermittedError (this kernel or user can't), AttachError (all functions were refused, or one with
     `on_bad="error"`; its `report` names each with its reason), VerifierError and KernelError.
     """
+    _require_types(program, kernel, limits, pid, progress)
     side = _checked_side(when or program.when or "entry", on_bad)
     allowed = Mechanisms.of(mechanisms)
     started = time.perf_counter()
     chosen = choose(functions, kernel, unsafe=unsafe)
-    given = cookies_by_position(cookies, chosen)
     usable = _usable(program, Kernel.of(chosen.table), allowed.allowed, when=side)
     plan, ledger = plan_attachment(chosen, allowed, when=side, usable=usable)
     ledger.add_time("plan", time.perf_counter() - started)
@@ -83,7 +84,7 @@ def attach(
             chosen,
             plan,
             ledger,
-            given,
+            cookies_by_position(cookies, chosen),
             pid=pid,
             limits=limits,
             is_replaceable=replaceable,
@@ -94,6 +95,22 @@ def attach(
             attaching.run()
             _require_attached(ledger.report(), on_bad)
             return attaching.finish(limits.watchdog)
+
+
+def _require_types(program: object, kernel: object, limits: object, pid: int | None, progress: object) -> None:
+    """Raise UsageError for arguments of another type, before anything is done."""
+    if not isinstance(program, Program) and not hasattr(program, "make_loader"):
+        raise UsageError(
+            f"invalid program {program!r}: expected a program",
+            hint="decorate a function with @mp.program, or take one of mp.load_object(…).programs",
+        )
+    if not isinstance(limits, Limits):
+        raise UsageError(f"invalid limits={limits!r}: expected mp.Limits(…)")
+    require_kernel(kernel)
+    if progress is not None and not callable(progress):
+        raise UsageError(f"invalid progress={progress!r}: expected a function of two numbers")
+    if pid is not None:
+        require_process(pid, may_end=True)
 
 
 def _require_planned(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from contextlib import ExitStack
 from html import escape
 from typing import TYPE_CHECKING, overload
@@ -328,6 +329,11 @@ class Attachment:
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
         self.detach()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_is_closed", True) and not self.is_closed:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+            self.detach()
 
     def __enter__(self) -> Attachment:
         self._require_open()

@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from multiprobe.cachedir import path_of
 from multiprobe.elf import EM_BPF, machine
 from multiprobe.errors import DataError, NotSupportedError, UsageError
 from multiprobe.functions.kernel import Kernel
@@ -247,7 +248,7 @@ def load_object(path: str | os.PathLike[str], *, kernel: Kernel | None = None) -
 
     Raises DataError (not a BPF object), NotSupportedError (no libbpf), NotPermittedError, VerifierError, KernelError.
     """
-    name = os.path.basename(os.fspath(path))
+    name = os.path.basename(path_of(path))
     data = _read(path, name)
     choice = _Choice(kernel)
     programs, maps = libbpf.load(data, name.partition(".")[0], choice)

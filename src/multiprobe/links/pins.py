@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from multiprobe.cachedir import path_of
 from multiprobe.errors import DataError, MultiprobeError, UsageError
 from multiprobe.functions.kernel import Kernel
 from multiprobe.kernel.mechanism import Mechanism, parse_mechanism
@@ -63,7 +64,7 @@ def pin(
     Raises UsageError for maps that only this process can read (ring buffers, stacks) and for a directory that can't be
     made, KernelError when it is in no BPF file system.
     """
-    path = os.fspath(directory)
+    path = path_of(directory)
     if not isinstance(store, MapSet) or links.has_gate:
         raise UsageError(f"{program!r} can't be pinned", hint="attach it without budget=, careful= and replaceable=")
     maps = {name: store.map(spec) for name, spec in program.maps.items()}
@@ -127,10 +128,13 @@ def _pin_manifest(directory: str, manifest: dict[str, object]) -> None:
 
 def unpin(directory: str | os.PathLike[str]) -> None:
     """Remove the pins and their directory: what no process holds is detached by that."""
-    path = os.fspath(directory)
-    for name in sorted(os.listdir(path)):
-        os.unlink(os.path.join(path, name))
-    os.rmdir(path)
+    path = path_of(directory)
+    try:
+        for name in sorted(os.listdir(path)):
+            os.unlink(os.path.join(path, name))
+        os.rmdir(path)
+    except OSError as error:
+        raise UsageError(f"cannot remove the pins in {path}: {error.strerror}") from error
 
 
 class PinnedMaps(MapSet):
@@ -169,7 +173,7 @@ def _open_map(directory: str, number: int, spec: MapSpec, n_functions: int) -> M
 
 def open_pins(directory: str | os.PathLike[str], program: Program, kernel: Kernel | None) -> Pinned:
     """Open what `pin` pinned. Raises DataError for another directory, UsageError for another program."""
-    path = os.fspath(directory)
+    path = path_of(directory)
     manifest = _load_manifest(path)
     if manifest["program"] != program.name:
         raise UsageError(f"{path} holds program {manifest['program']!r}, not {program.name!r}")

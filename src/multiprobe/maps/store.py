@@ -90,7 +90,7 @@ class MapSet(Closing):
         """The open map of a spec."""
         try:
             return self._maps[spec]
-        except KeyError:
+        except (KeyError, TypeError):
             raise UsageError(f"{spec!r} is used by no program of this attachment") from None
 
     def values(self, specs: Sequence[MapSpec]) -> dict[str, int]:

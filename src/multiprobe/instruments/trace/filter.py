@@ -19,6 +19,7 @@ from multiprobe.kernel import flag_names
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_COMM = 'put the name in quotes: comm == "bash"'
 RETURNED = ("ret", "duration")
 """Names known at the return only; locals of the program."""
 ANYWHERE = ("pid", "tid", "comm", "cpu")
@@ -134,12 +135,21 @@ class _FilterNames(ast.NodeTransformer):
         node.args = [self.visit(part) for part in node.args]
         return node
 
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        if not isinstance(node.value, int):
+            raise UsageError(f"a filter can't use {ast.unparse(node)} here: expected a number", hint=_HINT)
+        return node
+
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
         path = path_of(node)
+        if path.partition(".")[0] in (*RETURNED, *ANYWHERE):
+            raise UsageError(f"invalid {path}: {path.partition('.')[0]} has no members", hint=_HINT)
         return self._argument(path) if path and _is_argument(path) else self.generic_visit(node)
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
         name = node.id
+        if name == "comm":
+            raise UsageError("comm is a string and can't be used as a number", hint=_COMM)
         if name in RETURNED:
             return node
         if name in ANYWHERE:
@@ -152,6 +162,8 @@ class _FilterNames(ast.NodeTransformer):
     def visit_Compare(self, node: ast.Compare) -> ast.AST:
         texts = _texts(node)
         if texts is None:
+            if "comm" in map(path_of, (node.left, *node.comparators)):
+                raise UsageError(f"comm can only be compared with strings: {ast.unparse(node)}", hint=_COMM)
             return self.generic_visit(node)
         operand = node.left if path_of(node.left) else node.comparators[0]
         path, op = path_of(operand), node.ops[0]

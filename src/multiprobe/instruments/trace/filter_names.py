@@ -46,7 +46,7 @@ class FilterNames:
             names = {one for known in self._described for one in known.names}
             raise UsageError(
                 f"filter: none of these functions has an argument {name!r}",
-                hint=close(name, names) or f"there are: {', '.join(sorted(names)[:12])}",
+                hint=close(name, names) or f"there are: {', '.join(sorted(names)[:12])}; strings need quotes",
             )
         if self._n_calls and any(self._described[place].is_syscall for place in owners):
             raise UsageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,8 +10,6 @@ from multiprobe.errors import UsageError
 from multiprobe.kernel.mechanism import MECHANISMS, Mechanism, parse_mechanism
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     Names = str | Mechanism | Iterable[str | Mechanism]
     """One mechanism, or several."""
 
@@ -59,7 +58,11 @@ class Mechanisms:
 
 
 def _names(given: Names) -> list[str | Mechanism]:
-    return [given] if isinstance(given, str | Mechanism) else list(given)
+    if isinstance(given, str | Mechanism):
+        return [given]
+    if not isinstance(given, Iterable):
+        raise UsageError(f"invalid mechanisms {given!r}: expected a name or a list of {', '.join(MECHANISMS)}")
+    return list(given)
 
 
 def _mask(given: Iterable[str | Mechanism]) -> Mechanism:

@@ -10,7 +10,7 @@ from multiprobe.functions.kernel import Kernel
 from multiprobe.links.plan.costs import LOOP_TURN
 from multiprobe.links.plan.mechanisms import Mechanisms
 from multiprobe.links.plan.planning import plan_attachment
-from multiprobe.links.plan.request import choose, parse_side
+from multiprobe.links.plan.request import choose, parse_side, require_kernel
 from multiprobe.links.plan.steps import Step, steps_of
 from multiprobe.links.plan.usable import usable_mechanisms, why_none
 from multiprobe.links.report import Report
@@ -94,4 +94,5 @@ def plan(
 
     Raises UsageError, and NotSupportedError or NotPermittedError if nothing could be attached.
     """
+    require_kernel(kernel)
     return preview(choose(functions, kernel, unsafe=unsafe), Mechanisms.of(mechanisms), when=parse_side(when))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from multiprobe.compiler.shape import SIDES
@@ -11,7 +12,7 @@ from multiprobe.functions.kernel import Kernel
 from multiprobe.functions.sets import Function, FunctionSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from multiprobe.functions.kernel import Kernel
     from multiprobe.functions.sets import Function, FunctionSet
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     Functions = FunctionSet | Function | str | int | Iterable[str] | Iterable[int] | Iterable[Function]
 
 _PATTERN_CHARACTERS = frozenset("*?[!/")
+_EXPECTED = "a FunctionSet, a pattern, or a list of patterns, symbols or addresses"
 _MAX_COOKIE = (1 << 64) - 1
 
 
@@ -31,7 +33,15 @@ def choose(functions: Functions, kernel: Kernel | None, *, unsafe: bool) -> Func
         if kernel is not None and kernel.table is not functions.table:
             raise UsageError("these functions were chosen from another kernel= than the one given")
         return functions
+    if not _is_one(functions) and (isinstance(functions, bytes | dict) or not isinstance(functions, Iterable)):
+        raise UsageError(f"invalid functions {functions!r}: expected {_EXPECTED}")
     return _listed([functions] if _is_one(functions) else list(functions), kernel, unsafe=unsafe)  # type: ignore[arg-type]
+
+
+def require_kernel(kernel: object) -> None:
+    """Raise UsageError for what is neither a Kernel nor None."""
+    if kernel is not None and not isinstance(kernel, Kernel):
+        raise UsageError(f"invalid kernel={kernel!r}: expected mp.Kernel()")
 
 
 def _is_one(functions: object) -> bool:
@@ -57,7 +67,7 @@ def _listed(items: Sequence[object], kernel: Kernel | None, *, unsafe: bool) -> 
 
 def parse_side(when: str) -> str:
     """`when`, if it is a side. Raises UsageError."""
-    if when not in SIDES:
+    if not isinstance(when, str) or when not in SIDES:
         raise UsageError(f"invalid when={when!r}: expected 'entry', 'return' or 'session'")
     return when
 
@@ -69,6 +79,8 @@ def cookies_by_position(cookies: Iterable[int] | None, chosen: FunctionSet) -> a
     """
     if cookies is None:
         return None
+    if not isinstance(cookies, Iterable):
+        raise UsageError(f"invalid cookies={cookies!r}: expected a list of integers, one for each function")
     given = list(cookies)
     positions = chosen.positions
     n_requests = len(chosen) if positions is None else len(chosen) + len(chosen.unresolved)
