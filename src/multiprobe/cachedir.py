@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -119,7 +118,7 @@ def write_own(path: str, data: bytes) -> bool:
 
 
 def _replace(directory: int, name: str, data: bytes) -> bool:
-    temporary = f".{secrets.token_hex(8)}.new"
+    temporary = f".{os.urandom(8).hex()}.new"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     fd = os.open(temporary, flags, 0o600, dir_fd=directory)
     try:

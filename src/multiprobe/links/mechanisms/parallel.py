@@ -7,7 +7,6 @@ Detaching a link waits for a grace period under a lock (bpf_event_mutex), closin
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -57,15 +56,23 @@ def in_parallel(work: Callable[[T], object], items: Iterable[T], *, n_threads: i
         except BaseException as error:
             errors.append(error)
 
-    pool = ThreadPoolExecutor(n_threads)
+    threads: list[threading.Thread] = []
     try:
         with suppress(RuntimeError):  # "can't start new thread"
             for _ in range(n_threads - 1):
-                pool.submit(drain)
+                thread = threading.Thread(target=drain)
+                thread.start()
+                threads.append(thread)
         drain()
-        pool.shutdown()
+        wait(threads)
     except BaseException as interrupted:  # Ctrl-C: each thread ends its present item
         errors.append(interrupted)
-        pool.shutdown()
+        wait(threads)
     if errors:
         raise errors[0]
+
+
+def wait(threads: Iterable[threading.Thread]) -> None:
+    """Wait until all have ended."""
+    for thread in threads:
+        thread.join()
