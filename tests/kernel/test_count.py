@@ -10,19 +10,16 @@ import sys
 import time
 from typing import Any
 
+import forked
 import pytest
 
-COUNT = [sys.executable, "-m", "multiprobe", "count"]
 N = 1234
 CALLS = f"import os\nfor _ in range({N}): os.getppid()"
-TIME_LIMIT = 800
 
 
 def count(*arguments: str) -> tuple[dict[str, int], dict[str, Any]]:
     """Calls by function, and the report."""
-    ended = subprocess.run(
-        [*COUNT, "--json", *arguments], capture_output=True, text=True, timeout=TIME_LIMIT, check=False
-    )
+    ended = forked.run(["count", "--json", *arguments])
     assert ended.returncode == 0, ended.stderr
     *functions, report = map(json.loads, ended.stdout.splitlines())
     assert {item["type"] for item in functions} <= {"function"}
@@ -52,26 +49,26 @@ def test_the_whole_system_is_counted_while_a_command_runs() -> None:
 def test_a_process_that_runs_already() -> None:
     code = f"import os, sys\nsys.stdin.read(1)\nfor _ in range({N}): os.getppid()"
     child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
-    counting = subprocess.Popen(
-        [*COUNT, "--json", "__x64_sys_getppid", "__x64_sys_exit_group", "--pid", str(child.pid)],
+    counting = forked.Popen(
+        ["count", "--json", "__x64_sys_getppid", "__x64_sys_exit_group", "--pid", str(child.pid)],
         stdout=subprocess.PIPE,
         text=True,
     )
     wait_until_attached(counting)
     child.communicate(b"!")
-    out, _ = counting.communicate(timeout=TIME_LIMIT)
+    out, _ = counting.communicate(timeout=forked.TIME_LIMIT)
     *functions, _report = map(json.loads, out.splitlines())
     assert {item["function"]: item["calls"] for item in functions}["__x64_sys_getppid"] == N
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_with_results(number: signal.Signals) -> None:
-    counting = subprocess.Popen([*COUNT, "--json", "__x64_sys_getppid"], stdout=subprocess.PIPE, text=True)
+    counting = forked.Popen(["count", "--json", "__x64_sys_getppid"], stdout=subprocess.PIPE, text=True)
     wait_until_attached(counting)
     for _ in range(N):
         os.getppid()
     counting.send_signal(number)
-    out, _ = counting.communicate(timeout=TIME_LIMIT)
+    out, _ = counting.communicate(timeout=forked.TIME_LIMIT)
     assert counting.returncode == 0
     function, report = map(json.loads, out.splitlines())
     assert function["calls"] >= N
@@ -87,16 +84,14 @@ def test_what_cannot_be_attached_is_named() -> None:
 
 
 def test_nothing_matches() -> None:
-    ended = subprocess.run(
-        [*COUNT, "no_such_*", "-d", "0"], capture_output=True, text=True, timeout=TIME_LIMIT, check=False
-    )
+    ended = forked.run(["count", "no_such_*", "-d", "0"])
     assert ended.returncode == 3
     assert "no_such_*" in ended.stderr
 
 
 def wait_until_attached(counting: subprocess.Popen[str]) -> None:
     """Wait until ftrace says that something is traced, and a moment for the program to be switched on."""
-    until = time.monotonic() + TIME_LIMIT / 2
+    until = time.monotonic() + forked.TIME_LIMIT / 2
     while time.monotonic() < until:
         assert counting.poll() is None
         with open("/sys/kernel/tracing/enabled_functions") as enabled:

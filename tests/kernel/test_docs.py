@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import pytest
 
 import multiprobe as mp
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-MULTIPROBE = [sys.executable, "-m", "multiprobe"]
-TIME_LIMIT = 800
 
 pytestmark = pytest.mark.skipif(
     not (mp.Kernel().has("kprobe_multi") or mp.Kernel().has("tracing_multi")),
@@ -51,16 +48,12 @@ def _starts_a_vm(words: list[str]) -> bool:
 def test_python(block: str, tmp_path: Path) -> None:
     script = tmp_path / "example.py"
     script.write_text(block)
-    ended = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, timeout=TIME_LIMIT, check=False
-    )
+    ended = forked.run_script(script)
     assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.parametrize("command", commands())
 def test_command(command: str) -> None:
-    ended = subprocess.run(
-        [*MULTIPROBE, *shlex.split(command)], capture_output=True, text=True, timeout=TIME_LIMIT, check=False
-    )
+    ended = forked.run(shlex.split(command))
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout or command == "inspect --json"  # nothing is attached

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 from return_values import ReturnValues, failures
 
-ERRORS = [sys.executable, "-m", "multiprobe", "errors", "--json"]
-TIME_LIMIT = 800
+ERRORS = ["errors", "--json"]
 #: On kernels without batches every function costs seconds: names, not patterns.
 OPENING = ("do_sys_openat2", "do_filp_open", "path_openat", "inode_permission", "generic_permission", "may_open")
 
@@ -21,7 +21,7 @@ OPENING = ("do_sys_openat2", "do_filp_open", "path_openat", "inode_permission", 
 def watch(*arguments: str, code: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The groups (or, with --each, failures and groups) and the report, of a Python program that fails on purpose."""
     command = [*ERRORS, *arguments, "--command-only", "--", sys.executable, "-c", code]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT, check=False)
+    ended = forked.run(command)
     assert ended.returncode == 0, ended.stderr
     *found, report = map(json.loads, ended.stdout.splitlines())
     assert report["command"]["status"] == 0, ended.stderr
@@ -145,7 +145,7 @@ def test_what_succeeds_is_not_reported() -> None:
 
 @pytest.mark.parametrize("arguments", [["--allow", "ENONSENSE"], ["--deny", "x,y"]])
 def test_errors_that_do_not_exist(arguments: list[str]) -> None:
-    ended = subprocess.run([*ERRORS, "vfs_read", "-d", "0", *arguments], capture_output=True, timeout=TIME_LIMIT)
+    ended = forked.run([*ERRORS, "vfs_read", "-d", "0", *arguments])
     assert ended.returncode == 2
 
 
@@ -178,10 +178,7 @@ def test_every_failure_is_what_the_kernels_own_probes_say(tmp_path: Path) -> Non
     (tmp_path / "made").chmod(0o600)
     program = [sys.executable, "-ISs", "-c", TROUBLE, str(tmp_path)]
     with ReturnValues(*TROUBLED) as truth:
-        ended = subprocess.run(
-            [*ERRORS, *TROUBLED, "--command-only", "--", *program],
-            capture_output=True, text=True, timeout=TIME_LIMIT, check=False,
-        )  # fmt: skip
+        ended = forked.run([*ERRORS, *TROUBLED, "--command-only", "--", *program])
     assert ended.returncode == 0, ended.stderr
     *groups, report = map(json.loads, ended.stdout.splitlines())
     ours = {(g["error"], tuple(g["path"]), g["end"], g["end_error"]): g["count"] for g in groups}

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "unit" / "output"))
 
 from trace_reader import read_trace
 
-GRAPH = [sys.executable, "-m", "multiprobe", "graph"]
-TIME_LIMIT = 800
 N = 37
 READS = f"""
 import os
@@ -33,7 +31,7 @@ FUNCTIONS = ("__x64_sys_pread64", "vfs_read", "__x64_sys_getppid")
 
 
 def graph(*arguments: str) -> str:
-    ended = subprocess.run([*GRAPH, *arguments], capture_output=True, text=True, timeout=TIME_LIMIT, check=False)
+    ended = forked.run(["graph", *arguments])
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import shaped_workload as shape
 from ground_truth import Call, FunctionGraph, SystemCalls, read_strace, walk
@@ -34,7 +35,6 @@ NUMBERS = {"pread64": 17, "mkdir": 83, "clock_nanosleep": 230}
 CLOSE = 500_000
 ROUNDING = 2_000
 """The trace points' times are in microseconds."""
-TIME_LIMIT = 800
 Tree = list[tuple[int, str, int | None]]
 STRACE = shutil.which("strace")
 """Where there is none the trace points alone tell how long system calls took."""
@@ -76,10 +76,7 @@ def observe(folder: Path, stacked: Path, *command: str) -> Seen:
     strace = [STRACE, *watched] if STRACE else []
     workload = [*strace, sys.executable, "-ISs", shape.__file__, str(ids), str(stacked)]
     with SystemCalls(*NUMBERS.values()) as points, FunctionGraph(*FUNCTIONS) as truth:
-        ended = subprocess.run(
-            [sys.executable, "-m", "multiprobe", *command, *FUNCTIONS, "--json", "--", *workload],
-            capture_output=True, text=True, timeout=TIME_LIMIT, check=False,
-        )  # fmt: skip
+        ended = forked.run([*command, *FUNCTIONS, "--json", "--", *workload])
     assert ended.returncode == 0, ended.stderr
     *objects, report = map(json.loads, ended.stdout.splitlines())
     assert report["command"]["status"] == 0, ended.stderr

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
+
+import forked
 
 SCRIPT = """\
 import os, sys, time
@@ -30,8 +31,8 @@ with mp.attach(count, sys.argv[1], pid=os.getpid()) as attachment:
 def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    words = [sys.executable, "-m", "multiprobe", "run", str(script), *arguments]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    words = ["run", str(script), *arguments]
+    return forked.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_a_script(tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
-from test_count import COUNT, TIME_LIMIT, count, wait_until_attached
+from forked import TIME_LIMIT
+from test_count import count, wait_until_attached
 
 import multiprobe as mp
 from multiprobe.instruments.count import count as program
@@ -24,8 +26,8 @@ ENABLED = Path("/sys/kernel/tracing/enabled_functions")
 
 def test_a_stopped_front_end_is_detached_in_time(tmp_path: Path) -> None:
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
-    counting = subprocess.Popen(
-        [*COUNT, "--watchdog", "2", "__x64_sys_getppid", "vfs_open"],
+    counting = forked.Popen(
+        ["count", "--watchdog", "2", "__x64_sys_getppid", "vfs_open"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -139,13 +141,7 @@ def test_known_calls_are_found_again(kernel: mp.Kernel, mechanism: str) -> None:
 
 
 def test_strict_and_verified() -> None:
-    ended = subprocess.run(
-        [*COUNT, "--json", "__x64_sys_getppid", "no_such_function", "-d", "0", "--strict", "--verify"],
-        capture_output=True,
-        text=True,
-        timeout=TIME_LIMIT,
-        check=False,
-    )
+    ended = forked.run(["count", "--json", "__x64_sys_getppid", "no_such_function", "-d", "0", "--strict", "--verify"])
     assert ended.returncode == 1
     assert "the results are incomplete: 1 skipped" in ended.stderr
     report = json.loads(ended.stdout.splitlines()[-1])

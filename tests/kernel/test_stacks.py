@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from typing import Any
 
+import forked
 import pytest
 
-STACKS = [sys.executable, "-m", "multiprobe", "stacks"]
-TIME_LIMIT = 800
 N, M = 37, 12
 #: A function that ends by calling another one may have handed over its frame.
 WAYS = {"pread": {"__x64_sys_pread64", "ksys_pread64"}, "readv": {"__x64_sys_readv", "do_readv", "vfs_readv"}}
@@ -24,8 +22,8 @@ STAY = f"{READS}import time\ntime.sleep(3)\n"  # a process must be looked at whi
 
 
 def stacks(*arguments: str, code: str = READS) -> str:
-    command = [*STACKS, *arguments, "--command-only", "--", sys.executable, "-c", code]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT, check=False)
+    command = ["stacks", *arguments, "--command-only", "--", sys.executable, "-c", code]
+    ended = forked.run(command)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 
 import multiprobe as mp
@@ -29,8 +30,8 @@ for name in sys.argv[1:]:
 
 
 def trace(*arguments: str, command: list[str]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    words = [sys.executable, "-m", "multiprobe", "trace", *arguments, "--command-only", "--json", "--", *command]
-    ended = subprocess.run(words, capture_output=True, text=True, timeout=800, check=False)
+    words = ["trace", *arguments, "--command-only", "--json", "--", *command]
+    ended = forked.run(words)
     assert ended.returncode == 0, ended.stderr
     *calls, report = [json.loads(line) for line in ended.stdout.splitlines() if line.startswith('{"type"')]
     assert report["type"] == "report"
@@ -100,8 +101,8 @@ def test_an_errno_in_an_unsigned_long(names: list[str]) -> None:
     command = [sys.executable, "-c", DENIED, names[0]]
     calls, _ = trace("do_mmap", "--filter", "-4096 < ret < 0", command=command)
     assert [call["returned"] for call in calls].count("-EACCES") == 3
-    words = [sys.executable, "-m", "multiprobe", "errors", "do_mmap", "--command-only", "--json", "--", *command]
-    ended = subprocess.run(words, capture_output=True, text=True, timeout=800, check=True)
+    words = ["errors", "do_mmap", "--command-only", "--json", "--", *command]
+    ended = forked.run(words, check=True)
     groups = [json.loads(line) for line in ended.stdout.splitlines() if line.startswith("{")]
     assert [group["count"] for group in groups if group.get("error") == "EACCES"] == [3]
 
@@ -125,16 +126,16 @@ def test_entries_only_and_limits(names: list[str]) -> None:
 
 
 def test_a_filter_that_can_not_be(names: list[str]) -> None:
-    words = [sys.executable, "-m", "multiprobe", "trace", "vfs_read", "--filter"]
+    words = ["trace", "vfs_read", "--filter"]
     for text, status in (("ret <", 2), ("ret > arg12", 2), ("no_such_name > 1", 2), ("open(1)", 2)):
-        ended = subprocess.run([*words, text, "-d", "0"], capture_output=True, text=True, timeout=800, check=False)
+        ended = forked.run([*words, text, "-d", "0"])
         assert ended.returncode == status, ended.stderr
         assert "Traceback" not in ended.stderr
 
 
 def test_text_for_people() -> None:
-    words = [sys.executable, "-m", "multiprobe", "trace", "vfs_open", "--", "true"]
-    ended = subprocess.run(words, capture_output=True, text=True, timeout=800, check=False)
+    words = ["trace", "vfs_open", "--", "true"]
+    ended = forked.run(words)
     assert ended.returncode == 0, ended.stderr
     assert re.search(r'  vfs_open\(path=&{name="true"}, file=0x[0-9a-f]{16}\) = 0  \[', ended.stdout)
     assert os.uname().release

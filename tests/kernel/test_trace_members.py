@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 
 import multiprobe as mp
@@ -25,8 +26,8 @@ mmap.mmap(fd, 8192, mmap.MAP_PRIVATE, mmap.PROT_READ, offset=4096).close()
 
 def run(*arguments: str, name: Path) -> subprocess.CompletedProcess[str]:
     command = ["--command-only", "--json", "--", sys.executable, "-ISs", "-c", WORK, str(name)]
-    words = [sys.executable, "-m", "multiprobe", "trace", *arguments, *command]
-    return subprocess.run(words, capture_output=True, text=True, timeout=800, check=False)
+    words = ["trace", *arguments, *command]
+    return forked.run(words)
 
 
 def one_call(*arguments: str, name: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 
 WORK = """\
@@ -53,9 +54,9 @@ SENT = re.compile(r"sendto\(.*, (\d+), 0, NULL, 0\) += (\d+)")
 
 
 def trace(*options: str, command: list[str]) -> list[dict[str, Any]]:
-    words = [sys.executable, "-m", "multiprobe", "trace", "tcp_sendmsg", "vfs_*", *options]
+    words = ["trace", "tcp_sendmsg", "vfs_*", *options]
     words += ["--command-only", "--json", "--", *command]
-    ended = subprocess.run(words, capture_output=True, text=True, timeout=800, check=False)
+    ended = forked.run(words)
     assert ended.returncode == 0, ended.stderr
     *calls, report = [json.loads(line) for line in ended.stdout.splitlines() if line.startswith('{"type"')]
     assert not report["missed"].get("dropped_events", 0), report["missed"]
