@@ -273,7 +273,7 @@ def test_a_program_that_traces_a_program(attach: Attacher) -> None:
             ProgType.TRACING,
             RETURN_0,
             name="tracing_one",
-            expected_attach_type=trampoline.attach_type("entry"),
+            expected_attach_type=trampoline.ATTACH_TYPES["entry"],
             attach_btf_id=3,
             attach_btf_obj_fd=traced.fileno(),
         )
@@ -474,7 +474,7 @@ def on_module(module: str, function: str, stack: ExitStack) -> FileDescriptor:
                 ProgType.TRACING,
                 RETURN_0,
                 name="on_module",
-                expected_attach_type=trampoline.attach_type("entry"),
+                expected_attach_type=trampoline.ATTACH_TYPES["entry"],
                 attach_btf_id=btf_id,
                 attach_btf_obj_fd=fd.fileno(),
             )

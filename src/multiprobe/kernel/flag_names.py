@@ -1,9 +1,9 @@
-"""Numbers that have names: open flags, file modes, memory protection, address families, gfp_t; and network byte order.
+"""Names of numbers: open flags, file modes, memory protection, address families, gfp_t; and network byte order.
 
-Which table a value belongs to is told by its typedef, its name, or the system call whose argument it is. The tables are
-the kernel's user-space headers (include/uapi), whose numbers never change; the O_ flags in which architectures differ
-are in `arch`; FMODE_ is include/linux/fs.h. gfp_t changes between kernels: its names come from a tracing event's
-format. Pure over numbers; `load_gfp` reads tracefs. Must not know BTF.
+The table for a value follows from its typedef, its name, or the system call whose argument it is. The tables are those
+of the kernel's user-space headers (include/uapi), whose numbers never change; the O_ flags in which architectures
+differ are in `arch`; FMODE_ is include/linux/fs.h. gfp_t changes between kernels: its names come from a tracing event's
+format, which `load_gfp` reads from tracefs.
 """
 
 from __future__ import annotations

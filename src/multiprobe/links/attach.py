@@ -162,7 +162,7 @@ def _nothing(
     if len(chosen) and any(mask & ~usable for mask in chosen.mechanisms(when=side)):
         names = mechanism_names(usable)
         return NotSupportedError(
-            f"none of the {report.requested} functions can be reached by {' or '.join(names)}: {report}",
+            f"none of the {report.requested} functions can be attached by {' or '.join(names)}: {report}",
             hint="allow another mechanism, or see `multiprobe functions --why NAME`",
         )
     words = "; ".join(str(refusal) for refusal in report.skipped[:3])

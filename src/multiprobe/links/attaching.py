@@ -157,7 +157,8 @@ class Attaching:
         wrong = differences(linked.links, self.functions)
         if wrong:
             raise AttachError(
-                f"the kernel attached somewhere else than planned: {'; '.join(wrong[:5])}", report=self.ledger.report()
+                f"the kernel attached to other functions than planned: {'; '.join(wrong[:5])}",
+                report=self.ledger.report(),
             )
         return linked.refused
 
@@ -248,7 +249,7 @@ class Attaching:
             raise AttachError(
                 f"nothing stays attached: {report.dropped[-1].reason}",
                 report=report,
-                hint="attach fewer functions, or without care",
+                hint="attach fewer functions, or without careful=True (--careful)",
             )
 
     # The end

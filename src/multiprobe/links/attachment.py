@@ -109,7 +109,10 @@ class Attachment:
         if isinstance(found, ArrayMap):
             return found.read(per_cpu=per_cpu)
         if per_cpu or not isinstance(found, HashMap):
-            raise UsageError(f"{spec!r} can't be read like this", hint="see attachment.map(spec), or events(spec)")
+            raise UsageError(
+                f"reading {spec!r}: it is neither an array nor a hash table",
+                hint="use attachment.map(spec), or events(spec)",
+            )
         return found.read()
 
     def events(self, spec: RingBuffer, *, timeout: float | None = None) -> EventReader:
@@ -120,7 +123,7 @@ class Attachment:
         """
         found = self.map(spec)
         if not isinstance(found, RingBufferMap):
-            raise UsageError(f"{spec!r} carries no events", hint="declare one with mp.RingBuffer(…)")
+            raise UsageError(f"{spec!r} is not a ring buffer", hint="declare one: mp.RingBuffer(…)")
         return EventReader(found, timeout=timeout)
 
     def totals(self, spec: MapSpec) -> array[int]:
@@ -213,8 +216,8 @@ class Attachment:
     def _require_replaceable(self) -> None:
         if not self._links.has_gate:
             raise UsageError(
-                f"{self.program.name} is attached for good: functions can't be dropped or added",
-                hint="mp.attach(…, replaceable=True) makes it possible",
+                f"{self.program.name} was attached without replaceable=True: functions can't be dropped or added",
+                hint="attach it by mp.attach(…, replaceable=True)",
             )
 
     def _indices(self, functions: Functions) -> set[int]:
@@ -223,7 +226,7 @@ class Attachment:
         found = {own.get(address) for address in chosen.addresses()}
         if None in found or chosen.unresolved:
             raise UsageError(
-                "some of these functions do not belong to this attachment", hint="attach them with mp.attach(…)"
+                "some of these functions do not belong to this attachment", hint="attach them by another mp.attach(…)"
             )
         return {index for index in found if index is not None}
 

@@ -1,7 +1,7 @@
-"""Programs in object files that others compiled (`prog.bpf.o`), to be attached as if written here.
+"""Loads BPF object files (`prog.bpf.o`) whose programs `mp.attach` can attach.
 
-libbpf opens the file, relocates and loads it; what it is attached to, by which mechanism and with which cookies is up
-to `mp.attach`, for which more instances are loaded where a mechanism needs its own. Knows what sections' names mean.
+libbpf opens, relocates and loads the file. `mp.attach` chooses functions, mechanism and cookies, and loads more
+instances where a mechanism needs its own.
 """
 
 from __future__ import annotations
@@ -39,8 +39,7 @@ _SLEEPABLE = 1 << 4  # BPF_F_SLEEPABLE
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """What a section's name says of a program: the side where it runs, the mechanisms that can carry it, and the types
-    that libbpf is to load it with."""
+    """The program of a section: its side, the mechanisms that can attach it, and its types for libbpf."""
 
     when: str
     mechanisms: Mechanism
@@ -126,8 +125,8 @@ class ObjectProgram:
             raise UsageError(f"the object of program {self.name!r} is closed", hint="load it again: mp.load_object(…)")
         if not usable & self.mechanisms:
             raise NotSupportedError(
-                f"program {self.name!r} (section {self.section!r}) can be carried by "
-                f"{' or '.join(mechanism_names(self.mechanisms))}, and none of them is to be had here",
+                f"program {self.name!r} (section {self.section!r}) can be attached by "
+                f"{' or '.join(mechanism_names(self.mechanisms))}, and none of them is usable here",
                 hint="`multiprobe doctor` shows what this kernel has",
             )
         return usable & self.mechanisms
@@ -143,7 +142,9 @@ class ObjectProgram:
     def make_loader(self, functions: FunctionSet, *, when: str, pid: int | None, has_gate: bool) -> ObjectLoader:
         """What `mp.attach` loads instances with. Raises UsageError for what can't be built into compiled code."""
         if pid is not None:
-            raise UsageError(f"pid= can't be built into program {self.name!r}", hint="it must look for itself")
+            raise UsageError(
+                f"pid= can't be built into program {self.name!r}", hint="its own code must check the process"
+            )
         if has_gate:
             raise UsageError(f"program {self.name!r} can't be replaced while it runs, as budget= and careful= would")
         return ObjectLoader(self, functions, when=when)
@@ -164,13 +165,13 @@ class ObjectLoader:
         self.store = ObjectStore(program)
 
     def prepare(self, context: str, session_side: str = "") -> None:
-        """Nothing is left to compile."""
+        """Does nothing: objects are compiled."""
 
     def release(self) -> None:
-        """Nothing is held that instances don't need."""
+        """Does nothing."""
 
     def function_from(self, context: str) -> str:
-        """Nothing is told the kernel but the user's cookies: "ip"."""
+        """ "ip": the kernel's cookies are the user's."""
         return "ip"
 
     def load(self, hook: Hook, context: str, *, gate: Mapping[str, int] | None = None) -> FileDescriptor:
@@ -182,7 +183,7 @@ class ObjectLoader:
 
 
 class ObjectStore:
-    """Stands where an attachment has its maps: those of an object are the object's, and it knows no idle state."""
+    """In place of an attachment's maps: the object owns its maps, and its programs can't be paused."""
 
     can_idle = False
 
@@ -207,7 +208,7 @@ class ObjectStore:
         """The program acts until its last link is gone."""
 
     def losses(self) -> dict[str, int]:
-        """None are counted."""
+        """Empty: the programs of objects count none."""
         return {}
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from multiprobe.cachedir import path_of
-from multiprobe.errors import DataError, MultiprobeError, UsageError
+from multiprobe.errors import DataError, MultiprobeError, UsageError, errno_name
 from multiprobe.functions.kernel import Kernel
 from multiprobe.kernel.mechanism import Mechanism, parse_mechanism
 from multiprobe.links.guard.replaceable import Part, ReplaceableLinks
@@ -85,7 +85,7 @@ def _make_directory(path: str) -> None:
         os.mkdir(path, 0o700)
     except OSError as error:
         raise UsageError(
-            f"the directory {path} can't be made: {error.strerror}",
+            f"creating the directory {path}: {errno_name(error.errno or 0)}",
             hint="give a new directory in a BPF file system, as /sys/fs/bpf/NAME",
         ) from error
 

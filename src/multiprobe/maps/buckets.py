@@ -86,7 +86,7 @@ def log2(*, bits: int = 0) -> Log2:
     Raises UsageError unless `bits` is 0 to 8.
     """
     if not isinstance(bits, int) or isinstance(bits, bool) or not 0 <= bits <= MAX_BITS:
-        raise UsageError(f"bits is a number from 0 to {MAX_BITS}, not {bits!r}")
+        raise UsageError(f"invalid bits={bits!r}: expected 0 to {MAX_BITS}")
     return Log2(bits)
 
 
@@ -136,7 +136,7 @@ def percentiles(buckets: Buckets, counts: Sequence[int], percents: Iterable[floa
 
 def _percentile(percent: float, bounds: list[tuple[float, float]], sums: list[int]) -> Percentile:
     if not 0 <= percent <= 100:
-        raise UsageError(f"{percent} is no percentage")
+        raise UsageError(f"invalid percentage {percent}: expected 0 to 100")
     rank = max(1, -int(-percent * sums[-1] // 100))
     place = bisect_left(sums, rank)
     low, high = bounds[place]

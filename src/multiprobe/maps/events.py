@@ -41,7 +41,7 @@ class Event(tuple["Any", ...]):
         fields = inherited | _annotations(cls, sys._getframe(1))
         for name in fields:
             if name.startswith("_") or name in ("record_", "names_", "as_dict"):
-                raise UsageError(f"a field can't be called {name!r}")
+                raise UsageError(f"invalid field name {name!r}")
         cls.record_ = make_record(fields)
         for place, name in enumerate(fields):
             setattr(cls, name, property(itemgetter(place)))
@@ -98,9 +98,11 @@ class RingBuffer(MapSpec):
     def __init__(self, event: type[Event], *, size: int = DEFAULT_SIZE) -> None:
         super().__init__(u64)
         if not (isinstance(event, type) and issubclass(event, Event) and event is not Event):
-            raise UsageError(f"{event!r} is no event", hint="class Open(mp.Event): …, then mp.RingBuffer(Open)")
+            raise UsageError(
+                f"{event!r} is not an event class", hint="class Open(mp.Event): …, then mp.RingBuffer(Open)"
+            )
         if not isinstance(size, int) or isinstance(size, bool) or not 0 < size <= MAX_SIZE:
-            raise UsageError(f"size is a number of bytes up to {MAX_SIZE >> 20} MB, not {size!r}")
+            raise UsageError(f"invalid size={size!r}: expected bytes, at most {MAX_SIZE >> 20} MB")
         self.event = event
         self.size = max(MIN_SIZE, 1 << (size - 1).bit_length())
         if self.stride > self.size // 2:

@@ -1,7 +1,4 @@
-"""Histograms: how often numbers fell into each bucket, per CPU, and for each function if wanted.
-
-The spec is inert; the map is memory shared with the kernel. Must not know programs.
-"""
+"""Histograms, counted per CPU, for each function on request: the spec and the map."""
 
 from __future__ import annotations
 
@@ -46,11 +43,9 @@ class Histogram(MapSpec):
     def __init__(self, buckets: Buckets | None = None, *, per_function: bool = False, counter: Integer = u64) -> None:
         super().__init__(counter)
         if counter not in (u64, u32):
-            raise UsageError(f"counters of {counter!r} don't exist", hint="use mp.u64 or mp.u32")
+            raise UsageError(f"invalid counter={counter!r}: expected mp.u64 or mp.u32")
         if buckets is not None and not isinstance(buckets, Log2 | Linear):
-            raise UsageError(
-                f"{buckets!r} is no division into buckets", hint="use mp.log2() or mp.linear(low, high, step)"
-            )
+            raise UsageError(f"invalid buckets={buckets!r}: expected mp.log2() or mp.linear(low, high, step)")
         self.buckets: Buckets = buckets or Log2()
         self.per_function = bool(per_function)
 

@@ -1,6 +1,6 @@
-"""Maps in the kernel, read from Python: arrays as memory that both share, hash tables by system calls in batches.
+"""Reads the kernel's maps: arrays as shared memory, hash tables by system calls in batches.
 
-Owns descriptors and mappings; must not know programs. NumPy is imported by what returns NumPy arrays.
+NumPy is imported only by methods that return its arrays.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Ring buffers in the kernel, mapped into this process, and waiting for what comes.
-
-Owns the descriptors and mappings; must not know programs.
-"""
+"""Maps the kernel's ring buffers into this process, and waits for their records."""
 
 from __future__ import annotations
 

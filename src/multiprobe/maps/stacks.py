@@ -1,7 +1,4 @@
-"""Stack traces: kept by the kernel, each one once, under an id that programs can keep or send.
-
-The spec is inert; the map owns a descriptor. Must not know programs.
-"""
+"""Stack traces, which the kernel stores once each, under an id that programs can keep or send: the spec and the map."""
 
 from __future__ import annotations
 
@@ -45,7 +42,7 @@ class StackTraces(MapSpec):
         super().__init__(u64)
         for number, name, most in ((depth, "depth", MAX_DEPTH), (max_entries, "max_entries", 1 << 20)):
             if not isinstance(number, int) or isinstance(number, bool) or not 0 < number <= most:
-                raise UsageError(f"{name} is a number from 1 to {most}, not {number!r}")
+                raise UsageError(f"invalid {name}={number!r}: expected 1 to {most}")
         self.depth = depth
         self.max_entries = 1 << (max_entries - 1).bit_length()
 

@@ -1,7 +1,4 @@
-"""All maps of one attachment: the user's, and those that its programs need to find their way.
-
-Owns them; gives programs the numbers to be linked with. Must not know programs or links.
-"""
+"""Owns all maps of one attachment, the user's and the programs' own, and the numbers that programs are linked with."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def test_what_is_refused_when_it_is_added_again(fake: FakeKernel) -> None:
 
 def test_changes_must_be_prepared_for(fake: FakeKernel) -> None:
     with mp.attach(count, TCP) as attachment:
-        with pytest.raises(UsageError, match="attached for good") as caught:
+        with pytest.raises(UsageError, match="without replaceable=True") as caught:
             attachment.drop(["tcp_ack"])
         assert "replaceable=True" in caught.value.hint
     with mp.attach(count, TCP, replaceable=True) as attachment, pytest.raises(UsageError, match="do not belong"):
@@ -123,7 +123,7 @@ def test_what_cannot_be_pinned_leaves_nothing(fake: FakeKernel) -> None:
         with pytest.raises(mp.KernelError):
             attachment.pin(directory)
         assert not directory.exists()
-        with pytest.raises(UsageError, match="can't be made"):
+        with pytest.raises(UsageError, match=r"creating the directory .*ENOENT"):
             attachment.pin(directory / "deeper")
     with mp.attach(count, TCP, replaceable=True) as attachment, pytest.raises(UsageError, match="can't be pinned"):
         attachment.pin(directory)

@@ -1,7 +1,6 @@
-"""Decides which functions to drop so that probes keep their budget, from hits and the price of a hit.
+"""Chooses the functions to drop so that probes keep their budget, from hits and the cost of a hit. Pure.
 
-Of thousands of functions few are hit in a moment, so hits are dictionaries that leave the others out. Knows no kernel,
-no link, no clock.
+Hits are dictionaries without the functions that were not hit: of thousands, few are hit in an interval.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The guard of an attachment: detaches functions that exceed the budget or make the machine's wake-ups late.
 
-Measures after each wave while functions are attached, then in a thread of its own. Knows when to look and what to
-write down; what to drop is decided by `budget`, whether the machine suffers by `wakeups`; `replaceable` detaches.
+Measures after each wave while functions are attached, then in a thread of its own. `budget` chooses the functions to
+drop, `wakeups` measures latency, `replaceable` detaches.
 """
 
 from __future__ import annotations

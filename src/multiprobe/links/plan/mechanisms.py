@@ -38,7 +38,7 @@ class Mechanisms:
         if isinstance(self.max_singles, bool) or not isinstance(self.max_singles, int) or self.max_singles < 0:
             raise UsageError(f"invalid max_singles={self.max_singles!r}: expected a number of functions, or 0")
         if not self.allowed:
-            raise UsageError("no mechanism is left to attach with", hint=f"there are {', '.join(MECHANISMS)}")
+            raise UsageError("no mechanism is left to attach with", hint=f"the mechanisms are {', '.join(MECHANISMS)}")
 
     @classmethod
     def of(cls, given: Mechanisms | Names | None) -> Mechanisms:

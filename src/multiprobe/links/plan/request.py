@@ -51,7 +51,7 @@ def _is_one(functions: object) -> bool:
 def _listed(items: Sequence[object], kernel: Kernel | None, *, unsafe: bool) -> FunctionSet:
     if not items:
         raise UsageError(
-            "no functions were asked for", hint="give a pattern, symbols, addresses or kernel.functions(…)"
+            "no functions were requested", hint="give a pattern, symbols, addresses or kernel.functions(…)"
         )
     kernel = kernel or Kernel()
     strings = [item for item in items if isinstance(item, str)]
