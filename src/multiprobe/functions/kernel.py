@@ -300,6 +300,8 @@ class Kernel:
 
         addresses: ints, of the symbol or of its ftrace call site (4 bytes on after an ENDBR, as tracefs lists it)
         unsafe: also functions that are known to hang machines
+
+        Raises UsageError for other values than addresses.
         """
         given = list(addresses) if isinstance(addresses, Iterable) else [addresses]
         if wrong := [one for one in given if not isinstance(one, int) or isinstance(one, bool)]:
