@@ -28,6 +28,8 @@ from llvmlite import binding  # noqa: F401
 from multiprobe.cli import count, errors, graph, inspect, latency, main, stacks, trace  # noqa: F401
 from multiprobe.compiler import pipeline  # noqa: F401
 from multiprobe.functions import sources  # noqa: F401
+from multiprobe.instruments.stacks import callers  # noqa: F401
+from multiprobe.output import screen  # noqa: F401
 
 TIME_LIMIT = 800
 """Seconds that a command may take."""

@@ -11,6 +11,8 @@ from rich.progress import Progress as Bar
 if TYPE_CHECKING:
     from typing import TextIO
 
+_REFRESHES = 4  # per second: more would take time from the work
+
 
 def make_bar(file: TextIO, what: str) -> Bar:
     """The line, not yet shown; it is wiped when it is stopped. Its field `amount` is text."""
@@ -21,6 +23,13 @@ def make_bar(file: TextIO, what: str) -> Bar:
         TimeElapsedColumn(),
     )
     console = Console(file=file)
-    bar = Bar(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
+    bar = Bar(
+        *columns,
+        console=console,
+        refresh_per_second=_REFRESHES,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
     bar.add_task(what, total=None, amount="")
     return bar
