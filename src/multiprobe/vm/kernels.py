@@ -13,10 +13,11 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from multiprobe.arch import native
 from multiprobe.cachedir import read_own
@@ -98,18 +99,40 @@ def candidates(packages: Iterable[apt.Package]) -> list[Candidate]:
     return found
 
 
+def without_modules(packages: Iterable[apt.Package]) -> dict[str, str]:
+    """The versions of kernels, by series, whose images the archive has, but not their modules, without which a guest
+    doesn't reach this machine's files."""
+    everything = list(packages)
+    whole = {candidate.series for candidate in candidates(everything)}
+    pattern = re.compile(_IMAGE.replace("{flavour}", flavour()))
+    images = [package for package in everything if pattern.fullmatch(package.name)]
+    found = {".".join(version_key(image.version)[:2]): image.version for image in images}
+    return {series: version for series, version in found.items() if series not in whole}
+
+
 def _release_of_debian(candidate: Candidate) -> int:
     """Debian's release that a kernel was built for, from its version (deb12, bpo13, …); plain versions come first."""
     match = re.search(r"(?:deb|bpo)(\d+)", f"{candidate.release} {candidate.image.version}")
     return int(match[1]) if match else 0
 
 
-def choose(found: Iterable[Candidate], series: str) -> Candidate:
-    """The newest kernel of `series` in the oldest release of Debian that has it; VmError names those there are."""
+def choose(
+    found: Iterable[Candidate], series: str, *, incomplete: Mapping[str, str] = MappingProxyType({})
+) -> Candidate:
+    """The newest kernel of `series` in the oldest release of Debian that has it; VmError names those there are.
+
+    incomplete: what `without_modules` found
+    """
     everything = list(found)
     fitting = [candidate for candidate in everything if candidate.series == series]
     if not fitting:
         names = ", ".join(sorted({c.series for c in everything}, key=series_key)) or "none at all"
+        if series in incomplete:
+            raise VmError(
+                f"Debian's archive has the image of Linux {series} ({incomplete[series]}), but not its modules, which "
+                "a guest needs to reach this machine's files",
+                hint=f"choose one of these: {names}; or give --kernel-image FILE and --modules DIR of that kernel",
+            )
         raise VmError(f"no kernel of series {series!r} in Debian's archive", hint=f"choose one of these: {names}")
     oldest = min(map(_release_of_debian, fitting))
     return max((c for c in fitting if _release_of_debian(c) == oldest), key=_order)
@@ -200,8 +223,9 @@ def _fetch_missing(wanted: Sequence[str], refresh: bool, on_progress: OnProgress
         return
     on_progress("reading the lists of packages", 0, 0)
     source = open_archive(refresh=refresh)
-    there = available(source)
-    chosen = [choose(there, name) for name in wanted]
+    packages = kernel_packages(source)
+    there, incomplete = candidates(packages), without_modules(packages)
+    chosen = [choose(there, name, incomplete=incomplete) for name in wanted]
     _fetch_all(
         source, [c for c in chosen if not ((old := cached(c.series)) and old.version == c.image.version)], on_progress
     )
@@ -234,8 +258,13 @@ def open_archive(*, refresh: bool = False) -> apt.Apt:
 
 def available(source: apt.Apt) -> list[Candidate]:
     """Every kernel that the archive has now."""
+    return candidates(kernel_packages(source))
+
+
+def kernel_packages(source: apt.Apt) -> list[apt.Package]:
+    """The packages of kernels and of their modules that the archive has now."""
     names = [n for prefix in ("linux-image-", "linux-binary-", "linux-modules-") for n in source.names(prefix)]
-    return candidates(source.show([name for name in names if name.removesuffix("-unsigned").endswith(flavour())]))
+    return source.show([name for name in names if name.removesuffix("-unsigned").endswith(flavour())])
 
 
 def _fetch_all(source: apt.Apt, chosen: Sequence[Candidate], on_progress: OnProgress) -> None:

@@ -65,6 +65,19 @@ def test_a_wrong_series_is_answered_with_those_there_are() -> None:
     assert caught.value.hint == "choose one of these: 6.1, 6.12, 7.3"
 
 
+def test_a_kernel_whose_modules_are_gone_is_told_from_one_that_never_was() -> None:
+    incomplete = kernels.without_modules(ARCHIVE)
+    assert incomplete == {"7.2": "7.2.1-1~bpo13+1"}
+    with pytest.raises(
+        VmError, match=r"has the image of Linux 7\.2 \(7\.2\.1-1~bpo13\+1\), but not its modules"
+    ) as caught:
+        choose(candidates(ARCHIVE), "7.2", incomplete=incomplete)
+    assert "choose one of these: 6.1, 6.12, 7.3" in caught.value.hint
+    assert "--modules" in caught.value.hint
+    with pytest.raises(VmError, match="no kernel of series"):
+        choose(candidates(ARCHIVE), "5.4", incomplete=incomplete)
+
+
 @pytest.mark.parametrize("series", ["", "6", "6.12.1", "v6.1", "../6.1", "6.1\n"])
 def test_what_is_no_series(series: str) -> None:
     with pytest.raises(VmError):
