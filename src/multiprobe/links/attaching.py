@@ -21,6 +21,7 @@ from multiprobe.links.mechanisms.culprits import Culprits
 from multiprobe.links.mechanisms.errnos import RESOURCES, is_about_the_kind, meaning
 from multiprobe.links.mechanisms.linking import CONTEXTS, Linking
 from multiprobe.links.mechanisms.proof import proven
+from multiprobe.links.mechanisms.singles import raise_descriptor_limit
 from multiprobe.links.plan.plan import make_plan
 from multiprobe.links.plan.planning import limit_singles
 from multiprobe.links.report import Failure
@@ -236,9 +237,21 @@ class Attaching:
     def _report_failures(self) -> None:
         attached = self.links.mechanism_of
         self.ledger.fail(failure for index, failure in sorted(self._failures.items()) if index not in attached)
+        n_short = sum(failure.errno == errno.EMFILE for failure in self._failures.values())
+        if n_short:
+            self._note_descriptors(n_short)
         n = sum(index in attached for index in self._failures)
         if n and self.guard is None:
             self.ledger.note(f"{n:,} of the functions were refused by one mechanism and attached by another")
+
+    def _note_descriptors(self, n_short: int) -> None:
+        """Say how many descriptors all functions would have taken, and what gives them."""
+        sides = 2 if self.plan.when == "session" and self.plan.paired else 1
+        n_needed = raise_descriptor_limit() + 2 * sides * n_short
+        self.ledger.note(
+            f"{n_short:,} functions had no file descriptor left: all together take about {n_needed:,}; raise the limit "
+            f"with `ulimit -n {n_needed}` (beyond the hard limit as root), or attach fewer one by one"
+        )
 
     def _leave_out(self, indices: Iterable[int]) -> None:
         """Report what isn't attached any more because the machine suffered."""

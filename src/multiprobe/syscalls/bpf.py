@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 LICENSE = b"Dual MIT/GPL"
 _LOG_SIZE = 1 << 20
+NO_REASON = "no reason given"
 LOG_CUT = "[the log was too long: here the kernel cut it off]"
 _RIGHTS, _ADMIN = "CAP_BPF and CAP_PERFMON", "CAP_SYS_ADMIN"
 _RETRIES = 5  # the verifier answers EAGAIN when a signal interrupts it
@@ -218,7 +219,8 @@ def prog_load(
 
 def _load_again(first: int, attempt: _Attempt, name: str) -> FileDescriptor:
     """Ask why a program was refused, by loading it with a log; raises the answer. A refusal that doesn't last (memory
-    was short, a signal came) has no reason: the program is loaded then."""
+    was short, a signal came) has no reason: the program is loaded then. So has one that comes after verification, when
+    descriptors run out: its log has statistics only."""
     result, log = attempt(_LOG_SIZE, LOG_INSNS)
     text = cause = ""
     if result == -errno.ENOSPC:  # more steps than the log holds; kernels before 6.4 keep its beginning, not its end
@@ -231,7 +233,7 @@ def _load_again(first: int, attempt: _Attempt, name: str) -> FileDescriptor:
         cause = cause_of(text)
     if not isinstance(result, int):
         return FileDescriptor(result, f"program {name}")
-    if text.strip():
+    if cause not in ("", NO_REASON):
         raise VerifierError("loading a program", -first, subject=f"program {name!r}", cause=cause, log=text)
     raise error("loading a program", -first, f"program {name!r}")
 
@@ -245,7 +247,7 @@ def cause_of(log: str) -> str:
     noise = ("processed ", "verification time", "stack depth", "mark_precise", "insns ", "subprog ")
     said = log.partition("\nVerification failed: ")[0]
     lines = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith(noise)]
-    return lines[-1] if lines else "no reason given"
+    return lines[-1] if lines else NO_REASON
 
 
 def prog_test_run(prog: FileDescriptor, *, data: bytes = b"", context: bytes = b"", repeat: int = 0) -> tuple[int, int]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import resource
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +14,8 @@ import pytest
 import multiprobe as mp
 from fake_kernel import FUNCTIONS, LIKE_6_1, LIKE_6_12, LIKE_7_3, FakeFunction, FakeKernel, Profile, wait_until
 from multiprobe.errors import AttachError, KernelError, NotPermittedError, NotSupportedError, UsageError, VerifierError
+from multiprobe.syscalls import bpf, raw
+from multiprobe.uapi.bpf import ProgType
 
 calls = mp.PerFunction(mp.u64)
 MECHANISMS = ("kprobe_multi", "tracing_multi", "trampoline", "kprobe")
@@ -274,7 +278,38 @@ def test_descriptors_that_run_out_half_way(boot: Boot, mechanism: str) -> None:
         assert report.attached + len(report.failed) == len(TCP)
         assert report.attached == len(fake.links)
         assert {one.errno for one in report.failed} == {errno.EMFILE}
+        assert all("ulimit -n" in str(one) for one in report.failed)
+        assert any("`ulimit -n" in note for note in report.notes)
     assert fake.left() == []
+
+
+def test_the_soft_limit_of_descriptors_is_raised(boot: Boot) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    boot()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard - 1, hard))
+    try:
+        mp.attach(count, "tcp_*", mechanisms="kprobe").detach()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("log", ["", "processed 12 insns (limit 1000000)\nverification time 17 usec\nstack depth 8\n"])
+def test_a_log_without_an_error_is_no_refusal_by_the_verifier(log: str) -> None:
+    """Descriptors run out after the program was verified."""
+
+    def refuse(nr: int, *arguments: int) -> int:
+        _, address, size = arguments
+        attr = bytearray(ctypes.string_at(address, size))
+        room, at = int.from_bytes(attr[28:32], "little"), int.from_bytes(attr[32:40], "little")
+        if room:
+            ctypes.memmove(at, log.encode() + b"\0", len(log) + 1)
+        return -errno.EMFILE
+
+    with raw.using(refuse), pytest.raises(KernelError, match="EMFILE") as caught:
+        bpf.prog_load(ProgType.KPROBE, bytes(16), name="count")
+    assert type(caught.value) is KernelError
+    assert "verifier" not in str(caught.value)
 
 
 # Links that are not where they should be

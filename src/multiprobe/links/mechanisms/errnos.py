@@ -38,6 +38,8 @@ _MEANINGS = {
 _MEANINGS_OF_ANY = {
     errno.ENODEV: "its module was unloaded meanwhile",
     errno.ENOMEM: "the kernel ran out of memory for it",
+    errno.EMFILE: "this process has no file descriptor left (ulimit -n)",
+    errno.ENFILE: "this machine has no file descriptor left (fs.file-max)",
     _ENOTSUPP: "too many arguments for a trampoline",
     errno.EAGAIN: "the function is being live-patched",
 }

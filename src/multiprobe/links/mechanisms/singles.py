@@ -6,6 +6,7 @@ seen on 6.1 to 7.3), so a few threads are all that helps.
 
 from __future__ import annotations
 
+import resource
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import KernelError, VerifierError
@@ -25,6 +26,7 @@ def attach_each(open_one: Callable[[int, str], Link], request: LinkRequest, link
 
     `open_one(position, side)`: a KernelError from it is that function's refusal; any other error is raised.
     """
+    raise_descriptor_limit()
     opened: dict[int, list[Link]] = {}
     refused: dict[int, int] = {}
 
@@ -43,6 +45,21 @@ def attach_each(open_one: Callable[[int, str], Link], request: LinkRequest, link
     finally:
         linked.links += [link for position in sorted(opened) for link in opened[position]]
     linked.refused |= {request.indices[position]: number for position, number in refused.items()}
+
+
+def raise_descriptor_limit() -> int:
+    """Raise the soft limit of descriptors to the hard one, which needs no right; the limit now.
+
+    Each function takes two descriptors on each side: its link, and its program or perf event.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return soft
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (ValueError, OSError):
+        return soft
+    return hard
 
 
 def _open_sides(open_one: Callable[[int, str], Link], position: int, sides: Iterable[str]) -> list[Link]:
