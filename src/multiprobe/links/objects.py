@@ -7,6 +7,7 @@ instances where a mechanism needs its own.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -215,6 +216,29 @@ class ObjectStore:
         """Nothing is owned."""
 
 
+class _Maps(dict[str, ForeignMap]):
+    """Maps by their names. Those of variables can also be asked for by the file's whole name: of NAME.bss, libbpf keeps
+    eight characters of NAME, with `_` for what a map's name may not contain.
+
+    prefix: the file's name up to its first dot
+    """
+
+    def __init__(self, maps: Mapping[str, ForeignMap], *, prefix: str) -> None:
+        super().__init__(maps)
+        self._prefix = prefix
+
+    def __missing__(self, name: str) -> ForeignMap:
+        prefix, dot, section = name.partition(".")
+        if not dot or prefix != self._prefix:
+            raise KeyError(name)
+        cut = re.sub(r"[^A-Za-z0-9_.]", "_", prefix[: max(8, 15 - len(dot + section))])
+        found = {known for known in self if known.endswith(dot + section) and known.partition(".")[0]}
+        matching = [known for known in found if cut.startswith(known.partition(".")[0])]
+        if len(matching) != 1:
+            raise KeyError(name)
+        return self[matching[0]]
+
+
 class BpfObject(Closing):
     """A loaded object file; from `mp.load_object`. Close it, or leave its `with` block, to free its programs and maps.
 
@@ -256,7 +280,7 @@ def load_object(path: str | os.PathLike[str], *, kernel: Kernel | None = None) -
     return BpfObject(
         name,
         {one.name: ObjectProgram(one, why_not=choice.why_not.get(one.name, "")) for one in programs},
-        {one.name: ForeignMap(one) for one in maps},
+        _Maps({one.name: ForeignMap(one) for one in maps}, prefix=name.partition(".")[0]),
     )
 
 
@@ -280,6 +304,8 @@ class _Choice:
         found, target, _ = parse_section(section)
         if found is None:
             if kind:
+                if section.startswith("?"):
+                    self.why_not[name] = f"its section {section!r} tells libbpf to leave it out"
                 return None
             self.why_not[name] = f"neither libbpf nor mp.attach knows its section {section!r}"
             return Wish(False, kind, attach_type)

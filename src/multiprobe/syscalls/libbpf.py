@@ -10,6 +10,9 @@ import ctypes
 import errno
 import fcntl
 import os
+import signal
+import subprocess
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -92,6 +95,19 @@ class LoadedMap:
     fd: FileDescriptor
 
 
+#: Opens what it reads from stdin, as `_open` does, in a process of its own.
+OPENING = """
+import ctypes, sys
+library, data = ctypes.CDLL(sys.argv[1]), sys.stdin.buffer.read()
+library.libbpf_set_print(None)
+library.bpf_object__open_mem.restype = ctypes.c_void_p
+library.bpf_object__open_mem.argtypes = ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p
+handle = library.bpf_object__open_mem(data, len(data), None)
+if handle:
+    library.bpf_object__close(ctypes.c_void_p(handle))
+"""
+
+
 class _OpenOptions(ctypes.Structure):
     """The head of struct bpf_object_open_opts; libbpf takes its size from the first field."""
 
@@ -125,6 +141,7 @@ def load(
     VerifierError and KernelError.
     """
     library = open_library()
+    _require_openable(data, name)
     said: list[str] = []
     printer = _PRINT(_collector(said))
     library.libbpf_set_print(printer)
@@ -141,6 +158,15 @@ def load(
             library.bpf_object__close(handle)
         library.libbpf_set_print(_PRINT())
         del printer
+
+
+def _require_openable(data: bytes, name: str) -> None:
+    """Open the object in a child process first: libbpf 1.1 crashes on some damaged files. Raises DataError."""
+    command = [sys.executable, "-I", "-S", "-c", OPENING, SONAME]
+    done = subprocess.run(command, input=data, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    if done.returncode < 0:
+        number = signal.Signals(-done.returncode).name
+        raise DataError(f"{name} is damaged: opening it ended libbpf by {number}", hint="compile it anew")
 
 
 def _collector(said: list[str]) -> Callable[[int, bytes, int], int]:
@@ -224,8 +250,9 @@ def _taken(
                 )
             )
             renamed[number] = maps[-1].fd.fileno()
-        taken += [_take(library, program, renamed) if is_loaded else _left(library, program)
-                  for program, is_loaded in programs]  # fmt: skip
+        for program, is_loaded in programs:  # libbpf leaves out those of sections that begin with "?"
+            is_there = is_loaded and library.bpf_program__fd(program) >= 0
+            taken.append(_take(library, program, renamed) if is_there else _left(library, program))
     except BaseException:
         for fd in (*(one.fd for one in maps), *(one.fd for one in taken)):
             if fd is not None:

@@ -13,7 +13,7 @@ from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.links.attachment import Attachment
 from multiprobe.links.guard.replaceable import ReplaceableLinks
 from multiprobe.links.ledger import Ledger
-from multiprobe.links.objects import SECTIONS, ObjectProgram, ObjectStore, load_object, parse_section
+from multiprobe.links.objects import SECTIONS, ObjectProgram, ObjectStore, _Maps, load_object, parse_section
 from multiprobe.maps.foreign import ForeignMap
 from multiprobe.syscalls import libbpf
 from multiprobe.syscalls.fd import FileDescriptor
@@ -118,3 +118,40 @@ def test_an_attachment_of_an_object_ends_but_does_not_stop() -> None:
         with pytest.raises(mp.UsageError, match=r"obj\.maps|is used by no program"):
             attachment.map(mp.Array(mp.u64, 1))
     assert attachment.is_closed
+
+
+def test_an_object_that_crashes_libbpf_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libbpf, "OPENING", "import os; os.kill(os.getpid(), 11)")
+    with pytest.raises(mp.DataError, match="ended libbpf by SIGSEGV"):
+        libbpf._require_openable(b"", "damaged.o")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "made"),
+    [("probes", "probes"), ("st_longname_of_object", "st_longn"), ("with-dash", "with_das"), ("eight_ch", "eight_ch")],
+)
+def test_maps_of_variables_go_by_the_files_name(prefix: str, made: str) -> None:
+    names = [f"{made}.bss", f"{made}.data", f"{made}.rodata", "hits"]
+    with FileDescriptor(os.open(os.devnull, os.O_RDONLY), "map") as fd:
+        maps = _Maps({name: ForeignMap(LoadedMap(name, MapType.ARRAY, 4, 8, 1, fd)) for name in names}, prefix=prefix)
+        for kind in ("bss", "data", "rodata"):
+            assert maps[f"{prefix}.{kind}"] is maps[f"{made}.{kind}"]
+        assert sorted(maps) == sorted(names)
+        for other in ("none.bss", f"{prefix}.text", "hit", prefix):
+            with pytest.raises(KeyError):
+                maps[other]
+
+
+def test_a_program_that_libbpf_left_out_has_no_descriptor() -> None:
+    """SEC("?raw_tp/…"): libbpf's descriptor of it is -1."""
+
+    class Library:
+        bpf_object__next_map = staticmethod(lambda _handle, _before: None)
+        bpf_program__fd = staticmethod(lambda _program: -1)
+        bpf_program__name = staticmethod(lambda _program: b"optional")
+        bpf_program__section_name = staticmethod(lambda _program: b"?raw_tp/sys_enter")
+        bpf_program__type = staticmethod(lambda _program: 17)
+        bpf_program__expected_attach_type = staticmethod(lambda _program: 0)
+
+    ((left,), maps) = libbpf._taken(Library, 1, [(1, True)])  # type: ignore[arg-type]
+    assert (left.name, left.fd, maps) == ("optional", None, [])
