@@ -85,13 +85,14 @@ def test_reports() -> None:
 
 def test_attachments() -> None:
     program: Any = SimpleNamespace(name="<count>")
-    ledger, store = Ledger(3, report().skipped), SimpleNamespace(losses=dict)
+    ledger, store = Ledger(3, report().skipped), SimpleNamespace(losses=dict, deactivate=list, close=list)
     ledger.fail(report().failed)
     links = ReplaceableLinks(None, 0)  # type: ignore[arg-type]
     attachment = Attachment(program, [], links=links, store=store, ledger=ledger)  # type: ignore[arg-type]
     html = attachment._repr_html_()
     assert "<b>&lt;count&gt;</b>, attached" in html
     assert Cells(html).rows[1][0] == "foo"
+    attachment.close()
 
 
 def test_function_sets() -> None:
