@@ -28,12 +28,21 @@ _SLOTS = 12
 class Call:
     """One call of a function: its arguments, what it returns, and by which CPU and process."""
 
-    def __init__(self, function: FakeFunction, arguments: tuple[int, ...], returned: int, cpu: int, tgid: int) -> None:
+    def __init__(
+        self,
+        function: FakeFunction,
+        arguments: tuple[int, ...],
+        returned: int,
+        cpu: int,
+        tgid: int,
+        namespaces: dict[tuple[int, int], int],
+    ) -> None:
         self.function = function
         self.arguments = arguments
         self.returned = returned
         self.cpu = cpu
         self.tgid = tgid
+        self.namespaces = namespaces
 
 
 def fire(kernel: FakeKernel, call: Call) -> None:
@@ -55,6 +64,7 @@ def _run(kernel: FakeKernel, link: Link, probe: Probe, call: Call, session: byte
     names = {number: function.name for number, function in _types(kernel).items()}
     machine.kfuncs = names
     machine.arguments = list(call.arguments)
+    machine.namespaces = call.namespaces
     machine.facts = {
         "cpu": call.cpu, "pid_tgid": call.tgid << 32 | call.tgid, "time": 1000, "ip": call.function.address,
         "cookie": probe.cookie, "arg_count": len(call.function.parameters), "ret": call.returned, "task": 0,

@@ -236,12 +236,20 @@ class FakeKernel:
 
     # What happens
 
-    def fire(self, name: str, *arguments: int, returned: int = 0, cpu: int = 0, tgid: int = 1) -> None:
+    def fire(
+        self,
+        name: str,
+        *arguments: int,
+        returned: int = 0,
+        cpu: int = 0,
+        tgid: int = 1,
+        namespaces: dict[tuple[int, int], int] | None = None,
+    ) -> None:
         """Call a function: the programs on it run (see `firing`)."""
         from fake_kernel.firing import Call, fire  # with the machine, which few tests need
 
         (function,) = self.named(name)
-        fire(self, Call(function, arguments, returned, cpu, tgid))
+        fire(self, Call(function, arguments, returned, cpu, tgid, namespaces or {}))
 
     def unload(self, module: str, *, is_listed: bool) -> None:
         """Unload a module; with `is_listed`, /proc/modules doesn't say so yet."""

@@ -122,6 +122,7 @@ _selection_options = _together(
         metavar="PID",
         help="Measure only this process; stop when it exits.",
     ),
+    click.option("--own", cls=SelectionOption, is_flag=True, help="Measure multiprobe's own processes, too."),
     click.option("--command-only", cls=SelectionOption, is_flag=True, help="Measure only the process of COMMAND."),
 )
 _attaching_options = _together(
@@ -224,6 +225,7 @@ class MeasuringOptions:
     patterns: tuple[str, ...]
     command: tuple[str, ...] = ()
     pid: int | None = None
+    own: bool = False
     command_only: bool = False
     duration: float | None = None
     mechanism: str | None = None
@@ -285,9 +287,11 @@ class MeasuringOptions:
 
     def attach_options(self, workload_pid: int | None) -> AttachOptions:
         """The options of `multiprobe.attach`; `workload_pid` is the process of COMMAND."""
+        pid = workload_pid if self.command_only else self.pid
         return {
+            "own": self.own or pid is not None,
             "mechanisms": self.mechanisms,
             "limits": self.limits,
             "unsafe": self.unsafe,
-            "pid": workload_pid if self.command_only else self.pid,
+            "pid": pid,
         }

@@ -79,9 +79,11 @@ def compile_ahead(program: Program, *, when: str | None = None, has_gate: bool =
     hooks += [("kprobe", "cookie"), ("kprobe", "ip")] if side != "session" else []
     n = 0
     for context, function_from in hooks:
-        for has_pid in (False, True):
+        for has_pid, leaves_out_own in ((False, True), (True, False), (False, False)):
             try:
-                shape = shapes.Shape(function_from=function_from, has_pid=has_pid, has_gate=has_gate)
+                shape = shapes.Shape(
+                    function_from=function_from, has_pid=has_pid, leaves_out_own=leaves_out_own, has_gate=has_gate
+                )
                 compile_program(program, context=context, when=side, shape=shape)
             except NotSupportedError:
                 continue

@@ -1,8 +1,58 @@
-"""Checks the process ids that a measurement is restricted to."""
+"""Which processes a measurement is of: their ids, as the pid namespace of this process numbers them."""
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
+
 from multiprobe.errors import UsageError
+
+_INITIAL_NAMESPACE = 0xEFFFFFFC
+"""The inode of the first pid namespace (include/linux/proc_ns.h: PROC_PID_INIT_INO)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tasks:
+    """The processes that programs run in.
+
+    pid: the only one, or None; has_own: not without this process and its watchdog
+    namespace: device and inode of the pid namespace that numbers them, as bpf_get_ns_current_pid_tgid takes them; None
+        where it is the first one, or no id is compared
+    """
+
+    pid: int | None = None
+    has_own: bool = True
+    namespace: tuple[int, int] | None = None
+
+    @classmethod
+    def of(cls, pid: int | None, *, has_own: bool) -> Tasks:
+        """Those tasks, in this process's namespace. Raises UsageError for what is not the id of a process."""
+        if pid is not None:
+            require_process(pid, may_end=True)
+        return cls(pid, has_own, None if pid is None and has_own else load_namespace())
+
+    def values(self) -> dict[str, int]:
+        """The numbers to link a program with."""
+        found = {} if self.pid is None else {"pid": self.pid}
+        if self.namespace is not None:
+            device, inode = self.namespace
+            found |= {"namespace.device": device, "namespace.inode.high": inode >> 16}
+            found["namespace.inode.low"] = inode & 0xFFFF
+        return found
+
+
+ALL_TASKS = Tasks()
+
+
+def load_namespace(path: str = "/proc/self/ns/pid") -> tuple[int, int] | None:
+    """The pid namespace of this process, unless it is the first one."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    if found.st_ino == _INITIAL_NAMESPACE:
+        return None
+    return os.major(found.st_dev) << 20 | os.minor(found.st_dev), found.st_ino
 
 
 def require_process(pid: int, *, proc: str = "/proc", may_end: bool = False) -> None:

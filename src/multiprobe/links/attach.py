@@ -12,7 +12,7 @@ from multiprobe.compiler.program import Program
 from multiprobe.errors import AttachError, MultiprobeError, NoMatchError, NotSupportedError, UsageError
 from multiprobe.functions.kernel import Kernel
 from multiprobe.kernel.mechanism import Mechanism, mechanism_names
-from multiprobe.kernel.tasks import require_process
+from multiprobe.kernel.tasks import Tasks
 from multiprobe.links.attaching import Attaching
 from multiprobe.links.guard.limits import Limits
 from multiprobe.links.plan.mechanisms import Mechanisms
@@ -45,6 +45,7 @@ def attach(
     pid: int | None = None,
     on_bad: str = "skip",
     unsafe: bool = False,
+    own: bool = True,
     limits: Limits = NO_LIMITS,
     replaceable: bool = False,
     kernel: Kernel | None = None,
@@ -57,7 +58,8 @@ def attach(
     cookies: one integer (64 bits, unsigned) for each function, in order: `ctx.cookie` in the program
     when: "entry", "return" or "session" (both); the program's own `when`, or "entry", if not given
     mechanisms: `mp.Mechanisms(only=…, without=…, max_singles=…)`, or a name; the cheapest that can is chosen
-    pid: run only in this process (its thread group id, as seen from the initial pid namespace)
+    pid: run only in this process, as the pid namespace of this one numbers it
+    own: False leaves out calls of this process and its watchdog
     on_bad: "skip" attaches what can be attached and reports the rest; "error" attaches all or nothing
     unsafe: also functions known to hang or crash a machine; limits: `mp.Limits(budget=…, careful=…, watchdog=…)`
     replaceable: allow `drop` and `add` while attached; costs a few more instructions a hit
@@ -68,7 +70,8 @@ def attach(
     NotPermittedError (this kernel or user can't), AttachError (all functions were refused, or one with
     `on_bad="error"`; its `report` names each with its reason), VerifierError and KernelError.
     """
-    _require_types(program, kernel, limits, pid, progress)
+    _require_types(program, kernel, limits, progress)
+    tasks = Tasks.of(pid, has_own=own)
     side = _checked_side(when or program.when or "entry", on_bad)
     allowed = Mechanisms.of(mechanisms)
     started = time.perf_counter()
@@ -85,7 +88,7 @@ def attach(
             plan,
             ledger,
             cookies_by_position(cookies, chosen),
-            pid=pid,
+            tasks=tasks,
             limits=limits,
             is_replaceable=replaceable,
             max_singles=allowed.max_singles,
@@ -97,7 +100,7 @@ def attach(
             return attaching.finish(limits.watchdog)
 
 
-def _require_types(program: object, kernel: object, limits: object, pid: int | None, progress: object) -> None:
+def _require_types(program: object, kernel: object, limits: object, progress: object) -> None:
     """Raise UsageError for arguments of another type, before anything is done."""
     if not isinstance(program, Program) and not hasattr(program, "make_loader"):
         raise UsageError(
@@ -109,8 +112,6 @@ def _require_types(program: object, kernel: object, limits: object, pid: int | N
     require_kernel(kernel)
     if progress is not None and not callable(progress):
         raise UsageError(f"invalid progress={progress!r}: expected a function of two numbers")
-    if pid is not None:
-        require_process(pid, may_end=True)
 
 
 def _require_planned(

@@ -12,6 +12,7 @@ from multiprobe.errors import AttachError, KernelError, NotPermittedError, NotSu
 from multiprobe.functions.kernel import Kernel
 from multiprobe.functions.sets import Refusal
 from multiprobe.kernel.mechanism import Mechanism
+from multiprobe.kernel.tasks import Tasks
 from multiprobe.links.attachment import Attachment
 from multiprobe.links.guard.replaceable import ReplaceableLinks
 from multiprobe.links.guard.safety import find_price, make_guard
@@ -56,7 +57,7 @@ class Attaching:
         ledger: Ledger,
         cookies: array[int] | None,
         *,
-        pid: int | None,
+        tasks: Tasks,
         limits: Limits,
         is_replaceable: bool,
         max_singles: int,
@@ -80,17 +81,17 @@ class Attaching:
         self._tried: dict[int, Mechanism] = {}  # of the functions that a mechanism was refused
         self._failures: dict[int, Failure] = {}
         ordered = None if cookies is None else array("Q", map(cookies.__getitem__, order))
-        self.loader = self._make_loader(ordered, pid)
+        self.loader = self._make_loader(ordered, tasks)
         self.links = ReplaceableLinks(
             Linking(self.loader, ordered, ledger=ledger), load_n_cpus() if self.has_gate else 0
         )
         self.guard: Guard | None = None
         self.is_finished = False
 
-    def _make_loader(self, cookies: array[int] | None, pid: int | None) -> Loader:
+    def _make_loader(self, cookies: array[int] | None, tasks: Tasks) -> Loader:
         plan, has_gate = self.plan, self.has_gate
         if not isinstance(self.program, Program):
-            return self.program.make_loader(self.functions, when=plan.when, pid=pid, has_gate=has_gate)
+            return self.program.make_loader(self.functions, when=plan.when, pid=tasks.pid, has_gate=has_gate)
         possible = plan.possible
         return ProgramLoader(
             self.program,
@@ -98,7 +99,7 @@ class Attaching:
             cookies,
             contexts={CONTEXTS[mechanism] for mechanism in possible},
             when=plan.when,
-            pid=pid,
+            tasks=tasks,
             has_gate=has_gate,
             paired=plan.paired & possible,
         )
@@ -278,9 +279,12 @@ class Attaching:
             ledger=self.ledger,
             guard=self.guard,
         )
+        has_own = not isinstance(self.loader, ProgramLoader) or self.loader.tasks.has_own
+        if watchdog and not has_own:  # its process is left out from the start
+            attachment.watch(watchdog, at_once=True)
         attachment.resume()
         self.is_finished = True
-        if watchdog:
+        if watchdog and has_own:
             attachment.watch(watchdog)
         return attachment
 

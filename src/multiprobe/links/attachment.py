@@ -288,8 +288,10 @@ class Attachment:
             where = "" if self._is_closed else f" in this process, which was forked from {self._owner}"
             raise UsageError(f"this attachment is closed{where}", hint="call mp.attach again")
 
-    def watch(self, seconds: float) -> None:
+    def watch(self, seconds: float, *, at_once: bool = False) -> None:
         """Start a process that kills this one if it hangs for `seconds`, so that the kernel detaches.
+
+        at_once: start it before this returns, not a moment later
 
         Raises UsageError for less than half a second.
         """
@@ -297,7 +299,7 @@ class Attachment:
         if not seconds or self._watchdog is not None:
             return
         what = f"the front end of {self.program.name} on {len(self._links.mechanism_of)} functions"
-        self._watchdog = Watchdog(self._store.control, seconds, what, ledger=self._ledger)
+        self._watchdog = Watchdog(self._store.control, seconds, what, ledger=self._ledger, at_once=at_once)
 
     @property
     def is_closed(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from array import array
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,6 +15,7 @@ from multiprobe.compiler.verifier import explain
 from multiprobe.errors import KernelError, NotPermittedError, VerifierError
 from multiprobe.functions.kernel import Kernel
 from multiprobe.kernel.mechanism import Mechanism
+from multiprobe.kernel.tasks import ALL_TASKS, Tasks
 from multiprobe.maps.cpus import load_n_cpus
 from multiprobe.maps.index import build_index
 from multiprobe.maps.store import MapSet
@@ -82,14 +84,14 @@ class ProgramLoader:
         *,
         contexts: set[str],
         when: str,
-        pid: int | None,
+        tasks: Tasks = ALL_TASKS,
         has_gate: bool = False,
         paired: Mechanism = Mechanism.NONE,
     ) -> None:
         self.program = program
         self.functions = functions
         self.when = when
-        self.pid = pid
+        self.tasks = tasks
         self.has_gate = has_gate
         self.paired = paired
         asks_for = program.asks_for | ({"function"} if has_gate else set())
@@ -112,6 +114,7 @@ class ProgramLoader:
             has_hits=has_gate,
             has_sessions=bool(paired),
         )
+        self.store.set_own(os.getpid())
         self._codes: dict[tuple[str, str], Code] = {}
         self._debug: dict[tuple[str, str], tuple[FileDescriptor, DebugInfo]] = {}
 
@@ -136,8 +139,7 @@ class ProgramLoader:
         specs = [self.program.maps[name] for name in code.maps]
         values = self.store.values(specs) | self._kernel_functions(code)
         values |= gate or {}
-        if self.pid is not None:
-            values["pid"] = self.pid
+        values |= self.tasks.values()
         btf, info = self._debug.get((context, hook.session_side), (None, None))
         try:
             return hook.load(
@@ -169,7 +171,9 @@ class ProgramLoader:
         if key not in self._codes:
             shape = Shape(
                 function_from=self.function_from(context),
-                has_pid=self.pid is not None,
+                has_pid=self.tasks.pid is not None,
+                leaves_out_own=not self.tasks.has_own,
+                is_in_namespace=self.tasks.namespace is not None,
                 index_shift=self.index_shift,
                 has_gate=self.has_gate,
                 returns=self.returns,

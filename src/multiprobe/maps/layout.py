@@ -11,10 +11,10 @@ CACHE_LINE = 64
 
 CONTROL_SIZE = 64
 ACTIVE, FULL_MAPS, OUT_OF_RANGE, FAILED_READS, CUT_LOOPS = 0, 8, 16, 24, 32
-UNPAIRED_ENTRIES, UNPAIRED_RETURNS = 40, 48
+UNPAIRED_ENTRIES, UNPAIRED_RETURNS, OWN = 40, 48, 56
 """Offsets in the control map: whether the programs run at all, and what they lost: writes to full maps, writes
 outside of an array, failed reads of kernel memory, loops cut off at their limit, and sides of sessions without the
-other one. 8 bytes each."""
+other one; and two process ids of 4 bytes, the front end and its watchdog. 8 bytes each."""
 LOSSES = {
     "full_maps": FULL_MAPS,
     "out_of_range": OUT_OF_RANGE,

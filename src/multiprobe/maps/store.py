@@ -6,7 +6,7 @@ from struct import pack_into, unpack_from
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import UsageError
-from multiprobe.maps.layout import ACTIVE, CONTROL_SIZE, LOSSES, SESSIONS_SIZE, constants, layout
+from multiprobe.maps.layout import ACTIVE, CONTROL_SIZE, LOSSES, OWN, SESSIONS_SIZE, constants, layout
 from multiprobe.maps.maps import ArrayMap, OwnMap, SharedArray
 from multiprobe.maps.opening import open_map
 from multiprobe.maps.specs import PerFunction
@@ -118,6 +118,10 @@ class MapSet(Closing):
     def control(self) -> SharedArray:
         """The map in which the programs are switched on and off."""
         return self._tables["control"]
+
+    def set_own(self, pid: int) -> None:
+        """Tell programs which process is the front end; a watchdog adds its own."""
+        pack_into("<II", self._tables["control"].memory, OWN, pid, pid)
 
     def activate(self) -> None:
         """Let the programs run."""

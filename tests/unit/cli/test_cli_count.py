@@ -136,6 +136,7 @@ def test_what_is_asked_of_attach(world: FakeWorld, capsys: pytest.CaptureFixture
         "limits": mp.Limits(budget=0.05, careful=True, watchdog=3.0),
         "unsafe": True,
         "pid": os.getpid(),
+        "own": True,
     }
 
 

@@ -52,6 +52,7 @@ class Machine:
         self.max_steps = max_steps
         self.n_steps = 0
         self.facts: dict[str, int] = {}
+        self.namespaces: dict[tuple[int, int], int] = {}
         self.arguments: list[int] = []
         self.kfuncs: dict[int, str] = {}
         self.variables: dict[int, int] = {}
@@ -268,6 +269,10 @@ class Machine:
             if self.handles[r[2]] in self.rings or r[1] != self.context:
                 raise MachineError("a stack needs the context, and a map of stacks")
             return self.stacks[r[3]]
+        if number == 120:
+            numbers = self.namespaces.get((r[1], r[2]), 0)
+            self.write(r[3], 8, numbers)
+            return 0 if numbers else -22
         if number in (131, 132, 134):
             return self._ring(number, r)
         if number == 183:

@@ -60,7 +60,7 @@ def test_other_code_has_another_version() -> None:
 def test_compiling_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     from multiprobe.compiler import pipeline
 
-    assert compile_ahead(sample) == 10
-    assert compile_ahead(sample, when="return") == 4, "kprobes have no arguments then"
+    assert compile_ahead(sample) == 15
+    assert compile_ahead(sample, when="return") == 6, "kprobes have no arguments then"
     monkeypatch.setattr(pipeline, "compile_now", None)
     compile_program(sample, context="kprobe_multi", when="entry")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,6 +83,50 @@ def test_only_one_process_is_counted(fake: FakeKernel, mechanism: str) -> None:
         fake.fire("vfs_read", tgid=77)
         fake.fire("vfs_read", tgid=78)
         assert list(attachment.totals(calls)) == [0, 1, 0]
+
+
+@pytest.mark.parametrize("when", ["entry", "return", "session"])
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_own_processes_are_left_out(fake: FakeKernel, mechanism: str, when: str) -> None:
+    limits = mp.Limits(watchdog=10)
+    with mp.attach(count, NAMES, mechanisms=mechanism, when=when, own=False, limits=limits) as attachment:
+        (dog,) = children()
+        for tgid in (os.getpid(), dog, 77, 0):
+            fake.fire("vfs_read", tgid=tgid)
+        assert list(attachment.totals(calls)) == [0, 4 if when == "session" and mechanism != "kprobe" else 2, 0]
+    with mp.attach(count, NAMES, mechanisms=mechanism) as attachment:
+        fake.fire("vfs_read", tgid=os.getpid())
+        assert list(attachment.totals(calls)) == [0, 1, 0]
+
+
+def children() -> list[int]:
+    with open(f"/proc/self/task/{os.getpid()}/children") as main:
+        found = main.read().split()
+    for thread in os.listdir("/proc/self/task"):
+        if int(thread) != os.getpid():
+            with open(f"/proc/self/task/{thread}/children") as file:
+                found += file.read().split()
+    return [int(one) for one in found]
+
+
+NAMESPACE = (4, 4026532999)
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_ids_are_those_of_the_pid_namespace(fake: FakeKernel, mechanism: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Process 77 of the namespace is another one than 77 of the first namespace; those outside have no id."""
+    monkeypatch.setattr("multiprobe.kernel.tasks.load_namespace", lambda: NAMESPACE)
+    with mp.attach(count, NAMES, mechanisms=mechanism, pid=77) as attachment:
+        fake.fire("vfs_read", tgid=5077, namespaces={NAMESPACE: 77 << 32 | 78})
+        fake.fire("vfs_read", tgid=77, namespaces={NAMESPACE: 9 << 32 | 9})
+        fake.fire("vfs_read", tgid=77)
+        assert list(attachment.totals(calls)) == [0, 1, 0]
+    own = os.getpid()
+    with mp.attach(count, NAMES, mechanisms=mechanism, own=False) as attachment:
+        fake.fire("vfs_read", tgid=5077, namespaces={NAMESPACE: own << 32 | own})
+        fake.fire("vfs_read", tgid=own)
+        fake.fire("vfs_read", tgid=8, namespaces={NAMESPACE: 9 << 32 | 9})
+        assert list(attachment.totals(calls)) == [0, 2, 0]
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)

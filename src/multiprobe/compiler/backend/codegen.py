@@ -16,7 +16,7 @@ from multiprobe.compiler.backend.gate import pass_gate
 from multiprobe.compiler.backend.peeks import Peeks
 from multiprobe.compiler.code import CONSTANT
 from multiprobe.compiler.ir import BOOL, I64, LITERAL, U64, Const, Expression, Statement
-from multiprobe.maps.layout import ACTIVE, CUT_LOOPS
+from multiprobe.maps.layout import ACTIVE, CUT_LOOPS, OWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,7 +71,11 @@ class Generator:
             pass_gate(e, self.hook, self.idle)
         self._guard(e.make(f"icmp ne i64 {self._active()}, 0"))
         if self.shape.has_pid:
-            self._guard(e.make(f"icmp eq i64 {self.hook.read('pid', 0)}, {e.hole(CONSTANT, 'pid')}"))
+            self._guard(e.make(f"icmp eq i64 {self.hook.process()}, {e.hole(CONSTANT, 'pid')}"))
+        if self.shape.leaves_out_own:
+            process, own = self.hook.process(), e.load(e.at(e.map_value("control"), OWN))
+            self._guard(e.make(f"icmp ne i64 {process}, {e.make(f'and i64 {own}, 4294967295')}"))
+            self._guard(e.make(f"icmp ne i64 {process}, {e.make(f'lshr i64 {own}, 32')}"))
         self.hook.begin(has_session="session" in self.routine.needs)
         self.leave.append((e.end, None))
         self.block(self.routine.body)

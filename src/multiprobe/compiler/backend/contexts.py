@@ -66,6 +66,21 @@ class Context:
         known = self.e.known("pid_tgid")
         return known or self.e.remember("pid_tgid", self.e.call(FuncId.GET_CURRENT_PID_TGID))
 
+    def process(self) -> str:
+        """The process id as the user's pid namespace numbers it; 0 for processes that are not in it."""
+        e = self.e
+        if not self.shape.is_in_namespace:
+            return self.read("pid", 0)
+        known = e.known("process")
+        if known:
+            return known
+        found = e.stack("i64")  # struct bpf_pidns_info: pid (of the thread), tgid; zeros on failure
+        device, high, low = (e.hole(CONSTANT, f"namespace.{name}") for name in ("device", "inode.high", "inode.low"))
+        inode = e.make(f"or i64 {e.make(f'shl i64 {high}, 16')}, {low}")  # a constant has 31 bits
+        e.store(found, "0")
+        e.call(FuncId.GET_NS_CURRENT_PID_TGID, f"i64 {device}", f"i64 {inode}", f"ptr {found}", "i32 8")
+        return e.remember("process", e.make(f"lshr i64 {e.load(found)}, 32"))
+
     def task(self) -> str:
         return self.e.call(FuncId.GET_CURRENT_TASK)
 

@@ -29,7 +29,7 @@ class Callers:
     def __init__(self, function: FunctionSet, *, pid: int | None = None) -> None:
         self._resolver = Resolver.load()
         self._name = function[0].name
-        self._attachment = mp.attach(note, function, pid=pid)
+        self._attachment = mp.attach(note, function, pid=pid, own=pid is not None)
 
     def counts(self) -> list[tuple[str, int]]:
         """The callers' names and their numbers of calls, most calls first."""

@@ -11,10 +11,11 @@ import os
 import sys
 import threading
 from signal import SIGKILL
+from struct import pack_into
 from typing import TYPE_CHECKING
 
 from multiprobe.cachedir import cache_directory
-from multiprobe.maps.layout import ACTIVE
+from multiprobe.maps.layout import ACTIVE, OWN
 
 if TYPE_CHECKING:
     from multiprobe.links.ledger import Ledger
@@ -25,9 +26,14 @@ _BEATS = 8
 
 
 class Watchdog:
-    """Watches this process from another one until `stop`. Owns that process, and its end of the pipe to it."""
+    """Watches this process from another one until `stop`. Owns that process, and its end of the pipe to it.
 
-    def __init__(self, control: SharedArray, seconds: float, what: str, *, ledger: Ledger) -> None:
+    at_once: the other process has been started, and programs know its id, when this returns
+    """
+
+    def __init__(
+        self, control: SharedArray, seconds: float, what: str, *, ledger: Ledger, at_once: bool = False
+    ) -> None:
         self._control = control
         self._seconds = seconds
         self._what = what
@@ -36,20 +42,25 @@ class Watchdog:
         self._done = threading.Lock()
         self._stop.acquire()
         self._done.acquire()
-        threading.Thread(target=self._run, daemon=True).start()
+        self._at_once = at_once
+        self._is_up = threading.Event()
+        threading.Thread(target=self._run, args=(0 if at_once else _FIRST_WAIT,), daemon=True).start()
+        if at_once:
+            self._is_up.wait()
 
     def stop(self) -> None:
         """End the watch."""
         self._stop.release()
         self._done.acquire()
 
-    def _run(self) -> None:
+    def _run(self, first_wait: float) -> None:
         try:
-            if not self._stop.acquire(timeout=_FIRST_WAIT):
+            if not self._stop.acquire(timeout=first_wait):
                 self._watched()
         except OSError as error:
             self._ledger.note(f"there is no watchdog: {error.strerror}")
         finally:
+            self._is_up.set()
             self._done.release()
 
     def _watched(self) -> None:
@@ -58,6 +69,9 @@ class Watchdog:
         try:
             os.set_blocking(beats_in, False)
             child = self._spawn(beats_out, process)
+            if self._at_once:
+                pack_into("<I", self._control.memory, OWN + 4, child)
+            self._is_up.set()
         finally:
             os.close(beats_out)
             os.close(process)
