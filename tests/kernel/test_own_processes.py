@@ -35,7 +35,8 @@ def test_a_trace_has_none_of_our_own_processes() -> None:
     command = report["command"]["pid"]
     assert any(call["process"] == command for call in calls)
     assert not [call for call in calls if call["process"] == tracing.pid]
-    assert not [call for call in calls if call["name"].startswith(("python", "multiprobe"))], "the watchdog"
+    others = [call for call in calls if call["process"] != command]  # which is called python until it executes
+    assert not [call for call in others if call["name"].startswith(("python", "multiprobe"))], "the watchdog"
 
 
 def test_they_are_measured_when_they_are_asked_for() -> None:
@@ -43,7 +44,7 @@ def test_they_are_measured_when_they_are_asked_for() -> None:
     assert any(call["name"].startswith(("python", "multiprobe")) for call in found[:-1])
 
 
-@pytest.mark.parametrize("mechanism", ["kprobe_multi", "trampoline", "kprobe"])
+@pytest.mark.parametrize("mechanism", ["kprobe_multi", "kprobe"])
 def test_a_process_is_counted_in_a_pid_namespace(mechanism: str) -> None:
     assert shutil.which("unshare")
     inside = ("unshare", "--pid", "--fork", "--mount-proc")

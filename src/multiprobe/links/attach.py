@@ -58,12 +58,10 @@ def attach(
     cookies: one integer (64 bits, unsigned) for each function, in order: `ctx.cookie` in the program
     when: "entry", "return" or "session" (both); the program's own `when`, or "entry", if not given
     mechanisms: `mp.Mechanisms(only=…, without=…, max_singles=…)`, or a name; the cheapest that can is chosen
-    pid: run only in this process, as the pid namespace of this one numbers it
-    own: False leaves out calls of this process and its watchdog
+    pid: run only in this process, by its id in our pid namespace; own: False leaves out this process and its watchdog
     on_bad: "skip" attaches what can be attached and reports the rest; "error" attaches all or nothing
     unsafe: also functions known to hang or crash a machine; limits: `mp.Limits(budget=…, careful=…, watchdog=…)`
-    replaceable: allow `drop` and `add` while attached; costs a few more instructions a hit
-    kernel: the `mp.Kernel` in which names and patterns are looked up; the running one if not given
+    replaceable: allow `drop` and `add`; kernel: where names and patterns are looked up, the running one if not given
     progress: called with (functions attached, all functions) while functions are attached one by one
 
     Raises UsageError, CompileError, NoMatchError (no function left to attach to), NotSupportedError and
@@ -71,7 +69,6 @@ def attach(
     `on_bad="error"`; its `report` names each with its reason), VerifierError and KernelError.
     """
     _require_types(program, kernel, limits, progress)
-    tasks = Tasks.of(pid, has_own=own)
     side = _checked_side(when or program.when or "entry", on_bad)
     allowed = Mechanisms.of(mechanisms)
     started = time.perf_counter()
@@ -88,7 +85,7 @@ def attach(
             plan,
             ledger,
             cookies_by_position(cookies, chosen),
-            tasks=tasks,
+            tasks=Tasks.of(pid, has_own=own),
             limits=limits,
             is_replaceable=replaceable,
             max_singles=allowed.max_singles,

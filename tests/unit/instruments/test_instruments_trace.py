@@ -303,3 +303,47 @@ def test_arguments_on_the_stack_and_members(tracing: Any) -> None:
     assert [call.arguments for call in tracing.tracing.sample()] == [(("a0", 1), ("a7", 77)), (("a0", 1),)]
     assert Block.record_.size == 88
     assert EnteredOn.names_[-1] == "stack"
+
+
+WRITE = """\
+name: sys_enter_write
+format:
+\tfield:unsigned short common_type;\toffset:0;\tsize:2;\tsigned:0;
+
+\tfield:int __syscall_nr;\toffset:8;\tsize:4;\tsigned:1;
+\tfield:unsigned int fd;\toffset:16;\tsize:8;\tsigned:0;
+\tfield:const char * buf;\toffset:24;\tsize:8;\tsigned:0;
+\tfield:size_t count;\toffset:32;\tsize:8;\tsigned:0;
+"""
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [
+        (5, '"hello"'),
+        (0, "0x1000"),
+        (99, '"hello-not-terminated"'),
+        (7, '"hello-n"'),
+        (1 << 63, '"hello-not-terminated"'),
+    ],
+)
+def test_a_string_with_a_count_ends_where_it_says(count: int, shown: str) -> None:
+    decode = parse_format(WRITE).decoder()
+    arguments, _ = decode([1, 0x1000, count, 0, 0, 0], {0: "hello-not-terminated"})
+    assert dict(arguments)["buf"] == shown
+
+
+def test_a_count_is_in_bytes() -> None:
+    arguments, _ = parse_format(WRITE).decoder()([1, 0x1000, 3, 0, 0, 0], {0: "aé€"})
+    assert dict(arguments)["buf"] == '"aé"'
+    arguments, _ = parse_format(WRITE).decoder()([1, 0x1000, 2, 0, 0, 0], {0: "aé€"})
+    assert dict(arguments)["buf"] == r'"a\xc3"'
+
+
+def test_only_what_follows_a_string_counts_it() -> None:
+    text = WRITE.replace("size_t count", "size_t offset")
+    arguments, _ = parse_format(text).decoder()([1, 0x1000, 2, 0, 0, 0], {0: "hello"})
+    assert dict(arguments)["buf"] == '"hello"'
+    swapped = WRITE.replace("unsigned int fd", "size_t size").replace("size_t count", "int flags")
+    arguments, _ = parse_format(swapped).decoder()([1, 0x1000, 2, 0, 0, 0], {0: "hello"})
+    assert dict(arguments)["buf"] == '"hello"'

@@ -7,7 +7,7 @@ from BTF.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from multiprobe.instruments.trace.reads import N_ARGUMENTS, Planner, Text
@@ -38,12 +38,14 @@ class TracedArgument:
 
     type: how to decode its register (None: the argument itself is not shown)
     behind: how to decode what it points to; a string is shown in place of the address
+    count: the position and type of the argument that says how many bytes of the string there are
     """
 
     name: str
     position: int
     type: ValueType | None
     behind: Node | None = None
+    count: tuple[int, ValueType] | None = None
 
     @property
     def has_members(self) -> bool:
@@ -64,13 +66,32 @@ class TracedArgument:
             return lambda raw, content: read(raw[position]) if raw[position] else "NULL"
 
         def text(raw: Sequence[int], content: Content) -> object:
-            found = behind.read(content)
+            found = behind.read(content) if self.count is None else self._counted(raw, content)
             if found is not None and found != _EMPTY:
                 return found
             # An empty or unreadable string: show the address instead.
             return read(raw[position]) if raw[position] else "NULL"
 
         return text
+
+    def _counted(self, raw: Sequence[int], content: Content) -> object:
+        """The string, which need not end in a NUL: at most as many bytes as its count says."""
+        assert self.count is not None
+        assert isinstance(self.behind, Text)
+        position, type_ = self.count
+        most = type_.read(raw[position]) if position < len(raw) else None
+        return self.behind.read(content, most=max(most, 0) if isinstance(most, int) else None)
+
+
+_COUNTS = frozenset(("count", "len", "length", "size", "buflen", "bufsize", "buf_len", "buf_size", "nbytes", "nr", "n"))
+
+
+def count_after(parameters: Sequence[tuple[str, ValueType | None]], n: int) -> tuple[int, ValueType] | None:
+    """The number and type of the parameter that follows number `n`, if it counts the bytes behind that one."""
+    if n + 1 >= len(parameters):
+        return None
+    name, type_ = parameters[n + 1]
+    return (n + 1, type_) if name in _COUNTS and type_ and type_.kind in ("int", "unsigned") else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +163,9 @@ def parse_format(text: str) -> Described:
             continue
         behind = planner.text(len(found), (0,)) if declared.strip() == "const char *" else None
         found.append(TracedArgument(name, len(found), _declared(declared, name, call[1] if call else ""), behind))
-    return Described(tuple(found), ValueType("int", 64), planner.steps(), is_syscall=True)
+    kinds = [(one.name, one.type) for one in found]
+    counted = [replace(one, count=count_after(kinds, n)) if one.behind else one for n, one in enumerate(found)]
+    return Described(tuple(counted), ValueType("int", 64), planner.steps(), is_syscall=True)
 
 
 def _declared(text: str, name: str, call: str) -> ValueType:

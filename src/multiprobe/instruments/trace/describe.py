@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from multiprobe.arch import system_call_of
 from multiprobe.compiler.frontend.typed import KernelTypes, close
 from multiprobe.errors import MultiprobeError, UsageError
-from multiprobe.instruments.trace.arguments import UNKNOWN, Described, TracedArgument, load_syscall
+from multiprobe.instruments.trace.arguments import UNKNOWN, Described, TracedArgument, count_after, load_syscall
 from multiprobe.instruments.trace.members import Behind
-from multiprobe.instruments.trace.reads import MAX_ARGUMENTS, Planner
+from multiprobe.instruments.trace.reads import MAX_ARGUMENTS, Planner, Text
 from multiprobe.kernel.btf import format as fmt
 from multiprobe.kernel.btf.layout import first_slot
 from multiprobe.kernel.btf.values import signature
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.trace.reads import Node
     from multiprobe.kernel.btf.types import Btf
-    from multiprobe.kernel.btf.values import ValueType
+    from multiprobe.kernel.btf.values import Signature, ValueType
 
 MAX_DEPTH = 3
 """The number of pointers followed from an argument, not counting a final pointer to a string."""
@@ -119,7 +119,7 @@ class Describer:
             for rest in ("",) if self._only is None else self._only.get(name, ()):
                 one = self._member(behind, argument, rest) if rest else self._argument(behind, argument)
                 if one is not None:
-                    shown.append(one)
+                    shown.append(_counted(one, found) if isinstance(one.behind, Text) and not rest else one)
         return Described(tuple(shown), found.returned, planner.steps(), found.n_registers)
 
     def _argument(self, behind: Behind, one: _Parameter) -> TracedArgument:
@@ -202,6 +202,12 @@ def _by_argument(paths: Sequence[str]) -> dict[str, list[str]]:
         name, _, rest = path.partition(".")
         found.setdefault(name, []).append(rest)
     return found
+
+
+def _counted(one: TracedArgument, found: Signature) -> TracedArgument:
+    """A string, with the argument that counts its bytes."""
+    count = count_after(found.parameters, one.position - found.first)
+    return one if count is None else replace(one, count=(found.first + count[0], count[1]))
 
 
 def is_text(btf: Btf, type_id: int) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from multiprobe.names import printable
+from multiprobe.names import decode_name, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,9 +65,14 @@ class Text(Node):
     def __init__(self) -> None:
         self.step = -1
 
-    def read(self, content: Content) -> str | None:
+    def read(self, content: Content, *, most: int | None = None) -> str | None:
+        """The string, or the first `most` bytes of it."""
         found = content.get(self.step)
-        return quoted(found) if isinstance(found, str) else None
+        if not isinstance(found, str):
+            return None
+        if most is not None:
+            found = decode_name(found.encode(errors="surrogateescape")[:most])
+        return quoted(found)
 
 
 class Number(Node):
