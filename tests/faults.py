@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import errno
 import random
+import shutil
 import sys
 import tempfile
 import threading
@@ -136,6 +137,26 @@ def reading(fake: FakeKernel, kernel: mp.Kernel) -> None:
         attachment.missed()
 
 
+def changing(fake: FakeKernel, kernel: mp.Kernel) -> None:
+    """Functions dropped from a live attachment, and added again."""
+    with mp.attach(count, NAMES, kernel=kernel, replaceable=True) as attachment:
+        attachment.drop(["vfs_read"])
+        attachment.add(["vfs_read"])
+        attachment.totals(calls)
+
+
+def pinning(fake: FakeKernel, kernel: mp.Kernel) -> None:
+    """Pinned, opened from the pins, and unpinned."""
+    directory = "/sys/fs/bpf/faults"
+    try:
+        with mp.attach(count, NAMES, kernel=kernel) as attachment:
+            attachment.pin(directory)
+        with mp.Attachment.from_pins(directory, count, kernel=kernel) as attachment:
+            attachment.totals(calls)
+    finally:
+        shutil.rmtree(fake.path(directory), ignore_errors=True)
+
+
 def probing(_fake: FakeKernel, kernel: mp.Kernel) -> None:
     """All features."""
     from multiprobe.kernel.features import FEATURES, Features
@@ -156,6 +177,8 @@ OPERATIONS: dict[str, Callable[[FakeKernel, mp.Kernel], None]] = {
     "one process": attaching(count, pid=1),
     "cookies": attaching(with_maps, cookies=range(6)),
     "maps": reading,
+    "drop and add": changing,
+    "pins": pinning,
     "features": probing,
 }
 
