@@ -6,6 +6,7 @@ A thread waits beside the work, which is mostly one system call. rich is importe
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from threading import Lock, Timer
@@ -77,7 +78,7 @@ class Progress:
             timer.start()
 
     def _speak(self, timer: Timer) -> None:
-        bar = self._make_bar() if self._file.isatty() else None
+        bar = self._make_bar() if _can_redraw(self._file) else None
         with self._lock, contextlib.suppress(*_NOBODY_LISTENS):
             if timer is not self._timer:  # it has ended meanwhile
                 return
@@ -104,6 +105,11 @@ class Progress:
                 bar.stop()
             elif has_line and is_good:
                 print(f"{self._what}: done in {time.monotonic() - self._began:.1f} s", file=self._file, flush=True)
+
+
+def _can_redraw(file: TextIO) -> bool:
+    """Whether a line can be drawn anew: on a terminal that isn't a dumb one."""
+    return file.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
 
 
 def amount_text(done: int, total: int, *, is_bytes: bool) -> str:

@@ -63,9 +63,10 @@ def parse_sources(text: str) -> list[AptSource]:
         if "deb" not in stanza.get("Types", "").split() or stanza.get("Enabled", "yes").strip().lower() == "no":
             continue
         components = tuple(stanza.get("Components", "").split())
-        signed_by = stanza.get("Signed-By", "")
+        key = stanza.get("Signed-By", "").strip()
+        signed_by = f"\n {key}" if "\n" in key else key  # a key in ASCII armour begins below its field
         found += [
-            AptSource(uri, suite, components, signed_by if "\n" in signed_by else signed_by.strip())
+            AptSource(uri, suite, components, signed_by)
             for uri in stanza.get("URIs", "").split()
             for suite in stanza.get("Suites", "").split()
         ]

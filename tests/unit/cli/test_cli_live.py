@@ -186,7 +186,7 @@ def test_a_terminal_that_is_gone_ends_it(terminal: Terminal) -> None:
     os.close(terminal.parent)
     terminal.parent, terminal.child = os.pipe()
     terminal.process.send_signal(signal.SIGHUP)
-    assert terminal.process.wait(30) in (0, 1), "nobody reads its results"
+    assert terminal.process.wait(30) in (0, 1, 120)  # 120: the interpreter can't flush results that nobody reads
 
 
 def test_results_go_to_a_file_and_the_screen_to_the_terminal(tmp_path: Path) -> None:

@@ -17,6 +17,11 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.fixture(autouse=True)
+def terminal_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+
+
 def wait_for(text: str, file: io.StringIO) -> None:
     deadline = time.monotonic() + 20
     while text not in file.getvalue():
@@ -118,3 +123,11 @@ def test_the_live_table_is_drawn_and_wiped() -> None:
         live.show("3 functions, 1 s", TextTable((Column("CALLS", True), Column("FUNCTION")), [("7", "tcp_sendmsg")]))
         live.show("3 functions, 2 s", TextTable((Column("CALLS", True), Column("FUNCTION")), [("9", "tcp_sendmsg")]))
     assert "tcp_sendmsg" in terminal.getvalue()
+
+
+def test_on_a_dumb_terminal_it_is_said_as_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    file = Terminal()
+    with Progress("attaching", file=file, patience=0.02):
+        time.sleep(0.15)
+    assert file.getvalue().startswith("attaching …\nattaching: done in 0.")
