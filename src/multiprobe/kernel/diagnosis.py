@@ -33,6 +33,7 @@ BY_NAME = ("tracing_multi", "trampoline")
 #: A series of kernels that has each mechanism, for `--vm`.
 VM_SERIES = {"tracing_multi": "7.3", "kprobe_multi": "6.12", "trampoline": "6.12", "kprobe": "6.12"}
 VM = "add --vm to run the same command in a virtual machine"
+AS_ROOT = "run as root"
 UNLOCK = "boot it without lockdown"
 FTRACE_ON = "sysctl kernel.ftrace_enabled=1"
 KPROBES_ON = "echo 1 > /sys/kernel/debug/kprobes/enabled"
@@ -121,14 +122,17 @@ def _forbidden(limits: KernelLimits, *, uses_perf_events: bool = False) -> _Obst
     if limits.is_initial_user_namespace is False:
         return _Obstacle("not permitted: capabilities of a user namespace don't reach the kernel", _as_root(limits))
     lacking = limits.lacks(*RIGHTS)
+    paranoid = limits.sysctls.get("perf_event_paranoid") or 0
+    is_paranoid = uses_perf_events and paranoid >= PARANOID and bool(limits.lacks("CAP_SYS_ADMIN"))
+    relax = f"as root: sysctl kernel.perf_event_paranoid={PARANOID - 1}" if is_paranoid else ""
     if lacking:
         place = f"in this container ({limits.container})" if limits.container else f"as user {limits.uid}"
         why = f"not permitted: this process lacks {' and '.join(lacking)} {place}"
-        return _Obstacle(why, _as_root(limits, *lacking))
-    paranoid = limits.sysctls.get("perf_event_paranoid") or 0
-    if uses_perf_events and paranoid >= PARANOID and limits.lacks("CAP_SYS_ADMIN"):
+        remedy = _as_root(limits, *lacking)
+        return _Obstacle(why, remedy if remedy == AS_ROOT else _join(remedy, relax))
+    if is_paranoid:
         why = f"not permitted: kernel.perf_event_paranoid = {paranoid} keeps perf events to CAP_SYS_ADMIN"
-        return _Obstacle(why, f"as root: sysctl kernel.perf_event_paranoid={PARANOID - 1}")
+        return _Obstacle(why, relax)
     why = f"refused although this process has {' and '.join(RIGHTS)}: by {' or '.join(_suspects(limits))}"
     return _Obstacle(why, UNLOCK if _is_confidential(limits) else "")
 
@@ -141,7 +145,7 @@ def _as_root(limits: KernelLimits, *capabilities: str) -> str:
         return "start the container with --privileged, or with these capabilities"
     if limits.uid == 0 and capabilities:
         return f"run with {' and '.join(capabilities)}"
-    return "run as root"
+    return AS_ROOT
 
 
 def _is_confidential(limits: KernelLimits) -> bool:
