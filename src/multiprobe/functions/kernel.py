@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
-from weakref import WeakValueDictionary
 
 from multiprobe.cachedir import path_of
 from multiprobe.errors import NoMatchError, NotSupportedError, UsageError
@@ -31,9 +30,6 @@ if TYPE_CHECKING:
 BOOT_ID = "proc/sys/kernel/random/boot_id"
 MODULES = "proc/modules"
 
-#: The living kernels by the identity of their tables, so that `Kernel.of` doesn't read types twice.
-_KERNELS: WeakValueDictionary[int, Kernel] = WeakValueDictionary()
-
 
 class Kernel:
     """A kernel's functions and types, each read once, when first needed.
@@ -54,18 +50,18 @@ class Kernel:
 
     @classmethod
     def of(cls, table: FunctionTable) -> Kernel:
-        """The kernel that `table` was read from: the same object while it lives, else a new one."""
-        found = _KERNELS.get(id(table))
-        if found is None or found._table is not table:
-            found = cls()
-            found._origin = table.origin
-            found._adopt(table)
-        return found
+        """The kernel that `table` was read from, always the same object: its types are read once."""
+        if isinstance(table.kernel, Kernel):
+            return table.kernel
+        kernel = cls()
+        kernel._origin = table.origin
+        kernel._adopt(table)
+        return kernel
 
     def _adopt(self, table: FunctionTable) -> FunctionTable:
         table.origin = self._origin
         self._table = table
-        _KERNELS[id(table)] = self
+        table.kernel = self
         return table
 
     @classmethod

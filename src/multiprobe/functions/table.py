@@ -69,7 +69,7 @@ class FunctionTable:
     returns: what the return register holds, as `kernel.btf_format.RETURNS_BITS` and its neighbours encode it
     by_name: the rows in order of their names
     evidence: facts about the whole: how the table came to be, and what stood in the way
-    origin: where the kernel was read from
+    origin: where the kernel was read from; kernel: the Kernel that read it, once there is one
     """
 
     __slots__ = (
@@ -80,6 +80,7 @@ class FunctionTable:
         "call_offsets",
         "evidence",
         "facts",
+        "kernel",
         "mechanisms",
         "module_names",
         "modules",
@@ -118,6 +119,7 @@ class FunctionTable:
         self.module_names = module_names
         self.evidence = dict(evidence)
         self.origin = Origin()
+        self.kernel: object = None
         for name, _ in COLUMNS:
             setattr(self, name, columns[name])
         self.n = len(self.addresses)

@@ -70,6 +70,7 @@ def test_a_set_is_a_value_and_leads_back_to_its_kernel(files: Files) -> None:
     assert Kernel.of(chosen.table) is kernel, "types are not read twice"
     del kernel
     again = Kernel.of(chosen.table)
+    assert again is Kernel.of(chosen.table), "nor where only the set is kept"
     assert (again.is_running, again.release) == (False, "test")
     assert again.table is chosen.table
     assert again.btf.name(chosen.btf_ids()[0]) == chosen[0].name
