@@ -191,8 +191,10 @@ class ReplaceableLinks:
         return fresh.refused
 
     def _retire(self, linked: Linked) -> None:
-        self._gone = _added(self._gone, linked.missed())
-        linked.close()
+        try:
+            self._gone = _added(self._gone, linked.missed())
+        finally:
+            linked.close()
 
     def missed(self) -> dict[str, int]:
         """`link_misses` and `recursion_misses`, with those of links that are closed by now."""
