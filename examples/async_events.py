@@ -1,20 +1,21 @@
 """Receives events in asyncio, concurrently with other tasks."""
 
 import asyncio
+from typing import Annotated
 
 import multiprobe as mp
 
 
 class Exit(mp.Event):
     pid: mp.u32
-    comm: mp.string(16)
+    comm: Annotated[str, mp.string(16)]
 
 
 exits = mp.RingBuffer(Exit)
 
 
 @mp.program
-def watch(ctx):
+def watch(ctx: mp.Context) -> None:
     exits.send(pid=ctx.pid, comm=ctx.comm)
 
 

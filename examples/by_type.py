@@ -8,7 +8,7 @@ calls = mp.PerFunction(mp.u32)
 
 
 @mp.program
-def count(ctx):
+def count(ctx: mp.Context) -> None:
     calls[ctx.function] += 1
 
 

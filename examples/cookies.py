@@ -9,7 +9,7 @@ hits = mp.Hash(mp.u64, mp.u64)
 
 
 @mp.program
-def note(ctx):
+def note(ctx: mp.Context) -> None:
     hits[ctx.cookie] += 1
 
 

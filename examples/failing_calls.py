@@ -9,7 +9,7 @@ failures = mp.Hash((mp.u32, mp.i32, mp.string(16)), mp.u64)
 
 
 @mp.program(when="return")
-def note(ctx):
+def note(ctx: mp.Context) -> None:
     if -4096 < ctx.ret < 0:
         failures[ctx.function, ctx.ret, ctx.comm] += 1
 

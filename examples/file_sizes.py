@@ -1,6 +1,7 @@
 """Prints the sizes of files that are read: members of kernel structs, located through BTF."""
 
 import os
+from typing import Annotated
 
 import multiprobe as mp
 
@@ -9,14 +10,14 @@ class Read(mp.Event):
     pid: mp.u32
     inode: mp.u64
     size: mp.i64
-    parent: mp.string(16)
+    parent: Annotated[str, mp.string(16)]
 
 
 reads = mp.RingBuffer(Read)
 
 
 @mp.program
-def look(ctx):
+def look(ctx: mp.Context) -> None:
     inode = ctx.arg(0, "struct file *").f_inode
     parent = ctx.task.real_parent
     reads.send(pid=ctx.pid, inode=inode.i_ino, size=inode.i_size, parent=mp.kernel_string(parent.comm))

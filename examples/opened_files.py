@@ -1,21 +1,22 @@
 """Prints opened files and the processes that open them: events with strings, received as they arrive."""
 
 import subprocess
+from typing import Annotated
 
 import multiprobe as mp
 
 
 class Open(mp.Event):
     pid: mp.u32
-    comm: mp.string(16)
-    name: mp.string(128)
+    comm: Annotated[str, mp.string(16)]
+    name: Annotated[str, mp.string(128)]
 
 
 opens = mp.RingBuffer(Open)
 
 
 @mp.program
-def watch(ctx):
+def watch(ctx: mp.Context) -> None:
     opens.send(pid=ctx.pid, comm=ctx.comm, name=mp.user_string(ctx.arg(1)))
 
 

@@ -8,7 +8,7 @@ sizes = mp.Histogram()
 
 
 @mp.program(when="return")
-def measure(ctx):
+def measure(ctx: mp.Context) -> None:
     if ctx.ret >= 0:
         sizes.add(ctx.ret)
 

@@ -8,7 +8,7 @@ calls, total, longest = mp.PerFunction(mp.u64), mp.PerFunction(mp.u64), mp.PerFu
 
 
 @mp.program(when="session")
-def measure(ctx):
+def measure(ctx: mp.Context) -> None:
     if not ctx.is_return:
         ctx.session = ctx.time
         return

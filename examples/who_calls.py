@@ -10,7 +10,7 @@ counts = mp.Hash(mp.i64, mp.u64)
 
 
 @mp.program
-def note(ctx):
+def note(ctx: mp.Context) -> None:
     counts[stacks.id(ctx)] += 1
 
 

@@ -4,6 +4,8 @@ from . import inspect as inspect
 from .compiler.builtins import kernel_bytes as kernel_bytes
 from .compiler.builtins import kernel_string as kernel_string
 from .compiler.builtins import user_string as user_string
+from .compiler.context import Context as Context
+from .compiler.context import Value as Value
 from .compiler.kernel_types import Enum as Enum
 from .compiler.kernel_types import Struct as Struct
 from .compiler.kernel_types import address_of as address_of

@@ -15,12 +15,12 @@ import multiprobe as mp
 
 # fmt: off
 PUBLIC = [
-    "Array", "ArrayMap", "AttachError", "Attachment", "BpfObject", "CompileError", "DataError", "Drop",
+    "Array", "ArrayMap", "AttachError", "Attachment", "BpfObject", "CompileError", "Context", "DataError", "Drop",
     "Enum", "Event", "EventReader", "Failure", "Finding", "Function", "FunctionSet", "Gap", "Hash", "HashMap",
     "Histogram", "HistogramMap", "IncompleteError", "Kernel", "KernelError", "Limits", "Link", "LinkState",
     "LruHash", "Mechanism", "Mechanisms", "MultiprobeError", "NoMatchError", "NotPermittedError",
     "NotSupportedError", "PatternError", "PerFunction", "Plan", "Program", "Refusal", "Report", "RingBuffer",
-    "RingBufferMap", "StackTraces", "StackTracesMap", "Struct", "Table", "UsageError", "Verified", "Verdict",
+    "RingBufferMap", "StackTraces", "StackTracesMap", "Struct", "Table", "UsageError", "Value", "Verified", "Verdict",
     "VerifierError", "VmError", "VmLostError", "__version__", "address_of", "array_of", "attach", "bool_",
     "bytes_", "cast", "container_of", "enum", "features", "helper", "i16", "i32", "i64", "i8", "inspect",
     "kernel_bytes", "kernel_string", "linear", "load_object", "log2", "per_cpu", "plan", "program", "string",

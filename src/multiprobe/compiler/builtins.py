@@ -5,15 +5,10 @@ Must not know the compiler: calling one from Python is an error that says so.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from multiprobe.errors import UsageError
 
-if TYPE_CHECKING:
-    from typing import Any
 
-
-def kernel_string(address: Any) -> Any:
+def kernel_string(address: int) -> str:
     """In a program: the string at an address in kernel memory, up to its NUL. In Python it raises UsageError.
 
     Memory that can't be read gives "" and is counted in failed_reads.
@@ -21,7 +16,7 @@ def kernel_string(address: Any) -> Any:
     raise UsageError("mp.kernel_string is for programs", hint="use it in a function decorated with @mp.program")
 
 
-def kernel_bytes(address: Any) -> Any:
+def kernel_bytes(address: int) -> bytes:
     """In a program: the memory at a kernel address, for a field of type mp.bytes_(size).
 
     In Python it raises UsageError. Memory that can't be read gives zeros and is counted in failed_reads.
@@ -29,7 +24,7 @@ def kernel_bytes(address: Any) -> Any:
     raise UsageError("mp.kernel_bytes is for programs", hint="use it in a function decorated with @mp.program")
 
 
-def user_string(address: Any) -> Any:
+def user_string(address: int) -> str:
     """In a program: the string at an address in the current process, up to its NUL. In Python it raises UsageError.
 
     Pages that aren't in memory can't be read (a program must not sleep): that gives "" and is counted in failed_reads.

@@ -12,10 +12,9 @@ from multiprobe.compiler.layouts import read_enum, read_record
 from multiprobe.errors import UsageError
 
 if TYPE_CHECKING:
-    from typing import Any
-
     import numpy as np
 
+    from multiprobe.compiler.context import Value
     from multiprobe.compiler.layouts import Member, Record
     from multiprobe.functions.kernel import Kernel
 
@@ -69,7 +68,7 @@ class Struct:
         return self.record.offset(path)
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype[np.void]:
         """A structured NumPy dtype with the same names, offsets and size, to decode bytes with.
 
         Bit fields are left out; a union's members share an offset. Pointers are u8, enums integers, arrays subarrays,
@@ -77,7 +76,7 @@ class Struct:
         """
         return self.record.dtype()
 
-    def __call__(self, address: Any) -> Any:
+    def __call__(self, address: int) -> Value:
         raise UsageError(f"a {self.word} {self.name} is in the kernel's memory: only programs can look at it")
 
     def __repr__(self) -> str:
@@ -144,7 +143,7 @@ def enum(name: str, *, kernel: Kernel | None = None) -> Enum:
     return Enum(name, kernel=kernel)
 
 
-def cast(type_: str, value: Any) -> Any:
+def cast(type_: str, value: int) -> Value:
     """In a program: `value` as the C type `type_`, as in `mp.cast("struct sock *", x)`, `mp.cast("u16", x)`.
 
     In Python it raises UsageError.
@@ -152,7 +151,7 @@ def cast(type_: str, value: Any) -> Any:
     raise _only_in_programs("cast")
 
 
-def container_of(pointer: Any, type_: str, member: str) -> Any:
+def container_of(pointer: int, type_: str, member: str) -> Value:
     """In a program: a pointer to the struct of type `type_` whose `member` is at `pointer`.
 
     For example `mp.container_of(p, "struct inet_sock", "sk")`. In Python it raises UsageError.
@@ -160,7 +159,7 @@ def container_of(pointer: Any, type_: str, member: str) -> Any:
     raise _only_in_programs("container_of")
 
 
-def address_of(member: Any) -> Any:
+def address_of(member: int) -> Value:
     """In a program: a pointer to a member, `mp.address_of(p.a.b)`, without reading it.
 
     In Python it raises UsageError.
@@ -168,7 +167,7 @@ def address_of(member: Any) -> Any:
     raise _only_in_programs("address_of")
 
 
-def per_cpu(name: str, cpu: Any = None) -> Any:
+def per_cpu(name: str, cpu: int | None = None) -> Value:
     """In a program: a pointer to the per-CPU variable `name` of this CPU, or of `cpu` (0 if there is no such CPU).
 
     In Python it raises UsageError.

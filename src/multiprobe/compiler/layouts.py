@@ -47,7 +47,7 @@ class Record:
         found, _, _ = locate(self.types, self.ref, path)
         return found // 8
 
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype[np.void]:
         """See `Struct.dtype`."""
         return _record_dtype(self.types, self.ref)
 
@@ -92,7 +92,7 @@ def _types(kernel: Kernel | None) -> KernelTypes:
     return KernelTypes.of(Kernel() if kernel is None else kernel)
 
 
-def _record_dtype(types: KernelTypes, ref: Ref) -> np.dtype[Any]:
+def _record_dtype(types: KernelTypes, ref: Ref) -> np.dtype[np.void]:
     import numpy as np
 
     names, formats, offsets = [], [], []

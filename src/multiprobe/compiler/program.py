@@ -16,7 +16,12 @@ from multiprobe.maps.specs import MapSpec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FunctionType
-    from typing import Any
+    from typing import TypeAlias, TypeVar
+
+    from multiprobe.compiler.context import Context
+
+    ProgramFunction: TypeAlias = Callable[[Context], object]
+    Helped = TypeVar("Helped", bound=Callable[..., int | None])
 
 ATTRIBUTES = frozenset(
     (
@@ -102,7 +107,7 @@ class Helper:
     def __init__(self, function: FunctionType) -> None:
         self.function = function
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: object) -> object:
         return self.function(*arguments)
 
     def __repr__(self) -> str:
@@ -110,14 +115,14 @@ class Helper:
 
 
 @overload
-def program(python: Callable[..., object], *, when: str | None = None, loop_limit: int = LOOP_LIMIT) -> Program: ...
+def program(python: ProgramFunction, *, when: str | None = None, loop_limit: int = LOOP_LIMIT) -> Program: ...
 @overload
 def program(
     python: None = None, *, when: str | None = None, loop_limit: int = LOOP_LIMIT
-) -> Callable[[Callable[..., object]], Program]: ...
+) -> Callable[[ProgramFunction], Program]: ...
 def program(
-    python: Callable[..., object] | None = None, *, when: str | None = None, loop_limit: int = LOOP_LIMIT
-) -> Program | Callable[[Callable[..., object]], Program]:
+    python: ProgramFunction | None = None, *, when: str | None = None, loop_limit: int = LOOP_LIMIT
+) -> Program | Callable[[ProgramFunction], Program]:
     """Make the Python function `python` a Program: `@mp.program`, or `@mp.program(when="return")`.
 
     when, loop_limit: as for `Program`. Raises UsageError for an invalid `when`; compiling raises CompileError in
@@ -128,9 +133,9 @@ def program(
     return Program(python, when=when, loop_limit=loop_limit)  # type: ignore[arg-type]
 
 
-def helper(python: Callable[..., int | None]) -> Helper:
+def helper(python: Helped) -> Helped:
     """Make a Python function callable from programs: `@mp.helper`. It can be called from Python too."""
-    return Helper(python)  # type: ignore[arg-type]
+    return Helper(python)  # type: ignore[arg-type,return-value]
 
 
 def references(function: FunctionType) -> Iterator[tuple[str, object]]:

@@ -14,7 +14,7 @@ from multiprobe.instruments.instrument import AttachOptions, Instrument
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Sequence
-    from typing import Any, Unpack
+    from typing import Unpack
 
     from multiprobe.functions.sets import Function, FunctionSet
 
@@ -22,7 +22,7 @@ calls = mp.PerFunction(mp.u64)
 
 
 @mp.program
-def count(ctx: Any) -> None:
+def count(ctx: mp.Context) -> None:
     """Count every call of every function."""
     calls[ctx.function] += 1
 

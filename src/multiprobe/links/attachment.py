@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from multiprobe.links.objects import ObjectProgram, ObjectStore
     from multiprobe.links.plan.request import Functions
     from multiprobe.links.report import Report, Verified
-    from multiprobe.maps.events import RingBuffer
+    from multiprobe.maps.events import EventT, RingBuffer
     from multiprobe.maps.histogram import Histogram, HistogramMap
     from multiprobe.maps.opening import Map
     from multiprobe.maps.specs import Array, Hash, MapSpec, PerFunction
@@ -88,7 +88,7 @@ class Attachment:
     @overload
     def map(self, spec: Hash) -> HashMap: ...
     @overload
-    def map(self, spec: RingBuffer) -> RingBufferMap: ...
+    def map(self, spec: RingBuffer[EventT]) -> RingBufferMap[EventT]: ...
     @overload
     def map(self, spec: StackTraces) -> StackTracesMap: ...
     @overload
@@ -115,7 +115,7 @@ class Attachment:
             )
         return found.read()
 
-    def events(self, spec: RingBuffer, *, timeout: float | None = None) -> EventReader:
+    def events(self, spec: RingBuffer[EventT], *, timeout: float | None = None) -> EventReader[EventT]:
         """Events that programs send to `spec`: an EventReader, to iterate over with `for` or `async for`, or to `read`.
 
         Iteration ends when the attachment is paused or closed (events sent until then are still returned), or after

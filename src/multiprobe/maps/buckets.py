@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from multiprobe.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
 MAX_BITS = 8
 MAX_BUCKETS = 1 << 14
@@ -121,7 +121,7 @@ class Percentile:
     estimate: float
 
 
-def percentiles(buckets: Buckets, counts: Sequence[int], percents: Iterable[float] = (50, 90, 99)) -> list[Percentile]:
+def percentiles(buckets: Buckets, counts: Iterable[int], percents: Iterable[float] = (50, 90, 99)) -> list[Percentile]:
     """Where given shares of all numbers end (nearest rank); an empty list when nothing was counted.
 
     counts: how many numbers fell into each bucket

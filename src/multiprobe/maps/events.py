@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import sys
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from multiprobe.errors import UsageError
 from multiprobe.maps.layout import Layout
 from multiprobe.maps.records import RecordLayout, make_record
 from multiprobe.maps.specs import MapSpec
-from multiprobe.maps.types import u64
+from multiprobe.maps.types import FIELD_TYPES, u64
 
 if TYPE_CHECKING:
     from types import FrameType
-    from typing import Any, ClassVar
+    from typing import Any, ClassVar, Self
 
 HEADER_SIZE = 8
 """What the kernel puts in front of each record of a ring buffer (struct bpf_ringbuf_hdr)."""
@@ -26,10 +26,11 @@ class Event(tuple["Any", ...]):
 
     >>> class Open(Event):
     ...     pid: u32
-    ...     name: string(64)
+    ...     name: Annotated[str, string(64)]
 
     Field types: mp.u8 … mp.u64, mp.i8 … mp.i64, mp.bool_, mp.string(size) (a str in Python), mp.bytes_(size) and
-    mp.array_of(type, length) (bytes, and a tuple). Each is aligned to its size, as in C.
+    mp.array_of(type, length) (bytes, and a tuple). Each is aligned to its size, as in C. `name: string(64)` is the
+    same; type checkers want the type in Python first, with `Annotated` (of the module typing).
     """
 
     __slots__ = ()
@@ -48,7 +49,7 @@ class Event(tuple["Any", ...]):
         cls.names_ = tuple(fields)
         setattr(cls, "__match_args__", cls.names_)  # noqa: B010  (typing knows it for tuples of fixed length only)
 
-    def __new__(cls, *values: Any, **named: Any) -> Event:
+    def __new__(cls, *values: object, **named: object) -> Self:
         """Fields in order, or by name."""
         names = cls.names_
         given = dict(zip(names, values, strict=False)) | named
@@ -56,7 +57,7 @@ class Event(tuple["Any", ...]):
             raise UsageError(f"{cls.__name__} takes {', '.join(names)}")
         return super().__new__(cls, [given[name] for name in names])
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """The fields by name."""
         return dict(zip(type(self).names_, self, strict=True))
 
@@ -77,10 +78,16 @@ def _annotations(cls: type, frame: FrameType) -> dict[str, object]:
                 found[name] = eval(item, frame.f_globals, dict(frame.f_locals))
             except NameError as error:
                 raise UsageError(f"field {name!r} of {cls.__name__}: {error}") from error
+        for part in getattr(found[name], "__metadata__", ()):  # Annotated[str, string(16)]
+            if isinstance(part, FIELD_TYPES):
+                found[name] = part
     return found
 
 
-class RingBuffer(MapSpec):
+EventT = TypeVar("EventT", bound=Event)
+
+
+class RingBuffer(MapSpec, Generic[EventT]):
     """Events from programs to Python, in the order in which they were sent.
 
     >>> opens = RingBuffer(Open)
@@ -95,7 +102,7 @@ class RingBuffer(MapSpec):
     __slots__ = ("event", "size")
     kind = "ring_buffer"
 
-    def __init__(self, event: type[Event], *, size: int = DEFAULT_SIZE) -> None:
+    def __init__(self, event: type[EventT], *, size: int = DEFAULT_SIZE) -> None:
         super().__init__(u64)
         if not (isinstance(event, type) and issubclass(event, Event) and event is not Event):
             raise UsageError(
@@ -126,7 +133,7 @@ class RingBuffer(MapSpec):
     def layout(self, n_functions: int, n_cpus: int) -> Layout:
         return Layout(0, 0, self.size, False)
 
-    def send(self, **fields: Any) -> None:
+    def send(self, **fields: object) -> bool:
         """In a program: send an event, `ring.send(field=…)`, with every field. In Python it raises UsageError."""
         raise UsageError("events are sent by programs", hint="attach one that calls send(…)")
 

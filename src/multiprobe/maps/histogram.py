@@ -10,16 +10,16 @@ from multiprobe.maps.buckets import Buckets, Linear, Log2, Percentile, percentil
 from multiprobe.maps.layout import Layout, per_cpu_layout
 from multiprobe.maps.maps import ArrayMap
 from multiprobe.maps.specs import MapSpec
-from multiprobe.maps.types import NUMPY, Integer, u32, u64
+from multiprobe.maps.types import NUMPY, u32, u64
 from multiprobe.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from typing import Any
+    from collections.abc import Iterable
 
     import numpy as np
     from numpy.typing import NDArray
 
+    from multiprobe.maps.types import IntegerType
     from multiprobe.syscalls.fd import FileDescriptor
     from multiprobe.table import Table
 
@@ -40,7 +40,9 @@ class Histogram(MapSpec):
     __slots__ = ("buckets", "per_function")
     kind = "histogram"
 
-    def __init__(self, buckets: Buckets | None = None, *, per_function: bool = False, counter: Integer = u64) -> None:
+    def __init__(
+        self, buckets: Buckets | None = None, *, per_function: bool = False, counter: IntegerType = u64
+    ) -> None:
         super().__init__(counter)
         if counter not in (u64, u32):
             raise UsageError(f"invalid counter={counter!r}: expected mp.u64 or mp.u32")
@@ -56,14 +58,14 @@ class Histogram(MapSpec):
         n = n_functions + 1 if self.per_function else 1  # row 0 of the former: a function that isn't known
         return per_cpu_layout(self, n * self.buckets.n_buckets, n_functions, n_cpus)
 
-    def add(self, *values: Any) -> None:
+    def add(self, *values: int) -> None:
         """In a program: count a number, `h.add(number)`, or `h.add(ctx.function, number)`.
 
         In Python it raises UsageError.
         """
         raise UsageError("histograms are filled by programs", hint="attach one that calls add(…)")
 
-    def percentiles(self, counts: Sequence[int], percents: Iterable[float] = (50, 90, 99)) -> list[Percentile]:
+    def percentiles(self, counts: Iterable[int], percents: Iterable[float] = (50, 90, 99)) -> list[Percentile]:
         """The numbers below which `percents` (0 to 100) of all lie, from the `counts` of one histogram's buckets.
 
         A Percentile for each: the bounds of its bucket, and an estimate inside. Empty if all counts are 0. Raises
@@ -72,7 +74,7 @@ class Histogram(MapSpec):
         return percentiles(self.buckets, counts, percents)
 
     def __repr__(self) -> str:
-        more = (", per_function=True" if self.per_function else "") + (", counter=u32" if self.value is u32 else "")
+        more = (", per_function=True" if self.per_function else "") + (", counter=u32" if self.value.size == 4 else "")
         return f"Histogram({self.buckets!r}{more})"
 
 
@@ -126,6 +128,6 @@ class HistogramMap(ArrayMap):
             return 0
         import numpy as np
 
-        flat: Any = np.frombuffer(self.memory, dtype=NUMPY[self.spec.value.name])
+        flat: NDArray[np.unsignedinteger] = np.frombuffer(self.memory, dtype=NUMPY[self.spec.value.name])
         rows = flat[: self.layout.rows * (self.layout.row_size // self.spec.value.size)].reshape(self.layout.rows, -1)
         return int(rows[:, : self._first].sum())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from multiprobe.errors import UsageError
 from multiprobe.maps.events import RingBuffer
 from multiprobe.maps.histogram import Histogram, HistogramMap
@@ -11,7 +13,7 @@ from multiprobe.maps.ringbuf import RingBufferMap
 from multiprobe.maps.specs import Hash, MapSpec
 from multiprobe.maps.stacks import StackTraces, StackTracesMap
 
-Map = ArrayMap | HashMap | RingBufferMap | StackTracesMap
+Map = ArrayMap | HashMap | RingBufferMap[Any] | StackTracesMap
 
 
 def open_map(spec: MapSpec, made: Layout, *, name: str = "") -> Map:

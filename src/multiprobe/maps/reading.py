@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic
 
+from multiprobe.maps.events import EventT
 from multiprobe.maps.ringbuf import INTERVAL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-    from typing import Any
 
     import numpy as np
     from numpy.typing import NDArray
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from multiprobe.maps.ringbuf import RingBufferMap
 
 
-class EventReader:
+class EventReader(Generic[EventT]):
     """The events of one RingBuffer of an attachment; from `attachment.events(spec)`.
 
     `for` and `async for` yield instances of its Event class, in the order in which programs sent them. Iteration ends
@@ -27,7 +27,7 @@ class EventReader:
     readers of a RingBuffer share it: each event is returned once.
     """
 
-    def __init__(self, opened: RingBufferMap, *, timeout: float | None = None) -> None:
+    def __init__(self, opened: RingBufferMap[EventT], *, timeout: float | None = None) -> None:
         self._map = opened
         self._timeout = timeout
         self._is_stopped = False
@@ -67,7 +67,7 @@ class EventReader:
         yield ring.array(n)
         ring.advance(n)
 
-    def take(self, *, timeout: float = 0) -> list[Any]:
+    def take(self, *, timeout: float = 0) -> list[EventT]:
         """New events, as a list of Event instances; waits up to `timeout` seconds for the first one."""
         self._await_first(timeout)
         ring = self._map.ring
@@ -89,7 +89,7 @@ class EventReader:
         """Whether nothing more will come than what is in the ring."""
         return self._map.is_closed or not self._map.is_active
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[EventT]:
         end = None if self._timeout is None else monotonic() + self._timeout
         while not self._is_stopped:
             left = 60.0 if end is None else end - monotonic()
@@ -101,7 +101,7 @@ class EventReader:
             if not is_final:
                 self._map.wait(left)
 
-    async def __aiter__(self) -> AsyncIterator[Any]:
+    async def __aiter__(self) -> AsyncIterator[EventT]:
         end = None if self._timeout is None else monotonic() + self._timeout
         while not self._is_stopped:
             left = 60.0 if end is None else end - monotonic()

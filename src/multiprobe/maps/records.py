@@ -7,7 +7,7 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import UsageError
-from multiprobe.maps.types import LETTERS, NUMPY, Bytes, Integer, StringType, Vector, alignment
+from multiprobe.maps.types import FIELD_TYPES, LETTERS, NUMPY, Bytes, Integer, StringType, Vector, alignment
 from multiprobe.names import decode_name
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def make_record(fields: Mapping[str, object]) -> RecordLayout:
     """The record with these fields, in order. Raises UsageError for what is no type, and for no fields at all."""
     made, end, widest = [], 0, 1
     for name, type_ in fields.items():
-        if not isinstance(type_, Integer | StringType | Bytes | Vector):
+        if not isinstance(type_, FIELD_TYPES):
             raise UsageError(
                 f"field {name!r} has no type that a record can hold: {type_!r}",
                 hint="use an integer type (mp.u32), mp.string(size), mp.bytes_(size) or mp.array_of(type, length)",

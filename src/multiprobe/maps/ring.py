@@ -7,14 +7,13 @@ mark it as busy or discarded; data pages mapped twice in succession, so that eve
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic
 
 from multiprobe.errors import DataError
-from multiprobe.maps.events import HEADER_SIZE
+from multiprobe.maps.events import HEADER_SIZE, EventT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
 
     import numpy as np
     from numpy.typing import NDArray
@@ -26,13 +25,13 @@ MOST = 1 << 16
 """Records that are taken at once, at most."""
 
 
-class Ring:
+class Ring(Generic[EventT]):
     """Records of one size in a ring: all of it is memory, and may as well be made of bytes.
 
     consumer, producer: at least 8 bytes each, the first writable; data: the ring's bytes, twice
     """
 
-    def __init__(self, spec: RingBuffer, consumer: memoryview, producer: memoryview, data: memoryview) -> None:
+    def __init__(self, spec: RingBuffer[EventT], consumer: memoryview, producer: memoryview, data: memoryview) -> None:
         self.spec = spec
         self.size = len(data) // 2
         self._consumer: memoryview[int] = consumer[:8].cast("Q")  # read in one piece, as the kernel writes it
@@ -89,15 +88,15 @@ class Ring:
         if not n:
             return np.empty(0, dtype)
         # Not `buffer=` on the memory itself: NumPy would not keep its owner from being unmapped.
-        flat: Any = np.frombuffer(self.memory(n), dtype=np.uint8)
+        flat = np.frombuffer(self.memory(n), dtype=np.uint8)
         return np.ndarray(n, dtype, buffer=flat, offset=HEADER_SIZE, strides=(self.spec.stride,))
 
-    def objects(self, n: int) -> Iterator[Any]:
+    def objects(self, n: int) -> Iterator[EventT]:
         """The first `n` records as instances of the spec's event; to be used up before `advance`."""
         with self.memory(n) as memory:
             yield from self._decode(self._form.iter_unpack(memory))
 
-    def copy(self) -> Ring:
+    def copy(self) -> Ring[EventT]:
         """All complete records, in memory of their own."""
         n = self.ready(most=self.size)
         kept = bytes(self.memory(n)).ljust(self.spec.stride, b"\0") * 2

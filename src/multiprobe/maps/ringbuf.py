@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import mmap
 import select
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic
 
-from multiprobe.maps.events import RingBuffer
+from multiprobe.maps.events import EventT, RingBuffer
 from multiprobe.maps.maps import OwnMap, SharedArray
 from multiprobe.maps.ring import Ring
 from multiprobe.syscalls import bpf
@@ -21,11 +21,11 @@ WAKE_SHARE = 4
 INTERVAL = 0.05
 
 
-class RingBufferMap(OwnMap):
+class RingBufferMap(OwnMap, Generic[EventT]):
     """The open map of a RingBuffer, its memory mapped. Once closed, events not read before can still be read."""
 
-    def __init__(self, spec: RingBuffer, made: Layout, *, name: str) -> None:
-        self.spec: RingBuffer = spec
+    def __init__(self, spec: RingBuffer[EventT], made: Layout, *, name: str) -> None:
+        self.spec: RingBuffer[EventT] = spec
         self.layout = made
         self._lost = SharedArray(LOST_SIZE, name=f"{name}_lost")
         self._epoll = select.epoll()

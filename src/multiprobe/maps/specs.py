@@ -12,7 +12,13 @@ from multiprobe.errors import UsageError
 from multiprobe.maps.types import Integer, StringType, alignment
 
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import TypeAlias
+
+    from multiprobe.maps.types import IntegerType
+
+    Part: TypeAlias = int | str
+    Key: TypeAlias = Part | tuple[Part, ...]
+    PartType: TypeAlias = IntegerType | type[str] | StringType
 
 MAX_VALUE_BYTES = 1 << 29
 """A program can reach at most this many bytes of one map value (BPF_MAX_VAR_OFF)."""
@@ -27,7 +33,7 @@ class MapSpec:
     __slots__ = ("value",)
     kind = ""
 
-    def __init__(self, value: Integer) -> None:
+    def __init__(self, value: IntegerType) -> None:
         self.value = _checked_type(value)
 
     def shape(self) -> tuple[object, ...]:
@@ -38,11 +44,6 @@ class MapSpec:
         """The `Layout` for `n_functions` functions and `n_cpus` CPUs; None where `maps.layout` computes it."""
         return None
 
-    if TYPE_CHECKING:  # what programs write; here there is nothing to index
-
-        def __getitem__(self, index: Any) -> Any: ...
-        def __setitem__(self, index: Any, item: Any) -> None: ...
-
 
 class PerFunction(MapSpec):
     """One slot per attached function and CPU, indexed by `ctx.function`; counters in it are exact. `value`: their type.
@@ -52,6 +53,11 @@ class PerFunction(MapSpec):
 
     __slots__ = ()
     kind = "per_function"
+
+    if TYPE_CHECKING:  # what programs write; in Python there is nothing to index
+
+        def __getitem__(self, index: int) -> int: ...
+        def __setitem__(self, index: int, value: int) -> None: ...
 
     def __repr__(self) -> str:
         return f"PerFunction({self.value!r})"
@@ -68,11 +74,16 @@ class Array(MapSpec):
     __slots__ = ("per_cpu", "size")
     kind = "array"
 
-    def __init__(self, value: Integer, size: int, *, per_cpu: bool = False) -> None:
+    if TYPE_CHECKING:  # in programs
+
+        def __getitem__(self, index: int) -> int: ...
+        def __setitem__(self, index: int, value: int) -> None: ...
+
+    def __init__(self, value: IntegerType, size: int, *, per_cpu: bool = False) -> None:
         super().__init__(value)
         self.size = _checked_count(size, "size")
         self.per_cpu = bool(per_cpu)
-        if self.size * value.size > MAX_VALUE_BYTES:
+        if self.size * self.value.size > MAX_VALUE_BYTES:
             raise UsageError(f"an array of {size} × {value!r} is larger than {MAX_VALUE_BYTES >> 20} MB")
 
     def shape(self) -> tuple[object, ...]:
@@ -97,10 +108,17 @@ class Hash(MapSpec):
     __slots__ = ("is_tuple", "keys", "max_entries", "per_cpu")
     kind = "hash"
 
+    if TYPE_CHECKING:  # in programs
+
+        def __getitem__(self, key: Key) -> int: ...
+        def __setitem__(self, key: Key, value: int) -> None: ...
+        def __delitem__(self, key: Key) -> None: ...
+        def __contains__(self, key: Key) -> bool: ...
+
     def __init__(
         self,
-        key: KeyType | tuple[KeyType, ...],
-        value: Integer,
+        key: PartType | tuple[PartType, ...],
+        value: IntegerType,
         max_entries: int = 10_240,
         *,
         per_cpu: bool = False,

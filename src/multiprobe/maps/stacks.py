@@ -14,7 +14,6 @@ from multiprobe.uapi.bpf import MapType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any
 
 MAX_DEPTH = 127
 """PERF_MAX_STACK_DEPTH: what kernel.perf_event_max_stack is unless it was changed."""
@@ -52,7 +51,7 @@ class StackTraces(MapSpec):
     def layout(self, n_functions: int, n_cpus: int) -> Layout:
         return Layout(4, 8 * self.depth, self.max_entries, False)
 
-    def id(self, ctx: Any, *, user: bool = False) -> Any:
+    def id(self, ctx: object, *, user: bool = False) -> int:
         """In a program: the id of the current stack of `ctx`, the process's with `user`.
 
         In Python it raises UsageError.

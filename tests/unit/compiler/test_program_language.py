@@ -6,6 +6,8 @@ import pytest
 from runner import Bench
 
 import multiprobe as mp
+from multiprobe.compiler.frontend import expressions
+from multiprobe.compiler.program import ATTRIBUTES as ASKED
 
 out = mp.Array(mp.i64, 8)
 LIMIT = 100
@@ -387,3 +389,8 @@ def update_after_calls(ctx):
 
 def test_updates_evaluate_the_key_before_the_value() -> None:
     assert Bench(update_after_calls).hit().array("out")[:4] == [0, 1 + 12, 2, 0]
+
+
+def test_the_type_of_ctx_has_what_programs_can_ask() -> None:
+    declared = {name for name in (*vars(mp.Context), *mp.Context.__annotations__) if not name.startswith("_")}
+    assert declared == ASKED | {"comm"} == {*expressions.ATTRIBUTES, "arg", "args", "comm", "task"}

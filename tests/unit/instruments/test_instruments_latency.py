@@ -71,11 +71,11 @@ def test_self_time_is_what_traced_children_leave() -> None:
         machine.leave(1, inner, tid=5)
     machine.time += 1
     machine.leave(0, outer, tid=5)
-    assert machine.table(probe.total) == {(0, 5): 2221 + 2000, (1, 5): 2200}
-    assert machine.table(probe.own) == {(0, 5): 21 + 2000, (1, 5): 200}
-    assert machine.table(probe.calls) == {(0, 5): 3, (1, 5): 2}
-    assert machine.table(probe.longest) == {(0, 5, 0): 2221, (1, 5, 0): 1100}
-    assert machine.table(probe.histogram) == {(0, 5, 10): 2, (0, 5, 12): 1, (1, 5, 11): 2}
+    assert machine.table(probe.maps.total) == {(0, 5): 2221 + 2000, (1, 5): 2200}
+    assert machine.table(probe.maps.own) == {(0, 5): 21 + 2000, (1, 5): 200}
+    assert machine.table(probe.maps.calls) == {(0, 5): 3, (1, 5): 2}
+    assert machine.table(probe.maps.longest) == {(0, 5, 0): 2221, (1, 5, 0): 1100}
+    assert machine.table(probe.maps.histogram) == {(0, 5, 10): 2, (0, 5, 12): 1, (1, 5, 11): 2}
     assert machine.open_calls() == 0
 
 
@@ -94,7 +94,7 @@ def test_a_missed_return_upsets_only_itself() -> None:
     again = machine.enter(2, tid=5)
     machine.time += 3
     machine.leave(2, again, tid=5)
-    assert machine.table(probe.own) == {(0, 5): 111, (2, 5): 1003}
+    assert machine.table(probe.maps.own) == {(0, 5): 111, (2, 5): 1003}
     assert machine.array(self_time.lost) == [0]
 
 
@@ -108,7 +108,7 @@ def test_idle_tasks_of_two_cpus_are_two_tasks() -> None:
     machine.leave(0, first, tid=0, pid=0, cpu=0)
     machine.time += 1
     machine.leave(1, second, tid=0, pid=0, cpu=1)
-    assert machine.table(probe.own) == machine.table(probe.total) == {(0, 0): 110, (1, 0): 101}
+    assert machine.table(probe.maps.own) == machine.table(probe.maps.total) == {(0, 0): 110, (1, 0): 101}
 
 
 def test_too_deep_is_counted_not_guessed() -> None:
@@ -119,16 +119,16 @@ def test_too_deep_is_counted_not_guessed() -> None:
     for session in reversed(calls):
         machine.leave(0, session, tid=5)
     assert machine.array(self_time.lost) == [2]
-    assert machine.table(probe.total) == {(0, 5): self_time.DEEPEST}
-    assert machine.table(probe.own) == {(0, 5): 1}
+    assert machine.table(probe.maps.total) == {(0, 5): self_time.DEEPEST}
+    assert machine.table(probe.maps.own) == {(0, 5): 1}
 
 
 def test_a_call_that_began_before_is_not_timed() -> None:
     probe = LatencyProbe(by="process")
     machine = Machine(probe)
     machine.leave(0, machine.bench.machine.allocate(8), tid=5)
-    assert not machine.table(probe.total)
-    assert not machine.table(probe.histogram)
+    assert not machine.table(probe.maps.total)
+    assert not machine.table(probe.maps.histogram)
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ def test_any_interleaving_of_tasks(
             own[function] += took - children
             if stack:
                 stack[-1][2] += took
-    for spec, expected in ((probe.total, total), (probe.own, own)):
+    for spec, expected in ((probe.maps.total, total), (probe.maps.own, own)):
         found = dict.fromkeys(range(3), 0)
         found |= {function: n for (function, who), n in machine.table(spec).items() if who == pid}
         assert found == expected

@@ -9,6 +9,7 @@ import pickle
 import random
 from collections import Counter
 from math import ceil
+from typing import Annotated
 
 import numpy as np
 import pytest
@@ -49,6 +50,21 @@ def test_fields_lie_as_in_c() -> None:
     }
     assert record.dtype().itemsize == record.size
     assert record.form().size == record.size
+
+
+def test_fields_may_be_annotated_with_the_type_in_python_first() -> None:
+    class Same(mp.Event):
+        pid: Annotated[int, mp.u32]
+        flag: Annotated[bool, "some other remark", mp.bool_]
+        delta: Annotated[int, mp.i64]
+        name: Annotated[str, mp.string(10)]
+        args: Annotated[tuple[int, ...], mp.array_of(mp.u16, 3)]
+
+    assert Same.record_ == Open.record_
+    with pytest.raises(UsageError, match="field 'name' has no type that a record can hold"):
+
+        class Odd(mp.Event):
+            name: Annotated[str, "text"]
 
 
 def test_events_are_tuples_with_names() -> None:

@@ -1,6 +1,6 @@
 """The typed program to LLVM IR: expressions and control flow.
 
-Knows the meaning of the language's operations; asks `Context` for what the hook provides and `Access` for maps.
+Knows the meaning of the language's operations; asks `HookContext` for what the hook provides and `Access` for maps.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from multiprobe.maps.layout import FAILED_READS
 from multiprobe.uapi.bpf import FuncId
 
 
-class Context:
+class HookContext:
     """What all hooks share. Every answer is a 64-bit operand (`is_return`: i1), calculated once if possible."""
 
     def __init__(self, emitter: Emitter, *, when: str, shape: Shape) -> None:
@@ -226,7 +226,7 @@ class Context:
         raise NotImplementedError
 
 
-class Registers(Context):
+class Registers(HookContext):
     """Kprobes of both kinds: the context is the processor's registers."""
 
     def arg(self, index: int) -> str:
@@ -293,7 +293,7 @@ class Kprobe(Registers):
         return self.read("ip", 0)
 
 
-class Tracing(Context):
+class Tracing(HookContext):
     """Trampolines, single and multi."""
 
     def cookie(self) -> str:
@@ -324,7 +324,7 @@ class Tracing(Context):
         return self.e.load(buffer)
 
 
-class RawTracepoint(Context):
+class RawTracepoint(HookContext):
     """A raw tracepoint: its arguments, and nothing else."""
 
     def arg(self, index: int) -> str:
@@ -345,7 +345,7 @@ def count_if(e: Emitter, test: str, counter: int) -> None:
     e.begin(on)
 
 
-CONTEXTS: dict[str, type[Context]] = {
+CONTEXTS: dict[str, type[HookContext]] = {
     "kprobe_multi": KprobeMulti,
     "kprobe": Kprobe,
     "tracing": Tracing,

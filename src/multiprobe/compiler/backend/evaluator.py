@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from multiprobe.compiler.backend.contexts import Context
+    from multiprobe.compiler.backend.contexts import HookContext
     from multiprobe.compiler.backend.emitter import Emitter
     from multiprobe.compiler.ir import Expression
 
@@ -17,7 +17,7 @@ class Evaluator(Protocol):
     def e(self) -> Emitter: ...
 
     @property
-    def hook(self) -> Context: ...
+    def hook(self) -> HookContext: ...
 
     def integer(self, expression: Expression) -> str:
         """Emit code for an expression and return its operand, 64 bits wide."""

@@ -12,11 +12,11 @@ from multiprobe.compiler.code import CONSTANT
 from multiprobe.maps.layout import CACHE_LINE
 
 if TYPE_CHECKING:
-    from multiprobe.compiler.backend.contexts import Context
+    from multiprobe.compiler.backend.contexts import HookContext
     from multiprobe.compiler.backend.emitter import Emitter
 
 
-def pass_gate(e: Emitter, hook: Context, idle: str) -> None:
+def pass_gate(e: Emitter, hook: HookContext, idle: str) -> None:
     """Go to `idle` unless this CPU's word is this instance's generation; then count the hit."""
     cpu = hook.read("cpu", 0)
     offset = hook.bounded(e.make(f"mul i64 {cpu}, {CACHE_LINE}"), "switch.limit")

@@ -18,7 +18,7 @@ from multiprobe.compiler.ir import BOOL, I64, LITERAL, U64, Const, Expression
 from multiprobe.compiler.program import Helper, Program, is_module
 from multiprobe.errors import CompileError
 from multiprobe.maps.specs import Hash, MapSpec, PerFunction
-from multiprobe.maps.types import Integer, StringType, u64
+from multiprobe.maps.types import WORD, Integer, StringType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -148,7 +148,7 @@ class Expressions:
 
     def decayed(self, made: Expression) -> Expression:
         """`made`, as a mere number if it is a pointer."""
-        return ir.Convert(made, u64, U64) if ir.is_pointer(made.kind) else made
+        return ir.Convert(made, WORD, U64) if ir.is_pointer(made.kind) else made
 
     def _ask(self, node: ast.Attribute, name: str) -> Expression:
         if name == "args":

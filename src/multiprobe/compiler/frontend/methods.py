@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from multiprobe.compiler.frontend.building import ExpressionBuilder
-    from multiprobe.maps.events import RingBuffer
+    from multiprobe.maps.events import Event, RingBuffer
     from multiprobe.maps.histogram import Histogram
     from multiprobe.maps.specs import MapSpec
 
@@ -125,7 +125,7 @@ def call_method(b: ExpressionBuilder, node: ast.Call) -> Expression | None:
 
 
 def _send(b: ExpressionBuilder, node: ast.Call, index: int, spec: MapSpec) -> Expression:
-    events: RingBuffer = spec  # type: ignore[assignment]
+    events: RingBuffer[Event] = spec  # type: ignore[assignment]
     fields = {field.name: field for field in events.record.fields}
     if node.args:
         raise b.fail(node.args[0], "an event's fields are sent by name", hint=f"send({', '.join(fields)}), each with =")

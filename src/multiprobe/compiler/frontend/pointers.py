@@ -16,7 +16,7 @@ from multiprobe.compiler.frontend.typed import KernelTypes, Ref
 from multiprobe.compiler.ir import BOOL, I64, U64, Const, Expression
 from multiprobe.compiler.layouts import locate
 from multiprobe.errors import CompileError, NotSupportedError, UsageError
-from multiprobe.maps.types import Integer, u64
+from multiprobe.maps.types import WORD, Integer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -187,7 +187,7 @@ class Pointers:
         address = self.b.decayed(lvalue.address)
         if lvalue.offset:
             address = ir.Binary("add", address, Const(lvalue.offset), U64)
-        return ir.Convert(address, u64, ref.kind)
+        return ir.Convert(address, WORD, ref.kind)
 
     # Calls
 
@@ -234,7 +234,7 @@ class Pointers:
         """A number as a value of a C type: a pointer, or an integer of its width and sign."""
         types = self.types
         if ref.stars:
-            return ir.Convert(made, u64, U64 if types.is_function(ref.target) else ref.kind)
+            return ir.Convert(made, WORD, U64 if types.is_function(ref.target) else ref.kind)
         scalar = types.scalar(ref)
         if scalar is None or scalar.size > 8:
             raise self.b.fail(
@@ -254,7 +254,7 @@ class Pointers:
         if bits:
             raise self.b.fail(node.args[2], "a bit field has no address")
         address = ir.Binary("sub", self.b.decayed(pointer), Const(bit_offset // 8), U64)
-        return ir.Convert(address, u64, ref.pointer.kind)
+        return ir.Convert(address, WORD, ref.pointer.kind)
 
     def _address_of(self, node: ast.Call) -> Expression:
         lvalue = self.lvalue(self._argument(node, 0, 1))

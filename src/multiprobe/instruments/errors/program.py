@@ -1,4 +1,3 @@
-# mypy: disable-error-code="valid-type"
 """The BPF program that follows errors from the call that fails first to the call that handles or returns them.
 
 Every task has a stack of its traced calls. A call that returns an error fails first, unless a call that it made has
@@ -8,16 +7,16 @@ between. It ends in a call that does not fail, or with the outermost call. Only 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import multiprobe as mp
 from multiprobe.instruments.errors.failures import NULL
 from multiprobe.instruments.latency.self_time import task_of
 
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
 
-    from multiprobe.compiler.program import Helper, Program
+    from multiprobe.compiler.program import Program
 
 NEVER, INT, LONG, POINTER = 0, 1, 2, 3
 """A function's cookie: it returns no errors, an int, a long, or a pointer."""
@@ -42,9 +41,9 @@ class Begun(mp.Event):
     tid: mp.u32
     error: mp.u32
     depth: mp.u32
-    frames: mp.array_of(mp.u32, LONGEST_PATH)
-    arguments: mp.array_of(mp.u64, MAX_ARGUMENTS)
-    name: mp.string(16)
+    frames: Annotated[tuple[int, ...], mp.array_of(mp.u32, LONGEST_PATH)]
+    arguments: Annotated[tuple[int, ...], mp.array_of(mp.u64, MAX_ARGUMENTS)]
+    name: Annotated[str, mp.string(16)]
 
 
 class Ended(mp.Event):
@@ -88,7 +87,7 @@ def make_program(*, n_arguments: int = 0) -> Program:
     keep, tell = _keeper(n_arguments), _teller(n_arguments)
 
     @mp.program(when="session")
-    def errors(ctx: Any) -> None:
+    def errors(ctx: mp.Context) -> None:
         task = task_of(ctx)
         state = states[task]
         if not ctx.is_return:
@@ -122,7 +121,7 @@ def make_program(*, n_arguments: int = 0) -> Program:
             ended.send(identity=identity, frame=ctx.function + 1, error=0)
         below &= (1 << depth) - 1
         if not depth:
-            del states[task]  # type: ignore[attr-defined]
+            del states[task]
             return
         above = call - 1
         if error and depth <= WATCHED:
@@ -138,13 +137,13 @@ def make_program(*, n_arguments: int = 0) -> Program:
     return errors
 
 
-def _keeper(n_arguments: int) -> Helper:
+def _keeper(n_arguments: int) -> Callable[[mp.Context, int], None]:
     """The helper that records a call's arguments."""
     has_0, has_1, has_2, has_3, has_4, has_5 = (n < n_arguments for n in range(MAX_ARGUMENTS))
-    kept: Any = arguments if n_arguments else None  # an unused map isn't created
+    kept = arguments if n_arguments else frames  # an unused map isn't created
 
     @mp.helper
-    def keep(ctx: Any, call: int) -> None:
+    def keep(ctx: mp.Context, call: int) -> None:
         if has_0:
             kept[call << 3 | 0] = ctx.arg(0)
         if has_1:
@@ -162,7 +161,7 @@ def _keeper(n_arguments: int) -> Helper:
 
 
 @mp.helper
-def argument(call: int, n: int) -> Any:
+def argument(call: int, n: int) -> int:
     """An argument that was recorded when its call began."""
     return arguments[call << 3 | n]
 
@@ -173,12 +172,12 @@ def nothing(call: int, n: int) -> int:
     return 0
 
 
-def _teller(n_arguments: int) -> Helper:
+def _teller(n_arguments: int) -> Callable[[mp.Context, int, int, int, int], None]:
     """The helper that sends the beginning of a failure."""
     kept = argument if n_arguments else nothing
 
     @mp.helper
-    def tell(ctx: Any, task: int, depth: int, error: int, identity: int) -> None:
+    def tell(ctx: mp.Context, task: int, depth: int, error: int, identity: int) -> None:
         call = task << 8 | depth
         begun.send(
             identity=identity,

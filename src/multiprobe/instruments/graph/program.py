@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 import multiprobe as mp
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from multiprobe.compiler.program import Program
 
 
@@ -37,15 +35,15 @@ class GraphProbe:
 
     def __init__(self, *, max_events: int, n_arguments: int = -1) -> None:
         key = (mp.u64, mp.u64, mp.u32)
-        self.calls: Any = mp.Hash(key, mp.u64, max_events)
+        self.calls = mp.Hash(key, mp.u64, max_events)
         self.values = mp.Hash((*key, mp.u32), mp.u64, max_events * max(1, n_arguments + 1))
-        self.threads: Any = mp.Hash((mp.u64, mp.string(16)), mp.u64, _MAX_THREADS)
+        self.threads = mp.Hash((mp.u64, mp.string(16)), mp.u64, _MAX_THREADS)
         self.n_arguments = n_arguments
         self.program = _graph(self)
 
 
 @mp.helper
-def _thread(ctx: Any) -> Any:
+def _thread(ctx: mp.Context) -> int:
     return ctx.pid << 32 | ctx.tid if ctx.tid else IDLE | ctx.cpu
 
 
@@ -53,7 +51,7 @@ def _graph(probe: GraphProbe) -> Program:
     calls, values, threads, n_arguments = probe.calls, probe.values, probe.threads, probe.n_arguments
 
     @mp.program(when="session")
-    def graph(ctx: Any) -> None:
+    def graph(ctx: mp.Context) -> None:
         thread = _thread(ctx)
         if ctx.is_return:
             begin = ctx.session

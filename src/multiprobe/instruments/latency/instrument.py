@@ -12,7 +12,7 @@ import multiprobe as mp
 from multiprobe.errors import UsageError
 from multiprobe.instruments.instrument import AttachOptions, Instrument
 from multiprobe.instruments.latency import self_time
-from multiprobe.instruments.latency.program import LatencyProbe
+from multiprobe.instruments.latency.program import FunctionMaps, LatencyProbe, TaskMaps
 from multiprobe.instruments.latency.quantiles import quantile
 
 if TYPE_CHECKING:
@@ -91,7 +91,8 @@ class CallTimer(Instrument[LatencySample]):
 
     def _read(self) -> LatencySample:
         seconds = self.seconds
-        rows = _rows_by_task(self._attachment, self._probe) if self._probe.by else self._rows()
+        maps = self._probe.maps
+        rows = self._rows_by_task(maps) if isinstance(maps, TaskMaps) else self._rows(maps)
         return LatencySample(seconds, list(rows), self._lost())
 
     def _lost(self) -> int:
@@ -100,19 +101,35 @@ class CallTimer(Instrument[LatencySample]):
     def _missed(self) -> dict[str, int]:
         return super()._missed() | ({"self_times": self._lost()} if self._probe.has_self else {})
 
-    def _rows(self) -> Iterator[Latency]:
-        attachment, probe = self._attachment, self._probe
-        calls = attachment.totals(probe.calls)
-        total = attachment.totals(probe.total)
-        own = attachment.totals(probe.own) if probe.has_self else None
-        longest = attachment.read(probe.longest, per_cpu=True).max(axis=0)
-        histogram = attachment.read(probe.histogram)[:, 1:]  # the first bucket is for what is below 0
+    def _rows(self, maps: FunctionMaps) -> Iterator[Latency]:
+        attachment = self._attachment
+        calls = attachment.totals(maps.calls)
+        total = attachment.totals(maps.total)
+        own = attachment.totals(maps.own) if self.has_self else None
+        longest = attachment.read(maps.longest, per_cpu=True).max(axis=0)
+        histogram = attachment.read(maps.histogram)[:, 1:]  # the first bucket is for what is below 0
         for index, n in enumerate(calls):
             if n:
                 yield _row(
                     self.functions[index], 0, n, total[index], own[index] if own else None, int(longest[index]),
                     histogram[index].tolist(),
                 )  # fmt: skip
+
+    def _rows_by_task(self, maps: TaskMaps) -> Iterator[Latency]:
+        attachment = self._attachment
+        longest: dict[tuple[int, int], int] = {}
+        buckets: dict[tuple[int, int], dict[int, int]] = {}
+        for (index, who, _cpu), took in attachment.map(maps.longest).as_dict().items():
+            longest[index, who] = max(took, longest.get((index, who), 0))
+        for (index, who, bucket), n in attachment.map(maps.histogram).as_dict().items():
+            buckets.setdefault((index, who), {})[bucket] = n
+        total = attachment.map(maps.total).as_dict()
+        own = attachment.map(maps.own).as_dict() if self.has_self else None
+        for key, begun in sorted(attachment.map(maps.calls).as_dict().items()):
+            yield _row(
+                attachment.functions[key[0]], key[1], begun, total.get(key, 0),
+                None if own is None else own.get(key, 0), longest.get(key, 0), _dense(buckets.get(key, {})),
+            )  # fmt: skip
 
 
 def _row(
@@ -123,22 +140,6 @@ def _row(
         trimmed.pop()
     ended = sum(trimmed)
     return Latency(function, who, ended, max(0, begun - ended), total, own, longest, tuple(trimmed))
-
-
-def _rows_by_task(attachment: Attachment, probe: LatencyProbe) -> Iterator[Latency]:
-    longest: dict[tuple[int, int], int] = {}
-    buckets: dict[tuple[int, int], dict[int, int]] = {}
-    for (index, who, _cpu), took in attachment.map(probe.longest).as_dict().items():
-        longest[index, who] = max(took, longest.get((index, who), 0))
-    for (index, who, bucket), n in attachment.map(probe.histogram).as_dict().items():
-        buckets.setdefault((index, who), {})[bucket] = n
-    total = attachment.map(probe.total).as_dict()
-    own = attachment.map(probe.own).as_dict() if probe.has_self else None
-    for key, begun in sorted(attachment.map(probe.calls).as_dict().items()):
-        yield _row(
-            attachment.functions[key[0]], key[1], begun, total.get(key, 0), None if own is None else own.get(key, 0),
-            longest.get(key, 0), _dense(buckets.get(key, {})),
-        )  # fmt: skip
 
 
 def _dense(buckets: Mapping[int, int]) -> list[int]:

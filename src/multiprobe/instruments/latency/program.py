@@ -6,16 +6,16 @@ not measured is not in the program, and costs nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import multiprobe as mp
 from multiprobe.errors import UsageError
 from multiprobe.instruments.latency import self_time
 
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
 
-    from multiprobe.compiler.program import Helper, Program
+    from multiprobe.compiler.program import Program
 
 BY = ("process", "thread")
 MAX_KEYS = 65_536
@@ -23,10 +23,10 @@ MAX_KEYS = 65_536
 
 
 class LatencyProbe:
-    """A program and the maps that it fills, by function, or with `by` by (function, pid or tid).
+    """A program and the `maps` that it fills, by function, or with `by` by (function, pid or tid).
 
     calls: calls that began
-    total, own, longest: nanoseconds of calls that returned (`own` only with `has_self`)
+    total, own, longest: nanoseconds of calls that returned (`own` is `calls` without `has_self`)
     histogram: calls by the bit length of their nanoseconds
     With `by`, the keys of `longest` and `histogram` have a third part: the CPU, and the bit length.
     """
@@ -36,17 +36,44 @@ class LatencyProbe:
             raise UsageError(f"invalid by={by!r}: expected {' or '.join(map(repr, BY))}")
         self.by = by
         self.has_self = has_self
-        self.calls, self.total, self.own = (_counters(by) for _ in range(3))
-        if not has_self:
-            self.own = None
-        key = (mp.u32, mp.u32, mp.u32)
-        self.longest: Any = mp.Hash(key, mp.u64, MAX_KEYS) if by else mp.PerFunction(mp.u64)
-        self.histogram: Any = mp.Hash(key, mp.u64, 4 * MAX_KEYS) if by else mp.Histogram(per_function=True)
-        self.program = _by_task(self) if by else _by_function(self)
+        self.maps: FunctionMaps | TaskMaps
+        if by:
+            self.maps = _task_maps(has_self)
+            self.program = _by_task(self.maps, has_self, is_process=by == "process")
+        else:
+            self.maps = _function_maps(has_self)
+            self.program = _by_function(self.maps, has_self)
 
 
-def _counters(by: str | None) -> Any:
-    return mp.Hash((mp.u32, mp.u32), mp.u64, MAX_KEYS) if by else mp.PerFunction(mp.u64)
+class FunctionMaps(NamedTuple):
+    """The maps of a LatencyProbe by function."""
+
+    calls: mp.PerFunction
+    total: mp.PerFunction
+    own: mp.PerFunction
+    longest: mp.PerFunction
+    histogram: mp.Histogram
+
+
+class TaskMaps(NamedTuple):
+    """The maps of a LatencyProbe by function and task."""
+
+    calls: mp.Hash
+    total: mp.Hash
+    own: mp.Hash
+    longest: mp.Hash
+    histogram: mp.Hash
+
+
+def _function_maps(has_self: bool) -> FunctionMaps:
+    calls, total, own, longest = (mp.PerFunction(mp.u64) for _ in range(4))
+    return FunctionMaps(calls, total, own if has_self else calls, longest, mp.Histogram(per_function=True))
+
+
+def _task_maps(has_self: bool) -> TaskMaps:
+    calls, total, own = (mp.Hash((mp.u32, mp.u32), mp.u64, MAX_KEYS) for _ in range(3))
+    longest, histogram = (mp.Hash((mp.u32, mp.u32, mp.u32), mp.u64, n * MAX_KEYS) for n in (1, 4))
+    return TaskMaps(calls, total, own if has_self else calls, longest, histogram)
 
 
 @mp.helper
@@ -72,13 +99,12 @@ def bit_length(number: int) -> int:
     return bits + min(number, 2)
 
 
-def _by_function(probe: LatencyProbe) -> Program:
-    calls, total, own, longest, histogram = probe.calls, probe.total, probe.own, probe.longest, probe.histogram
-    has_self = probe.has_self
+def _by_function(maps: FunctionMaps, has_self: bool) -> Program:
+    calls, total, own, longest, histogram = maps
     enter, leave, measure = _helpers(has_self)
 
     @mp.program(when="session")
-    def latency(ctx: Any) -> None:
+    def latency(ctx: mp.Context) -> None:
         if not ctx.is_return:
             calls[ctx.function] += 1
             ctx.session = enter(ctx)
@@ -98,14 +124,12 @@ def _by_function(probe: LatencyProbe) -> Program:
     return latency
 
 
-def _by_task(probe: LatencyProbe) -> Program:
-    calls, total, own, longest, histogram = probe.calls, probe.total, probe.own, probe.longest, probe.histogram
-    has_self = probe.has_self
-    is_process = probe.by == "process"
+def _by_task(maps: TaskMaps, has_self: bool, *, is_process: bool) -> Program:
+    calls, total, own, longest, histogram = maps
     enter, leave, measure = _helpers(has_self)
 
     @mp.program(when="session")
-    def latency(ctx: Any) -> None:
+    def latency(ctx: mp.Context) -> None:
         who = ctx.pid if is_process else ctx.tid
         if not ctx.is_return:
             calls[ctx.function, who] += 1
@@ -127,12 +151,19 @@ def _by_task(probe: LatencyProbe) -> Program:
 
 
 @mp.helper
-def _now(ctx: Any) -> Any:
+def _now(ctx: mp.Context) -> int:
     return ctx.time
 
 
-def _helpers(has_self: bool) -> tuple[Helper, Any, Helper]:
-    """The helpers that make a session cookie, compute the self time (None without it), and the elapsed time."""
+@mp.helper
+def _no_own(ctx: mp.Context, mark: int, took: int) -> int:
+    return 0
+
+
+def _helpers(
+    has_self: bool,
+) -> tuple[Callable[[mp.Context], int], Callable[[mp.Context, int, int], int], Callable[[int, int], int]]:
+    """The helpers that make a session cookie, compute the self time, and the elapsed time."""
     if has_self:
         return self_time.enter, self_time.leave, self_time.elapsed
-    return _now, None, elapsed
+    return _now, _no_own, elapsed

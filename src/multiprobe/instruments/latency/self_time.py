@@ -10,12 +10,7 @@ lasting harm: the next call that returns resets the depth.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import multiprobe as mp
-
-if TYPE_CHECKING:
-    from typing import Any
 
 DEPTH_BITS = 8
 DEEPEST = (1 << DEPTH_BITS) - 1
@@ -28,13 +23,13 @@ lost = mp.Array(mp.u64, 1)
 
 
 @mp.helper
-def task_of(ctx: Any) -> Any:
+def task_of(ctx: mp.Context) -> int:
     """A number that identifies the current task."""
     return ctx.tid or 1 << 32 | ctx.cpu
 
 
 @mp.helper
-def enter(ctx: Any) -> Any:
+def enter(ctx: mp.Context) -> int:
     """The session cookie of a call: its time and its depth; 0 if it is too deep to be followed."""
     task = task_of(ctx)
     state = sums[task]
@@ -55,7 +50,7 @@ def elapsed(mark: int, now: int) -> int:
 
 
 @mp.helper
-def leave(ctx: Any, mark: int, took: int) -> Any:
+def leave(ctx: mp.Context, mark: int, took: int) -> int:
     """The self time of a call that took `took` ns and returns; 0 if it is unknown, which is counted in `lost`."""
     task = task_of(ctx)
     depth = mark & DEEPEST
@@ -64,11 +59,11 @@ def leave(ctx: Any, mark: int, took: int) -> Any:
     if not before:
         lost[0] += 1
         return 0
-    del noted[key]  # type: ignore[attr-defined]
+    del noted[key]
     done = sums[task] >> DEPTH_BITS
     own = took - (done + 1 - before)
     if depth:
         sums[task] = done + own << DEPTH_BITS | depth
     else:
-        del sums[task]  # type: ignore[attr-defined]
+        del sums[task]
     return own

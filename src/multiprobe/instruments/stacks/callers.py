@@ -9,8 +9,6 @@ import multiprobe as mp
 from multiprobe.kernel.resolve import Resolver
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from multiprobe.functions.sets import FunctionSet
 
 stacks = mp.StackTraces(max_entries=4096)
@@ -18,7 +16,7 @@ seen = mp.Hash(mp.i64, mp.u64, 4096)
 
 
 @mp.program
-def note(ctx: Any) -> None:
+def note(ctx: mp.Context) -> None:
     """Count the stack that led here."""
     seen[stacks.id(ctx)] += 1
 

@@ -13,8 +13,6 @@ import multiprobe as mp
 from multiprobe.errors import UsageError
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from multiprobe.compiler.program import Program
 
 
@@ -51,7 +49,7 @@ def _counted(probe: StacksProbe) -> Program:
     stacks, hits, has_user = probe.stacks, probe.hits, probe.has_user
 
     @mp.program
-    def count_stacks(ctx: Any) -> None:
+    def count_stacks(ctx: mp.Context) -> None:
         if has_user:
             hits[ctx.function, mp.u64(stacks.id(ctx)), mp.u64(stacks.id(ctx, user=True)), ctx.pid] += 1
         else:
@@ -65,7 +63,7 @@ def _timed(probe: StacksProbe) -> Program:
     first = mp.Array(mp.u64, 1)
 
     @mp.program(when="session")
-    def time_stacks(ctx: Any) -> None:
+    def time_stacks(ctx: mp.Context) -> None:
         if not ctx.is_return:
             stack = stacks.id(ctx)
             now = ctx.time

@@ -28,8 +28,7 @@ from multiprobe.instruments.trace.reads import (
 from multiprobe.kernel.btf.values import MAX_ERRNO
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Any
+    from collections.abc import Sequence
 
     from multiprobe.compiler.program import Program
     from multiprobe.instruments.trace.arguments import Described
@@ -49,7 +48,7 @@ FEW_STEPS, MOST_STEPS = 1 << 10, 1 << 15
 """Room for the steps of all functions."""
 
 
-def _event(name: str, **fields: Any) -> Any:
+def _event(name: str, **fields: object) -> type[mp.Event]:
     """An event type with these fields."""
     return type(name, (mp.Event,), {"__annotations__": fields})
 
@@ -208,7 +207,7 @@ class TraceProbe:
         self.program = self._program(wanted)
 
     @property
-    def streams(self) -> list[mp.RingBuffer]:
+    def streams(self) -> list[mp.RingBuffer[mp.Event]]:
         """The ring buffers in the order in which they must be read: an event refers to events in later ones."""
         first = [] if self.when == "entry" else [self.left]
         return [*first, self.entered, self.more, self.blocks, self.texts]
@@ -233,7 +232,7 @@ class TraceProbe:
         )
         file = f"<trace {abs(hash(source)):x}>"
         linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
-        names: dict[str, Any] = _CONSTANTS | {
+        names: dict[str, object] = _CONSTANTS | {
             "mp": mp, "pick": pick, "walk": walk, "send_text": send_text, "last": 2 * self.n_steps - 1,
             "table": self.table, "steps": self.steps, "keep": self.keep, "stacks": self.stacks, "left": self.left,
             "entered": self.entered, "more": self.more, "blocks": self.blocks, "texts": texts,
@@ -242,7 +241,8 @@ class TraceProbe:
             exec(compile(source, file, "exec"), names)
         except SyntaxError as error:
             raise CompileError(f"the filter can't be compiled: {error.msg}") from error
-        trace: Callable[..., object] = names["trace"]
+        trace = names["trace"]
+        assert callable(trace)
         return mp.program(trace, when=self.when)
 
 
