@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 import xml.etree.ElementTree as ET
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -128,14 +133,35 @@ def test_folded_stacks_add_up() -> None:
     assert all(int(ns) > 0 for ns in stacks.values())
 
 
-def test_calls_that_sleep_through_the_end() -> None:
-    code = "import os, time, signal\nsignal.alarm(60)\nos.getppid()\nsignal.pause()"
-    text = graph(
-        "__x64_sys_pause", "__x64_sys_getppid", "--json", "-d", "6", "--command-only", "--", sys.executable, "-c", code
-    )
+def test_calls_that_sleep_through_the_end(tmp_path: Path) -> None:
+    say_pid = f"print(os.getpid(), file=open({str(tmp_path / 'pid')!r}, 'w'), flush=True)"
+    code = f"import os, signal\n{say_pid}\nos.getppid()\nsignal.pause()"
+    functions = ("__x64_sys_pause", "__x64_sys_getppid")
+    with forked.Popen(
+        ["graph", *functions, "--json", "--command-only", "--", sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as graphing:
+        sleeper = wait_until_paused(tmp_path / "pid")
+        graphing.send_signal(signal.SIGINT)
+        text, _ = graphing.communicate(timeout=forked.TIME_LIMIT)
+        with suppress(ProcessLookupError):
+            os.kill(sleeper, signal.SIGKILL)
     calls, report = calls_of(text)
     assert [(call["function"], call["end"] is None) for call in calls] == [
         ("__x64_sys_getppid", False),
         ("__x64_sys_pause", True),
     ]
     assert report["unended"] == 1
+
+
+def wait_until_paused(file: Path) -> int:
+    """The process whose id is in the file, once it sleeps in pause(2)."""
+    until = time.monotonic() + forked.TIME_LIMIT / 2
+    while time.monotonic() < until:
+        if file.exists() and (text := file.read_text()).endswith("\n"):
+            with suppress(OSError):
+                if "pause" in Path(f"/proc/{int(text)}/wchan").read_text():
+                    return int(text)
+        time.sleep(0.05)
+    raise TimeoutError("it never paused")
