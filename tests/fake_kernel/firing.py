@@ -20,6 +20,8 @@ from multiprobe.uapi.bpf import MapType
 if TYPE_CHECKING:
     from fake_kernel.kernel import FakeKernel
 
+_NO_ARGUMENT = 0x6261_6761_7267
+"""What the registers hold that carry no argument."""
 _ARGUMENT_REGISTERS, _RETURN_REGISTER, _PT_REGS = (112, 104, 96, 88, 72, 64), 80, 168
 _PAGE, _HEADER = mmap.PAGESIZE, 8
 _SLOTS = 12
@@ -89,8 +91,10 @@ def _context(link: Link, call: Call) -> bytes:
         padded = [*call.arguments, *[0] * n][:n]
         return words(*padded, call.returned, *[0] * (_SLOTS - n))
     registers = bytearray(_PT_REGS)
-    for offset, argument in zip(_ARGUMENT_REGISTERS, call.arguments, strict=False):
-        pack_into("<Q", registers, offset, argument)
+    n = len(call.function.parameters)
+    for place, offset in enumerate(_ARGUMENT_REGISTERS):
+        given = call.arguments[place] if place < len(call.arguments) else 0
+        pack_into("<Q", registers, offset, given if place < n else _NO_ARGUMENT)
     pack_into("<Q", registers, _RETURN_REGISTER, call.returned & (1 << 64) - 1)
     return bytes(registers)
 

@@ -14,6 +14,8 @@ from multiprobe.kernel.mechanism import Mechanism
 
 calls = mp.PerFunction(mp.u64)
 arguments = mp.Hash((mp.u32, mp.u32), mp.u64, 64)
+DFD = "do_sys_openat2"
+"""Its first argument is a number, not a pointer."""
 
 
 @mp.program
@@ -23,6 +25,18 @@ def count(ctx):
 
 @mp.program
 def past_the_sixth(ctx):
+    arguments[ctx.function, 5] = ctx.arg(5)
+    arguments[ctx.function, 6] = ctx.arg(6)
+    arguments[ctx.function, 7] = ctx.arg(7)
+
+
+@mp.program
+def first_eight(ctx):
+    arguments[ctx.function, 0] = ctx.arg(0)
+    arguments[ctx.function, 1] = ctx.arg(1)
+    arguments[ctx.function, 2] = ctx.arg(2)
+    arguments[ctx.function, 3] = ctx.arg(3)
+    arguments[ctx.function, 4] = ctx.arg(4)
     arguments[ctx.function, 5] = ctx.arg(5)
     arguments[ctx.function, 6] = ctx.arg(6)
     arguments[ctx.function, 7] = ctx.arg(7)
@@ -102,6 +116,32 @@ def test_arguments_on_the_stack(kernel: mp.Kernel, mechanism: str, tmp_path: Pat
         assert (mechanism, refused.failed[0].errno) == ("trampoline", 524)
     else:
         assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("names", [["vfs_read", "vfs_open", "do_sys_openat2", "__x64_sys_read"], ["vfs_open"]])
+def test_arguments_past_the_last_are_zero(kernel: mp.Kernel, names: list[str]) -> None:
+    """Under every mechanism, at the same calls; and what is no argument costs no failed read of the stack."""
+    counts = kernel.by_symbols(names).slots()
+    assert len(set(counts)) == min(len(names), 4)
+    assert max(counts) <= 4
+    used = [name for name in ("kprobe", "trampoline", "kprobe_multi", "tracing_multi") if kernel.has(name)]
+    assert {"kprobe", "trampoline"} <= set(used)
+    with ExitStack() as stack:
+        attachments = [
+            stack.enter_context(mp.attach(first_eight, names, mechanisms=name, pid=os.getpid(), kernel=kernel))
+            for name in used
+        ]
+        Path("/proc/self/comm").read_bytes()
+        for attachment in attachments:
+            attachment.pause()
+        found = [attachment.map(arguments).as_dict() for attachment in attachments]
+        missed = [attachment.missed() for attachment in attachments]
+    for name, one, losses in zip(used, found, missed, strict=True):
+        assert {(function, n) for function, n in one if one[function, n] and n >= counts[function]} == set(), name
+        assert all(one[function, 0] > 1 << 63 for function, name_ in enumerate(names) if name_ != DFD), name
+        assert len(one) == 8 * len(names), name
+        assert not losses.get("failed_reads"), name
+    assert all(one == found[0] for one in found)
 
 
 def parameters(kernel: mp.Kernel, name: str) -> list[str]:

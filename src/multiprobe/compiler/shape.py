@@ -15,6 +15,10 @@ CONTEXTS = ("kprobe_multi", "kprobe", "tracing", "raw_tracepoint")
 "raw_tracepoint" has only arguments, and can be run by BPF_PROG_TEST_RUN, without attaching it."""
 SIDES = ("entry", "return", "session")
 PER_FUNCTION = -1
+MAX_ARGUMENTS = 12
+"""`ctx.arg(n)` takes n below this."""
+ANY_NUMBER = 255
+"""Of arguments: not known, or all that `ctx.arg` can ask for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,8 @@ class Shape:
     the two programs that together make one. `has_gate`: it can be replaced while attached, and its hits are counted.
     `returns`: what the return register holds, as BTF tells it of all functions (`btf_format.RETURNS_BITS`), or
     PER_FUNCTION: a table by function says it. `arguments`: what the functions' parameters are called; None where the
-    functions aren't known.
+    functions aren't known. `n_arguments`: the smallest and the largest number of arguments of the functions; beyond the
+    largest `ctx.arg(n)` is 0, and between them a table by function says whether it is.
     """
 
     function_from: str = "ip"
@@ -55,6 +60,7 @@ class Shape:
     has_gate: bool = False
     returns: int = RETURNS_UNKNOWN
     arguments: tuple[Argument, ...] | None = None
+    n_arguments: tuple[int, int] = (ANY_NUMBER, ANY_NUMBER)
 
 
 def check(context: str, when: str, shape: Shape) -> None:

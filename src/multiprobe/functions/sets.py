@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from multiprobe.errors import UsageError
 from multiprobe.functions import verdict
+from multiprobe.functions.table import NO_SLOTS
 from multiprobe.functions.verdict import Verdict
 from multiprobe.kernel.mechanism import Mechanism, mechanism_names
 from multiprobe.markup import MAX_ROWS
@@ -143,6 +144,15 @@ class FunctionSet:
     def slots(self) -> bytes:
         """How many 8-byte arguments each function takes by its BTF, 255 without BTF, one byte each."""
         return bytes(self._pick(self.table.slots))
+
+    def argument_limits(self) -> bytes:
+        """How many 8-byte arguments a probe finds at most, 255 where that is not known: without BTF, in a function with
+        a variable number of arguments, and inside a function; one byte each."""
+        facts, offsets = self._pick(self.table.facts), self.offsets or bytes(len(self))
+        return bytes(
+            NO_SLOTS if offset or fact & verdict.VARIADIC else n
+            for n, fact, offset in zip(self.slots(), facts, offsets, strict=True)
+        )
 
     def returns(self) -> bytes:
         """What the return register holds after each function, coded as in `kernel.btf.format`, one byte each."""

@@ -10,7 +10,7 @@ from multiprobe.compiler.backend.debug_info import debug_info
 from multiprobe.compiler.code import KFUNC
 from multiprobe.compiler.compiling import compile_program
 from multiprobe.compiler.frontend.arguments import find_arguments
-from multiprobe.compiler.shape import PER_FUNCTION, Shape
+from multiprobe.compiler.shape import ANY_NUMBER, MAX_ARGUMENTS, PER_FUNCTION, Shape
 from multiprobe.compiler.verifier import explain
 from multiprobe.errors import KernelError, NotPermittedError, VerifierError
 from multiprobe.functions.kernel import Kernel
@@ -98,7 +98,11 @@ class ProgramLoader:
         returns = functions.returns() if "ret" in asks_for and when != "entry" else b""
         self.returns = returns[0] if len(set(returns)) == 1 else PER_FUNCTION if returns else Shape().returns
         self.arguments = self._arguments() if "args" in asks_for else None
-        if self.returns == PER_FUNCTION:
+        has_arg = "arg" in asks_for and contexts - {"tracing"}  # trampolines know the number of arguments
+        limits = functions.argument_limits() if has_arg else b""
+        self.n_arguments = _range_of(limits) if limits else Shape().n_arguments
+        has_limits = self.n_arguments[0] < self.n_arguments[1]
+        if self.returns == PER_FUNCTION or has_limits:
             asks_for |= {"function"}
         self.has_cookies = cookies is not None or "cookie" in asks_for
         index = self._index(contexts, asks_for)
@@ -110,6 +114,7 @@ class ProgramLoader:
             index=index,
             cookies=self._cookie_table(cookies) if index and "cookie" in asks_for else None,
             arg_counts=functions.slots() if "arg_count" in asks_for and contexts - {"tracing"} else None,
+            arg_limits=limits if has_limits else None,
             returns=returns if self.returns == PER_FUNCTION else None,
             has_hits=has_gate,
             has_sessions=bool(paired),
@@ -178,6 +183,7 @@ class ProgramLoader:
                 has_gate=self.has_gate,
                 returns=self.returns,
                 arguments=self.arguments,
+                n_arguments=Shape().n_arguments if context == "tracing" else self.n_arguments,
                 session_side=session_side,
             )
             self._codes[key] = compile_program(
@@ -201,3 +207,9 @@ class ProgramLoader:
         """Give everything back, the maps too."""
         self.release()
         self.store.close()
+
+
+def _range_of(limits: bytes) -> tuple[int, int]:
+    """The smallest and the largest number; ANY_NUMBER for all that make the same code."""
+    fewest, most = (ANY_NUMBER if n >= MAX_ARGUMENTS else n for n in (min(limits), max(limits)))
+    return fewest, most

@@ -40,6 +40,7 @@ class MapSet(Closing):
         index: FunctionIndex | None = None,
         cookies: array[int] | None = None,
         arg_counts: bytes | None = None,
+        arg_limits: bytes | None = None,
         returns: bytes | None = None,
         has_hits: bool = False,
         has_sessions: bool = False,
@@ -47,8 +48,8 @@ class MapSet(Closing):
     ) -> None:
         """Open a map for each spec.
 
-        `index` finds functions by address (programs with function_from="ip"); `cookies` (array 'Q'), `arg_counts`
-        and `returns` (a byte each), by function index, are for programs whose links can't carry them.
+        `index` finds functions by address (programs with function_from="ip"); `cookies` (array 'Q'), `arg_counts`,
+        `arg_limits` and `returns` (a byte each), by function index, are for programs whose links can't carry them.
         `has_hits`: programs have a gate, where they count how often each function was hit. `has_sessions`: with a table
         of calls under way, for sessions that two programs make together. `control`: takes this map over.
         """
@@ -70,6 +71,8 @@ class MapSet(Closing):
                 self._fill("cookies", bytes(8) + cookies.tobytes())
             if arg_counts is not None:
                 self._fill("arg_counts", bytes(1) + arg_counts)
+            if arg_limits is not None:
+                self._fill("arg_limits", b"\xff" + arg_limits)
             if returns is not None:
                 self._fill("returns", bytes(1) + returns)
             if has_sessions:
@@ -95,7 +98,7 @@ class MapSet(Closing):
         found = {"n_functions": self.n_functions}
         for name, table in self._tables.items():
             found[name] = table.fd.fileno()
-        for name, last in (("index", 4), ("cookies", 8), ("arg_counts", 1), ("returns", 1)):
+        for name, last in (("index", 4), ("cookies", 8), ("arg_counts", 1), ("arg_limits", 1), ("returns", 1)):
             if name in self._tables:
                 found[f"{name}.limit"] = self._tables[name].size - last
         if self._hits is not None:

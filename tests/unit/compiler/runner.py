@@ -21,6 +21,7 @@ from multiprobe.maps.store import HITS
 CONTROL_FD, INDEX_FD, COOKIES_FD, COUNTS_FD, SWITCH_FD, HITS_FD, SESSIONS_FD, RETURNS_FD, FIRST_MAP_FD = range(3, 12)
 LOST_FD = 100
 GENERATION = 5
+ARG_LIMITS_FD = 99
 KFUNCS = {"kfunc:bpf_session_is_return": 901, "kfunc:bpf_session_cookie": 902}
 
 
@@ -38,6 +39,7 @@ class Bench:
     machine: Machine = field(default_factory=Machine)
     kernel: Kernel | None = None
     returns: bytes = b""
+    arg_limits: bytes = b""
 
     def __post_init__(self) -> None:
         self.code: Code = compile_program(
@@ -57,6 +59,7 @@ class Bench:
             "cookies", COOKIES_FD, bytes(8) + b"".join(cookie.to_bytes(8, "little") for cookie in self.cookies), 8
         )
         self._add_bytes("arg_counts", COUNTS_FD, bytes(range(len(self.addresses) + 1)), 1)
+        self._add_bytes("arg_limits", ARG_LIMITS_FD, b"\xff" + self.arg_limits, 1)
         self._add_bytes("returns", RETURNS_FD, bytes(1) + self.returns, 1)
         if self.shape.has_gate:
             self._add_gate()

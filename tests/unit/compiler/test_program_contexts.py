@@ -155,6 +155,62 @@ def test_arguments_of_a_trampoline() -> None:
     assert bench.array("out")[:2] == [0, 2]
 
 
+@mp.program
+def third(ctx):
+    out[0] = ctx.arg(2)
+    out[1] = ctx.arg(2)
+
+
+KPROBES = [hook for hook in HOOKS if hook[0] != "tracing"]
+
+
+@pytest.mark.parametrize(("context", "function_from"), KPROBES)
+def test_arguments_past_the_last_are_zero(context: str, function_from: str) -> None:
+    limits = bytes([0, 2, 3, 12, 255])
+    shape = Shape(function_from=function_from, n_arguments=(0, 255))
+    bench = Bench(third, context, shape=shape, addresses=ADDRESSES, arg_limits=limits)
+    for index, expected in enumerate([0, 0, 42, 42, 42]):
+        bench.hit(context=registers(40, 41, 42), **facts(index, function_from))
+        assert bench.array("out")[:2] == [expected] * 2
+
+
+def test_what_is_no_argument_on_the_stack_is_zero() -> None:
+    shape = Shape(n_arguments=(6, 10))
+    bench = Bench(eighth, "kprobe_multi", shape=shape, addresses=ADDRESSES, arg_limits=bytes([6, 7, 8, 10, 10]))
+    stack = bench.machine.allocate(64)
+    bench.machine.write(stack + 8 + 8, 8, 4242)
+    for index, expected in enumerate([0, 0, 4242]):
+        bench.hit(context=registers(sp=stack), ip=ADDRESSES[index])
+        assert bench.array("out")[0] == expected
+
+
+@pytest.mark.parametrize(("context", "function_from"), KPROBES)
+@pytest.mark.parametrize(("n_arguments", "expected"), [((3, 255), 42), ((3, 3), 42), ((0, 2), 0), ((2, 2), 0)])
+def test_what_all_functions_have_or_none_costs_nothing(
+    context: str, function_from: str, n_arguments: tuple[int, int], expected: int
+) -> None:
+    bench = Bench(third, context, shape=Shape(function_from=function_from, n_arguments=n_arguments))
+    bench.hit(context=registers(40, 41, 42))
+    assert bench.array("out")[:2] == [expected] * 2
+    plain = Bench(third, context, shape=Shape(function_from=function_from)).hit(context=registers(40, 41, 42))
+    assert bench.machine.n_steps <= plain.machine.n_steps
+
+
+def test_at_the_return_side_no_argument_is_there() -> None:
+    @mp.program(when="session")
+    def both(ctx):
+        out[ctx.is_return] = ctx.arg(2)
+
+    shape = Shape(n_arguments=(0, 255))
+    bench = Bench(both, "kprobe_multi", "session", shape=shape, addresses=ADDRESSES, arg_limits=bytes([2, 3, 3, 3, 3]))
+    pointer = bench.machine.allocate(8)
+    for index, expected in enumerate([0, 42]):
+        for side in (0, 1):
+            answers = {"kfunc:bpf_session_is_return": side, "kfunc:bpf_session_cookie": pointer}
+            bench.hit(context=registers(40, 41, 42), ip=ADDRESSES[index], **answers)
+        assert bench.array("out")[:2] == [expected, 0]
+
+
 @mp.program(when="return")
 def returned(ctx):
     if ctx.ret < 0:

@@ -106,6 +106,15 @@ def test_slots_and_btf_ids(kernel: Kernel) -> None:
     assert table.slots[row_of(kernel, "helper.isra.0")] == 255
 
 
+def test_the_number_of_arguments_is_not_known_of_every_function(kernel: Kernel) -> None:
+    names = ["tcp_sendmsg", "tcp_recvmsg", "printk_va", "helper.isra.0", "copy_array", "tcp_sendmsg+0x8"]
+    functions = kernel.by_symbols(names)
+    assert [functions.label(n) for n in range(len(functions))] == names
+    assert functions.slots() == bytes([2, 1, 1, 255, 255, 2])
+    assert functions.argument_limits() == bytes([2, 1, 255, 255, 255, 255])
+    assert kernel.by_symbols(["tcp_sendmsg"]).argument_limits() == bytes([2])
+
+
 def test_a_name_with_several_types_has_none(kernel: Kernel) -> None:
     """Whoever looks a type up by name gets none: no arguments, no result, no id to make a trampoline with."""
     table, row = kernel.table, row_of(kernel, "copy_array")

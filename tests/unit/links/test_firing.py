@@ -10,6 +10,7 @@ import pytest
 
 import multiprobe as mp
 from fake_kernel import LIKE_7_3, FakeKernel
+from fake_kernel.functions import FUNCTIONS, FakeFunction
 
 MECHANISMS = ("kprobe_multi", "tracing_multi", "trampoline", "kprobe")
 NAMES = ["vfs_write", "vfs_read", "tcp_ack"]
@@ -17,6 +18,9 @@ NAMES = ["vfs_write", "vfs_read", "tcp_ack"]
 calls = mp.PerFunction(mp.u64)
 by_cookie = mp.Hash(mp.u64, mp.u64, max_entries=64)
 per_cpu = mp.Hash(mp.u64, mp.u64, max_entries=64, per_cpu=True)
+
+
+taken = mp.Hash((mp.u64, mp.u32), mp.u64)
 
 
 class Hit(mp.Event):
@@ -75,6 +79,54 @@ def test_calls_are_counted_while_the_attachment_is_active(fake: FakeKernel, mech
         attachment.resume()
         fake.fire("tcp_ack")
         assert list(attachment.totals(calls)) == [1, 2, 4]
+
+
+@mp.program
+def take(ctx):
+    taken[ctx.cookie, 0] = ctx.arg(0)
+    taken[ctx.cookie, 1] = ctx.arg(1)
+    taken[ctx.cookie, 2] = ctx.arg(2)
+    taken[ctx.cookie, 3] = ctx.arg(3)
+
+
+@mp.program
+def take_second(ctx):
+    taken[0, 1] = ctx.arg(1)
+
+
+@pytest.mark.parametrize("names", [["vfs_read", "takes_one", "takes_none", "takes_three"], ["takes_one"], ["vfs_read"]])
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_arguments_past_the_last_are_zero(directory: Path, mechanism: str, names: list[str]) -> None:
+    """Also where the registers hold something else, and where the functions have different numbers of arguments."""
+    counts = {"vfs_read": 2, "takes_one": 1, "takes_none": 0, "takes_three": 3}
+    more = [FakeFunction(name, parameters=("long",) * n) for name, n in counts.items() if name != "vfs_read"]
+    with FakeKernel(directory, LIKE_7_3, functions=(*FUNCTIONS, *more)) as fake:
+        with mp.attach(take, names, cookies=range(len(names)), mechanisms=mechanism) as attachment:
+            for name in names:
+                fake.fire(name, *(50, 51, 52)[: counts[name]])
+            found = attachment.map(taken).as_dict()
+        assert found == {
+            (place, n): 50 + n if n < counts[name] else 0 for place, name in enumerate(names) for n in range(4)
+        }
+        assert fake.left() == []
+
+
+@pytest.mark.parametrize("mechanism", ["kprobe_multi", "kprobe"])
+def test_where_the_number_of_arguments_is_not_known_they_are_what_the_registers_hold(
+    directory: Path, mechanism: str
+) -> None:
+    functions = (
+        *FUNCTIONS,
+        FakeFunction("unknown_one", has_btf=False),
+        FakeFunction("takes_one", parameters=("long",)),
+    )
+    with FakeKernel(directory, LIKE_7_3, functions=functions) as fake:
+        with mp.attach(take_second, ["unknown_one", "takes_one"], mechanisms=mechanism) as attachment:
+            fake.fire("unknown_one", 1, 77)
+            assert attachment.map(taken).as_dict() == {(0, 1): 77}
+            fake.fire("takes_one", 1)
+            assert attachment.map(taken).as_dict() == {(0, 1): 0}
+        assert fake.left() == []
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)

@@ -235,13 +235,27 @@ class Registers(HookContext):
                 f"ctx.arg({index}) is gone when a function returns to a kprobe",
                 'use when="session" and keep it, or a tracing mechanism',
             )
+        fewest, most = self.shape.n_arguments
+        if index >= most:
+            return "0"  # as from a trampoline: what the register holds is no argument
         if index < len(self.arch.arguments):
             found = self.word(self.arch.arguments[index])
         else:
             found = self._from_stack(index - len(self.arch.arguments))
+        if index >= fewest:
+            has_it = self.e.make(f"icmp ugt i64 {self._argument_limit()}, {index}")
+            found = self.e.make(f"select i1 {has_it}, i64 {found}, i64 0")
         if self.when == "session":
             return self.e.make(f"select i1 {self.read('is_return', 0)}, i64 0, i64 {found}")
         return found
+
+    def _argument_limit(self) -> str:
+        """The number of the function's arguments, ANY_NUMBER where it isn't known."""
+        known = self.e.known("arg_limit")
+        if known is None:
+            offset = self.bounded(self.slot(), "arg_limits.limit")
+            known = self.e.remember("arg_limit", self.e.load(self.e.at(self.e.map_value("arg_limits"), offset), 1))
+        return known
 
     def _from_stack(self, slot: int) -> str:
         e = self.e

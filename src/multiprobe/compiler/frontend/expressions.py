@@ -16,6 +16,7 @@ from multiprobe.compiler.frontend.pointers import Pointers
 from multiprobe.compiler.frontend.scope import MISSING, Facts, Scope
 from multiprobe.compiler.ir import BOOL, I64, LITERAL, U64, Const, Expression
 from multiprobe.compiler.program import Helper, Program, is_module
+from multiprobe.compiler.shape import MAX_ARGUMENTS
 from multiprobe.errors import CompileError
 from multiprobe.maps.specs import Hash, MapSpec, PerFunction
 from multiprobe.maps.types import WORD, Integer, StringType
@@ -37,7 +38,6 @@ ATTRIBUTES = {
     "time": U64,
 }
 """What `ctx.NAME` yields."""
-MAX_ARGUMENTS = 12
 
 
 class Expressions:
