@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+import multiprobe as mp
 from multiprobe.cli.command import SETTINGS, Command
 from multiprobe.cli.options import OutputOption, SelectionOption, general_options, json_option, top_option
 from multiprobe.cli.results import Results
@@ -16,7 +17,7 @@ from multiprobe.inspect.overlap import LEGEND, mix_lines, rich_mix
 from multiprobe.inspect.records import missing_records
 from multiprobe.inspect.text import missing_lines
 from multiprobe.names import printable
-from multiprobe.output.table import Column, TextTable
+from multiprobe.output.table import Column, TextTable, rich_console
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,10 +56,8 @@ def run(function: str | None, *, patterns: tuple[str, ...], programs: bool, top:
 
 
 def _show_links(*, json: bool) -> int:
-    from multiprobe import inspect
-
     missing: list[Missing] = []
-    found: tuple[ObservedLink, ...] = inspect.links(missing=missing)
+    found: tuple[ObservedLink, ...] = mp.inspect.links(missing=missing)
     if json:
         return _write(records.link_records(found), missing)
     if found:
@@ -71,9 +70,7 @@ def _show_links(*, json: bool) -> int:
 
 
 def _show_function(function: str, *, programs: bool, json: bool) -> int:
-    from multiprobe import inspect
-
-    picture: FunctionPicture = inspect.function(function, programs=programs)
+    picture: FunctionPicture = mp.inspect.function(function, programs=programs)
     if json:
         return _write(records.picture_records(picture), picture.missing)
     _print_spans(text.picture_lines(picture))
@@ -81,19 +78,15 @@ def _show_function(function: str, *, programs: bool, json: bool) -> int:
 
 
 def _show_mix(patterns: tuple[str, ...], *, top: int, json: bool) -> int:
-    from multiprobe import inspect
-
     missing: list[Missing] = []
-    found: Mix = inspect.mix(patterns, missing=missing)
+    found: Mix = mp.inspect.mix(patterns, missing=missing)
     if json:
         return _write(records.mix_records(found), missing)
     if not found.links:
         print(f"nothing is attached to these {len(found.rows) + found.n_bare} functions")
         return _note(missing)
     if sys.stdout.isatty():
-        from rich.console import Console
-
-        Console(file=sys.stdout).print(rich_mix(found, limit=top))
+        rich_console(sys.stdout).print(rich_mix(found, limit=top))
     else:
         Results().lines(mix_lines(found, limit=top))
     bare = f"; {found.n_bare} functions more carry nothing" if found.n_bare else ""
@@ -112,10 +105,9 @@ def _print_spans(lines: Iterable[Spans]) -> None:
     if not sys.stdout.isatty():
         Results().lines("".join(text for text, _ in line) for line in lines)
         return
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(file=sys.stdout)
+    console = rich_console(sys.stdout)
     for line in lines:
         console.print(Text.assemble(*((printable(text), style) for text, style in line)), soft_wrap=True)
 

@@ -111,8 +111,7 @@ def _capstone() -> Any:
 
 
 def _instruction(found: Any) -> Instruction:
-    from capstone import x86
-
+    x86 = _capstone().x86
     operands = found.operands  # in AT&T order: the destination last
     target = loads = points = stores = None
     is_branch = found.mnemonic.startswith(("call", "j"))
@@ -150,8 +149,7 @@ def _immediate(found: Any, operand: Any) -> int:
 
 def _is_frame(found: Any, operand: Any) -> bool:
     """Is it the memory at rbp plus a displacement?"""
-    from capstone import x86
-
+    x86 = _capstone().x86
     if operand.type != x86.X86_OP_MEM:
         return False
     return bool(found.reg_name(operand.mem.base) == "rbp" and operand.mem.index == 0)

@@ -85,9 +85,7 @@ class Sources(Closing):
     @cached_property
     def btf(self) -> Btf | None:
         """The types of vmlinux, from its BTF."""
-        from multiprobe.kernel.btf.types import load_btf
-
-        return self.attempt("type information", load_btf)
+        return self.attempt("type information", _load_types)
 
     @cached_property
     def layouts(self) -> Layouts | None:
@@ -103,8 +101,6 @@ class Sources(Closing):
         return self._btfs[object_id]
 
     def _load_btf(self, object_id: int) -> Btf | None:
-        from multiprobe.kernel.btf.types import load_btf
-
         fd = bpf.open_by_id(Cmd.BTF_GET_FD_BY_ID, object_id, "BTF object")
         if fd is None:
             return None
@@ -112,7 +108,7 @@ class Sources(Closing):
             name = bpf.kernel_btf_name(fd)
         if name == "vmlinux":
             return self.btf
-        return load_btf(name, base=self.btf) if name else None
+        return _load_types(name, base=self.btf) if name else None
 
     @cached_property
     def memory(self) -> KernelMemory | None:
@@ -174,3 +170,9 @@ def _read_probes() -> list[tracefs.TracefsProbe]:
 def _read_text(path: str) -> str:
     with open(path, "rb", buffering=0) as file:
         return file.readall().decode(errors="replace")
+
+
+def _load_types(name: str = "vmlinux", *, base: Btf | None = None) -> Btf:
+    from multiprobe.kernel.btf.types import load_btf
+
+    return load_btf(name, base=base)

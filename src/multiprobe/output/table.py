@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import TextIO
 
+    from rich.console import Console
     from rich.table import Table as RichTable
 
 #: Above this many rows a terminal gets plain text as well: rich measures every cell, several times.
@@ -71,12 +72,17 @@ def rich_table(table: TextTable) -> RichTable:
     return made
 
 
+def rich_console(file: TextIO) -> Console:
+    """rich's console on a terminal."""
+    from rich.console import Console
+
+    return Console(file=file)
+
+
 def write_table(table: TextTable, file: TextIO) -> None:
     """Write a table the way that suits `file`."""
     if file.isatty() and len(table.rows) <= MANY_ROWS:
-        from rich.console import Console
-
-        Console(file=file).print(rich_table(table))
+        rich_console(file).print(rich_table(table))
     else:
         for line in table_lines(table):
             file.write(line + "\n")
