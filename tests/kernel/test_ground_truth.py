@@ -158,7 +158,7 @@ def test_the_tree_is_the_kernels_own(graphed: Seen) -> None:
         lacking, more = not_common(ours, theirs)
         assert not more, f"thread {tid} never made these calls: {more}"
         n_lacking += lacking
-    assert n_lacking <= n_missed(graphed)
+    assert n_lacking <= 2 * n_missed(graphed), "a call whose entry was missed lacks its return, too"
     assert len(pairs) > 100
     are_close(pairs, lateness_of(graphed))
 
@@ -243,7 +243,7 @@ def test_latency_agrees_with_the_kernels_own_tracer(timed: Seen) -> None:
                 took = [call.took or 0 for call in calls]
                 totals += [(row["total_ns"], sum(took)), (row["max_ns"], max(took))]
                 owns.append((row["self_ns"], sum(call.own or 0 for call in calls)))
-    assert n_lacking <= n_missed(timed)
+    assert n_lacking <= 2 * n_missed(timed), "a call whose entry was missed lacks its return, too"
     assert len(totals) > 20
     are_close(totals, lateness_of(timed))
     are_close(owns, lateness_of(timed))
