@@ -75,12 +75,13 @@ def recurses(stacked: str) -> None:
 def interrupted(_: str) -> None:
     """Sleeps that a handled signal ends (EINTR), and one that goes on after SIGSTOP and SIGCONT (a restarted call)."""
     signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, SLEEP, SLEEP)  # again and again: one may come before the sleep has begun
     for _n in range(N_INTERRUPTED):
-        signal.setitimer(signal.ITIMER_REAL, SLEEP)
         assert sleep_once(60) == 4
+    signal.setitimer(signal.ITIMER_REAL, 0)
     child = os.fork()
     if not child:
-        sleep_once(20 * SLEEP)
+        sleep_once(60 * SLEEP)
         os._exit(0)
     record("restarted", child)
     wait_until_asleep(child)
