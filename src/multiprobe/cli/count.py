@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import click
 
@@ -35,8 +35,13 @@ Examples:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountOptions(MeasuringOptions):
-    """The options of `count`."""
+    """The options of `count`.
 
+    Its program asks for no process: the helper that tells is a function of the kernel, which `count '*'` would call and
+    miss at each hit.
+    """
+
+    always_own: ClassVar[bool] = True
     is_return: bool = False
 
 

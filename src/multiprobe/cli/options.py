@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import click
 
@@ -122,7 +122,12 @@ _selection_options = _together(
         metavar="PID",
         help="Measure only this process; stop when it exits.",
     ),
-    click.option("--own", cls=SelectionOption, is_flag=True, help="Measure multiprobe's own processes, too."),
+    click.option(
+        "--own",
+        cls=SelectionOption,
+        is_flag=True,
+        help="Measure multiprobe's own processes, too, as count always does.",
+    ),
     click.option("--command-only", cls=SelectionOption, is_flag=True, help="Measure only the process of COMMAND."),
 )
 _attaching_options = _together(
@@ -220,8 +225,10 @@ class MeasuringOptions:
     """What was given to a measuring command; each command adds its own options.
 
     `command` follows `--`. `top`, `live` and `folded` are options of some commands only.
+    always_own: the command never leaves out multiprobe's own processes
     """
 
+    always_own: ClassVar[bool] = False
     patterns: tuple[str, ...]
     command: tuple[str, ...] = ()
     pid: int | None = None
@@ -289,7 +296,7 @@ class MeasuringOptions:
         """The options of `multiprobe.attach`; `workload_pid` is the process of COMMAND."""
         pid = workload_pid if self.command_only else self.pid
         return {
-            "own": self.own or pid is not None,
+            "own": self.own or self.always_own or pid is not None,
             "mechanisms": self.mechanisms,
             "limits": self.limits,
             "unsafe": self.unsafe,

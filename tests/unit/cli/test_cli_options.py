@@ -133,15 +133,14 @@ def test_what_attach_gets() -> None:
     expected = {
         "mechanisms": mp.Mechanisms(only="kprobe", without=("fsession",), max_singles=5),
         "limits": mp.Limits(budget=0.05, careful=True, watchdog=3.0), "unsafe": True, "pid": None,
-        "own": False,
     }  # fmt: skip
     for name in MEASURING:
         made: MeasuringOptions = options(name, "x", *given)
-        assert made.attach_options(None) == expected
-    only = options("count", "x", "--command-only", "--", "true")
+        assert made.attach_options(None) == expected | {"own": name == "count"}
+    only = options("trace", "x", "--command-only", "--", "true")
     assert only.attach_options(7)["own"], "asked for by its id"
-    assert options("count", "x", "--pid", "7").attach_options(None)["own"]
-    assert options("count", "x", "--own").attach_options(None)["own"]
+    assert options("trace", "x", "--pid", "7").attach_options(None)["own"]
+    assert options("trace", "x", "--own").attach_options(None)["own"]
     assert only.attach_options(77)["pid"] == 77
     assert options("count", "x", "--", "true").attach_options(77)["pid"] is None
 
