@@ -148,8 +148,7 @@ class Attachment:
         link_misses: calls not delivered because another probe was running on that CPU (bpf_link_info: kprobe.multi, and
         single kprobes from Linux 6.7); recursion_misses: calls in which a program was running already (bpf_prog_info);
         full_maps, out_of_range, failed_reads, cut_loops: counted by the program; unknown_function: counts that belong
-            to no
-        attached function.
+        to no attached function.
         """
         if self.is_closed:
             return dict(self._missed or {})

@@ -23,8 +23,7 @@ class EventReader(Generic[EventT]):
 
     `for` and `async for` yield instances of its Event class, in the order in which programs sent them. Iteration ends
     when the attachment is paused or closed and everything is read, after `timeout` seconds, or when `stop` is called.
-    All
-    readers of a RingBuffer share it: each event is returned once.
+    All readers of a RingBuffer share it: each event is returned once.
     """
 
     def __init__(self, opened: RingBufferMap[EventT], *, timeout: float | None = None) -> None:
