@@ -1,15 +1,19 @@
 """Faults at every system call: each public operation, with each call failing by each errno that it may answer.
 
-    .venv/bin/python tests/faults.py [--every N]
+    .venv/bin/python tests/faults.py [--every N] [--jobs N]
 
-An operation may end in an error of ours, or in a result that is whole and a report that is true. Whatever happens, no
-object of the kernel, no descriptor and no thread is left. `make faults` makes them all; unit tests make a sample.
+An operation may end in an error of ours, or in a result that is whole and a report that is true; a command in an exit
+status with a sentence. Whatever happens, no object of the kernel, no descriptor and no thread is left. `make faults`
+makes them all; unit tests make a sample.
 """
 
 from __future__ import annotations
 
 import argparse
 import errno
+import io
+import json
+import os
 import random
 import shutil
 import sys
@@ -18,6 +22,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +32,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "unit/kernel"), str(ROOT / "unit/compiler"
 
 import multiprobe as mp  # noqa: E402
 from fake_kernel import PROFILES, FakeKernel  # noqa: E402
+from multiprobe.cli import main as cli  # noqa: E402
 from multiprobe.errors import AttachError, MultiprobeError  # noqa: E402
 
 ALWAYS = 1 << 30
@@ -166,6 +173,57 @@ def probing(_fake: FakeKernel, kernel: mp.Kernel) -> None:
         features.probe(name)
 
 
+class EndedError(MultiprobeError):
+    """A command that ended with an exit status other than 0, and its sentence."""
+
+
+def command(*words: str, is_attached: bool = False) -> Callable[[FakeKernel, mp.Kernel], None]:
+    """A command line; with `is_attached`, while something is attached that it can see."""
+
+    def run(_fake: FakeKernel, kernel: mp.Kernel) -> None:
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            status = cli.run(words)
+        check_command(words, status, out.getvalue(), err.getvalue())
+
+    def run_attached(fake: FakeKernel, kernel: mp.Kernel) -> None:
+        with mp.attach(count, NAMES, kernel=kernel):
+            run(fake, kernel)
+
+    return run_attached if is_attached else run
+
+
+def check_command(words: tuple[str, ...], status: int, out: str, err: str) -> None:
+    """It ended with a sentence, or with results whose report adds up."""
+    if "internal error" in err or "Traceback" in err:
+        raise UntrueError(err)
+    if status:
+        if "multiprobe: " not in err:
+            raise UntrueError(f"status {status}, and on standard error {err!r}")
+        raise EndedError(err.strip())
+    if not out:
+        raise UntrueError("status 0 and no output")
+    if "--json" in words and "--dry-run" not in words:
+        report = json.loads(out.splitlines()[-1])
+        if report["requested"] != report["attached"] + len(report["skipped"]) + len(report["failed"]):
+            raise UntrueError(f"the report does not add up: {report}")
+
+
+COMMANDS = {
+    "count": command("count", "vfs_*", "no_such_function", "--json", "-d", "0"),
+    "count --verify": command("count", "vfs_*", "-d", "0", "--verify"),
+    "count with a command": command("count", "vfs_read", "tcp_ack", "--json", "--", "true"),
+    "count with a budget": command("count", "vfs_read", "vfs_write", "--budget", "1%", "--json", "-d", "0"),
+    "count --dry-run": command("count", "vfs_*", "--dry-run"),
+    "trace": command("trace", "vfs_read", "--json", "-d", "0"),
+    "latency": command("latency", "vfs_read", "vfs_write", "--json", "-d", "0"),
+    "errors": command("errors", "vfs_read", "vfs_write", "-d", "0"),
+    "graph": command("graph", "vfs_read", "vfs_write", "-d", "0"),
+    "stacks": command("stacks", "vfs_read", "--json", "-d", "0"),
+    "inspect": command("inspect", "vfs_read", is_attached=True),
+    "functions": command("functions", "vfs_*"),
+    "doctor": command("doctor"),
+}
 OPERATIONS: dict[str, Callable[[FakeKernel, mp.Kernel], None]] = {
     **{
         f"{mechanism} at {when}": attaching(count, mechanisms=mechanism, when=when)
@@ -180,6 +238,7 @@ OPERATIONS: dict[str, Callable[[FakeKernel, mp.Kernel], None]] = {
     "drop and add": changing,
     "pins": pinning,
     "features": probing,
+    **{f"multiprobe {name}": run for name, run in COMMANDS.items()},
 }
 
 
@@ -195,7 +254,10 @@ def sweep(
     start: int = 0,
     times: tuple[int, ...] = (1, ALWAYS),
 ) -> Iterator[Made]:
-    """Run an operation as often as it has calls that can fail; `every` n-th of these faults only."""
+    """Run an operation as often as it has calls that can fail; `every` n-th of these faults only.
+
+    times: how many calls fail, from the chosen one on
+    """
     operation = OPERATIONS[name]
     try:
         commands = _run(operation, fake, kernel)
@@ -204,7 +266,7 @@ def sweep(
     place = start
     for call, command in enumerate(commands, 1):
         for number in ERRNOS.get(command, _ANY):
-            for n in (1, ALWAYS):
+            for n in times:
                 place += 1
                 if place % every:
                     continue
@@ -235,34 +297,56 @@ def _run(operation: Callable[[FakeKernel, mp.Kernel], None], fake: FakeKernel, k
 
 def _left(fake: FakeKernel) -> str:
     left = fake.left()
-    threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    threads = [thread.name for thread in others if _lives(thread)]
     fake.forget()
     return f"untrue: left {left or threads}" if left or threads else ""
 
 
+def _lives(thread: threading.Thread) -> bool:
+    """Whether it is there a moment later too: what was told to end needs one."""
+    thread.join(1)
+    return thread.is_alive()
+
+
 def everything(directory: Path, *, every: int = 1, seed: int = 0) -> Iterator[Made]:
     """All operations on all kernels."""
-    chosen = random.Random(seed)
-    for profile in PROFILES.values():
-        with FakeKernel(directory, profile) as fake:
-            kernel = mp.Kernel()
-            for name in OPERATIONS:
-                yield from sweep(name, fake, kernel, every=every, start=chosen.randrange(every))
+    for profile in PROFILES:
+        for name in OPERATIONS:
+            yield from one_operation(directory, profile, name, every=every, seed=seed)
+
+
+def one_operation(directory: Path, profile: str, name: str, *, every: int, seed: int) -> Iterator[Made]:
+    """One operation on one kernel."""
+    with FakeKernel(directory, PROFILES[profile]) as fake:
+        start = random.Random(f"{seed} {profile} {name}").randrange(every)
+        yield from sweep(name, fake, mp.Kernel(), every=every, start=start)
+
+
+def _in_a_process(profile: str, name: str, every: int) -> list[Made]:
+    with tempfile.TemporaryDirectory() as directory:
+        return list(one_operation(Path(directory), profile, name, every=every, seed=0))
 
 
 def main() -> int:
     """Print what is not as it must be, and how many faults had which outcome."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--every", type=int, default=1)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--every", type=int, default=1, help="make each N-th fault only")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes that make them")
+    options = parser.parse_args()
     outcomes: Counter[str] = Counter()
     n_untrue, began = 0, time.monotonic()
-    with tempfile.TemporaryDirectory() as directory:
-        for made in everything(Path(directory), every=options.parse_args().every):
+    with ProcessPoolExecutor(options.jobs) as pool:
+        jobs = [pool.submit(_in_a_process, one, name, options.every) for name in OPERATIONS for one in PROFILES]
+        for made in (made for job in jobs for made in job.result()):
             outcomes[made.outcome.partition(":")[0]] += 1
             if made.outcome.startswith("untrue"):
                 n_untrue += 1
                 print(made)
-    print(f"{sum(outcomes.values()):,} faults in {time.monotonic() - began:.0f} s: {dict(outcomes)}")
+    seconds = time.monotonic() - began
+    where = f"{len(OPERATIONS)} operations on {len(PROFILES)} kernels"
+    print(f"{sum(outcomes.values()):,} faults in {where}, {seconds:.0f} s: {n_untrue} untrue")
+    print(", ".join(f"{outcome} {n:,}" for outcome, n in outcomes.most_common()))
     return 1 if n_untrue else 0
 
 

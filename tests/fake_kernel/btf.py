@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from btf_writer import BtfWriter
 
 from fake_kernel.functions import FakeFunction
+from multiprobe.arch import native
 
 
 @dataclass
@@ -29,7 +30,18 @@ def _basic(writer: BtfWriter) -> dict[str, int]:
     ids["struct pair"] = writer.struct("pair", 24, ("one", ids["long"], 0), ("two", ids["long"], 64))
     ids["struct sock"] = writer.struct("sock", 8, ("number", ids["long"], 0))
     ids["struct sock *"] = writer.pointer(ids["struct sock"])
+    ids["u64"] = writer.add("typedef", "u64", writer.integer("long long unsigned int", 8))
+    ids["struct pt_regs"] = _registers(writer, ids)
     return ids
+
+
+def _registers(writer: BtfWriter, ids: dict[str, int]) -> int:
+    """What a program reads of `struct pt_regs`: the arguments of a system call."""
+    names = native().system_call_arguments
+    if names[0].endswith("]"):
+        of_all = writer.array(ids["u64"], len(names), ids["int"])
+        return writer.struct("pt_regs", 8 * len(names), (names[0].partition("[")[0], of_all, 0))
+    return writer.struct("pt_regs", 8 * len(names), *((name, ids["long"], 64 * n) for n, name in enumerate(names)))
 
 
 def make_types(functions: Iterable[FakeFunction]) -> list[Types]:
