@@ -166,6 +166,57 @@ def test_a_session_sees_both_sides_of_a_call(kernel: mp.Kernel, mechanism: str, 
 
 
 @mp.program(when="session")
+def choosy(ctx):
+    """Only calls that ask for more than 100 bytes have a return side; of those without an odd number of bytes."""
+    if ctx.is_return:
+        returns[ctx.function] += 1
+        if ctx.session == ctx.ip + 1:
+            kept[ctx.function] += 1
+        return 0
+    entries[ctx.function] += 1
+    ctx.session = ctx.ip + 1
+    if ctx.arg(2) & 1:
+        return 1
+    return ctx.arg(2) <= 100
+
+
+@mp.program(when="session")
+def sessionless(ctx):
+    """The same, without a session's value."""
+    if ctx.is_return:
+        returns[ctx.function] += 1
+        kept[ctx.function] += 1
+        return True
+    entries[ctx.function] += 1
+    return ctx.arg(2) <= 100 or ctx.arg(2) % 2 == 1
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "without"),
+    [("kprobe_multi", ()), ("tracing_multi", ()), ("trampoline", ()), ("trampoline", ("fsession",)), ("kprobe", ())],
+)
+@pytest.mark.parametrize("program", [choosy, sessionless], ids=["value", "none"])
+def test_an_entry_skips_its_return(
+    kernel: mp.Kernel, mechanism: str, without: tuple[str, ...], program: mp.Program
+) -> None:
+    if not fits(kernel, mechanism):
+        pytest.skip(f"this kernel has no {'kprobe_session' if kernel.has(mechanism) else mechanism}")
+    with (
+        open("/etc/passwd", "rb", buffering=0) as file,
+        mp.attach(
+            program, ["vfs_read"], mechanisms=mp.Mechanisms(mechanism, without), pid=os.getpid(), kernel=kernel
+        ) as attachment,
+    ):
+        for size in (100, 102, 101, 500, 501, 64) * 20:
+            os.pread(file.fileno(), size, 0)
+        attachment.pause()
+        seen = [attachment.totals(spec)[0] for spec in (entries, returns, kept)]
+        missed = attachment.missed()
+    assert seen == [120, 40, 40]
+    assert not any(missed.values()), missed
+
+
+@mp.program(when="session")
 def exits(ctx):
     if ctx.is_return:
         returns[ctx.function] += 1

@@ -27,7 +27,10 @@ class Arguments(Protocol):
 
 
 class Context(Protocol):
-    """A program's parameter: `def count(ctx: mp.Context) -> None`. What the program asks about the call it runs for."""
+    """A program's parameter: `def count(ctx: mp.Context) -> None`. What the program asks about the call it runs for.
+
+    A session's program may return a truth value: at the entry, True (or 1) skips the return side of that call.
+    """
 
     session: int
     """In a session: 8 bytes kept from the entry to the return of a call."""

@@ -326,7 +326,7 @@ class Jump:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """`return`, from the program or from the innermost Inline."""
+    """`return`, from the program or from the innermost Inline. A program's value: whether to skip the return side."""
 
     line: int
     value: Expression | None = None

@@ -39,7 +39,7 @@ _CALL = 0x85
 
 def compile_now(program: Program, *, context: str, when: str, shape: Shape, types: KernelTypes | None = None) -> Code:
     """Compile. Raises CompileError (the language), NotSupportedError (the hook can't answer what the program asks)."""
-    routine = build(program, types, arguments=shape.arguments)
+    routine = build(program, types, arguments=shape.arguments, is_session=when == "session")
     specs = [program.maps[name] for name in routine.maps]
     target = native().target
     emitter = generate(routine, specs, context=context, when=when, shape=shape, target=target)

@@ -276,6 +276,66 @@ def test_a_session_of_kprobe_multi_never_sees_what_another_call_left() -> None:
         assert bench.machine.run(bench.insns, registers(1)) == 1
 
 
+@mp.program(when="session")
+def choosy(ctx):
+    """Only calls with an argument above 10 have a return side."""
+    if ctx.is_return:
+        calls[ctx.function] += 1
+        out[0] = ctx.session
+        return True
+    ctx.session = 7
+    if ctx.arg(0) == 0:
+        return 0
+    if ctx.arg(0) == 1:
+        return True
+    return ctx.arg(0) <= 10
+
+
+KEEPS, SKIPS = (0, 11, 1 << 63), (1, 10)
+
+
+def test_an_entry_of_kprobe_multi_returns_1_to_skip_the_return() -> None:
+    bench = Bench(choosy, "kprobe_multi", "session", addresses=ADDRESSES)
+    cookie = bench.machine.allocate(8)
+    bench.machine.facts = {
+        "kfunc:bpf_session_cookie": cookie, "kfunc:bpf_session_is_return": 0, **facts(1, "ip")
+    }  # fmt: skip
+    for n in KEEPS + SKIPS:
+        assert bench.machine.run(bench.insns, registers(n)) == (n in SKIPS)
+        assert bench.machine.read(cookie, 8) == 7
+
+
+@pytest.mark.parametrize("has_pid", [False, True])
+def test_an_entry_of_a_trampoline_skips_the_return(has_pid: bool) -> None:
+    """The kernel takes nothing but 0 from these programs, and calls them at the return: they end there."""
+    shape = Shape(function_from="cookie", has_pid=has_pid)
+    bench = Bench(choosy, "tracing", "session", shape=shape, addresses=ADDRESSES)
+    cookie = bench.machine.allocate(8)
+
+    def hit(n: int, **more: int) -> int:
+        before = bench.per_function("calls")[0][2]
+        bench.machine.write(cookie, 8, 0)
+        for side in (0, 1):
+            kfuncs = {"kfunc:bpf_session_cookie": cookie, "kfunc:bpf_session_is_return": side}
+            bench.hit(n, context=b"", cookie=1, **kfuncs, **more)
+        return bench.per_function("calls")[0][2] - before
+
+    for n in KEEPS + SKIPS:
+        bench.machine.write(bench.machine.arrays[bench._fd("out")], 8, 0)
+        assert hit(n) == (n in KEEPS)
+        assert bench.array("out")[0] == (7 if n in KEEPS else 0)
+    if has_pid:
+        assert hit(0, pid_tgid=78 << 32) == 0
+    bench.machine.write(bench.control, 8, 0)
+    bench.machine.write(cookie, 8, 0)
+    kfuncs = {"kfunc:bpf_session_cookie": cookie, "kfunc:bpf_session_is_return": 0}
+    bench.hit(0, context=b"", cookie=1, **kfuncs)
+    bench.machine.write(bench.control, 8, 1)
+    before = bench.per_function("calls")
+    bench.hit(0, context=b"", cookie=1, **kfuncs | {"kfunc:bpf_session_is_return": 1})
+    assert bench.per_function("calls") == before, "its entry was before the attachment was active"
+
+
 def test_a_pid_filter() -> None:
     bench = Bench(count, "tracing", shape=Shape(function_from="cookie", has_pid=True), addresses=ADDRESSES)
     bench.hit(context=b"", cookie=0)

@@ -169,6 +169,17 @@ def test_refused_statements(body: str, message: str, line: int) -> None:
     assert (error.line, error.column, error.end_column) == (line, marked.index("⟨"), marked.index("⟩") - 1)
 
 
+@pytest.mark.parametrize(
+    "line", ["return ⟨2⟩", "return ⟨-1⟩", "return ⟨ctx.pid⟩", "return ⟨ctx.pid & 1⟩", "return ⟨'x'⟩"]
+)
+def test_a_session_returns_truth_values(line: str) -> None:
+    with pytest.raises(CompileError) as caught:
+        build(make(f"{HEAD}    {line.replace('⟨', '').replace('⟩', '')}\n"), is_session=True)
+    error = caught.value
+    assert "'x'" in line or error.message == "a session's program returns 0, 1 or a truth value"
+    assert (error.line, error.column - 4, error.end_column - 4) == (3, line.index("⟨"), line.index("⟩") - 1)
+
+
 def test_what_python_allows_in_functions_of_functions_only() -> None:
     source = "def outer():\n    z = 1\n    @mp.program\n    def inner(ctx):\n        nonlocal z\n    return inner\n"
     with pytest.raises(CompileError, match="a program can't use nonlocal") as caught:

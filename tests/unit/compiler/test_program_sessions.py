@@ -35,17 +35,31 @@ def pair(ctx):
         entries[ctx.function] += 1
 
 
+@mp.program(when="session")
+def choosy(ctx):
+    """Only calls with an argument above 10 have a return side."""
+    if ctx.is_return:
+        returns[ctx.function] += 1
+        if ctx.session == ctx.ret:
+            right[ctx.function] += 1
+        return True
+    entries[ctx.function] += 1
+    ctx.session = ctx.arg(0)
+    return ctx.arg(0) <= 10
+
+
 class Pair:
     """Both programs of one session, on one machine; the test says what each call is given, and has it returned."""
 
-    def __init__(self, context: str) -> None:
+    def __init__(self, context: str, program: mp.Program = pair) -> None:
         self.context = context
+        self.program = program
         self.entry = self._bench("entry")
         self.leave = self._bench("return", machine=self.entry.machine)
 
     def _bench(self, side: str, **options: object) -> Bench:
         shape = Shape(function_from="cookie", session_side=side)
-        return Bench(pair, self.context, "session", shape=shape, addresses=ADDRESSES, **options)  # type: ignore[arg-type]
+        return Bench(self.program, self.context, "session", shape=shape, addresses=ADDRESSES, **options)  # type: ignore[arg-type]
 
     def enter(self, frame: int, index: int, number: int) -> None:
         self._hit(self.entry, frame, index, [number])
@@ -134,6 +148,18 @@ def test_a_table_full_of_calls_that_never_returned_still_serves(calls: Pair) -> 
         calls.exit(STACK + 8 * n, n % 3, n + 1)
     assert calls.counts("right") == [34, 33, 33]
     assert "unpaired_returns" not in calls.entry.losses()
+
+
+@pytest.mark.parametrize("context", ["tracing", "kprobe"])
+def test_an_entry_skips_its_return(context: str) -> None:
+    calls = Pair(context, choosy)
+    for n in (3, 11, 10, 12):
+        calls.enter(STACK, 0, n)
+        calls.exit(STACK, 0, n)
+    assert calls.counts("entries") == [4, 0, 0]
+    assert calls.counts("returns") == calls.counts("right") == [2, 0, 0]
+    assert calls.entry.losses() == {}, "a skipped return is none without its entry"
+    assert calls.free_records() == 1 << SESSION_BITS
 
 
 def test_functions_that_share_a_frame() -> None:

@@ -53,7 +53,7 @@ class Generator:
         self.e = emitter
         self.routine = routine
         self.shape = shape
-        self.hook = CONTEXTS[context](emitter, when=when, shape=shape)
+        self.hook = CONTEXTS[context](emitter, when=when, shape=shape, needs=routine.needs)
         self.access = Access(self, specs)
         self.peeks = Peeks(self)
         self.locals: dict[str, str] = {}
@@ -63,10 +63,11 @@ class Generator:
     def program(self) -> None:
         """The whole body, behind the questions whether the attachment is active and the process is the right one."""
         e = self.e
-        # Linux kernel commit 535a3692ba72 ("bpf: Add support for kprobe session attach") (in v6.10): an entry that
-        # returns 1 has no return side. One whose entry was not ours must not: its session would be what another call
-        # left there.
-        self.idle = e.label("idle") if self.hook.can_skip_return else e.end
+        # A call whose entry was not ours has no return side either: its session would be what another call left there.
+        skip = e.label("skip")
+        self.idle = skip if self.hook.idle_skips_return else e.end
+        self.skip = e.end if self.shape.session_side == "return" else skip
+        self.hook.open()
         if self.shape.has_gate:
             pass_gate(e, self.hook, self.idle)
         self._guard(e.make(f"icmp ne i64 {self._active()}, 0"))
@@ -76,16 +77,16 @@ class Generator:
             process, own = self.hook.process(), e.load(e.at(e.map_value("control"), OWN))
             self._guard(e.make(f"icmp ne i64 {process}, {e.make(f'and i64 {own}, 4294967295')}"))
             self._guard(e.make(f"icmp ne i64 {process}, {e.make(f'lshr i64 {own}, 32')}"))
-        self.hook.begin(has_session="session" in self.routine.needs)
+        self.hook.begin()
         self.leave.append((e.end, None))
         self.block(self.routine.body)
         e.location = 0
         e.begin(e.end)
         e.do("ret i64 0")
-        if self.idle != e.end:
-            e.is_open = False
-            e.begin(self.idle)
-            e.do("ret i64 1")
+        e.is_open = False
+        if self.idle == skip or (self.skip == skip and "veto" in self.routine.needs):
+            e.begin(skip)
+            self.hook.skip_return()
 
     def _active(self) -> str:
         return self.e.load(self.e.at(self.e.map_value("control"), ACTIVE))
@@ -418,6 +419,9 @@ class Generator:
 
     def _do_leave(self, node: ir.Leave) -> None:
         label, result = self.leave[-1]
+        if node.value is not None and result is None:
+            self.branch(node.value, self.skip, label)
+            return
         if node.value is not None and result is not None:
             self.assign(result.name, node.value)
         self.e.jump(label)

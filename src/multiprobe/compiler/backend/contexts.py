@@ -21,25 +21,46 @@ from multiprobe.uapi.bpf import FuncId
 class HookContext:
     """What all hooks share. Every answer is a 64-bit operand (`is_return`: i1), calculated once if possible."""
 
-    def __init__(self, emitter: Emitter, *, when: str, shape: Shape) -> None:
+    def __init__(self, emitter: Emitter, *, when: str, shape: Shape, needs: frozenset[str] = frozenset()) -> None:
         self.e = emitter
         self.when = when
         self.shape = shape
+        self.needs = needs
         self.arch = native().registers
         self._registers: dict[int, str] = {}
         self._session = ""
 
     @property
-    def can_skip_return(self) -> bool:
-        """Whether an entry that returns 1 spares the kernel the return side."""
+    def idle_skips_return(self) -> bool:
+        """Whether an entry that is not this program's to handle skips its return side."""
         return False
 
-    def begin(self, *, has_session: bool) -> None:
-        """What comes before the program's body: its half of a session that two programs make together."""
+    def open(self) -> None:
+        """Emit what comes before the program's guards."""
+
+    def begin(self) -> None:
+        """Emit what comes before the program's body: its half of a session that two programs make together."""
         if self.shape.session_side == "entry":
             self._session = sessions.open_record(self.e, self.frame(), self.owner())
         elif self.shape.session_side == "return":
             self._session = sessions.take_record(self.e, self.frame(), self.owner())
+            if "veto" in self.needs:
+                self._end_if_skipped()
+
+    def skip_return(self) -> None:
+        """End an entry so that the program doesn't run at the call's return: the session holds `_skipped`."""
+        self.e.store(self.session_pointer(), self._skipped())
+        self.e.jump(self.e.end)
+
+    def _end_if_skipped(self) -> None:
+        go = self.e.label("go")
+        is_skipped = self.e.make(f"icmp eq i64 {self.e.load(self.session_pointer())}, {self._skipped()}")
+        self.e.branch(is_skipped, self.e.end, go)
+        self.e.begin(go)
+
+    def _skipped(self) -> str:
+        """The session's value for a skipped return: the control map's address, which no program can know."""
+        return self.e.hole(MAP_VALUE, "control")
 
     def read(self, name: str, index: int) -> str:
         """The answer to `ctx.NAME` or `ctx.arg(index)`."""
@@ -278,12 +299,18 @@ class KprobeMulti(Registers):
     """BPF links of kprobe.multi and its sessions."""
 
     @property
-    def can_skip_return(self) -> bool:
+    def idle_skips_return(self) -> bool:
         return self.when == "session"
 
-    def begin(self, *, has_session: bool) -> None:
+    def skip_return(self) -> None:
+        # Linux kernel commit 535a3692ba72 ("bpf: Add support for kprobe session attach") (in v6.10): an entry that
+        # returns 1 has no return side.
+        self.e.do("ret i64 1")
+        self.e.is_open = False
+
+    def begin(self) -> None:
         """A session of kprobe.multi begins with what another call left there; ours is 0."""
-        if self.when == "session" and has_session:
+        if self.when == "session" and "session" in self.needs:
             clear, go = self.e.label("clear"), self.e.label("go")
             pointer = self.session_pointer()
             self.e.branch(self.read("is_return", 0), go, clear)
@@ -308,7 +335,36 @@ class Kprobe(Registers):
 
 
 class Tracing(HookContext):
-    """Trampolines, single and multi."""
+    """Trampolines, single and multi. A session's program must return 0: skipping the return is the program's own."""
+
+    @property
+    def idle_skips_return(self) -> bool:
+        return self._is_fsession and "veto" in self.needs
+
+    @property
+    def _is_fsession(self) -> bool:
+        return self.when == "session" and not self.shape.session_side
+
+    def open(self) -> None:
+        if self.idle_skips_return:
+            self.read("is_return", 0)
+            self.session_pointer()
+
+    def begin(self) -> None:
+        super().begin()
+        if self.idle_skips_return:
+            check, go = self.e.label("check"), self.e.label("go")
+            self.e.branch(self.read("is_return", 0), check, go)
+            self.e.begin(check)
+            self._end_if_skipped()
+            self.e.begin(go)
+
+    def skip_return(self) -> None:
+        if self._is_fsession:
+            entry = self.e.label("entry")
+            self.e.branch(self.read("is_return", 0), self.e.end, entry)
+            self.e.begin(entry)
+        super().skip_return()
 
     def cookie(self) -> str:
         return self.link_cookie()

@@ -25,11 +25,15 @@ MISSING = object()
 class Facts:
     """What one pass over the program learns and the next one uses: the kinds of locals, by qualified name, and the
     sources of the functions that it consists of. `types` are those of the kernel that it is compiled for,
-    `arguments` what its functions' parameters are called (None: which functions, isn't known)."""
+    `arguments` what its functions' parameters are called (None: which functions, isn't known); `is_session`: it runs at
+    entry and return."""
 
-    def __init__(self, types: KernelTypes, arguments: tuple[Argument, ...] | None = None) -> None:
+    def __init__(
+        self, types: KernelTypes, arguments: tuple[Argument, ...] | None = None, *, is_session: bool = False
+    ) -> None:
         self.types = types
         self.arguments = arguments
+        self.is_session = is_session
         self.kinds: dict[str, str] = {}
         self.sources: dict[FunctionType, Source] = {}
 

@@ -30,14 +30,18 @@ MAX_DEPTH = 16
 
 
 def build(
-    program: Program, types: KernelTypes | None = None, *, arguments: tuple[Argument, ...] | None = None
+    program: Program,
+    types: KernelTypes | None = None,
+    *,
+    arguments: tuple[Argument, ...] | None = None,
+    is_session: bool = False,
 ) -> Routine:
     """The typed program. Raises CompileError for what the language doesn't have.
 
     `types` are those of the kernel that it is compiled for: the running one, if None. `arguments` are the parameters of
-    the functions that it is for, as in `Shape`.
+    the functions that it is for, as in `Shape`; `is_session`: it runs at entry and return.
     """
-    facts = Facts(KernelTypes.of(Kernel()) if types is None else types, arguments)
+    facts = Facts(KernelTypes.of(Kernel()) if types is None else types, arguments, is_session=is_session)
     source = facts.source(program.function)
     routine = _pass(program, source, facts)
     for _ in range(MAX_PASSES):
@@ -266,10 +270,7 @@ class Builder(Expressions):
     def _return(self, node: ast.Return) -> None:
         is_nothing = node.value is None or (isinstance(node.value, ast.Constant) and node.value.value is None)
         if self.scope.result is None:
-            if not is_nothing:
-                assert node.value is not None
-                raise self.fail(node.value, "a program returns nothing", hint="keep what it finds in a map")
-            self.out.append(ir.Leave(self.line(node)))
+            self.out.append(ir.Leave(self.line(node), None if is_nothing else self._veto(node)))
         elif is_nothing:
             self.out.append(ir.Leave(self.line(node)))
             self.scope.has_result = False
@@ -279,6 +280,19 @@ class Builder(Expressions):
             self.facts.learn(self.scope.result, kinds.alone(made))
             self.out.append(ir.Leave(self.line(node), made))
         self.assigned = None
+
+    def _veto(self, node: ast.Return) -> Expression:
+        """The value that a session's program returns: from the entry, 1 skips the return side."""
+        assert node.value is not None
+        if not self.facts.is_session:
+            hint = 'keep what it finds in a map; when="session" may return 1, to skip the return side'
+            raise self.fail(node.value, "a program returns nothing", hint=hint)
+        made = self.number(node.value)
+        if made.kind != BOOL and not (isinstance(made, Const) and made.value in (0, 1)):
+            hint = "return 1 or True from the entry to skip the return side, or a comparison"
+            raise self.fail(node.value, "a session's program returns 0, 1 or a truth value", hint=hint)
+        self.needs.add("veto")
+        return made
 
     def _pass(self, node: ast.Pass) -> None:
         """Nothing."""
