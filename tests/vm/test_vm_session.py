@@ -181,3 +181,12 @@ def test_a_terminal() -> None:
     terminal.type(b"echo $?\n")
     terminal.wait_for(b"\r\n130\r\n")
     assert terminal.leave() == 5
+
+
+def test_secrets_are_empty_unless_they_are_asked_for(vm: Run) -> None:
+    script = "wc -c </etc/shadow; umount /etc/shadow 2>/dev/null; wc -c </etc/shadow; cat /proc/cmdline"
+    hidden = vm("--append", "one.word=1", "--", "sh", "-c", script).stdout.decode().split()
+    assert hidden[:2] == ["0", "0"]
+    assert "one.word=1" in hidden
+    shown = vm("--share-secrets", "--", "sh", "-c", script).stdout.decode().split()
+    assert shown[0] == str(os.path.getsize("/etc/shadow"))

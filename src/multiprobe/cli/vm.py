@@ -21,7 +21,8 @@ Examples:
   multiprobe vm --fetch --kernel 6.1 --kernel 7.3   only fetch kernels
   multiprobe vm --list                              list the kernels
 
-The guest sees this machine's files. What it writes is discarded, except in directories given by --share.
+The guest sees this machine's files, without private keys and the like. What it writes is discarded, except in
+directories given by --share.
 
 Exit status: that of the command; 1 if the guest could not be started or was lost."""
 
@@ -41,6 +42,8 @@ Exit status: that of the command; 1 if the guest could not be started or was los
 @click.option(
     "--share", metavar="DIR", type=click.Path(path_type=Path), multiple=True, help="Make DIR writable; repeatable."
 )
+@click.option("--share-secrets", is_flag=True, help="Show it private keys, password hashes and the like too.")
+@click.option("--append", metavar="WORDS", default="", help="Add WORDS to the kernel's command line.")
 @click.option("--timeout", metavar="S", type=click.FloatRange(0, min_open=True), help="Interrupt it after S seconds.")
 @click.option("--icount", is_flag=True, help="Let its clocks count instructions, one per nanosecond, for measurements.")
 @click.option("--fetch", is_flag=True, help="Fetch kernels that aren't cached; run nothing.")
@@ -55,6 +58,8 @@ def command(
     cpus: int,
     memory: int | None,
     share: tuple[Path, ...],
+    share_secrets: bool,
+    append: str,
     timeout: float | None,
     icount: bool,
     fetch: bool,
@@ -83,6 +88,8 @@ def command(
             shares=share,
             timeout=timeout,
             icount=icount,
+            append=append,
+            share_secrets=share_secrets,
             on_progress=lambda what: progress.step(what, is_for_terminal=True),
         )
 

@@ -1,10 +1,11 @@
 """`python -m multiprobe.vm.confine`: becomes another program, which dies with its parent.
 
-    confine --parent PID [--read-only-root DIRECTORY] -- PROGRAM ARGUMENT…
+    confine --parent PID [--read-only-root DIRECTORY [--without-secrets DIRECTORY]] -- PROGRAM ARGUMENT…
 
-With --read-only-root, that program sees the machine's files through a read-only copy of the mount tree. The kernel
-enforces both, even if the parent is killed, and whatever the guest does: its root can remount what the guest sees, but
-not what the file server sees.
+With --read-only-root, that program sees the machine's files through a read-only copy of the mount tree, in which
+--without-secrets covers files and directories that hold secrets by the empty `file` and `directory` there. The kernel
+enforces all of it, even if the parent is killed, and whatever the guest does: its root can remount what the guest sees,
+but not what the file server sees.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 
 from multiprobe.errors import KernelError, MultiprobeError
 from multiprobe.syscalls import namespaces
+from multiprobe.vm import secrets
 
 #: Kernel file systems make no sense in another kernel, and reading some of their files has effects here.
 HIDDEN = ("proc", "sys", "dev")
@@ -32,7 +34,7 @@ def main(arguments: list[str]) -> int:
         if os.getppid() != int(settings["--parent"]):
             return 1  # it died before the kernel knew whom to tell
         if root := settings.get("--read-only-root"):
-            mount_read_only_root(root)
+            mount_read_only_root(root, empty=settings.get("--without-secrets", ""))
         raise_file_limit()
         os.execv(command[0], command)
     except (MultiprobeError, OSError) as error:
@@ -40,8 +42,11 @@ def main(arguments: list[str]) -> int:
         return 1
 
 
-def mount_read_only_root(at: str) -> None:
-    """Mount the whole tree of this machine once more at `at`, read-only with all that is mounted below."""
+def mount_read_only_root(at: str, *, empty: str = "") -> None:
+    """Mount the whole tree of this machine once more at `at`, read-only with all that is mounted below.
+
+    Secrets are covered by what is in the directory `empty`, if one is given.
+    """
     namespaces.unshare_mounts()
     namespaces.mount("/", at, namespaces.MS_BIND | namespaces.MS_REC)
     for name in HIDDEN:
@@ -49,7 +54,15 @@ def mount_read_only_root(at: str) -> None:
             namespaces.unmount(os.path.join(at, name))
         except KernelError:  # not a mount here
             continue
+    for path in secrets.find() if empty else ():
+        cover(at + path, empty)
     namespaces.make_read_only(at)
+
+
+def cover(path: str, empty: str) -> None:
+    """Mount an empty file or directory over `path`. Raises KernelError: what can't be covered isn't served."""
+    kind = "directory" if os.path.isdir(path) else "file"
+    namespaces.mount(os.path.join(empty, kind), path, namespaces.MS_BIND)
 
 
 def raise_file_limit() -> None:

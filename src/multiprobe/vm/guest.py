@@ -27,7 +27,11 @@ _MACHINE_TAG = "host"
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """The hardware of a guest."""
+    """The hardware of a guest, and what it sees of this machine.
+
+    append: words for the end of the kernel's command line
+    has_secrets: it sees the files that hold secrets too
+    """
 
     kernel: BootKernel
     accelerator: str
@@ -35,6 +39,8 @@ class Hardware:
     memory_mib: int
     shares: tuple[Path, ...] = ()
     is_counted: bool = False
+    append: str = ""
+    has_secrets: bool = False
 
     def tags(self) -> dict[str, str]:
         """Virtiofs tags of the shared directories."""
@@ -83,6 +89,7 @@ class Guest(Closing):
                 cpus=hardware.cpus,
                 memory_mib=hardware.memory_mib,
                 is_counted=hardware.is_counted,
+                append=hardware.append,
                 console_fd=console_fd,
                 port_fds={name: fd for name, (_, fd) in wired.items()},
                 files_fds={serving.tag: serving.socket.fileno() for serving in self._servers},
@@ -95,7 +102,7 @@ class Guest(Closing):
 
     def _serve(self, hardware: Hardware) -> list[host_files.Serving]:
         server = host_files.find_server()
-        servers = [host_files.serve_machine(server, _MACHINE_TAG)]
+        servers = [host_files.serve_machine(server, _MACHINE_TAG, with_secrets=hardware.has_secrets)]
         self._cleanup.callback(_end_all, servers)
         for tag, directory in hardware.tags().items():
             servers.append(host_files.serve_share(server, tag, Path(directory)))

@@ -1,7 +1,8 @@
 """Serves this machine's files to the guest by virtiofsd, the one in C (Debian 12) or the one in Rust (later).
 
 The machine's tree is served from a read-only copy of the mount tree in a mount namespace of its own (see `confine`):
-the guest cannot write to it. Directories that the user shares are served as they are.
+the guest cannot write to it, and files that hold secrets are empty there. Directories that the user shares are served
+as they are.
 """
 
 from __future__ import annotations
@@ -100,10 +101,15 @@ def error(message: str) -> VmError | NotPermittedError:
     return VmError(f"serving this machine's files to the guest: {last}")
 
 
-def serve_machine(server: Server, tag: str) -> Serving:
-    """Serve all files of this machine, read-only."""
+def serve_machine(server: Server, tag: str, *, with_secrets: bool) -> Serving:
+    """Serve all files of this machine, read-only; those that hold secrets (`vm.secrets`) only if asked to."""
     root = cache.directory("root")
-    return _serve(server, tag, root, ["--read-only-root", str(root)])
+    options = ["--read-only-root", str(root)]
+    if not with_secrets:
+        cache.directory("empty", "directory")
+        (cache.directory("empty") / "file").touch()
+        options += ["--without-secrets", str(cache.directory("empty"))]
+    return _serve(server, tag, root, options)
 
 
 def serve_share(server: Server, tag: str, directory: Path) -> Serving:

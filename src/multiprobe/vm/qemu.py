@@ -29,6 +29,7 @@ class Machine:
     """A guest as QEMU builds it; `fds` are QEMU's ends of the sockets, by port name or file-system tag.
 
     `is_counted`: the guest's clocks count instructions, one per nanosecond (TCG and one CPU only).
+    `append`: more words for the kernel's command line.
     """
 
     image: Path
@@ -41,6 +42,7 @@ class Machine:
     files_fds: Mapping[str, int]
     terminal_fd: int | None = None
     is_counted: bool = False
+    append: str = ""
 
     def arguments(self, qemu: str) -> list[str]:
         """The whole command line."""
@@ -86,7 +88,8 @@ class Machine:
 
     def _boot(self) -> list[str]:
         line = f"console={native().guest.console} quiet panic=-1 mitigations=off {GUEST_MARK}"
-        return ["-kernel", str(self.image), "-initrd", f"/proc/self/fd/{self.initramfs_fd}", "-append", line]
+        words = ["-append", f"{line} {self.append}".rstrip()]
+        return ["-kernel", str(self.image), "-initrd", f"/proc/self/fd/{self.initramfs_fd}", *words]
 
 
 def find_qemu() -> str:

@@ -63,6 +63,8 @@ def run(
     shares: Sequence[Path] = (),
     timeout: float | None = None,
     icount: bool = False,
+    append: str = "",
+    share_secrets: bool = False,
     streams: Streams | None = None,
     environment: Mapping[str, str] | None = None,
     directory: str | None = None,
@@ -72,6 +74,7 @@ def run(
 
     `timeout` counts seconds from the start of the command; `shares` are the directories that the guest may write to;
     `icount` makes the guest's clocks count instructions, one each nanosecond: emulated, with one CPU;
+    `append` is added to the kernel's command line; with `share_secrets` it sees private keys and the like;
     `environment` is added to what the guest gets of ours. Raises VmError, and VmLostError when the guest dies or hangs.
     """
     if icount and cpus > 1:
@@ -91,6 +94,8 @@ def run(
         memory_mib or default_memory(),
         tuple(checked_share(path) for path in shares),
         is_counted=icount,
+        append=append,
+        has_secrets=share_secrets,
     )
     streams = streams or Streams()
     on_progress(f"booting Linux {kernel.release}")

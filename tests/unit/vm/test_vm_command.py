@@ -34,6 +34,14 @@ def test_everything_after_the_first_word_is_the_commands(asked: dict[str, object
     assert asked["kernel"].series == "7.3"  # type: ignore[attr-defined]
 
 
+def test_secrets_and_the_kernels_command_line(asked: dict[str, object]) -> None:
+    CliRunner().invoke(command, ["true"], catch_exceptions=False)
+    assert (asked["share_secrets"], asked["append"]) == (False, "")
+    words = ["--share-secrets", "--append", "lockdown=integrity nokaslr", "true"]
+    CliRunner().invoke(command, words, catch_exceptions=False)
+    assert (asked["share_secrets"], asked["append"]) == (True, "lockdown=integrity nokaslr")
+
+
 def test_a_shell_by_default(asked: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHELL", "/bin/fish")
     CliRunner().invoke(command, [], catch_exceptions=False)

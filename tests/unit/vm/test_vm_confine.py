@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
 from multiprobe import arch
 from multiprobe.errors import KernelError
 from multiprobe.syscalls import namespaces, raw
-from multiprobe.vm import confine
+from multiprobe.vm import confine, secrets
 
 
 class Kernel:
@@ -64,3 +66,52 @@ def test_an_orphan_does_not_start() -> None:
 def test_errors_name_the_mount() -> None:
     with raw.using(Kernel(mount=-13)), pytest.raises(KernelError, match="/a on /b"):
         namespaces.mount("/a", "/b", namespaces.MS_BIND)
+
+
+def test_secrets_are_covered_before_the_tree_is_locked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    key, directory = tmp_path / "at/etc/key", tmp_path / "at/root/.ssh"
+    directory.mkdir(parents=True)
+    key.parent.mkdir()
+    key.touch()
+    monkeypatch.setattr(secrets, "find", lambda: ["/etc/key", "/root/.ssh"])
+    kernel = Kernel()
+    with raw.using(kernel):
+        confine.mount_read_only_root(f"{tmp_path}/at", empty="/empty")
+    covers = [call for call in kernel.calls if call[1] in ("/empty/file", "/empty/directory")]
+    assert covers == [
+        ("mount", "/empty/file", f"{tmp_path}/at/etc/key", 0, namespaces.MS_BIND, 0),
+        ("mount", "/empty/directory", f"{tmp_path}/at/root/.ssh", 0, namespaces.MS_BIND, 0),
+    ]
+    assert kernel.calls[-3:-1] == covers
+
+
+def test_a_secret_that_can_not_be_covered_is_not_served(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = namespaces.mount
+
+    def mount(source: str, target: str, flags: int) -> None:
+        if target.endswith("/etc/shadow"):
+            raise KernelError("mount(2)", errno.EINVAL, subject=target)
+        real(source, target, flags)
+
+    monkeypatch.setattr(secrets, "find", lambda: ["/etc/shadow"])
+    monkeypatch.setattr(namespaces, "mount", mount)
+    options = ["--parent", str(os.getppid()), "--read-only-root", "/at", "--without-secrets", "/empty"]
+    with raw.using(Kernel()):
+        assert confine.main([*options, "--", "/bin/true"]) == 1
+    assert "/at/etc/shadow" in capsys.readouterr().err
+
+
+def test_known_secrets_are_found_wherever_they_really_are(tmp_path: Path) -> None:
+    for name in ("etc/shadow", "etc/shadow-", "etc/passwd", "etc/ssh/ssh_host_rsa_key", "etc/ssh/ssh_host_rsa_key.pub"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    for name in ("home/a/.ssh", "home/a/src", "srv/keys"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "etc/ssl").mkdir()
+    (tmp_path / "etc/ssl/private").symlink_to(tmp_path / "srv/keys")
+    (tmp_path / "home/a/.netrc").symlink_to("nowhere")
+    found = secrets.find(tmp_path, ["/home/a", "/home/b"])
+    names = ["etc/shadow", "etc/shadow-", "etc/ssh/ssh_host_rsa_key", "home/a/.ssh", "srv/keys"]
+    assert found == [str(tmp_path / name) for name in names]

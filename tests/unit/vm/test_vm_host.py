@@ -79,7 +79,7 @@ def test_without_the_device_nothing_is_tried() -> None:
     assert accelerator.choose("7.2", probe, device="/nonexistent") == TCG
 
 
-def machine(kind: str, *, terminal: int | None = None, is_counted: bool = False) -> list[str]:
+def machine(kind: str, *, terminal: int | None = None, is_counted: bool = False, append: str = "") -> list[str]:
     return Machine(
         image=Path("/k"),
         initramfs_fd=9,
@@ -91,6 +91,7 @@ def machine(kind: str, *, terminal: int | None = None, is_counted: bool = False)
         files_fds={"host": 7},
         terminal_fd=terminal,
         is_counted=is_counted,
+        append=append,
     ).arguments("qemu")
 
 
@@ -209,3 +210,24 @@ def test_an_impatient_user() -> None:
     answered[0] = 1
     now[0] = 4
     assert not impatience.feed(b"x\3")
+
+
+def test_words_for_the_kernels_command_line() -> None:
+    arguments = machine(TCG, append="lockdown=integrity quiet=no")
+    assert arguments[arguments.index("-append") + 1].endswith(" multiprobe.guest=1 lockdown=integrity quiet=no")
+    assert machine(TCG)[-1].endswith(" multiprobe.guest=1")
+
+
+@pytest.mark.parametrize("with_secrets", [True, False])
+def test_secrets_are_served_only_if_asked_for(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_secrets: bool
+) -> None:
+    given: list[list[str]] = []
+    monkeypatch.setattr(host_files, "_serve", lambda server, tag, root, options: given.append(options))
+    host_files.serve_machine(host_files.Server("/v", frozenset()), "host", with_secrets=with_secrets)
+    empty = tmp_path / "vm/empty"
+    root = ["--read-only-root", str(tmp_path / "vm/root")]
+    assert given == [root if with_secrets else [*root, "--without-secrets", str(empty)]]
+    if not with_secrets:
+        assert (empty / "file").read_bytes() == b""
+        assert list((empty / "directory").iterdir()) == []
