@@ -40,6 +40,7 @@ PREFIXES = (
     "/proc/cmdline",
     "/proc/config.gz",
     "/proc/kcore",
+    "/proc/meminfo",
     "/boot/config",
 )
 
@@ -94,6 +95,7 @@ def _contents(
             for module in modules
         ),
         "proc/filesystems": "nodev\ttracefs\n",
+        "proc/meminfo": "MemAvailable: 8000000 kB\nVmallocUsed: 20000 kB\nSUnreclaim: 50000 kB\nPercpu: 3000 kB\n",
         "proc/cmdline": "multiprobe.fake=1\n",
         "proc/sys/kernel/random/boot_id": f"{build_id[:16].hex()}\n",
         "proc/sys/kernel/ftrace_enabled": f"{profile.ftrace_enabled}\n",

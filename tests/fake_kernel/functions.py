@@ -68,6 +68,7 @@ EVIDENCE = {
     "has_kprobe_multi": "kprobe_multi_link_handler bpf_kprobe_multi_link_attach register_fprobe_ips",
     "has_kprobe_session": "bpf_session_is_return bpf_session_cookie",
     "has_tracing_multi": "bpf_multi_func bpf_tracing_multi_attach",
+    "has_return_nodes": "fprobe_exit_handler objpool_init",
     "has_fsession": "bpf_jit_supports_fsession",
     "": "bpf_trampoline_link_prog register_ftrace_direct perf_kprobe_init register_kprobe ftrace_location",
 }

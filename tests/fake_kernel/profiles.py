@@ -28,6 +28,7 @@ class Profile:
     has_kprobe_session: bool = True
     has_tracing_multi: bool = True
     has_fsession: bool = True
+    has_return_nodes: bool = False
     lists_addresses: bool = True
     tells_links: bool = True
     tells_cookies: bool = True
@@ -55,7 +56,9 @@ class Profile:
 
 
 LIKE_7_3 = Profile("7.3.0-fake")
-LIKE_6_12 = Profile("6.12.0-fake", has_tracing_multi=False, has_fsession=False, tells_cookies=False)
+LIKE_6_12 = Profile(
+    "6.12.0-fake", has_tracing_multi=False, has_fsession=False, has_return_nodes=True, tells_cookies=False
+)
 LIKE_6_1 = Profile(
     "6.1.0-fake",
     has_kprobe_multi=False,

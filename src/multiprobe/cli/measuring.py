@@ -74,8 +74,10 @@ def _select(patterns: Sequence[str], *, unsafe: bool, kernel_files: str | None) 
 
 
 def _print_plan(measurement: Measurement[MeasuringOptions, SampleT], functions: FunctionSet) -> int:
-    plan = preview(functions, measurement.options.mechanisms, when=measurement.when).to_json(rate=instruction_rate())
-    if measurement.options.json:
+    options = measurement.options
+    planned = preview(functions, options.mechanisms, when=measurement.when, max_memory=options.limits.max_memory)
+    plan = planned.to_json(rate=instruction_rate())
+    if options.json:
         measurement.results.json([plan])
     else:
         measurement.results.report(plan, None, is_plan=True)

@@ -15,7 +15,7 @@ import click
 from multiprobe.cli.params import NATURAL, POSITIVE, Duration, MechanismName, OutputFile, Percentage
 from multiprobe.errors import NotSupportedError, UsageError
 from multiprobe.kernel.mechanism import MECHANISMS
-from multiprobe.links.guard.limits import Limits
+from multiprobe.links.guard.limits import MAX_MEMORY, Limits
 from multiprobe.links.plan.mechanisms import FSESSION, MAX_SINGLES, Mechanisms
 
 if TYPE_CHECKING:
@@ -186,6 +186,15 @@ _safety_options = _together(
         metavar="TIME",
         help="Detach if this process hangs for TIME; 0 disables it.",
     ),
+    click.option(
+        "--max-memory",
+        cls=SafetyOption,
+        type=Percentage(has_ends=True),
+        default=MAX_MEMORY,
+        show_default="25%",
+        metavar="25%",
+        help="Refuse to take more of the available memory for links; 0 is no limit.",
+    ),
     click.option("--strict", cls=SafetyOption, is_flag=True, help="Exit with status 1 if the results are incomplete."),
     click.option(
         "--verify", cls=SafetyOption, is_flag=True, help="Make known calls, and compare them with the counts."
@@ -244,6 +253,7 @@ class MeasuringOptions:
     budget: float | None = None
     careful: bool = False
     watchdog: float = 10.0
+    max_memory: float = MAX_MEMORY
     strict: bool = False
     verify: bool = False
     json: bool = False
@@ -290,7 +300,7 @@ class MeasuringOptions:
     @property
     def limits(self) -> Limits:
         """The limits of the attachment."""
-        return Limits(budget=self.budget, careful=self.careful, watchdog=self.watchdog)
+        return Limits(budget=self.budget, careful=self.careful, watchdog=self.watchdog, max_memory=self.max_memory)
 
     def attach_options(self, workload_pid: int | None) -> AttachOptions:
         """The options of `multiprobe.attach`; `workload_pid` is the process of COMMAND."""

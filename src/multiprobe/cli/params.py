@@ -67,16 +67,19 @@ class WholeNumber(Parsed[int]):
 
 
 class Percentage(Parsed[float]):
-    """A percentage between 0 and 100 %, as a fraction."""
+    """A percentage between 0 and 100 %, as a fraction; 0 and 100 % themselves only if `has_ends`."""
 
     name = "percentage"
+
+    def __init__(self, *, has_ends: bool = False) -> None:
+        self.has_ends = has_ends
 
     def parse(self, text: str) -> float:
         try:
             fraction = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
         except ValueError:
             fraction = -1.0
-        if not 0 < fraction < 1:
+        if not 0 < fraction < 1 and not (self.has_ends and fraction in (0, 1)):
             raise ValueError(f"invalid percentage {text!r}: use 5% or 0.05")
         return fraction
 

@@ -18,6 +18,7 @@ from multiprobe.functions.table import COLUMNS, NO_SLOTS, FunctionTable
 from multiprobe.functions.unsafe import EXACT, PREFIXES
 from multiprobe.kernel.btf.format import RETURNS_UNKNOWN
 from multiprobe.kernel.mechanism import Mechanism
+from multiprobe.kernel.return_nodes import find_return_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -111,6 +112,7 @@ def build_table(
         evidence={
             "addresses": "hidden" if symbols.is_zeroed else "shown",
             "offers": str(_offers(all_names)),
+            "return_nodes": str(find_return_nodes(btfs.get(""), set(all_names)) or ""),
             "list": "unreadable" if available is None else "names" if available.addresses is None else "addresses",
             **(evidence or {}),
         },

@@ -17,7 +17,7 @@ from zlib import crc32
 from multiprobe.cachedir import cache_directory, drop_old, read_own, write_own
 from multiprobe.functions.table import COLUMNS, FunctionTable
 
-FORMAT = 3
+FORMAT = 4
 MAGIC = int.from_bytes(b"mpfunc\0\x02", "little")
 TEXTS = ("key", "module_names", "evidence", "names")
 N_SECTIONS = len(TEXTS) + len(COLUMNS)

@@ -16,6 +16,7 @@ from multiprobe.kernel.tasks import Tasks
 from multiprobe.links.attaching import Attaching
 from multiprobe.links.guard.limits import Limits
 from multiprobe.links.plan.mechanisms import Mechanisms
+from multiprobe.links.plan.memory import require_memory
 from multiprobe.links.plan.planning import plan_attachment
 from multiprobe.links.plan.request import choose, cookies_by_position, parse_side, require_kernel
 from multiprobe.links.plan.usable import require_switched_on, telling_why, usable_mechanisms, why_none
@@ -60,7 +61,7 @@ def attach(
     mechanisms: `mp.Mechanisms(only=…, without=…, max_singles=…)`, or a name; the cheapest that can is chosen
     pid: run only in this process, by its id in our pid namespace; own: False leaves out this process and its watchdog
     on_bad: "skip" attaches what can be attached and reports the rest; "error" attaches all or nothing
-    unsafe: also functions known to hang or crash a machine; limits: `mp.Limits(budget=…, careful=…, watchdog=…)`
+    unsafe: also functions known to hang or crash a machine; limits: `mp.Limits(…)`, what it may cost
     replaceable: allow `drop` and `add`; kernel: where names and patterns are looked up, the running one if not given
     progress: called with (functions attached, all functions) while functions are attached one by one
 
@@ -70,14 +71,14 @@ def attach(
     """
     _require_types(program, kernel, limits, progress)
     side = _checked_side(when or program.when or "entry", on_bad)
-    allowed = Mechanisms.of(mechanisms)
-    started = time.perf_counter()
+    started, allowed = time.perf_counter(), Mechanisms.of(mechanisms)
     chosen = choose(functions, kernel, unsafe=unsafe)
     usable = _usable(program, Kernel.of(chosen.table), allowed.allowed, when=side)
     plan, ledger = plan_attachment(chosen, allowed, when=side, usable=usable)
     ledger.add_time("plan", time.perf_counter() - started)
     if not plan.n_functions or on_bad == "error":
         _require_planned(chosen, ledger.report(), plan, on_bad, usable=usable, allowed=allowed.allowed)
+    require_memory(ledger.report().kernel_memory.get("predicted", 0), plan, limits.max_memory)
     with telling_why(Kernel.of(chosen.table), usable):
         attaching = Attaching(
             program,

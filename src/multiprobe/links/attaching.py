@@ -12,6 +12,7 @@ from multiprobe.errors import AttachError, KernelError, NotPermittedError, NotSu
 from multiprobe.functions.kernel import Kernel
 from multiprobe.functions.sets import Refusal
 from multiprobe.kernel.mechanism import Mechanism
+from multiprobe.kernel.memory import kernel_bytes_used, load_meminfo
 from multiprobe.kernel.tasks import Tasks
 from multiprobe.links.attachment import Attachment
 from multiprobe.links.guard.replaceable import ReplaceableLinks
@@ -120,6 +121,7 @@ class Attaching:
         """Attach group by group; under guard, as long as the machine bears it."""
         if self.limits.is_guarded and isinstance(self.loader, ProgramLoader):
             self.guard = make_guard(self.limits, self.loader, self.links, self.ledger)
+        before = kernel_bytes_used(load_meminfo())
         pending = deque((group.mechanism, self._indices(group.positions)) for group in self.plan.groups)
         while pending:
             mechanism, indices = pending.popleft()
@@ -134,6 +136,8 @@ class Attaching:
             elif not self.guard.settle(self.links.parts[-1]):
                 self._leave_out(index for _, indices in pending for index in indices)
                 break
+        if self.ledger.report().kernel_memory:
+            self.ledger.set_memory(taken=max(0, kernel_bytes_used(load_meminfo()) - before))
         self._report_failures()
 
     def _indices(self, positions: Sequence[int]) -> Sequence[int]:

@@ -31,6 +31,7 @@ class Ledger:
         self._notes: list[str] = []
         self._verified: list[Verified] = []
         self._budget: Mapping[str, object] = {}
+        self._memory: dict[str, int] = {}
         self._timings: dict[str, float] = {}
 
     def skip(self, refusals: Iterable[Refusal]) -> None:
@@ -74,6 +75,11 @@ class Ledger:
         with self._lock:
             self._budget = state
 
+    def set_memory(self, **amounts: int) -> None:
+        """The kernel memory of the links, in bytes: `predicted` or `taken`."""
+        with self._lock:
+            self._memory |= amounts
+
     def add_time(self, step: str, seconds: float) -> None:
         """So many seconds were spent on a step."""
         with self._lock:
@@ -104,4 +110,5 @@ class Ledger:
                 tuple(self._verified),
                 tuple(self._notes),
                 dict(self._timings),
+                dict(self._memory),
             )

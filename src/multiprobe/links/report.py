@@ -139,6 +139,8 @@ class Report:
     budget: with a budget, the part of CPU time that the probes used last ("share"), and what a hit costs
     links: open kernel links; mechanisms: functions attached by each mechanism, by its name
     missed: losses by cause (see `Attachment.missed`); verified: known calls that were looked for in the counts
+    kernel_memory: bytes that the kernel needs for the links, where it is much: "predicted", and "taken" (all that the
+        kernel allocated for itself while they were created); else empty
     notes: sentences; timings: seconds for "plan", "compile", "load", "attach" and, once detached, "detach"
     """
 
@@ -154,6 +156,7 @@ class Report:
     verified: tuple[Verified, ...] = ()
     notes: tuple[str, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
+    kernel_memory: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def gaps(self) -> tuple[Gap, ...]:
@@ -196,6 +199,7 @@ class Report:
             "budget": dict(self.budget),
             "links": self.links,
             "mechanisms": dict(self.mechanisms),
+            "kernel_memory": dict(self.kernel_memory),
             "missed": dict(self.missed),
             "missing": [{"cause": gap.cause, "n": gap.n, "meaning": gap.meaning} for gap in self.gaps],
             "verified": [one.to_json() for one in self.verified],

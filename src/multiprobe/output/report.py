@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _EXAMPLES = 3
 _DROPS = 10
 _FAILURES = 20
+_MEMORY = 1_000_000
 
 
 def report_lines(report: Fields, *, is_plan: bool = False) -> Iterator[str]:
@@ -25,6 +26,7 @@ def report_lines(report: Fields, *, is_plan: bool = False) -> Iterator[str]:
         f" in {_count(links, 'link')}{f' ({how})' if how else ''}"
     )
     yield from _step_lines(report)
+    yield from _memory_lines(report.get("kernel_memory", {}))
     yield from _skipped_lines(report["skipped"])
     if not is_plan:
         yield from _failed_lines(report["failed"])
@@ -74,6 +76,19 @@ def _step_lines(report: Fields) -> Iterator[str]:
         attach, detach = _time(report["attach_seconds"]), _time(report["detach_seconds"])
         calls = _count(report["system_calls"], "system call")
         yield f"in {calls}, about {attach} to attach and {detach} to detach on a machine like this one"
+
+
+def _memory_lines(memory: Fields) -> Iterator[str]:
+    """The kernel memory of the links, if it is worth a line."""
+    predicted, taken = memory.get("predicted", 0), memory.get("taken")
+    if max(predicted, taken or 0) < _MEMORY:
+        return
+    about = f"about {_megabytes(predicted)}"
+    yield f"kernel memory for links: {about if taken is None else f'{_megabytes(taken)} ({about} predicted)'}"
+
+
+def _megabytes(n: int) -> str:
+    return f"{n / 1e6:,.1f} MB" if n < 99.95e6 else f"{n / 1e6:,.0f} MB"
 
 
 def _time(seconds: float) -> str:

@@ -28,6 +28,7 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "--without": ("fsession", ("fsession",)),
     "--max-singles": ("0", 0),
     "--budget": ("5%", 0.05),
+    "--max-memory": ("100%", 1.0),
     "--watchdog": ("500ms", 0.5),
     "--parquet": ("rows.parquet", "rows.parquet"),
     "--output": ("results", "results"),
@@ -129,10 +130,12 @@ def test_what_attach_gets() -> None:
         "--careful",
         "--watchdog",
         "3",
+        "--max-memory",
+        "0",
     ]
     expected = {
         "mechanisms": mp.Mechanisms(only="kprobe", without=("fsession",), max_singles=5),
-        "limits": mp.Limits(budget=0.05, careful=True, watchdog=3.0), "unsafe": True, "pid": None,
+        "limits": mp.Limits(budget=0.05, careful=True, watchdog=3.0, max_memory=0.0), "unsafe": True, "pid": None,
     }  # fmt: skip
     for name in MEASURING:
         made: MeasuringOptions = options(name, "x", *given)
@@ -160,6 +163,7 @@ def test_durations(text: str, seconds: float) -> None:
             for text in ("-1", "nan", "inf", "x", "", "1e30", "5 minutes", "s", "ms")
         ),
         *((["--budget", text], f"invalid percentage {text!r}") for text in ("0", "100%", "x%", "nan")),
+        *((["--max-memory", text], f"invalid percentage {text!r}") for text in ("101%", "-1", "x%", "nan")),
         *((["--pid", text], f"invalid number {text!r}: expected a whole number from 1") for text in ("0", "-1", "x")),
         (["--mechanism", "magic"], "invalid mechanism 'magic': expected one of tracing_multi, kprobe_multi"),
         (["--mechanism", "fsession"], "invalid mechanism 'fsession'"),

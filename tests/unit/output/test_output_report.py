@@ -45,5 +45,14 @@ def test_missed_and_several_mechanisms() -> None:
     assert lines[-1] == "missed: 1,200 link"
 
 
+def test_kernel_memory_has_a_line_from_a_megabyte_on() -> None:
+    def lines(**memory: int) -> list[str]:
+        return [line for line in report_lines(report(kernel_memory=memory)) if "memory" in line]
+
+    assert lines() == lines(predicted=999_999) == lines(predicted=1000, taken=2000) == []
+    assert lines(predicted=37_502_976) == ["kernel memory for links: about 37.5 MB"]
+    assert lines(predicted=1_280_000_000, taken=900) == ["kernel memory for links: 0.0 MB (about 1,280 MB predicted)"]
+
+
 def test_a_plan_says_what_would_be() -> None:
     assert list(report_lines(report(), is_plan=True)) == ["would attach 3 of 3 functions in 1 link (kprobe_multi)"]

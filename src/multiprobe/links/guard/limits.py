@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from multiprobe.errors import UsageError
 
+MAX_MEMORY = 0.25
+"""Part of the available memory that the kernel may take for an attachment, unless the user says otherwise."""
 SHORTEST_WATCHDOG = 0.5
 """Seconds. A shorter silence is normal on a busy machine."""
 
@@ -18,6 +20,8 @@ class Limits:
     careful: attach in growing waves, and detach the last wave if the machine's wake-up latency rises
     watchdog: seconds without a sign of life after which another process kills this one, so that the kernel detaches;
         None or 0: no watchdog
+    max_memory: the part of the available memory (MemAvailable) that the kernel may need for links; a plan that
+        needs more is refused. 0: no limit
 
     Raises UsageError for a value out of range.
     """
@@ -25,6 +29,7 @@ class Limits:
     budget: float | None = None
     careful: bool = False
     watchdog: float | None = None
+    max_memory: float = MAX_MEMORY
 
     def __post_init__(self) -> None:
         budget, watchdog = self.budget, self.watchdog
@@ -36,6 +41,12 @@ class Limits:
             raise UsageError(
                 f"invalid watchdog={watchdog!r}: expected at least {SHORTEST_WATCHDOG} seconds",
                 hint="a shorter silence is normal on a busy machine",
+            )
+
+        if not _is_number(self.max_memory) or not 0 <= self.max_memory <= 1:
+            raise UsageError(
+                f"invalid max_memory={self.max_memory!r}: expected a part of the available memory",
+                hint="0.5 is 50 per cent, 0 no limit",
             )
 
     @property

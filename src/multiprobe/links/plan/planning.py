@@ -13,6 +13,7 @@ from multiprobe.functions.sets import Refusal
 from multiprobe.links.ledger import Ledger
 from multiprobe.links.mechanisms.culprits import Culprits
 from multiprobe.links.plan.costs import COSTS
+from multiprobe.links.plan.memory import predict_memory
 from multiprobe.links.plan.plan import Group, LinkPlan, make_plan
 from multiprobe.links.plan.usable import paired_mechanisms, usable_mechanisms
 
@@ -51,7 +52,10 @@ def plan_attachment(
     skipped += [
         Refusal(chosen.label(position), "too_many_singles", _over(mechanisms.max_singles)) for position in too_many
     ]
-    return plan, Ledger(len(chosen) + len(chosen.unresolved), skipped)
+    ledger = Ledger(len(chosen) + len(chosen.unresolved), skipped)
+    if predicted := predict_memory(plan, chosen.table):
+        ledger.set_memory(predicted=predicted)
+    return plan, ledger
 
 
 GONE = "its module was unloaded, or loaded anew, since the kernel's functions were read: make a new mp.Kernel()"

@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from multiprobe.functions.kernel import Kernel
+from multiprobe.links.guard.limits import MAX_MEMORY, Limits
 from multiprobe.links.plan.costs import LOOP_TURN
 from multiprobe.links.plan.mechanisms import Mechanisms
+from multiprobe.links.plan.memory import why_too_large
 from multiprobe.links.plan.planning import plan_attachment
 from multiprobe.links.plan.request import choose, parse_side, require_kernel
 from multiprobe.links.plan.steps import Step, steps_of
@@ -22,11 +24,15 @@ if TYPE_CHECKING:
     from multiprobe.links.plan.request import Functions
 
 
+NO_LIMITS = Limits()
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What `mp.attach` would do; from `mp.plan`. The kernel may still refuse some of it.
 
-    report: its `attached`, `links` and `mechanisms` are what is planned, `skipped` what would not be attached
+    report: its `attached`, `links`, `mechanisms` and `kernel_memory` are what is planned, `skipped` what would not be
+        attached; a note says if `mp.attach` would refuse the plan for its memory
     steps: for each mechanism its functions, links, system calls, and CPU instructions to attach and to detach
     """
 
@@ -55,7 +61,9 @@ def instruction_rate(*, turns: int = 100_000) -> float:
     return turns * LOOP_TURN / (time.perf_counter() - began)
 
 
-def preview(functions: FunctionSet, mechanisms: Mechanisms, *, when: str = "entry") -> Plan:
+def preview(
+    functions: FunctionSet, mechanisms: Mechanisms, *, when: str = "entry", max_memory: float = MAX_MEMORY
+) -> Plan:
     """What attaching to these functions by these mechanisms would come to.
 
     Raises NotSupportedError or NotPermittedError where nothing could be attached by any allowed mechanism.
@@ -70,8 +78,10 @@ def preview(functions: FunctionSet, mechanisms: Mechanisms, *, when: str = "entr
         raise why_none(kernel, allowed=mechanisms.allowed, when=when)
     table = functions.table
     steps = steps_of(plan, [table.modules[row] for row in functions.rows])
+    too_large = why_too_large(report.kernel_memory.get("predicted", 0), plan, max_memory)
     planned = replace(
         report,
+        notes=(f"would be refused: {too_large}",) if too_large else (),
         attached=plan.n_functions,
         links=sum(step.links for step in steps),
         mechanisms={group.mechanism.label: len(group.positions) for group in plan.groups},
@@ -85,14 +95,16 @@ def plan(
     when: str = "entry",
     mechanisms: Mechanisms | Names | None = None,
     unsafe: bool = False,
+    limits: Limits = NO_LIMITS,
     kernel: Kernel | None = None,
 ) -> Plan:
     """What `mp.attach` would do with these options, without attaching; needs no rights.
 
-    functions, when, mechanisms, unsafe, kernel: as for `mp.attach`; a kernel from `Kernel.from_directory` may be
-        planned for as well
+    functions, when, mechanisms, unsafe, limits, kernel: as for `mp.attach`; a kernel from `Kernel.from_directory` may
+        be planned for as well
 
     Raises UsageError, and NotSupportedError or NotPermittedError if nothing could be attached.
     """
     require_kernel(kernel)
-    return preview(choose(functions, kernel, unsafe=unsafe), Mechanisms.of(mechanisms), when=parse_side(when))
+    chosen, allowed = choose(functions, kernel, unsafe=unsafe), Mechanisms.of(mechanisms)
+    return preview(chosen, allowed, when=parse_side(when), max_memory=limits.max_memory)

@@ -1,0 +1,68 @@
+"""Predicts the kernel memory of a plan's links, and refuses a plan that would take too much of what is available."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from multiprobe.errors import DataError, UsageError
+from multiprobe.kernel.mechanism import Mechanism
+from multiprobe.kernel.memory import load_meminfo
+from multiprobe.kernel.return_nodes import parse_return_nodes
+from multiprobe.maps.cpus import load_n_cpus
+
+if TYPE_CHECKING:
+    from multiprobe.functions.table import FunctionTable
+    from multiprobe.links.plan.plan import LinkPlan
+
+TRAMPOLINE_BYTES, TRAMPOLINE_CPU_BYTES = 2_000, 8
+"""Of a function attached by trampoline: its image, structures and direct call; and for each CPU, a reference count."""
+_TRAMPOLINES = Mechanism.TRACING_MULTI | Mechanism.TRAMPOLINE
+
+
+def predict_memory(plan: LinkPlan, table: FunctionTable) -> int:
+    """Bytes of kernel memory for return nodes (one link for all) and trampolines; other structures are far smaller."""
+    n_returns, n_trampolines = (_count(plan, mask) for mask in (Mechanism.KPROBE_MULTI, _TRAMPOLINES))
+    nodes = parse_return_nodes(table.evidence.get("return_nodes", ""))
+    has_nodes = nodes is not None and n_returns and plan.when != "entry"
+    if not has_nodes and not n_trampolines:
+        return 0
+    n_cpus = _n_cpus()
+    found = n_trampolines * (TRAMPOLINE_BYTES + TRAMPOLINE_CPU_BYTES * n_cpus)
+    return found + (nodes.bytes_for(n_returns, when=plan.when, n_cpus=n_cpus) if nodes and has_nodes else 0)
+
+
+def why_too_large(predicted: int, plan: LinkPlan, limit: float) -> str:
+    """Why a plan takes too much memory, or "" if it does not: `limit` is the part of MemAvailable that it may take.
+
+    0 is no limit. Without /proc/meminfo there is none either.
+    """
+    available = load_meminfo().get("MemAvailable", 0) if predicted and limit else 0
+    if not available or predicted <= limit * available:
+        return ""
+    return (
+        f"attaching {plan.n_functions:,} functions at {plan.when} on {_n_cpus()} CPUs would take about "
+        f"{predicted / 1e6:,.1f} MB of kernel memory, more than {limit:.0%} of the {available / 1e6:,.1f} MB available"
+    )
+
+
+def require_memory(predicted: int, plan: LinkPlan, limit: float) -> None:
+    """Raise UsageError for a plan that would take too much memory."""
+    if why := why_too_large(predicted, plan, limit):
+        ways = "choose fewer functions" if plan.when == "entry" else "choose fewer functions, or entries only (--entry)"
+        raise UsageError(
+            why,
+            hint=f"{ways}, or another mechanism (--mechanism); or allow more: --max-memory 80%, or "
+            "mp.Limits(max_memory=0.8) (0: no limit)",
+        )
+
+
+def _count(plan: LinkPlan, mask: Mechanism) -> int:
+    return sum(len(group.positions) for group in plan.groups if group.mechanism & mask)
+
+
+def _n_cpus() -> int:
+    try:
+        return load_n_cpus()
+    except DataError:  # sysfs isn't mounted
+        return os.cpu_count() or 1

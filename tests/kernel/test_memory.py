@@ -1,0 +1,94 @@
+"""The kernel memory that links are predicted to take, beside what the kernel says that it allocated for them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import multiprobe as mp
+from multiprobe.kernel.return_nodes import parse_return_nodes
+from multiprobe.maps.cpus import load_n_cpus
+
+GUARD_PAGE = 4096
+MANY = 10_000
+
+
+@mp.program
+def empty(ctx):
+    return
+
+
+def pools() -> int:
+    """Bytes of all pools of return nodes, from /proc/vmallocinfo; those that are freed lazily not counted."""
+    areas = re.findall(r"^\S+ +(\d+) (rethook_alloc|objpool_init)\+", Path("/proc/vmallocinfo").read_text(), re.M)
+    return sum(int(size) - GUARD_PAGE for size, _ in areas)
+
+
+@pytest.fixture(scope="module")
+def kernel() -> mp.Kernel:
+    return mp.Kernel()
+
+
+def choose(kernel: mp.Kernel, mechanism: mp.Mechanism, when: str) -> mp.FunctionSet:
+    """Many functions that the mechanism carries."""
+    found = kernel.functions("vmlinux:*")
+    found = found.where(bytes(bool(mask & mechanism) for mask in found.mechanisms(when=when)))
+    assert len(found) > MANY, f"this kernel has no {mechanism.label} for them"
+    return found.take(range(MANY))
+
+
+@pytest.mark.parametrize("when", ["return", "session"])
+def test_return_nodes_take_what_is_predicted(kernel: mp.Kernel, when: str) -> None:
+    if not kernel.has("kprobe_multi"):
+        pytest.skip("this kernel has no kprobe.multi (CONFIG_FPROBE)")
+    functions = choose(kernel, mp.Mechanism.KPROBE_MULTI, when)
+    planned = mp.plan(functions, when=when, mechanisms="kprobe_multi").report.kernel_memory
+    before = pools()
+    with mp.attach(empty, functions, when=when, mechanisms="kprobe_multi") as attachment:
+        told = attachment.report.kernel_memory
+        taken = pools() - before
+    if parse_return_nodes(kernel.table.evidence["return_nodes"]) is None:
+        assert (planned, told, taken) == ({}, {}, 0), "fprobe is on fgraph here, and has no pools"
+        return
+    assert planned["predicted"] == told["predicted"] > 2 * MANY * load_n_cpus() * 64
+    assert planned["predicted"] == pytest.approx(taken, rel=0.02)
+    assert told["taken"] == pytest.approx(taken, rel=0.25, abs=4e6), (
+        "with everything else the kernel allocated meanwhile"
+    )
+
+
+def test_the_size_of_a_node_is_that_of_the_types(kernel: mp.Kernel) -> None:
+    nodes = parse_return_nodes(kernel.table.evidence["return_nodes"])
+    has_member = (
+        any(member.name == "rethook" for member in mp.struct("fprobe", kernel=kernel).members)
+        if (kernel.has("kprobe_multi"))
+        else False
+    )
+    assert (nodes is not None) == has_member
+    if nodes is not None:
+        assert nodes.size == mp.struct("fprobe_rethook_node", kernel=kernel).size
+        assert nodes.has_rings == bool(kernel.table.rows_of_name("objpool_init"))
+
+
+@pytest.mark.parametrize("when", ["entry", "session"])
+def test_trampolines_take_what_is_predicted(kernel: mp.Kernel, when: str) -> None:
+    if not kernel.has("tracing_multi"):
+        pytest.skip("this kernel has no tracing_multi")
+    functions = choose(kernel, mp.Mechanism.TRACING_MULTI, when)
+    with mp.attach(empty, functions, when=when, mechanisms="tracing_multi") as attachment:
+        told = attachment.report.kernel_memory
+    assert told["predicted"] == pytest.approx(told["taken"], rel=0.35)
+
+
+def test_more_than_the_limit_is_refused(kernel: mp.Kernel) -> None:
+    mechanism = next((one for one in ("tracing_multi", "kprobe_multi") if kernel.has(one)), "")
+    predicted = mp.plan("tcp_*", when="return", mechanisms=mechanism).report.kernel_memory if mechanism else {}
+    if not predicted:
+        pytest.skip("no mechanism of this kernel takes memory for returns")
+    with pytest.raises(mp.UsageError, match="MB of kernel memory, more than 0% of"):
+        mp.attach(empty, "tcp_*", when="return", mechanisms=mechanism, limits=mp.Limits(max_memory=1e-6))
+    limits = mp.Limits(max_memory=0)
+    with mp.attach(empty, "tcp_*", when="return", mechanisms=mechanism, limits=limits) as attachment:
+        assert attachment.report.kernel_memory["predicted"] == predicted["predicted"]

@@ -1,0 +1,145 @@
+"""Kernel memory of links, on fake kernels: predicted, told, and refused before anything is attached."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import multiprobe as mp
+from fake_kernel import LIKE_6_12, LIKE_7_3, FakeKernel
+from multiprobe.cli.main import run
+from multiprobe.errors import UsageError
+from multiprobe.kernel.return_nodes import NODE, ReturnNodes
+from multiprobe.links.plan.memory import TRAMPOLINE_BYTES, TRAMPOLINE_CPU_BYTES
+
+NODES = ReturnNodes(NODE, has_rings=True)
+NAMES = ["vfs_read", "vfs_write", "vfs_open"]
+calls = mp.PerFunction(mp.u64)
+Boot = Callable[..., FakeKernel]
+
+
+@mp.program
+def count(ctx):
+    calls[ctx.function] += 1
+
+
+@pytest.fixture
+def boot(tmp_path: Path) -> Iterator[Boot]:
+    booted: list[FakeKernel] = []
+
+    def boot(profile: object = LIKE_6_12, *, available: int = 8_000_000, n_cpus: int = 32) -> FakeKernel:
+        fake = FakeKernel(tmp_path, profile, n_cpus=n_cpus)  # type: ignore[arg-type]
+        show(fake, available=available)
+        booted.append(fake.__enter__())
+        return fake
+
+    yield boot
+    for fake in booted:
+        fake.__exit__()
+        assert fake.left() == []
+
+
+def show(fake: FakeKernel, *, available: int, used: int = 70_000) -> None:
+    """Have /proc/meminfo say so, in kB."""
+    text = f"MemAvailable: {available} kB\nVmallocUsed: {used} kB\nSUnreclaim: 1000 kB\nPercpu: 500 kB\n"
+    (fake.root / "proc/meminfo").write_text(text)
+
+
+@pytest.mark.parametrize("when", ["entry", "return", "session"])
+def test_returns_and_sessions_are_predicted_by_plan_and_report(boot: Boot, when: str) -> None:
+    boot()
+    expected = NODES.bytes_for(3, when=when, n_cpus=32)
+    memory = {"predicted": expected} if expected else {}
+    assert mp.plan(NAMES, when=when, mechanisms="kprobe_multi").report.kernel_memory == memory
+    with mp.attach(count, NAMES, when=when, mechanisms="kprobe_multi") as attachment:
+        report = attachment.report
+    assert report.kernel_memory == (memory | {"taken": 0} if memory else {})
+    assert report.to_json()["kernel_memory"] == report.kernel_memory
+
+
+@pytest.mark.parametrize("when", ["entry", "session"])
+def test_trampolines_of_a_batch_are_predicted(boot: Boot, when: str) -> None:
+    boot(LIKE_7_3)
+    predicted = mp.plan(NAMES, when=when, mechanisms="tracing_multi").report.kernel_memory
+    assert predicted == {"predicted": 3 * (TRAMPOLINE_BYTES + 32 * TRAMPOLINE_CPU_BYTES)}
+    assert mp.plan(NAMES, when=when, mechanisms="kprobe_multi").report.kernel_memory == {}, "fprobe is on fgraph there"
+
+
+def test_the_kernel_without_sysfs_is_predicted_for_the_cpus_of_this_machine(
+    boot: Boot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = boot()
+    (fake.root / "sys/devices/system/cpu/possible").unlink()
+    monkeypatch.setattr("os.cpu_count", lambda: 7)
+    predicted = mp.plan(NAMES, when="return", mechanisms="kprobe_multi").report.kernel_memory["predicted"]
+    assert predicted == NODES.bytes_for(3, when="return", n_cpus=7)
+
+
+def test_too_much_is_refused_before_anything_is_attached(boot: Boot) -> None:
+    fake = boot(available=400)  # kB; 3 functions on 32 CPUs take 131 kB
+    with pytest.raises(
+        UsageError, match=r"would take about 0\.1 MB of kernel memory, more than 25% of the 0\.4 MB"
+    ) as caught:
+        mp.attach(count, NAMES, when="return", mechanisms="kprobe_multi")
+    assert "3 functions at return on 32 CPUs" in str(caught.value)
+    for way in ("fewer functions", "entries only", "--mechanism", "--max-memory", "max_memory"):
+        assert way in caught.value.hint
+    assert "MAP_CREATE" not in fake.calls
+    assert fake.links == []
+    with mp.attach(count, NAMES, mechanisms="kprobe_multi") as attachment:
+        assert attachment.report.attached == 3, "at entry it takes nothing"
+
+
+@pytest.mark.parametrize("limit", [0, 0.9, 1.0])
+def test_the_limit_can_be_raised_and_lifted(boot: Boot, limit: float) -> None:
+    boot(available=400)
+    limits = mp.Limits(max_memory=limit)
+    with mp.attach(count, NAMES, when="return", mechanisms="kprobe_multi", limits=limits) as attachment:
+        assert attachment.report.attached == 3
+    assert mp.plan(NAMES, when="return", mechanisms="kprobe_multi", limits=limits).report.notes == ()
+
+
+def test_a_kernel_that_does_not_say_what_is_available_sets_no_limit(boot: Boot) -> None:
+    fake = boot()
+    (fake.root / "proc/meminfo").unlink()
+    with mp.attach(count, NAMES, when="return", mechanisms="kprobe_multi") as attachment:
+        assert attachment.report.attached == 3
+
+
+def test_what_was_taken_is_measured(boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = boot()
+    real = fake._made
+
+    def made(nr: int, arguments: tuple[int, ...], name: str) -> int:
+        result = real(nr, arguments, name)
+        if fake.links:
+            show(fake, available=8_000_000, used=70_512)
+        return result
+
+    monkeypatch.setattr(fake, "_made", made)
+    with mp.attach(count, NAMES, when="session", mechanisms="kprobe_multi") as attachment:
+        assert attachment.report.kernel_memory["taken"] == 512 * 1024
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.5, True, "half", None])
+def test_a_limit_is_a_part(value: object) -> None:
+    with pytest.raises(UsageError, match="max_memory"):
+        mp.Limits(max_memory=value)  # type: ignore[arg-type]
+
+
+def test_a_dry_run_says_that_it_would_be_refused(boot: Boot, capsys: pytest.CaptureFixture[str]) -> None:
+    boot(available=1000, n_cpus=256)
+    words = ["count", "--return", "--mechanism", "kprobe_multi", *NAMES]
+    predicted = NODES.bytes_for(3, when="return", n_cpus=256)
+    assert run([*words, "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert f"kernel memory for links: about {predicted / 1e6:.1f} MB" in out
+    assert "note: would be refused: attaching 3 functions at return on 256 CPUs would take about" in out
+    assert run([*words, "--dry-run", "--json", "--max-memory", "0"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["kernel_memory"], plan["notes"]) == ({"predicted": predicted}, [])
+    assert run([*words, "-d", "0"]) == 2
+    assert "--max-memory" in capsys.readouterr().err
