@@ -240,7 +240,7 @@ def _say(text: str) -> None:
 def command(**params: Any) -> int:
     """List functions of this kernel, which mechanisms can attach to each, and why not.
 
-    PATTERN is a glob ('tcp_*'), a /regular expression/, module:pattern, an exact symbol, an address or symbol+offset;
-    !PATTERN excludes. Nothing is attached.
+    PATTERN is a glob ('tcp_*'), a /regular expression/, module:pattern, a system call (syscall:openat), an exact
+    symbol, an address or symbol+offset; !PATTERN excludes. Nothing is attached.
     """
     return run(FunctionsOptions(**params))

@@ -29,6 +29,9 @@ SECTIONS: dict[str, dict[str, str]] = {
 }
 """The commands by section, with their lines in `--help`: written here so that `--help` imports no command."""
 
+WORDS = {"help": "--help", "version": "--version"}
+"""Words that stand for options in the place of a command: `multiprobe help count`."""
+
 EXAMPLES = """\
 Examples:
   multiprobe count 'tcp_*' --duration 10         count the calls of TCP functions
@@ -77,7 +80,9 @@ class Commands(click.Group):
 
 
 @click.group(cls=Commands, context_settings=SETTINGS, epilog=EXAMPLES, subcommand_metavar="COMMAND …")
-@click.version_option(multiprobe.__version__, message="%(prog)s %(version)s", help="Print the version.")
+@click.version_option(
+    multiprobe.__version__, "-V", "--version", message="%(prog)s %(version)s", help="Print the version."
+)
 def commands() -> None:
     """Attach one BPF program to thousands of kernel functions at once, and see what they do."""
 
@@ -87,6 +92,8 @@ def parse(arguments: Sequence[str]) -> click.Context:
 
     Raises click.UsageError, or click.exceptions.Exit after `--help` and `--version`.
     """
+    if arguments and arguments[0] in WORDS:
+        arguments = [*arguments[1:2], WORDS[arguments[0]]]
     if not arguments or arguments[0].startswith("-"):
         return commands.make_context("multiprobe", list(arguments))
     parent = click.Context(commands, info_name="multiprobe")

@@ -13,8 +13,10 @@ import multiprobe as mp
 from multiprobe.cli.live import check as check_live
 from multiprobe.cli.results import Results
 from multiprobe.cli.signals import Until
+from multiprobe.cli.slips import advise, on_command
 from multiprobe.cli.workload import STDERR, STDOUT, Workload
-from multiprobe.errors import NoMatchError, NotSupportedError
+from multiprobe.errors import NoMatchError, NotSupportedError, PatternError
+from multiprobe.functions.request import why_no_match
 from multiprobe.instruments.known_calls import verify
 from multiprobe.kernel.tasks import require_process
 from multiprobe.links.plan.preview import instruction_rate, preview
@@ -34,12 +36,23 @@ SampleT = TypeVar("SampleT")
 
 def measure(measurement: Measurement[MeasuringOptions, SampleT]) -> int:
     """Run a measurement from beginning to end. Returns the exit status; raises what keeps it from running."""
+    try:
+        return _measure(measurement)
+    except (NoMatchError, PatternError) as error:
+        advise(error, measurement.options.patterns)
+        raise
+
+
+def _measure(measurement: Measurement[MeasuringOptions, SampleT]) -> int:
     options = measurement.options
     if options.live:
         check_live(is_text=options.is_text)
     if options.pid is not None:
         require_process(options.pid)
     functions = _select(options.patterns, unsafe=options.unsafe, kernel_files=options.kernel_files)
+    advice = on_command(options.patterns) if functions.unresolved else ""
+    if advice:
+        print(f"note: {functions.unresolved[0]}\n  hint: {advice}", file=sys.stderr)
     with Results(options.output, is_text=options.is_text) as measurement.results:
         return _print_plan(measurement, functions) if options.dry_run else _run(measurement, functions)
 
@@ -67,7 +80,7 @@ def _select(patterns: Sequence[str], *, unsafe: bool, kernel_files: str | None) 
         functions = kernel.functions(*patterns, unsafe=unsafe)
     if not len(functions) and not functions.unresolved:
         raise NoMatchError(
-            f"no function matches {' '.join(patterns)}",
+            f"no function matches {' '.join(patterns)}{why_no_match(kernel.table, patterns)}",
             hint="`multiprobe functions PATTERN…` lists what a pattern matches; quote patterns in a shell",
         )
     return functions
@@ -154,6 +167,7 @@ def _report(measurement: Measurement[MeasuringOptions, SampleT], sample: SampleT
         measurement.finish(sample)
     except OSError as error:  # of a file; the other results are still printed
         trouble = error
+    _note_silence(measurement, sample)
     if options.verify:
         _verify(measurement.instrument, measurement.when)
     report = measurement.instrument.report.to_json() | measurement.figures(sample)
@@ -172,6 +186,18 @@ def _report(measurement: Measurement[MeasuringOptions, SampleT], sample: SampleT
         results.report(report, workload, file=sys.stderr)
     if trouble is not None:
         raise trouble
+
+
+def _note_silence(measurement: Measurement[MeasuringOptions, SampleT], sample: SampleT) -> None:
+    """For one function without a call, name those that are called alike: the kernel may call one of them instead."""
+    if measurement.figures(sample).get("calls") != 0 or len(measurement.instrument.functions) != 1:
+        return
+    (function,) = measurement.instrument.functions
+    kernel = mp.Kernel.of(measurement.instrument.functions.table)
+    alike = [one.name for one in kernel.functions(f"{function.name}?*", f"_*{function.name}*", f"!{function.name}")]
+    if alike:
+        more = f" and {len(alike) - 5:,} more" if len(alike) > 5 else ""
+        measurement.instrument.note(f"no call of {function.name}; called alike: {', '.join(alike[:5])}{more}")
 
 
 def _verify(instrument: Instrument[SampleT], when: str) -> None:

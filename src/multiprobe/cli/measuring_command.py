@@ -11,7 +11,9 @@ import click
 from multiprobe.cli.command import HANDLED_BY_MAIN, SETTINGS, Command, n_own
 from multiprobe.cli.measuring import measure
 from multiprobe.cli.options import MeasuringOptions
+from multiprobe.cli.slips import on_command
 from multiprobe.compiler.compiling import compile_ahead
+from multiprobe.errors import UsageError
 
 if TYPE_CHECKING:
     from multiprobe.cli.measurement import Measurement
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 OptionsT = TypeVar("OptionsT", bound=MeasuringOptions)
 
 SELECTING = """\
-PATTERN selects functions: a glob ('tcp_*'), a /regular expression/, module:pattern, an exact symbol, or an address.
-!PATTERN excludes the functions that it matches."""
+PATTERN selects functions: a glob ('tcp_*'), a /regular expression/, module:pattern, a system call (syscall:openat), an
+exact symbol, or an address. !PATTERN excludes the functions that it matches."""
 ENDING = """\
 Calls of the whole system are measured, also while COMMAND runs, unless --pid or --command-only restricts them to one
 process. The measurement ends after --duration, when COMMAND or the process of --pid exits, or on Ctrl-C."""
@@ -37,8 +39,17 @@ class MeasuringCommand(Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Split off COMMAND before click sees the `--`, since click would join it to PATTERN."""
         n = n_own(args, is_interspersed=True)
-        rest = super().parse_args(ctx, args[:n])
-        ctx.params["command"] = tuple(args[n + 1 :])
+        command = args[n + 1 :]
+        if n < len(args) and not command:
+            raise UsageError("there is no command after --", hint="leave -- out, or add the command to measure")
+        try:
+            rest = super().parse_args(ctx, args[:n])
+        except click.NoSuchOption as error:
+            advice = "" if command else on_command([word for word in args if not word.startswith("-")])
+            if advice:
+                raise UsageError(error.format_message(), hint=advice) from error
+            raise
+        ctx.params["command"] = tuple(command)
         return rest
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:

@@ -13,6 +13,13 @@ from multiprobe.kernel.mechanism import MECHANISMS
 T = TypeVar("T")
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+OTHER_NAMES = {
+    **dict.fromkeys(("fentry_multi", "fexit_multi", "fsession_multi"), "tracing_multi"),
+    **dict.fromkeys(("fentry", "fexit", "fsession", "kfunc"), "trampoline for one function, tracing_multi for a batch"),
+    "fprobe": "kprobe_multi",
+    "kret": "kprobe, at the return",
+}
+"""What mechanisms are called elsewhere, by the beginning of the name."""
 LONGEST = 1e9
 """The longest duration, in seconds."""
 
@@ -85,7 +92,7 @@ class Percentage(Parsed[float]):
 
 
 class MechanismName(Parsed[str]):
-    """The name of a mechanism, or one of `more`; `-` is accepted for `_`."""
+    """The name of a mechanism, or one of `more`; `-` and `.` are accepted for `_`."""
 
     name = "mechanism"
 
@@ -93,9 +100,11 @@ class MechanismName(Parsed[str]):
         self.names = (*MECHANISMS, *more)
 
     def parse(self, text: str) -> str:
-        name = text.replace("-", "_")
+        name = text.replace("-", "_").replace(".", "_")
         if name not in self.names:
-            raise ValueError(f"invalid mechanism {text!r}: expected one of {', '.join(self.names)}")
+            meant = next((meant for begins, meant in OTHER_NAMES.items() if name.startswith(begins)), "")
+            advice = f" ({text} is {meant})" if meant else ""
+            raise ValueError(f"invalid mechanism {text!r}: expected one of {', '.join(self.names)}{advice}")
         return name
 
 
@@ -105,6 +114,8 @@ class OutputFile(Parsed[str]):
     name = "file"
 
     def parse(self, text: str) -> str:
+        if text.startswith("-"):
+            raise ValueError(f"expected a file, got {text!r}: write ./{text} for a file of this name")
         folder = os.path.dirname(text) or "."
         if os.path.isdir(text) or not os.access(text if os.path.exists(text) else folder, os.W_OK):
             raise ValueError(f"cannot write {text!r}: use a file in a directory that you can write to")

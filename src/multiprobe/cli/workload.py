@@ -5,6 +5,7 @@ The child waits at a pipe, and executes its program when `release` is called.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -27,6 +28,13 @@ def find_program(name: str) -> str:
     for path in candidates:
         if os.path.isfile(path) and os.access(path, os.X_OK):
             return path
+    for path in candidates:
+        if os.path.isdir(path):
+            raise UsageError(f"cannot run {path!r}: it is a directory")
+        if os.path.exists(path):
+            raise UsageError(
+                f"cannot run {path!r}: it is not executable", hint=f"chmod +x {path}, or name its interpreter"
+            )
     raise UsageError(f"cannot run {name!r}: no such program", hint="the command after -- is not run by a shell")
 
 
@@ -61,7 +69,9 @@ class Workload:
         failure = os.read(self._report, 16)
         if failure:
             self.wait()
-            raise UsageError(f"cannot run {self.command[0]!r}: {errno_name(int(failure))}")
+            is_script = int(failure) == errno.ENOEXEC
+            hint = "it has no #! line: name its interpreter, as in: -- sh FILE" if is_script else ""
+            raise UsageError(f"cannot run {self.command[0]!r}: {errno_name(int(failure))}", hint=hint)
 
     def poll(self) -> int | None:
         """The exit status if the command has exited, else None."""

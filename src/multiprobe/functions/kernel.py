@@ -208,8 +208,8 @@ class Kernel:
     ) -> FunctionSet:
         """The functions that match any of `patterns` and all other conditions; without patterns, all that meet them.
 
-        patterns: `tcp_*`, `/tcp_v[46]_.*/`, `module:pattern`, an exact symbol, `0xffffffff81000000`, `symbol+0x10`;
-            `!pattern` excludes its matches, at any position
+        patterns: `tcp_*`, `/tcp_v[46]_.*/`, `module:pattern`, `syscall:openat`, an exact symbol, `0xffffffff81000000`,
+            `symbol+0x10`; `!pattern` excludes its matches, at any position
         takes: the C type of a parameter, `struct sk_buff *`; of any, or of the one at `position` (from 0)
         returns: the C type of the return value; n_args: the number of parameters; both from BTF
         module: a glob of module names; `vmlinux` is the kernel itself

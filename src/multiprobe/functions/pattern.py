@@ -1,8 +1,8 @@
 """Parses function patterns, and matches them against the function table.
 
-Patterns are globs (`tcp_*`), regular expressions (`/tcp_v[46]_.*/`), modules (`nf_*:nf_ct_*`, `vmlinux:*`), exclusions
-(`!*_init`), exact symbols, addresses (`0xffffffff81000000`) and offsets (`vfs_read+0x10`). Functions that can't be
-attached match too. `parse_pattern` and `match` are pure.
+Patterns are globs (`tcp_*`), regular expressions (`/tcp_v[46]_.*/`), modules (`nf_*:nf_ct_*`, `vmlinux:*`), system
+calls (`syscall:openat`, `syscall:*`), exclusions (`!*_init`), exact symbols, addresses (`0xffffffff81000000`) and
+offsets (`vfs_read+0x10`). Functions that can't be attached match too. `parse_pattern` and `match` are pure.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from itertools import compress
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import PatternError
+from multiprobe.functions import notations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -60,6 +61,7 @@ def parse_pattern(text: str) -> Pattern:
             raise PatternError(
                 f"invalid pattern {text!r}: no module before the colon", pattern=text, hint="write vmlinux:NAME"
             )
+        notations.refuse_other_notations(text, module, rest)
     if not rest:
         raise PatternError(f"invalid pattern {text!r}: it has no name", pattern=text, hint="write NAME, 'tcp_*' or '*'")
     if rest.startswith("/"):
@@ -70,6 +72,9 @@ def parse_pattern(text: str) -> Pattern:
             pattern=text,
             hint="pass several patterns as several arguments",
         )
+    notations.refuse_no_name(text, rest)
+    if module == notations.SYSTEM_CALL:
+        module, rest = "", notations.system_call_function(rest)
     if rest[:2].lower() == "0x":
         address = _number(rest, text)
         return Pattern(text, ADDRESS, rest, module, is_exclusion, 0, address)
@@ -82,12 +87,16 @@ def parse_pattern(text: str) -> Pattern:
 
 
 def _parse_regex(text: str, rest: str, module: str, *, is_exclusion: bool) -> Pattern:
+    if not rest.endswith("/") and "/" in rest[1:]:
+        notations.refuse_user_space(text)
     if len(rest) < 3 or not rest.endswith("/"):
         raise PatternError(
             f"invalid pattern {text!r}: the regular expression does not end in a slash",
             pattern=text,
             hint="put it between slashes: '/tcp_v[46]_.*/'",
         )
+    if module == notations.SYSTEM_CALL:
+        module, rest = "", f"/{re.escape(notations.system_call_function(''))}(?:{rest[1:-1]})/"
     _compile(rest[1:-1], text)
     return Pattern(text, REGEX, rest[1:-1], module, is_exclusion)
 

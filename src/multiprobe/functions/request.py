@@ -9,7 +9,8 @@ from array import array
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from multiprobe.functions.pattern import ADDRESS, in_modules
+from multiprobe.functions.notations import system_call_function, why_in_user_space
+from multiprobe.functions.pattern import ADDRESS, in_modules, parse_pattern
 from multiprobe.functions.sets import FunctionSet, Refusal
 
 if TYPE_CHECKING:
@@ -118,15 +119,29 @@ def _unknown(table: FunctionTable, pattern: Pattern) -> str:
             f"no function is called {name}: the compiler made {', '.join(parts[:3])} of it, and its arguments may "
             f"have changed; ask for '{name}.*' if that will do"
         )
+    user_space = why_in_user_space(name, pattern.module)
+    if user_space:
+        return user_space
     advice = "it may have been inlined or renamed, or its module isn't loaded"
     near = _near(table, name)
     return f"no function is called {name}: {advice}" + (f"; there is {', '.join(near)}" if near else "")
 
 
+def why_no_match(table: FunctionTable, patterns: Sequence[str]) -> str:
+    """Why patterns match no function, as the rest of a sentence: ": no module …", or "" if only their names differ."""
+    modules = {pattern.module for pattern in map(parse_pattern, patterns) if not pattern.is_exclusion}
+    absent = [module for module in modules if module and not in_modules(table, range(table.n), module)]
+    if not absent:
+        return ""
+    return f": no module {' or '.join(sorted(absent))} is loaded (it may be built in: vmlinux:PATTERN)"
+
+
 def _near(table: FunctionTable, name: str) -> list[str]:
-    """A few names that look like a misspelt one: with other underscores in front, or a few letters different."""
+    """A few names that look like a misspelt one: with other underscores in front, a few letters different, or those of
+    a system call."""
     bare = name.strip("_")
-    found = [other for other in (bare, f"_{bare}", f"__{bare}") if other != name and table.rows_of_name(other)]
+    call = system_call_function(bare.removeprefix("sys_"))
+    found = [other for other in (call, bare, f"_{bare}", f"__{bare}") if other != name and table.rows_of_name(other)]
     alike = [table.name(row) for row in table.rows_of_prefix(name[:N_ALIKE].encode())] if len(name) > N_ALIKE else []
     return list(dict.fromkeys((*found, *get_close_matches(name, alike[:MOST_ALIKE], 3, 0.8))))[:3]
 

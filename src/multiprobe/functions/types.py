@@ -71,7 +71,16 @@ def rows_with_types(table: FunctionTable, btf_of: Callable[[str], Btf | None], w
         rows.update(own[np.isin(btf_ids[own], wanted.fitting_ids(btf))].tolist())
     named = wanted.takes or wanted.returns
     if not is_known and named is not None:
-        raise UsageError(
-            f"this kernel has no type {named!r}", hint="write it as C does: 'struct sock *', 'unsigned int'"
-        )
+        meant = _meant(named, btf_of(""))
+        hint = f"did you mean {meant!r}?" if meant else "write it as C does: 'struct sock *', 'unsigned int'"
+        raise UsageError(f"this kernel has no type {named!r}", hint=hint)
     return rows
+
+
+def _meant(named: str, btf: Btf | None) -> str:
+    """The type with `struct`, `union` or `enum` in front, and as a pointer, if the kernel has one of that name."""
+    bare = named.replace("*", "").strip()
+    if not bare.isidentifier():
+        return ""
+    spelled = (f"struct {bare} *", f"union {bare} *", f"enum {bare}")
+    return next((text for text in spelled if btf is not None and btf.types_spelled(text).any()), "")

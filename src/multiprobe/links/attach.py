@@ -165,7 +165,7 @@ def _nothing(
             hint="allow another mechanism, or see `multiprobe functions --why NAME`",
         )
     words = "; ".join(str(refusal) for refusal in report.skipped[:3])
-    return NoMatchError(
-        f"none of the {report.requested} requested functions can be attached: {words}",
-        hint="`multiprobe functions --why NAME` explains each",
-    )
+    more = f"none of the {report.requested:,} requested functions can be attached: " if report.requested > 1 else ""
+    unknown = report.skipped[0].request if codes == {"unknown_name"} else ""
+    hint = f"`multiprobe functions '*{unknown}*'` lists the functions with this in their names"
+    return NoMatchError(more + words, hint=hint if unknown else "`multiprobe functions --why NAME` explains each")

@@ -118,6 +118,8 @@ class FakeWorld:
 
 
 class _FakeKernel:
+    table = None
+
     def __init__(self, world: FakeWorld) -> None:
         self.functions = world.choose
 

@@ -267,6 +267,7 @@ def test_the_way_to_attach_imports_nothing_heavy() -> None:
 import sys
 import multiprobe as mp
 class Functions(list):
+    unresolved = ()
     def n_attachable(self, **options): return 1
 class Kernel:
     def functions(self, *patterns, **options): return Functions([1])

@@ -213,7 +213,7 @@ def test_the_command_is_what_follows_the_first_two_dashes() -> None:
         (["--vm", "x"], "", ("x",)),
         (["--vm=6.1", "x", "--", "ls"], "6.1", ("x",)),
         (["x", "--", "ls", "--vm"], None, ("x",)),
-        (["--vm=", "x", "--"], "", ("x",)),
+        (["--vm=", "x", "--", "ls"], "", ("x",)),
         (["--vm", "tcp_v4.part.0"], "", ("tcp_v4.part.0",)),
     ],
 )

@@ -12,7 +12,7 @@ from multiprobe.compiler.frontend.typed import close
 from multiprobe.errors import MultiprobeError, UsageError
 from multiprobe.functions.kernel import Kernel
 from multiprobe.instruments.trace.describe import Describer, Wanted
-from multiprobe.instruments.trace.filter import Meaning, place_of, register
+from multiprobe.instruments.trace.filter import ANYWHERE, RETURNED, Meaning, constants, place_of, register
 from multiprobe.instruments.trace.members import Behind
 from multiprobe.instruments.trace.reads import Number, Planner, Pointer, Text
 from multiprobe.kernel.btf.values import ValueType
@@ -46,7 +46,8 @@ class FilterNames:
             names = {one for known in self._described for one in known.names}
             raise UsageError(
                 f"filter: none of these functions has an argument {name!r}",
-                hint=close(name, names) or f"there are: {', '.join(sorted(names)[:12])}; strings need quotes",
+                hint=close(name, {*constants()} if name.isupper() else {*names, *RETURNED, *ANYWHERE})
+                or f"there are: {', '.join(sorted(names)[:12])}; strings need quotes",
             )
         if self._n_calls and any(self._described[place].is_syscall for place in owners):
             raise UsageError(

@@ -1,0 +1,39 @@
+"""Advice for command lines that a shell or a habit has made different from what was meant.
+
+A shell replaces an unquoted `*` by names of files; `ls /` without `--` before it becomes two patterns.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from multiprobe.cli.workload import find_program
+from multiprobe.errors import MultiprobeError, UsageError
+
+
+def advise(error: MultiprobeError, patterns: Sequence[str]) -> None:
+    """Give an error about patterns another hint, if the patterns show what went wrong."""
+    hint = _on_files(patterns) or on_command(patterns)
+    if hint:
+        error.hint = hint
+
+
+def on_command(words: Sequence[str]) -> str:
+    """The advice for a command that follows the patterns without `--`, or ""."""
+    at = next((n for n, word in enumerate(words) if n and _is_program(word)), 0)
+    return f"put -- before the command: {' '.join([*words[:at], '--', *words[at:]])}" if at else ""
+
+
+def _on_files(patterns: Sequence[str]) -> str:
+    """The advice for patterns that are the names of the files of the working directory, or ""."""
+    if len(patterns) > 1 and all(os.path.lexists(pattern) for pattern in patterns):
+        return "quote the pattern: the shell replaces an unquoted * by the names of files"
+    return ""
+
+
+def _is_program(word: str) -> bool:
+    try:
+        return bool(word and find_program(word))
+    except UsageError:
+        return False

@@ -1,0 +1,87 @@
+"""Recognizes requests that are written as other tools write them, and says how to write them here.
+
+bpftrace and its like name the kind of a probe before the function (`kprobe:vfs_read`); people name a system call by its
+name in C, a function with its parentheses, or a function of the C library.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from string import hexdigits
+
+from multiprobe.arch import find
+from multiprobe.errors import PatternError
+
+SYSTEM_CALL = "syscall"
+"""`syscall:openat` is the kernel's function for a system call, on any architecture."""
+
+ADDRESS_DIGITS = 16
+_ENTRY = frozenset({"kprobe", "k", "fentry", "f", "kfunc"})
+_RETURN = frozenset({"kretprobe", "kr", "fexit", "fr", "kretfunc"})
+_EVENTS = frozenset({"tracepoint", "t", "rawtracepoint", "rt"})
+_USER = frozenset({"uprobe", "u", "uretprobe", "ur", "usdt", "U"})
+_CLOCKS = frozenset({"profile", "interval", "software", "hardware", "watchpoint", "iter"})
+_SYSTEM_CALL_EVENTS = ("syscalls:sys_enter_", "syscalls:sys_exit_")
+_KERNEL_ONLY = "multiprobe attaches to functions of the kernel"
+#: Functions of the C library that people ask for, and that no kernel has.
+_C_LIBRARY = re.compile(
+    r"[mc]alloc|realloc|free|f?printf|puts|strlen|strcpy|strdup|f(open|close|read|write|gets)|getenv|main|exit|execve|popen"
+    r"|system|pthread_\w+|getaddrinfo|readline|dlopen|SSL_\w+"
+)
+
+
+def refuse_other_notations(text: str, kind: str, rest: str) -> None:
+    """Raise PatternError if `text`, which is `kind`:`rest`, is a probe in the notation of bpftrace."""
+    if kind in _ENTRY or kind in _RETURN:
+        how = "a return is measured with --return, when='return'" if kind in _RETURN else ""
+        raise PatternError(
+            f"invalid pattern {text!r}: {kind} is a kind of probe in bpftrace, not a module",
+            pattern=text,
+            hint=f"write {rest!r}: multiprobe chooses the mechanism; {how or 'to choose it, use --mechanism'}",
+        )
+    if kind in _EVENTS:
+        begins = next((begins for begins in _SYSTEM_CALL_EVENTS if rest.startswith(begins)), "")
+        hint = f"write 'syscall:{rest.removeprefix(begins)}' for the system call" if begins else "bpftrace does"
+        raise PatternError(f"invalid pattern {text!r}: {_KERNEL_ONLY}, not to tracepoints", pattern=text, hint=hint)
+    if kind in _USER:
+        refuse_user_space(text)
+    if kind in _CLOCKS:
+        raise PatternError(f"invalid pattern {text!r}: {_KERNEL_ONLY}, not to {kind} events", pattern=text)
+
+
+def refuse_user_space(text: str) -> None:
+    """Raise PatternError for a function of a program or a library."""
+    raise PatternError(
+        f"invalid pattern {text!r}: {_KERNEL_ONLY}, not to those of programs and libraries",
+        pattern=text,
+        hint="the system calls that a program makes are 'syscall:*'; bpftrace attaches to functions of programs",
+    )
+
+
+def refuse_no_name(text: str, name: str) -> None:
+    """Raise PatternError for a name with parentheses, commas or braces, and for an address without 0x."""
+    if name.endswith("()"):
+        hint = f"write {name[:-2]!r}"
+    elif "," in name:
+        hint = f"write {' '.join(part for part in name.split(',') if part)}: several patterns are several arguments"
+    elif "{" in name or "(" in name or ";" in name:
+        hint = "programs are written in Python: see `multiprobe run --help`"
+    elif len(name) == ADDRESS_DIGITS and not name.strip(hexdigits):
+        hint = f"write 0x{name} for the address"
+    else:
+        return
+    raise PatternError(f"invalid pattern {text!r}: no function has such a name", pattern=text, hint=hint)
+
+
+def system_call_function(name: str) -> str:
+    """The kernel's function (or a glob of them) for a system call's name, as `__x64_sys_openat` for `openat`."""
+    arch = find(os.uname().machine)
+    return (arch.wrappers[0] if arch else "sys_") + name
+
+
+def why_in_user_space(name: str, module: str) -> str:
+    """Why a kernel has no function of this name, if the name is one of the C library's; else ""."""
+    if module.startswith("lib") or _C_LIBRARY.fullmatch(name):
+        return f"{name} is a function of programs and libraries; {_KERNEL_ONLY}"
+    return ""

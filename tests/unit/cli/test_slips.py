@@ -1,0 +1,131 @@
+"""Command lines as people type them: each slip is answered by the sentence that leads on."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fake_kernel import LIKE_6_12, FakeKernel
+from multiprobe.cli.main import run
+
+#: The command line; the exit status; what standard error has: a part of the message, and of the hint.
+SLIPS = [
+    # System calls, by the names that C and the man pages have for them.
+    ("count sys_getppid", 3, "no function is called sys_getppid", "__x64_sys_getppid"),
+    ("count getppid", 3, "no function is called getppid", "__x64_sys_getppid"),
+    ("count syscall:nosuch", 3, "no function is called __x64_sys_nosuch", "multiprobe functions"),
+    ("count do_sys_open", 3, "there is do_sys_openat2", ""),
+    # bpftrace's notation.
+    ("count kprobe:vfs_read", 2, "kprobe is a kind of probe in bpftrace", "write 'vfs_read'"),
+    ("count kretprobe:vfs_read", 2, "kretprobe is a kind of probe in bpftrace", "--return"),
+    ("count k:vfs_read", 2, "k is a kind of probe in bpftrace", "write 'vfs_read'"),
+    ("count fentry:vfs_read", 2, "fentry is a kind of probe", "--mechanism"),
+    ("count fexit:vfs_read", 2, "fexit is a kind of probe", "when='return'"),
+    ("count 'kprobe:tcp_*'", 2, "kprobe is a kind of probe", "write 'tcp_*'"),
+    ("count tracepoint:syscalls:sys_enter_openat", 2, "not to tracepoints", "'syscall:openat'"),
+    ("count tracepoint:sched:sched_switch", 2, "not to tracepoints", "bpftrace does"),
+    ("count profile:hz:99", 2, "not to profile events", ""),
+    ("count 'kprobe:vfs_read { @ = count() }'", 2, "kprobe is a kind of probe", ""),
+    ("count 'vfs_read{@=count()}'", 2, "no function has such a name", "written in Python"),
+    # User space.
+    ("count malloc", 3, "malloc is a function of programs and libraries", ""),
+    ("count libc:malloc", 3, "malloc is a function of programs and libraries", ""),
+    ("count libssl:anything", 3, "anything is a function of programs and libraries", ""),
+    ("count uprobe:/bin/bash:readline", 2, "not to those of programs and libraries", "'syscall:*'"),
+    ("count /usr/bin/python3:main", 2, "not to those of programs and libraries", "'syscall:*'"),
+    # Misspelt names.
+    ("count vfs_raed", 3, "there is vfs_read", "multiprobe functions '*vfs_raed*'"),
+    ("count __vfs_read", 3, "there is vfs_read", ""),
+    ("count 'vfs_read()'", 2, "no function has such a name", "write 'vfs_read'"),
+    ("count vfs_read,vfs_write", 2, "no function has such a name", "write vfs_read vfs_write"),
+    ("count ffffffff81000000", 2, "no function has such a name", "write 0xffffffff81000000"),
+    ("count 'nosuch:*'", 3, "no module nosuch is loaded", ""),
+    ("count nosuch:vfs_read", 3, "it is in vmlinux", ""),
+    ("count '/vfs_(read/'", 2, "invalid regular expression", ""),
+    ("count '/vfs_.*'", 2, "does not end in a slash", "'/tcp_v[46]_.*/'"),
+    ("functions --why vfs_raed", 3, "there is vfs_read", ""),
+    ("functions --takes sock", 2, "no type 'sock'", "did you mean 'struct sock *'?"),
+    ("functions --takes 'struct nosuch *'", 2, "no type 'struct nosuch *'", "as C does"),
+    # What a shell does, and what it doesn't.
+    ("count Makefile README notes.txt", 3, "none of the 3 requested functions", "quote the pattern"),
+    ("count vfs_read ls /", 2, "'/'", "put -- before the command: vfs_read -- ls /"),
+    ("count vfs_read ls -la /", 2, "-l", "put -- before the command: vfs_read -- ls"),
+    ("count vfs_read --", 2, "no command after --", ""),
+    ("count vfs_read -- ./notes.txt", 2, "it is not executable", "chmod +x ./notes.txt"),
+    ("count vfs_read -- ./directory", 2, "it is a directory", ""),
+    ("count vfs_read -- nosuchcommand", 2, "no such program", ""),
+    ("count vfs_read -- ./script", 2, "ENOEXEC", "-- sh FILE"),
+    # Options.
+    ("stacks vfs_read --flame -d 1", 2, "expected a file, got '-d'", ""),
+    ("count vfs_read -o --json", 2, "expected a file, got '--json'", ""),
+    ("count vfs_read -d 10x", 2, "invalid duration '10x'", ""),
+    ("count vfs_read --tpo 3", 2, "--top", ""),
+    ("count vfs_read --pid bash", 2, "invalid number 'bash'", ""),
+    ("count vfs_read --budget 500%", 2, "use 5% or 0.05", ""),
+    ("count vfs_read --mechanism fentry", 2, "fentry is trampoline", ""),
+    ("count vfs_read --mechanism fexit.multi", 2, "fexit.multi is tracing_multi", ""),
+    ("count vfs_read --json --csv", 2, "exclude each other", ""),
+    ("cuont vfs_read", 2, "did you mean 'count'?", ""),
+    # Filters.
+    ("trace vfs_read --filter 'comm == bash'", 2, "comm can only be compared with strings", 'comm == "bash"'),
+    ("trace vfs_read --filter 'ret == ENOENTT'", 2, "'ENOENTT'", "ENOENT"),
+    ("trace vfs_read --filter 'retval < 0'", 2, "'retval'", "close to it: ret"),
+    ("trace vfs_read --filter 'ret = 0'", 2, "can't be read", "a filter is a Python expression"),
+]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with FakeKernel(tmp_path_factory.mktemp("fake"), LIKE_6_12):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working directory with a few files."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("Makefile", "README", "notes.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "directory").mkdir()
+    script = tmp_path / "script"
+    script.write_text("echo no first line\n")
+    script.chmod(0o755)
+
+
+@pytest.mark.parametrize(("line", "status", "message", "hint"), SLIPS)
+def test_slip(line: str, status: int, message: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(shlex.split(line)) == status
+    said = capsys.readouterr().err
+    assert message in said
+    assert hint in said
+    assert "internal error" not in said
+
+
+@pytest.mark.parametrize("words", [["help"], ["help", "count"], ["count", "--help"]])
+def test_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(words) == 0
+    assert "Usage: multiprobe" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("word", ["version", "-V", "--version"])
+def test_version(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([word]) == 0
+    assert capsys.readouterr().out.startswith("multiprobe ")
+
+
+def test_a_system_call_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["functions", "syscall:getppid", "syscall:get*", "/syscall:no/"]) in (0, 3)
+    assert "__x64_sys_getppid" in capsys.readouterr().out
+
+
+def test_a_program_among_the_patterns_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["count", "vfs_read", "ls", "-d", "0"]) == 0
+    assert "hint: put -- before the command: vfs_read -- ls" in capsys.readouterr().err
+
+
+def test_functions_called_alike_are_named_when_nothing_was_called(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["count", "seq_read", "-d", "0"]) == 0
+    assert "note: no call of seq_read; called alike: seq_read_iter" in capsys.readouterr().out
