@@ -76,6 +76,24 @@ def watch(ctx):
         names[mp.user_string(ctx.arg(1)), ctx.pid] += 1
 
 
+class Piece(mp.Event):
+    kernel: mp.string(16)
+    user: mp.string(16)
+    is_hello: mp.bool_
+
+
+pieces = mp.RingBuffer(Piece)
+
+
+@mp.program
+def cut(ctx):
+    pieces.send(
+        kernel=mp.kernel_string(BANNER, 5),
+        user=mp.user_string(ctx.arg(1), ctx.arg(2)),
+        is_hello=mp.user_string(ctx.arg(1), ctx.arg(2)) == "hello",
+    )
+
+
 @pytest.fixture(scope="module")
 def kernel() -> mp.Kernel:
     return mp.Kernel()
@@ -115,6 +133,25 @@ def test_what_is_sent_arrives(program, mechanism: str, kernel, calls) -> None:
         assert set(found["banner"].tolist()) == {b""}
         assert missed["failed_reads"] == 12
     assert (reader.sent, reader.received, reader.dropped) == (12, 12, 0)
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_strings_with_a_size_end_there(mechanism: str, kernel, tmp_path: Path) -> None:
+    """Of memory without a NUL, too, and at the end of what can be read."""
+    require(kernel, mechanism)
+    text = memoryview(b"hello-not-terminated")
+    with (
+        open(tmp_path / "written", "wb", buffering=0) as file,
+        mp.attach(cut, ["vfs_write"], mechanisms=mechanism, pid=os.getpid(), kernel=kernel) as attachment,
+    ):
+        for n in (5, 4, 6, 20, 0):
+            os.write(file.fileno(), text[:n])
+        found = attachment.events(pieces).read(timeout=5)
+        missed = attachment.missed()
+    assert found["user"].tolist() == [b"hello", b"hell", b"hello-", b"hello-not-termi", b""]
+    assert found["is_hello"].tolist() == [True, False, False, False, False]
+    assert set(found["kernel"].tolist()) == {b"Linux"}
+    assert not any(missed.values()), missed
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)

@@ -118,6 +118,66 @@ def test_filters_in_the_probe(names: list[str]) -> None:
     assert none == []
 
 
+COUNTED = """\
+import os, sys
+file = os.open(sys.argv[1], os.O_RDWR | os.O_TRUNC)
+for text in (b"hello", b"hello-not-terminated"):
+    os.write(file, memoryview(b"hello-not-terminated")[:len(text)])
+os.pread(file, 4000, 0)
+os.pread(file, 7, 0)
+os.pread(file, 100, 9999)
+os.chdir("/tmp")
+os.getcwd()
+"""
+WRITTEN = "hellohello-not-terminated"
+
+
+@pytest.fixture
+def counted(tmp_path: Path) -> list[str]:
+    (tmp_path / "written").touch()
+    return [sys.executable, "-I", "-S", "-c", COUNTED, str(tmp_path / "written")]
+
+
+def buffers(calls: list[dict[str, Any]]) -> list[str]:
+    return [call["arguments"]["buf"] for call in calls]
+
+
+@pytest.mark.parametrize("names", [("vfs_write", "vfs_read"), ("__x64_sys_write", "__x64_sys_pread64")])
+def test_strings_end_where_their_count_says(names: tuple[str, str], counted: list[str]) -> None:
+    """By BTF, and by the formats of system calls. What a call writes is shown after its return."""
+    writing, reading = names
+    calls, _ = trace(*names, command=counted)
+    assert buffers([call for call in calls if call["function"] == writing]) == ['"hello"', '"hello-not-terminated"']
+    read = [call for call in calls if call["function"] == reading and call["arguments"]["count"] in (4000, 7, 100)]
+    assert [call["arguments"]["buf"] for call in read[-3:-1]] == [f'"{WRITTEN}"', f'"{WRITTEN[:7]}"']
+    assert read[-1]["arguments"]["buf"].startswith("0x"), "nothing was read"
+    assert read[-1]["returned"] == 0
+
+
+def test_only_entries_show_no_buffer_that_will_be_filled(counted: list[str]) -> None:
+    calls, _ = trace("vfs_read", "--entry", "--filter", "count == 7", command=counted)
+    assert [one[:2] for one in buffers(calls)] == ["0x"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("vfs_write", 'buf == "hello"', ['"hello"']),
+        ("__x64_sys_write", 'buf == "hello"', ['"hello"']),
+        ("vfs_write", 'buf != "hello" and count < 99', ['"hello-not-terminated"']),
+        ("vfs_read", f'buf == "{WRITTEN}"', [f'"{WRITTEN}"']),
+        ("vfs_read", f'buf in ("{WRITTEN[:7]}", "x") and ret == 7', [f'"{WRITTEN[:7]}"']),
+        ("__x64_sys_pread64", f'buf == "{WRITTEN[:7]}"', [f'"{WRITTEN[:7]}"']),
+        ("__x64_sys_getcwd", 'buf == "/tmp"', ['"/tmp"']),
+        ("vfs_write", 'buf == "hell"', []),
+    ],
+)
+def test_filters_of_strings_with_a_count(name: str, text: str, found: list[str], counted: list[str]) -> None:
+    calls, report = trace(name, "--filter", text, command=counted)
+    assert buffers(calls) == found
+    assert not report["missed"].get("failed_reads"), report["missed"]
+
+
 def test_entries_only_and_limits(names: list[str]) -> None:
     command = [sys.executable, "-I", "-S", "-c", WORK, *names]
     calls, report = trace("vfs_read", "--entry", "--max-events", "2", command=command)

@@ -8,8 +8,10 @@ from __future__ import annotations
 from multiprobe.errors import UsageError
 
 
-def kernel_string(address: int) -> str:
+def kernel_string(address: int, size: int | None = None) -> str:
     """In a program: the string at an address in kernel memory, up to its NUL. In Python it raises UsageError.
+
+    With `size`, the string has at most so many bytes, and no byte after them is read: it may lack a NUL.
 
     Memory that can't be read gives "" and is counted in failed_reads.
     """
@@ -24,8 +26,10 @@ def kernel_bytes(address: int) -> bytes:
     raise UsageError("mp.kernel_bytes is for programs", hint="use it in a function decorated with @mp.program")
 
 
-def user_string(address: int) -> str:
+def user_string(address: int, size: int | None = None) -> str:
     """In a program: the string at an address in the current process, up to its NUL. In Python it raises UsageError.
+
+    With `size`, the string has at most so many bytes, and no byte after them is read: it may lack a NUL.
 
     Pages that aren't in memory can't be read (a program must not sleep): that gives "" and is counted in failed_reads.
     """

@@ -164,11 +164,13 @@ class Inline:
 @dataclass(frozen=True, slots=True)
 class String:
     """Where a string comes from; no value by itself. `source`: "kernel" or "user" memory at `address`, "comm" (the name
-    of the task), or "text", known when compiling. "bytes" is memory of the kernel's as it is."""
+    of the task), or "text", known when compiling. "bytes" is memory of the kernel's as it is. With `size`, memory has
+    at most so many bytes of the string, whether or not a NUL is among them."""
 
     source: str
     address: Expression | None = None
     text: bytes = b""
+    size: Expression | None = None
 
 
 @dataclass(frozen=True, slots=True)

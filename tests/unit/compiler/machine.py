@@ -258,6 +258,8 @@ class Machine:
             return self.facts[simple[number]]
         if number in (1, 2, 3):
             return self._table(number, r)
+        if number == 112:
+            return self._probe_read_user(r[1], r[2], r[3])
         if number == 113:
             return self._probe_read(r[1], r[2], r[3])
         if number in (114, 115):
@@ -294,6 +296,12 @@ class Machine:
             return -14
         self.write(to, size & 0xFFFFFFFF, found)
         return 0
+
+    def _probe_read_user(self, to: int, size: int, source: int) -> int:
+        """What lies behind the memory that a test has put there can't be read."""
+        found = self.user.get(source, b"")
+        self.fill(to, size, found[:size] if size <= len(found) else bytes(size))
+        return 0 if size <= len(found) else -14
 
     def fill(self, to: int, size: int, content: bytes) -> None:
         memory, offset = self.find(to, size)

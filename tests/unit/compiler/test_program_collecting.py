@@ -197,6 +197,79 @@ def test_strings_are_compared_whole(comm: bytes, name: bytes, expected: list[int
 
 
 @mp.program
+def compare_counted(ctx):
+    results[0] = mp.user_string(ctx.arg(0), ctx.arg(1)) == "hello"
+    results[1] = mp.user_string(ctx.arg(0), mp.i32(ctx.arg(1))) != "hello"
+    results[2] = mp.user_string(ctx.arg(0), 4) == "hell"
+    results[3] = mp.kernel_string(ctx.arg(2), ctx.arg(1)) == "hello to y"
+    results[4] = mp.user_string(ctx.arg(0), ctx.arg(1)) == ""
+
+
+HUGE = (1 << 64) - 1
+
+
+@pytest.mark.parametrize(
+    ("user", "n", "equal", "is_lost"),
+    [
+        (b"hello", 5, True, False),  # no byte after the fifth can be read
+        (b"hello\0", 6, True, False),
+        (b"hello-not-terminated", 5, True, False),
+        (b"hello-not-terminated", 6, False, False),
+        (b"hello-not-terminated", 4, False, False),
+        (b"hello\0after", 11, True, False),
+        (b"hell\0o", 6, False, False),
+        (b"hello\0", HUGE, True, False),
+        (b"hello", 6, False, True),
+        (b"", 5, False, True),
+    ],
+)
+def test_a_string_with_a_size_has_no_more_bytes(user: bytes, n: int, equal: bool, is_lost: bool) -> None:
+    bench = Bench(compare_counted)
+    address = bench.machine.put(b"hello to you")
+    bench.machine.user[0x1000] = user
+    bench.hit(0x1000, n, address)
+    found = bench.array("results")[:5]
+    negative = n == HUGE
+    assert found[:2] == [equal, negative or not equal]
+    assert found[2] == (user[:4] == b"hell")
+    assert found[3] == 0
+    bench.hit(0x1000, 10, address)
+    assert bench.array("results")[3] == 1
+    assert ("failed_reads" in bench.losses()) == (is_lost or len(user) < 6)
+
+
+def test_nothing_is_an_empty_string() -> None:
+    bench = Bench(compare_counted)
+    bench.machine.user[0x1000] = b"\0"
+    for n, expected in ((0, 1), (1, 1), (5, 1)):
+        bench.hit(0x1000, n, bench.machine.put(b"text"))
+        assert bench.array("results")[4] == expected
+    bench.machine.user[0x1000] = b"a"
+    bench.hit(0x1000, 1, 0)
+    assert bench.array("results")[4] == 0
+
+
+@mp.program
+def send_counted(ctx):
+    larges.send(
+        name=mp.kernel_string(ctx.arg(0), ctx.arg(1)), comm=ctx.comm, fixed=mp.user_string(ctx.arg(2), ctx.arg(1))
+    )
+
+
+@pytest.mark.parametrize(
+    ("n", "name", "fixed"),
+    [(3, "eth", "usr"), (4, "eth0", "usr/"), (5, "eth0", "usr/l"), (0, "", ""), (64, "", "usr/li")],
+)
+def test_an_event_has_no_more_bytes_of_a_string_with_a_size(n: int, name: str, fixed: str) -> None:
+    bench = Bench(send_counted)
+    address = bench.machine.put(b"eth0\0x")
+    bench.machine.user[0x1000] = b"usr/lib"
+    bench.hit(address, n, 0x1000)
+    (found,) = decode(bench, "larges")
+    assert (found.name, found.fixed) == (name, fixed)
+
+
+@mp.program
 def count_names(ctx):
     by_name[ctx.cpu, mp.kernel_string(ctx.arg(0))] += 1
     by_comm[ctx.comm] += ctx.arg(1)
@@ -353,7 +426,9 @@ def refusal(source: str) -> str:
         ("x = ctx.comm == 5", "5: a string is needed here"),
         ("x = ctx.pid == 'a'", "ctx.pid: a string is needed here"),
         ("x = ctx.comm == mp.kernel_string(5)", "ctx.comm == mp.kernel_string(5): one of two compared strings must be"),
-        ("x = mp.user_string() == 'a'", "mp.user_string(): mp.user_string takes one address"),
+        ("x = mp.user_string() == 'a'", "mp.user_string(): mp.user_string takes an address"),
+        ("x = mp.user_string(1, 2, 3) == 'a'", "mp.user_string(1, 2, 3): mp.user_string takes an address"),
+        ("by_comm[mp.user_string(1, 2)] += 1", "mp.user_string(1, 2): a string with a size can't be a key"),
         ("x = ctx.comm == 'a\\0b'", "'a\\0b': no string of the kernel's has a NUL in it"),
         ("x = mp.user_string(1) == '" + "x" * 129 + "'", "a string to compare with has up to 128 bytes, not 129"),
         ("memories.send(first=1, raw=5)", "5: memory is needed here"),

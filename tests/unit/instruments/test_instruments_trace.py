@@ -14,9 +14,12 @@ sys.path.append(str(Path(__file__).parents[1] / "kernel"))
 from btf_writer import BtfWriter
 
 import multiprobe as mp
+from multiprobe.arch import native
 from multiprobe.cli import graph as graph_command
 from multiprobe.cli.trace import ShownTrace, _duration
 from multiprobe.compiler.compiling import compile_program
+from multiprobe.compiler.frontend.arguments import find_arguments
+from multiprobe.compiler.shape import Shape
 from multiprobe.instruments.errors import program as errors_probe
 from multiprobe.instruments.errors.instrument import return_kinds, signature_of
 from multiprobe.instruments.trace.arguments import UNKNOWN, Described, TracedArgument, parse_format
@@ -25,6 +28,7 @@ from multiprobe.instruments.trace.filter import Filter, parse_filter
 from multiprobe.instruments.trace.filter_names import FilterNames
 from multiprobe.instruments.trace.instrument import CallTracer, TracedCall
 from multiprobe.instruments.trace.program import (
+    FILLS,
     FIRST_SHIFT,
     KNOWN,
     MANY,
@@ -39,7 +43,7 @@ from multiprobe.instruments.trace.program import (
     TraceProbe,
     tables,
 )
-from multiprobe.instruments.trace.reads import ReadStep
+from multiprobe.instruments.trace.reads import FILL_BIT, FILLED, LENGTH_SHIFT, ReadStep
 from multiprobe.kernel.btf.values import ValueType
 
 OPENAT = """\
@@ -347,3 +351,96 @@ def test_only_what_follows_a_string_counts_it() -> None:
     swapped = WRITE.replace("unsigned int fd", "size_t size").replace("size_t count", "int flags")
     arguments, _ = parse_format(swapped).decoder()([1, 0x1000, 2, 0, 0, 0], {0: "hello"})
     assert dict(arguments)["buf"] == '"hello"'
+
+
+def test_a_buffer_that_a_system_call_fills_is_shown_after_the_return() -> None:
+    read = parse_format(WRITE.replace("sys_enter_write", "sys_enter_read").replace("const char *", "char *"))
+    assert read.steps == (ReadStep(1, (0,), is_filled=True),)
+    assert read.steps[0].words == (1 | FILL_BIT | 1 << LENGTH_SHIFT, 0)
+    assert tables([read])[0][0] == 1 | SYSCALL | KNOWN | FILLS
+    decode = read.decoder()
+    assert dict(decode([1, 0x1000, 9, 0, 0, 0], {FILLED: "hello"})[0])["buf"] == '"hello"'
+    assert dict(decode([1, 0x1000, 3, 0, 0, 0], {FILLED: "hello"})[0])["buf"] == '"hel"', "a result above the count"
+    assert dict(decode([1, 0x1000, 9, 0, 0, 0], {})[0])["buf"] == "0x1000", (
+        "nothing was written, or returns aren't traced"
+    )
+
+
+def counting(tmp_path: Path) -> mp.Kernel:
+    """Functions with buffers, whose counts are found in BTF."""
+    w = BtfWriter()
+    char, long, size = w.integer("char", 1), w.signed("long", 8), w.integer("unsigned long", 8)
+    int_ = w.signed("int", 4)
+    w.add("typedef", "u64", target=size)
+    w.struct("pt_regs", 168, *((name, size, 64 * n) for n, name in enumerate(native().system_call_arguments)))
+    const, plain = w.pointer(w.add("const", target=char)), w.pointer(char)
+    w.function("writes", long, ("file", size), ("buf", const), ("count", size))
+    w.function("reads", long, ("file", size), ("buf", plain), ("len", int_))
+    w.function("hidden", w.struct("big", 128), ("buf", const), ("count", int_))
+    w.function("paths", plain, ("buf", plain), ("buflen", int_))
+    w.function("plains", long, ("file", size), ("buf", const), ("flags", size))
+    lines = [
+        f"ffffffff8100{n:02x}00 T {name}\n" for n, name in enumerate(("writes", "reads", "hidden", "paths", "plains"))
+    ]
+    (tmp_path / "btf").write_bytes(w.data())
+    (tmp_path / "kallsyms").write_text("".join(lines))
+    return mp.Kernel.from_files(kallsyms=str(tmp_path / "kallsyms"), btf=str(tmp_path / "btf"))
+
+
+def test_a_count_that_is_found_in_btf(tmp_path: Path) -> None:
+    kernel = counting(tmp_path)
+
+    def described(name: str) -> Described:
+        return Describer(kernel, Wanted()).describe(kernel.functions(name))[0]
+
+    def shown(name: str, raw: list[int], content: dict[int, str]) -> object:
+        return dict(described(name).decoder()([*raw, 0, 0, 0, 0], content)[0])["buf"]
+
+    assert shown("writes", [0, 0x1000, 5], {0: "hello-not-terminated"}) == '"hello"'
+    assert shown("hidden", [1, 0x1000, 0xDEAD_0000_0003], {0: "hello"}) == '"hel"', "behind the address of the result"
+    assert shown("hidden", [1, 0x1000, 0xFFFF_FFFF], {0: "hello"}) == "0x1000", "-1 bytes"
+    assert shown("plains", [0, 0x1000, 2], {0: "hello"}) == '"hello"'
+    assert shown("reads", [0, 0x1000, 3], {FILLED: "hello"}) == '"hel"'
+    assert described("reads").steps == (ReadStep(1, (0,), is_filled=True),)
+    assert shown("paths", [0x1000, 9], {}) == "0x1000"
+    assert described("paths").steps == (), "its result is a pointer: it counts no bytes"
+    assert tables([described("reads")])[0][0] & FILLS
+
+
+def test_filters_of_strings_with_a_count(tmp_path: Path) -> None:
+    kernel = counting(tmp_path)
+
+    def parse(text: str, *names: str) -> Filter:
+        return parse_filter(text, FilterNames(kernel.by_symbols(names)).meaning)
+
+    def source(address: str, given: str) -> str:
+        kinds = (f"mp.{kind}_string({given}) == 'hello'" for kind in ("kernel", "user"))
+        return f"({next(kinds)} if mp.u64({address}) >= KERNEL_HALF else {next(kinds)})"
+
+    buf = "ctx.args.buf"
+    assert parse('buf == "hello"', "writes").entry == source(buf, f"{buf}, mp.u64(ctx.arg(2))")
+    assert parse('buf == "hello"', "hidden").entry == source(buf, f"{buf}, mp.i32(ctx.arg(2))")
+    assert parse('buf == "hello"', "plains").entry == source(buf, buf)
+    assert parse('buf == "hello" and ret > 0', "reads") == Filter(
+        "", f"{source('kept0', 'kept0, min(kept1, max(ret, 0))')} and (ret > 0)", (buf, "mp.i32(ctx.arg(2))"), (1,)
+    )
+    assert parse('buf == "hello" or len > 4', "reads").kept == (buf, "mp.i32(ctx.arg(2))", "ctx.args.len > 4")
+    with pytest.raises(mp.UsageError, match="in some of these functions"):
+        parse('buf == "hello"', "writes", "plains")
+    for names, text in ((("writes",), 'buf in ("a", "hello")'), (("reads",), 'buf != "hello" and len > 2')):
+        made = TraceProbe(parse(text, *names), entries_only=False, size=1 << 16)
+        functions = kernel.by_symbols(names)
+        for context in ("kprobe_multi", "tracing"):
+            shape = Shape(arguments=find_arguments(made.program, functions))
+            assert compile_program(made.program, context=context, when=made.when, shape=shape, kernel=kernel).insns
+    with pytest.raises(mp.UsageError, match="what a call wrote, but returns are not traced"):
+        TraceProbe(parse('buf == "hello"', "reads"), entries_only=True, size=1 << 16)
+
+
+def test_filters_of_system_calls_with_a_count() -> None:
+    names = object.__new__(FilterNames)
+    written = parse_format(WRITE)
+    names._described, names._n_calls = [written], 1
+    assert names.meaning("buf").count == 'mp.u64(mp.cast("struct pt_regs *", ctx.arg(0)).dx)'
+    names._described = [parse_format(WRITE.replace("const char *", "char *"))]
+    assert names.meaning("buf").kind == "filled"

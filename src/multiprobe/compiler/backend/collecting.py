@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from multiprobe.compiler import ir
 from multiprobe.compiler.backend.contexts import count_if
-from multiprobe.compiler.backend.strings import prepare, store_bytes, write
+from multiprobe.compiler.backend.strings import prepare, prepare_limit, store_bytes, write
 from multiprobe.compiler.code import CONSTANT, MAP
 from multiprobe.compiler.ir import I64, LITERAL, Const, Expression
 from multiprobe.maps.buckets import Linear, Log2
@@ -43,7 +43,7 @@ def send(g: Evaluator, node: ir.Send, specs: Sequence[MapSpec]) -> str:
     # is written: the verifier of 6.1 follows every combination of values that are kept.
     is_plain = not any(isinstance(part, _CHANGING) for part in _parts(node.parts))
     operands = [
-        [prepare(g, part)]
+        [prepare(g, part), prepare_limit(g, part)]
         if isinstance(part, ir.String)
         else [None if is_plain and _can_wait(specs, value) else g.integer(value) for value in part]
         for part in node.parts
@@ -60,7 +60,7 @@ def send(g: Evaluator, node: ir.Send, specs: Sequence[MapSpec]) -> str:
         if isinstance(field.type, StringType | Bytes):
             assert isinstance(part, ir.String)
             assert values[0] is not None
-            write(e, part, values[0], pointer, field.offset, field.type.size)
+            write(e, part, values[0], pointer, field.offset, field.type.size, limit=values[1])
         else:
             item = field.type.item if isinstance(field.type, Vector) else field.type
             for n in range(field.type.size // item.size):

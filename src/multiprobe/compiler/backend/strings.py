@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 COMM_SIZE = 16
 _READERS = {"kernel": FuncId.PROBE_READ_KERNEL_STR, "user": FuncId.PROBE_READ_USER_STR}
+_MEMORY_READERS = {"kernel": FuncId.PROBE_READ_KERNEL, "user": FuncId.PROBE_READ_USER}
 _MOST_STORES = 128
 """Larger memory than this is cleared by a helper."""
 
@@ -27,8 +28,25 @@ def prepare(g: Evaluator, string: ir.String) -> str:
     return "0" if string.address is None else g.integer(string.address)
 
 
-def write(e: Emitter, string: ir.String, operand: str, base: str, offset: int, size: int) -> None:
-    """Fill the `size` bytes at `offset` of `base` (aligned to 8) with the string, a NUL, and zeros."""
+def prepare_limit(g: Evaluator, string: ir.String) -> str | None:
+    """Calculate the size of a string that has one: `limit` of `write`."""
+    return None if string.size is None else g.integer(string.size)
+
+
+def write(
+    e: Emitter, string: ir.String, operand: str, base: str, offset: int, size: int, *, limit: str | None = None
+) -> None:
+    """Fill the `size` bytes at `offset` of `base` (aligned to 8) with the string, a NUL, and zeros.
+
+    With `limit`, at most so many bytes are read; there may be others than zeros after a NUL.
+    """
+    if limit is not None:
+        clear(e, base, offset, size)
+        is_short = e.make(f"icmp ult i64 {limit}, {size - 1}")
+        # Opaque: the verifier knows the bound of this very register.
+        length = e.opaque(e.make(f"select i1 {is_short}, i64 {limit}, i64 {size - 1}"))
+        _read_memory(e, string, operand, e.at(base, offset), length)
+        return
     if string.source == "text":
         store_bytes(e, base, offset, string.text[: size - 1].ljust(size, b"\0"))
         return
@@ -48,6 +66,11 @@ def _read(e: Emitter, string: ir.String, operand: str, pointer: str, size: int) 
         return
     answer = e.call(_READERS[string.source], f"ptr {pointer}", f"i32 {size}", f"i64 {operand}")
     count_if(e, e.make(f"icmp slt i64 {answer}, 0"), FAILED_READS)
+
+
+def _read_memory(e: Emitter, string: ir.String, operand: str, pointer: str, length: str) -> None:
+    answer = e.call(_MEMORY_READERS[string.source], f"ptr {pointer}", f"i64 {length}", f"i64 {operand}")
+    count_if(e, e.make(f"icmp ne i64 {answer}, 0"), FAILED_READS)
 
 
 def clear(e: Emitter, base: str, offset: int, size: int) -> None:
@@ -74,6 +97,8 @@ def is_same(g: Evaluator, node: ir.SameString) -> str:
     e, text = g.e, node.text
     if node.string.source == "comm" and len(text) >= COMM_SIZE:
         return "false"
+    if node.string.size is not None:
+        return _is_same_within(g, node.string, text)
     # One byte more than the text and its NUL shows what goes on after it.
     wanted = COMM_SIZE if node.string.source == "comm" else len(text) + 2
     size = -(-wanted // 8) * 8
@@ -82,9 +107,31 @@ def is_same(g: Evaluator, node: ir.SameString) -> str:
     if node.string.source != "comm":
         store_bytes(e, buffer, 0, bytes(size))
     _read(e, node.string, operand, buffer, wanted)
+    return _is_equal(e, buffer, text, size)
+
+
+def _is_equal(e: Emitter, buffer: str, text: bytes, size: int) -> str:
+    """Whether `size` bytes are the text and zeros, as i1."""
     result = "true"
     for at in range(0, size, 8):
         number = int.from_bytes(text.ljust(size, b"\0")[at : at + 8], "little", signed=True)
         same = e.make(f"icmp eq i64 {e.load(e.at(buffer, at))}, {number}")
         result = same if result == "true" else e.make(f"and i1 {result}, {same}")
     return result
+
+
+def _is_same_within(g: Evaluator, string: ir.String, text: bytes) -> str:
+    """The same for a string that has a size: it has the bytes of the text, and then it ends or has a NUL."""
+    e, size = g.e, -(-(len(text) + 1) // 8) * 8
+    operand, limit = prepare(g, string), prepare_limit(g, string)
+    buffer, result = e.stack(f"[{size} x i8]"), e.stack("i1")
+    read, end = e.label("read"), e.label("end")
+    e.do(f"store i1 false, ptr {result}")
+    e.branch(e.make(f"icmp uge i64 {limit}, {len(text)}"), read, end)
+    e.begin(read)
+    store_bytes(e, buffer, 0, bytes(size))
+    is_longer = e.make(f"zext i1 {e.make(f'icmp ugt i64 {limit}, {len(text)}')} to i64")
+    _read_memory(e, string, operand, buffer, e.make(f"add i64 {is_longer}, {len(text)}"))
+    e.do(f"store i1 {_is_equal(e, buffer, text, size)}, ptr {result}")
+    e.begin(end)
+    return e.make(f"load i1, ptr {result}")

@@ -322,9 +322,16 @@ class Expressions:
                 raise self.fail(node, f"a key of this map has {len(spec.keys)} parts")
             parts = node.elts
         return tuple(
-            need_string(self, part) if isinstance(type_, StringType) else self.number(part)
+            self._key_string(part) if isinstance(type_, StringType) else self.number(part)
             for part, type_ in zip(parts, spec.keys, strict=True)
         )
+
+    def _key_string(self, node: ast.expr) -> ir.String:
+        found = need_string(self, node)
+        if found.size is not None:
+            hint = "compare it, or send it in an event"
+            raise self.fail(node, "a string with a size can't be a key: bytes after its NUL would count", hint=hint)
+        return found
 
     def item(self, node: ast.Subscript) -> tuple[int, MapSpec, ir.Key]:
         """Map, spec and key of `map[key]`."""

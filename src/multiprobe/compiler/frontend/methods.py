@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from multiprobe.compiler import builtins, ir
-from multiprobe.compiler.ir import BOOL, Const, Expression
+from multiprobe.compiler.ir import BOOL, U64, Const, Expression
 from multiprobe.maps.records import RecordField
 from multiprobe.maps.types import Bytes, StringType, Vector
 
@@ -38,9 +38,10 @@ def string_of(b: ExpressionBuilder, node: ast.expr) -> ir.String | None:
         source = _source_of(b, node.func)
         if source is None:
             return None
-        if len(node.args) != 1 or node.keywords:
-            raise b.fail(node, f"{ast.unparse(node.func)} takes one address")
-        return ir.String(source, b.number(node.args[0]))
+        if len(node.args) not in (1, 2) or node.keywords:
+            raise b.fail(node, f"{ast.unparse(node.func)} takes an address, and a size if it is known")
+        address, *sizes = map(b.number, node.args)
+        return ir.String(source, address, size=_not_negative(sizes[0]) if sizes else None)
     item = node.value if isinstance(node, ast.Constant) else _outside(b, node)
     if not isinstance(item, str):
         return None
@@ -48,6 +49,10 @@ def string_of(b: ExpressionBuilder, node: ast.expr) -> ir.String | None:
     if b"\0" in text:
         raise b.fail(node, "no string of the kernel's has a NUL in it")
     return ir.String("text", text=text)
+
+
+def _not_negative(size: Expression) -> Expression:
+    return size if size.kind == U64 else ir.Extreme(True, size, Const(0), size.kind)
 
 
 def _outside(b: ExpressionBuilder, node: ast.expr) -> object:

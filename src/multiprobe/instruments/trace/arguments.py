@@ -83,6 +83,8 @@ class TracedArgument:
         return self.behind.read(content, most=max(most, 0) if isinstance(most, int) else None)
 
 
+COUNTING = ("int", "unsigned")
+"""The kinds of values that count bytes, and of results that say how many bytes a call wrote."""
 _COUNTS = frozenset(("count", "len", "length", "size", "buflen", "bufsize", "buf_len", "buf_size", "nbytes", "nr", "n"))
 
 
@@ -91,7 +93,7 @@ def count_after(parameters: Sequence[tuple[str, ValueType | None]], n: int) -> t
     if n + 1 >= len(parameters):
         return None
     name, type_ = parameters[n + 1]
-    return (n + 1, type_) if name in _COUNTS and type_ and type_.kind in ("int", "unsigned") else None
+    return (n + 1, type_) if name in _COUNTS and type_ and type_.kind in COUNTING else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,16 +158,20 @@ def load_syscall(name: str) -> Described | None:
 
 def parse_format(text: str) -> Described:
     """The description of a system call from the text of its event's format."""
-    found, planner = list[TracedArgument](), Planner()
+    found, planner, buffers = list[TracedArgument](), Planner(), set[int]()
     call = _CALL.search(text)
     for declared, name, offset, _ in _FIELD.findall(text):
         if int(offset) < _FIRST_ARGUMENT or name.startswith("__"):  # newer kernels keep strings there
             continue
         behind = planner.text(len(found), (0,)) if declared.strip() == "const char *" else None
         found.append(TracedArgument(name, len(found), _declared(declared, name, call[1] if call else ""), behind))
+        buffers |= {len(found) - 1} if declared.strip() == "char *" else set()
     kinds = [(one.name, one.type) for one in found]
-    counted = [replace(one, count=count_after(kinds, n)) if one.behind else one for n, one in enumerate(found)]
-    return Described(tuple(counted), ValueType("int", 64), planner.steps(), is_syscall=True)
+    for n, one in enumerate(found):
+        count = count_after(kinds, n) if one.behind or n in buffers else None
+        if count is not None:
+            found[n] = replace(one, behind=one.behind or planner.filled(n), count=count)
+    return Described(tuple(found), ValueType("int", 64), planner.steps(), is_syscall=True)
 
 
 def _declared(text: str, name: str, call: str) -> ValueType:

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 from multiprobe.arch import system_call_of
 from multiprobe.compiler.frontend.typed import KernelTypes, close
 from multiprobe.errors import MultiprobeError, UsageError
-from multiprobe.instruments.trace.arguments import UNKNOWN, Described, TracedArgument, count_after, load_syscall
+from multiprobe.instruments.trace.arguments import (
+    COUNTING,
+    UNKNOWN,
+    Described,
+    TracedArgument,
+    count_after,
+    load_syscall,
+)
 from multiprobe.instruments.trace.members import Behind
 from multiprobe.instruments.trace.reads import MAX_ARGUMENTS, Planner, Text
 from multiprobe.kernel.btf import format as fmt
@@ -117,14 +124,22 @@ class Describer:
             self._names.add(name)
             argument = _Parameter(name, position, type_, module, param.type_id)
             for rest in ("",) if self._only is None else self._only.get(name, ()):
-                one = self._member(behind, argument, rest) if rest else self._argument(behind, argument)
+                one = self._member(behind, argument, rest) if rest else self._argument(behind, argument, found)
                 if one is not None:
-                    shown.append(_counted(one, found) if isinstance(one.behind, Text) and not rest else one)
+                    shown.append(one)
         return Described(tuple(shown), found.returned, planner.steps(), found.n_registers)
 
-    def _argument(self, behind: Behind, one: _Parameter) -> TracedArgument:
+    def _argument(self, behind: Behind, one: _Parameter, function: Signature) -> TracedArgument:
         self._found.add(one.name)
-        return TracedArgument(one.name, one.position, one.type, self._behind(behind, one))
+        count = count_after(function.parameters, one.position - function.first)
+        node: Node | None = None
+        if count is not None and function.returned.kind in COUNTING:
+            is_buffer = is_text(self.types.btf(one.module), one.type_id, is_const=False)
+            node = behind.planner.filled(one.position) if is_buffer else None
+        node = node or self._behind(behind, one)
+        if count is None or not isinstance(node, Text):
+            return TracedArgument(one.name, one.position, one.type, node)
+        return TracedArgument(one.name, one.position, one.type, node, (function.first + count[0], count[1]))
 
     def _behind(self, behind: Behind, one: _Parameter) -> Node | None:
         """The node for what an argument points to; None if nothing is shown of it."""
@@ -204,22 +219,16 @@ def _by_argument(paths: Sequence[str]) -> dict[str, list[str]]:
     return found
 
 
-def _counted(one: TracedArgument, found: Signature) -> TracedArgument:
-    """A string, with the argument that counts its bytes."""
-    count = count_after(found.parameters, one.position - found.first)
-    return one if count is None else replace(one, count=(found.first + count[0], count[1]))
-
-
-def is_text(btf: Btf, type_id: int) -> bool:
-    """Whether the type is `const char *`; a `char *` is often a buffer to be filled."""
+def is_text(btf: Btf, type_id: int, *, is_const: bool = True) -> bool:
+    """Whether the type is `const char *`; or `char *`, often a buffer to be filled, if not `is_const`."""
     try:
         bare = btf.strip(type_id)
         if not type_id or btf.kind(bare) != fmt.PTR or not btf.target(bare):
             return False
-        pointed, is_const = btf.target(bare), False
+        pointed, has_const = btf.target(bare), False
         while btf.kind(pointed) in fmt.MODIFIERS:
-            is_const = is_const or btf.kind(pointed) == fmt.CONST
+            has_const = has_const or btf.kind(pointed) == fmt.CONST
             pointed = btf.target(pointed)
-        return is_const and btf.kind(pointed) == fmt.INT and btf.name(pointed) == "char"
+        return has_const == is_const and btf.kind(pointed) == fmt.INT and btf.name(pointed) == "char"
     except MultiprobeError:
         return False

@@ -31,12 +31,15 @@ _HINT = "a filter is a Python expression with arg0 … arg11, parameters by name
 class Meaning:
     """An argument or member, as Python source for the probe.
 
-    kind: "number"; "text", a string at the address `code`; "ipv4", a number that can be compared with an address
+    kind: "number"; "text", a string at the address `code`; "filled", a string that the call writes there; "ipv4", a
+        number that can be compared with an address
+    count: of a string, the number of its bytes, as Python source; "" if it ends with a NUL
     """
 
     code: str
     is_signed: bool = False
     kind: str = "number"
+    count: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ def _split(text: str, meaning: Callable[[str], Meaning]) -> Filter:
     entry, returned = list[str](), list[str]()
     keeper = _Keeper(meaning)
     for term in terms:
-        if _asks(term, RETURNED):
+        if keeper.needs_return(term):
             returned.append(f"({ast.unparse(keeper.visit(term))})")
         else:
             entry.append(f"({ast.unparse(_FilterNames(meaning).visit(term))})")
@@ -177,13 +180,22 @@ class _FilterNames(ast.NodeTransformer):
         known = self.meaning(path) if _is_argument(path) else None
         if known is None or known.kind == "number":
             raise UsageError(f"{path} is a number and can't be compared with a string")
-        code = known.code
+        code, given = known.code, known.code
         if known.kind == "ipv4":
             return lambda text: f"{code} == {_ipv4(text)}"
+        if known.kind == "filled":
+            code = self._at_entry(code)
+            given = f"{code}, min({self._at_entry(known.count)}, max(ret, 0))"
+        elif known.count:
+            given = f"{code}, {known.count}"
         return lambda text: (
-            f"mp.kernel_string({code}) == {text!r} if mp.u64({code}) >= KERNEL_HALF "
-            f"else mp.user_string({code}) == {text!r}"
+            f"mp.kernel_string({given}) == {text!r} if mp.u64({code}) >= KERNEL_HALF "
+            f"else mp.user_string({given}) == {text!r}"
         )
+
+    def _at_entry(self, code: str) -> str:
+        """The value that an expression had at the entry, as Python source for the return."""
+        return code
 
 
 class _Keeper(_FilterNames):
@@ -195,16 +207,31 @@ class _Keeper(_FilterNames):
         self.signed: list[int] = []
 
     def visit(self, node: ast.AST) -> ast.AST:
-        if not isinstance(node, ast.expr) or _asks(node, RETURNED) or not self._asks_arguments(node):
+        if not isinstance(node, ast.expr) or self.needs_return(node) or not self._asks_arguments(node):
             visited: ast.AST = super().visit(node)
             return visited
         is_signed = self._is_signed(node)
-        code = ast.unparse(_FilterNames(self.meaning).visit(node))
+        return ast.Name(self._keep(ast.unparse(_FilterNames(self.meaning).visit(node)), is_signed=is_signed))
+
+    def _keep(self, code: str, *, is_signed: bool) -> str:
         if code not in self.kept:
             if is_signed:
                 self.signed.append(len(self.kept))
             self.kept.append(code)
-        return ast.Name(f"kept{self.kept.index(code)}")
+        return f"kept{self.kept.index(code)}"
+
+    def _at_entry(self, code: str) -> str:
+        return self._keep(code, is_signed=code.startswith("mp.i"))
+
+    def needs_return(self, node: ast.AST) -> bool:
+        """Whether an expression is known at the return only: the result, the duration, or what the call wrote."""
+        return _asks(node, RETURNED) or any(
+            isinstance(part, ast.Compare) and self._is_filled(part) for part in ast.walk(node)
+        )
+
+    def _is_filled(self, node: ast.Compare) -> bool:
+        paths = [path for path in map(path_of, (node.left, *node.comparators)) if path and _is_argument(path)]
+        return bool(paths) and _texts(node) is not None and self.meaning(paths[0]).kind == "filled"
 
     def _asks_arguments(self, node: ast.AST) -> bool:
         if isinstance(node, ast.Call):

@@ -11,14 +11,18 @@ from multiprobe.arch import native, system_call_of
 from multiprobe.compiler.frontend.typed import close
 from multiprobe.errors import MultiprobeError, UsageError
 from multiprobe.functions.kernel import Kernel
+from multiprobe.instruments.trace.arguments import COUNTING
 from multiprobe.instruments.trace.describe import Describer, Wanted
 from multiprobe.instruments.trace.filter import ANYWHERE, RETURNED, Meaning, constants, place_of, register
 from multiprobe.instruments.trace.members import Behind
-from multiprobe.instruments.trace.reads import Number, Planner, Pointer, Text
+from multiprobe.instruments.trace.reads import Filled, Number, Planner, Pointer, Text
 from multiprobe.kernel.btf.values import ValueType
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from multiprobe.functions.sets import FunctionSet
+    from multiprobe.instruments.trace.arguments import TracedArgument
     from multiprobe.instruments.trace.reads import Node
 
 _REGISTERS = 'mp.cast("struct pt_regs *", ctx.arg(0))'
@@ -75,29 +79,40 @@ class FilterNames:
                 names = {one.name for other in self._described for one in other.shown}
                 hint = close(name, names) or f"{label} has: {', '.join(one.name for one in known.shown)}"
                 raise UsageError(f"filter: system call {label} has no argument {name!r}", hint=hint)
-            found[shown.position, isinstance(shown.behind, Text)] = shown
+            found[shown.position, type(shown.behind), shown.count and shown.count[0]] = shown
         if len(found) > 1:
             raise UsageError(f"filter: {name!r} is not the same argument in all of these system calls")
         (shown,) = found.values()
         code = f"{_REGISTERS}.{native().system_call_arguments[shown.position]}"
         if isinstance(shown.behind, Text):
-            return Meaning(code, kind="text")
+            return _string(code, shown, lambda n: f"{_REGISTERS}.{native().system_call_arguments[n]}")
         type_ = shown.type or ValueType("raw")
-        if type_.kind in ("int", "unsigned") and type_.bits < 64:
-            code = f"mp.{'i' if type_.kind == 'int' else 'u'}{type_.bits}({code})"
-        return Meaning(code, type_.kind == "int")
+        return Meaning(_narrowed(code, type_) if type_.bits < 64 else code, type_.kind == "int")
 
     def _typed(self, path: str, name: str, rest: str, owner: int) -> Meaning:
         """An argument with a type. The compiler checks that it has the same position in all functions."""
         code = f"ctx.args.{path}"
         node = self._node(owner, name, rest)
         if isinstance(node, Text):
-            return Meaning(code, kind="text")
+            return self._counted(code, name, rest, owner)
         number = node.number if isinstance(node, Pointer) else node
         type_ = number.type if isinstance(number, Number) else ValueType("raw")
         if type_.kind == "big" or type_.kind == "ipv4":
             return Meaning(_swapped(code, type_.bits), kind="number" if type_.kind == "big" else "ipv4")
         return Meaning(code, type_.kind == "int" or (type_.kind == "enum" and any(one < 0 for one in type_.names)))
+
+    def _counted(self, code: str, name: str, rest: str, owner: int) -> Meaning:
+        """A string. All functions that have it must count its bytes by the same argument, or none of them."""
+        if rest:
+            return Meaning(code, kind="text")
+        shown = [one for known in self._described for one in known.shown if one.name == name]
+        if any(type(one.behind) is not type(shown[0].behind) or one.count != shown[0].count for one in shown):
+            raise UsageError(
+                f"filter: {name!r} is a string of another length, or written by the call, in some of these functions",
+                hint="trace these functions separately",
+            )
+        mine = next(one for one in self._described[owner].shown if one.name == name)
+        return _string(code, mine, register)
 
     def _node(self, owner: int, name: str, rest: str) -> Node | None:
         """The node that decodes it, from which its type is known."""
@@ -116,6 +131,18 @@ class FilterNames:
             raise UsageError(f"filter: {name}.{rest}: {error.message}", hint=error.hint) from None
         except MultiprobeError:
             return None
+
+
+def _string(code: str, shown: TracedArgument, read: Callable[[int], str]) -> Meaning:
+    """A string at the address `code`; `read` gives an argument by its position, as Python source."""
+    count = _narrowed(read(shown.count[0]), shown.count[1]) if shown.count else ""
+    return Meaning(code, kind="filled" if isinstance(shown.behind, Filled) else "text", count=count)
+
+
+def _narrowed(code: str, type_: ValueType) -> str:
+    if type_.kind not in COUNTING:
+        return code
+    return f"mp.{'i' if type_.kind == 'int' else 'u'}{type_.bits}({code})"
 
 
 def _swapped(code: str, bits: int) -> str:

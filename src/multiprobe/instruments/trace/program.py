@@ -17,6 +17,8 @@ from multiprobe.instruments.trace.filter import Filter
 from multiprobe.instruments.trace.reads import (
     ARGUMENT_MASK,
     BLOCK_SIZE,
+    FILL_BIT,
+    FILLED,
     LENGTH_MASK,
     LENGTH_SHIFT,
     MAX_ARGUMENTS,
@@ -35,15 +37,15 @@ if TYPE_CHECKING:
     from multiprobe.instruments.trace.reads import ReadStep
 
 TEXT_SIZE = 128
-COUNT_MASK, SYSCALL, MANY, KNOWN, POINTER, FIRST_SHIFT = 0x1F, 1 << 5, 1 << 6, 1 << 7, 1 << 8, 9
+COUNT_MASK, SYSCALL, MANY, KNOWN, POINTER, FILLS, FIRST_SHIFT = 0x1F, 1 << 5, 1 << 6, 1 << 7, 1 << 8, 1 << 9, 10
 """A function's bits in the table: the number of its steps; whether it is a system call's wrapper, has more than
-N_ARGUMENTS, is filled in (calls before that aren't traced), returns a pointer or an address as a number; the position
-of its first step."""
+N_ARGUMENTS, is filled in (calls before that aren't traced), returns a pointer or an address as a number, fills a
+buffer; the position of its first step."""
 KERNEL_HALF = 1 << 63
 ERRORS = (1 << 64) - 4096
 """Pointers from here on are errnos."""
 MAX_KEPT = 1 << 16
-"""Room for values kept from entries to returns, for filters that need both."""
+"""Room for values kept from entries to returns: addresses of buffers to be filled, and what filters need of both."""
 FEW_STEPS, MOST_STEPS = 1 << 10, 1 << 15
 """Room for the steps of all functions."""
 
@@ -82,7 +84,13 @@ _RETURN = """\
         if ret < -MAX_ERRNO and table[ctx.function] & POINTER:
             ret = ret & MAX_POSITIVE
         thread = ctx.pid << 32 | ctx.tid
+        buffer = 0
+        if table[ctx.function] & FILLS:
+            buffer = fills[thread, begin]
+            del fills[thread, begin]
 {found}        if {returned}:
+            if buffer and ret > 0:
+                send_filled(thread, begin, buffer, ret)
             left.send(thread=thread, begin=begin, end=end, function=ctx.function, cpu=ctx.cpu, ret=ctx.ret)
         return
     ctx.session = 0
@@ -123,7 +131,9 @@ def trace(ctx):
         way = steps[at + 2 * n + 1 & last]
         address = pick(what & ARGUMENT_MASK, a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11) + (what >> UNUSED_SHIFT)
         address = walk(address, what >> LENGTH_SHIFT & LENGTH_MASK, way)
-        if what & TEXT_BIT:
+        if what & FILL_BIT:
+            {fill}
+        elif what & TEXT_BIT:
             send_text(thread, begin, n, address)
         elif KERNEL_HALF <= address < ERRORS:
             blocks.send(thread=thread, begin=begin, step=n, memory=mp.kernel_bytes(address))
@@ -163,7 +173,8 @@ def walk(address: int, length: int, way: int) -> int:
 _CONSTANTS = {
     "SYSCALL": SYSCALL, "MANY": MANY, "COUNT_MASK": COUNT_MASK, "FIRST_SHIFT": FIRST_SHIFT, "MAX_STEPS": MAX_STEPS,
     "ARGUMENT_MASK": ARGUMENT_MASK, "TEXT_BIT": TEXT_BIT, "LENGTH_SHIFT": LENGTH_SHIFT, "LENGTH_MASK": LENGTH_MASK,
-    "UNUSED_SHIFT": UNUSED_SHIFT, "MAX_ERRNO": MAX_ERRNO, "MAX_POSITIVE": (1 << 63) - 1, "POINTER": POINTER,
+    "UNUSED_SHIFT": UNUSED_SHIFT, "FILL_BIT": FILL_BIT, "FILLS": FILLS,
+    "MAX_ERRNO": MAX_ERRNO, "MAX_POSITIVE": (1 << 63) - 1, "POINTER": POINTER,
     "KERNEL_HALF": KERNEL_HALF, "ERRORS": ERRORS,
 }  # fmt: skip
 
@@ -192,7 +203,8 @@ class TraceProbe:
         self, wanted: Filter, *, entries_only: bool, size: int, n_steps: int = 0, has_stacks: bool = False
     ) -> None:
         if entries_only and wanted.returned:
-            raise UsageError("the filter uses ret or duration, but returns are not traced", hint="trace returns, too")
+            what = "ret, duration or what a call wrote"
+            raise UsageError(f"the filter uses {what}, but returns are not traced", hint="trace returns, too")
         self.entered = mp.RingBuffer(EnteredOn if has_stacks else Entered, size=size)
         self.texts = mp.RingBuffer(Text, size=size)
         self.blocks = mp.RingBuffer(Block, size=size)
@@ -202,6 +214,7 @@ class TraceProbe:
         self.n_steps = FEW_STEPS if n_steps <= FEW_STEPS else MOST_STEPS
         self.steps = mp.Array(mp.u64, 2 * self.n_steps)
         self.keep = mp.Hash((mp.u64, mp.u64, mp.u32), mp.u64, MAX_KEPT)
+        self.fills = mp.Hash((mp.u64, mp.u64), mp.u64, MAX_KEPT)
         self.stacks = mp.StackTraces() if has_stacks else None
         self.when = "entry" if entries_only else "session"
         self.program = self._program(wanted)
@@ -222,18 +235,27 @@ class TraceProbe:
             elif address:
                 texts.send(thread=thread, begin=begin, step=step, text=mp.user_string(address))
 
+        @mp.helper
+        def send_filled(thread: int, begin: int, address: int, size: int) -> None:
+            if address >= KERNEL_HALF:
+                texts.send(thread=thread, begin=begin, step=FILLED, text=mp.kernel_string(address, size))
+            else:
+                texts.send(thread=thread, begin=begin, step=FILLED, text=mp.user_string(address, size))
+
         is_session = self.when == "session"
         source = _SOURCE.format(
             leave=_RETURN.format(returned=wanted.returned or "True", found=_found(wanted)) if is_session else "",
             entry=wanted.entry or "True",
             kept=_kept(wanted) if is_session else "",
+            fill="fills[thread, begin] = address" if is_session else "pass",
             registers=", ".join(f"registers.{name}" for name in native().system_call_arguments),
             stack="" if self.stacks is None else ", stack=stacks.id(ctx)",
         )
         file = f"<trace {abs(hash(source)):x}>"
         linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
         names: dict[str, object] = _CONSTANTS | {
-            "mp": mp, "pick": pick, "walk": walk, "send_text": send_text, "last": 2 * self.n_steps - 1,
+            "mp": mp, "pick": pick, "walk": walk, "send_text": send_text,
+            "send_filled": send_filled, "fills": self.fills, "last": 2 * self.n_steps - 1,
             "table": self.table, "steps": self.steps, "keep": self.keep, "stacks": self.stacks, "left": self.left,
             "entered": self.entered, "more": self.more, "blocks": self.blocks, "texts": texts,
         }  # fmt: skip
@@ -262,5 +284,6 @@ def tables(described: Sequence[Described], *, most: int = MOST_STEPS) -> tuple[a
                 steps.extend(step.words)
         bits = KNOWN | (SYSCALL if known.is_syscall else 0) | (MANY if known.n_slots > N_ARGUMENTS else 0)
         bits |= POINTER if known.result.kind == "pointer" or known.result.may_be_errno else 0
+        bits |= FILLS if any(step.is_filled for step in known.steps) else 0
         functions.append(bits | (0 if first is None else len(known.steps) | first << FIRST_SHIFT))
     return functions, steps

@@ -30,21 +30,28 @@ MAX_OFFSETS = 4
 MAX_OFFSET = (1 << 16) - 1
 MAX_STEPS = 24
 """The number of reads per call."""
-ARGUMENT_MASK, TEXT_BIT, LENGTH_SHIFT, LENGTH_MASK, UNUSED_SHIFT = 0xF, 1 << 4, 8, 7, 16
+ARGUMENT_MASK, TEXT_BIT, FILL_BIT, LENGTH_SHIFT, LENGTH_MASK, UNUSED_SHIFT = 0xF, 1 << 4, 1 << 5, 8, 7, 16
+FILLED = 0xFF
+"""The number, in place of a step's, of the string in a buffer that the call filled."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadStep:
-    """One read, from the argument at `position`. Each of `offsets` but the last is added and the pointer followed."""
+    """One read, from the argument at `position`. Each of `offsets` but the last is added and the pointer followed.
+
+    is_filled: the memory is read when the call has returned
+    """
 
     position: int
     offsets: tuple[int, ...]
     is_text: bool = False
+    is_filled: bool = False
 
     @property
     def words(self) -> tuple[int, int]:
         """The two numbers that encode it in the program's table."""
-        what = self.position | (TEXT_BIT if self.is_text else 0) | len(self.offsets) << LENGTH_SHIFT
+        what = self.position | (TEXT_BIT if self.is_text else 0) | (FILL_BIT if self.is_filled else 0)
+        what |= len(self.offsets) << LENGTH_SHIFT
         return what, sum(offset << 16 * n for n, offset in enumerate(self.offsets))
 
 
@@ -73,6 +80,15 @@ class Text(Node):
         if most is not None:
             found = decode_name(found.encode(errors="surrogateescape")[:most])
         return quoted(found)
+
+
+class Filled(Text):
+    """A string in a buffer that the call filled: as many bytes as it returned, at most those that the buffer has."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self.step = FILLED
 
 
 class Number(Node):
@@ -176,6 +192,14 @@ class Planner:
         self._groups: dict[_Key, list[tuple[int, Number | Text]]] = {}
         self._ranks: dict[_Key, int] = {}
         self._limits: dict[_Key, int] = {}
+        self._filled: int | None = None
+
+    def filled(self, position: int) -> Filled | None:
+        """The buffer that the call fills; None if it has one already."""
+        if self._filled is not None:
+            return None
+        self._filled = position
+        return Filled()
 
     def text(self, position: int, offsets: tuple[int, ...]) -> Text:
         """A string at the end of a chain of pointers; equal chains are read once."""
@@ -198,6 +222,8 @@ class Planner:
     def steps(self) -> tuple[ReadStep, ...]:
         """All steps, the most important first."""
         found: list[ReadStep] = []
+        if self._filled is not None:
+            found.append(ReadStep(self._filled, (0,), is_filled=True))
         for key in sorted(self._groups, key=self._ranks.__getitem__):
             position, way, is_text = key
             if is_text:
