@@ -9,10 +9,12 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
 import multiprobe as mp
+from damage import mutated
 from multiprobe.kernel.mechanism import mechanism_names
 
 READS = 7
@@ -25,21 +27,30 @@ def kernel() -> mp.Kernel:
     return mp.Kernel()
 
 
-def write_object(path: Path, *, has_context: bool) -> None:
-    """The object file. What bpf_session_is_return takes differs between kernels, and libbpf compares."""
+def assemble(path: Path, text: str) -> None:
+    """Write the object file of a module in LLVM's IR."""
     import llvmlite.binding as llvm
 
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
-    text = (Path(__file__).parent / "objects" / "probes.ll").read_text()
+    machine = llvm.Target.from_triple("bpfel").create_target_machine(cpu="v3", opt=2)
+    path.write_bytes(machine.emit_object(llvm.parse_assembly(text)))
+
+
+def source(name: str) -> str:
+    return (Path(__file__).parent / "objects" / f"{name}.ll").read_text()
+
+
+def write_object(path: Path, *, has_context: bool) -> None:
+    """The object file. What bpf_session_is_return takes differs between kernels, and libbpf compares."""
+    text = source("probes")
     if not has_context:
         function = re.search(r'DISubprogram\(name: "bpf_session_is_return".* type: (!\d+)', text)
         assert function
         types = re.search(rf"^{function[1]} = !DISubroutineType\(types: (!\d+)\)", text, re.MULTILINE)
         assert types
         text = re.sub(rf"^({types[1]} = !{{!\d+), !\d+}}", r"\1}", text, flags=re.MULTILINE)
-    machine = llvm.Target.from_triple("bpfel").create_target_machine(cpu="v3", opt=2)
-    path.write_bytes(machine.emit_object(llvm.parse_assembly(text)))
+    assemble(path, text)
 
 
 @pytest.fixture(scope="module")
@@ -211,3 +222,111 @@ def test_a_program_that_the_verifier_refuses(path: Path, tmp_path: Path, kernel:
     assert "program 'single'" in str(caught.value)
     assert "9999" in caught.value.cause
     assert caught.value.cause in caught.value.log
+
+
+@pytest.fixture(scope="module")
+def choices(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("objects") / "choices_of_people.bpf.o"
+    assemble(path, source("choices"))
+    return path
+
+
+def calls_of(found: mp.BpfObject, n: int = READS) -> object:
+    """What the program counts of so many reads, and of nothing that came before."""
+    found.variables["calls"] = 0
+    read(n)
+    return found.variables["calls"]
+
+
+def load_choices(path: Path, kernel: mp.Kernel, *names: str, **variables: int) -> mp.BpfObject:
+    return mp.load_object(path, kernel=kernel, programs=names, variables={"only_tgid": os.getpid(), **variables})
+
+
+def test_programs_can_be_left_out(choices: Path, kernel: mp.Kernel) -> None:
+    with pytest.raises(mp.VerifierError, match="program 'refused'") as caught:
+        mp.load_object(choices, kernel=kernel)
+    assert "programs=[…]" in caught.value.hint
+    with load_choices(choices, kernel, "counted") as found:
+        assert [name for name, one in found.programs.items() if one.is_loaded] == ["counted"]
+        with pytest.raises(mp.NotSupportedError, match="programs= does not name it"):
+            mp.attach(found.programs["optional"], "vfs_write", kernel=kernel)
+    with load_choices(choices, kernel, "optional") as found, mp.attach(found.programs["optional"], "vfs_read"):
+        assert calls_of(found) == 3 * READS, "a section that begins with ? is loaded when it is named"
+
+
+def test_names_that_the_object_has_not(choices: Path, kernel: mp.Kernel) -> None:
+    with pytest.raises(mp.UsageError, match="no program 'none'") as caught:
+        load_choices(choices, kernel, "none")
+    assert "counted" in caught.value.hint
+    with pytest.raises(mp.UsageError, match="no variable 'none'") as caught:
+        load_choices(choices, kernel, "counted", none=1)
+    assert "only_tgid" in caught.value.hint
+
+
+def test_variables_by_name(choices: Path, kernel: mp.Kernel) -> None:
+    with load_choices(choices, kernel, "counted", step=5, limit=5 * READS) as found:
+        variables = found.variables
+        assert {name: variables[name] for name in ("step", "limit", "negative", "mode", "is_on", "pointer")} == {
+            "step": 5, "limit": 5 * READS, "negative": -7, "mode": 7, "is_on": True, "pointer": 0,
+        }  # fmt: skip
+        assert (variables["label"], variables["pair"]) == (b"label\0\0\0", b"\1\0\0\0\2\0\0\0")
+        assert "none" not in variables
+        with pytest.raises(KeyError):
+            variables["none"]
+        with mp.attach(found.programs["counted"], "vfs_read", kernel=kernel):
+            assert calls_of(found, 2 * READS) == 5 * READS, "no more than the limit"
+            variables["limit"] = 1000
+            assert calls_of(found, 2 * READS) == 2 * 5 * READS
+            variables["is_on"] = False
+            assert (calls_of(found), variables["others"]) == (0, 0)
+            variables["label"] = b"x" * 8
+            variables["is_on"] = True
+            assert calls_of(found) == 5 * READS
+            assert variables["others"] >= READS, "what is written reaches the program that runs"
+        with pytest.raises(mp.UsageError, match="constant") as caught:
+            variables["step"] = 4
+        assert "variables={'step': …}" in caught.value.hint
+
+
+def test_a_function_that_the_program_does_not_fit_is_set_aside(choices: Path, kernel: mp.Kernel) -> None:
+    names = ["vfs_fsync", "vfs_read", "vfs_write"]  # with 2, 4 and 4 arguments
+    with load_choices(choices, kernel, "third") as found:
+        with mp.attach(found.programs["third"], names, kernel=kernel) as attachment:
+            assert calls_of(found) == 3 * READS
+            assert found.variables["last_length"] == 16
+        report = attachment.report
+        assert (report.attached, [one.function for one in report.failed]) == (2, ["vfs_fsync"])
+        assert "the program does not fit it: " in report.failed[0].reason
+        assert "invalid bpf_context access" in report.failed[0].reason
+        with pytest.raises(mp.AttachError, match="does not fit it"):
+            mp.attach(found.programs["third"], names, kernel=kernel, on_bad="error")
+        with pytest.raises(mp.VerifierError, match="invalid bpf_context access"):
+            mp.attach(found.programs["third"], "vfs_fsync", kernel=kernel)
+
+
+@pytest.mark.parametrize("name", ["both", "both_multi"])
+def test_sessions_of_trampolines(choices: Path, kernel: mp.Kernel, name: str) -> None:
+    has_one = kernel.table.rows_of_name("bpf_jit_supports_fsession")
+    with load_choices(choices, kernel, name, step=1) as found:
+        if not has_one:
+            with pytest.raises(mp.NotSupportedError, match="this kernel has no"):
+                mp.attach(found.programs[name], "vfs_read", kernel=kernel)
+            return
+        with mp.attach(found.programs[name], ["vfs_read", "vfs_fsync"], kernel=kernel) as attachment:
+            assert calls_of(found) == 2 * READS, "at both sides"
+            assert attachment.report.attached == 2
+        assert set(attachment.report.mechanisms) == {"trampoline" if name == "both" else "tracing_multi"}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_objects_never_end_this_process(choices: Path, path: Path, kernel: mp.Kernel, seed: int) -> None:
+    """Loading too, which a kernel answers; `tests/unit` damages more of them, and opens them only."""
+    random = Random(seed)
+    for whole in (choices.read_bytes(), path.read_bytes()):
+        for _ in range(8):
+            damaged = choices.parent / "damaged.bpf.o"
+            damaged.write_bytes(mutated(random, whole))
+            try:
+                mp.load_object(damaged, kernel=kernel).close()
+            except mp.MultiprobeError:
+                continue

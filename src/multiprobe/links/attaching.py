@@ -81,6 +81,7 @@ class Attaching:
         self._n_singles = 0
         self._tried: dict[int, Mechanism] = {}  # of the functions that a mechanism was refused
         self._failures: dict[int, Failure] = {}
+        self._verdicts: dict[int, str] = {}  # the verifier's, where the program doesn't fit the function
         ordered = None if cookies is None else array("Q", map(cookies.__getitem__, order))
         self.loader = self._make_loader(ordered, tasks)
         self.links = ReplaceableLinks(
@@ -158,6 +159,7 @@ class Attaching:
         except (KernelError, NotSupportedError, NotPermittedError) as error:
             return self._without_kind(mechanism, indices, error)
         linked = part.linked
+        self._verdicts |= linked.verdicts
         self.ledger.attach(mechanism, len(part.indices))
         self._n_singles += len(part.indices) if mechanism.is_single else 0
         wrong = differences(linked.links, self.functions)
@@ -204,14 +206,19 @@ class Attaching:
         gone = self._gone(refused)
         for index, number in refused.items():
             self._tried[index] = self._tried.get(index, Mechanism.NONE) | mechanism
-            why = meaning(mechanism, errno.ENODEV if index in gone else number)
+            why = self._why(mechanism, errno.ENODEV if index in gone else number, index)
             self._failures.setdefault(index, Failure(self.functions.label(index), mechanism.label, number, why))
         if self._usable & mechanism:
-            self._remember(mechanism, {index: number for index, number in refused.items() if index not in gone})
+            lasting = refused.keys() - gone - self._verdicts.keys()
+            self._remember(mechanism, {index: refused[index] for index in lasting})
         again = [index for index in sorted(refused) if index not in gone and refused[index] not in RESOURCES]
         masks = bytes(self._masks[index] & self._usable & ~self._tried[index] for index in again)
         plan = make_plan(masks, when=self.plan.when, usable=self._usable, paired=self.plan.paired)
         return [(group.mechanism, [again[n] for n in group.positions]) for group in self._limited(plan).groups]
+
+    def _why(self, mechanism: Mechanism, number: int, index: int) -> str:
+        verdict = self._verdicts.get(index)
+        return f"the program does not fit it: {verdict}" if verdict else meaning(mechanism, number)
 
     def _limited(self, plan: LinkPlan) -> LinkPlan:
         """The plan without what would exceed the limit of functions attached one by one."""

@@ -43,6 +43,9 @@ class Loader(Protocol):
     paired: Mechanism
 
     @property
+    def may_misfit(self) -> bool: ...
+
+    @property
     def functions(self) -> FunctionSet: ...
 
     @property
@@ -75,6 +78,8 @@ class ProgramLoader:
     has_gate: instances can be replaced while attached, and their hits are counted
     paired: mask of the mechanisms in use for which a session is two programs
     """
+
+    may_misfit = False
 
     def __init__(
         self,

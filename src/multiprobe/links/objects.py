@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,8 @@ from multiprobe.errors import DataError, NotSupportedError, UsageError
 from multiprobe.functions.kernel import Kernel
 from multiprobe.kernel.mechanism import Mechanism, mechanism_names
 from multiprobe.links.mechanisms.linked import Hook
-from multiprobe.links.plan.usable import usable_mechanisms
+from multiprobe.links.object_variables import Variables, find_variables, named
+from multiprobe.links.plan.usable import has_fsession, usable_mechanisms
 from multiprobe.maps.foreign import ForeignMap
 from multiprobe.syscalls import libbpf
 from multiprobe.syscalls.fd import Closing, FileDescriptor
@@ -25,7 +27,7 @@ from multiprobe.syscalls.libbpf import LoadedProgram, Wish
 from multiprobe.uapi.bpf import AttachType, ProgType
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from typing import NoReturn
 
     from multiprobe.functions.kernel import Kernel
@@ -60,6 +62,7 @@ SECTIONS = {
     ),
     "fentry": Section("entry", Mechanism.TRAMPOLINE, ProgType.TRACING, AttachType.TRACE_FENTRY),
     "fexit": Section("return", Mechanism.TRAMPOLINE, ProgType.TRACING, AttachType.TRACE_FEXIT),
+    "fsession": Section("session", Mechanism.TRAMPOLINE, ProgType.TRACING, AttachType.TRACE_FSESSION),
     "fentry.multi": Section(
         "entry", TRAMPOLINES, ProgType.TRACING, AttachType.TRACE_FENTRY_MULTI, Mechanism.TRACING_MULTI
     ),
@@ -67,12 +70,13 @@ SECTIONS = {
         "return", TRAMPOLINES, ProgType.TRACING, AttachType.TRACE_FEXIT_MULTI, Mechanism.TRACING_MULTI
     ),
     "fsession.multi": Section(
-        "session", Mechanism.TRACING_MULTI, ProgType.TRACING, AttachType.TRACE_FSESSION_MULTI, Mechanism.TRACING_MULTI
+        "session", TRAMPOLINES, ProgType.TRACING, AttachType.TRACE_FSESSION_MULTI, Mechanism.TRACING_MULTI
     ),
 }
 _ALONE: dict[int, AttachType] = {
     AttachType.TRACE_FENTRY_MULTI: AttachType.TRACE_FENTRY,
     AttachType.TRACE_FEXIT_MULTI: AttachType.TRACE_FEXIT,
+    AttachType.TRACE_FSESSION_MULTI: AttachType.TRACE_FSESSION,
 }
 """What a program for many functions is loaded as where the kernel has no such thing."""
 
@@ -158,6 +162,7 @@ class ObjectLoader:
     """Loads the instances of an object's program that one attachment needs (see `loading.Loader`)."""
 
     paired = Mechanism.NONE
+    may_misfit = True
 
     def __init__(self, program: ObjectProgram, functions: FunctionSet, *, when: str) -> None:
         self.program = program
@@ -244,12 +249,17 @@ class BpfObject(Closing):
 
     name: of the file; programs, maps: by their names in it. Attachments of its programs stay attached when it is
         closed.
+    variables: the values of global variables (.data, .bss, .rodata), by name: `variables[name]` reads one,
+        `variables[name] = value` writes it; integers, enums, pointers and bool are numbers, everything else bytes
     """
 
-    def __init__(self, name: str, programs: dict[str, ObjectProgram], maps: dict[str, ForeignMap]) -> None:
+    def __init__(
+        self, name: str, programs: dict[str, ObjectProgram], maps: dict[str, ForeignMap], variables: Variables
+    ) -> None:
         self.name = name
         self.programs = programs
         self.maps = maps
+        self.variables = variables
 
     def close(self) -> None:
         """Close the descriptors of programs and maps; the kernel keeps those that attachments use."""
@@ -263,25 +273,50 @@ class BpfObject(Closing):
         return f"<object {self.name}: programs {', '.join(self.programs)}; maps {', '.join(self.maps)}>"
 
 
-def load_object(path: str | os.PathLike[str], *, kernel: Kernel | None = None) -> BpfObject:
+def load_object(
+    path: str | os.PathLike[str],
+    *,
+    programs: Iterable[str] | None = None,
+    variables: Mapping[str, int | bytes] | None = None,
+    kernel: Kernel | None = None,
+) -> BpfObject:
     """Load a BPF object file (ELF, from `clang -target bpf`) with libbpf: relocations, CO-RE and maps included.
 
     path: the file; kernel: the `mp.Kernel` whose mechanisms count, the running one if not given
+    programs: the names of the programs to load, also of those in sections that begin with "?"; all others if not given
+    variables: first values of global variables by name, constants (.rodata) included: ints, or bytes of their size
 
     Loads each program whose section says how to attach it and whose kind this kernel has; attaching another one says
     why it was not loaded. Needs the system's libbpf 1.0 or newer.
 
-    Raises DataError (not a BPF object), NotSupportedError (no libbpf), NotPermittedError, VerifierError, KernelError.
+    Raises UsageError (no such program or variable, a value that does not fit), DataError (not a BPF object),
+    NotSupportedError (no libbpf), NotPermittedError, VerifierError, KernelError.
     """
     name = os.path.basename(path_of(path))
     data = _read(path, name)
-    choice = _Choice(kernel)
-    programs, maps = libbpf.load(data, name.partition(".")[0], choice)
-    return BpfObject(
-        name,
-        {one.name: ObjectProgram(one, why_not=choice.why_not.get(one.name, "")) for one in programs},
-        _Maps({one.name: ForeignMap(one) for one in maps}, prefix=name.partition(".")[0]),
-    )
+    prefix = name.partition(".")[0]
+    given = {} if variables is None else dict(variables)
+    choice = _Choice(kernel, _names(programs))
+
+    def initialize(types: bytes) -> Iterator[tuple[str, int, bytes]]:
+        choice.require_known()
+        known = find_variables(types) if given else []
+        for one, value in given.items():
+            variable = named(known, one)
+            yield variable.section, variable.offset, variable.encode(value)
+
+    loaded, maps, types = libbpf.load(data, prefix, choice, initialize)
+    found = _Maps({one.name: ForeignMap(one) for one in maps}, prefix=prefix)
+    made = {one.name: ObjectProgram(one, why_not=choice.why_not.get(one.name, "")) for one in loaded}
+    return BpfObject(name, made, found, Variables(types, found))
+
+
+def _names(programs: Iterable[str] | None) -> frozenset[str] | None:
+    if programs is None:
+        return None
+    if isinstance(programs, str | bytes) or not isinstance(programs, Iterable):
+        raise UsageError(f"invalid programs={programs!r}: expected a list of names")
+    return frozenset(programs)
 
 
 def _read(path: str | os.PathLike[str], name: str) -> bytes:
@@ -296,33 +331,56 @@ def _read(path: str | os.PathLike[str], name: str) -> bytes:
 class _Choice:
     """Says how libbpf is to load each program, and keeps why it isn't to load one. Asks the kernel only if it must."""
 
-    def __init__(self, kernel: Kernel | None) -> None:
+    def __init__(self, kernel: Kernel | None, names: frozenset[str] | None = None) -> None:
         self._kernel = kernel
+        self._names = names
+        self._known: list[str] = []
         self.why_not: dict[str, str] = {}
 
-    def __call__(self, name: str, section: str, kind: int, attach_type: int) -> Wish | None:
+    def require_known(self) -> None:
+        """Raise UsageError for a name that no program has."""
+        if unknown := sorted((self._names or frozenset()).difference(self._known)):
+            raise UsageError(
+                f"the object has no program {unknown[0]!r}", hint=f"its programs: {', '.join(self._known) or 'none'}"
+            )
+
+    def __call__(self, name: str, section: str, kind: int, attach_type: int, may_load: bool) -> Wish | None:
+        self._known.append(name)
         found, target, _ = parse_section(section)
+        if self._names is not None and name not in self._names:
+            self.why_not[name] = "it was left out: programs= does not name it"
+            return Wish(False, kind, attach_type)
+        if self._names is None and not may_load:
+            self.why_not[name] = f"its section begins with '?': load it by programs=[{name!r}]"
+            return Wish(False, kind, attach_type)
         if found is None:
             if kind:
-                if section.startswith("?"):
-                    self.why_not[name] = f"its section {section!r} tells libbpf to leave it out"
-                return None
+                return None if may_load else Wish(True, kind, attach_type)
             self.why_not[name] = f"neither libbpf nor mp.attach knows its section {section!r}"
             return Wish(False, kind, attach_type)
         if found.needs and not self._offers(found.when) & found.needs:
             return self._without_batches(name, found)
+        if found.attach_type == AttachType.TRACE_FSESSION and not self._has_fsession:
+            self.why_not[name] = "this kernel has no sessions by single trampolines"
+            return Wish(False, found.kind, found.attach_type)
         if found.kind == ProgType.TRACING and not found.needs and not target:
             self.why_not[name] = f"its section {section!r} names no function to load it for"
             return Wish(False, found.kind, found.attach_type)
-        return Wish(True, found.kind, found.attach_type)
+        is_new = found.attach_type == AttachType.TRACE_FSESSION  # libbpf 1.1 does not know whom its section names
+        return Wish(True, found.kind, found.attach_type, target if is_new else None)
 
     def _without_batches(self, name: str, found: Section) -> Wish:
         alone = _ALONE.get(found.attach_type)
-        if alone is not None:
+        if alone is not None and (found.when != "session" or self._has_fsession):
             return Wish(True, found.kind, alone, STAND_IN)
         names = " or ".join(mechanism_names(found.needs))
         self.why_not[name] = f"this kernel has no {names} for programs that run at {found.when}"
         return Wish(False, found.kind, found.attach_type)
+
+    @property
+    def _has_fsession(self) -> bool:
+        self._kernel = self._kernel or Kernel()
+        return has_fsession(self._kernel)
 
     def _offers(self, when: str) -> Mechanism:
         self._kernel = self._kernel or Kernel()

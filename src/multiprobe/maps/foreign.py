@@ -37,6 +37,7 @@ class ForeignMap:
         self.value_size = loaded.value_size
         self.max_entries = loaded.max_entries
         self.fd = loaded.fd
+        self.is_internal = loaded.is_internal
 
     @property
     def is_per_cpu(self) -> bool:

@@ -98,5 +98,5 @@ def test_sessions_are_paired_where_the_kernel_has_none() -> None:
     kernel.table = FakeTable("bpf_session_is_return", "bpf_jit_supports_fsession")
     assert usable_mechanisms(kernel, when="session") == Mechanism.ALL
     assert paired_mechanisms(kernel, when="session") == Mechanism.KPROBE
-    without = paired_mechanisms(kernel, when="session", has_fsession=False)
+    without = paired_mechanisms(kernel, when="session", may_fsession=False)
     assert without == Mechanism.TRAMPOLINE | Mechanism.KPROBE

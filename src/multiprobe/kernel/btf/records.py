@@ -46,6 +46,16 @@ class BtfParam:
     type_id: int
 
 
+@dataclass(frozen=True, slots=True)
+class BtfVariable:
+    """A variable: its type, and where it is in its section."""
+
+    name: str
+    type_id: int
+    offset: int
+    size: int
+
+
 class TypeRecords:
     """The types of one BTF object: vmlinux, or a module on top of its `base`. Type id 0 is void.
 
@@ -226,6 +236,14 @@ class TypeRecords:
             bits, offset = (offset >> 24, offset & 0xFFFFFF) if has_bits else (0, offset)
             members.append(BtfMember(owner.string(name), member_type, offset, bits))
         return members
+
+    def variables(self, type_id: int) -> list[BtfVariable]:
+        """The variables of a section of variables (DATASEC), in order."""
+        extra = self._extra(type_id, (fmt.DATASEC,), per_element=3)
+        return [
+            BtfVariable(self.name(variable), self.target(variable), offset, size)
+            for variable, offset, size in zip(extra[0::3], extra[1::3], extra[2::3], strict=True)
+        ]
 
     def enumerators(self, type_id: int) -> dict[str, int]:
         """The names and values of an enum."""

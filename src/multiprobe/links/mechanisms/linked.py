@@ -82,6 +82,7 @@ class LinkRequest:
     cookies: what the kernel is told for each, or None
     when: "entry", "return" or "session"; load: loads an instance of the program
     is_paired: a session is two programs, one for each side
+    may_misfit: the program's code may fit some functions and not others: the verifier's refusal is about one function
     progress: called with the number done, where functions go one by one
     """
 
@@ -92,6 +93,7 @@ class LinkRequest:
     load: LoadProgram
     progress: Callable[[int], None] | None = None
     is_paired: bool = False
+    may_misfit: bool = False
 
     @property
     def sides(self) -> tuple[str, ...]:
@@ -107,13 +109,15 @@ class LinkRequest:
 class Linked:
     """What one mechanism attached: `links`, and `refused`, the errno of each function (by index) that it could not.
 
-    programs: those that several links share. Owns links and programs; must be closed.
+    programs: those that several links share; verdicts: the verifier's reason, of functions that it refused. Owns
+    links and programs; must be closed.
     """
 
     mechanism: Mechanism
     links: list[Link] = field(default_factory=list)
     refused: dict[int, int] = field(default_factory=dict)
     programs: list[FileDescriptor] = field(default_factory=list)
+    verdicts: dict[int, str] = field(default_factory=dict)
 
     def open_programs(self) -> list[FileDescriptor]:
         """Every program behind the links."""

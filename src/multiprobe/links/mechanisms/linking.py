@@ -76,6 +76,7 @@ class Linking:
             load,
             _show(progress, len(indices)) if progress else None,
             is_paired,
+            loader.may_misfit,
         )
         try:
             with ledger.timed("attach"):

@@ -24,26 +24,34 @@ THREADS = 4
 def attach_each(open_one: Callable[[int, str], Link], request: LinkRequest, linked: Linked) -> None:
     """Open a link for each side of each function of `request`, and put them into `linked`.
 
-    `open_one(position, side)`: a KernelError from it is that function's refusal; any other error is raised.
+    `open_one(position, side)`: a KernelError from it is that function's refusal; any other error is raised. So is the
+    verifier's, unless the program may fit some functions only, and fits one.
     """
     raise_descriptor_limit()
     opened: dict[int, list[Link]] = {}
     refused: dict[int, int] = {}
+    misfits: dict[int, VerifierError] = {}
 
     def work(position: int) -> None:
         try:
             opened[position] = _open_sides(open_one, position, request.sides)
-        except VerifierError:
-            raise  # the program is at fault, not the function
+        except VerifierError as error:
+            if not request.may_misfit:
+                raise  # the program is at fault, not the function
+            misfits[position] = error
         except KernelError as error:
             refused[position] = error.errno
         if request.progress:
-            request.progress(len(opened) + len(refused))
+            request.progress(len(opened) + len(refused) + len(misfits))
 
     try:
         in_parallel(work, range(len(request.indices)), n_threads=THREADS)
     finally:
         linked.links += [link for position in sorted(opened) for link in opened[position]]
+    if misfits and not opened:
+        raise misfits[min(misfits)]
+    linked.verdicts |= {request.indices[position]: error.cause for position, error in misfits.items()}
+    refused |= {position: error.errno for position, error in misfits.items()}
     linked.refused |= {request.indices[position]: number for position, number in refused.items()}
 
 

@@ -38,7 +38,7 @@ def plan_attachment(
     culprits = Culprits.load(kernel.build_id)
     if culprits:
         masks = culprits.without_known(masks, chosen, when=when)
-    paired = paired_mechanisms(kernel, when=when, has_fsession=mechanisms.has_fsession)
+    paired = paired_mechanisms(kernel, when=when, may_fsession=mechanisms.has_fsession)
     plan = make_plan(masks, when=when, usable=usable, paired=paired)
     skipped = chosen.refusals(usable, when=when) if plan.refused or chosen.unresolved else []
     skipped += [Refusal(chosen.label(position), "module_gone", GONE) for position in gone]

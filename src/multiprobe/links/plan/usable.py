@@ -32,17 +32,22 @@ def usable_mechanisms(kernel: Kernel, *, when: str) -> Mechanism:
     names = kernel.table.rows_of_name
     if not names("bpf_session_is_return"):  # Linux kernel commit adf46d88ae4b (in v6.10)
         offers &= ~Mechanism.KPROBE_MULTI & ~Mechanism.TRACING_MULTI
-    if not names("bpf_jit_supports_fsession"):
+    if not has_fsession(kernel):
         offers &= ~Mechanism.TRACING_MULTI
     return offers
 
 
-def paired_mechanisms(kernel: Kernel, *, when: str, has_fsession: bool = True) -> Mechanism:
+def has_fsession(kernel: Kernel) -> bool:
+    """Whether the kernel was built with sessions that are one trampoline program."""
+    return bool(kernel.table.rows_of_name("bpf_jit_supports_fsession"))
+
+
+def paired_mechanisms(kernel: Kernel, *, when: str, may_fsession: bool = True) -> Mechanism:
     """Mask of the mechanisms for which a session is two programs and two links, the kernel having none for them."""
     if when != "session":
         return Mechanism.NONE
-    has_fsession = has_fsession and bool(kernel.table.rows_of_name("bpf_jit_supports_fsession"))
-    return Mechanism.KPROBE | (Mechanism.NONE if has_fsession else Mechanism.TRAMPOLINE)
+    is_single = may_fsession and has_fsession(kernel)
+    return Mechanism.KPROBE | (Mechanism.NONE if is_single else Mechanism.TRAMPOLINE)
 
 
 def require_switched_on(usable: Mechanism, kernel: Kernel) -> Mechanism:
