@@ -100,6 +100,8 @@ def _explain(error: BaseException, *, is_debug: bool) -> tuple[str, str, int]:
     if isinstance(error, OSError) and error.strerror:
         what = error.filename or ("standard output" if _is_output_broken() else "input or output")
         return f"{what}: {error.strerror}", "", 4 if isinstance(error, PermissionError) else 1
+    if isinstance(error, MemoryError):
+        return "out of memory", "name fewer functions, or raise the limit (ulimit -v, memory.max)", 1
     hint = "" if is_debug else "--debug shows a traceback"
     return f"internal error: {type(error).__name__}: {error}", hint, 1
 

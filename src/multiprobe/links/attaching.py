@@ -291,12 +291,16 @@ class Attaching:
             guard=self.guard,
         )
         has_own = not isinstance(self.loader, ProgramLoader) or self.loader.tasks.has_own
-        if watchdog and not has_own:  # its process is left out from the start
-            attachment.watch(watchdog, at_once=True)
-        attachment.resume()
         self.is_finished = True
-        if watchdog and has_own:
-            attachment.watch(watchdog)
+        try:
+            if watchdog and not has_own:  # its process is left out from the start
+                attachment.watch(watchdog, at_once=True)
+            attachment.resume()
+            if watchdog and has_own:
+                attachment.watch(watchdog)
+        except BaseException:
+            attachment.detach()
+            raise
         return attachment
 
     def _note_modules(self) -> None:

@@ -75,7 +75,8 @@ class Progress:
         if what and (not is_for_terminal or self._file.isatty()):
             self._timer = timer = Timer(self._patience, lambda: self._speak(timer))
             timer.daemon = True
-            timer.start()
+            with contextlib.suppress(RuntimeError):  # "can't start new thread": nothing is shown
+                timer.start()
 
     def _speak(self, timer: Timer) -> None:
         bar = self._make_bar() if _can_redraw(self._file) else None

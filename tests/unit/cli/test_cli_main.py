@@ -24,6 +24,7 @@ ERRORS = [
     (OSError(2, "No such file or directory", "/nowhere"), 1),
     (PermissionError(13, "Permission denied", "/secret"), 4),
     (ZeroDivisionError("a bug"), 1),
+    (MemoryError(), 1),
 ]
 
 
@@ -47,6 +48,12 @@ def test_errors(error: Exception, status: int, raising: object, capsys: pytest.C
     assert err.startswith("multiprobe: ")
     assert "Traceback" not in err
     assert "hint: try this" in err or not getattr(error, "hint", "")
+
+
+def test_want_of_memory_is_no_internal_error(raising: object, capsys: pytest.CaptureFixture[str]) -> None:
+    raising(MemoryError())  # type: ignore[operator]
+    assert main.run(["count", "x"]) == 1
+    assert capsys.readouterr().err.startswith("multiprobe: out of memory\n  hint: ")
 
 
 def test_debug_shows_the_traceback(raising: object, capsys: pytest.CaptureFixture[str]) -> None:

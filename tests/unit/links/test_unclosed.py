@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import threading
 from pathlib import Path
@@ -47,3 +48,34 @@ def test_a_closed_attachment_is_collected_in_silence(tmp_path: Path) -> None:
         attachment.close()
         del attachment
         gc.collect()
+
+
+@pytest.mark.parametrize("limits", LIMITS[1:], ids=str)
+@pytest.mark.parametrize("n_allowed", [0, 1, 2])
+def test_a_thread_that_can_not_be_started_is_an_error_of_ours(
+    tmp_path: Path, limits: mp.Limits, n_allowed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, left = threading.Thread.start, [n_allowed]
+
+    def start(thread: threading.Thread) -> None:
+        if not left[0]:
+            raise RuntimeError("can't start new thread")
+        left[0] -= 1
+        real(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    n_threads = threading.active_count()
+    with FakeKernel(tmp_path, LIKE_7_3) as fake:
+        error = None
+        try:
+            mp.attach(count, "tcp_sendmsg", limits=limits).detach()
+        except mp.KernelError as refused:
+            error = refused
+        assert error is not None or n_allowed > 0 or limits.careful
+        assert error is None or (error.errno, error.operation) == (errno.EAGAIN, "starting a thread")
+        assert error is None or "ulimit -u" in error.hint
+        assert fake.left() == []
+        for thread in threading.enumerate():
+            if thread is not threading.current_thread():
+                thread.join(5)
+    assert threading.active_count() == n_threads

@@ -15,6 +15,7 @@ from multiprobe.kernel.pressure import load_busy
 from multiprobe.links.guard import wakeups as latency
 from multiprobe.links.guard.budget import Window, changes, choose_drops, rates, share
 from multiprobe.links.report import Drop
+from multiprobe.syscalls import threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -123,8 +124,9 @@ class Guard:
         """Begin to watch."""
         self._bodies_due = 0.0
         self._sampler.restart()
-        self._thread = threading.Thread(target=self._run, name="multiprobe guard", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, name="multiprobe guard", daemon=True)
+        threads.start(thread, "the guard")
+        self._thread = thread
 
     def stop(self) -> None:
         """Watch no more; what is under way (replacing a link, say) is finished first."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from multiprobe.cachedir import cache_directory
 from multiprobe.maps.layout import ACTIVE, OWN
+from multiprobe.syscalls import threads
 
 if TYPE_CHECKING:
     from multiprobe.links.ledger import Ledger
@@ -44,7 +45,8 @@ class Watchdog:
         self._done.acquire()
         self._at_once = at_once
         self._is_up = threading.Event()
-        threading.Thread(target=self._run, args=(0 if at_once else _FIRST_WAIT,), daemon=True).start()
+        thread = threading.Thread(target=self._run, args=(0 if at_once else _FIRST_WAIT,), daemon=True)
+        threads.start(thread, "the watchdog")
         if at_once:
             self._is_up.wait()
 
