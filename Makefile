@@ -7,7 +7,7 @@ KERNELS := 6.1 6.12 7.3
 DEFAULT_KERNEL := 6.12
 WORKLOAD := for i in 1 2 3; do ls -lR /etc | cat >/dev/null; cat /proc/meminfo /proc/stat; done >/dev/null
 
-.PHONY: setup try test kernel-test unit faults lint api vm bench soak docs clean
+.PHONY: setup try test kernel-test unit faults fuzz lint api vm bench soak docs clean
 
 setup: kernels
 
@@ -57,6 +57,10 @@ api: $(VENV)/.installed
 # of these faults, or all of them, which takes ten minutes or more: make faults EVERY=1
 faults: $(VENV)/.installed
 	$(BIN)/python tests/faults.py --every $(or $(EVERY),4)
+
+# Hostile input for everything that parses; what is found goes to tests/corpus: make fuzz MINUTES=10 SEED=1
+fuzz: $(VENV)/.installed
+	$(BIN)/python tests/fuzz.py --minutes $(or $(MINUTES),60) $(SEED:%=--seed %)
 
 # A shell in a guest: make vm KERNEL=7.3
 vm: setup

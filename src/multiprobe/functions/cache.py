@@ -76,10 +76,10 @@ def decode(data: bytes, key: bytes) -> FunctionTable | None:
         return None
     module_names, evidence, names = (bytes(section) for section in sections[1:4])
     columns = {name: section.cast(code) for (name, code), section in zip(COLUMNS, sections[4:], strict=True)}
-    lines = [line.partition("=") for line in evidence.decode().split("\n")]
+    lines = [line.partition("=") for line in evidence.decode(errors="replace").split("\n")]
     return FunctionTable(
         names=names,
-        module_names=tuple(module_names.decode().split("\n")),
+        module_names=tuple(module_names.decode(errors="replace").split("\n")),
         columns=columns,
         evidence={name: text for name, _, text in lines if name},
     )

@@ -8,6 +8,7 @@ offsets (`vfs_read+0x10`). Functions that can't be attached match too. `parse_pa
 from __future__ import annotations
 
 import re
+import warnings
 from array import array
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -117,7 +118,9 @@ def _number(digits: str, text: str) -> int:
 
 def _compile(expression: str, text: str):  # type: ignore[no-untyped-def]  # re.Pattern, without importing re
     try:
-        return re.compile(expression.encode("ascii", "backslashreplace"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # sets like [[a] keep their meaning here
+            return re.compile(expression.encode("ascii", "backslashreplace"))
     except re.error as error:
         raise PatternError(
             f"invalid regular expression in {text!r}: {error}", pattern=text, hint="see the syntax of Python's re"

@@ -167,9 +167,14 @@ def parse_packages(text: str) -> list[Package]:
         fields = dict(line.split(": ", 1) for line in paragraph.splitlines() if ": " in line and line[0] != " ")
         if "Package" in fields and "Version" in fields:
             depends = tuple(part.split()[0] for part in fields.get("Depends", "").split(",") if part.strip())
-            package = Package(fields["Package"], fields["Version"], int(fields.get("Size", 0)), depends)
+            package = Package(fields["Package"], fields["Version"], _number(fields.get("Size", "")), depends)
             found[package.name, package.version] = package
     return list(found.values())
+
+
+def _number(text: str) -> int:
+    """A number of bytes, for the display of progress: 0 if it is none."""
+    return int(text) if text.isdecimal() and len(text) < 20 else 0
 
 
 def unpack(package: Path, into: Path) -> None:

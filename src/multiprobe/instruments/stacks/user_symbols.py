@@ -7,6 +7,7 @@ file and stays an address.
 from __future__ import annotations
 
 import os
+import re
 from bisect import bisect_right
 from dataclasses import dataclass
 from struct import iter_unpack
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _FUNC, _IFUNC = 2, 10
+#: Line feeds in paths are written as \\012.
+_MAPPING = re.compile(
+    r"^(?P<start>[0-9a-f]+)-(?P<end>[0-9a-f]+) ..x. (?P<offset>[0-9a-f]+) \S+ \d+ *(?P<path>.*)$",
+    re.MULTILINE | re.ASCII,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +41,9 @@ class Mapping:
 def parse_maps(text: str) -> list[Mapping]:
     """The executable mappings of /proc/PID/maps, by address."""
     found = []
-    for line in text.splitlines():
-        fields = line.split(maxsplit=5)
-        if len(fields) >= 5 and "x" in fields[1]:
-            start, _, end = fields[0].partition("-")
-            path = fields[5] if len(fields) == 6 else ""
-            found.append(Mapping(int(start, 16), int(end, 16), int(fields[2], 16), path.removesuffix(" (deleted)")))
+    for match in _MAPPING.finditer(text):
+        start, end, offset = (int(match[name], 16) for name in ("start", "end", "offset"))
+        found.append(Mapping(start, end, offset, match["path"].removesuffix(" (deleted)")))
     return found
 
 
