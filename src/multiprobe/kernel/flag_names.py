@@ -8,6 +8,7 @@ format, which `load_gfp` reads from tracefs.
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 from operator import itemgetter
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 GFP_FORMAT = "/sys/kernel/tracing/events/kmem/mm_page_alloc/format"
 _GFP_ITEM = re.compile(r'\{\s*([^{}"]+?),\s*"(\w+)"\s*\}')
 _CASTS = re.compile(r"\( *(?:unsigned long|gfp_t)\)")
-_ARITHMETIC = re.compile(r"[0-9a-fA-FxX|&~()<> ]+")
+_ALL = (1 << 64) - 1
 
 _ACCESS = ("O_RDONLY", "O_WRONLY", "O_RDWR", "O_ACCMODE")
 _FILE_TYPES = {
@@ -165,13 +166,28 @@ def parse_gfp(text: str) -> dict[int, str]:
     found: dict[int, str] = {}
     for expression, name in _GFP_ITEM.findall(text):
         plain = re.sub(r"\b(0[xX][0-9a-fA-F]+|\d+)[uUlL]+\b", r"\1", _CASTS.sub("", expression))
-        if _ARITHMETIC.fullmatch(plain):
-            try:
-                number = eval(plain, {"__builtins__": {}})
-            except (SyntaxError, TypeError, NameError):
-                continue
-            found.setdefault(int(number) & 0xFFFFFFFF, name)
+        try:
+            number = _evaluated(ast.parse(plain.strip(), mode="eval").body)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            continue
+        found.setdefault(number & 0xFFFFFFFF, name)
     return found
+
+
+def _evaluated(node: ast.expr) -> int:
+    """The value of an expression of numbers, | & ~ and <<, in 64 bits. Raises ValueError for any other."""
+    match node:
+        case ast.Constant(value=int(number)):
+            return number & _ALL
+        case ast.UnaryOp(op=ast.Invert(), operand=operand):
+            return ~_evaluated(operand) & _ALL
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return _evaluated(left) | _evaluated(right)
+        case ast.BinOp(left=left, op=ast.BitAnd(), right=right):
+            return _evaluated(left) & _evaluated(right)
+        case ast.BinOp(left=left, op=ast.LShift(), right=right):
+            return _evaluated(left) << min(_evaluated(right), 64) & _ALL
+    raise ValueError(f"not an expression of masks: {ast.dump(node)}")
 
 
 def load_gfp() -> dict[int, str]:

@@ -56,7 +56,7 @@ class Candidate:
 
     @property
     def series(self) -> str:
-        return ".".join(version_key(self.image.version)[i] for i in (0, 1))
+        return ".".join(version_key(self.image.version)[:2])
 
     @property
     def size(self) -> int:

@@ -82,6 +82,10 @@ def test_enums_of_bits() -> None:
 def test_gfp_from_a_tracing_event() -> None:
     names = flag_names.parse_gfp(GFP)
     assert names == {0xCC0: "GFP_KERNEL", 0x100: "__GFP_ZERO", 0x800: "GFP_NOWAIT"}
+    assert flag_names.parse_gfp('{1u << (1 << 40), "A"}, {9 ** 9, "B"}, {~0u, "C"}, {true, "D"}, {1.0, "E"}') == {
+        0: "A",
+        0xFFFFFFFF: "C",
+    }
     assert ValueType("flags", 32, names).read(0xDC0) == "GFP_KERNEL|__GFP_ZERO"
     assert ValueType("flags", 32, names).read(0x1000100) == "__GFP_ZERO|0x1000000"
     assert ValueType("flags", 32, {}).read(0xCC0) == "0xcc0"
