@@ -33,7 +33,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "unit/kernel"), str(ROOT / "unit/compiler"
 import multiprobe as mp  # noqa: E402
 from fake_kernel import PROFILES, FakeKernel  # noqa: E402
 from multiprobe.cli import main as cli  # noqa: E402
-from multiprobe.errors import AttachError, MultiprobeError  # noqa: E402
+from multiprobe.errors import AttachError, MultiprobeError, VerifierError  # noqa: E402
 
 ALWAYS = 1 << 30
 _ANY = (errno.EPERM, errno.EINVAL, errno.ENOMEM, errno.EMFILE, errno.EBADF, errno.EINTR)
@@ -53,6 +53,12 @@ ERRNOS = {
     "mmap": (errno.ENOMEM, errno.EAGAIN, errno.EPERM),
     "membarrier": (errno.ENOSYS, errno.EINVAL),
 }  # fmt: skip
+
+
+#: What says nothing about a function: rights, memory, descriptors, and what passes.
+PASSING = frozenset(
+    (errno.EPERM, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EINTR, errno.EAGAIN, errno.ENOSPC, errno.EBUSY)
+)
 
 
 class UntrueError(AssertionError):
@@ -277,10 +283,11 @@ def sweep(
                 except AttachError as error:
                     outcome = "AttachError" if error.report is not None else "untrue: an AttachError without a report"
                 except MultiprobeError as error:
-                    outcome = type(error).__name__
+                    outcome = _untold(error) or type(error).__name__
                 except Exception as error:
                     outcome = f"untrue: {type(error).__name__}: {error}"
-                yield Made(name, fake.profile.release, call, command, number, n, _left(fake) or outcome)
+                outcome = _left(fake) or _remembered(fake, number) or outcome
+                yield Made(name, fake.profile.release, call, command, number, n, outcome)
 
 
 def _run(operation: Callable[[FakeKernel, mp.Kernel], None], fake: FakeKernel, kernel: mp.Kernel) -> list[str]:
@@ -301,6 +308,21 @@ def _left(fake: FakeKernel) -> str:
     threads = [thread.name for thread in others if _lives(thread)]
     fake.forget()
     return f"untrue: left {left or threads}" if left or threads else ""
+
+
+def _untold(error: MultiprobeError) -> str:
+    """What an error of ours must never say, or leave out."""
+    if not str(error).strip():
+        return f"untrue: {type(error).__name__} without a sentence"
+    if isinstance(error, VerifierError) and not error.log:
+        return "untrue: it blames the verifier, which said nothing"
+    return ""
+
+
+def _remembered(fake: FakeKernel, number: int) -> str:
+    """No function is to blame for what a process or a machine lacks at the moment."""
+    found = [path.read_text() for path in fake.cache.glob("culprits-*")]
+    return f"untrue: remembered as the functions' fault: {found}" if found and number in PASSING else ""
 
 
 def _lives(thread: threading.Thread) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import io
 import os
 import random
 import signal
@@ -35,6 +36,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "unit/functions")]
 from kernel_files import Files  # noqa: E402
 
 from multiprobe.arch.x86_64 import parse_site  # noqa: E402
+from multiprobe.cli import main as cli  # noqa: E402
 from multiprobe.compiler import cache as program_cache  # noqa: E402
 from multiprobe.compiler.code import Code, Relocation  # noqa: E402
 from multiprobe.elf import contents, parse_segments  # noqa: E402
@@ -269,7 +271,35 @@ def _caches(directory: Path) -> Iterator[Target]:
 
     yield Target("table cache", (good,), believe(lambda data: table_cache.decode(data, key), good))
     yield Target("table cache, checksum right", (good,), read_table)
+
+    def read_program(data: bytes) -> object:
+        body = data[len(program_cache.MAGIC) + 4 :]
+        return program_cache.decode("k", program_cache.MAGIC + crc32(body).to_bytes(4, "little") + body)
+
+    yield Target("program cache, checksum right", (code,), read_program, (b"[", b"]", b"1e999", b'"', b"null"))
     yield Target("program cache", (code,), believe(lambda data: program_cache.decode("k", data), code))
+
+
+_COMMANDS = (
+    b"count\0vfs_*\0-d\0000.5\0--json",
+    b"latency\0tcp_*\0--by\0process\0--budget\0005%\0--max-memory\00050%",
+    b"trace\0vfs_read\0--filter\0ret < 0\0--args\0--pid\0001\0--mechanism\0kprobe\0--without\0fsession",
+    b"errors\0vfs_*\0--each\0--csv\0--top\0003\0--max-singles\0007\0--watchdog\00010s\0--careful\0--unsafe",
+    b"graph\0vfs_*\0--flame\0/no/such/file\0--own\0--strict\0--verify\0-o\0/no/such/file",
+    b"stacks\0vfs_read\0!vfs_*\0--folded\0--return\0--command-only",
+)
+"""Command lines, their words divided by NUL."""
+
+
+def _plan(data: bytes) -> object:
+    """A command line that attaches nothing: a plan for a kernel whose files are not there."""
+    words = [word for word in data.decode("utf-8", "surrogateescape").split("\0") if word != "--"]
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = cli.run([*words, "--dry-run", "--kernel-files", "/nonexistent"])
+    if "internal error" in err.getvalue() or "Traceback" in err.getvalue():
+        raise AssertionError(err.getvalue())
+    return status
 
 
 def targets(directory: Path) -> list[Target]:
@@ -281,6 +311,7 @@ def targets(directory: Path) -> list[Target]:
         *_caches(directory),
         Target("btf sections", ((directory / "btf").read_bytes(),), lambda data: parse_sections(data, is_split=False)),
         Target("filter", _FILTERS, _text(parse_filter), (*_FILTERS, b" and ", b" or ", b"(", b")", b" in ", b"'")),
+        Target("command line", _COMMANDS, _plan, (b"\0", b"\0--", b"=", b"1e999", b"nan", b"%", *_COMMANDS)),
         Target("elf", (elf,), lambda data: (contents(data), parse_segments(data))),
         Target("elf symbols", (elf,), lambda data: ElfFunctions(data).name(4096)),
         Target("enabled_functions", (_TRACEFS,), _text(parse_enabled), (b"\ttramp: ", b"->", b"(", b"0x")),

@@ -14,7 +14,7 @@ from random import Random
 import pytest
 
 import multiprobe as mp
-from damage import mutated
+from fuzz import mutate
 from multiprobe.kernel.mechanism import mechanism_names
 
 READS = 7
@@ -325,7 +325,7 @@ def test_damaged_objects_never_end_this_process(choices: Path, path: Path, kerne
     for whole in (choices.read_bytes(), path.read_bytes()):
         for _ in range(8):
             damaged = choices.parent / "damaged.bpf.o"
-            damaged.write_bytes(mutated(random, whole))
+            damaged.write_bytes(mutate(random, whole, ()))
             try:
                 mp.load_object(damaged, kernel=kernel).close()
             except mp.MultiprobeError:

@@ -13,7 +13,18 @@ from multiprobe.vm.apt import parse_packages
 
 NAMES = [
     *("btf", "kallsyms", "addrs", "names", "blacklist", "pattern", "table cache", "table cache, checksum right"),
-    *("program cache", "btf sections", "filter", "elf", "elf symbols", "enabled_functions", "kprobes", "fdinfo"),
+    *(
+        "program cache, checksum right",
+        "program cache",
+        "btf sections",
+        "filter",
+        "command line",
+        "elf",
+        "elf symbols",
+        "enabled_functions",
+        "kprobes",
+        "fdinfo",
+    ),
     *("status", "mounts", "modules", "kernel configuration", "blacklist alone", "kallsyms alone", "list alone"),
     *("cpus", "event format", "maps", "call site", "package index", "apt sources", "kernel.json", "accelerator"),
 ]

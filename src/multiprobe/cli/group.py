@@ -95,7 +95,7 @@ def parse(arguments: Sequence[str]) -> click.Context:
     if arguments and arguments[0] in WORDS:
         arguments = [*arguments[1:2], WORDS[arguments[0]]]
     if not arguments or arguments[0].startswith("-"):
-        return commands.make_context("multiprobe", list(arguments))
+        commands.make_context("multiprobe", list(arguments)).fail(f"no such command {arguments[0]!r}")  # "-", "--"
     parent = click.Context(commands, info_name="multiprobe")
     name, command, rest = commands.resolve_command(parent, list(arguments))
     assert name is not None

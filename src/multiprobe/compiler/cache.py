@@ -1,12 +1,12 @@
 """Compiled programs kept on disk, so that a second run never imports LLVM.
 
-Knows the file's form and when it may be believed; the directory's rules are `cachedir`'s. What can't be believed is as
-good as absent, and is compiled again.
+A file holds a checksum and JSON. One that is damaged counts as absent: the program is compiled again. `cachedir` says
+which directories are used.
 """
 
 from __future__ import annotations
 
-import marshal
+import json
 import os
 import re
 from zlib import crc32
@@ -14,7 +14,7 @@ from zlib import crc32
 from multiprobe.cachedir import cache_directory, drop_old, read_own, write_own
 from multiprobe.compiler.code import Code, Relocation
 
-MAGIC = b"mpcode\0\2"
+MAGIC = b"mpcode\0\3"
 KEPT = 256
 NAMES = re.compile(r"[0-9a-f]{40}")
 
@@ -26,8 +26,9 @@ def path_of(key: str) -> str:
 
 def encode(key: str, code: Code) -> bytes:
     """The file's bytes."""
-    relocations = tuple((one.insn, one.kind, one.key) for one in code.relocations)
-    body = marshal.dumps((key, code.insns, relocations, code.maps, tuple(sorted(code.needs)), code.lines, code.text), 2)
+    relocations = [(one.insn, one.kind, one.key) for one in code.relocations]
+    fields = (key, code.insns.hex(), relocations, code.maps, sorted(code.needs), code.lines, code.text)
+    body = json.dumps(fields, separators=(",", ":")).encode()
     return MAGIC + crc32(body).to_bytes(4, "little") + body
 
 
@@ -37,12 +38,18 @@ def decode(key: str, data: bytes) -> Code | None:
     if data[: len(MAGIC)] != MAGIC or crc32(body) != int.from_bytes(data[len(MAGIC) : len(MAGIC) + 4], "little"):
         return None
     try:
-        found, insns, relocations, maps, needs, lines, text = marshal.loads(body)
-    except (ValueError, EOFError, TypeError):
+        found, insns, relocations, maps, needs, lines, text = json.loads(body)
+        code = Code(
+            bytes.fromhex(insns),
+            tuple(Relocation(int(insn), str(kind), str(name)) for insn, kind, name in relocations),
+            tuple(map(str, maps)),
+            frozenset(map(str, needs)),
+            tuple((int(insn), int(place)) for insn, place in lines),
+            tuple(map(str, text)),
+        )
+    except (ValueError, TypeError, OverflowError, RecursionError):
         return None
-    if found != key:
-        return None
-    return Code(insns, tuple(Relocation(*one) for one in relocations), maps, frozenset(needs), lines, text)
+    return code if found == key else None
 
 
 def load(key: str) -> Code | None:

@@ -98,6 +98,9 @@ def test_ctrl_c_before_any_result(raising: object, capsys: pytest.CaptureFixture
         (["count", "x", "--command-only"], 2, "needs a COMMAND"),
         (["count", "x", "--pid", "4999999"], 2, "no process has the id"),
         (["nonsense", "--vm"], 2, "no such command"),
+        (["-"], 2, "no such command '-'"),
+        (["-", "count", "vfs_*"], 2, "no such command '-'"),
+        (["--", "count", "vfs_*"], 2, "no such command '--'"),
         (["count", "--vm"], 2, "PATTERN"),
     ],
 )

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from struct import pack, unpack
+from zlib import crc32
 
 import pytest
 
@@ -151,6 +152,19 @@ def test_damaged_cut_off_and_foreign_files_are_not_believed() -> None:
         changed = bytearray(data)
         changed[place] ^= 0x10
         assert cache.decode("key", bytes(changed)) is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"\xff", b"[]", b"null", b'["key"]', b"[" * 100_000, b'["key",5,[],[],[],[],[]]'),
+        *(b'["key","zz",[],[],[],[],[]]', b'["key","",[[1]],[],[],[],[]]', b'["key","",[["x","y","z"]],[],[],[],[]]'),
+        *(b'["key","",[],5,[],[],[]]', b'["key","",[],[],[],[[1]],[]]', b'["key","",[],[],[],[[1e999,0]],[]]'),
+        b'["other","",[],[],[],[],[]]',
+    ],
+)
+def test_what_is_no_program_is_not_believed_though_the_checksum_is_right(body: bytes) -> None:
+    assert cache.decode("key", cache.MAGIC + crc32(body).to_bytes(4, "little") + body) is None
 
 
 def test_an_unusable_directory_is_no_reason_to_fail(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

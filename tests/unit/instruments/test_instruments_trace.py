@@ -96,6 +96,8 @@ def test_filters(text: str, entry: str, returned: str) -> None:
         ("comm == 'x' == 'y'", "comparisons of strings can't be chained"),
         ("comm in ('x', 1)", "strings and numbers can't be mixed"),
         ("ret == 1\0", "can't be read"),
+        ("0x" + "f" * 5000 + " == ret", "a number of 20,000 bits"),
+        ("comm == 'x' == 0x" + "f" * 5000, "a number of 20,000 bits"),
     ],
 )
 def test_filters_that_can_not_be(text: str, words: str) -> None:

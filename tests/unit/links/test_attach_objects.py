@@ -13,8 +13,8 @@ from struct import pack
 import pytest
 
 import multiprobe as mp
-from damage import mutated
 from fake_kernel import LIKE_6_12, LIKE_7_3, FakeKernel, Profile
+from fuzz import mutate
 from multiprobe.errors import VerifierError
 from multiprobe.kernel.features import RETURN_0
 from multiprobe.kernel.mechanism import Mechanism
@@ -386,7 +386,7 @@ def test_damaged_objects_never_end_this_process(choices: bytes, seed: int) -> No
     """libbpf 1.1 crashes on one in a thousand; all that comes of it here is an error of ours."""
     random = Random(seed)
     for _ in range(10):
-        data = mutated(random, choices)
+        data = mutate(random, choices, ())
         with pytest.raises((OpenedError, mp.MultiprobeError)):
             libbpf.load(data, "x", lambda *_: None, lambda types: (find_variables(types), stop(types))[1])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,16 @@ def test_what_is_left_behind_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyP
         first = next(faults.sweep("leaky", fake, mp.Kernel()))
         assert first.outcome.startswith("untrue: left"), "by the run without a fault"
         assert fake.left() == []
+
+
+def test_what_an_error_must_not_say_is_seen(tmp_path: Path) -> None:
+    silent = mp.VerifierError("loading a program", errno.EACCES, subject="count", cause="", log="")
+    assert faults._untold(silent).startswith("untrue: it blames the verifier")
+    assert faults._untold(mp.UsageError(" ")) == "untrue: UsageError without a sentence"
+    assert faults._untold(mp.UsageError("wrong")) == ""
+    with FakeKernel(tmp_path, LIKE_7_3) as fake:
+        assert faults._remembered(fake, errno.EMFILE) == ""
+        fake.cache.mkdir(exist_ok=True)
+        (fake.cache / "culprits-x").write_text("kprobe:entry 24 vfs_read\n")
+        assert faults._remembered(fake, errno.EMFILE).startswith("untrue: remembered")
+        assert faults._remembered(fake, errno.EINVAL) == "", "of the function, where an empty program meets it too"

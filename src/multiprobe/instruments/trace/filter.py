@@ -89,6 +89,11 @@ def _split(text: str, meaning: Callable[[str], Meaning]) -> Filter:
         column = (getattr(error, "offset", None) or 1) - 1
         message = getattr(error, "msg", str(error))
         raise UsageError(f"the filter can't be read: {message}\n    {text}\n    {' ' * column}^", hint=_HINT) from None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, int) and node.value.bit_length() > 64:
+            raise UsageError(
+                f"a filter can't use a number of {node.value.bit_length():,} bits: 64 at the most", hint=_HINT
+            )
     terms = tree.values if isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And) else [tree]
     entry, returned = list[str](), list[str]()
     keeper = _Keeper(meaning)
