@@ -7,7 +7,7 @@ KERNELS := 6.1 6.12 7.3
 DEFAULT_KERNEL := 6.12
 WORKLOAD := for i in 1 2 3; do ls -lR /etc | cat >/dev/null; cat /proc/meminfo /proc/stat; done >/dev/null
 
-.PHONY: setup try test kernel-test unit faults fuzz lint api vm bench soak docs clean
+.PHONY: setup try test kernel-test unit faults crashes fuzz lint api vm bench soak docs clean
 
 setup: kernels
 
@@ -58,6 +58,11 @@ api: $(VENV)/.installed
 faults: $(VENV)/.installed
 	$(BIN)/python tests/faults.py --every $(or $(EVERY),4)
 
+# Commands killed, stopped and starved at random moments in a guest: make crashes TRIALS=500 KERNEL=7.3 SEED=1
+crashes: setup
+	$(BIN)/multiprobe vm --kernel $(or $(KERNEL),$(DEFAULT_KERNEL)) -- $(abspath $(BIN)/python) tests/kernel/crashes.py \
+		--trials $(or $(TRIALS),500) $(SEED:%=--seed %)
+
 # Hostile input for everything that parses; what is found goes to tests/corpus: make fuzz MINUTES=10 SEED=1
 fuzz: $(VENV)/.installed
 	$(BIN)/python tests/fuzz.py --minutes $(or $(MINUTES),60) $(SEED:%=--seed %)
@@ -76,11 +81,17 @@ bench: setup
 	$(BIN)/multiprobe vm --icount --kernel $(or $(KERNEL),$(DEFAULT_KERNEL)) -- $(abspath $(BIN)/python) bench/hits.py
 
 # Hundreds of random mixes of attachments on each kernel, for as long as it takes: make soak SCENARIOS=300
+# All functions counted for minutes, attached again and again, watching memory: make soak MINUTES=30 KERNEL=7.3
 soak: setup
+ifdef MINUTES
+	$(BIN)/multiprobe vm --kernel $(or $(KERNEL),$(DEFAULT_KERNEL)) -- $(abspath $(BIN)/python) tests/kernel/soak.py \
+		--minutes $(MINUTES)
+else
 	for kernel in $(KERNELS); do \
 		$(BIN)/multiprobe vm --kernel $$kernel -- env MULTIPROBE_SCENARIOS=$(or $(SCENARIOS),300) MULTIPROBE_TEST_SECONDS=20000 \
 			$(abspath $(BIN)/python) -m pytest -p no:cacheprovider tests/kernel/test_mixing.py || exit 1; \
 	done
+endif
 
 # The pages are Markdown; this checks their links and blocks, and that every block runs.
 docs: setup

@@ -48,9 +48,16 @@ def run_script(path: Path, *arguments: str, **options: Any) -> subprocess.Comple
     return subprocess.run([str(path)], **_forking(script, [str(path), *arguments], chosen))
 
 
-def Popen(arguments: Sequence[str], **options: Any) -> subprocess.Popen[Any]:  # noqa: N802  (as in subprocess)
-    """Start `multiprobe ARGUMENTS…`."""
-    return subprocess.Popen(["multiprobe", *arguments], **_forking(main.run, ["multiprobe", *arguments], options))
+def Popen(  # noqa: N802  (as in subprocess)
+    arguments: Sequence[str], *, before: Callable[[], None] = lambda: None, **options: Any
+) -> subprocess.Popen[Any]:
+    """Start `multiprobe ARGUMENTS…`; `before` is called in its process first."""
+
+    def call() -> int:
+        before()
+        return main.run()
+
+    return subprocess.Popen(["multiprobe", *arguments], **_forking(call, ["multiprobe", *arguments], options))
 
 
 def _script(path: Path) -> int:
