@@ -51,13 +51,17 @@ def fire(kernel: FakeKernel, call: Call) -> None:
     """Run the programs of all links on the function, those at its entry first."""
     on = [(link, probe) for link in kernel.links for probe in link.probes if probe.function == call.function]
     sessions = {id(link): bytearray(8) for link, _ in on}
+    skipped = set[int]()
     for is_return in (False, True):
         for link, probe in on:
-            if link.when in ("session", "return" if is_return else "entry"):
-                _run(kernel, link, probe, call, sessions[id(link)], is_return=is_return)
+            if link.when in ("session", "return" if is_return else "entry") and id(link) not in skipped:
+                answer = _run(kernel, link, probe, call, sessions[id(link)], is_return=is_return)
+                is_kprobe_session = link.when == "session" and link.mechanism == "kprobe_multi"
+                assert answer == 0 or is_kprobe_session, "the verifier would refuse it"
+                skipped |= {id(link)} if answer else set()
 
 
-def _run(kernel: FakeKernel, link: Link, probe: Probe, call: Call, session: bytearray, *, is_return: bool) -> None:
+def _run(kernel: FakeKernel, link: Link, probe: Probe, call: Call, session: bytearray, *, is_return: bool) -> int:
     program, machine = link.program, Machine()
     assert program is not None
     at = machine.allocate(8)
@@ -72,10 +76,11 @@ def _run(kernel: FakeKernel, link: Link, probe: Probe, call: Call, session: byte
         "cookie": probe.cookie, "arg_count": len(call.function.parameters), "ret": call.returned, "task": 0,
         "bpf_session_is_return": int(is_return), "bpf_session_cookie": at,
     }  # fmt: skip
-    machine.run(program.insns, _context(link, call))
+    answer = machine.run(program.insns, _context(link, call))
     program.run_count += 1
     for fd, one, memory in mapped:
         _take(machine, fd, one, memory, kernel, call.cpu)
+    return answer
 
 
 def _types(kernel: FakeKernel) -> dict[int, FakeFunction]:

@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,6 +65,62 @@ def test_a_process_of_the_namespace_is_counted_by_its_id_there() -> None:
     )
     found = run_shell(["unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", script])
     assert calls_of(found, name) == N
+
+
+NAMESPACE = ["unshare", "--pid", "--fork", "--mount-proc"]
+CALLING = "import os, time\nwhile True:\n    os.getppid()\n    time.sleep(0.05)"
+IDS = """\
+import json, os, time
+import multiprobe as mp
+
+ids = mp.Hash((mp.i32, mp.i32, mp.u32, mp.u32), mp.u64)
+
+@mp.program
+def note(ctx):
+    ids[ctx.ns_pid, ctx.ns_tid, ctx.pid, ctx.task.tgid] += 1
+
+with mp.attach(note, "__x64_sys_getppid") as attachment:
+    for _ in range(10):
+        os.getppid()
+    end, found = time.monotonic() + 60, {}
+    while time.monotonic() < end and not any(key[0] < 0 for key in found):
+        time.sleep(0.2)
+        found = attachment.map(ids).as_dict()
+    print(json.dumps({"own": os.getpid(), "found": [[*key, n] for key, n in found.items()]}))
+"""
+
+
+@pytest.fixture
+def outsider() -> Iterator[int]:
+    """A process outside of the namespace, which goes on calling getppid."""
+    with subprocess.Popen([sys.executable, "-c", CALLING]) as process:
+        yield process.pid
+        process.kill()
+
+
+def test_programs_have_the_ids_of_the_namespace(outsider: int, tmp_path: Path) -> None:
+    script = tmp_path / "ids.py"
+    script.write_text(IDS)
+    (answer,) = run_shell([*NAMESPACE, sys.executable, str(script)])
+    own, found = answer["own"], {tuple(key): n for *key, n in answer["found"]}
+    mine = [(key, n) for key, n in found.items() if key[:2] == (own, own)]
+    assert [n for _, n in mine] == [10]
+    assert mine[0][0][2] == mine[0][0][3] != own, "on the host"
+    assert (-outsider, -outsider, outsider, outsider) in found
+    assert all(key[0] for key in found), "never 0"
+
+
+def test_a_trace_shows_and_filters_the_ids_of_the_namespace(outsider: int, tmp_path: Path) -> None:
+    name, kept = "__x64_sys_getppid", tmp_path / "pid"
+    trace = f"{sys.executable} -m multiprobe trace {name} --json --max-events 4 -d 120 --filter"
+    script = (
+        f"{sys.executable} -c '{CALLING}' & echo $! > {kept}; {trace} \"pid == $! and tid == $!\"; {trace} 'pid < 0'"
+    )
+    found = [one for one in run_shell([*NAMESPACE, "sh", "-c", script]) if one["type"] == "call"]
+    inside = int(kept.read_text())
+    assert [(one["process"], one["thread"]) for one in found[:4]] == [(inside, inside)] * 4
+    assert len(found) == 8
+    assert (-outsider, -outsider) in {(one["process"], one["thread"]) for one in found[4:]}
 
 
 def run_shell(words: list[str]) -> list[dict[str, Any]]:

@@ -72,11 +72,22 @@ class Context(Protocol):
 
     @property
     def pid(self) -> int:
-        """The process id of the current task."""
+        """The process id of the current task, in the first pid namespace."""
 
     @property
     def tid(self) -> int:
-        """The thread id of the current task."""
+        """The thread id of the current task, in the first pid namespace."""
+
+    @property
+    def ns_pid(self) -> int:
+        """The process id in the pid namespace of the process that attached; outside of it, see `ns_tid`."""
+
+    @property
+    def ns_tid(self) -> int:
+        """The thread id in the pid namespace of the process that attached.
+
+        A task outside of that namespace has no id there: its id in the first namespace, negative.
+        """
 
     @property
     def comm(self) -> str:

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     ProgramFunction: TypeAlias = Callable[[Context], object]
     Helped = TypeVar("Helped", bound=Callable[..., int | None])
 
+NAMESPACED = ("ns_pid", "ns_tid")
 ATTRIBUTES = frozenset(
     (
         *("function", "cookie", "ip", "arg", "args", "arg_count", "ret", "is_return", "session", "pid", "tid", "cpu"),
-        *("task", "time"),
+        *("task", "time", *NAMESPACED),
     )
 )
 """What a program can ask its `ctx` for."""
@@ -73,6 +74,11 @@ class Program:
     def asks_for(self) -> frozenset[str]:
         """The attributes of `ctx` that its code may read: at least those, found without compiling."""
         return ATTRIBUTES.intersection(name for function in self.functions for name in function.__code__.co_names)
+
+    @property
+    def is_namespaced(self) -> bool:
+        """Whether its code may read ids of a pid namespace."""
+        return not self.asks_for.isdisjoint(NAMESPACED)
 
     @property
     def uses_types(self) -> bool:

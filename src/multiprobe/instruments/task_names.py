@@ -26,6 +26,15 @@ class TaskNames:
         return self._names.get(number, "")
 
 
+def task_ids(packed: int) -> tuple[int, int]:
+    """Process and thread id from one number that holds both (`ctx.ns_pid << 32 | mp.u32(ctx.ns_tid)`)."""
+    return _signed(packed >> 32), _signed(packed & 0xFFFFFFFF)
+
+
+def _signed(number: int) -> int:
+    return number - (1 << 32) if number >> 31 else number
+
+
 def load_name(number: int) -> str:
     """The current name of a task; "" if it has exited."""
     try:

@@ -17,7 +17,7 @@ class Tasks:
 
     pid: the only one, or None; has_own: not without this process and its watchdog
     namespace: device and inode of the pid namespace that numbers them, as bpf_get_ns_current_pid_tgid takes them; None
-        where it is the first one, or no id is compared
+        where it is the first one, or no id is used
     """
 
     pid: int | None = None
@@ -25,11 +25,15 @@ class Tasks:
     namespace: tuple[int, int] | None = None
 
     @classmethod
-    def of(cls, pid: int | None, *, has_own: bool) -> Tasks:
-        """Those tasks, in this process's namespace. Raises UsageError for what is not the id of a process."""
+    def of(cls, pid: int | None, *, has_own: bool, is_namespaced: bool = False) -> Tasks:
+        """Those tasks, in this process's namespace. Raises UsageError for what is not the id of a process.
+
+        is_namespaced: the program asks for ids in that namespace
+        """
         if pid is not None:
             require_process(pid, may_end=True)
-        return cls(pid, has_own, None if pid is None and has_own else load_namespace())
+        has_ids = pid is not None or not has_own or is_namespaced
+        return cls(pid, has_own, load_namespace() if has_ids else None)
 
     def values(self) -> dict[str, int]:
         """The numbers to link a program with."""

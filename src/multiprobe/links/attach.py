@@ -86,7 +86,7 @@ def attach(
             plan,
             ledger,
             cookies_by_position(cookies, chosen),
-            tasks=Tasks.of(pid, has_own=own),
+            tasks=Tasks.of(pid, has_own=own, is_namespaced=isinstance(program, Program) and program.is_namespaced),
             limits=limits,
             is_replaceable=replaceable,
             max_singles=allowed.max_singles,

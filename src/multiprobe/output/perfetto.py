@@ -79,13 +79,13 @@ def _thread(thread: TraceThread) -> tuple[bytes, ...]:
 
 
 def _process_uuid(pid: int) -> int:
-    return 1 << _UUID_BITS | pid
+    return 1 << _UUID_BITS | pid & 0xFFFFFFFF
 
 
 def _thread_uuid(thread: TraceThread) -> int:
     if thread.cpu >= 0:
         return 3 << _UUID_BITS | thread.cpu
-    return 2 << _UUID_BITS | thread.tid
+    return 2 << _UUID_BITS | thread.tid & 0xFFFFFFFF
 
 
 def _slices(track: Track, names: _InternedNames) -> Iterator[bytes]:

@@ -42,3 +42,9 @@ def test_arguments_and_what_was_returned() -> None:
     values = {(SHELL, 10, 0, 0): 7, (SHELL, 10, 0, 1): 8, (SHELL, 10, 0, 6): 9, (SHELL, 60, 0, 0): 1}
     (shell,) = trees(calls, values, n_arguments=2, is_complete=True)
     assert [(call.arguments, call.returned) for call in shell.roots] == [((7, 8), 9), ((1, 0), None)]
+
+
+def test_ids_outside_of_our_pid_namespace_are_negative_and_no_idle_tasks() -> None:
+    assert ThreadId.of((-40 & 0xFFFFFFFF) << 32 | (-41 & 0xFFFFFFFF)) == ThreadId(-40, -41)
+    assert ThreadId.of(IDLE | 63) == ThreadId(0, 0, 63)
+    assert ThreadId.of(SHELL) == ThreadId(40, 41)

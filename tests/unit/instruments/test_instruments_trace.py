@@ -68,7 +68,7 @@ format:
         ("ret < 0", "", "(ret < 0)"),
         ("ret == -ENOENT", "", "(ret == -2)"),
         ("arg0 > 4096", "(ctx.arg(0) > 4096)", ""),
-        ("ret < 0 and arg0 > 4096 and pid == 7", "(ctx.arg(0) > 4096) and (ctx.pid == 7)", "(ret < 0)"),
+        ("ret < 0 and arg0 > 4096 and pid == 7", "(ctx.arg(0) > 4096) and (ctx.ns_pid == 7)", "(ret < 0)"),
         ("duration > 1000 or ret", "", "(duration > 1000 or ret)"),
         ('comm == "ls"', "(ctx.comm == 'ls')", ""),
         ("count > max(cpu, 4)", "(ctx.args.count > max(ctx.cpu, 4))", ""),
@@ -180,6 +180,14 @@ def test_calls_are_put_together(tracing: Any) -> None:
     assert tracing.tracing._missed() == {}
 
 
+def test_a_task_outside_of_our_pid_namespace_has_a_negative_id(tracing: Any) -> None:
+    for packed, ids in (((-7 & 0xFFFFFFFF) << 32 | (-8 & 0xFFFFFFFF), (-7, -8)), (7 << 32 | 8, (7, 8))):
+        tracing.entered.events = [entered(5, thread=packed)]
+        tracing.left.events = [Left(thread=packed, begin=5, end=6, function=0, cpu=0, ret=0)]
+        (call,) = tracing.tracing.sample()
+        assert (call.pid, call.tid) == ids
+
+
 def test_a_return_without_its_entry_is_counted(tracing: Any) -> None:
     tracing.left.events = [Left(thread=1, begin=5, end=6, function=0, cpu=0, ret=0)]
     assert tracing.tracing.sample() == tracing.tracing.sample() == []
@@ -231,10 +239,11 @@ def test_durations(ns: int, text: str) -> None:
     ("text", "entry", "returned", "kept", "signed"),
     [
         ("ret > arg1", "", "(ret > kept0)", ("ctx.arg(1)",), ()),
-        ("ret < -arg1 and pid == 7", "(ctx.pid == 7)", "(ret < kept0)", ("-ctx.arg(1)",), (0,)),
+        ("ret < -arg1 and pid == 7", "(ctx.ns_pid == 7)", "(ret < kept0)", ("-ctx.arg(1)",), (0,)),
         ("ret < 0 or 0 < duration < count + 1", "", "(ret < 0 or 0 < duration < kept0)", ("ctx.args.count + 1",), ()),
         ("ret == arg1 or ret == arg1", "", "(ret == kept0 or ret == kept0)", ("ctx.arg(1)",), ()),
         ("ret if a.b == 1 else comm == 'x'", "", "(ret if kept0 else ctx.comm == 'x')", ("ctx.args.a.b == 1",), ()),
+        ("ret > arg1 - pid", "", "(ret > kept0)", ("ctx.arg(1) - ctx.ns_pid",), (0,)),
         ("max(ret, arg0, cpu) > 2", "", "(max(ret, kept0, ctx.cpu) > 2)", ("ctx.arg(0)",), ()),
     ],
 )

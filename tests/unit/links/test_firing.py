@@ -11,6 +11,7 @@ import pytest
 import multiprobe as mp
 from fake_kernel import LIKE_7_3, FakeKernel
 from fake_kernel.functions import FUNCTIONS, FakeFunction
+from multiprobe.instruments.task_names import task_ids
 
 MECHANISMS = ("kprobe_multi", "tracing_multi", "trampoline", "kprobe")
 NAMES = ["vfs_write", "vfs_read", "tcp_ack"]
@@ -179,6 +180,52 @@ def test_ids_are_those_of_the_pid_namespace(fake: FakeKernel, mechanism: str, mo
         fake.fire("vfs_read", tgid=own)
         fake.fire("vfs_read", tgid=8, namespaces={NAMESPACE: 9 << 32 | 9})
         assert list(attachment.totals(calls)) == [0, 2, 0]
+
+
+@mp.program
+def note_ids(ctx):
+    ids[ctx.cpu, ctx.pid, ctx.tid] = mp.u64(ctx.ns_pid << 32 | mp.u32(ctx.ns_tid))
+    if ctx.ns_pid == 77:
+        calls[ctx.function] += 1
+
+
+ids = mp.Hash((mp.u32, mp.u32, mp.u32), mp.u64)
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_programs_ask_for_the_ids_of_the_pid_namespace(
+    fake: FakeKernel, mechanism: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task outside of the namespace has no id there: never 0, which is the idle task's."""
+    for namespace, expected in (
+        (NAMESPACE, {5077: (77, 78), 77: (-77, -77), 0: (0, 0)}),
+        (None, {5077: (5077, 5077), 77: (77, 77), 0: (0, 0)}),
+    ):
+        monkeypatch.setattr("multiprobe.kernel.tasks.load_namespace", lambda found=namespace: found)
+        with mp.attach(note_ids, NAMES, mechanisms=mechanism) as attachment:
+            fake.fire("vfs_read", tgid=5077, namespaces={NAMESPACE: 77 << 32 | 78})
+            fake.fire("vfs_read", tgid=77)
+            fake.fire("vfs_read", tgid=0)
+            assert list(attachment.totals(calls)) == [0, 1, 0]
+            found = attachment.map(ids).as_dict()
+        assert {pid: task_ids(packed) for (_, pid, _), packed in found.items()} == expected
+
+
+@mp.program(when="session")
+def choosy(ctx):
+    if ctx.is_return:
+        calls[ctx.function] += 1
+        return False
+    return ctx.ns_pid != 7
+
+
+@pytest.mark.parametrize("mechanism", ["kprobe_multi", "tracing_multi", "trampoline"])
+def test_an_entry_skips_its_return(fake: FakeKernel, mechanism: str) -> None:
+    with mp.attach(choosy, NAMES, mechanisms=mechanism) as attachment:
+        for pid in (7, 8, 7, 9):
+            fake.fire("vfs_read", tgid=pid)
+        assert list(attachment.totals(calls)) == [0, 2, 0]
+        assert not any(attachment.missed().values())
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)

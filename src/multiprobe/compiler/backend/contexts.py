@@ -89,10 +89,26 @@ class HookContext:
 
     def process(self) -> str:
         """The process id as the user's pid namespace numbers it; 0 for processes that are not in it."""
-        e = self.e
+        return self.e.make(f"lshr i64 {self._ns_pid_tgid()}, 32") if self.shape.is_in_namespace else self.read("pid", 0)
+
+    def ns_pid(self) -> str:
+        return self._or_negative(self.process(), "pid")
+
+    def ns_tid(self) -> str:
         if not self.shape.is_in_namespace:
-            return self.read("pid", 0)
-        known = e.known("process")
+            return self.read("tid", 0)
+        return self._or_negative(self.e.make(f"and i64 {self._ns_pid_tgid()}, 4294967295"), "tid")
+
+    def _or_negative(self, found: str, name: str) -> str:
+        """The id in the pid namespace; for a task that isn't in it, the negative of its id in the first one."""
+        if not self.shape.is_in_namespace:
+            return found
+        outside = self.e.make(f"sub i64 0, {self.read(name, 0)}")
+        return self.e.make(f"select i1 {self.e.make(f'icmp ne i64 {found}, 0')}, i64 {found}, i64 {outside}")
+
+    def _ns_pid_tgid(self) -> str:
+        e = self.e
+        known = e.known("ns_pid_tgid")
         if known:
             return known
         found = e.stack("i64")  # struct bpf_pidns_info: pid (of the thread), tgid; zeros on failure
@@ -100,7 +116,7 @@ class HookContext:
         inode = e.make(f"or i64 {e.make(f'shl i64 {high}, 16')}, {low}")  # a constant has 31 bits
         e.store(found, "0")
         e.call(FuncId.GET_NS_CURRENT_PID_TGID, f"i64 {device}", f"i64 {inode}", f"ptr {found}", "i32 8")
-        return e.remember("process", e.make(f"lshr i64 {e.load(found)}, 32"))
+        return e.remember("ns_pid_tgid", e.load(found))
 
     def task(self) -> str:
         return self.e.call(FuncId.GET_CURRENT_TASK)

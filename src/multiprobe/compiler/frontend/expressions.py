@@ -34,6 +34,8 @@ ATTRIBUTES = {
     "session": U64,
     "pid": U64,
     "tid": U64,
+    "ns_pid": I64,
+    "ns_tid": I64,
     "cpu": U64,
     "time": U64,
 }
@@ -162,7 +164,7 @@ class Expressions:
         if name not in ATTRIBUTES:
             known = ", ".join((*ATTRIBUTES, "task", "args.NAME", "arg(n)"))
             raise self.fail(node, f"ctx has no {name!r}", hint=f"it has {known}")
-        self.needs.add("pid" if name == "tid" else name)
+        self.needs.add({"tid": "pid", "ns_tid": "ns_pid"}.get(name, name))
         return ir.Read(name, ATTRIBUTES[name])
 
     # Operators

@@ -37,8 +37,8 @@ class Begun(mp.Event):
 
     identity: mp.u64
     ret: mp.i64
-    pid: mp.u32
-    tid: mp.u32
+    pid: mp.i32
+    tid: mp.i32
     error: mp.u32
     depth: mp.u32
     frames: Annotated[tuple[int, ...], mp.array_of(mp.u32, LONGEST_PATH)]
@@ -182,8 +182,8 @@ def _teller(n_arguments: int) -> Callable[[mp.Context, int, int, int, int], None
         begun.send(
             identity=identity,
             ret=ctx.ret,
-            pid=ctx.pid,
-            tid=ctx.tid,
+            pid=ctx.ns_pid,
+            tid=ctx.ns_tid,
             error=error,
             depth=depth,
             frames=(

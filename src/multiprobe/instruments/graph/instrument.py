@@ -12,7 +12,7 @@ import multiprobe as mp
 from multiprobe.instruments.graph.calltree import Call, build_tree
 from multiprobe.instruments.graph.program import IDLE, RETURNED, UNDER_WAY, GraphProbe
 from multiprobe.instruments.instrument import AttachOptions, Instrument
-from multiprobe.instruments.task_names import load_name
+from multiprobe.instruments.task_names import load_name, task_ids
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -25,7 +25,7 @@ MAX_EVENTS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class ThreadId:
-    """The ids of a thread; idle tasks have the ids 0 and a `cpu`, all others the cpu −1."""
+    """The ids of a thread (see `TracedCall`); idle tasks have the ids 0 and a `cpu`, all others the cpu −1."""
 
     pid: int
     tid: int
@@ -34,7 +34,8 @@ class ThreadId:
     @classmethod
     def of(cls, key: int) -> ThreadId:
         """From the program's key of a thread."""
-        return cls(0, 0, key & 0xFFFFFFFF) if key & IDLE else cls(key >> 32, key & 0xFFFFFFFF)
+        pid, tid = task_ids(key)
+        return cls(0, 0, tid) if key & IDLE and tid >= 0 else cls(pid, tid)  # ids that are negative are so both
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ _MAX_THREADS = 65_536
 class GraphProbe:
     """A program and its maps.
 
-    calls: (thread, time of entry, function) → time of return, or UNDER_WAY; thread is pid << 32 | tid, or IDLE | cpu
+    calls: (thread, time of entry, function) → time of return, or UNDER_WAY; thread: see `task_ids`, or IDLE | cpu
     values: (…, n) → argument n, or at RETURNED the returned value; only with `n_arguments` ≥ 0
     threads: (thread, name) → when the thread was first seen with that name
     """
@@ -44,7 +44,7 @@ class GraphProbe:
 
 @mp.helper
 def _thread(ctx: mp.Context) -> int:
-    return ctx.pid << 32 | ctx.tid if ctx.tid else IDLE | ctx.cpu
+    return mp.u64(ctx.ns_pid << 32 | mp.u32(ctx.ns_tid)) if ctx.tid else IDLE | ctx.cpu
 
 
 def _graph(probe: GraphProbe) -> Program:

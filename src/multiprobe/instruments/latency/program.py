@@ -71,8 +71,8 @@ def _function_maps(has_self: bool) -> FunctionMaps:
 
 
 def _task_maps(has_self: bool) -> TaskMaps:
-    calls, total, own = (mp.Hash((mp.u32, mp.u32), mp.u64, MAX_KEYS) for _ in range(3))
-    longest, histogram = (mp.Hash((mp.u32, mp.u32, mp.u32), mp.u64, n * MAX_KEYS) for n in (1, 4))
+    calls, total, own = (mp.Hash((mp.u32, mp.i32), mp.u64, MAX_KEYS) for _ in range(3))
+    longest, histogram = (mp.Hash((mp.u32, mp.i32, mp.u32), mp.u64, n * MAX_KEYS) for n in (1, 4))
     return TaskMaps(calls, total, own if has_self else calls, longest, histogram)
 
 
@@ -130,7 +130,7 @@ def _by_task(maps: TaskMaps, has_self: bool, *, is_process: bool) -> Program:
 
     @mp.program(when="session")
     def latency(ctx: mp.Context) -> None:
-        who = ctx.pid if is_process else ctx.tid
+        who = ctx.ns_pid if is_process else ctx.ns_tid
         if not ctx.is_return:
             calls[ctx.function, who] += 1
             ctx.session = enter(ctx)

@@ -36,7 +36,7 @@ class StacksProbe:
     def __init__(self, *, has_user: bool, is_timed: bool, max_stacks: int = MAX_STACKS) -> None:
         if not 0 < max_stacks < NO_STACK:
             raise UsageError(f"invalid max_stacks={max_stacks}: expected 1 to {NO_STACK - 1:,}")
-        key = (mp.u32, mp.u64, mp.u64, mp.u32)
+        key = (mp.u32, mp.u64, mp.u64, mp.i32)
         self.stacks = mp.StackTraces(max_entries=4 * max_stacks if max_stacks < 1 << 18 else max_stacks)
         self.hits = mp.Hash(key, mp.u64, max_stacks)
         self.total = mp.Hash(key, mp.u64, max_stacks)
@@ -51,7 +51,7 @@ def _counted(probe: StacksProbe) -> Program:
     @mp.program
     def count_stacks(ctx: mp.Context) -> None:
         if has_user:
-            hits[ctx.function, mp.u64(stacks.id(ctx)), mp.u64(stacks.id(ctx, user=True)), ctx.pid] += 1
+            hits[ctx.function, mp.u64(stacks.id(ctx)), mp.u64(stacks.id(ctx, user=True)), ctx.ns_pid] += 1
         else:
             hits[ctx.function, mp.u64(stacks.id(ctx)), NOT_ASKED, 0] += 1
 
@@ -79,7 +79,7 @@ def _timed(probe: StacksProbe) -> Program:
         taken = mark & NO_STACK
         # The user stack is the same at the return.
         user = mp.u64(stacks.id(ctx, user=True)) if has_user else NOT_ASKED
-        pid = ctx.pid if has_user else 0
+        pid = ctx.ns_pid if has_user else 0
         hits[ctx.function, taken, user, pid] += 1
         total[ctx.function, taken, user, pid] += took
 

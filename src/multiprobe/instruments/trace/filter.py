@@ -161,7 +161,7 @@ class _FilterNames(ast.NodeTransformer):
         if name in RETURNED:
             return node
         if name in ANYWHERE:
-            return ast.Attribute(ast.Name("ctx"), name)
+            return ast.Attribute(ast.Name("ctx"), f"ns_{name}" if name in ("pid", "tid") else name)
         return ast.Constant(constants()[name]) if name in constants() else self._argument(name)
 
     def _argument(self, path: str) -> ast.AST:
@@ -250,7 +250,7 @@ class _Keeper(_FilterNames):
             return isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub)
         path = path_of(node)
         if path:
-            return _is_argument(path) and self.meaning(path).is_signed
+            return path in ("pid", "tid") or (_is_argument(path) and self.meaning(path).is_signed)
         return any(map(self._is_signed, ast.iter_child_nodes(node)))
 
 

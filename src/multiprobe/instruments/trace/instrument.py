@@ -14,6 +14,7 @@ from multiprobe.functions.kernel import Kernel
 from multiprobe.instruments.instrument import AttachOptions, Instrument
 from multiprobe.instruments.stacks.instrument import Namer
 from multiprobe.instruments.stacks.user_symbols import UserResolver
+from multiprobe.instruments.task_names import task_ids
 from multiprobe.instruments.trace.arguments import UNKNOWN, Described
 from multiprobe.instruments.trace.describe import Describer, Wanted
 from multiprobe.instruments.trace.filter import Filter, parse_filter
@@ -43,6 +44,7 @@ class TracedCall(NamedTuple):
     """One call.
 
     time: seconds since tracing began; begin: time of the entry (CLOCK_MONOTONIC, ns)
+    pid, tid: in our pid namespace; of a task outside of it the id in the first one, negative
     arguments: (name, value) pairs, strings in quotes; members: those of structs behind pointers, by argument
     duration (ns), returned (decoded) and raw (the register): None if only entries are traced
     stack: the callers, innermost first; None unless stacks are recorded
@@ -144,7 +146,7 @@ class CallTracer(Instrument[list[TracedCall]]):
         known = function < len(self._decoders)
         decode, returned = self._decoders[function] if known else self._unknown
         arguments, members = decode(raw, self._content.pop(key, {}))
-        head = ((begin - self._clock) / 1e9, begin, cpu, thread >> 32, thread & 0xFFFFFFFF, comm)
+        head = ((begin - self._clock) / 1e9, begin, cpu, *task_ids(thread), comm)
         if function not in self._named:
             self._named[function] = self.functions[function]
         what = (self._named[function], arguments, members)

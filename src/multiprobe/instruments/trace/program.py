@@ -83,7 +83,7 @@ _RETURN = """\
         ret = ctx.ret
         if ret < -MAX_ERRNO and table[ctx.function] & POINTER:
             ret = ret & MAX_POSITIVE
-        thread = ctx.pid << 32 | ctx.tid
+        thread = mp.u64(ctx.ns_pid << 32 | mp.u32(ctx.ns_tid))
         buffer = 0
         if table[ctx.function] & FILLS:
             buffer = fills[thread, begin]
@@ -103,7 +103,7 @@ def trace(ctx):
     if not how:
         return
     begin = ctx.time
-    thread = ctx.pid << 32 | ctx.tid
+    thread = mp.u64(ctx.ns_pid << 32 | mp.u32(ctx.ns_tid))
 {kept}    a0 = ctx.arg(0)
     a1 = ctx.arg(1)
     a2 = ctx.arg(2)
