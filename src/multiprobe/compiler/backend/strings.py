@@ -42,10 +42,7 @@ def write(
     """
     if limit is not None:
         clear(e, base, offset, size)
-        is_short = e.make(f"icmp ult i64 {limit}, {size - 1}")
-        # Opaque: the verifier knows the bound of this very register.
-        length = e.opaque(e.make(f"select i1 {is_short}, i64 {limit}, i64 {size - 1}"))
-        _read_memory(e, string, operand, e.at(base, offset), length)
+        _read_at_most(e, string, operand, e.at(base, offset), limit, size - 1)
         return
     if string.source == "text":
         store_bytes(e, base, offset, string.text[: size - 1].ljust(size, b"\0"))
@@ -66,6 +63,19 @@ def _read(e: Emitter, string: ir.String, operand: str, pointer: str, size: int) 
         return
     answer = e.call(_READERS[string.source], f"ptr {pointer}", f"i32 {size}", f"i64 {operand}")
     count_if(e, e.make(f"icmp slt i64 {answer}, 0"), FAILED_READS)
+
+
+def _read_at_most(e: Emitter, string: ir.String, operand: str, pointer: str, limit: str, most: int) -> None:
+    """Read `limit` bytes, at most `most`. The verifier knows the bound of the very register that is compared: LLVM knows
+    nothing of it, on either side of the comparison (see `Emitter.item`)."""
+    number, part, whole, end = e.opaque(limit), e.label("part"), e.label("whole"), e.label("end")
+    e.branch(e.make(f"icmp ult i64 {number}, {most}"), part, whole)
+    e.begin(part)
+    _read_memory(e, string, operand, pointer, e.opaque(number))
+    e.jump(end)
+    e.begin(whole)
+    _read_memory(e, string, operand, pointer, str(most))
+    e.begin(end)
 
 
 def _read_memory(e: Emitter, string: ir.String, operand: str, pointer: str, length: str) -> None:
