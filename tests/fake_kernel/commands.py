@@ -14,7 +14,7 @@ from fake_kernel.linking import open_link
 from fake_kernel.memory import Attr, Refused, read, refuse_if, text, write
 from fake_kernel.objects import F_MMAPABLE, Btf, Event, Link, Map, Object, Program, Stats
 from fake_kernel.profiles import CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN
-from multiprobe.uapi.bpf import AttachType, MapType, ProgType
+from multiprobe.uapi.bpf import F_SLEEPABLE, AttachType, MapType, ProgType
 
 if TYPE_CHECKING:
     from fake_kernel.kernel import FakeKernel
@@ -170,6 +170,7 @@ def prog_load(kernel: FakeKernel, attr: Attr) -> int:
     assert debug is None or isinstance(debug, Btf)
     maps = _referred(kernel, insns)
     made = Program(
+        is_sleepable=bool(attr.u32(44) & F_SLEEPABLE),
         kind=kind, name=name, insns=insns, attach_type=attach_type, btf=btf, target=target, target_id=target_id,
         debug=debug, descriptors=maps, holds=[*dict.fromkeys(maps.values()), *(one for one in (btf, debug) if one)],
     )  # fmt: skip
@@ -221,6 +222,8 @@ def _verify(kernel: FakeKernel, made: Program, attr: Attr) -> None:
             log, number = f"{target.name} is refused", refusal
         elif len(target.parameters) > 12:
             log = f"The function {target.name} has {len(target.parameters)} arguments. Too many."
+        elif made.is_sleepable and not target.may_sleep:
+            log = f"{target.name} is not sleepable"
         elif target.on_deny_list:
             log = f"Attaching tracing programs to function '{target.name}' is rejected."
         elif leaves and target.is_noreturn and kernel.profile.refuses_noreturn:

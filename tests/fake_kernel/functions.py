@@ -33,6 +33,11 @@ class FakeFunction:
         return self.address + CALL_OFFSET
 
     @property
+    def may_sleep(self) -> bool:
+        """Whether sleepable programs may run on it: system calls are on the error-injection list."""
+        return self.name.startswith("__x64_sys_")
+
+    @property
     def label(self) -> str:
         return f"{self.name} [{self.module}]" if self.module else self.name
 

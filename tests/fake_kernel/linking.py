@@ -104,7 +104,7 @@ def _tracing_multi(kernel: FakeKernel, program: Program, attr: Attr) -> int:
             raise Refused(errno.EINVAL)
         refuse_if(not function.module and len(kernel.named(function.name)) > 1, errno.ENOENT)
         refuse_if(not function.is_traceable, errno.ENOENT)
-        _check_trampoline(kernel, function, program.attach_type)
+        _check_trampoline(kernel, function, program.attach_type, is_sleepable=program.is_sleepable)
         probes.append(Probe(function, cookie))
     functions = [probe.function for probe in probes]
     _check_refusals(kernel, "tracing_multi", functions)
@@ -115,10 +115,13 @@ def _tracing_multi(kernel: FakeKernel, program: Program, attr: Attr) -> int:
     ))  # fmt: skip
 
 
-def _check_trampoline(kernel: FakeKernel, function: FakeFunction, attach_type: int) -> None:
+def _check_trampoline(
+    kernel: FakeKernel, function: FakeFunction, attach_type: int, *, is_sleepable: bool = False
+) -> None:
     leaves = attach_type not in (AttachType.TRACE_FENTRY, AttachType.TRACE_FENTRY_MULTI)
     refuse_if(len(function.parameters) > 12 or function.on_deny_list, errno.EINVAL)
     refuse_if(leaves and (function.is_noreturn or function.returns.startswith("struct")), errno.EINVAL)
+    refuse_if(is_sleepable and not function.may_sleep, errno.EINVAL)
 
 
 def _trampoline(kernel: FakeKernel, program: Program, attr: Attr) -> int:

@@ -96,6 +96,7 @@ class Program(Object):
     run_count: int = 0
     run_time: int = 0
     recursion_misses: int = 0
+    is_sleepable: bool = False
 
     @property
     def maps(self) -> list[Map]:

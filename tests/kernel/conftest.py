@@ -17,7 +17,7 @@ TEST_SECONDS = int(os.environ.get("MULTIPROBE_TEST_SECONDS", "960"))
 #: What the kernels that we test on lack. A test may skip with the reason "this kernel has no NAME" and no other; the
 #: name's dots and underscores are the same. Of a kernel that isn't listed any such reason is believed.
 LACKING = {
-    "6.1": {"kprobe_multi", "kprobe_session", "tracing_multi", "fsession", "ibt"},
+    "6.1": {"kprobe_multi", "kprobe_session", "tracing_multi", "fsession", "ibt", "error_injection"},
     "6.12": {"tracing_multi", "fsession"},
     "7.3": {"struct_return"},  # Debian's: cpuset_mems_allowed returns in a register
 }

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import errno
+import mmap
 import os
 import threading
 from collections.abc import Iterator
@@ -92,6 +95,62 @@ def cut(ctx):
         user=mp.user_string(ctx.arg(1), ctx.arg(2)),
         is_hello=mp.user_string(ctx.arg(1), ctx.arg(2)) == "hello",
     )
+
+
+@mp.program(sleepable=True)
+def name_waiting(ctx):
+    name = mp.cast("struct pt_regs *", ctx.arg(0)).si
+    opened.send(name=mp.user_string(name))
+    names[mp.user_string(name), ctx.ns_pid] += 1
+    if mp.user_string(name) == ABSENT and mp.user_string(name, 9) == "/nowhere/":
+        attempts[ctx.function] += 1
+
+
+@mp.program
+def name_at_once(ctx):
+    opened.send(name=mp.user_string(mp.cast("struct pt_regs *", ctx.arg(0)).si))
+
+
+ABSENT = "/nowhere/to/be/found"
+OPENAT = "__x64_sys_openat"
+
+
+def open_from_a_fresh_page(file: Path, offset: int) -> None:
+    """Open the name at `offset` of a mapping that this process has never touched."""
+    with open(file, "rb") as opened_file:
+        memory = mmap.mmap(opened_file.fileno(), 2 * mmap.PAGESIZE, access=mmap.ACCESS_COPY)
+        address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        assert ctypes.CDLL(None).open(ctypes.c_void_p(address + offset), 0) == -1
+
+
+@pytest.mark.parametrize("mechanism", ["tracing_multi", "trampoline"])
+@pytest.mark.parametrize("offset", [0, mmap.PAGESIZE - 9], ids=["page", "two pages"])
+def test_a_sleepable_program_waits_for_memory(mechanism: str, offset: int, kernel, tmp_path: Path) -> None:
+    require(kernel, mechanism)
+    file = tmp_path / "names"
+    file.write_bytes((bytes(offset) + ABSENT.encode()).ljust(2 * mmap.PAGESIZE, b"\0"))
+    options = {"mechanisms": mechanism, "pid": os.getpid(), "kernel": kernel}
+    with mp.attach(name_at_once, [OPENAT], **options) as at_once:
+        open_from_a_fresh_page(file, offset)
+        at_once.pause()
+        assert at_once.missed()["failed_reads"] == 1, "the page is not there"
+    try:
+        waiting = mp.attach(name_waiting, [OPENAT, "vfs_read"], **options)
+    except mp.AttachError:
+        pytest.skip("this kernel has no error_injection: no function for sleepable programs")
+    with waiting:
+        open_from_a_fresh_page(file, offset)
+        waiting.pause()
+        found = waiting.events(opened).read(timeout=5)["name"].tolist()
+        assert waiting.map(names).as_dict()[ABSENT[:31], os.getpid()] == 1
+        index = [function.name for function in waiting.functions].index(OPENAT)
+        assert waiting.totals(attempts)[index] == 1
+        missed = waiting.missed()
+    assert ABSENT.encode() in found
+    assert not any(missed.values()), missed
+    (failure,) = waiting.report.failed
+    assert (failure.function, failure.errno) == ("vfs_read", errno.EINVAL)
+    assert "no sleepable program may run here" in failure.reason
 
 
 @pytest.fixture(scope="module")

@@ -40,13 +40,22 @@ class Program:
     function: the Python function; when: the side where it runs, "entry", "return" or "session", or None (see
         `mp.attach`)
     loop_limit: turns after which a loop is ended, and counted as cut_loops
+    sleepable: the program may wait for pages of user memory; it runs in trampolines only, on the functions that the
+        kernel allows for it
 
     Raises UsageError for another `when`, and for an object without Python code.
     """
 
-    __slots__ = ("function", "loop_limit", "when")
+    __slots__ = ("function", "loop_limit", "sleepable", "when")
 
-    def __init__(self, function: FunctionType, *, when: str | None = None, loop_limit: int = LOOP_LIMIT) -> None:
+    def __init__(
+        self,
+        function: FunctionType,
+        *,
+        when: str | None = None,
+        loop_limit: int = LOOP_LIMIT,
+        sleepable: bool = False,
+    ) -> None:
         if when is not None and when not in SIDES:
             raise UsageError(f"when={when!r} means nothing", hint=f"use one of {', '.join(map(repr, SIDES))}")
         if not hasattr(function, "__code__"):
@@ -54,6 +63,7 @@ class Program:
         self.function = function
         self.when = when
         self.loop_limit = loop_limit
+        self.sleepable = sleepable
 
     @property
     def name(self) -> str:
@@ -121,22 +131,28 @@ class Helper:
 
 
 @overload
-def program(python: ProgramFunction, *, when: str | None = None, loop_limit: int = LOOP_LIMIT) -> Program: ...
+def program(
+    python: ProgramFunction, *, when: str | None = None, loop_limit: int = LOOP_LIMIT, sleepable: bool = False
+) -> Program: ...
 @overload
 def program(
-    python: None = None, *, when: str | None = None, loop_limit: int = LOOP_LIMIT
+    python: None = None, *, when: str | None = None, loop_limit: int = LOOP_LIMIT, sleepable: bool = False
 ) -> Callable[[ProgramFunction], Program]: ...
 def program(
-    python: ProgramFunction | None = None, *, when: str | None = None, loop_limit: int = LOOP_LIMIT
+    python: ProgramFunction | None = None,
+    *,
+    when: str | None = None,
+    loop_limit: int = LOOP_LIMIT,
+    sleepable: bool = False,
 ) -> Program | Callable[[ProgramFunction], Program]:
     """Make the Python function `python` a Program: `@mp.program`, or `@mp.program(when="return")`.
 
-    when, loop_limit: as for `Program`. Raises UsageError for an invalid `when`; compiling raises CompileError in
-        `mp.attach`.
+    when, loop_limit, sleepable: as for `Program`. Raises UsageError for an invalid `when`; compiling raises
+        CompileError in `mp.attach`.
     """
     if python is None:
-        return lambda later: Program(later, when=when, loop_limit=loop_limit)  # type: ignore[arg-type]
-    return Program(python, when=when, loop_limit=loop_limit)  # type: ignore[arg-type]
+        return lambda later: program(later, when=when, loop_limit=loop_limit, sleepable=sleepable)
+    return Program(python, when=when, loop_limit=loop_limit, sleepable=sleepable)  # type: ignore[arg-type]
 
 
 def helper(python: Helped) -> Helped:

@@ -48,7 +48,8 @@ class Shape:
     `returns`: what the return register holds, as BTF tells it of all functions (`btf_format.RETURNS_BITS`), or
     PER_FUNCTION: a table by function says it. `arguments`: what the functions' parameters are called; None where the
     functions aren't known. `n_arguments`: the smallest and the largest number of arguments of the functions; beyond the
-    largest `ctx.arg(n)` is 0, and between them a table by function says whether it is.
+    largest `ctx.arg(n)` is 0, and between them a table by function says whether it is. `is_sleepable`: the program may
+    wait for pages of user memory.
     """
 
     function_from: str = "ip"
@@ -61,6 +62,7 @@ class Shape:
     returns: int = RETURNS_UNKNOWN
     arguments: tuple[Argument, ...] | None = None
     n_arguments: tuple[int, int] = (ANY_NUMBER, ANY_NUMBER)
+    is_sleepable: bool = False
 
 
 def check(context: str, when: str, shape: Shape) -> None:
@@ -75,5 +77,7 @@ def check(context: str, when: str, shape: Shape) -> None:
             raise UsageError(f"{what}={word!r} means nothing", hint=f"use one of {', '.join(map(repr, known))}")
     if shape.session_side and (when != "session" or context not in ("kprobe", "tracing")):
         raise UsageError(f"no session is made of two programs at when={when!r} under {context}")
+    if shape.is_sleepable and context != "tracing":
+        raise UsageError(f"a program at a {context} can't be sleepable", hint="use a tracing mechanism")
     if context == "kprobe_multi" and shape.function_from == "cookie":
         raise UsageError("under kprobe.multi a function is found by its address", hint="use Shape(function_from='ip')")

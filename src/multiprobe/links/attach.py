@@ -140,7 +140,19 @@ def _usable(program: Program | ObjectProgram, kernel: Kernel, allowed: Mechanism
     usable = allowed & usable_mechanisms(kernel, when=when)
     if not isinstance(program, Program):
         usable = program.require_usable(usable, when)
+    elif program.sleepable:
+        usable = _require_trampolines(usable)
     return require_switched_on(usable, kernel)
+
+
+def _require_trampolines(usable: Mechanism) -> Mechanism:
+    trampolines = usable & (Mechanism.TRACING_MULTI | Mechanism.TRAMPOLINE)
+    if usable and not trampolines:
+        raise NotSupportedError(
+            f"a sleepable program can't be attached by {' or '.join(mechanism_names(usable))}: kprobes may not sleep",
+            hint="allow tracing_multi or trampoline, or make the program without sleepable=True",
+        )
+    return trampolines
 
 
 def _refused(report: Report, what: str) -> AttachError:

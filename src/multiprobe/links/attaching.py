@@ -218,7 +218,10 @@ class Attaching:
 
     def _why(self, mechanism: Mechanism, number: int, index: int) -> str:
         verdict = self._verdicts.get(index)
-        return f"the program does not fit it: {verdict}" if verdict else meaning(mechanism, number)
+        if verdict:
+            return f"the program does not fit it: {verdict}"
+        is_sleepable = isinstance(self.program, Program) and self.program.sleepable
+        return meaning(mechanism, number, is_sleepable=is_sleepable)
 
     def _limited(self, plan: LinkPlan) -> LinkPlan:
         """The plan without what would exceed the limit of functions attached one by one."""

@@ -20,6 +20,7 @@ from multiprobe.maps.cpus import load_n_cpus
 from multiprobe.maps.index import build_index
 from multiprobe.maps.store import MapSet
 from multiprobe.syscalls import bpf
+from multiprobe.uapi.bpf import F_SLEEPABLE
 from multiprobe.uapi.btf import FUNC_INFO_SIZE, LINE_INFO_SIZE
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
     from multiprobe.links.objects import ObjectStore
     from multiprobe.maps.index import FunctionIndex
     from multiprobe.syscalls.fd import FileDescriptor
+
+
+_NOT_SLEEPABLE = " is not sleepable"
+"""The verifier's words for a function on which no sleepable program may run (kernel/bpf/verifier.c)."""
 
 
 class Loader(Protocol):
@@ -150,16 +155,20 @@ class ProgramLoader:
         values = self.store.values(specs) | self._kernel_functions(code)
         values |= gate or {}
         values |= self.tasks.values()
+        flags = F_SLEEPABLE if self.program.sleepable and context == "tracing" else 0
         btf, info = self._debug.get((context, hook.session_side), (None, None))
         try:
             return hook.load(
                 code.link(values),
                 name=self.program.name,
+                flags=flags,
                 btf_fd=btf.fileno() if btf else 0,
                 func_info=(FUNC_INFO_SIZE, info.func_info if info else b""),
                 line_info=(LINE_INFO_SIZE, info.line_info if info else b""),
             )
         except VerifierError as error:
+            if flags and _NOT_SLEEPABLE in error.log:
+                raise KernelError("loading a sleepable program", error.errno, subject=self.program.name) from None
             raise explain(error, code, self.program) from None
 
     def prepare(self, context: str, session_side: str = "") -> None:
@@ -190,6 +199,7 @@ class ProgramLoader:
                 arguments=self.arguments,
                 n_arguments=Shape().n_arguments if context == "tracing" else self.n_arguments,
                 session_side=session_side,
+                is_sleepable=self.program.sleepable and context == "tracing",
             )
             self._codes[key] = compile_program(
                 self.program, context=context, when=self.when, shape=shape, kernel=Kernel.of(self.functions.table)

@@ -132,6 +132,7 @@ class FuncId(IntEnum):
     RINGBUF_RESERVE = 131
     RINGBUF_SUBMIT = 132
     RINGBUF_QUERY = 134
+    COPY_FROM_USER = 148
     PER_CPU_PTR = 153
     THIS_CPU_PTR = 154
     GET_FUNC_IP = 173
@@ -143,6 +144,7 @@ class FuncId(IntEnum):
 
 F_KPROBE_MULTI_RETURN = 1  # link_create.kprobe_multi.flags
 F_MMAPABLE = 1 << 10  # map_create.map_flags
+F_SLEEPABLE = 1 << 4  # prog_load.prog_flags
 F_USER_STACK = 1 << 8  # bpf_get_stackid flags
 RB_NO_WAKEUP, RB_FORCE_WAKEUP = 1, 2  # bpf_ringbuf_submit flags
 RB_AVAIL_DATA = 0  # bpf_ringbuf_query flags

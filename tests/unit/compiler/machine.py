@@ -53,6 +53,7 @@ class Machine:
         self.n_steps = 0
         self.facts: dict[str, int] = {}
         self.namespaces: dict[tuple[int, int], int] = {}
+        self.swapped: set[int] = set()
         self.arguments: list[int] = []
         self.kfuncs: dict[int, str] = {}
         self.variables: dict[int, int] = {}
@@ -258,6 +259,9 @@ class Machine:
             return self.facts[simple[number]]
         if number in (1, 2, 3):
             return self._table(number, r)
+        if number == 148:
+            self.swapped = {page for page in self.swapped if page != r[3] >> 12}
+            return 0
         if number == 112:
             return self._probe_read_user(r[1], r[2], r[3])
         if number == 113:
@@ -299,9 +303,13 @@ class Machine:
 
     def _probe_read_user(self, to: int, size: int, source: int) -> int:
         """What lies behind the memory that a test has put there can't be read."""
-        found = self.user.get(source, b"")
+        found = b"" if self._is_swapped(source, size) else self.user.get(source, b"")
         self.fill(to, size, found[:size] if size <= len(found) else bytes(size))
         return 0 if size <= len(found) else -14
+
+    def _is_swapped(self, address: int, size: int) -> bool:
+        """Whether pages of user memory aren't there: only a program that may sleep gets them, page by page."""
+        return not self.swapped.isdisjoint(range(address >> 12, (address + max(size, 1) - 1 >> 12) + 1))
 
     def fill(self, to: int, size: int, content: bytes) -> None:
         memory, offset = self.find(to, size)
@@ -310,6 +318,8 @@ class Machine:
     def _probe_read_str(self, to: int, size: int, source: int, *, is_user: bool) -> int:
         """What lies behind the NUL is left as it was, as the kernel's helper may do."""
         found = self.user.get(source)
+        if is_user and found and self._is_swapped(source, min(size, len(found.partition(b"\0")[0]) + 1)):
+            found = None
         if not is_user:
             region = next(((s, m) for s, m in self.regions if s <= source < s + len(m)), None)
             found = bytes(region[1][source - region[0] :]) if region else None

@@ -137,6 +137,16 @@ NAMED = {
         "mp.attach": "test_attach.py: mp.attach(",
         "struct task_struct *": "test_types.py: task = ctx.task",
     },
+    "Sleepable programs": {
+        "@mp.program(sleepable=True)": "test_events.py: @mp.program(sleepable=True)",
+        "mp.user_string": "test_events.py: mp.user_string(name)",
+        "failed_reads": "test_events.py: failed_reads",
+        "tracing_multi": "test_events.py: tracing_multi",
+        "trampoline": "test_events.py: trampoline",
+        "__x64_sys_*": "test_events.py: __x64_sys_openat",
+        "recursion_misses": "test_events.py: recursion_misses",
+        "stacks.id": "test_collecting.py: stacks.id(ctx)",
+    },
     "The kernel's types": {
         ".dtype": "test_layouts.py: .dtype",
         ".members": "test_layouts.py: .members",

@@ -238,6 +238,30 @@ def test_a_string_with_a_size_has_no_more_bytes(user: bytes, n: int, equal: bool
     assert ("failed_reads" in bench.losses()) == (is_lost or len(user) < 6)
 
 
+@mp.program(sleepable=True)
+def read_sleeping(ctx):
+    results[0] = mp.user_string(ctx.arg(0)) == "hello"
+    results[1] = mp.user_string(ctx.arg(0), ctx.arg(1)) == "hello"
+    by_comm[mp.user_string(ctx.arg(0))] += 1
+    larges.send(name=mp.user_string(ctx.arg(0)), comm=ctx.comm, fixed=mp.user_string(ctx.arg(0), ctx.arg(1)))
+
+
+@pytest.mark.parametrize("address", [0x5000, 0x5FFD, 0x5FFB], ids=["page", "two pages", "to its end"])
+@pytest.mark.parametrize("is_sleepable", [False, True])
+def test_a_sleepable_program_waits_for_pages(address: int, is_sleepable: bool) -> None:
+    bench = Bench(
+        read_sleeping, "tracing", shape=Shape(function_from="cookie", is_sleepable=is_sleepable), addresses=(1,)
+    )
+    bench.machine.user[address] = b"hello"
+    for key in ("both", "again"):
+        bench.machine.swapped = {address >> 12, address + 4 >> 12}
+        bench.hit(address, 5, cookie=0, context=b"")
+        assert bench.array("results")[:2] == [is_sleepable, is_sleepable], key
+    events = decode(bench, "larges")
+    assert {(event.name, event.fixed) for event in events} == {("hello", "hello") if is_sleepable else ("", "")}
+    assert ("failed_reads" in bench.losses()) == (not is_sleepable)
+
+
 def test_nothing_is_an_empty_string() -> None:
     bench = Bench(compare_counted)
     bench.machine.user[0x1000] = b"\0"

@@ -336,6 +336,23 @@ def test_an_entry_of_a_trampoline_skips_the_return(has_pid: bool) -> None:
     assert bench.per_function("calls") == before, "its entry was before the attachment was active"
 
 
+@mp.program(sleepable=True)
+def takes_stacks(ctx):
+    out[0] = stacks.id(ctx)
+
+
+stacks = mp.StackTraces()
+
+
+def test_what_a_sleepable_program_cannot_do() -> None:
+    shape = Shape(is_sleepable=True)
+    with pytest.raises(NotSupportedError, match="a sleepable program can't take stacks") as caught:
+        compile_program(takes_stacks, context="tracing", when="entry", shape=shape)
+    assert caught.value.hint
+    with pytest.raises(UsageError, match="a program at a kprobe can't be sleepable"):
+        compile_program(count, context="kprobe", when="entry", shape=shape)
+
+
 def test_a_pid_filter() -> None:
     bench = Bench(count, "tracing", shape=Shape(function_from="cookie", has_pid=True), addresses=ADDRESSES)
     bench.hit(context=b"", cookie=0)

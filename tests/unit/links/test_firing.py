@@ -211,6 +211,37 @@ def test_programs_ask_for_the_ids_of_the_pid_namespace(
         assert {pid: task_ids(packed) for (_, pid, _), packed in found.items()} == expected
 
 
+@mp.program(sleepable=True)
+def sleeping(ctx):
+    calls[ctx.function] += 1
+
+
+@pytest.mark.parametrize("mechanism", ["tracing_multi", "trampoline"])
+def test_a_sleepable_program_runs_where_the_kernel_lets_it(fake: FakeKernel, mechanism: str) -> None:
+    names = ["vfs_read", "__x64_sys_getppid", "tcp_ack"]
+    with mp.attach(sleeping, names, mechanisms=mechanism) as attachment:
+        assert all(program.is_sleepable for program in {link.program for link in fake.links})
+        fake.fire("__x64_sys_getppid")
+        fake.fire("vfs_read")
+        assert [(function.name, n) for function, n in attachment.top(calls) if n] == [("__x64_sys_getppid", 1)]
+        report = attachment.report
+    assert (report.attached, {one.function for one in report.failed}) == (1, {"vfs_read", "tcp_ack"})
+    assert {one.reason for one in report.failed} == {
+        "no sleepable program may run here: only on functions that allow error injection, or on system calls"
+    }
+    with mp.attach(count, names, mechanisms=mechanism) as attachment:
+        assert attachment.report.attached == 3, "nothing is remembered of it"
+        assert not any(link.program.is_sleepable for link in fake.links)
+
+
+def test_kprobes_may_not_sleep(fake: FakeKernel) -> None:
+    with pytest.raises(mp.NotSupportedError, match="a sleepable program can't be attached by kprobe_multi") as caught:
+        mp.attach(sleeping, ["__x64_sys_getppid"], mechanisms="kprobe_multi")
+    assert "tracing_multi or trampoline" in caught.value.hint
+    with mp.attach(sleeping, ["__x64_sys_getppid"]) as attachment:
+        assert list(attachment.report.mechanisms) == ["tracing_multi"]
+
+
 @mp.program(when="session")
 def choosy(ctx):
     if ctx.is_return:

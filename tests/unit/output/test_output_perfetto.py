@@ -79,6 +79,16 @@ def test_threads_have_tracks_and_idle_tasks_one_for_each_cpu() -> None:
     ]
 
 
+def test_tasks_outside_of_the_pid_namespace_have_tracks_of_their_own() -> None:
+    threads = [TraceThread(-40, -41, "inner", "one"), TraceThread(-41, -40, "outer", "two"), SHELL]
+    found = slices_of(*(Track(thread, [Slice("f", 5, 6, 0)]) for thread in threads))
+    assert [(r.process, r.thread, r.tid) for r in found] == [
+        ("one", "inner", (1 << 64) - 41),  # as int32 on the wire: −41
+        ("two", "outer", (1 << 64) - 40),
+        ("sh", "worker", 41),
+    ]
+
+
 def test_arguments_keep_their_types() -> None:
     arguments = {"path": "/etc/ä\udcff", "size": -1, "big": (1 << 64) - 1, "yes": True}
     (found,) = slices_of(Track(SHELL, [Slice("f", 1, 2, 0, arguments)]))

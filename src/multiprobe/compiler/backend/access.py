@@ -182,7 +182,10 @@ class Access:
         """The key's address; padding between its parts is zero."""
         spec = self.specs[index]
         assert isinstance(spec, Hash)
-        operands = [prepare(self.g, part) if isinstance(part, ir.String) else self.g.integer(part) for part in parts]
+        operands = [
+            prepare(self.g, part, type_.size)[0] if isinstance(part, ir.String) else self.g.integer(part)
+            for part, type_ in zip(parts, spec.keys, strict=True)
+        ]
         if index not in self._keys:
             self._keys[index] = self.e.stack(f"[{spec.key_size} x i8]")
         buffer = self._keys[index]

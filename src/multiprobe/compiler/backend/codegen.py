@@ -271,6 +271,9 @@ class Generator:
         return collecting.tally(self, node, self.access.specs[node.map])
 
     def _stackid(self, node: ir.StackId) -> str:
+        if self.shape.is_sleepable:
+            hint = "take stacks in a program that is not sleepable, attached to the same functions"
+            raise self.hook.refuse("a sleepable program can't take stacks: the kernel allows it no stack maps", hint)
         return collecting.stack_id(self.e, node)
 
     def _logical(self, node: ir.Logical) -> str:

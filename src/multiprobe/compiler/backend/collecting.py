@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from multiprobe.compiler import ir
 from multiprobe.compiler.backend.contexts import count_if
-from multiprobe.compiler.backend.strings import prepare, prepare_limit, store_bytes, write
+from multiprobe.compiler.backend.strings import prepare, store_bytes, write
 from multiprobe.compiler.code import CONSTANT, MAP
 from multiprobe.compiler.ir import I64, LITERAL, Const, Expression
 from multiprobe.maps.buckets import Linear, Log2
@@ -43,10 +43,10 @@ def send(g: Evaluator, node: ir.Send, specs: Sequence[MapSpec]) -> str:
     # is written: the verifier of 6.1 follows every combination of values that are kept.
     is_plain = not any(isinstance(part, _CHANGING) for part in _parts(node.parts))
     operands = [
-        [prepare(g, part), prepare_limit(g, part)]
+        [*prepare(g, part, field.type.size)]
         if isinstance(part, ir.String)
         else [None if is_plain and _can_wait(specs, value) else g.integer(value) for value in part]
-        for part in node.parts
+        for field, part in zip(record.fields, node.parts, strict=True)
     ]
     result, room, lost, end = e.stack("i1"), e.label("room"), e.label("lost"), e.label("end")
     answer = e.call(FuncId.RINGBUF_RESERVE, f"i64 {e.hole(MAP, key)}", f"i64 {record.size}", "i64 0")

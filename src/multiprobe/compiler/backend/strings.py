@@ -19,18 +19,37 @@ if TYPE_CHECKING:
 COMM_SIZE = 16
 _READERS = {"kernel": FuncId.PROBE_READ_KERNEL_STR, "user": FuncId.PROBE_READ_USER_STR}
 _MEMORY_READERS = {"kernel": FuncId.PROBE_READ_KERNEL, "user": FuncId.PROBE_READ_USER}
+_PAGE = 4096
 _MOST_STORES = 128
 """Larger memory than this is cleared by a helper."""
 
 
-def prepare(g: Evaluator, string: ir.String) -> str:
-    """Calculate whatever `write` needs: an operand."""
-    return "0" if string.address is None else g.integer(string.address)
+def prepare(g: Evaluator, string: ir.String, size: int) -> tuple[str, str | None]:
+    """Calculate what `write` needs for `size` bytes: an operand, and the `limit` of a string that has a size.
+
+    A sleepable program waits here for the pages of user memory: later it may hold what others wait for.
+    """
+    operand = "0" if string.address is None else g.integer(string.address)
+    limit = None if string.size is None else g.integer(string.size)
+    if string.source == "user" and g.hook.shape.is_sleepable:
+        _fault_in(g.e, operand, size if limit is None else _smaller(g.e, limit, size))
+    return operand, limit
 
 
-def prepare_limit(g: Evaluator, string: ir.String) -> str | None:
-    """Calculate the size of a string that has one: `limit` of `write`."""
-    return None if string.size is None else g.integer(string.size)
+def _smaller(e: Emitter, number: str, most: int) -> str:
+    return e.make(f"select i1 {e.make(f'icmp ult i64 {number}, {most}')}, i64 {number}, i64 {most}")
+
+
+def _fault_in(e: Emitter, address: str, size: int | str) -> None:
+    """Bring the pages of the `size` bytes (at most a page) into memory. Where there is none, reading fails as ever."""
+    byte, more, end = e.stack("i64"), e.label("more"), e.label("end")
+    e.call(FuncId.COPY_FROM_USER, f"ptr {byte}", "i32 1", f"i64 {address}")
+    behind = e.make(f"add i64 {e.make(f'and i64 {address}, {_PAGE - 1}')}, {size}")
+    e.branch(e.make(f"icmp ugt i64 {behind}, {_PAGE}"), more, end)
+    e.begin(more)
+    last = e.make(f"add i64 {address}, {e.make(f'sub i64 {size}, 1')}")
+    e.call(FuncId.COPY_FROM_USER, f"ptr {byte}", "i32 1", f"i64 {last}")
+    e.begin(end)
 
 
 def write(
@@ -66,8 +85,11 @@ def _read(e: Emitter, string: ir.String, operand: str, pointer: str, size: int) 
 
 
 def _read_at_most(e: Emitter, string: ir.String, operand: str, pointer: str, limit: str, most: int) -> None:
-    """Read `limit` bytes, at most `most`. The verifier knows the bound of the very register that is compared: LLVM knows
-    nothing of it, on either side of the comparison (see `Emitter.item`)."""
+    """Read `limit` bytes, at most `most`.
+
+    The verifier knows the bound of the very register that is compared: LLVM knows nothing of it, on either side of the
+    comparison (see `Emitter.item`).
+    """
     number, part, whole, end = e.opaque(limit), e.label("part"), e.label("whole"), e.label("end")
     e.branch(e.make(f"icmp ult i64 {number}, {most}"), part, whole)
     e.begin(part)
@@ -112,7 +134,7 @@ def is_same(g: Evaluator, node: ir.SameString) -> str:
     # One byte more than the text and its NUL shows what goes on after it.
     wanted = COMM_SIZE if node.string.source == "comm" else len(text) + 2
     size = -(-wanted // 8) * 8
-    operand = prepare(g, node.string)
+    operand, _ = prepare(g, node.string, wanted)
     buffer = e.stack(f"[{size} x i8]")
     if node.string.source != "comm":
         store_bytes(e, buffer, 0, bytes(size))
@@ -133,7 +155,7 @@ def _is_equal(e: Emitter, buffer: str, text: bytes, size: int) -> str:
 def _is_same_within(g: Evaluator, string: ir.String, text: bytes) -> str:
     """The same for a string that has a size: it has the bytes of the text, and then it ends or has a NUL."""
     e, size = g.e, -(-(len(text) + 1) // 8) * 8
-    operand, limit = prepare(g, string), prepare_limit(g, string)
+    operand, limit = prepare(g, string, len(text) + 1)
     buffer, result = e.stack(f"[{size} x i8]"), e.stack("i1")
     read, end = e.label("read"), e.label("end")
     e.do(f"store i1 false, ptr {result}")

@@ -68,7 +68,9 @@ def is_about_the_function(number: int) -> bool:
     return number in _FUNCTION
 
 
-def meaning(mechanism: Mechanism, number: int) -> str:
-    """Why the kernel refused this function, as far as the errno tells."""
+def meaning(mechanism: Mechanism, number: int, *, is_sleepable: bool = False) -> str:
+    """Why the kernel refused this function, as far as the errno tells; `is_sleepable`: the program is."""
+    if is_sleepable and number == errno.EINVAL:
+        return "no sleepable program may run here: only on functions that allow error injection, or on system calls"
     known = _MEANINGS.get((mechanism, number)) or _MEANINGS_OF_ANY.get(number)
     return known or f"the kernel answered {errno_name(number)}"
