@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, TIME_LIMIT, VM, processes_of
 
+from multiprobe.vm import kernels
+
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
 
@@ -26,6 +28,19 @@ def test_streams_and_status(vm: Run, series: str) -> None:
     assert ended.stdout.decode().startswith(f"{series}.")
     assert ended.stdout.endswith(b"0000000   a  \\0 377   b\n0000004\n")
     assert (ended.stderr, ended.returncode) == (b"err\n", 7)
+
+
+def test_a_kernel_whose_modules_are_missing_runs_with_what_is_built_in(vm: Run, tmp_path: Path) -> None:
+    """overlayfs is a module of Debian's kernels: the machine's files are read-only then."""
+    image = kernels.find("6.12").image
+    script = "uname -r; echo x >/tmp/x && cat /tmp/x; test -e /etc/hostname; echo $?; echo kept >$1/file; touch /etc/x"
+    ended = vm("--kernel-image", str(image), "--share", str(tmp_path), "--", "sh", "-c", script, "sh", str(tmp_path))
+    assert ended.stdout.decode().startswith("6.12.")
+    assert ended.stdout.endswith(b"\nx\n0\n")
+    note, error = ended.stderr.decode().splitlines()
+    assert note.startswith("multiprobe: note: this kernel lacks overlayfs: this machine's files are read-only")
+    assert error.endswith("Read-only file system")
+    assert (tmp_path / "file").read_text() == "kept\n"
 
 
 def test_much_output_arrives_whole(vm: Run) -> None:

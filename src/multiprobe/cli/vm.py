@@ -104,5 +104,6 @@ def _list() -> int:
         there = kernels.newest(kernels.available(kernels.open_archive()))
     for series in sorted({*fetched, *there}, key=kernels.series_key):
         newest = there[series].image.version if series in there else "-"
+        newest += "" if series not in there or there[series].has_modules else " without modules"
         click.echo(f"{series}\t{newest}\t{f'fetched: {fetched[series].version}' if series in fetched else ''}".rstrip())
     return 0

@@ -20,8 +20,26 @@ done
 $b mount -t virtiofs -o ro host /lower || give_up "cannot reach the host's files: this kernel has no virtiofs"
 $b mount -t tmpfs upper /upper
 $b mkdir /upper/files /upper/work
-$b mount -t overlay -o lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work overlay /newroot ||
-    give_up "cannot make the host's files writable: this kernel has no overlayfs"
+missing=
+# Without overlayfs (a module, whose file may be missing) the root is in memory, with the machine's directories in it.
+without_overlay() {
+    missing="overlayfs: this machine's files are read-only, but for /tmp, /run and /var/tmp, which are empty"
+    $b mount -t tmpfs -o mode=755 root /newroot
+    for path in /lower/* /lower/.[!.]*; do
+        name=${path##*/}
+        case $name in proc | sys | dev | tmp | run) continue ;; esac
+        if [ -d "$path" ] && [ ! -L "$path" ]; then
+            $b mkdir "/newroot/$name" && $b mount --bind "$path" "/newroot/$name"
+        elif [ -e "$path" ] || [ -L "$path" ]; then
+            $b cp -P "$path" "/newroot/$name"
+        fi
+    done
+    $b mkdir -p /newroot/tmp /newroot/run
+    $b chmod 1777 /newroot/tmp
+    [ ! -d /newroot/var/tmp ] || $b mount -t tmpfs -o mode=1777 tmp /newroot/var/tmp
+}
+$b mount -t overlay -o lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work overlay /newroot 2>/dev/null ||
+    without_overlay
 for directory in proc sys dev; do
     $b mkdir -p /newroot/$directory
     $b mount --move /$directory /newroot/$directory
@@ -40,9 +58,10 @@ $b mount -t bpf bpf $root/sys/fs/bpf 2>/dev/null
 $b mount -t securityfs securityfs $root/sys/kernel/security 2>/dev/null
 $b mount -t cgroup2 cgroup2 $root/sys/fs/cgroup 2>/dev/null
 echo "$shares" | while read -r tag directory; do
+    [ -z "$missing" ] || $b mkdir -p "$root$directory"
     [ -z "$tag" ] || $b mount -t virtiofs "$tag" "$root$directory" || say "cannot share $directory"
 done
-if [ -n "$host_modules" ]; then
+if [ -n "$host_modules" ] && [ -z "$missing" ]; then
     $b mkdir -p $root/lib/modules
     $b mount --bind "$root$host_modules" $root/lib/modules
 fi
@@ -117,6 +136,11 @@ while read -r verb first second <&8; do
     hangup) eval "kill -9 \$${first}_relay" ;;
     esac
 done 5>&- 6>&- 7>&- &
+
+if [ -n "$missing" ]; then
+    note="multiprobe: note: this kernel lacks $missing"
+    case $terminal in *stderr*) echo "$note" >$tty ;; *) echo "$note" >&6 ;; esac
+fi
 
 controlling=
 case $terminal in *stdin*) controlling=-c ;; esac

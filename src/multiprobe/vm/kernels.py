@@ -13,11 +13,10 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 from multiprobe.arch import native
 from multiprobe.cachedir import read_own
@@ -57,6 +56,11 @@ class Candidate:
     @property
     def series(self) -> str:
         return ".".join(version_key(self.image.version)[:2])
+
+    @property
+    def has_modules(self) -> bool:
+        """Whether the archive has its modules, in the package of the image or in one of their own."""
+        return bool(self.others) or not self.image.name.startswith("linux-binary-")
 
     @property
     def size(self) -> int:
@@ -99,15 +103,17 @@ def candidates(packages: Iterable[apt.Package]) -> list[Candidate]:
     return found
 
 
-def without_modules(packages: Iterable[apt.Package]) -> dict[str, str]:
-    """The versions of kernels, by series, whose images the archive has, but not their modules, without which a guest
-    doesn't reach this machine's files."""
+def without_modules(packages: Iterable[apt.Package]) -> list[Candidate]:
+    """Kernels whose images the archive has, but not their modules, of series of which it has no others.
+
+    Debian removes the modules of old backports. Such a kernel boots with what is built in.
+    """
     everything = list(packages)
     whole = {candidate.series for candidate in candidates(everything)}
     pattern = re.compile(_IMAGE.replace("{flavour}", flavour()))
-    images = [package for package in everything if pattern.fullmatch(package.name)]
-    found = {".".join(version_key(image.version)[:2]): image.version for image in images}
-    return {series: version for series, version in found.items() if series not in whole}
+    matches = [(package, match) for package in everything if (match := pattern.fullmatch(package.name))]
+    found = [Candidate(match["release"], package) for package, match in matches if match[1] == "binary"]
+    return [candidate for candidate in found if candidate.series not in whole]
 
 
 def _release_of_debian(candidate: Candidate) -> int:
@@ -116,23 +122,12 @@ def _release_of_debian(candidate: Candidate) -> int:
     return int(match[1]) if match else 0
 
 
-def choose(
-    found: Iterable[Candidate], series: str, *, incomplete: Mapping[str, str] = MappingProxyType({})
-) -> Candidate:
-    """The newest kernel of `series` in the oldest release of Debian that has it; VmError names those there are.
-
-    incomplete: what `without_modules` found
-    """
+def choose(found: Iterable[Candidate], series: str) -> Candidate:
+    """The newest kernel of `series` in the oldest release of Debian that has it; VmError names those there are."""
     everything = list(found)
     fitting = [candidate for candidate in everything if candidate.series == series]
     if not fitting:
         names = ", ".join(sorted({c.series for c in everything}, key=series_key)) or "none at all"
-        if series in incomplete:
-            raise VmError(
-                f"Debian's archive has the image of Linux {series} ({incomplete[series]}), but not its modules, which "
-                "a guest needs to reach this machine's files",
-                hint=f"choose one of these: {names}; or give --kernel-image FILE and --modules DIR of that kernel",
-            )
         raise VmError(f"no kernel of series {series!r} in Debian's archive", hint=f"choose one of these: {names}")
     oldest = min(map(_release_of_debian, fitting))
     return max((c for c in fitting if _release_of_debian(c) == oldest), key=_order)
@@ -154,7 +149,8 @@ def cached(series: str) -> BootKernel | None:
     target = cache.directory("kernels") / series
     try:
         fields = json.loads(read_own(str(target / "kernel.json")) or b"")
-        kernel = BootKernel(**{**fields, "image": target / fields["image"], "modules": target / fields["modules"]})
+        modules = fields["modules"] and target / fields["modules"]
+        kernel = BootKernel(**{**fields, "image": target / fields["image"], "modules": modules})
     except (ValueError, KeyError, TypeError):
         return None
     return kernel if kernel.image.is_file() else None
@@ -224,8 +220,8 @@ def _fetch_missing(wanted: Sequence[str], refresh: bool, on_progress: OnProgress
     on_progress("reading the lists of packages", 0, 0)
     source = open_archive(refresh=refresh)
     packages = kernel_packages(source)
-    there, incomplete = candidates(packages), without_modules(packages)
-    chosen = [choose(there, name, incomplete=incomplete) for name in wanted]
+    there = [*candidates(packages), *without_modules(packages)]
+    chosen = [choose(there, name) for name in wanted]
     _fetch_all(
         source, [c for c in chosen if not ((old := cached(c.series)) and old.version == c.image.version)], on_progress
     )
@@ -257,8 +253,9 @@ def open_archive(*, refresh: bool = False) -> apt.Apt:
 
 
 def available(source: apt.Apt) -> list[Candidate]:
-    """Every kernel that the archive has now."""
-    return candidates(kernel_packages(source))
+    """Every kernel that the archive has now, with modules or without."""
+    packages = kernel_packages(source)
+    return [*candidates(packages), *without_modules(packages)]
 
 
 def kernel_packages(source: apt.Apt) -> list[apt.Package]:
@@ -302,10 +299,10 @@ def _store(candidate: Candidate, debs: Sequence[Path], work: Path) -> None:
         raise VmError(
             f"{candidate.image.name} {candidate.image.version} contains no kernel image for {candidate.release}"
         )
-    index_modules(modules)
-    fields = BootKernel(
-        candidate.series, candidate.release, candidate.image.version, image.relative_to(tree), modules.relative_to(tree)
-    )
+    found = modules.relative_to(tree) if (modules / "kernel").is_dir() else None
+    if found:
+        index_modules(modules)
+    fields = BootKernel(candidate.series, candidate.release, candidate.image.version, image.relative_to(tree), found)
     (tree / "kernel.json").write_text(json.dumps(asdict(fields), default=str))
     target = cache.directory("kernels") / candidate.series
     if target.exists():

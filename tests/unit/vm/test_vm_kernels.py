@@ -65,17 +65,33 @@ def test_a_wrong_series_is_answered_with_those_there_are() -> None:
     assert caught.value.hint == "choose one of these: 6.1, 6.12, 7.3"
 
 
-def test_a_kernel_whose_modules_are_gone_is_told_from_one_that_never_was() -> None:
-    incomplete = kernels.without_modules(ARCHIVE)
-    assert incomplete == {"7.2": "7.2.1-1~bpo13+1"}
-    with pytest.raises(
-        VmError, match=r"has the image of Linux 7\.2 \(7\.2\.1-1~bpo13\+1\), but not its modules"
-    ) as caught:
-        choose(candidates(ARCHIVE), "7.2", incomplete=incomplete)
-    assert "choose one of these: 6.1, 6.12, 7.3" in caught.value.hint
-    assert "--modules" in caught.value.hint
+def test_a_kernel_whose_modules_are_gone_has_its_image() -> None:
+    (only,) = kernels.without_modules(ARCHIVE)
+    assert (only.series, only.release, only.others) == ("7.2", f"7.2.1+deb13-{CLOUD}", ())
+    everything = [*candidates(ARCHIVE), only]
+    assert choose(everything, "7.2") is only
+    assert {series: one.has_modules for series, one in kernels.newest(everything).items()} == {
+        "6.1": True, "6.12": True, "7.2": False, "7.3": True,
+    }  # fmt: skip
+    assert choose(everything, "7.3").image.version == "7.3.4-1~bpo13+1", "not the newer one without its modules"
     with pytest.raises(VmError, match="no kernel of series"):
-        choose(candidates(ARCHIVE), "5.4", incomplete=incomplete)
+        choose(everything, "5.4")
+
+
+def test_an_image_without_modules_is_kept(store: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (candidate,) = kernels.without_modules(ARCHIVE)
+
+    def unpack(_deb: Path, tree: Path) -> None:
+        (tree / "boot").mkdir()
+        (tree / f"boot/vmlinuz-{candidate.release}").write_bytes(b"kernel")
+
+    monkeypatch.setattr(kernels.apt, "unpack", unpack)
+    work = tmp_path / "work"
+    work.mkdir()
+    kernels._store(candidate, [tmp_path / "x.deb"], work)
+    kernel = kernels.find("7.2")
+    assert (kernel.release, kernel.modules) == (candidate.release, None)
+    assert kernel.image.read_bytes() == b"kernel"
 
 
 @pytest.mark.parametrize("series", ["", "6", "6.12.1", "v6.1", "../6.1", "6.1\n"])
