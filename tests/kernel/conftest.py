@@ -18,7 +18,7 @@ TEST_SECONDS = int(os.environ.get("MULTIPROBE_TEST_SECONDS", "960"))
 #: name's dots and underscores are the same. Of a kernel that isn't listed any such reason is believed.
 LACKING = {
     "6.1": {"kprobe_multi", "kprobe_session", "tracing_multi", "fsession", "ibt", "error_injection"},
-    "6.12": {"tracing_multi", "fsession"},
+    "6.12": {"tracing_multi", "fsession", "error_injection"},
     "7.3": {"struct_return"},  # Debian's: cpuset_mems_allowed returns in a register
 }
 _REASON = re.compile(r"this kernel has no ([\w.]+)")
