@@ -7,7 +7,7 @@ KERNELS := 6.1 6.12 7.3
 DEFAULT_KERNEL := 6.12
 WORKLOAD := for i in 1 2 3; do ls -lR /etc | cat >/dev/null; cat /proc/meminfo /proc/stat; done >/dev/null
 
-.PHONY: setup try test kernel-test unit faults crashes fuzz lint api vm bench soak docs clean
+.PHONY: setup try test kernel-test unit faults crashes fuzz lint api pages vm bench soak docs clean
 
 setup: kernels
 

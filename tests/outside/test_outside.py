@@ -103,6 +103,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from a copy of the sources, as a build leaves files behind."""
     folder = tmp_path_factory.mktemp("wheel")
     shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    shutil.copytree(ROOT / "share", folder / "share")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
     command = [sys.executable, *BUILD, str(folder / "dist"), str(folder)]
@@ -144,6 +145,13 @@ def test_the_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
     names = {str(path.relative_to(ROOT / "src")) for path in sources}
     assert packed == {name for name in names if name.startswith("multiprobe/")}
     assert {"multiprobe/py.typed", "multiprobe/__init__.pyi"} <= packed
+
+
+def test_the_wheel_installs_man_pages_and_completions(wheel: Path) -> None:
+    packed = {name.partition(".data/data/")[2] for name in zipfile.ZipFile(wheel).namelist()}
+    shared = {str(path.relative_to(ROOT)) for path in (ROOT / "share").rglob("*") if path.is_file()}
+    assert shared <= packed
+    assert {"share/man/man1/multiprobe-count.1", "share/bash-completion/completions/multiprobe"} <= shared
 
 
 @pytest.fixture(params=["mypy", "pyright"])

@@ -10,6 +10,7 @@ import click
 
 import multiprobe as mp
 from multiprobe.cli.command import SETTINGS, Command
+from multiprobe.cli.completing import complete_pattern
 from multiprobe.cli.options import (
     AttachingOption,
     OutputOption,
@@ -202,7 +203,7 @@ def _say(text: str) -> None:
 
 
 @click.command("functions", cls=Command, epilog=EXAMPLES, context_settings=SETTINGS)
-@click.argument("patterns", nargs=-1, metavar="PATTERN…")
+@click.argument("patterns", nargs=-1, metavar="PATTERN…", shell_complete=complete_pattern)
 @click.option("--takes", cls=SelectionOption, metavar="TYPE", help="Only functions with a parameter of this C type.")
 @click.option(
     "--position", cls=SelectionOption, type=NATURAL, metavar="N", help="With --takes: only as the Nth, from 0."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Sequence
+from types import ModuleType
 
 import click
 
@@ -26,9 +27,12 @@ SECTIONS: dict[str, dict[str, str]] = {
         "doctor": "Check what this kernel and user allow, and what to change.",
     },
     "Run": {"run": "Run a script that uses multiprobe.", "vm": "Run a command in a throw-away virtual machine."},
+    "Set up": {"completion": "Print the script by which a shell completes commands and names."},
 }
 """The commands by section, with their lines in `--help`: written here so that `--help` imports no command."""
 
+COMPLETING = "_MULTIPROBE_COMPLETE"
+"""The environment variable that is there when a shell asks for completions."""
 WORDS = {"help": "--help", "version": "--version"}
 """Words that stand for options in the place of a command: `multiprobe help count`."""
 
@@ -42,6 +46,10 @@ Examples:
   multiprobe doctor                              check this machine
 
 Exit status: 0 success, 1 failure, 2 usage error, 3 nothing matched, 4 not permitted, 5 not supported by this kernel."""
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"multiprobe.cli.{name}")
 
 
 class Commands(click.Group):
@@ -65,7 +73,7 @@ class Commands(click.Group):
         """Import `cli/NAME.py` and return its `command`."""
         if name not in self.list_commands(ctx):
             return None
-        command: click.Command = importlib.import_module(f"multiprobe.cli.{name}").command
+        command: click.Command = _module(name).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -101,3 +109,9 @@ def parse(arguments: Sequence[str]) -> click.Context:
     assert name is not None
     assert command is not None
     return command.make_context(name, rest, parent=parent)
+
+
+def answer_shell() -> int:
+    """Answer a shell that completes a command line (see `cli.completion`). Returns the exit status."""
+    status: int = _module("completion").answer(commands)
+    return status

@@ -9,6 +9,7 @@ import click
 
 import multiprobe as mp
 from multiprobe.cli.command import SETTINGS, Command
+from multiprobe.cli.completing import complete_pattern
 from multiprobe.cli.options import OutputOption, SelectionOption, general_options, json_option, top_option
 from multiprobe.cli.results import Results
 from multiprobe.errors import UsageError
@@ -119,7 +120,7 @@ def _note(missing: Iterable[Missing]) -> int:
 
 
 @click.command("inspect", cls=Command, epilog=EXAMPLES, context_settings=SETTINGS)
-@click.argument("function", required=False, metavar="[FUNCTION]")
+@click.argument("function", required=False, metavar="[FUNCTION]", shell_complete=complete_pattern)
 @click.option(
     "--mix",
     "patterns",

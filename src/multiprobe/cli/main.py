@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from multiprobe.cli.command import Command, without_vm
-from multiprobe.cli.group import parse
+from multiprobe.cli.group import COMPLETING, answer_shell, parse
 from multiprobe.errors import MultiprobeError, VerifierError
 from multiprobe.names import printable
 from multiprobe.vm import rerun_in_vm
@@ -29,6 +29,8 @@ BROKEN_PIPE = 141
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (by default this process's) and return its exit status."""
     _prepare_streams()
+    if COMPLETING in os.environ:
+        return answer_shell()
     given = list(sys.argv[1:] if arguments is None else arguments)
     is_debug = "--debug" in given
     try:

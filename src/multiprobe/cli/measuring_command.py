@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from multiprobe.cli.command import HANDLED_BY_MAIN, SETTINGS, Command, n_own
+from multiprobe.cli.completing import HAS_COMMAND
 from multiprobe.cli.measuring import measure
 from multiprobe.cli.options import MeasuringOptions
 from multiprobe.cli.slips import on_command
@@ -40,7 +41,9 @@ class MeasuringCommand(Command):
         """Split off COMMAND before click sees the `--`, since click would join it to PATTERN."""
         n = n_own(args, is_interspersed=True)
         command = args[n + 1 :]
-        if n < len(args) and not command:
+        if n < len(args):
+            ctx.meta[HAS_COMMAND] = True
+        if n < len(args) and not command and not ctx.resilient_parsing:
             raise UsageError("there is no command after --", hint="leave -- out, or add the command to measure")
         try:
             rest = super().parse_args(ctx, args[:n])

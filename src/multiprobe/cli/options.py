@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import click
 
+from multiprobe.cli.completing import complete_pattern
 from multiprobe.cli.params import NATURAL, POSITIVE, Duration, MechanismName, OutputFile, Percentage
 from multiprobe.errors import NotSupportedError, UsageError
 from multiprobe.kernel.mechanism import MECHANISMS
@@ -80,7 +81,9 @@ def _together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
-patterns_argument = click.argument("patterns", nargs=-1, required=True, metavar="PATTERN…")
+patterns_argument = click.argument(
+    "patterns", nargs=-1, required=True, metavar="PATTERN…", shell_complete=complete_pattern
+)
 duration_option = click.option(
     "--duration",
     "-d",
