@@ -394,3 +394,22 @@ def test_updates_evaluate_the_key_before_the_value() -> None:
 def test_the_type_of_ctx_has_what_programs_can_ask() -> None:
     declared = {name for name in (*vars(mp.Context), *mp.Context.__annotations__) if not name.startswith("_")}
     assert declared == ASKED | {"comm"} == {*expressions.ATTRIBUTES, "arg", "args", "comm", "task"}
+
+
+def test_extremes_keep_their_signs_in_loops() -> None:
+    """LLVM would move the maximum into the loop, and compare it as unsigned there."""
+    numbers, table, out = mp.Hash(mp.u32, mp.i32, 10), mp.Hash(mp.u64, mp.u64, 10), mp.Array(mp.u64, 1)
+
+    @mp.program
+    def program(ctx):
+        many, found = ctx.arg(0), ctx.arg(1)
+        few, other = mp.i64(ctx.arg(2)), mp.i64(ctx.arg(3))
+        few %= ctx.arg(1) + numbers[mp.u64(-7)]
+        for _ in range(10, 0, -3):
+            if mp.i64(max(-128, few) > many - table[3]) if numbers[mp.u64(other)] // found != 2147483648 else other:
+                found = mp.u64(7)
+        out[0] = found
+
+    bench = Bench(program)
+    bench.hit(1 << 40, (1 << 64) - 2, 1 << 50, 5)
+    assert bench.array("out")[0] == (1 << 64) - 2
