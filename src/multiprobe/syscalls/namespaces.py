@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from multiprobe.arch import system_call_number
@@ -28,10 +29,19 @@ def set_parent_death_signal(signal: int) -> None:
     _call("prctl", "PR_SET_PDEATHSIG", _PR_SET_PDEATHSIG, signal)
 
 
-def unshare_mounts() -> None:
-    """Give this process a mount namespace of its own, from which nothing spreads back."""
+def unshare_mounts() -> bool:
+    """Give this process a mount namespace of its own. Returns whether nothing can spread back from it.
+
+    In a chroot whose root directory is no mount point, the mount that it lies in can't be made private.
+    """
     _call("unshare", "CLONE_NEWNS", CLONE_NEWNS)
-    mount("none", "/", MS_REC | MS_PRIVATE)
+    try:
+        mount("none", "/", MS_REC | MS_PRIVATE)
+    except KernelError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return False
+    return True
 
 
 def mount(source: str, target: str, flags: int) -> None:

@@ -15,7 +15,7 @@ import resource
 import signal
 import sys
 
-from multiprobe.errors import KernelError, MultiprobeError
+from multiprobe.errors import KernelError, MultiprobeError, VmError
 from multiprobe.syscalls import namespaces
 from multiprobe.vm import secrets
 
@@ -38,7 +38,8 @@ def main(arguments: list[str]) -> int:
         raise_file_limit()
         os.execv(command[0], command)
     except (MultiprobeError, OSError) as error:
-        print(f"confine: {error}", file=sys.stderr)
+        hint = f"; {error.hint}" if isinstance(error, MultiprobeError) and error.hint else ""
+        print(f"confine: {error}{hint}", file=sys.stderr)
         return 1
 
 
@@ -47,8 +48,14 @@ def mount_read_only_root(at: str, *, empty: str = "") -> None:
 
     Secrets are covered by what is in the directory `empty`, if one is given.
     """
-    namespaces.unshare_mounts()
+    is_private = namespaces.unshare_mounts()
     namespaces.mount("/", at, namespaces.MS_BIND | namespaces.MS_REC)
+    if not is_private and is_mounted(at, pid=os.getppid()):
+        namespaces.unmount(at)
+        raise VmError(
+            "this is a chroot, and what is mounted in it is mounted outside of it too",
+            hint="bind its directory to itself before the chroot: mount --bind --make-private DIRECTORY DIRECTORY",
+        )
     for name in HIDDEN:
         try:
             namespaces.unmount(os.path.join(at, name))
@@ -57,6 +64,12 @@ def mount_read_only_root(at: str, *, empty: str = "") -> None:
     for path in secrets.find() if empty else ():
         cover(at + path, empty)
     namespaces.make_read_only(at)
+
+
+def is_mounted(at: str, *, pid: int) -> bool:
+    """Does another process see a mount at this path?"""
+    with open(f"/proc/{pid}/mountinfo", "rb") as file:
+        return any(os.fsdecode(line.split()[4]) == at for line in file)
 
 
 def cover(path: str, empty: str) -> None:

@@ -48,6 +48,37 @@ def test_the_tree_is_copied_stripped_and_locked() -> None:
     ]
 
 
+class Chroot(Kernel):
+    """A kernel on which / is no mount point, and can't be made private."""
+
+    def __call__(self, number: int, *arguments: int) -> int:
+        answer = super().__call__(number, *arguments)
+        return -errno.EINVAL if self.calls[-1][:3] == ("mount", "none", "/") else answer
+
+
+def test_a_chroot_is_served_if_its_mounts_stay_inside() -> None:
+    kernel = Chroot()
+    with raw.using(kernel):
+        confine.mount_read_only_root("/at")
+    assert kernel.calls[-1] == ("mount_setattr", -100, "/at", 0x8000, 1, 32)
+
+
+def test_a_mount_that_is_seen_outside_is_taken_back(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(confine, "is_mounted", lambda at, pid: (at, pid) == ("/at", os.getppid()))
+    kernel = Chroot()
+    with raw.using(kernel):
+        assert confine.main(["--parent", str(os.getppid()), "--read-only-root", "/at", "--", "/bin/true"]) == 1
+    assert kernel.calls[-1] == ("umount2", "/at", namespaces.MNT_DETACH)
+    assert "mount --bind" in capsys.readouterr().err
+
+
+def test_mounts_of_a_process_are_seen() -> None:
+    assert confine.is_mounted("/proc", pid=os.getpid())
+    assert not confine.is_mounted("/nowhere", pid=os.getpid())
+
+
 @pytest.mark.parametrize("call", ["unshare", "mount", "mount_setattr"])
 def test_nothing_is_served_when_a_step_fails(call: str, capsys: pytest.CaptureFixture[str]) -> None:
     with raw.using(Kernel(**{call: -1})):
