@@ -221,7 +221,7 @@ def diagnose_list(found: ListState, limits: KernelLimits) -> Finding:
     if not found.path:
         if found.is_built_in is False:
             return Finding(subject, False, "this kernel has no tracefs (CONFIG_FTRACE)", "use another kernel")
-        remedy = f"as root: {MOUNT}"
+        remedy = f"as root: {MOUNT if found.has_sysfs else f'{MOUNT_SYSFS} && {MOUNT}'}"
         return Finding(subject, False, "tracefs, which lists the traceable functions, is not mounted", remedy, remedy)
     if found.errno_name == "ENOENT":
         why = f"{why}; this kernel traces no functions (CONFIG_DYNAMIC_FTRACE)"

@@ -19,11 +19,13 @@ class ListState:
 
     errno_name: of what opening the list answered, "" when it opened
     is_built_in: does the kernel know tracefs at all? None where /proc/filesystems can't be read
+    has_sysfs: is the directory there that tracefs is mounted on?
     """
 
     path: str
     errno_name: str
     is_built_in: bool | None
+    has_sysfs: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ def examine(*, root: str = "/", features: Features | None = None) -> State:
         traceable=find_list(root=root),
         hides_addresses=evidence.hides_addresses(),
         config=load_config(root=root),
-        has_sysfs=os.path.isdir(os.path.join(root, "sys/kernel")),
+        has_sysfs=_has_sysfs(root),
     )
 
 
@@ -61,13 +63,17 @@ def find_list(*, root: str = "/") -> ListState:
     """Where the list of traceable functions is, and whether it opens."""
     tracefs = find_tracefs(root=root)
     if tracefs is None:
-        return ListState("", "ENOENT", _knows_tracefs(root))
+        return ListState("", "ENOENT", _knows_tracefs(root), _has_sysfs(root))
     try:
         with open(os.path.join(tracefs, AVAILABLE), "rb", buffering=0) as file:
             file.read(1)
     except OSError as error:
         return ListState(tracefs, errno_name(error.errno or 0), True)
     return ListState(tracefs, "", True)
+
+
+def _has_sysfs(root: str) -> bool:
+    return os.path.isdir(os.path.join(root, "sys/kernel"))
 
 
 def _knows_tracefs(root: str) -> bool | None:

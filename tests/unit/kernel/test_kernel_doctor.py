@@ -135,6 +135,7 @@ def test_lockdown_for_confidentiality() -> None:
     [
         (ListState("", "ENOENT", True), "not mounted", "mount -t tracefs"),
         (ListState("", "ENOENT", None), "not mounted", "mount -t tracefs"),
+        (ListState("", "ENOENT", True, False), "not mounted", "mount -t sysfs sysfs /sys && mount -t tracefs"),
         (ListState("", "ENOENT", False), "no tracefs", "another kernel"),
         (ListState("/t", "ENOENT", True), "CONFIG_DYNAMIC_FTRACE", "another kernel"),
         (ListState("/t", "EACCES", True), "can't be read: EACCES", "root"),
@@ -227,7 +228,7 @@ def test_examine_on_an_empty_machine(tmp_path: Path) -> None:
     with raw.using(no_kernel):
         state = examine(root=str(tmp_path))
     assert state.answers["bpf"].is_no
-    assert state.traceable == ListState("", "ENOENT", None)
+    assert state.traceable == ListState("", "ENOENT", None, has_sysfs=False)
     assert state.hides_addresses is None
     assert usable(state) == set()
 
