@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-from string import hexdigits
 
 from multiprobe.arch import find
 from multiprobe.errors import PatternError
@@ -16,7 +15,7 @@ from multiprobe.errors import PatternError
 SYSTEM_CALL = "syscall"
 """`syscall:openat` is the kernel's function for a system call, on any architecture."""
 
-ADDRESS_DIGITS = 16
+_HEXADECIMAL = "[0-9a-fA-F]{16}"
 _ENTRY = frozenset({"kprobe", "k", "fentry", "f", "kfunc"})
 _RETURN = frozenset({"kretprobe", "kr", "fexit", "fr", "kretfunc"})
 _EVENTS = frozenset({"tracepoint", "t", "rawtracepoint", "rt"})
@@ -25,7 +24,7 @@ _CLOCKS = frozenset({"profile", "interval", "software", "hardware", "watchpoint"
 _SYSTEM_CALL_EVENTS = ("syscalls:sys_enter_", "syscalls:sys_exit_")
 _KERNEL_ONLY = "multiprobe attaches to functions of the kernel"
 #: Functions of the C library that people ask for, and that no kernel has.
-_C_LIBRARY = re.compile(
+_C_LIBRARY = (
     r"[mc]alloc|realloc|free|f?printf|puts|strlen|strcpy|strdup|f(open|close|read|write|gets)|getenv|main|exit|execve|popen"
     r"|system|pthread_\w+|getaddrinfo|readline|dlopen|SSL_\w+"
 )
@@ -67,7 +66,7 @@ def refuse_no_name(text: str, name: str) -> None:
         hint = f"write {' '.join(part for part in name.split(',') if part)}: several patterns are several arguments"
     elif "{" in name or "(" in name or ";" in name:
         hint = "programs are written in Python: see `multiprobe run --help`"
-    elif len(name) == ADDRESS_DIGITS and not name.strip(hexdigits):
+    elif re.fullmatch(_HEXADECIMAL, name):
         hint = f"write 0x{name} for the address"
     else:
         return
@@ -82,6 +81,6 @@ def system_call_function(name: str) -> str:
 
 def why_in_user_space(name: str, module: str) -> str:
     """Why a kernel has no function of this name, if the name is one of the C library's; else ""."""
-    if module.startswith("lib") or _C_LIBRARY.fullmatch(name):
+    if module.startswith("lib") or re.fullmatch(_C_LIBRARY, name):
         return f"{name} is a function of programs and libraries; {_KERNEL_ONLY}"
     return ""
