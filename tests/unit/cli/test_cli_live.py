@@ -24,7 +24,8 @@ from multiprobe.cli.signals import Until
 from multiprobe.errors import UsageError
 
 PROGRAM = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup, under which tests may run, has it ignored
 from multiprobe.instruments.stacks import callers
 from multiprobe.cli.live import Live
 from multiprobe.cli.signals import Until
