@@ -79,7 +79,7 @@ def test_three_thousand_functions() -> None:
     n_missed = sum(sum(each.values()) for each in missed)
     differ = [n for n in range(len(functions)) if [each[n] for each in found[0]] != [each[n] for each in found[1]]]
     assert sum(found[0][0]) > 20_000
-    assert sum(1 for n in found[0][0] if n) > 50
+    assert sum(1 for n in found[0][0] if n) > 20
     # A call that one of them missed shows at one function only.
     assert len(differ) <= n_missed, ([str(functions[n]) for n in differ], missed)
     for n, given_cookie in enumerate(given):

@@ -29,10 +29,12 @@ BASE = {
     "cachedir",
     "markup",
     "names",
+    "threads",
 }
 ALLOWED = {
     "errors": set(),
     "names": set(),
+    "threads": {"errors"},
     "markup": {"names"},
     "cachedir": {"errors"},
     "elf": {"errors"},

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from multiprobe import threads
 from multiprobe.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from multiprobe.output.frame import LiveFrame
 
 HISTORY = 60
+_N_THREADS = 4  # textual's for input and output, ours for frames and for callers
 SampleT = TypeVar("SampleT")
 SampleT_co = TypeVar("SampleT_co", covariant=True)
 
@@ -56,10 +58,14 @@ class Live(Generic[SampleT]):
         every: Callable[[], float],
         on_sample: Callable[[SampleT], object] | None = None,
     ) -> None:
-        """Show samples until the end, or until the user ends it. `on_sample` ends it by answering True."""
+        """Show samples until the end, or until the user ends it. `on_sample` ends it by answering True.
+
+        Raises KernelError if there can't be the threads of a screen: textual hangs where one can't be started.
+        """
         from multiprobe.instruments.stacks.callers import Callers
         from multiprobe.output.screen import show_screen
 
+        threads.require(_N_THREADS, "the full-screen view")
         show_screen(
             self._frames(measuring, until, every, on_sample),
             lambda index: Callers(self.functions.take([index])),

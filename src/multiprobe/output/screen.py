@@ -169,7 +169,8 @@ class LiveScreen(App[None]):
         """Wait until no thread runs and nothing that was attached for details is attached any more."""
         self._close_details()
         for thread in self._threads:
-            thread.join()
+            if thread.ident is not None:  # it was started
+                thread.join()
 
     def on__framed(self, message: _Framed) -> None:
         """Show a new frame."""
@@ -307,12 +308,17 @@ def show_screen(
 ) -> None:
     """Show frames until there are no more or the user ends it; `on_end` then has `frames` end soon.
 
-    When this returns, nothing is attached for details any more. Raises what `frames` raised.
+    When this returns, nothing is attached for details any more. Raises what `frames` raised, and MultiprobeError if the
+    screen failed.
     """
     screen = LiveScreen(frames, attach, sort=sort)
     try:
         with _signals_kept(), _size_of_stderr():
             screen.run()
+    except (RuntimeError, MemoryError) as error:
+        raise MultiprobeError(
+            f"the full-screen view failed: {error or 'out of memory'}", hint="leave out --live"
+        ) from error
     finally:
         on_end()
         screen.join()

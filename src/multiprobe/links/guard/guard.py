@@ -10,12 +10,12 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from multiprobe import threads
 from multiprobe.errors import MultiprobeError
 from multiprobe.kernel.pressure import load_busy
 from multiprobe.links.guard import wakeups as latency
 from multiprobe.links.guard.budget import Window, changes, choose_drops, rates, share
 from multiprobe.links.report import Drop
-from multiprobe.syscalls import threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -14,9 +14,9 @@ from signal import SIGKILL
 from struct import pack_into
 from typing import TYPE_CHECKING
 
+from multiprobe import threads
 from multiprobe.cachedir import cache_directory
 from multiprobe.maps.layout import ACTIVE, OWN
-from multiprobe.syscalls import threads
 
 if TYPE_CHECKING:
     from multiprobe.links.ledger import Ledger
