@@ -53,6 +53,10 @@ lint: $(VENV)/.installed
 api: $(VENV)/.installed
 	$(BIN)/python tests/public_api.py
 
+# Writes man pages and completions (share/) anew, after a change of options.
+pages: $(VENV)/.installed
+	$(BIN)/python tools/generate-pages
+
 # Every operation and command on a fake kernel, with system calls failing in every way that they may: every fourth
 # of these faults, or all of them, which takes ten minutes or more: make faults EVERY=1
 faults: $(VENV)/.installed
