@@ -50,9 +50,10 @@ def _measure(measurement: Measurement[MeasuringOptions, SampleT]) -> int:
     if options.pid is not None:
         require_process(options.pid)
     functions = _select(options.patterns, unsafe=options.unsafe, kernel_files=options.kernel_files)
-    advice = on_command(options.patterns) if functions.unresolved else ""
+    unknown = {refusal.request: refusal for refusal in functions.unresolved}
+    advice = on_command(options.patterns, among=unknown)
     if advice:
-        print(f"note: {functions.unresolved[0]}\n  hint: {advice}", file=sys.stderr)
+        print(f"note: {'; '.join(map(str, unknown.values()))}\n  hint: {advice}", file=sys.stderr)
     with Results(options.output, is_text=options.is_text) as measurement.results:
         return _print_plan(measurement, functions) if options.dry_run else _run(measurement, functions)
 

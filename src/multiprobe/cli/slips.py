@@ -6,7 +6,7 @@ A shell replaces an unquoted `*` by names of files; `ls /` without `--` before i
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from multiprobe.cli.workload import find_program
 from multiprobe.errors import MultiprobeError, UsageError
@@ -19,9 +19,9 @@ def advise(error: MultiprobeError, patterns: Sequence[str]) -> None:
         error.hint = hint
 
 
-def on_command(words: Sequence[str]) -> str:
-    """The advice for a command that follows the patterns without `--`, or ""."""
-    at = next((n for n, word in enumerate(words) if n and _is_program(word)), 0)
+def on_command(words: Sequence[str], *, among: Container[str] | None = None) -> str:
+    """The advice for a command that follows the patterns without `--`, or ""; `among`: words that it can be."""
+    at = next((n for n, word in enumerate(words) if n and (among is None or word in among) and _is_program(word)), 0)
     return f"put -- before the command: {' '.join([*words[:at], '--', *words[at:]])}" if at else ""
 
 

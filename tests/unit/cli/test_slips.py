@@ -126,6 +126,16 @@ def test_a_program_among_the_patterns_is_told_at_once(capsys: pytest.CaptureFixt
     assert "hint: put -- before the command: vfs_read -- ls" in capsys.readouterr().err
 
 
+def test_a_function_with_the_name_of_a_program_is_no_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = tmp_path / "vfs_write"
+    program.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert run(["count", "vfs_read", "vfs_write", "nosuch", "-d", "0"]) == 0
+    assert "put -- before" not in capsys.readouterr().err
+
+
 def test_functions_called_alike_are_named_when_nothing_was_called(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["count", "seq_read", "-d", "0"]) == 0
     assert "note: no call of seq_read; called alike: seq_read_iter" in capsys.readouterr().out
