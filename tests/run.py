@@ -36,6 +36,8 @@ PYTHONS = ("3.14", "3.13", "3.12", "3.11")
 CPUS = {"6.12": 2}
 DOCS = ("6.12",)  # what README and docs say is run in one kernel: a command each, which takes its time
 TRIES = 2
+FAILURE_CHARACTERS = 2000
+"""Of what pytest says about a failure, shown again at the end: the whole is further up."""
 LOST = 1
 
 _print_lock = threading.Lock()
@@ -43,7 +45,7 @@ _print_lock = threading.Lock()
 
 @dataclass(frozen=True)
 class Counts:
-    """Tests by outcome, and the names of those that failed."""
+    """Tests by outcome, and for each that failed, its name and then what pytest said."""
 
     passed: int = 0
     failed: int = 0
@@ -80,15 +82,17 @@ def count(report: Path, suite: str) -> Counts | None:
     except (OSError, ElementTree.ParseError):
         return None
     outcomes: dict[str, str] = {}
+    failures: list[str] = []
     for case in tree.iter("testcase"):
         name = f"{suite} {case.get('classname', '')}::{case.get('name', '')}"
         kinds = {child.tag for child in case}
         outcome = "failed" if kinds & {"failure", "error"} else "skipped" if "skipped" in kinds else "passed"
         if outcomes.get(name) != "failed":  # an error while cleaning up comes as a second case
             outcomes[name] = outcome
+        texts = [child.text or "" for child in case if child.tag in ("failure", "error")]
+        failures += [f"{name}\n{text[-FAILURE_CHARACTERS:]}" for text in texts]
     every = list(outcomes.values())
-    failures = tuple(name for name, outcome in outcomes.items() if outcome == "failed")
-    return Counts(every.count("passed"), every.count("failed"), every.count("skipped"), failures)
+    return Counts(every.count("passed"), every.count("failed"), every.count("skipped"), tuple(failures))
 
 
 def stream(label: str, command: list[str], silent_seconds: float = SILENT_SECONDS) -> int:
@@ -220,8 +224,8 @@ def main(kernels: list[str]) -> int:
     for outcome in outcomes:
         incomplete = "" if outcome.is_complete else "  NOT COMPLETED"
         print(f"{outcome.suite:8} {outcome.counts}  ({outcome.seconds:.0f} s){incomplete}")
-    for name in total.failures:
-        print(f"FAILED   {name}")
+    for failure in total.failures:
+        print(f"FAILED   {failure}")
     for outcome in outcomes:
         for event in outcome.events:
             print(f"EVENT    {event}")
