@@ -60,3 +60,16 @@ def test_modules_can_be_loaded_by_name() -> None:
 def test_there_is_no_network_card() -> None:
     cards = [path for path in Path("/sys/class/net").iterdir() if (path / "device").exists()]
     assert not cards
+
+
+@pytest.mark.parametrize(
+    ("script", "answer"),
+    [
+        ("unshare --user --map-root-user id -u", "0"),
+        ("mount --bind / /mnt && cd /mnt && pivot_root . mnt && ls -d /mnt/proc", "/mnt/proc"),
+    ],
+)
+def test_commands_are_not_chrooted(script: str, answer: str) -> None:
+    """The kernel lets no chrooted process enter a user namespace, and none whose root isn't a mount change its root."""
+    ran = subprocess.run(["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True, check=False)
+    assert (ran.stdout.strip(), ran.stderr) == (answer, "")

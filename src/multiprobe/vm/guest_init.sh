@@ -42,7 +42,7 @@ $b mount -t overlay -o lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work
     without_overlay
 for directory in proc sys dev; do
     $b mkdir -p /newroot/$directory
-    $b mount --move /$directory /newroot/$directory
+    $b mount --bind /$directory /newroot/$directory
 done
 root=/newroot
 $b mkdir -p $root/dev/pts $root/dev/shm
@@ -67,13 +67,17 @@ if [ -n "$host_modules" ] && [ -z "$missing" ]; then
 fi
 $b ip link set lo up
 $b hostname multiprobe-guest
-echo 60 >$root/proc/sys/kernel/watchdog_thresh 2>/dev/null # an emulated CPU may well be late
+echo 60 >/proc/sys/kernel/watchdog_thresh 2>/dev/null # an emulated CPU may well be late
 ulimit -Hn 1048576 2>/dev/null
+
+# The command's root covers that of its mount namespace, as after switch_root(8): a process whose root is another one is
+# chrooted, and may not enter a user namespace. This process keeps its own root, and the other as current directory.
+cd /newroot && $b mount --move . / || give_up "cannot move the files to the root of the mount namespace"
 
 # The ports appear when their driver has talked to the host.
 port() {
-    for directory in $root/sys/class/virtio-ports/vport*; do
-        read -r name <$directory/name && [ "$name" = "$1" ] && device=$root/dev/${directory##*/} && return
+    for directory in /sys/class/virtio-ports/vport*; do
+        read -r name <$directory/name && [ "$name" = "$1" ] && device=/dev/${directory##*/} && return
     done 2>/dev/null
     return 1
 }
@@ -92,7 +96,7 @@ wait_for_port stderr && exec 6>$device
 
 # Programs get pipes, which can be reopened and take any write whole; a port can do neither.
 $b mkfifo /stdin /stdout /stderr
-tty=$root/dev/hvc0
+tty=/dev/hvc0
 stdout_relay=
 stderr_relay=
 case $terminal in *stdout*) out=$tty ;; *)
@@ -118,7 +122,6 @@ case $terminal in
     $b cat <$device >$in 5>&- 6>&- 7>&- 8<&- &
 fi ;;
 esac
-[ $in != /dev/null ] || in=$root/dev/null
 if [ -n "$terminal" ]; then
     exec 9<>$tty # a terminal that nobody has open forgets its size
     $b stty -F $tty sane rows "$rows" cols "$columns"
@@ -151,7 +154,7 @@ status=$?
 $b dmesg -n 1
 
 # Whoever is left would keep the pipes open; then the relays end by themselves.
-for process in $root/proc/[0-9]*; do
+for process in /proc/[0-9]*; do
     process=${process##*/}
     case " 1 $stdout_relay $stderr_relay " in
     *" $process "*) ;;

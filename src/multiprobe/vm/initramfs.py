@@ -114,7 +114,7 @@ def command_script(job: GuestJob) -> str:
     if "=" in command[0]:  # env(1) would take it for a variable
         command = ["/bin/sh", "-c", 'exec "$@"', "sh", *command]
     variables = [f"{name}={value}" for name, value in job.environment.items()]
-    words = ["/bin/busybox", "chroot", "/newroot", "/usr/bin/env", "-i", "-C", job.directory, *variables, *command]
+    words = ["/bin/busybox", "chroot", ".", "/usr/bin/env", "-i", "-C", job.directory, *variables, *command]
     return f"exec {shlex.join(words)}\n"
 
 

@@ -64,7 +64,7 @@ def test_the_settings_survive_the_shell() -> None:
 
 def test_the_command_runs_in_its_directory_with_its_variables_only(tmp_path: Path) -> None:
     job = replace(JOB, command=("sh", "-c", 'echo "$PWD|$A|$HOME|$1"', "sh", "it's"), directory=str(tmp_path))
-    script = command_script(job).replace("/bin/busybox chroot /newroot ", "")
+    script = command_script(job).replace("/bin/busybox chroot . ", "")
     out = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True, env={"HOME": "/x"}).stdout
     assert out == f"{tmp_path}|b c||it's\n"
 
@@ -74,7 +74,7 @@ def test_a_command_whose_name_looks_like_a_variable(tmp_path: Path) -> None:
     program.write_text("#!/bin/sh\necho ran $1\n")
     program.chmod(0o755)
     script = command_script(replace(JOB, command=(str(program), "x"), directory="/")).replace(
-        "/bin/busybox chroot /newroot ", ""
+        "/bin/busybox chroot . ", ""
     )
     assert subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout == "ran x\n"
 
