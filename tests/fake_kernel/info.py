@@ -78,7 +78,7 @@ def _link(kernel: FakeKernel, one: Link, info: bytearray) -> bytes:
         pack_into("<Q", info, 32, one.probes[0].cookie if kernel.profile.tells_cookies else 0)
     elif one.kind == LinkType.PERF_EVENT and kernel.profile.tells_links:
         _perf_event(kernel, one, info)
-    return bytes(info[:64])
+    return bytes(info[: 64 if kernel.profile.tells_links else 48])
 
 
 def _addresses(kernel: FakeKernel, one: Link) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from array import array
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from multiprobe.compiler.program import Program
@@ -42,6 +43,11 @@ if TYPE_CHECKING:
     from multiprobe.links.plan.plan import LinkPlan
 
 _FORBIDDEN = errno.EPERM
+_KPROBES = Mechanism.KPROBE_MULTI | Mechanism.KPROBE
+UNCOUNTED = (
+    "this kernel does not count the calls that kprobes miss (Linux 6.7 and later do): link_misses and recursion_misses "
+    "are 0 whatever was missed"
+)
 
 
 class Attaching:
@@ -140,6 +146,7 @@ class Attaching:
         if self.ledger.report().kernel_memory:
             self.ledger.set_memory(taken=max(0, kernel_bytes_used(load_meminfo()) - before))
         self._report_failures()
+        self._report_uncounted()
 
     def _indices(self, positions: Sequence[int]) -> Sequence[int]:
         """The indices of functions by their positions in the request."""
@@ -258,6 +265,13 @@ class Attaching:
         n = sum(index in attached for index in self._failures)
         if n and self.guard is None:
             self.ledger.note(f"{n:,} of the functions were refused by one mechanism and attached by another")
+
+    def _report_uncounted(self) -> None:
+        """Say where the kernel does not count what its kprobes miss: 0 misses are no result there."""
+        link = next((link for link in self.links.links if link.mechanism & _KPROBES), None)
+        with suppress(KernelError):
+            if link is not None and not link.info().counts_missed:
+                self.ledger.note(UNCOUNTED)
 
     def _note_descriptors(self, n_short: int) -> None:
         """Say how many descriptors all functions would have taken, and what gives them."""

@@ -20,6 +20,8 @@ _KPROBE_MULTI = Struct("=QIIQQ")
 _TRACING_MULTI = Struct("=IIIIQQQ")
 _TRACING = Struct("=IIIIQ")
 _PERF_KPROBE = Struct("=I4xQIIQQQ")
+_TOLD_SINCE_6_7 = 40
+"""The size of the union in struct bpf_link_info since a kprobe's `missed` is in it."""
 _PROG = Struct("=II8sIIQQQIIQ16sIIQQIIQQIIQIIQQIIIIQQQQIII")
 _MAP = Struct("=IIIIII16s")
 _BTF = Struct("=QIIQII")
@@ -33,6 +35,14 @@ class LinkInfo:
     link_id: int
     prog_id: int
     rest: bytes
+
+    @property
+    def counts_missed(self) -> bool:
+        """Whether this kernel counts the calls that kprobes miss, of links and of programs alike.
+
+        Linux kernel commits 3acf8ace6823 ("bpf: Add missed value to kprobe perf link info") and its series (in v6.7).
+        """
+        return len(self.rest) >= _TOLD_SINCE_6_7
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import pytest
 import multiprobe as mp
 from fake_kernel import FUNCTIONS, LIKE_6_1, LIKE_6_12, LIKE_7_3, FakeFunction, FakeKernel, Profile, wait_until
 from multiprobe.errors import AttachError, KernelError, NotPermittedError, NotSupportedError, UsageError, VerifierError
+from multiprobe.links.attaching import UNCOUNTED
 from multiprobe.syscalls import bpf, raw
 from multiprobe.uapi.bpf import ProgType
 
@@ -125,6 +126,17 @@ def test_everything_refused_is_an_error_with_its_reasons(boot: Boot) -> None:
     assert (caught.value.report.attached, len(caught.value.report.failed)) == (0, 2)
     assert fake.links == []
     assert fake.left() == []
+
+
+@pytest.mark.parametrize(("profile", "is_counted"), [(LIKE_6_1, False), (LIKE_6_12, True)])
+def test_what_the_kernel_can_not_count_is_in_the_report(boot: Boot, profile: Profile, is_counted: bool) -> None:
+    boot(profile)
+    with mp.attach(count, "tcp_ack", mechanisms="kprobe") as attachment:
+        report = attachment.report
+    assert (UNCOUNTED not in report.notes) == is_counted
+    assert (UNCOUNTED not in report.to_json()["notes"]) == is_counted  # type: ignore[operator]
+    with mp.attach(count, "tcp_ack", mechanisms="trampoline") as attachment:
+        assert UNCOUNTED not in attachment.report.notes
 
 
 # What one mechanism is refused goes to the next

@@ -22,12 +22,14 @@ class LinkState:
     link_id, prog_id: the kernel's ids of the link and of its program
     n_functions: the number of functions that it is attached to; None if the kernel doesn't expose it
     missed: calls not delivered because another probe was running on that CPU; 0 if the kernel doesn't count them
+    counts_missed: whether the kernel counts the calls that kprobes miss
     """
 
     link_id: int
     prog_id: int
     n_functions: int | None
     missed: int
+    counts_missed: bool
 
 
 class Link:
@@ -82,11 +84,10 @@ class Link:
         elif self.mechanism == Mechanism.TRACING_MULTI:
             n_functions = info.parse_tracing_multi(head.rest).count
         elif self.mechanism == Mechanism.KPROBE:
-            # Linux kernel commit 3acf8ace6823 ("bpf: Add missed value to kprobe perf link info") (in v6.7); 0 before.
             n_functions, missed = 1, info.parse_perf_kprobe(head.rest).missed
         else:
             n_functions = 1
-        return LinkState(head.link_id, head.prog_id, n_functions, missed)
+        return LinkState(head.link_id, head.prog_id, n_functions, missed, head.counts_missed)
 
     def missed(self) -> int:
         """Calls that the kernel did not deliver; 0 for trampolines, where the program counts them."""
