@@ -1,4 +1,6 @@
-"""Debian's kernels by series ("6.12"): lists them, and fetches them into the user's cache, never installing them.
+"""Debian's kernels by series ("6.12") and flavour ("6.12-rt"): lists them, and fetches them into the user's cache.
+
+Nothing is installed.
 
 The first part selects packages from a list and is pure; the rest runs apt.
 """
@@ -27,8 +29,9 @@ from multiprobe.vm.mirrors import load_mirrors
 DEFAULT_SERIES = "6.12"
 SUITES = ("bookworm", "bookworm-security", "trixie", "trixie-security", "trixie-backports")
 _SECONDS_A_DAY = 86400
-_IMAGE = r"linux-(image|binary)-(unsigned-)?(?P<release>\d+\.\d+\.\d+[^ ]*-{flavour})(-unsigned)?"
-_SERIES = re.compile(r"\d+\.\d+")
+FLAVOURS = {"": "cloud-", "-rt": "rt-", "-generic": ""}
+"""The ends of a series, and Debian's names. Without any it is the kernel for virtual machines; the last fits all."""
+_SERIES = re.compile(r"\d+\.\d+(-generic|-rt)?")
 
 OnProgress = Callable[[str, int, int], None]
 """Called with what is being done, and how many of how many bytes have arrived (0 of 0: no idea)."""
@@ -55,7 +58,9 @@ class Candidate:
 
     @property
     def series(self) -> str:
-        return ".".join(version_key(self.image.version)[:2])
+        machine = native().guest.debian
+        flavour = next(end for end, name in FLAVOURS.items() if self.release.endswith(f"-{name}{machine}"))
+        return ".".join(version_key(self.image.version)[:2]) + flavour
 
     @property
     def has_modules(self) -> bool:
@@ -67,9 +72,10 @@ class Candidate:
         return sum(package.size for package in (self.image, *self.others))
 
 
-def flavour() -> str:
-    """The flavour of the kernels that are fetched: Debian's for virtual machines."""
-    return f"cloud-{native().guest.debian}"
+def _image_pattern() -> re.Pattern[str]:
+    """The names of packages with an image of this machine's kernels, of every flavour."""
+    ending = native().guest.debian
+    return re.compile(rf"linux-(image|binary)-(unsigned-)?(?P<release>\d+\.\d+\.\d+[^ ]*-{ending})(-unsigned)?")
 
 
 def version_key(version: str) -> list[str]:
@@ -87,7 +93,7 @@ def candidates(packages: Iterable[apt.Package]) -> list[Candidate]:
     """Every kernel among `packages`, with the module package of the newer layout (linux-binary + linux-modules)."""
     everything = list(packages)
     modules = {(p.name, p.version): p for p in everything if p.name.startswith("linux-modules-")}
-    pattern = re.compile(_IMAGE.replace("{flavour}", flavour()))
+    pattern = _image_pattern()
     found = []
     for package in everything:
         match = pattern.fullmatch(package.name)
@@ -110,7 +116,7 @@ def without_modules(packages: Iterable[apt.Package]) -> list[Candidate]:
     """
     everything = list(packages)
     whole = {candidate.series for candidate in candidates(everything)}
-    pattern = re.compile(_IMAGE.replace("{flavour}", flavour()))
+    pattern = _image_pattern()
     matches = [(package, match) for package in everything if (match := pattern.fullmatch(package.name))]
     found = [Candidate(match["release"], package) for package, match in matches if match[1] == "binary"]
     return [candidate for candidate in found if candidate.series not in whole]
@@ -139,9 +145,9 @@ def newest(found: Iterable[Candidate]) -> dict[str, Candidate]:
     return {series: choose(everything, series) for series in {candidate.series for candidate in everything}}
 
 
-def series_key(series: str) -> list[int]:
+def series_key(series: str) -> tuple[list[int], str]:
     """What to sort series by."""
-    return [int(run) for run in version_key(series)]
+    return [int(run) for run in version_key(series)], series.partition("-")[2]
 
 
 def cached(series: str) -> BootKernel | None:
@@ -191,7 +197,10 @@ def _is_bootable(image: Path) -> bool:
 def check_series(series: str) -> str:
     """`series` itself; raises VmError if it is not a series."""
     if not _SERIES.fullmatch(series):
-        raise VmError(f"invalid kernel series {series!r}", hint="give the first two numbers of a version: 6.12")
+        raise VmError(
+            f"invalid kernel series {series!r}",
+            hint="give the first two numbers of a version, and a flavour if you like: 6.12, 6.12-generic, 6.12-rt",
+        )
     return series
 
 
@@ -261,7 +270,7 @@ def available(source: apt.Apt) -> list[Candidate]:
 def kernel_packages(source: apt.Apt) -> list[apt.Package]:
     """The packages of kernels and of their modules that the archive has now."""
     names = [n for prefix in ("linux-image-", "linux-binary-", "linux-modules-") for n in source.names(prefix)]
-    return source.show([name for name in names if name.removesuffix("-unsigned").endswith(flavour())])
+    return source.show([name for name in names if name.removesuffix("-unsigned").endswith(f"-{native().guest.debian}")])
 
 
 def _fetch_all(source: apt.Apt, chosen: Sequence[Candidate], on_progress: OnProgress) -> None:

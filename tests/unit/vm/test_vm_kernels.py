@@ -37,6 +37,9 @@ ARCHIVE = [
     package(f"linux-binary-unsigned-7.3.5+deb13-{CLOUD}", "7.3.5-1~bpo13+1"),
     package(f"linux-binary-7.2.1+deb13-{CLOUD}", "7.2.1-1~bpo13+1"),  # its modules are gone
     package("linux-image-6.1.0-56-amd64", "6.1.192-2"),
+    package("linux-image-6.1.0-50-rt-amd64", "6.1.176-1"),
+    package("linux-binary-7.3.4+deb13-rt-amd64", "7.3.4-1~bpo13+1"),
+    package("linux-modules-7.3.4+deb13-rt-amd64", "7.3.4-1~bpo13+1"),
 ]
 
 
@@ -46,6 +49,9 @@ ARCHIVE = [
         ("6.1", f"linux-image-6.1.0-56-{CLOUD}"),
         ("6.12", f"linux-image-6.12.117+deb12-{CLOUD}"),  # the oldest Debian that has the series
         ("7.3", f"linux-binary-7.3.4+deb13-{CLOUD}"),  # signed before unsigned
+        ("6.1-generic", "linux-image-6.1.0-56-amd64"),
+        ("6.1-rt", "linux-image-6.1.0-50-rt-amd64"),
+        ("7.3-rt", "linux-binary-7.3.4+deb13-rt-amd64"),
     ],
 )
 def test_the_newest_of_a_series(series: str, expected: str) -> None:
@@ -62,7 +68,7 @@ def test_the_newer_layout_brings_its_modules() -> None:
 def test_a_wrong_series_is_answered_with_those_there_are() -> None:
     with pytest.raises(VmError, match=r"'5\.4'") as caught:
         choose(candidates(ARCHIVE), "5.4")
-    assert caught.value.hint == "choose one of these: 6.1, 6.12, 7.3"
+    assert caught.value.hint == "choose one of these: 6.1, 6.1-generic, 6.1-rt, 6.12, 7.3, 7.3-rt"
 
 
 def test_a_kernel_whose_modules_are_gone_has_its_image() -> None:
@@ -71,7 +77,7 @@ def test_a_kernel_whose_modules_are_gone_has_its_image() -> None:
     everything = [*candidates(ARCHIVE), only]
     assert choose(everything, "7.2") is only
     assert {series: one.has_modules for series, one in kernels.newest(everything).items()} == {
-        "6.1": True, "6.12": True, "7.2": False, "7.3": True,
+        "6.1": True, "6.1-generic": True, "6.1-rt": True, "6.12": True, "7.2": False, "7.3": True, "7.3-rt": True,
     }  # fmt: skip
     assert choose(everything, "7.3").image.version == "7.3.4-1~bpo13+1", "not the newer one without its modules"
     with pytest.raises(VmError, match="no kernel of series"):
@@ -94,7 +100,7 @@ def test_an_image_without_modules_is_kept(store: Path, monkeypatch: pytest.Monke
     assert kernel.image.read_bytes() == b"kernel"
 
 
-@pytest.mark.parametrize("series", ["", "6", "6.12.1", "v6.1", "../6.1", "6.1\n"])
+@pytest.mark.parametrize("series", ["", "6", "6.12.1", "v6.1", "../6.1", "6.1\n", "6.1-lts", "6.1-"])
 def test_what_is_no_series(series: str) -> None:
     with pytest.raises(VmError):
         kernels.check_series(series)
