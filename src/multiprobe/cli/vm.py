@@ -34,9 +34,7 @@ Exit status: that of the command; 1 if the guest could not be started or was los
     options_metavar="[OPTIONS] [--]",
     context_settings={**SETTINGS, "allow_interspersed_args": False},
 )
-@click.option(
-    "--kernel", "-k", "series", metavar="V", multiple=True, help="Its series: 6.1, 6.12, 6.12-rt, …"
-)
+@click.option("--kernel", "-k", "series", metavar="V", multiple=True, help="Its series: 6.1, 6.12, 6.12-rt, …")
 @click.option("--kernel-image", metavar="FILE", type=click.Path(path_type=Path), help="Boot this kernel instead.")
 @click.option("--modules", metavar="DIR", type=click.Path(path_type=Path), help="Its lib/modules/RELEASE.")
 @click.option("--cpus", metavar="N", type=click.IntRange(1, 255), default=1, show_default=True, help="Number of CPUs.")
