@@ -1,7 +1,7 @@
 """`make test`: unit and property tests here, on a second Python too where there is one, the kernel tests in guests, two
 suites at a time, and one line of counts.
 
-    python tests/run.py SERIES…
+    python tests/run.py [--kernels-only] [--reports DIR] SERIES…
 
 A suite may take as long as the machine needs; it is ended only after `SILENT_SECONDS` without any output. The suite of
 a guest that is lost is run once more, and the loss is reported by itself. The exit status is 0 only if no test failed
@@ -10,6 +10,7 @@ and every suite was completed.
 
 from __future__ import annotations
 
+import argparse
 import compileall
 import os
 import select
@@ -140,8 +141,8 @@ def run_here(suite: str, *paths: str, python: str = sys.executable) -> Outcome:
     return Outcome(suite, counts or Counts(), time.monotonic() - start, is_complete)
 
 
-def run_in_guest(series: str) -> Outcome:
-    """Run the kernel tests in a guest; once more if it is lost."""
+def run_in_guest(series: str, reports: Path | None = None) -> Outcome:
+    """Run the kernel tests in a guest; once more if it is lost. The JUnit report is kept as `reports`/SERIES.xml."""
     start = time.monotonic()
     events: list[str] = []
     with tempfile.TemporaryDirectory(prefix="multiprobe-test-") as place:
@@ -151,6 +152,8 @@ def run_in_guest(series: str) -> Outcome:
             counts = count(report, series)
             if counts is not None:
                 is_complete = status in (0, 1)
+                if reports:
+                    shutil.copyfile(report, reports / f"{series}.xml")
                 return Outcome(series, counts, time.monotonic() - start, is_complete, tuple(events))
             if status == STALLED:
                 events.append(f"the suite in kernel {series} printed nothing for {SILENT_SECONDS} s and was ended")
@@ -203,21 +206,25 @@ def run_on_second_python() -> Outcome | None:
     return run_here(suite, "tests/unit", "tests/properties", "--ignore=tests/unit/test_lint.py", python=python)
 
 
-def main(kernels: list[str]) -> int:
+def main(kernels: list[str], *, kernels_only: bool = False, reports: Path | None = None) -> int:
     """Run everything, the longest suites first, and end with the counts."""
+    if reports:
+        reports.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("COLUMNS", "120")
     for folder in ("src", "tests", "examples"):  # an emulated processor would take twenty times as long
         compileall.compile_dir(ROOT / folder, quiet=2)
     newest, *others = reversed(kernels)  # newer ones have more to test
     with ThreadPoolExecutor(SUITES_AT_ONCE) as pool:
-        jobs: list[Future[Outcome | None]] = [pool.submit(run_in_guest, newest)]
-        jobs.append(pool.submit(run_here, "unit", "tests/unit", "tests/properties"))
-        jobs += [pool.submit(run_in_guest, series) for series in others]
-        jobs += [
-            pool.submit(run_on_second_python),
-            pool.submit(run_here, "outside", "tests/outside"),
-            pool.submit(run_here, "vm", "tests/vm"),
-        ]
+        jobs: list[Future[Outcome | None]] = [pool.submit(run_in_guest, newest, reports)]
+        if not kernels_only:
+            jobs.append(pool.submit(run_here, "unit", "tests/unit", "tests/properties"))
+        jobs += [pool.submit(run_in_guest, series, reports) for series in others]
+        if not kernels_only:
+            jobs += [
+                pool.submit(run_on_second_python),
+                pool.submit(run_here, "outside", "tests/outside"),
+                pool.submit(run_here, "vm", "tests/vm"),
+            ]
         outcomes = [outcome for job in jobs if (outcome := job.result()) is not None]
     total = sum((outcome.counts for outcome in outcomes), Counts())
     print()
@@ -234,4 +241,9 @@ def main(kernels: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kernels", nargs="+", metavar="SERIES")
+    parser.add_argument("--kernels-only", action="store_true", help="only the kernel tests")
+    parser.add_argument("--reports", type=Path, help="keep the JUnit reports of the kernel tests in this directory")
+    options = parser.parse_args()
+    sys.exit(main(options.kernels, kernels_only=options.kernels_only, reports=options.reports))

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import leftovers
 import pytest
 
+import multiprobe as mp
+from multiprobe.kernel.btf.types import load_btf
+from multiprobe.kernel.features import Features
+from multiprobe.kernel.mechanism import MECHANISMS
+
 GUEST_MARK = "multiprobe.guest=1"
 TEST_SECONDS = int(os.environ.get("MULTIPROBE_TEST_SECONDS", "960"))
 
-#: What the kernels that we test on lack. A test may skip with the reason "this kernel has no NAME" and no other; the
-#: name's dots and underscores are the same. Of a kernel that isn't listed any such reason is believed.
-LACKING = {
-    "6.1": {"kprobe_multi", "kprobe_session", "tracing_multi", "fsession", "ibt", "error_injection"},
-    "6.12": {"tracing_multi", "fsession", "error_injection"},
-    "7.3": {"struct_return"},  # Debian's: cpuset_mems_allowed returns in a register
+#: What a kernel may lack: a test may skip with the reason "this kernel has no NAME" (dots and underscores are the same)
+#: and no other, and only where the kernel's own words, which multiprobe does not ask, say so: all of these symbols, and
+#: the value of enum bpf_attach_type, are there if the feature is. Without either, the test is believed.
+FEATURES: dict[str, tuple[str, ...]] = {
+    "kprobe_multi": ("register_fprobe", "BPF_TRACE_KPROBE_MULTI"),
+    "kprobe_session": ("register_fprobe", "BPF_TRACE_KPROBE_SESSION"),
+    "tracing_multi": ("BPF_TRACE_FENTRY_MULTI",),
+    "fsession": ("BPF_TRACE_FSESSION",),
+    "error_injection": ("within_error_injection_list",),
+    "struct_return": (),  # Debian's 7.3: cpuset_mems_allowed returns in a register
 }
 _REASON = re.compile(r"this kernel has no ([\w.]+)")
 
@@ -29,16 +39,19 @@ def is_guest() -> bool:
     return GUEST_MARK in Path("/proc/cmdline").read_text().split()
 
 
-def series() -> str:
-    return ".".join(os.uname().release.split(".")[:2])
+@functools.cache
+def words() -> set[str]:
+    """The kernel's symbols, and the values of enum bpf_attach_type."""
+    symbols = {line.split()[2] for line in Path("/proc/kallsyms").read_text().splitlines()}
+    btf = load_btf()
+    return symbols.union(*(btf.enumerators(one) for one in btf.type_ids("bpf_attach_type")))
 
 
-def is_allowed(reason: str, lacking: set[str] | None) -> bool:
-    """Whether a test may skip for this reason on a kernel that lacks these; None: what it lacks is not known."""
+def is_allowed(reason: str) -> bool:
+    """Whether a test may skip for this reason on this kernel."""
     match = _REASON.search(reason)
-    if match is None or lacking is None:
-        return match is not None
-    return match[1].strip(".").replace(".", "_").lower() in lacking
+    wanted = FEATURES.get(match[1].strip(".").replace(".", "_").lower()) if match else None
+    return wanted is not None and (not wanted or not words().issuperset(wanted))
 
 
 def pytest_collection() -> None:
@@ -67,9 +80,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report = yield
     if report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-        if not is_allowed(reason, LACKING.get(series())):
+        if not is_allowed(reason):
             report.outcome = "failed"
-            report.longrepr = f"skipped without a right to, on {series()}: {reason}"
+            report.longrepr = f"skipped without a right to, on {os.uname().release}: {reason}"
     return report
 
 
@@ -79,10 +92,20 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
     report = yield
     if report.outcome == "skipped":
         reason = str(report.longrepr)
-        if not is_allowed(reason, LACKING.get(series())):
+        if not is_allowed(reason):
             report.outcome = "failed"
-            report.longrepr = f"skipped without a right to, on {series()}: {reason}"
+            report.longrepr = f"skipped without a right to, on {os.uname().release}: {reason}"
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def what_was_tested(record_testsuite_property: Callable[[str, object], None]) -> None:
+    """The kernel's release and features, in the report: tests/support.py reads them."""
+    record_testsuite_property("release", os.uname().release)
+    kernel, features = mp.Kernel(), Features()
+    names = [name for name in MECHANISMS if kernel.has(name)]
+    names += [name for name in ("kprobe_session", "fsession") if features.probe(name).is_yes]
+    record_testsuite_property("features", " ".join(names))
 
 
 @pytest.fixture(scope="session", autouse=True)

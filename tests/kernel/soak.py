@@ -22,6 +22,7 @@ from statistics import median
 import leftovers
 
 import multiprobe as mp
+from multiprobe.kernel.memory import load_meminfo
 
 #: What may come on top, in KiB, and as a share of what was there: the kernel's caches breathe.
 SLACK_KIB, SLACK = 4096, 0.03
@@ -41,9 +42,8 @@ def memory() -> dict[str, int]:
     gc.collect()
     with open("/proc/self/statm") as file:
         found = {"resident": int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE") // 1024}
-    with open("/proc/meminfo") as file:
-        fields = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in file)}
-    return found | {name: fields[name] for name in ("SUnreclaim", "Percpu", "VmallocUsed") if name in fields}
+    fields = load_meminfo()
+    return found | {name: fields[name] // 1024 for name in ("SUnreclaim", "Percpu", "VmallocUsed") if name in fields}
 
 
 def other_tracers() -> list[list[str]]:

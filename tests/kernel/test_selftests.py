@@ -6,13 +6,14 @@ calls, and a function that sleeps while its return probe goes.
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from errno import E2BIG
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,15 @@ MECHANISMS = ["tracing_multi", "kprobe_multi", "trampoline", "kprobe"]
 FULL = 40
 """More programs than a trampoline holds (BPF_MAX_TRAMP_LINKS, 38 at most)."""
 N_CALLS, N_SLEEPERS = 20, 8
+SLEEPER = """
+import os, sys
+for n in (1, 2):
+    os.write(1, b"%d" % n)
+    os.read(0, 1)
+os.read(0, 1)
+sys.exit(7)
+"""
+"""Sleeps in vfs_read three times, and says when it is about to."""
 
 runs = mp.PerFunction(mp.u64)
 cookies = mp.PerFunction(mp.u64)
@@ -159,18 +169,34 @@ def test_calls_by_the_program_itself_are_missed_and_counted(
 def test_detached_while_the_function_sleeps(kernel: mp.Kernel, mechanism: str, when: str) -> None:
     """Calls that began under one attachment return under none, or under the next one, and nobody is the worse."""
     require(kernel, mechanism, when)
-    code = "import sys, time; print(flush=True); time.sleep(1.5); time.sleep(0.01); sys.exit(7)"
     program = observe_session if when == "session" else observe
-    how = {"mechanisms": mechanism, "when": when, "kernel": kernel}
-    with mp.attach(program, ["hrtimer_nanosleep"], **how):
-        sleepers = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(N_SLEEPERS)]
+    sleepers = [
+        subprocess.Popen([sys.executable, "-c", SLEEPER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        for _ in range(N_SLEEPERS)
+    ]
+    with ExitStack() as stack:
         for sleeper in sleepers:
+            stack.enter_context(sleeper)
             assert sleeper.stdout is not None
-            sleeper.stdout.readline()
-        os.sched_yield()
-    with mp.attach(program, ["hrtimer_nanosleep"], **how) as second:
-        assert [sleeper.wait() for sleeper in sleepers] == [7] * N_SLEEPERS
-        assert second.totals(runs)[0] >= N_SLEEPERS, "the short sleeps, at least"
+            assert sleeper.stdout.read(1) == b"1"
+        with mp.attach(program, ["vfs_read"], mechanisms=mechanism, when=when, kernel=kernel):
+            wake(sleepers, b"a")
+            for sleeper in sleepers:
+                assert sleeper.stdout is not None
+                assert sleeper.stdout.read(1) == b"2"
+                wait_until_asleep(sleeper.pid)
+        with mp.attach(program, ["vfs_read"], mechanisms=mechanism, when=when, kernel=kernel) as second:
+            wake(sleepers, b"bc")
+            assert [sleeper.wait() for sleeper in sleepers] == [7] * N_SLEEPERS
+            assert second.totals(runs)[0] >= N_SLEEPERS, "the last read of each, at least"
+
+
+def wake(sleepers: list[subprocess.Popen[bytes]], data: bytes) -> None:
     for sleeper in sleepers:
-        assert sleeper.stdout is not None
-        sleeper.stdout.close()
+        assert sleeper.stdin is not None
+        sleeper.stdin.write(data)
+
+
+def wait_until_asleep(pid: int) -> None:
+    while Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "S":
+        time.sleep(0.01)

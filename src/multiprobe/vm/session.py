@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from multiprobe.errors import UsageError, VmError, VmLostError
+from multiprobe.kernel.memory import load_meminfo
 from multiprobe.vm import accelerator, host_files, kernels, qemu, terminal
 from multiprobe.vm.environment import guest_environment
 from multiprobe.vm.guest import Guest, Hardware
@@ -149,10 +150,9 @@ def checked_share(path: Path) -> Path:
     return resolved
 
 
-def default_memory(meminfo: Path = Path("/proc/meminfo")) -> int:
+def default_memory() -> int:
     """Memory for a guest in MiB: enough for every function's probe, but never most of what the machine has left."""
-    fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-    available = int(fields["MemAvailable"].split()[0]) // 1024
+    available = load_meminfo().get("MemAvailable", 0) >> 20
     return max(_LEAST_MEMORY_MIB, min(_MEMORY_MIB, available * 2 // 3))
 
 
