@@ -15,7 +15,6 @@ from pathlib import Path
 from types import FrameType
 
 from multiprobe.errors import UsageError, VmError, VmLostError
-from multiprobe.kernel.memory import load_meminfo
 from multiprobe.vm import accelerator, host_files, kernels, qemu, terminal
 from multiprobe.vm.environment import guest_environment
 from multiprobe.vm.guest import Guest, Hardware
@@ -150,9 +149,10 @@ def checked_share(path: Path) -> Path:
     return resolved
 
 
-def default_memory() -> int:
+def default_memory(meminfo: Path = Path("/proc/meminfo")) -> int:
     """Memory for a guest in MiB: enough for every function's probe, but never most of what the machine has left."""
-    available = load_meminfo().get("MemAvailable", 0) >> 20
+    fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+    available = int(fields["MemAvailable"].split()[0]) // 1024
     return max(_LEAST_MEMORY_MIB, min(_MEMORY_MIB, available * 2 // 3))
 
 

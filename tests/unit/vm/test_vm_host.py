@@ -177,12 +177,9 @@ def test_what_can_be_shared(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("available", "expected"), [(64 << 20, 3072), (3 << 20, 2048), (100, 768)])
-def test_memory_leaves_the_machine_some(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, available: int, expected: int
-) -> None:
+def test_memory_leaves_the_machine_some(tmp_path: Path, available: int, expected: int) -> None:
     (tmp_path / "meminfo").write_text(f"MemTotal: 99999999 kB\nMemAvailable:   {available} kB\n")
-    monkeypatch.setattr("multiprobe.kernel.memory.MEMINFO", str(tmp_path / "meminfo"))
-    assert session.default_memory() == expected
+    assert session.default_memory(tmp_path / "meminfo") == expected
 
 
 def test_streams_that_are_no_terminal(tmp_path: Path) -> None:
