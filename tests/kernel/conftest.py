@@ -6,6 +6,7 @@ import functools
 import os
 import re
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -108,12 +109,21 @@ def what_was_tested(record_testsuite_property: Callable[[str, object], None]) ->
     record_testsuite_property("features", " ".join(names))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def the_kernel_does_not_complain() -> Iterator[None]:
+    """After each module: no new complaint in the kernel log."""
+    before = Counter(leftovers.complaints(leftovers.kernel_log()))
+    yield
+    complaints = Counter(leftovers.complaints(leftovers.kernel_log())) - before
+    assert not complaints, "the kernel complained:\n" + "\n".join(complaints)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def nothing_is_left_behind() -> Iterator[None]:
-    """After all tests: no link, program, map or probe more than before, and a clean kernel log."""
+    """After all tests: no link, program, map or probe more than before."""
+    complaints = leftovers.complaints(leftovers.kernel_log())
+    assert not complaints, "the kernel complained before the first test:\n" + "\n".join(complaints)
     before = leftovers.take()
     yield
     left = leftovers.wait_until_gone(before)
     assert not left, "left behind: " + "; ".join(left)
-    complaints = leftovers.complaints(leftovers.kernel_log())
-    assert not complaints, "the kernel complained:\n" + "\n".join(complaints)

@@ -20,6 +20,7 @@ FILES = {
     "kprobe": Path("/sys/kernel/debug/kprobes/list"),
 }
 PATIENCE_SECONDS = 15
+N_AFTER = 25  # lines shown after one in which the kernel complains: its call trace
 
 _COMPLAINT = re.compile(
     r"\b(WARNING:|BUG:|Oops|general protection|Call Trace|kernel panic|INFO: task|rcu:.*(stall|detected)"
@@ -84,9 +85,8 @@ def kernel_log() -> str:
 
 
 def complaints(log: str) -> list[str]:
-    """The lines in which the kernel says that something went wrong."""
-    return [
-        line
-        for line in _OUT_OF_MEMORY.sub("", log).splitlines()
-        if _COMPLAINT.search(line) and not _HARMLESS.search(line)
-    ]
+    """The lines in which the kernel says that something went wrong, and some that follow each."""
+    lines = _OUT_OF_MEMORY.sub("", log).splitlines()
+    found = [n for n, line in enumerate(lines) if _COMPLAINT.search(line) and not _HARMLESS.search(line)]
+    shown = sorted({n + after for n in found for after in range(N_AFTER) if n + after < len(lines)})
+    return [lines[n] for n in shown]

@@ -123,10 +123,13 @@ def lateness_of(seen: Seen) -> int:
 
 
 def are_close(pairs: list[tuple[int, int]], lateness: int) -> None:
-    """Nine in ten pairs (ours, theirs) of nanoseconds differ by less than the bound."""
+    """Three in four pairs (ours, theirs) of nanoseconds differ by less than the bound.
+
+    What the host of an emulated processor does between the two readings is in one of them.
+    """
     assert pairs
     far = [pair for pair in pairs if abs(pair[0] - pair[1]) > max(CLOSE, lateness, pair[1] // 20)]
-    assert len(far) <= len(pairs) // 10, far
+    assert len(far) <= len(pairs) // 4, far
 
 
 @pytest.fixture(scope="module")

@@ -188,7 +188,8 @@ def test_detached_while_the_function_sleeps(kernel: mp.Kernel, mechanism: str, w
         with mp.attach(program, ["vfs_read"], mechanisms=mechanism, when=when, kernel=kernel) as second:
             wake(sleepers, b"bc")
             assert [sleeper.wait() for sleeper in sleepers] == [7] * N_SLEEPERS
-            assert second.totals(runs)[0] >= N_SLEEPERS, "the last read of each, at least"
+            n = second.totals(runs)[0] + sum(second.missed().values())  # a program that is preempted keeps others out
+            assert n >= N_SLEEPERS, "the last read of each, at least"
 
 
 def wake(sleepers: list[subprocess.Popen[bytes]], data: bytes) -> None:
