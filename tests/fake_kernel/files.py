@@ -122,7 +122,7 @@ def _contents(
     is_empty = profile.lockdown == "confidentiality" and profile.lockdown_since_boot
     if is_empty or not profile.has_tracefs:
         texts = {name: content for name, content in texts.items() if not name.startswith(TRACEFS[1:])}
-    data = {f"sys/kernel/btf/{one.name}": one.data for one in types}
+    data = {f"sys/kernel/btf/{one.name}": one.data for one in types if profile.shows_types}
     data["sys/kernel/notes"] = pack("<III4s", 4, len(build_id), 3, b"GNU\0") + build_id
     return data | {name: text.encode() for name, text in texts.items()}
 

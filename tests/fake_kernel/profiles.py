@@ -20,7 +20,7 @@ class Profile:
     uid: of its user; the directories of tracefs and debugfs are root's
     perf_event_paranoid: from 3 on, perf events are CAP_SYS_ADMIN's (a patch of Debian's)
     lockdown: its level; tracefs has no files if it was locked down at boot, and doesn't open them if later
-    has_tracefs: mounted
+    has_tracefs: mounted; shows_types: /sys/kernel/btf is there
     """
 
     release: str
@@ -43,6 +43,7 @@ class Profile:
     lockdown: str = "none"
     lockdown_since_boot: bool = True
     has_tracefs: bool = True
+    shows_types: bool = True
 
     def may(self, *capabilities: str) -> bool:
         """Has the user one of these capabilities, or CAP_SYS_ADMIN, which includes them?"""

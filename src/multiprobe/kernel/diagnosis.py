@@ -35,10 +35,14 @@ VM_SERIES = {"tracing_multi": "7.3", "kprobe_multi": "6.12", "trampoline": "6.12
 VM = "add --vm to run the same command in a virtual machine"
 AS_ROOT = "run as root"
 UNLOCK = "boot it without lockdown"
-FTRACE_ON = "sysctl kernel.ftrace_enabled=1"
-KPROBES_ON = "echo 1 > /sys/kernel/debug/kprobes/enabled"
+FTRACE_ON = "as root: sysctl kernel.ftrace_enabled=1"
+KPROBES_ON = "as root: echo 1 > /sys/kernel/debug/kprobes/enabled"
 MOUNT = "mount -t tracefs tracefs /sys/kernel/tracing"
 MOUNT_SYSFS = "mount -t sysfs sysfs /sys"
+BIND = "-v /sys/kernel/tracing:/sys/kernel/tracing"
+CONTAINER = "start the container with --privileged"
+NO_FILTER = "without a seccomp filter"
+UNCONFINED = "start the container with --security-opt seccomp=unconfined"
 #: From this value of kernel.perf_event_paranoid on, Debian's kernels keep all perf events to CAP_SYS_ADMIN.
 PARANOID = 3
 CONFIDENTIALITY = "confidentiality"
@@ -90,7 +94,13 @@ def diagnose_mechanism(state: State, name: str) -> Finding:
         return Finding(name, False, why, _lacking(name))
     if not answer.is_yes:
         return _unasked(state, name, answer)
-    for obstacle in (_ftrace_off(state), _kprobes_off(state, name), _no_list(state), _no_addresses(state, name)):
+    for obstacle in (
+        _ftrace_off(state),
+        _kprobes_off(state, name),
+        _no_list(state),
+        _no_addresses(state, name),
+        _no_types(state, name),
+    ):
         if obstacle:
             advice = f"{obstacle.remedy or 'use another kernel'}, or {_vm(name)}"
             return Finding(name, False, obstacle.why, advice, obstacle.remedy, obstacle.is_forbidden)
@@ -100,7 +110,7 @@ def diagnose_mechanism(state: State, name: str) -> Finding:
 def _unasked(state: State, name: str, answer: Answer) -> Finding:
     """The kernel didn't answer: for want of rights, or for another reason."""
     if not state.has_sysfs and not answer.is_forbidden:
-        remedy = f"as root: {MOUNT_SYSFS}"
+        remedy = _mounting(state.limits, MOUNT_SYSFS)
         return Finding(name, None, f"sysfs is not mounted: {answer.evidence}", f"{remedy}; or {_vm(name)}", remedy)
     if not answer.is_forbidden:
         return Finding(name, None, answer.evidence, f"{_vm(name)} if it doesn't work here")
@@ -128,13 +138,21 @@ def _forbidden(limits: KernelLimits, *, uses_perf_events: bool = False) -> _Obst
     if lacking:
         place = f"in this container ({limits.container})" if limits.container else f"as user {limits.uid}"
         why = f"not permitted: this process lacks {' and '.join(lacking)} {place}"
-        remedy = _as_root(limits, *lacking)
-        return _Obstacle(why, remedy if remedy == AS_ROOT else _join(remedy, relax))
+        if relax and limits.uid and not limits.container:
+            return _Obstacle(why, AS_ROOT)
+        return _Obstacle(why, _join(_as_root(limits, *lacking), relax))
     if is_paranoid:
         why = f"not permitted: kernel.perf_event_paranoid = {paranoid} keeps perf events to CAP_SYS_ADMIN"
         return _Obstacle(why, relax)
     why = f"refused although this process has {' and '.join(RIGHTS)}: by {' or '.join(_suspects(limits))}"
-    return _Obstacle(why, UNLOCK if _is_confidential(limits) else "")
+    return _Obstacle(why, UNLOCK if _is_confidential(limits) else _unfiltered(limits))
+
+
+def _unfiltered(limits: KernelLimits) -> str:
+    """How to get rid of a seccomp filter, "" without one."""
+    if not limits.has_seccomp_filter:
+        return ""
+    return UNCONFINED if limits.container else f"run {NO_FILTER}"
 
 
 def _as_root(limits: KernelLimits, *capabilities: str) -> str:
@@ -142,10 +160,11 @@ def _as_root(limits: KernelLimits, *capabilities: str) -> str:
     if limits.is_initial_user_namespace is False:
         return "run outside of the user namespace, as root"
     if limits.container:
-        return "start the container with --privileged, or with these capabilities"
-    if limits.uid == 0 and capabilities:
-        return f"run with {' and '.join(capabilities)}"
-    return AS_ROOT
+        return f"{CONTAINER}, or with {' and '.join(capabilities)}" if capabilities else CONTAINER
+    if not capabilities:
+        return AS_ROOT
+    names = " and ".join(capabilities)
+    return f"run with {names}" if limits.uid == 0 else f"{AS_ROOT}, or with {names}"
 
 
 def _is_confidential(limits: KernelLimits) -> bool:
@@ -190,6 +209,10 @@ def _no_addresses(state: State, name: str) -> _Obstacle | None:
     return _as_obstacle(diagnose_addresses(state.hides_addresses, state.limits))
 
 
+def _no_types(state: State, name: str) -> _Obstacle | None:
+    return _as_obstacle(_types(state)) if name in BY_NAME else None
+
+
 def _as_obstacle(need: Finding) -> _Obstacle | None:
     if need.usable is not False:
         return None
@@ -221,12 +244,20 @@ def diagnose_list(found: ListState, limits: KernelLimits) -> Finding:
     if not found.path:
         if found.is_built_in is False:
             return Finding(subject, False, "this kernel has no tracefs (CONFIG_FTRACE)", "use another kernel")
-        remedy = f"as root: {MOUNT if found.has_sysfs else f'{MOUNT_SYSFS} && {MOUNT}'}"
+        remedy = _mounting(limits, MOUNT if found.has_sysfs else f"{MOUNT_SYSFS} && {MOUNT}")
         return Finding(subject, False, "tracefs, which lists the traceable functions, is not mounted", remedy, remedy)
     if found.errno_name == "ENOENT":
         why = f"{why}; this kernel traces no functions (CONFIG_DYNAMIC_FTRACE)"
         return Finding(subject, False, why, "use another kernel")
-    return _closed(subject, why, _as_root(limits))
+    return _closed(subject, why, _as_root(limits, "CAP_DAC_READ_SEARCH"))
+
+
+def _mounting(limits: KernelLimits, command: str) -> str:
+    """How a file system gets mounted where this process sees it: root of a container may not mount it itself."""
+    if limits.is_initial_user_namespace is False or (limits.container and limits.lacks("CAP_SYS_ADMIN")):
+        remedy = _as_root(limits)
+        return f"{remedy}, or with {BIND}" if remedy == CONTAINER and command == MOUNT else remedy
+    return f"as root: {command}"
 
 
 def _closed(subject: str, why: str, remedy: str) -> Finding:
@@ -253,8 +284,8 @@ def _types(state: State) -> Finding:
     if answer.is_yes:
         return Finding("types", True, answer.evidence, "")
     if answer.is_forbidden:
-        return _closed("types", answer.evidence, _as_root(state.limits))
-    remedy = "" if state.has_sysfs else f"as root: {MOUNT_SYSFS}"
+        return _closed("types", answer.evidence, _as_root(state.limits, "CAP_DAC_READ_SEARCH"))
+    remedy = "" if state.has_sysfs else _mounting(state.limits, MOUNT_SYSFS)
     advice = remedy or "the kernel needs CONFIG_DEBUG_INFO_BTF=y"
     return Finding("types", False if answer.is_no else None, answer.evidence, advice, remedy)
 

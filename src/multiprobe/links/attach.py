@@ -19,7 +19,7 @@ from multiprobe.links.plan.mechanisms import Mechanisms
 from multiprobe.links.plan.memory import require_memory
 from multiprobe.links.plan.planning import plan_attachment
 from multiprobe.links.plan.request import choose, cookies_by_position, parse_side, require_kernel
-from multiprobe.links.plan.usable import require_switched_on, telling_why, usable_mechanisms, why_none
+from multiprobe.links.plan.usable import require_switched_on, telling_why, usable_mechanisms, why_none, withholds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -94,7 +94,7 @@ def attach(
         )
         with attaching:
             attaching.run()
-            _require_attached(ledger.report(), on_bad)
+            _require_attached(ledger.report(), on_bad, hint=attaching.descriptor_advice())
             return attaching.finish(limits.watchdog)
 
 
@@ -115,19 +115,23 @@ def _require_types(program: object, kernel: object, limits: object, progress: ob
 def _require_planned(
     chosen: FunctionSet, report: Report, plan: LinkPlan, on_bad: str, *, usable: Mechanism, allowed: Mechanism
 ) -> None:
-    """Raise AttachError where a function is skipped though none may be, and another error where all are."""
-    if report.skipped and on_bad == "error":
+    """Raise AttachError where a function is skipped though none may be, and another error where all are.
+
+    What the machine withholds from this user is explained in either case.
+    """
+    is_withheld = not plan.n_functions and withholds(Kernel.of(chosen.table), report)
+    if report.skipped and on_bad == "error" and not is_withheld:
         raise _refused(report, "nothing was attached: ")
     if not plan.n_functions:
         raise _nothing(chosen, report, usable=usable, side=plan.when, allowed=allowed)
 
 
-def _require_attached(report: Report, on_bad: str) -> None:
+def _require_attached(report: Report, on_bad: str, *, hint: str) -> None:
     """Raise AttachError where a function was refused and none may be, and where all were."""
     if report.failed and on_bad == "error":
-        raise _refused(report, "everything was detached again: ")
+        raise _refused(report, "everything was detached again: ", hint=hint)
     if not report.attached:
-        raise _refused(report, "nothing could be attached: ")
+        raise _refused(report, "nothing could be attached: ", hint=hint)
 
 
 def _checked_side(when: str, on_bad: str) -> str:
@@ -155,11 +159,11 @@ def _require_trampolines(usable: Mechanism) -> Mechanism:
     return trampolines
 
 
-def _refused(report: Report, what: str) -> AttachError:
+def _refused(report: Report, what: str, *, hint: str = "") -> AttachError:
     words = [str(item) for item in (*report.skipped, *report.failed)]
     more = f" (and {len(words) - 5} more)" if len(words) > 5 else ""
-    hint = "on_bad='skip' attaches the rest" if report.attached else "`multiprobe functions --why NAME` explains each"
-    return AttachError(what + "; ".join(words[:5]) + more, report=report, hint=hint)
+    rest = "on_bad='skip' attaches the rest" if report.attached else "`multiprobe functions --why NAME` explains each"
+    return AttachError(what + "; ".join(words[:5]) + more, report=report, hint=hint or rest)
 
 
 def _nothing(
@@ -168,7 +172,7 @@ def _nothing(
     if not report.requested:
         return NoMatchError("no function matches", hint="`multiprobe functions PATTERN…` shows what a pattern matches")
     codes = {refusal.code for refusal in report.skipped}
-    if not usable or codes & {"list_unreadable", "address_hidden"}:
+    if not usable or withholds(Kernel.of(chosen.table), report):
         return why_none(Kernel.of(chosen.table), allowed=allowed, when=side)
     if len(chosen) and any(mask & ~usable for mask in chosen.mechanisms(when=side)):
         names = mechanism_names(usable)

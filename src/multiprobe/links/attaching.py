@@ -259,9 +259,8 @@ class Attaching:
     def _report_failures(self) -> None:
         attached = self.links.mechanism_of
         self.ledger.fail(failure for index, failure in sorted(self._failures.items()) if index not in attached)
-        n_short = sum(failure.errno == errno.EMFILE for failure in self._failures.values())
-        if n_short:
-            self._note_descriptors(n_short)
+        if advice := self.descriptor_advice():
+            self.ledger.note(advice)
         n = sum(index in attached for index in self._failures)
         if n and self.guard is None:
             self.ledger.note(f"{n:,} of the functions were refused by one mechanism and attached by another")
@@ -273,11 +272,14 @@ class Attaching:
             if link is not None and not link.info().counts_missed:
                 self.ledger.note(UNCOUNTED)
 
-    def _note_descriptors(self, n_short: int) -> None:
-        """Say how many descriptors all functions would have taken, and what gives them."""
+    def descriptor_advice(self) -> str:
+        """How many descriptors all functions would have taken, and what gives them; "" where none was missing."""
+        n_short = sum(failure.errno == errno.EMFILE for failure in self._failures.values())
+        if not n_short:
+            return ""
         sides = 2 if self.plan.when == "session" and self.plan.paired else 1
         n_needed = raise_descriptor_limit() + 2 * sides * n_short
-        self.ledger.note(
+        return (
             f"{n_short:,} functions had no file descriptor left: all together take about {n_needed:,}; raise the limit "
             f"with `ulimit -n {n_needed}` (beyond the hard limit as root), or attach fewer one by one"
         )

@@ -85,10 +85,10 @@ def test_without_root() -> None:
         assert finding.usable is False
         assert "lacks CAP_BPF and CAP_PERFMON as user 65534" in finding.why
         assert "seems to have it" in finding.why
-        assert "run as root" in finding.advice
+        assert finding.remedy == "run as root, or with CAP_BPF and CAP_PERFMON"
         assert "--vm" in finding.advice
-    assert needs(state)["addresses"].advice == "run as root"
-    assert needs(state)["traceable functions"].advice == "run as root"
+    assert needs(state)["addresses"].advice == "run as root, or with CAP_SYSLOG"
+    assert needs(state)["traceable functions"].advice == "run as root, or with CAP_DAC_READ_SEARCH"
     assert needs(state)["events"].usable is False
 
 
@@ -102,7 +102,22 @@ def test_without_root_on_a_kernel_that_lacks_it() -> None:
 def test_in_a_container_without_rights() -> None:
     found = find(replace(GOOD, limits=replace(NOBODY, uid=0, container="docker"), answers=REFUSED))["kprobe_multi"]
     assert "in this container (docker)" in found.why
-    assert "--privileged" in found.advice
+    assert found.remedy == "start the container with --privileged, or with CAP_BPF and CAP_PERFMON"
+
+
+@pytest.mark.parametrize(
+    ("limits", "remedy"),
+    [
+        (ROOT, "as root: mount -t tracefs tracefs /sys/kernel/tracing"),
+        (replace(ROOT, container="docker"), "as root: mount -t tracefs tracefs /sys/kernel/tracing"),
+        (replace(ROOT, container="docker", capabilities=frozenset({"CAP_BPF", "CAP_PERFMON"})),
+         "start the container with --privileged, or with -v /sys/kernel/tracing:/sys/kernel/tracing"),
+        (replace(ROOT, is_initial_user_namespace=False), "run outside of the user namespace, as root"),
+    ],
+)  # fmt: skip
+def test_only_who_may_mount_is_told_to(limits: KernelLimits, remedy: str) -> None:
+    found = find(replace(GOOD, limits=limits, traceable=ListState("", "ENOENT", True)))["kprobe_multi"]
+    assert found.remedy == remedy
 
 
 def test_in_a_user_namespace() -> None:
@@ -116,7 +131,16 @@ def test_refused_although_all_rights_are_there() -> None:
     found = find(replace(GOOD, limits=limits, answers=REFUSED))["trampoline"]
     assert found.usable is False
     assert "a seccomp filter or a security module or kernel lockdown (integrity, says /proc/cmdline)" in found.why
+    assert found.remedy == "run without a seccomp filter"
+    limits = replace(limits, has_seccomp_filter=False)
+    found = find(replace(GOOD, limits=limits, answers=REFUSED))["trampoline"]
     assert found.advice.startswith("add --vm=")
+
+
+def test_a_seccomp_filter_of_a_container() -> None:
+    limits = replace(ROOT, container="podman", has_seccomp_filter=True)
+    found = find(replace(GOOD, limits=limits, answers=REFUSED))["trampoline"]
+    assert found.remedy == "start the container with --security-opt seccomp=unconfined"
 
 
 def test_lockdown_for_confidentiality() -> None:
@@ -138,7 +162,7 @@ def test_lockdown_for_confidentiality() -> None:
         (ListState("", "ENOENT", True, False), "not mounted", "mount -t sysfs sysfs /sys && mount -t tracefs"),
         (ListState("", "ENOENT", False), "no tracefs", "another kernel"),
         (ListState("/t", "ENOENT", True), "CONFIG_DYNAMIC_FTRACE", "another kernel"),
-        (ListState("/t", "EACCES", True), "can't be read: EACCES", "root"),
+        (ListState("/t", "EACCES", True), "can't be read: EACCES", "run with CAP_DAC_READ_SEARCH"),
         (ListState("/t", "EPERM", True), "locked down", "without lockdown"),
     ],
 )

@@ -250,6 +250,18 @@ def test_what_is_about_the_request_is_raised(boot: Boot, mechanism: str, number:
     assert fake.left() == []
 
 
+@pytest.mark.parametrize(
+    ("number", "remedy"), [(errno.ENOMEM, "memory.max"), (errno.EMFILE, "`ulimit -n`"), (errno.ENFILE, "fs.file-max")]
+)
+def test_a_map_for_which_a_resource_is_short(boot: Boot, number: int, remedy: str) -> None:
+    fake = boot()
+    fake.fault(number, command="MAP_CREATE", times=1000)
+    with pytest.raises(KernelError, match="creating a map") as caught:
+        mp.attach(count, "tcp_*")
+    assert remedy in caught.value.hint
+    assert fake.left() == []
+
+
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 def test_without_the_right_to(boot: Boot, mechanism: str) -> None:
     fake = boot()
@@ -292,6 +304,9 @@ def test_descriptors_that_run_out_half_way(boot: Boot, mechanism: str) -> None:
         assert {one.errno for one in report.failed} == {errno.EMFILE}
         assert all("ulimit -n" in str(one) for one in report.failed)
         assert any("`ulimit -n" in note for note in report.notes)
+    with pytest.raises(AttachError, match="EMFILE") as caught:
+        mp.attach(count, "tcp_*", mechanisms=mechanism, on_bad="error")
+    assert "raise the limit with `ulimit -n" in caught.value.hint
     assert fake.left() == []
 
 

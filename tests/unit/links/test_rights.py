@@ -6,6 +6,7 @@ import errno
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -83,10 +84,12 @@ CELLS = [
          says="(confidentiality", remedy="boot it without lockdown", cured={}),
     Cell("no tracefs", {"has_tracefs": False}, says="is not mounted", remedy="mount -t tracefs", cured={},
          kind=NotSupportedError),
-    Cell("ftrace off", {"ftrace_enabled": 0}, says="ftrace is switched off", remedy="sysctl kernel.ftrace_enabled=1",
-         cured={}, kind=NotSupportedError),
+    Cell("no BTF", {"shows_types": False}, ("tracing_multi", "trampoline"),
+         says="/sys/kernel/btf/vmlinux doesn't exist", cured={}, kind=NotSupportedError),
+    Cell("ftrace off", {"ftrace_enabled": 0}, says="ftrace is switched off",
+         remedy="as root: sysctl kernel.ftrace_enabled=1", cured={}, kind=NotSupportedError),
     Cell("kprobes off", {"kprobes_enabled": 0}, ("kprobe",), says="kprobes are switched off",
-         remedy="echo 1 > /sys/kernel/debug/kprobes/enabled", cured={}, kind=NotSupportedError),
+         remedy="as root: echo 1 > /sys/kernel/debug/kprobes/enabled", cured={}, kind=NotSupportedError),
 ]  # fmt: skip
 KERNELS = {"6.1": LIKE_6_1, "6.12": LIKE_6_12, "7.3": LIKE_7_3}
 HAS = {"6.1": ("trampoline", "kprobe"), "6.12": ("kprobe_multi", "trampoline", "kprobe"), "7.3": MECHANISMS}
@@ -110,11 +113,13 @@ def no_refusals_remembered(directory: Path) -> Iterator[None]:
         path.unlink()
 
 
-def attach(directory: Path, profile: Profile, mechanism: str | None) -> MultiprobeError | None:
+def attach(
+    directory: Path, profile: Profile, mechanism: str | None, on_bad: Literal["skip", "error"] = "skip"
+) -> MultiprobeError | None:
     """Attach to one function; the error, if it is refused."""
     with FakeKernel(directory, profile) as fake:
         try:
-            mp.attach(count, ["vfs_read"], mechanisms=mechanism, kernel=mp.Kernel()).detach()
+            mp.attach(count, ["vfs_read"], mechanisms=mechanism, on_bad=on_bad, kernel=mp.Kernel()).detach()
         except MultiprobeError as error:
             return error
         finally:
@@ -122,13 +127,16 @@ def attach(directory: Path, profile: Profile, mechanism: str | None) -> Multipro
     return None
 
 
+@pytest.mark.parametrize("on_bad", ["skip", "error"])
 @pytest.mark.parametrize(("kernel", "cell", "mechanism"), CASES)
-def test_doctor_and_the_error_agree(directory: Path, kernel: str, cell: Cell, mechanism: str) -> None:
+def test_doctor_and_the_error_agree(
+    directory: Path, kernel: str, cell: Cell, mechanism: str, on_bad: Literal["skip", "error"]
+) -> None:
     profile = replace(KERNELS[kernel], **cell.differs)  # type: ignore[arg-type]
     with FakeKernel(directory, profile):
         state = examine()
     finding = diagnose_mechanism(state, mechanism)
-    error = attach(directory, profile, mechanism)
+    error = attach(directory, profile, mechanism, on_bad)
     if mechanism not in cell.affects and error is None:
         assert finding.usable, finding.why
         return

@@ -14,7 +14,7 @@ from multiprobe.links.plan.memory import why_too_large
 from multiprobe.links.plan.planning import plan_attachment
 from multiprobe.links.plan.request import choose, parse_side, require_kernel
 from multiprobe.links.plan.steps import Step, steps_of
-from multiprobe.links.plan.usable import usable_mechanisms, why_none
+from multiprobe.links.plan.usable import usable_mechanisms, why_none, withholds
 from multiprobe.links.report import Report
 
 if TYPE_CHECKING:
@@ -72,9 +72,8 @@ def preview(
     if not mechanisms.allowed & usable_mechanisms(kernel, when=when):
         raise why_none(kernel, allowed=mechanisms.allowed, when=when)
     plan, ledger = plan_attachment(functions, mechanisms, when=when)
-    hidden = ("list_unreadable", "address_hidden")
     report = ledger.report()
-    if not plan.n_functions and any(refusal.code in hidden for refusal in report.skipped):
+    if not plan.n_functions and withholds(kernel, report):
         raise why_none(kernel, allowed=mechanisms.allowed, when=when)
     table = functions.table
     steps = steps_of(plan, [table.modules[row] for row in functions.rows])

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from multiprobe.errors import MultiprobeError
     from multiprobe.functions.kernel import Kernel
     from multiprobe.kernel.diagnosis import Finding
+    from multiprobe.links.report import Report
 
 _FTRACE_SWITCH = "/proc/sys/kernel/ftrace_enabled"
 _KPROBES_SWITCH = "/sys/kernel/debug/kprobes/enabled"
@@ -85,6 +86,14 @@ def why_none(kernel: Kernel, *, allowed: Mechanism = Mechanism.ALL, when: str) -
     return _diagnosed(kernel, allowed)
 
 
+def withholds(kernel: Kernel, report: Report) -> bool:
+    """Whether functions were skipped because the machine shows no list, addresses or types of any function."""
+    codes = {refusal.code for refusal in report.skipped}
+    return bool(codes & {"list_unreadable", "address_hidden"}) or (
+        "no_btf" in codes and "btf_problem" in kernel.table.evidence
+    )
+
+
 @contextmanager
 def telling_why(kernel: Kernel, mechanisms: Mechanism) -> Iterator[None]:
     """Add the diagnosis of the mechanisms to what the kernel doesn't permit in the block, if it finds an obstacle."""
@@ -110,7 +119,8 @@ def _told(release: str, allowed: Mechanism, found: list[Finding], *more: object)
     by = "" if allowed == Mechanism.ALL else f" by {allowed.label}"
     lines = [f"nothing can be attached{by} on this kernel ({release}):"]
     lines += [f"  {one.subject}: {one.why}" for one in found] + [f"  {one}" for one in more]
-    hint = "; ".join([*dict.fromkeys(one.remedy for one in found if one.remedy), _TRY_VM])
+    pieces = dict.fromkeys(piece for one in found if one.remedy for piece in one.remedy.split("; "))
+    hint = "; ".join([*pieces, _TRY_VM])
     is_forbidden = any(one.is_forbidden for one in found)
     return (NotPermittedError if is_forbidden else NotSupportedError)("\n".join(lines), hint=hint)
 
