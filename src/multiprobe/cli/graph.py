@@ -27,6 +27,7 @@ from multiprobe.instruments.graph.instrument import MAX_EVENTS, CallRecorder, Gr
 from multiprobe.kernel.btf.values import signature
 from multiprobe.output.flame import flame_svg
 from multiprobe.output.folded import fold, folded_lines
+from multiprobe.output.page import Picture
 from multiprobe.output.perfetto import write_perfetto
 from multiprobe.output.slices import Slice, TraceThread, Track, self_times
 from multiprobe.output.tree import tree_lines
@@ -80,8 +81,16 @@ class GraphMeasurement(Measurement[GraphOptions, GraphSample]):
         """Write the trace and the flame graph."""
         signatures = _signatures(self.instrument.functions) if self.options.args else {}
         self.shown = ShownGraph(self.instrument, sample, signatures, self.workload)
+        if self.options.perfetto is not None:
+            self.shown.write_perfetto(self.options.perfetto)
+        if self.options.flame is not None:
+            with open(self.options.flame, "w", encoding="utf-8") as file:
+                file.writelines(picture.svg for picture in self.pictures(sample))
+
+    def pictures(self, sample: GraphSample) -> Iterator[Picture]:
+        """The flame graph of self times."""
         title = f"Time in {' '.join(self.options.patterns)}"
-        self.shown.write_files(perfetto=self.options.perfetto, flame=self.options.flame, title=title)
+        yield Picture(title, flame_svg(self.shown.folded(), title=title, unit="ns"))
 
     def figures(self, sample: GraphSample) -> dict[str, object]:
         """The numbers of calls and of threads."""
@@ -170,15 +179,11 @@ class ShownGraph:
             for path, ns in self_times(track.slices)
         )
 
-    def write_files(self, *, perfetto: str | None, flame: str | None, title: str) -> None:
-        """Write the files that are asked for."""
-        if perfetto is not None:
-            ahead = clock_gettime_ns(CLOCK_BOOTTIME) - clock_gettime_ns(CLOCK_MONOTONIC)
-            with open(perfetto, "wb") as file:
-                write_perfetto(self.tracks(), file, boottime=ahead)
-        if flame is not None:
-            with open(flame, "w", encoding="utf-8") as text:
-                text.write(flame_svg(self.folded(), title=title, unit="ns"))
+    def write_perfetto(self, path: str) -> None:
+        """Write the calls for ui.perfetto.dev."""
+        ahead = clock_gettime_ns(CLOCK_BOOTTIME) - clock_gettime_ns(CLOCK_MONOTONIC)
+        with open(path, "wb") as file:
+            write_perfetto(self.tracks(), file, boottime=ahead)
 
     def json_objects(self) -> Iterator[dict[str, object]]:
         """Every call, callers before their callees, one thread after the other."""

@@ -29,6 +29,7 @@ from multiprobe.instruments.task_names import TaskNames
 from multiprobe.output.frame import LiveFrame, LiveRow
 from multiprobe.output.heat import HeatMap, heat_svg
 from multiprobe.output.histogram import log2_bounds, log2_lines, sparkline, used_range
+from multiprobe.output.page import Picture
 from multiprobe.output.table import Column, TextTable
 from multiprobe.output.units import plural_text, time_text
 
@@ -82,7 +83,7 @@ class LatencyMeasurement(Measurement[LatencyOptions, LatencySample]):
 
     def begin(self) -> None:
         """Begin to record the names of tasks and the distribution over time."""
-        has_heat = self.options.heatmap is not None
+        has_heat = self.options.heatmap is not None or self.options.html is not None
         self.history = LatencyHistory(
             by=self.options.by, has_heat=has_heat, n_functions=self.instrument.report.attached
         )
@@ -111,7 +112,15 @@ class LatencyMeasurement(Measurement[LatencyOptions, LatencySample]):
         """Write the heat map."""
         self.history.add(sample, is_last=True)
         if self.options.heatmap is not None:
-            self.history.write_heat(self.options.heatmap, self.options.patterns)
+            with open(self.options.heatmap, "w", encoding="utf-8") as file:
+                file.writelines(picture.svg for picture in self.pictures(sample))
+
+    def pictures(self, sample: LatencySample) -> Iterator[Picture]:
+        """The times over time."""
+        heat = self.history.heat
+        if heat is not None:
+            title, subtitle = f"Time in {' '.join(self.options.patterns)}", "how long calls took, by when they returned"
+            yield Picture(title, heat_svg(HeatMap(heat.columns, heat.ends), title=title, subtitle=subtitle))
 
     def figures(self, sample: LatencySample) -> dict[str, object]:
         """The number of all calls, and their time."""
@@ -157,15 +166,6 @@ class LatencyHistory:
             self.names.look({row.who for row in sample.rows})
         if self.heat is not None:
             self.heat.note(sample.seconds, all_buckets(sample.rows), is_last=is_last)
-
-    def write_heat(self, path: str, patterns: Sequence[str]) -> None:
-        """Write the distribution over time as SVG."""
-        if self.heat is None:
-            return
-        heat = HeatMap(self.heat.columns, self.heat.ends)
-        title, subtitle = f"Time in {' '.join(patterns)}", "how long calls took, by when they returned"
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(heat_svg(heat, title=title, subtitle=subtitle))
 
 
 def _make_screen(timer: CallTimer, names: TaskNames, *, sort: str, by: str | None) -> Live[LatencySample]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from multiprobe.compiler.program import Program
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.instrument import AttachOptions, Instrument
+    from multiprobe.output.page import Picture
     from multiprobe.output.table import TextTable
 
 OptionsT_co = TypeVar("OptionsT_co", bound=MeasuringOptions, covariant=True)
@@ -90,6 +91,10 @@ class Measurement(ABC, Generic[OptionsT_co, SampleT]):
     def folded(self, sample: SampleT) -> Iterable[str]:
         """The last sample as folded stacks, line by line."""
         raise NotImplementedError
+
+    def pictures(self, sample: SampleT) -> Iterable[Picture]:
+        """What the page of `--html` shows above the rows."""
+        return ()
 
     def finish(self, sample: SampleT) -> None:
         """Process the last sample, and write the files that the command's own options ask for."""

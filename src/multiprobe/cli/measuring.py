@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from typing import TYPE_CHECKING, TypeVar
 
@@ -24,12 +25,13 @@ from multiprobe.output.progress import Progress
 from multiprobe.output.units import plural_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from multiprobe.cli.measurement import Measurement
     from multiprobe.cli.options import MeasuringOptions
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.instrument import Instrument
+    from multiprobe.output.page import Picture
 
 SampleT = TypeVar("SampleT")
 
@@ -182,11 +184,25 @@ def _report(measurement: Measurement[MeasuringOptions, SampleT], sample: SampleT
     if options.json:
         results.json([*measurement.json(sample), report])
     if options.is_table:
-        results.rows(measurement.rows(sample), csv=options.csv, parquet=options.parquet)
+        rows = list(measurement.rows(sample))
+        results.rows(rows, csv=options.csv, parquet=options.parquet)
+        if options.html is not None:
+            _write_page(options.html, rows, report, measurement.pictures(sample))
     if options.csv or options.folded:
         results.report(report, workload, file=sys.stderr)
     if trouble is not None:
         raise trouble
+
+
+def _write_page(
+    path: str, rows: list[Mapping[str, object]], report: Mapping[str, object], pictures: Iterable[Picture]
+) -> None:
+    """The page of `--html`; its title is the command line."""
+    from multiprobe.output.page import page
+
+    title = f"multiprobe {shlex.join(sys.argv[1:])}"
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(page(title, rows, report, pictures))
 
 
 def _note_silence(measurement: Measurement[MeasuringOptions, SampleT], sample: SampleT) -> None:

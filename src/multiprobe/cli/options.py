@@ -219,6 +219,13 @@ _form_options = _together(
     click.option(
         "--parquet", cls=OutputOption, type=OutputFile(), metavar="FILE", help="Also write the rows as a Parquet file."
     ),
+    click.option(
+        "--html",
+        cls=OutputOption,
+        type=OutputFile(),
+        metavar="FILE",
+        help="Also write a page with the rows, pictures, and what is missing.",
+    ),
 )
 measuring_options = _together(
     patterns_argument,
@@ -263,6 +270,7 @@ class MeasuringOptions:
     csv: bool = False
     output: str | None = None
     parquet: str | None = None
+    html: str | None = None
     top: int | None = None
     live: bool = False
     folded: bool = False
@@ -289,7 +297,7 @@ class MeasuringOptions:
     @property
     def is_table(self) -> bool:
         """Whether all rows are written as a table at the end."""
-        return self.csv or self.parquet is not None
+        return self.csv or self.parquet is not None or self.html is not None
 
     def limit(self, usual: int = DEFAULT_TOP) -> int | None:
         """The number of rows of text; None for all."""

@@ -24,6 +24,7 @@ from multiprobe.instruments.stacks.instrument import StacksSample
 from multiprobe.instruments.stacks.program import MAX_STACKS, NO_STACK
 from multiprobe.output.flame import flame_svg
 from multiprobe.output.folded import fold, folded_lines
+from multiprobe.output.page import Picture
 from multiprobe.output.units import percent_text, plural_text, time_text
 
 if TYPE_CHECKING:
@@ -74,9 +75,13 @@ class StacksMeasurement(Measurement[StacksOptions, StacksSample]):
         """Write the flame graph."""
         if self.options.flame is None:
             return
-        title = f"Stacks to {' '.join(self.options.patterns)}"
         with open(self.options.flame, "w", encoding="utf-8") as file:
-            file.write(flame_svg(self._folded(sample), title=title, unit="ns" if self.options.time else "calls"))
+            file.writelines(picture.svg for picture in self.pictures(sample))
+
+    def pictures(self, sample: StacksSample) -> Iterator[Picture]:
+        """The flame graph."""
+        title = f"Stacks to {' '.join(self.options.patterns)}"
+        yield Picture(title, flame_svg(self._folded(sample), title=title, unit="ns" if self.options.time else "calls"))
 
     def figures(self, sample: StacksSample) -> dict[str, object]:
         """The numbers of calls and of stacks."""

@@ -96,6 +96,16 @@ def test_parquet(world: FakeWorld, capsys: pytest.CaptureFixture[str], tmp_path:
     assert parquet.read_table(file).column("calls").to_pylist() == [30, 10]
 
 
+def test_html(world: FakeWorld, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "calls.html"
+    assert run(["count", "tcp_*", "--html", str(file), "--duration", "0"]) == 0
+    assert "40 calls of 2 functions" in capsys.readouterr().out
+    text = file.read_text(encoding="utf-8")
+    assert "<td>tcp_recvmsg</td>" in text
+    assert '<td class="number" data-value="30">30</td>' in text
+    assert "attached 3 of 5 functions in 1 link (kprobe_multi)" in text
+
+
 @pytest.mark.parametrize("words", [["--json", "--csv"], ["--parquet", "/no/such/place/file"]])
 def test_forms_that_cannot_be(world: FakeWorld, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
     assert run(["count", "tcp_*", *words]) == 2

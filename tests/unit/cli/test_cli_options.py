@@ -31,6 +31,7 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "--max-memory": ("100%", 1.0),
     "--watchdog": ("500ms", 0.5),
     "--parquet": ("rows.parquet", "rows.parquet"),
+    "--html": ("page.html", "page.html"),
     "--output": ("results", "results"),
     "--top": ("7", 7),
     "--allow": ("ENOSPC,eio", (frozenset({"ENOSPC", "EIO"}),)),
@@ -168,6 +169,7 @@ def test_durations(text: str, seconds: float) -> None:
         (["--mechanism", "magic"], "invalid mechanism 'magic': expected one of tracing_multi, kprobe_multi"),
         (["--mechanism", "fsession"], "invalid mechanism 'fsession'"),
         (["--parquet", "/no/such/place"], "cannot write '/no/such/place'"),
+        (["--html", "/no/such/place"], "cannot write '/no/such/place'"),
         (["--parquet", "/"], "cannot write '/'"),
     ],
 )
