@@ -77,7 +77,7 @@ HEAVY = {"numpy", "llvmlite", "rich", "textual", "pyarrow", "pandas", "capstone"
 """Libraries that may be imported inside functions, and with them our own modules that import these at their top."""
 
 MAX_ANY = 54
-MAX_DEFERRED = 45
+MAX_DEFERRED = 44
 LIGHT_DEFERRED = {
     "multiprobe.vm: multiprobe.vm.rerun",  # a tenth of the start of a command that runs here
     "multiprobe.cli.live: multiprobe.instruments.stacks.callers",  # only with --live

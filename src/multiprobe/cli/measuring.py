@@ -21,6 +21,7 @@ from multiprobe.functions.request import why_no_match
 from multiprobe.instruments.known_calls import verify
 from multiprobe.kernel.tasks import require_process
 from multiprobe.links.plan.preview import instruction_rate, preview
+from multiprobe.output.page import page
 from multiprobe.output.progress import Progress
 from multiprobe.output.units import plural_text
 
@@ -198,8 +199,6 @@ def _write_page(
     path: str, rows: list[Mapping[str, object]], report: Mapping[str, object], pictures: Iterable[Picture]
 ) -> None:
     """The page of `--html`; its title is the command line."""
-    from multiprobe.output.page import page
-
     title = f"multiprobe {shlex.join(sys.argv[1:])}"
     with open(path, "w", encoding="utf-8") as file:
         file.write(page(title, rows, report, pictures))

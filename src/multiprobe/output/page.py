@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
+from binascii import b2a_base64
 from typing import TYPE_CHECKING, NamedTuple
 
 from multiprobe.output.report import report_lines
@@ -59,7 +59,7 @@ def _report(report: Mapping[str, object]) -> Iterator[str]:
 
 def _picture(picture: Picture) -> str:
     """A picture in a document of its own, where its scripts and styles work."""
-    data = b64encode(picture.svg.encode()).decode()
+    data = b2a_base64(picture.svg.encode(), newline=False).decode()
     source = f"data:image/svg+xml;base64,{data}"
     return f'<figure><object type="image/svg+xml" data="{source}">{xml_text(picture.title)}</object></figure>'
 

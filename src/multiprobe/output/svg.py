@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from html import escape
-from importlib.resources import files
 
 from multiprobe.names import printable
 
@@ -15,7 +15,8 @@ def xml_text(text: str) -> str:
 
 def load(name: str) -> str:
     """A style sheet or script of this package."""
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+    with open(os.path.join(os.path.dirname(__file__), name), encoding="utf-8") as file:
+        return file.read()
 
 
 def opening(title: str, heading: str, subtitle: str, *, width: int, height: int, left: int, style: str) -> str:
