@@ -21,7 +21,7 @@ AARCH64 = Arch(
     ),
     system_calls={
         "bpf": 280, "membarrier": 283, "mount": 40, "mount_setattr": 442, "perf_event_open": 241, "prctl": 167,
-        "umount2": 39, "unshare": 97,
+        "setgroups": 159, "umount2": 39, "unshare": 97,
     },
     system_call_arguments=tuple(f"regs[{i}]" for i in range(6)),
     wrappers=("__arm64_sys_", "__arm64_compat_sys_"),

@@ -44,7 +44,7 @@ X86_64 = Arch(
     ),
     system_calls={
         "bpf": 321, "membarrier": 324, "mount": 165, "mount_setattr": 442, "perf_event_open": 298, "prctl": 157,
-        "umount2": 166, "unshare": 272,
+        "setgroups": 116, "umount2": 166, "unshare": 272,
     },
     system_call_arguments=("di", "si", "dx", "r10", "r8", "r9"),
     wrappers=("__x64_sys_", "__ia32_sys_"),

@@ -14,14 +14,15 @@ import click
 from multiprobe.cli.command import SETTINGS, Command
 from multiprobe.cli.options import general_options, json_option
 from multiprobe.cli.results import Results
-from multiprobe.kernel.diagnosis import diagnose_mechanisms, diagnose_needs
+from multiprobe.kernel.diagnosis import Finding, diagnose_mechanisms, diagnose_needs
 from multiprobe.kernel.examine import examine
 from multiprobe.names import printable
+from multiprobe.vm.accelerator import describe
+from multiprobe.vm.requirements import find_missing, find_obstacle, install
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from multiprobe.kernel.diagnosis import Finding
     from multiprobe.kernel.examine import State
 
 EXAMPLES = """\
@@ -56,13 +57,23 @@ def command(json: bool) -> int:
     once.
     """
     state = examine()
-    mechanisms, needs = diagnose_mechanisms(state), diagnose_needs(state)
+    mechanisms, needs = diagnose_mechanisms(state), [*diagnose_needs(state), diagnose_vm()]
     if json:
         Results(is_text=False).json(json_objects(state, mechanisms, needs))
     else:
         width = shutil.get_terminal_size().columns
         click.echo("\n".join(text_lines(state, mechanisms, needs, width=width)))
     return 0
+
+
+def diagnose_vm() -> Finding:
+    """The finding for virtual machines (`--vm`)."""
+    subject = "virtual machines"
+    if obstacle := find_obstacle():
+        return Finding(subject, False, *obstacle)
+    if missing := find_missing():
+        return Finding(subject, False, f"not installed: {'; '.join(one.program for one in missing)}", install(missing))
+    return Finding(subject, True, *describe())
 
 
 def json_objects(state: State, mechanisms: list[Finding], needs: list[Finding]) -> Iterator[dict[str, object]]:
@@ -112,7 +123,7 @@ def text_lines(state: State, mechanisms: list[Finding], needs: list[Finding], *,
     yield ""
     for finding in needs:
         yield from _finding(finding, "", width)
-    if not any(finding.usable for finding in mechanisms):
+    if state.has_vm and not any(finding.usable for finding in mechanisms):
         yield ""
         yield from _wrapped(NOTHING_WORKS, "", width)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from functools import partial
 from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
@@ -63,9 +64,8 @@ def _execute(context: click.Context, given: Sequence[str]) -> int:
     if series is None:
         return int(context.command.invoke(context))
     assert isinstance(context.command, Command)
-    context.command.compile_ahead(context)
     own = without_vm(given[1:], is_interspersed=context.allow_interspersed_args)
-    return rerun_in_vm([given[0], *own], series or None)
+    return rerun_in_vm([given[0], *own], series or None, partial(context.command.compile_ahead, context))
 
 
 def _report_error(error: BaseException, *, is_debug: bool) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import multiprobe as mp
 from multiprobe.cli.live import check as check_live
 from multiprobe.cli.results import Results
+from multiprobe.cli.rights import require_rights
 from multiprobe.cli.signals import Until
 from multiprobe.cli.slips import advise, on_command
 from multiprobe.cli.workload import STDERR, STDOUT, Workload
@@ -48,6 +49,8 @@ def measure(measurement: Measurement[MeasuringOptions, SampleT]) -> int:
 
 def _measure(measurement: Measurement[MeasuringOptions, SampleT]) -> int:
     options = measurement.options
+    if not options.dry_run:
+        require_rights()
     if options.live:
         check_live(is_text=options.is_text)
     if options.pid is not None:

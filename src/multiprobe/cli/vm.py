@@ -12,6 +12,7 @@ from multiprobe.cli.options import debug_option
 from multiprobe.errors import UsageError
 from multiprobe.output.progress import Progress
 from multiprobe.vm import kernels, session
+from multiprobe.vm.requirements import require_guest
 
 EXAMPLES = """\
 Examples:
@@ -78,6 +79,7 @@ def command(
             return 0
         if len(wanted) > 1:
             raise UsageError("a guest runs one kernel", hint="give --kernel once, or --fetch to fetch several")
+        require_guest()
         return session.run(
             command or _shell(),
             kernel=kernels.of_image(kernel_image, modules)

@@ -32,7 +32,7 @@ OPTIONS = {
 BY_NAME = ("tracing_multi", "trampoline")
 #: A series of kernels that has each mechanism, for `--vm`.
 VM_SERIES = {"tracing_multi": "7.3", "kprobe_multi": "6.12", "trampoline": "6.12", "kprobe": "6.12"}
-VM = "add --vm to run the same command in a virtual machine"
+ELSEWHERE = "use another kernel or machine"
 AS_ROOT = "run as root"
 UNLOCK = "boot it without lockdown"
 FTRACE_ON = "as root: sysctl kernel.ftrace_enabled=1"
@@ -91,7 +91,7 @@ def diagnose_mechanism(state: State, name: str) -> Finding:
     answer = state.answers[name]
     if answer.is_no:
         why = _join(f"this kernel lacks it: {answer.evidence}", _unset(state, name))
-        return Finding(name, False, why, _lacking(name))
+        return Finding(name, False, why, _lacking(state, name))
     if not answer.is_yes:
         return _unasked(state, name, answer)
     for obstacle in (
@@ -102,7 +102,7 @@ def diagnose_mechanism(state: State, name: str) -> Finding:
         _no_types(state, name),
     ):
         if obstacle:
-            advice = f"{obstacle.remedy or 'use another kernel'}, or {_vm(name)}"
+            advice = _either(obstacle.remedy or "use another kernel", _vm(state, name))
             return Finding(name, False, obstacle.why, advice, obstacle.remedy, obstacle.is_forbidden)
     return Finding(name, True, answer.evidence, "")
 
@@ -111,9 +111,11 @@ def _unasked(state: State, name: str, answer: Answer) -> Finding:
     """The kernel didn't answer: for want of rights, or for another reason."""
     if not state.has_sysfs and not answer.is_forbidden:
         remedy = _mounting(state.limits, MOUNT_SYSFS)
-        return Finding(name, None, f"sysfs is not mounted: {answer.evidence}", f"{remedy}; or {_vm(name)}", remedy)
+        why = f"sysfs is not mounted: {answer.evidence}"
+        return Finding(name, None, why, _either(remedy, _vm(state, name), "; or "), remedy)
     if not answer.is_forbidden:
-        return Finding(name, None, answer.evidence, f"{_vm(name)} if it doesn't work here")
+        vm = _vm(state, name)
+        return Finding(name, None, answer.evidence, f"{vm} if it doesn't work here" if vm else ELSEWHERE)
     built_in = {
         True: "the kernel itself seems to have it",
         False: f"and the kernel seems to lack it: {_unset(state, name)}",
@@ -121,9 +123,9 @@ def _unasked(state: State, name: str, answer: Answer) -> Finding:
     seems = built_in[answer.is_built_in].removesuffix(": ") if answer.is_built_in is not None else ""
     obstacle = _forbidden(state.limits, uses_perf_events=name == "kprobe")
     remedy = "" if answer.is_built_in is False else obstacle.remedy
-    advice = f"{remedy}, or {_vm(name)}" if remedy else _vm(name)
+    advice = _either(remedy, _vm(state, name)) or ELSEWHERE
     if answer.is_built_in is False:
-        advice = _lacking(name)
+        advice = _lacking(state, name)
     return Finding(name, False, _join(f"{obstacle.why} ({answer.evidence})", seems), advice, remedy, True)
 
 
@@ -304,10 +306,11 @@ def _helper(state: State, subject: str, feature: str) -> Finding:
         return Finding(subject, True, answer.evidence, "")
     if answer.is_forbidden:
         obstacle = _forbidden(state.limits)
-        return Finding(subject, False, obstacle.why, obstacle.remedy or VM, obstacle.remedy, is_forbidden=True)
+        advice = obstacle.remedy or state.vm_advice or ELSEWHERE
+        return Finding(subject, False, obstacle.why, advice, obstacle.remedy, is_forbidden=True)
     if answer.is_no and _is_confidential(state.limits):
         return _closed(subject, f"{answer.evidence}; the kernel is locked down (confidentiality)", UNLOCK)
-    return Finding(subject, False if answer.is_no else None, answer.evidence, VM)
+    return Finding(subject, False if answer.is_no else None, answer.evidence, state.vm_advice or ELSEWHERE)
 
 
 def _unset(state: State, name: str) -> str:
@@ -317,12 +320,17 @@ def _unset(state: State, name: str) -> str:
     return ", ".join(state.config.describe(option) for option in OPTIONS[name] if not state.config.has(option))
 
 
-def _lacking(name: str) -> str:
-    return f"boot {NEEDS[name]}, or {_vm(name)}"
+def _lacking(state: State, name: str) -> str:
+    return _either(f"boot {NEEDS[name]}", _vm(state, name))
 
 
-def _vm(name: str) -> str:
-    return f"add --vm={VM_SERIES[name]} to run the same command in a virtual machine, where it works"
+def _vm(state: State, name: str) -> str:
+    advice = state.vm_advice
+    return advice and f"{advice.replace('--vm', f'--vm={VM_SERIES[name]}')}, where it works"
+
+
+def _either(first: str, second: str, separator: str = ", or ") -> str:
+    return separator.join(filter(None, (first, second)))
 
 
 def _join(first: str, second: str) -> str:

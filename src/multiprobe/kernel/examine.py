@@ -9,8 +9,10 @@ from multiprobe.errors import errno_name
 from multiprobe.kernel.config import KernelConfig, load_config
 from multiprobe.kernel.evidence import Evidence
 from multiprobe.kernel.features import FEATURES, Answer, Features
-from multiprobe.kernel.limits import KernelLimits, load_limits
+from multiprobe.kernel.limits import KernelLimits, load_limits, may_run_guests
 from multiprobe.kernel.tracing import AVAILABLE, find_tracefs
+
+VM = "add --vm to run the same command in a virtual machine"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,10 @@ class ListState:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What was found: `answers` by feature; `hides_addresses` None where kallsyms can't be read."""
+    """What was found: `answers` by feature; `hides_addresses` None where kallsyms can't be read.
+
+    has_vm: this user may run virtual machines (`--vm`), whether what they need is installed or not
+    """
 
     release: str
     machine: str
@@ -40,6 +45,12 @@ class State:
     hides_addresses: bool | None
     config: KernelConfig | None
     has_sysfs: bool = True
+    has_vm: bool = True
+
+    @property
+    def vm_advice(self) -> str:
+        """The advice to use a virtual machine, "" where this user can't run one."""
+        return VM if self.has_vm else ""
 
 
 def examine(*, root: str = "/", features: Features | None = None) -> State:
@@ -56,6 +67,7 @@ def examine(*, root: str = "/", features: Features | None = None) -> State:
         hides_addresses=evidence.hides_addresses(),
         config=load_config(root=root),
         has_sysfs=_has_sysfs(root),
+        has_vm=root != "/" or may_run_guests(),
     )
 
 

@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass
 
 from multiprobe.kernel.config import load_config
+from multiprobe.syscalls.namespaces import why_no_mounts
 
 #: Capabilities by bit (include/uapi/linux/capability.h), as far as they matter here.
 CAPABILITIES = {12: "CAP_NET_ADMIN", 21: "CAP_SYS_ADMIN", 24: "CAP_SYS_RESOURCE"}
@@ -86,6 +87,16 @@ def load_limits(*, root: str = "/") -> KernelLimits:
         sysctls={name: _number(_read(root, f"proc/sys/{path}")) for name, path in SYSCTLS.items()},
         kprobes_enabled=_switch(_read(root, "sys/kernel/debug/kprobes/enabled")),
     )
+
+
+def load_capabilities(*, root: str = "/") -> frozenset[str]:
+    """The names of this process's effective capabilities, of those that matter here."""
+    return capability_names(parse_status(_read(root, "proc/self/status") or "").get("capabilities", 0))
+
+
+def may_run_guests() -> bool:
+    """Whether this user has the rights that `--vm` takes: root's, or those of a user namespace."""
+    return why_no_mounts() is None
 
 
 def parse_status(text: str) -> dict[str, int]:

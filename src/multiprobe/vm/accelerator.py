@@ -5,9 +5,11 @@ The answer is cached for this host's kernel and processor, and for this QEMU.
 
 from __future__ import annotations
 
+import grp
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,6 +31,22 @@ def choose(qemu_version: str, probe: Callable[[], bool], *, device: str = "/dev/
         answer = probe()
         remember(qemu_version, is_usable=answer)
     return KVM if answer else TCG
+
+
+def describe(*, device: str = "/dev/kvm") -> tuple[str, str]:
+    """Which one this user's guests may have, and what to do to have KVM, "" if nothing is known."""
+    if os.access(device, os.R_OK | os.W_OK):
+        return f"{device} can be used, unless no guest boots with it", ""
+    slow = "emulated, some twenty times slower than with KVM"
+    try:
+        status = os.stat(device)
+    except OSError:
+        return f"{slow}: there is no {device}", "load the module kvm, if the processor and its firmware offer it"
+    why = f"{slow}: user {os.geteuid()} may not open {device}"
+    if not status.st_gid or not status.st_mode & stat.S_IWGRP:
+        return why, ""
+    group = grp.getgrgid(status.st_gid).gr_name
+    return why, f"join the group {group}: sudo usermod -aG {group} USER, and log in again"
 
 
 def remember(qemu_version: str, *, is_usable: bool) -> None:

@@ -1,11 +1,13 @@
 """`python -m multiprobe.vm.confine`: becomes another program, which dies with its parent.
 
-    confine --parent PID [--read-only-root DIRECTORY [--without-secrets DIRECTORY]] -- PROGRAM ARGUMENT…
+    confine --parent PID [--as-root yes] [--read-only-root DIRECTORY --empty DIRECTORY [--secrets shown]]
+        -- PROGRAM ARGUMENT…
 
-With --read-only-root, that program sees the machine's files through a read-only copy of the mount tree, in which
---without-secrets covers files and directories that hold secrets by the empty `file` and `directory` there. The kernel
-enforces all of it, even if the parent is killed, and whatever the guest does: its root can remount what the guest sees,
-but not what the file server sees.
+With --as-root, that program is root: for another user, of a user namespace in which nobody else exists, without any
+right to the machine that the user lacks. With --read-only-root, it sees the machine's files through a read-only copy of
+the mount tree, in which file systems of the kernel, and files and directories that hold secrets, are covered by the
+empty `file` and `directory` of --empty. The kernel enforces all of it, even if the parent is killed, and whatever the
+guest does: its root can remount what the guest sees, but not what the file server sees.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import resource
 import signal
 import sys
 
-from multiprobe.errors import KernelError, MultiprobeError, VmError
+from multiprobe.errors import MultiprobeError, VmError
 from multiprobe.syscalls import namespaces
 from multiprobe.vm import secrets
 
@@ -30,11 +32,13 @@ def main(arguments: list[str]) -> int:
     options, command = arguments[:at], arguments[at + 1 :]
     settings = dict(zip(options[::2], options[1::2], strict=True))
     try:
-        namespaces.set_parent_death_signal(signal.SIGKILL)
+        if "--as-root" in settings and os.geteuid() != 0:
+            namespaces.become_root()
+        namespaces.set_parent_death_signal(signal.SIGKILL)  # last of what changes credentials, which would clear it
         if os.getppid() != int(settings["--parent"]):
             return 1  # it died before the kernel knew whom to tell
         if root := settings.get("--read-only-root"):
-            mount_read_only_root(root, empty=settings.get("--without-secrets", ""))
+            mount_read_only_root(root, empty=settings["--empty"], has_secrets="--secrets" in settings)
         raise_file_limit()
         os.execv(command[0], command)
     except (MultiprobeError, OSError) as error:
@@ -43,10 +47,10 @@ def main(arguments: list[str]) -> int:
         return 1
 
 
-def mount_read_only_root(at: str, *, empty: str = "") -> None:
+def mount_read_only_root(at: str, *, empty: str, has_secrets: bool) -> None:
     """Mount the whole tree of this machine once more at `at`, read-only with all that is mounted below.
 
-    Secrets are covered by what is in the directory `empty`, if one is given.
+    What must not be seen is covered by what is in the directory `empty`: in a user namespace it can't be unmounted.
     """
     is_private = namespaces.unshare_mounts()
     namespaces.mount("/", at, namespaces.MS_BIND | namespaces.MS_REC)
@@ -56,12 +60,8 @@ def mount_read_only_root(at: str, *, empty: str = "") -> None:
             "this is a chroot, and what is mounted in it is mounted outside of it too",
             hint="bind its directory to itself before the chroot: mount --bind --make-private DIRECTORY DIRECTORY",
         )
-    for name in HIDDEN:
-        try:
-            namespaces.unmount(os.path.join(at, name))
-        except KernelError:  # not a mount here
-            continue
-    for path in secrets.find() if empty else ():
+    hidden = [path for name in HIDDEN if os.path.isdir(path := f"/{name}")]
+    for path in [*hidden, *(() if has_secrets else secrets.find())]:
         cover(at + path, empty)
     namespaces.make_read_only(at)
 

@@ -38,8 +38,24 @@ without_overlay() {
     $b chmod 1777 /newroot/tmp
     [ ! -d /newroot/var/tmp ] || $b mount -t tmpfs -o mode=1777 tmp /newroot/var/tmp
 }
-$b mount -t overlay -o lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work overlay /newroot 2>/dev/null ||
-    without_overlay
+# overlayfs opens files with O_NOATIME, which their server may not do with files of others if it isn't root. It leaves
+# that out if whoever mounted it lacks CAP_FOWNER; the program that drops it is one of the machine's.
+overlay_without_fowner() {
+    layers=lowerdir=/sys/lower,upperdir=/sys/upper/files,workdir=/sys/upper/work
+    $b mount -t proc proc /lower/proc && $b mount -o rbind / /lower/sys || return 1
+    $b chroot /lower /usr/bin/setpriv --bounding-set=-fowner --inh-caps=-fowner \
+        /sys/bin/busybox mount -t overlay -o $layers overlay /sys/newroot &&
+        $b mount --move /lower/sys/newroot /newroot
+    mounted=$?
+    $b umount -l /lower/sys
+    $b umount -l /lower/proc
+    return $mounted
+}
+if [ -n "$served_by_root" ]; then
+    $b mount -t overlay -o lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work overlay /newroot
+else
+    overlay_without_fowner
+fi 2>/dev/null || without_overlay
 for directory in proc sys dev; do
     $b mkdir -p /newroot/$directory
     $b mount --bind /$directory /newroot/$directory

@@ -96,19 +96,17 @@ def error(message: str) -> VmError | NotPermittedError:
     if "EPERM" in message or "Operation not permitted" in message:
         return NotPermittedError(
             f"serving this machine's files read-only to the guest: {last}",
-            hint="run as root; in a container, with CAP_SYS_ADMIN",
+            hint="run as root; in a container, with CAP_SYS_ADMIN; `multiprobe doctor` shows what this user lacks",
         )
     return VmError(f"serving this machine's files to the guest: {last}")
 
 
 def serve_machine(server: Server, tag: str, *, with_secrets: bool) -> Serving:
     """Serve all files of this machine, read-only; those that hold secrets (`vm.secrets`) only if asked to."""
-    root = cache.directory("root")
-    options = ["--read-only-root", str(root)]
-    if not with_secrets:
-        cache.directory("empty", "directory")
-        (cache.directory("empty") / "file").touch()
-        options += ["--without-secrets", str(cache.directory("empty"))]
+    root, empty = cache.directory("root"), cache.directory("empty")
+    cache.directory("empty", "directory")
+    (empty / "file").touch()
+    options = ["--read-only-root", str(root), "--empty", str(empty), *(("--secrets", "shown") if with_secrets else ())]
     return _serve(server, tag, root, options)
 
 
@@ -123,7 +121,7 @@ def _serve(server: Server, tag: str, directory: Path, confinement: Sequence[str]
         ours = _connected(listening)
         arguments = server.arguments(directory, fd=listening.fileno(), is_read_only=bool(confinement))
         process = subprocess.Popen(
-            confined(arguments, confinement),
+            confined(arguments, ["--as-root", "yes", *confinement]),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=log_fd,

@@ -48,7 +48,8 @@ class GuestJob:
     """The command to run in the guest: its directory, variables and streams.
 
     `shares` maps virtiofs tags to directories; `on_terminal` names those of stdin, stdout and stderr that are the
-    guest's terminal (the others are ports); `end_mark` follows the last byte of each stream.
+    guest's terminal (the others are ports); `end_mark` follows the last byte of each stream; `served_by_root` is false
+    where the machine's files are served by an ordinary user.
     """
 
     command: Sequence[str]
@@ -60,6 +61,7 @@ class GuestJob:
     window: tuple[int, int] = (24, 80)
     has_stdin: bool = True
     modules: str = ""
+    served_by_root: bool = True
 
 
 def newc(entries: Iterable[Entry]) -> bytes:
@@ -103,6 +105,7 @@ def settings(job: GuestJob) -> str:
         "terminal": " ".join(sorted(job.on_terminal)),
         "has_stdin": "yes" if job.has_stdin else "",
         "host_modules": job.modules,
+        "served_by_root": "yes" if job.served_by_root else "",
         "shares": "\n".join(f"{tag} {directory}" for tag, directory in job.shares.items()),
     }
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import compileall
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import multiprobe
@@ -13,15 +13,18 @@ from multiprobe.errors import UsageError
 from multiprobe.output.progress import Progress
 from multiprobe.vm import kernels, session
 from multiprobe.vm.environment import GUEST_VARIABLE
+from multiprobe.vm.requirements import require_guest
 
 
-def rerun_in_vm(arguments: Sequence[str], series: str | None = None) -> int:
+def rerun_in_vm(arguments: Sequence[str], series: str | None, prepare: Callable[[], None]) -> int:
     """Run `multiprobe ARGUMENTS` (without its --vm) in a guest, and return its exit status.
 
     Raises VmError and its subclasses; UsageError inside a guest, which can't contain another one.
     """
     if os.environ.get(GUEST_VARIABLE):
         raise UsageError("--vm in a virtual machine of multiprobe: they can't be nested", hint="leave out --vm")
+    require_guest()
+    prepare()
     compile_ahead()
     with Progress(is_bytes=True) as progress:
         kernel = kernels.find(series or kernels.DEFAULT_SERIES, on_progress=progress.step)

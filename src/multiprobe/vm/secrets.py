@@ -44,4 +44,4 @@ def _homes() -> Iterator[str]:
 
 def _matches(directory: Path, patterns: Iterable[str]) -> Iterator[Path]:
     for pattern in patterns:
-        yield from (path for path in directory.glob(pattern) if path.exists())
+        yield from (path for path in directory.glob(pattern) if os.path.exists(path))  # not of what is unreadable

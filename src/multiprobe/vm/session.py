@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from multiprobe.errors import UsageError, VmError, VmLostError
-from multiprobe.vm import accelerator, host_files, kernels, qemu, terminal
+from multiprobe.vm import accelerator, kernels, qemu, terminal
 from multiprobe.vm.environment import guest_environment
 from multiprobe.vm.guest import Guest, Hardware
 from multiprobe.vm.initramfs import GuestJob
@@ -80,7 +80,6 @@ def run(
     if icount and cpus > 1:
         raise UsageError("--icount counts instructions on one CPU only", hint="leave out --cpus")
     program = qemu.find_qemu()
-    host_files.find_server()
 
     def boots_with_kvm() -> bool:
         on_progress("trying KVM")
@@ -136,6 +135,7 @@ def make_job(
         window=streams.window(),
         has_stdin=streams.stdin is not None,
         modules=str(kernel.modules.parent) if kernel.modules else "",
+        served_by_root=os.geteuid() == 0,
     )
 
 

@@ -129,4 +129,5 @@ def world(monkeypatch: pytest.MonkeyPatch) -> FakeWorld:
     made = FakeWorld()
     monkeypatch.setattr(mp, "Kernel", lambda: _FakeKernel(made), raising=False)
     monkeypatch.setattr(mp, "attach", made.attach, raising=False)
+    monkeypatch.setattr("multiprobe.cli.measuring.require_rights", lambda: None)
     return made

@@ -274,8 +274,9 @@ def test_counting_a_process_ends_with_it(world: FakeWorld, capsys: pytest.Captur
 def test_the_way_to_attach_imports_nothing_heavy() -> None:
     """From the command line to `attach`, with functions and code from their caches."""
     code = """
-import sys
+import os, sys
 import multiprobe as mp
+os.geteuid = lambda: 0
 class Functions(list):
     unresolved = ()
     def n_attachable(self, **options): return 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -249,7 +250,13 @@ def test_words_for_the_guest() -> None:
 def test_a_command_in_a_vm(words: list[str], asked: object, monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[object] = []
     compiled: list[tuple[str, bool]] = []
-    monkeypatch.setattr(main, "rerun_in_vm", lambda *given: found.append(given) or 5)
+
+    def rerun(arguments: list[str], series: str | None, prepare: Callable[[], None]) -> int:
+        prepare()
+        found.append((arguments, series))
+        return 5
+
+    monkeypatch.setattr(main, "rerun_in_vm", rerun)
     monkeypatch.setattr(
         "multiprobe.cli.measuring_command.compile_ahead", lambda _, *, when, has_gate: compiled.append((when, has_gate))
     )

@@ -18,6 +18,7 @@ from multiprobe.kernel.examine import ListState, State, examine
 from multiprobe.kernel.features import FEATURES, INCONCLUSIVE, Answer, forbidden, no, yes
 from multiprobe.kernel.limits import CAPABILITIES, KernelLimits, Lockdown
 from multiprobe.syscalls import raw
+from multiprobe.vm.requirements import Requirement
 
 ROOT = KernelLimits(
     uid=0,
@@ -90,6 +91,23 @@ def test_without_root() -> None:
     assert needs(state)["addresses"].advice == "run as root, or with CAP_SYSLOG"
     assert needs(state)["traceable functions"].advice == "run as root, or with CAP_DAC_READ_SEARCH"
     assert needs(state)["events"].usable is False
+
+
+def test_no_virtual_machine_is_advised_where_this_user_can_not_run_one() -> None:
+    answers = REFUSED | {
+        "kprobe_multi": no("EINVAL"),
+        "ring_buffer": no("EINVAL"),
+        "kprobe": Answer(INCONCLUSIVE, "EIO"),
+    }
+    for state in (
+        replace(GOOD, limits=NOBODY, answers=answers, has_vm=False),
+        replace(GOOD, answers=answers, has_vm=False),
+        replace(GOOD, answers=answers, has_vm=False, has_sysfs=False),
+        replace(GOOD, limits=replace(ROOT, sysctls={"ftrace_enabled": 0}), has_vm=False),
+    ):
+        for finding in [*find(state).values(), *diagnose_needs(state)]:
+            assert "--vm" not in finding.advice
+            assert bool(finding.advice) == (finding.usable is not True)
 
 
 def test_without_root_on_a_kernel_that_lacks_it() -> None:
@@ -197,6 +215,29 @@ def run(monkeypatch: pytest.MonkeyPatch, state: State, *options: str) -> str:
     assert result.exception is None, result.output
     assert result.return_value == 0
     return result.output
+
+
+@pytest.fixture(autouse=True)
+def has_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine on which guests run."""
+    monkeypatch.setattr(doctor, "find_obstacle", lambda: None)
+    monkeypatch.setattr(doctor, "find_missing", list)
+    monkeypatch.setattr(doctor, "describe", lambda: ("KVM can be used", ""))
+
+
+def test_virtual_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = replace(GOOD, limits=NOBODY, answers=REFUSED)
+    shown = run(monkeypatch, state)
+    assert "yes     virtual machines\n        KVM can be used\n" in shown
+    assert "Nothing can be attached here. `--vm`" in shown
+    monkeypatch.setattr(doctor, "find_missing", lambda: [Requirement("virtiofsd", ("virtiofsd",))])
+    shown = run(monkeypatch, state)
+    assert "no      virtual machines\n        not installed: virtiofsd\n        → " in shown
+    assert "apt-get install virtiofsd" in shown
+    monkeypatch.setattr(doctor, "find_obstacle", lambda: ("forbidden", "run as root"))
+    shown = run(monkeypatch, replace(state, has_vm=False))
+    assert "no      virtual machines\n        forbidden\n        → run as root\n" in shown
+    assert "--vm" not in shown
 
 
 def test_json(monkeypatch: pytest.MonkeyPatch) -> None:

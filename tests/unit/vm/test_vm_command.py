@@ -23,7 +23,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
         return 0
 
     monkeypatch.setattr(session, "run", run)
-    monkeypatch.setattr(kernels, "find", lambda series, **_: kernels.BootKernel(series, "", "", Path("/k"), None))
+    monkeypatch.setattr("multiprobe.cli.vm.require_guest", lambda: seen.update(checked=len(seen)))
+
+    def find(series: str, **_: object) -> kernels.BootKernel:
+        seen["found"] = series
+        return kernels.BootKernel(series, "", "", Path("/k"), None)
+
+    monkeypatch.setattr(kernels, "find", find)
     return seen
 
 
@@ -32,6 +38,7 @@ def test_everything_after_the_first_word_is_the_commands(asked: dict[str, object
     assert asked["command"] == ("ls", "--kernel", "-l")
     assert asked["cpus"] == 2
     assert asked["kernel"].series == "7.3"  # type: ignore[attr-defined]
+    assert asked["checked"] == 0, "what is missing is found before a kernel is fetched"
 
 
 def test_secrets_and_the_kernels_command_line(asked: dict[str, object]) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import grp
 import os
 from pathlib import Path
 
 import pytest
 
-from multiprobe.errors import NotPermittedError, UsageError, VmError
-from multiprobe.vm import accelerator, confine_command, host_files, qemu, rerun, session
+from multiprobe.errors import KernelError, NotPermittedError, UsageError, VmError
+from multiprobe.vm import accelerator, confine_command, host_files, qemu, requirements, rerun, session
 from multiprobe.vm.environment import guest_environment
 from multiprobe.vm.qemu import KVM, TCG, Machine
 from multiprobe.vm.terminal import Impatience
@@ -162,6 +164,62 @@ def test_programs_that_are_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert "virtiofsd" in caught.value.hint
 
 
+def test_all_that_is_missing_is_named_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(host_files, "PLACES", ())
+    monkeypatch.setattr(requirements, "find_obstacle", lambda: None)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    (tmp_path / "apt-get").symlink_to("/bin/true")
+    for release, server in (("bookworm", "qemu-system-common "), ("trixie", "qemu-system-common virtiofsd ")):
+        monkeypatch.setattr(requirements, "_read", lambda _, release=release: f"NAME=x\nVERSION_CODENAME={release}\n")
+        with pytest.raises(VmError) as caught:
+            requirements.require_guest()
+        assert "qemu-system-x86_64; virtiofsd; busybox" in str(caught.value)
+        assert caught.value.hint == f"sudo apt-get install qemu-system-x86 {server}busybox-static"
+    (tmp_path / "apt-get").unlink()
+    with pytest.raises(VmError) as caught:
+        requirements.require_guest()
+    assert caught.value.hint.startswith("install them; on Debian: apt-get")
+
+
+def test_what_forbids_user_namespaces_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {
+        "/proc/sys/kernel/unprivileged_userns_clone": "0\n",
+        "/proc/sys/kernel/apparmor_restrict_unprivileged_userns": "1\n",
+        "/proc/sys/user/max_user_namespaces": "0\n",
+    }
+    error = KernelError("unshare(2)", errno.EPERM)
+    monkeypatch.setattr(requirements, "find_missing", list)
+    monkeypatch.setattr(requirements, "why_no_mounts", lambda: error)
+    monkeypatch.setattr(requirements, "_read", lambda path: settings.get(path, ""))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(NotPermittedError, match=r"user namespaces.*unshare\(2\): EPERM") as caught:
+        requirements.require_guest()
+    assert caught.value.hint == (
+        "as root: sysctl kernel.unprivileged_userns_clone=1; "
+        "or as root: sysctl kernel.apparmor_restrict_unprivileged_userns=0; "
+        "or as root: sysctl user.max_user_namespaces=10000; or run as root"
+    )
+    settings.clear()
+    assert "chroot" in (requirements.find_obstacle() or ("", ""))[1]
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert "CAP_SYS_ADMIN" in (requirements.find_obstacle() or ("", ""))[1]
+    monkeypatch.setattr(requirements, "why_no_mounts", lambda: None)
+    requirements.require_guest()
+
+
+def test_kvm_by_its_group(monkeypatch: pytest.MonkeyPatch, store: Path) -> None:
+    assert "can be used" in accelerator.describe(device=str(store))[0]
+    assert "there is no /nonexistent" in accelerator.describe(device="/nonexistent")[0]
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    group = grp.getgrall()[1]
+    mode = os.stat_result((0o20660, 0, 0, 1, 0, group.gr_gid, 0, 0, 0, 0))
+    monkeypatch.setattr(os, "stat", lambda _: mode)
+    assert f"usermod -aG {group.gr_name} " in accelerator.describe(device=str(store))[1]
+    mode = os.stat_result((0o20600, 0, 0, 1, 0, group.gr_gid, 0, 0, 0, 0))
+    assert accelerator.describe(device=str(store))[1] == "", "its group may not open it either"
+
+
 def test_what_is_started_is_told_its_parent() -> None:
     words = confine_command.confined(["/bin/true"], ["--read-only-root", "/r"])
     assert words[words.index("--parent") + 1] == str(os.getpid())
@@ -198,7 +256,7 @@ def test_streams_that_are_no_terminal(tmp_path: Path) -> None:
 def test_no_guest_in_a_guest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MULTIPROBE_GUEST", "6.1.0")
     with pytest.raises(UsageError, match="nested"):
-        rerun.rerun_in_vm(["count", "*"])
+        rerun.rerun_in_vm(["count", "*"], None, pytest.fail)
 
 
 def test_an_impatient_user() -> None:
@@ -226,8 +284,17 @@ def test_secrets_are_served_only_if_asked_for(
     monkeypatch.setattr(host_files, "_serve", lambda server, tag, root, options: given.append(options))
     host_files.serve_machine(host_files.Server("/v", frozenset()), "host", with_secrets=with_secrets)
     empty = tmp_path / "vm/empty"
-    root = ["--read-only-root", str(tmp_path / "vm/root")]
-    assert given == [root if with_secrets else [*root, "--without-secrets", str(empty)]]
-    if not with_secrets:
-        assert (empty / "file").read_bytes() == b""
-        assert list((empty / "directory").iterdir()) == []
+    root = ["--read-only-root", str(tmp_path / "vm/root"), "--empty", str(empty)]
+    assert given == [[*root, "--secrets", "shown"] if with_secrets else root]
+    assert (empty / "file").read_bytes() == b""
+    assert list((empty / "directory").iterdir()) == []
+
+
+def test_what_is_missing_is_found_before_anything_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise VmError("QEMU is missing")
+
+    monkeypatch.delenv("MULTIPROBE_GUEST", raising=False)
+    monkeypatch.setattr(rerun, "require_guest", refuse)
+    with pytest.raises(VmError, match="QEMU is missing"):
+        rerun.rerun_in_vm(["count", "*"], None, pytest.fail)

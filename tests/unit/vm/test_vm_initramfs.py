@@ -57,9 +57,13 @@ def test_every_member_starts_at_a_multiple_of_four() -> None:
 
 def test_the_settings_survive_the_shell() -> None:
     job = replace(JOB, shares={"share0": "/with 'quotes' and $dollar"}, on_terminal=frozenset(("stdout", "stderr")))
-    script = settings(job) + 'printf "%s|" "$end_mark" "$terminal" "$shares" "$has_stdin" "$rows" "$columns"'
+    script = (
+        settings(job)
+        + 'printf "%s|" "$end_mark" "$terminal" "$shares" "$has_stdin" "$rows" "$columns" "$served_by_root"'
+    )
     out = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
-    assert out == "ff|stderr stdout|share0 /with 'quotes' and $dollar|yes|24|80|"
+    assert out == "ff|stderr stdout|share0 /with 'quotes' and $dollar|yes|24|80|yes|"
+    assert "served_by_root=''\n" in settings(replace(job, served_by_root=False))
 
 
 def test_the_command_runs_in_its_directory_with_its_variables_only(tmp_path: Path) -> None:

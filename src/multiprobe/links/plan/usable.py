@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from multiprobe.errors import MultiprobeError
     from multiprobe.functions.kernel import Kernel
     from multiprobe.kernel.diagnosis import Finding
+    from multiprobe.kernel.examine import State
     from multiprobe.links.report import Report
 
 _FTRACE_SWITCH = "/proc/sys/kernel/ftrace_enabled"
 _KPROBES_SWITCH = "/sys/kernel/debug/kprobes/enabled"
-_TRY_VM = "`--vm` runs the same command on a kernel in a virtual machine; `multiprobe doctor` shows what is missing"
+_DOCTOR = "`multiprobe doctor` shows what is missing"
 
 
 def usable_mechanisms(kernel: Kernel, *, when: str) -> Mechanism:
@@ -100,10 +101,10 @@ def telling_why(kernel: Kernel, mechanisms: Mechanism) -> Iterator[None]:
     try:
         yield
     except NotPermittedError as error:
-        release, found = _findings(mechanisms) if kernel.is_running else ("", [])
-        if not found:
+        state, found = _findings(mechanisms) if kernel.is_running else (None, [])
+        if state is None or not found:
             raise
-        raise _told(release, mechanisms, found, error) from error
+        raise _told(state, mechanisms, found, error) from error
 
 
 def _diagnosed(kernel: Kernel, allowed: Mechanism) -> MultiprobeError:
@@ -111,25 +112,25 @@ def _diagnosed(kernel: Kernel, allowed: Mechanism) -> MultiprobeError:
     if not kernel.is_running:
         problems = "; ".join(kernel.problems()) or "its symbols show none of the mechanisms"
         return NotSupportedError(f"nothing could be attached on that kernel: {problems}")
-    release, found = _findings(allowed)
-    return _told(release, allowed, found, *([] if found else kernel.problems()))
+    state, found = _findings(allowed)
+    return _told(state, allowed, found, *([] if found else kernel.problems()))
 
 
-def _told(release: str, allowed: Mechanism, found: list[Finding], *more: object) -> MultiprobeError:
+def _told(state: State, allowed: Mechanism, found: list[Finding], *more: object) -> MultiprobeError:
     by = "" if allowed == Mechanism.ALL else f" by {allowed.label}"
-    lines = [f"nothing can be attached{by} on this kernel ({release}):"]
+    lines = [f"nothing can be attached{by} on this kernel ({state.release}):"]
     lines += [f"  {one.subject}: {one.why}" for one in found] + [f"  {one}" for one in more]
     pieces = dict.fromkeys(piece for one in found if one.remedy for piece in one.remedy.split("; "))
-    hint = "; ".join([*pieces, _TRY_VM])
+    hint = "; ".join(filter(None, [*pieces, state.vm_advice, _DOCTOR]))
     is_forbidden = any(one.is_forbidden for one in found)
     return (NotPermittedError if is_forbidden else NotSupportedError)("\n".join(lines), hint=hint)
 
 
-def _findings(allowed: Mechanism) -> tuple[str, list[Finding]]:
-    """The kernel's release, and what `multiprobe doctor` says of each allowed mechanism that can't be used."""
+def _findings(allowed: Mechanism) -> tuple[State, list[Finding]]:
+    """The state of this machine, and what `multiprobe doctor` says of each allowed mechanism that can't be used."""
     from multiprobe.kernel.diagnosis import diagnose_mechanism
     from multiprobe.kernel.examine import examine
 
     state = examine()
     found = [diagnose_mechanism(state, name) for name in mechanism_names(allowed)]
-    return state.release, [one for one in found if one.usable is not True]
+    return state, [one for one in found if one.usable is not True]
