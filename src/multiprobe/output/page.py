@@ -65,7 +65,8 @@ def _picture(picture: Picture) -> str:
 
 
 def _table(rows: Sequence[Row]) -> Iterator[str]:
-    names = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in _HIDDEN]
+    used = dict.fromkeys(name for row in rows for name, item in row.items() if item is not None)
+    names = [name for name in used if name not in _HIDDEN]
     if not names:
         yield "<p>Nothing was seen.</p>"
         return
