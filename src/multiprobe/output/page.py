@@ -65,8 +65,9 @@ def _picture(picture: Picture) -> str:
 
 
 def _table(rows: Sequence[Row]) -> Iterator[str]:
-    used = dict.fromkeys(name for row in rows for name, item in row.items() if item is not None)
-    names = [name for name in used if name not in _HIDDEN]
+    every = dict.fromkeys(name for row in rows for name in row)
+    used = {name for row in rows for name, item in row.items() if item is not None}
+    names = [name for name in every if name in used and name not in _HIDDEN]
     if not names:
         yield "<p>Nothing was seen.</p>"
         return
