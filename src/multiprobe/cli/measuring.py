@@ -24,7 +24,7 @@ from multiprobe.kernel.tasks import require_process
 from multiprobe.links.plan.preview import instruction_rate, preview
 from multiprobe.output.page import page
 from multiprobe.output.progress import Progress
-from multiprobe.output.units import plural_text
+from multiprobe.output.units import plural_text, time_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from multiprobe.output.page import Picture
 
 SampleT = TypeVar("SampleT")
+MANY = 1_000
+"""So many attached functions make it worth saying how long attaching and detaching took."""
+STEPS = (("attach", "attached"), ("detach", "detached"))
 
 
 def measure(measurement: Measurement[MeasuringOptions, SampleT]) -> int:
@@ -73,7 +76,7 @@ def _run(measurement: Measurement[MeasuringOptions, SampleT], functions: Functio
             measurement.instrument = instrument
             measurement.begin()
             _report(measurement, watch(measurement))
-            _detach(instrument, is_strict=options.strict)
+            _detach(measurement)
     finally:
         if workload is not None:
             workload.close()
@@ -229,10 +232,15 @@ def _verify(instrument: Instrument[SampleT], when: str) -> None:
                 instrument.note(f"no known calls could be made by {mechanism}: {error}")
 
 
-def _detach(instrument: Instrument[SampleT], *, is_strict: bool) -> None:
-    """Detach. Raises IncompleteError for incomplete results, if asked to."""
+def _detach(measurement: Measurement[MeasuringOptions, SampleT]) -> None:
+    """Detach; of many functions, say how long it took. Raises IncompleteError for incomplete results, if asked to."""
+    options, instrument = measurement.options, measurement.instrument
     with Progress("detaching"):
         instrument.close()
-    if is_strict:
+    report = instrument.report
+    if options.is_text and report.attached >= MANY:
+        took = (f"{did} in {time_text(1e9 * report.timings[step])}" for step, did in STEPS if step in report.timings)
+        measurement.results.lines([", ".join(took)])
+    if options.strict:
         sys.stdout.flush()
         instrument.report.require_complete()

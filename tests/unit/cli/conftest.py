@@ -53,6 +53,7 @@ class FakeAttachment:
             failed=(Failure("tcp_bad", "kprobe_multi", 22, "its module is going away"),),
             links=1,
             mechanisms={"kprobe_multi": len(functions)},
+            timings={"attach": 0.84, "detach": 0.35},
         )
 
     def totals(self, _spec: object) -> array[int]:

@@ -96,6 +96,18 @@ def test_parquet(world: FakeWorld, capsys: pytest.CaptureFixture[str], tmp_path:
     assert parquet.read_table(file).column("calls").to_pylist() == [30, 10]
 
 
+def test_many_functions_have_the_times_of_attaching_and_detaching(
+    world: FakeWorld, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(["count", "tcp_*", "--duration", "0"]) == 0
+    assert "detached" not in capsys.readouterr().out
+    monkeypatch.setattr("multiprobe.cli.measuring.MANY", 3)
+    assert run(["count", "tcp_*", "--duration", "0"]) == 0
+    assert capsys.readouterr().out.endswith("\nattached in 840 ms, detached in 350 ms\n")
+    assert run(["count", "tcp_*", "--duration", "0", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["timings"]["attach"] == 0.84
+
+
 def test_html(world: FakeWorld, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "calls.html"
     assert run(["count", "tcp_*", "--html", str(file), "--duration", "0"]) == 0
