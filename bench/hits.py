@@ -3,7 +3,8 @@
 Runs in a guest whose clocks count instructions:
 `multiprobe vm --icount --kernel 6.12 -- .venv/bin/python bench/hits.py`. A loop of getsid() is timed without probes,
 then with each program on the function behind it and on 9 (or 9,999) functions that the loop doesn't call; bpftrace with
-`--bpftrace`. Prints JSON lines; `cost` is the number of instructions per call above the loop without probes.
+`--bpftrace`. With `--processes`, instead: `count` restricted to processes in each way, in the process and outside.
+Prints JSON lines; `cost` is the number of instructions per call above the loop without probes.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from itertools import repeat
+from itertools import product, repeat
 from typing import Any
 
 import multiprobe as mp
 from multiprobe.functions.sets import FunctionSet
 from multiprobe.instruments.count import calls, count
 from multiprobe.instruments.latency.program import LatencyProbe
+from multiprobe.syscalls import bpf
 
 TARGET = "__x64_sys_getsid"
 CALLS, ROUNDS = 4000, 9
@@ -102,6 +104,40 @@ def ours(kernel: mp.Kernel, n: int, without: float) -> None:
             )
 
 
+known = mp.Hash(mp.u32, mp.u8)
+
+
+@mp.program
+def count_by_table(ctx):
+    if ctx.pid in known:
+        calls[ctx.function] += 1
+
+
+def restricted(kernel: mp.Kernel, without: float) -> None:
+    """What it costs to look whether a process is measured; by the table that a mark in an array stands for, too."""
+    functions = chosen(kernel, 10)
+    with subprocess.Popen(["sleep", "3600"]) as other:
+        for mechanism, where in product(("kprobe_multi", "tracing_multi"), ("inside", "outside")):
+            pid = os.getpid() if where == "inside" else other.pid
+            for name, program, options in (
+                ("all", count, {}),
+                ("one process", count, {"pid": pid, "children": False}),
+                ("with children", count, {"pid": pid}),
+                ("hash table", count_by_table, {}),
+            ):
+                try:
+                    attachment = mp.attach(program, functions, mechanisms=mechanism, **options)
+                except mp.NotSupportedError:
+                    continue
+                with attachment:
+                    if program is count_by_table:
+                        bpf.map_update(attachment.map(known).fd, pid.to_bytes(4, "little"), b"\1")
+                    cost = per_call() - without
+                line = {"processes": name, "calls": where, "mechanism": mechanism, "cost": round(cost, 1)}
+                print(json.dumps(line), flush=True)
+        other.kill()
+
+
 def bpftrace(without: float, script: str) -> None:
     """The peer: started, waited for, and asked to end."""
     version = subprocess.run(["bpftrace", "--version"], capture_output=True, text=True, check=True).stdout.strip()
@@ -131,10 +167,14 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--functions", type=int, nargs="+", default=[10, 10_000])
     options.add_argument("--bpftrace", action="store_true")
+    options.add_argument("--processes", action="store_true")
     given = options.parse_args()
     kernel = mp.Kernel()
     without = per_call()
     print(json.dumps({"kernel": os.uname().release, "loop": round(without, 1)}), flush=True)
+    if given.processes:
+        restricted(kernel, without)
+        return
     for n in given.functions:
         ours(kernel, n, without)
     if given.bpftrace and shutil.which("bpftrace"):

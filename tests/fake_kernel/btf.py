@@ -31,6 +31,7 @@ def _basic(writer: BtfWriter) -> dict[str, int]:
     ids["struct sock"] = writer.struct("sock", 8, ("number", ids["long"], 0))
     ids["struct sock *"] = writer.pointer(ids["struct sock"])
     ids["u64"] = writer.add("typedef", "u64", writer.integer("long long unsigned int", 8))
+    writer.struct("task_struct", 16, ("pid", ids["int"], 0), ("tgid", ids["int"], 32))
     ids["struct pt_regs"] = _registers(writer, ids)
     return ids
 

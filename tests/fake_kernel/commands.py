@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fake_kernel import info
 from fake_kernel.functions import FakeFunction
-from fake_kernel.linking import open_link
+from fake_kernel.linking import open_link, open_tracepoint
 from fake_kernel.memory import Attr, Refused, read, refuse_if, text, write
 from fake_kernel.objects import F_MMAPABLE, Btf, Event, Link, Map, Object, Program, Stats
 from fake_kernel.profiles import CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN
@@ -265,6 +265,9 @@ def link_create(kernel: FakeKernel, attr: Attr) -> int:
 def raw_tracepoint_open(kernel: FakeKernel, attr: Attr) -> int:
     program = kernel.get(attr.u32(8), Program)
     assert isinstance(program, Program)
+    if program.kind == ProgType.RAW_TRACEPOINT:
+        refuse_if(not attr.u64(0), errno.EINVAL)
+        return open_tracepoint(kernel, program, text(attr.u64(0), 128))
     refuse_if(program.kind != ProgType.TRACING or attr.u64(0), errno.EINVAL)
     return open_link(kernel, program, Attr.of(pack("<IIII", attr.u32(8), 0, program.attach_type, 0)))
 

@@ -83,6 +83,19 @@ def _run(kernel: FakeKernel, link: Link, probe: Probe, call: Call, session: byte
     return answer
 
 
+def fork(kernel: FakeKernel, parent: int, child: int, cpu: int, namespaces: dict[tuple[int, int], int]) -> None:
+    """Run the programs on the tracepoint of forks, in the parent: its arguments are the two tasks."""
+    for link in kernel.links:
+        if link.mechanism == "sched_process_fork" and link.program is not None:
+            machine = Machine()
+            mapped = [_put(machine, fd, one, cpu) for fd, one in link.program.descriptors.items()]
+            tasks = [machine.put(pack("<iiq", one, one, 0)) for one in (parent, child)]
+            machine.namespaces = namespaces
+            machine.facts = {"cpu": cpu, "pid_tgid": parent << 32 | parent}
+            machine.run(link.program.insns, words(*tasks))
+            del mapped
+
+
 def _types(kernel: FakeKernel) -> dict[int, FakeFunction]:
     types = kernel.types[0].types
     assert types is not None

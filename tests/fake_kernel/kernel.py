@@ -77,6 +77,7 @@ class FakeKernel:
         self.refusals: dict[tuple[str, str], int] = {}
         self.refused_programs: dict[str, str] = {}
         self.told_addresses: dict[int, int] = {}
+        self.tracepoints = {"sched_process_fork"}
         self.max_functions = 1 << 20
         self.max_descriptors = 1 << 16
         self.probe_ns = {"kprobe_multi": 80, "tracing_multi": 40, "trampoline": 40, "kprobe": 200}
@@ -250,6 +251,14 @@ class FakeKernel:
 
         (function,) = self.named(name)
         fire(self, Call(function, arguments, returned, cpu, tgid, namespaces or {}))
+
+    def fork(
+        self, parent: int, child: int, *, cpu: int = 0, namespaces: dict[tuple[int, int], int] | None = None
+    ) -> None:
+        """Process `parent` forks; with its own id as `child`, it starts a thread. Programs on the tracepoint run."""
+        from fake_kernel.firing import fork
+
+        fork(self, parent, child, cpu, namespaces or {})
 
     def unload(self, module: str, *, is_listed: bool) -> None:
         """Unload a module; with `is_listed`, /proc/modules doesn't say so yet."""

@@ -38,6 +38,12 @@ def open_link(kernel: FakeKernel, program: Program, attr: Attr) -> int:
     return _trampoline(kernel, program, attr) if program.target else _tracing_multi(kernel, program, attr)
 
 
+def open_tracepoint(kernel: FakeKernel, program: Program, name: str) -> int:
+    """bpf_raw_tp_link_attach"""
+    refuse_if(name not in kernel.tracepoints, errno.ENOENT)
+    return _installed(kernel, Link(kind=LinkType.RAW_TRACEPOINT, mechanism=name, when="entry", program=program))
+
+
 def _installed(kernel: FakeKernel, made: Link) -> int:
     assert made.program is not None
     made.holds = [one for one in (made.program, made.event) if one]

@@ -26,7 +26,8 @@ PATTERN selects functions: a glob ('tcp_*'), a /regular expression/, module:patt
 exact symbol, or an address. !PATTERN excludes the functions that it matches."""
 ENDING = """\
 Calls of the whole system are measured, also while COMMAND runs, unless --pid or --command-only restricts them to one
-process. The measurement ends after --duration, when COMMAND or the process of --pid exits, or on Ctrl-C."""
+process and its children. The measurement ends after --duration, when COMMAND or the process of --pid exits, or on
+Ctrl-C."""
 
 
 class MeasuringCommand(Command):

@@ -123,7 +123,7 @@ _selection_options = _together(
         cls=SelectionOption,
         type=POSITIVE,
         metavar="PID",
-        help="Measure only this process; stop when it exits.",
+        help="Measure only this process and its children; stop when it exits.",
     ),
     click.option(
         "--own",
@@ -131,7 +131,15 @@ _selection_options = _together(
         is_flag=True,
         help="Measure multiprobe's own processes, too, as count always does.",
     ),
-    click.option("--command-only", cls=SelectionOption, is_flag=True, help="Measure only the process of COMMAND."),
+    click.option(
+        "--command-only", cls=SelectionOption, is_flag=True, help="Measure only COMMAND's process and its children."
+    ),
+    click.option(
+        "--no-children",
+        cls=SelectionOption,
+        is_flag=True,
+        help="With --pid or --command-only: measure the one process alone.",
+    ),
 )
 _attaching_options = _together(
     click.option(
@@ -253,6 +261,7 @@ class MeasuringOptions:
     pid: int | None = None
     own: bool = False
     command_only: bool = False
+    no_children: bool = False
     duration: float | None = None
     mechanism: str | None = None
     without: tuple[str, ...] = ()
@@ -281,6 +290,8 @@ class MeasuringOptions:
             raise UsageError("--command-only needs a COMMAND", hint="add: -- COMMAND…")
         if self.command_only and self.pid is not None:
             raise UsageError("--command-only and --pid exclude each other")
+        if self.no_children and not self.command_only and self.pid is None:
+            raise UsageError("--no-children needs --pid or --command-only: otherwise all processes are measured")
         if self.kernel_files and not self.dry_run:
             raise UsageError("--kernel-files needs --dry-run: nothing can be attached to another kernel")
         printing = [f"--{name}" for name in ("json", "csv", "folded") if getattr(self, name)]
@@ -317,9 +328,10 @@ class MeasuringOptions:
         """The options of `multiprobe.attach`; `workload_pid` is the process of COMMAND."""
         pid = workload_pid if self.command_only else self.pid
         return {
-            "own": self.own or self.always_own or pid is not None,
+            "own": self.own or (self.always_own if pid is None else self.no_children),
             "mechanisms": self.mechanisms,
             "limits": self.limits,
             "unsafe": self.unsafe,
             "pid": pid,
+            "children": not self.no_children,
         }

@@ -6,6 +6,7 @@ compile. Knows the order of the steps; each of them lives in a module of its own
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from multiprobe.compiler import cache
@@ -77,14 +78,12 @@ def compile_ahead(program: Program, *, when: str | None = None, has_gate: bool =
     side = when or program.when or "entry"
     hooks = [("kprobe_multi", "ip"), ("tracing", "cookie"), ("tracing", "ip")]
     hooks += [("kprobe", "cookie"), ("kprobe", "ip")] if side != "session" else []
-    n = 0
+    shape, n = shapes.Shape(has_gate=has_gate), 0
+    tasks = (replace(shape, leaves_out_own=True), replace(shape, has_marks=True), replace(shape, has_pid=True), shape)
     for context, function_from in hooks:
-        for has_pid, leaves_out_own in ((False, True), (True, False), (False, False)):
+        for one in tasks:
             try:
-                shape = shapes.Shape(
-                    function_from=function_from, has_pid=has_pid, leaves_out_own=leaves_out_own, has_gate=has_gate
-                )
-                compile_program(program, context=context, when=side, shape=shape)
+                compile_program(program, context=context, when=side, shape=replace(one, function_from=function_from))
             except NotSupportedError:
                 continue
             n += 1

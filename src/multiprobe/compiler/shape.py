@@ -40,7 +40,9 @@ class Shape:
 
     `function_from`: where ctx.function comes from: "cookie" (the link's cookie is the function's index: trampolines
     and single kprobes without cookies of the user's) or "ip" (a table by address). `has_pid`: only one process is
-    looked at (constant "pid"). `leaves_out_own`: calls of the processes in the control map's OWN are left out.
+    looked at (constant "pid"). `has_marks`: only processes with a mark are, a byte by process id in the map "marks" or,
+    by the id in the pid namespace, in "named". `leaves_out_own`: calls of the processes in the control map's OWN are
+    left out.
     `is_in_namespace`: process ids are those of a pid namespace (constants "namespace.…").
     `index_shift`: functions share no block of 1 << index_shift bytes of text.
     `session_side`: "" when the kernel itself runs both sides of a session; "entry" or "return" when this is one of
@@ -54,6 +56,7 @@ class Shape:
 
     function_from: str = "ip"
     has_pid: bool = False
+    has_marks: bool = False
     leaves_out_own: bool = False
     is_in_namespace: bool = False
     index_shift: int = 4

@@ -30,6 +30,7 @@ class AttachOptions(TypedDict, total=False):
 
     mechanisms: Mechanisms | Names | None
     pid: int | None
+    children: bool
     own: bool
     on_bad: str
     unsafe: bool

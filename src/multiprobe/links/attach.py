@@ -44,6 +44,7 @@ def attach(
     when: str | None = None,
     mechanisms: Mechanisms | Names | None = None,
     pid: int | None = None,
+    children: bool = True,
     on_bad: str = "skip",
     unsafe: bool = False,
     own: bool = True,
@@ -59,17 +60,16 @@ def attach(
     cookies: one integer (64 bits, unsigned) for each function, in order: `ctx.cookie` in the program
     when: "entry", "return" or "session" (both); the program's own `when`, or "entry", if not given
     mechanisms: `mp.Mechanisms(only=…, without=…, max_singles=…)`, or a name; the cheapest that can is chosen
-    pid: run only in this process, by its id in our pid namespace; own: False leaves out this process and its watchdog
+    pid: run only in this process (its id in our pid namespace), and with `children` in its children, theirs, and so on
     on_bad: "skip" attaches what can be attached and reports the rest; "error" attaches all or nothing
-    unsafe: also functions known to hang or crash a machine; limits: `mp.Limits(…)`, what it may cost
-    replaceable: allow `drop` and `add`; kernel: where names and patterns are looked up, the running one if not given
+    unsafe: also functions known to hang or crash a machine; own: False leaves out this process and its watchdog
+    limits: `mp.Limits(…)`, what it may cost; replaceable: allow `drop` and `add`; kernel: the running one if not given
     progress: called with (functions attached, all functions) while functions are attached one by one
 
-    Raises UsageError, CompileError, NoMatchError (no function left to attach to), NotSupportedError and
-    NotPermittedError (this kernel or user can't), AttachError (all functions were refused, or one with
-    `on_bad="error"`; its `report` names each with its reason), VerifierError and KernelError.
+    Raises UsageError, CompileError, NoMatchError (no function is left), NotSupportedError, NotPermittedError,
+    VerifierError, KernelError, and AttachError (with a `report`): all were refused, or one with `on_bad="error"`.
     """
-    _require_types(program, kernel, limits, progress)
+    _require_types(program, kernel, limits, progress, children)
     side = _checked_side(when or program.when or "entry", on_bad)
     started, allowed = time.perf_counter(), Mechanisms.of(mechanisms)
     chosen = choose(functions, kernel, unsafe=unsafe)
@@ -86,7 +86,7 @@ def attach(
             plan,
             ledger,
             cookies_by_position(cookies, chosen),
-            tasks=Tasks.of(pid, has_own=own, is_namespaced=isinstance(program, Program) and program.is_namespaced),
+            tasks=Tasks.of(pid, has_own=own, has_children=children, is_namespaced=_is_namespaced(program)),
             limits=limits,
             is_replaceable=replaceable,
             max_singles=allowed.max_singles,
@@ -98,7 +98,11 @@ def attach(
             return attaching.finish(limits.watchdog)
 
 
-def _require_types(program: object, kernel: object, limits: object, progress: object) -> None:
+def _is_namespaced(program: Program | ObjectProgram) -> bool:
+    return isinstance(program, Program) and program.is_namespaced
+
+
+def _require_types(program: object, kernel: object, limits: object, progress: object, children: object) -> None:
     """Raise UsageError for arguments of another type, before anything is done."""
     if not isinstance(program, Program) and not hasattr(program, "make_loader"):
         raise UsageError(
@@ -107,6 +111,8 @@ def _require_types(program: object, kernel: object, limits: object, progress: ob
         )
     if not isinstance(limits, Limits):
         raise UsageError(f"invalid limits={limits!r}: expected mp.Limits(…)")
+    if not isinstance(children, bool):
+        raise UsageError(f"invalid children={children!r}: expected True or False")
     require_kernel(kernel)
     if progress is not None and not callable(progress):
         raise UsageError(f"invalid progress={progress!r}: expected a function of two numbers")

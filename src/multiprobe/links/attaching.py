@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from array import array
 from collections import deque
 from contextlib import suppress
@@ -16,6 +17,7 @@ from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.kernel.memory import kernel_bytes_used, load_meminfo
 from multiprobe.kernel.tasks import Tasks
 from multiprobe.links.attachment import Attachment
+from multiprobe.links.children import follow_children
 from multiprobe.links.guard.replaceable import ReplaceableLinks
 from multiprobe.links.guard.safety import find_price, make_guard
 from multiprobe.links.guard.waves import in_waves
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from multiprobe.functions.sets import FunctionSet
+    from multiprobe.links.children import Follower
     from multiprobe.links.guard.guard import Guard
     from multiprobe.links.guard.limits import Limits
     from multiprobe.links.ledger import Ledger
@@ -89,17 +92,32 @@ class Attaching:
         self._failures: dict[int, Failure] = {}
         self._verdicts: dict[int, str] = {}  # the verifier's, where the program doesn't fit the function
         ordered = None if cookies is None else array("Q", map(cookies.__getitem__, order))
-        self.loader = self._make_loader(ordered, tasks)
+        self.follower = self._follow(tasks)
+        self.tasks = tasks.marked(self.follower.maps) if self.follower else tasks
+        try:
+            self.loader = self._make_loader(ordered)
+        except BaseException:
+            self._close_follower()
+            raise
         self.links = ReplaceableLinks(
             Linking(self.loader, ordered, ledger=ledger), load_n_cpus() if self.has_gate else 0
         )
         self.guard: Guard | None = None
         self.is_finished = False
 
-    def _make_loader(self, cookies: array[int] | None, tasks: Tasks) -> Loader:
+    def _follow(self, tasks: Tasks) -> Follower | None:
+        if not tasks.has_children or not isinstance(self.program, Program):
+            return None
+        return follow_children(tasks, Kernel.of(self.functions.table), self.ledger)
+
+    def _close_follower(self) -> None:
+        if self.follower is not None:
+            self.follower.close()
+
+    def _make_loader(self, cookies: array[int] | None) -> Loader:
         plan, has_gate = self.plan, self.has_gate
         if not isinstance(self.program, Program):
-            return self.program.make_loader(self.functions, when=plan.when, pid=tasks.pid, has_gate=has_gate)
+            return self.program.make_loader(self.functions, when=plan.when, pid=self.tasks.pid, has_gate=has_gate)
         possible = plan.possible
         return ProgramLoader(
             self.program,
@@ -107,7 +125,7 @@ class Attaching:
             cookies,
             contexts={CONTEXTS[mechanism] for mechanism in possible},
             when=plan.when,
-            tasks=tasks,
+            tasks=self.tasks,
             has_gate=has_gate,
             paired=plan.paired & possible,
         )
@@ -121,6 +139,7 @@ class Attaching:
                 self.links.close()
             finally:
                 self.loader.close()
+                self._close_follower()
 
     # Attaching
 
@@ -308,19 +327,27 @@ class Attaching:
             store=self.loader.store,
             ledger=self.ledger,
             guard=self.guard,
+            follower=self.follower,
         )
-        has_own = not isinstance(self.loader, ProgramLoader) or self.loader.tasks.has_own
+        has_own = not isinstance(self.loader, ProgramLoader) or self.tasks.has_own
         self.is_finished = True
         try:
-            if watchdog and not has_own:  # its process is left out from the start
+            if watchdog and (not has_own or self.follower):  # its process is left out from the start
                 attachment.watch(watchdog, at_once=True)
+            self._mark_processes()
             attachment.resume()
-            if watchdog and has_own:
+            if watchdog:
                 attachment.watch(watchdog)
         except BaseException:
             attachment.detach()
             raise
         return attachment
+
+    def _mark_processes(self) -> None:
+        """Mark the process to follow and its children; of multiprobe's own processes, at most this one."""
+        if self.follower is not None and self.tasks.pid is not None and isinstance(self.loader, ProgramLoader):
+            measured = {os.getpid()} if self.tasks.has_own else set()
+            self.follower.mark(self.tasks.pid, left_out=self.loader.store.own() - measured)
 
     def _note_modules(self) -> None:
         """Say which modules can't be unloaded meanwhile, and which take their probes along."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from multiprobe.functions.kernel import Kernel
     from multiprobe.functions.sets import Function, FunctionSet
+    from multiprobe.links.children import Follower
     from multiprobe.links.guard.guard import Guard
     from multiprobe.links.guard.replaceable import ReplaceableLinks
     from multiprobe.links.ledger import Ledger
@@ -64,6 +65,7 @@ class Attachment:
         store: MapSet | ObjectStore,
         ledger: Ledger,
         guard: Guard | None = None,
+        follower: Follower | None = None,
     ) -> None:
         self.program = program
         self.functions = functions
@@ -71,6 +73,8 @@ class Attachment:
         self._links = links
         self._missed: dict[str, int] | None = None
         self._guard = guard
+        self._follower = follower
+        self._n_processes: int | None = None
         self._watchdog: Watchdog | None = None
         self._is_closed = False
         self._owner = os.getpid()
@@ -148,17 +152,23 @@ class Attachment:
         link_misses: calls not delivered because another probe was running on that CPU (bpf_link_info: kprobe.multi, and
         single kprobes from Linux 6.7); recursion_misses: calls in which a program was running already (bpf_prog_info);
         full_maps, out_of_range, failed_reads, cut_loops: counted by the program; unknown_function: counts that belong
-        to no attached function.
+        to no attached function; unfollowed_children: children that were not measured, where they should be.
         """
         if self.is_closed:
             return dict(self._missed or {})
-        return self._links.missed() | self._store.losses()
+        unfollowed = {"unfollowed_children": self._follower.missed()} if self._follower else {}
+        return self._links.missed() | self._store.losses() | unfollowed
 
     @property
     def report(self) -> Report:
         """A snapshot: for each requested function whether it was attached, and the losses known by now."""
         missed = self.missed() if self._missed is None else self._missed
-        return self._ledger.report(links=self._n_links, missed=missed)
+        return self._ledger.report(links=self._n_links, missed=missed, processes=self._count_processes())
+
+    def _count_processes(self) -> int | None:
+        if self._follower is not None and not self.is_closed:
+            self._n_processes = self._follower.n_processes
+        return self._n_processes
 
     @property
     def _n_links(self) -> int:
@@ -240,7 +250,8 @@ class Attachment:
         """
         if not isinstance(self.program, Program):
             raise UsageError(f"{self.program!r} can't be pinned as an attachment", hint="pin its links one by one")
-        pin(directory, self.program, self.functions, self._links, self._store)
+        follower = None if self._follower is None else self._follower.link
+        pin(directory, self.program, self.functions, self._links, self._store, follower)
         self._is_pinned = True
 
     @classmethod
@@ -313,6 +324,8 @@ class Attachment:
             if self._watchdog is not None:
                 ending.callback(self._watchdog.stop)
             ending.callback(self._store.close)
+            if self._follower is not None:
+                ending.callback(self._follower.close)
             ending.callback(self._links.close)
             if self._guard is not None:
                 self._guard.stop()
@@ -320,6 +333,7 @@ class Attachment:
                 if not self._is_pinned:
                     self._store.deactivate()
                 self._n_links_at_end = len(self._links.links)
+                self._count_processes()
                 self._missed = self.missed() if self._missed is None else self._missed
             finally:
                 self._is_closed = True

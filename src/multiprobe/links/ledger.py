@@ -94,7 +94,9 @@ class Ledger:
         finally:
             self.add_time(step, time.perf_counter() - began)
 
-    def report(self, *, links: int = 0, missed: Mapping[str, int] | None = None) -> Report:
+    def report(
+        self, *, links: int = 0, missed: Mapping[str, int] | None = None, processes: int | None = None
+    ) -> Report:
         """A snapshot."""
         with self._lock:
             return Report(
@@ -111,4 +113,5 @@ class Ledger:
                 tuple(self._notes),
                 dict(self._timings),
                 dict(self._memory),
+                processes,
             )

@@ -190,8 +190,9 @@ class ProgramLoader:
         if key not in self._codes:
             shape = Shape(
                 function_from=self.function_from(context),
-                has_pid=self.tasks.pid is not None,
-                leaves_out_own=not self.tasks.has_own,
+                has_pid=self.tasks.pid is not None and self.tasks.marks is None,
+                has_marks=self.tasks.marks is not None,
+                leaves_out_own=not self.tasks.has_own and self.tasks.marks is None,
                 is_in_namespace=self.tasks.namespace is not None,
                 index_shift=self.index_shift,
                 has_gate=self.has_gate,

@@ -1,7 +1,8 @@
 """Pinning an attachment in a BPF file system, so that it outlives its process, and opening it again in another one.
 
 Below the directory are `link0`, `link1`, …, `program0`, …, `map0`, …, `control` (the map that switches programs on and
-off) and `manifest`: a map that holds a JSON object, since a BPF file system has no ordinary files.
+off), `follower0` (the link of the program that follows children, if any) and `manifest`: a map that holds a JSON
+object, since a BPF file system has no ordinary files.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ def pin(
     functions: FunctionSet,
     links: ReplaceableLinks,
     store: MapSet | ObjectStore,
+    follower: FileDescriptor | None = None,
 ) -> None:
     """Pin links, programs and maps in a new directory; on an error nothing stays pinned.
 
@@ -76,6 +78,7 @@ def pin(
         _pin_all(path, "program", [one for part in parts for one in part.linked.open_programs()])
         _pin_all(path, "map", [_pinnable(name, one) for name, one in maps.items()])
         bpf.obj_pin(store.control.fd, os.path.join(path, "control"))
+        _pin_all(path, "follower", [follower] if follower else [])
         _pin_manifest(path, _manifest(program, functions, links, list(maps)))
         undo.pop_all()
 

@@ -117,6 +117,7 @@ MEANINGS = {
     "cut_loops": "loops that ended at their limit: raise loop_limit",
     "unpaired_entries": "calls of which the entry was counted, but not the return",
     "unpaired_returns": "returns without an entry: the calls had begun before",
+    "unfollowed_children": "children of the measured process that were not measured, with all that they did",
     "unknown_function": "counts that belong to no attached function: a defect of multiprobe, please report it",
     "skipped": "requested functions that were not attached, each with its reason",
     "failed": "functions that the kernel refused, each with its errno",
@@ -141,6 +142,7 @@ class Report:
     missed: losses by cause (see `Attachment.missed`); verified: known calls that were looked for in the counts
     kernel_memory: bytes that the kernel needs for the links, where it is much: "predicted", and "taken" (all that the
         kernel allocated for itself while they were created); else empty
+    processes: how many processes were measured by now, with `pid` and its children; else None
     notes: sentences; timings: seconds for "plan", "compile", "load", "attach" and, once detached, "detach"
     """
 
@@ -157,6 +159,7 @@ class Report:
     notes: tuple[str, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
     kernel_memory: Mapping[str, int] = field(default_factory=dict)
+    processes: int | None = None
 
     @property
     def gaps(self) -> tuple[Gap, ...]:
@@ -200,6 +203,7 @@ class Report:
             "links": self.links,
             "mechanisms": dict(self.mechanisms),
             "kernel_memory": dict(self.kernel_memory),
+            "processes": self.processes,
             "missed": dict(self.missed),
             "missing": [{"cause": gap.cause, "n": gap.n, "meaning": gap.meaning} for gap in self.gaps],
             "verified": [one.to_json() for one in self.verified],

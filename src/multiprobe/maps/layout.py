@@ -24,6 +24,9 @@ LOSSES = {
     "unpaired_returns": UNPAIRED_RETURNS,
 }
 
+MAX_PIDS = 1 << 22
+"""Process ids are below this (include/linux/threads.h: PID_MAX_LIMIT)."""
+
 SESSION_BITS = 15
 SESSION_SIZE = 32
 SESSIONS_SIZE = SESSION_SIZE << SESSION_BITS

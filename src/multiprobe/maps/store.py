@@ -126,6 +126,10 @@ class MapSet(Closing):
         """Tell programs which process is the front end; a watchdog adds its own."""
         pack_into("<II", self._tables["control"].memory, OWN, pid, pid)
 
+    def own(self) -> set[int]:
+        """The ids of the front end and, if programs know it, of its watchdog."""
+        return set(unpack_from("<II", self._tables["control"].memory, OWN))
+
     def activate(self) -> None:
         """Let the programs run."""
         self._show_active(is_active=True)

@@ -341,6 +341,13 @@ def raw_tracepoint_open(prog: FileDescriptor) -> FileDescriptor:
     return _opened(_open(Cmd.RAW_TRACEPOINT_OPEN, attr), "link", "attaching a trampoline", prog.what)
 
 
+def attach_raw_tracepoint(prog: FileDescriptor, name: str) -> FileDescriptor:
+    """Attach a program to a tracepoint of the kernel. KernelError ENOENT: there is none of that name."""
+    text = c_string(name.encode())
+    attr = uapi.raw_tracepoint_open(prog.fileno(), address_of(text))
+    return _opened(_open(Cmd.RAW_TRACEPOINT_OPEN, attr), "link", "attaching to a tracepoint", name)
+
+
 def link_create_perf_event(prog: FileDescriptor, event: FileDescriptor, *, cookie: int) -> FileDescriptor:
     """Attach a kprobe program to a perf event, with a cookie."""
     attr = uapi.link_create_perf_event(prog.fileno(), event.fileno(), cookie=cookie)

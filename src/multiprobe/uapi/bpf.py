@@ -263,9 +263,9 @@ def info_size(attr: bytearray) -> int:
     return size
 
 
-def raw_tracepoint_open(prog_fd: int) -> bytearray:
-    """union bpf_attr for RAW_TRACEPOINT_OPEN of an fentry or fexit program, which has no name."""
-    return bytearray(_RAW_TRACEPOINT.pack(0, prog_fd))
+def raw_tracepoint_open(prog_fd: int, name: int = 0) -> bytearray:
+    """union bpf_attr for RAW_TRACEPOINT_OPEN; `name` is the address of the tracepoint's, 0 for fentry and fexit."""
+    return bytearray(_RAW_TRACEPOINT.pack(name, prog_fd))
 
 
 def btf_load(btf: int, size: int, *, log: int = 0, log_size: int = 0) -> bytearray:

@@ -158,7 +158,8 @@ def test_what_is_asked_of_attach(world: FakeWorld, capsys: pytest.CaptureFixture
         "limits": mp.Limits(budget=0.05, careful=True, watchdog=3.0),
         "unsafe": True,
         "pid": os.getpid(),
-        "own": True,
+        "children": True,
+        "own": False,
     }
 
 

@@ -48,7 +48,7 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "--depth": ("3", 3),
     "--kernel-files": ("files", "files"),
 }
-NEEDED = {"--command-only": ["--", "true"], "--kernel-files": ["--dry-run"]}
+NEEDED = {"--command-only": ["--", "true"], "--no-children": ["--pid", "7"], "--kernel-files": ["--dry-run"]}
 """What an option can't be given without."""
 
 
@@ -137,15 +137,20 @@ def test_what_attach_gets() -> None:
     ]
     expected = {
         "mechanisms": mp.Mechanisms(only="kprobe", without=("fsession",), max_singles=5),
-        "limits": mp.Limits(budget=0.05, careful=True, watchdog=3.0, max_memory=0.0), "unsafe": True, "pid": None,
+        "limits": mp.Limits(budget=0.05, careful=True, watchdog=3.0, max_memory=0.0), "unsafe": True,
+        "pid": None, "children": True,
     }  # fmt: skip
     for name in MEASURING:
         made: MeasuringOptions = options(name, "x", *given)
         assert made.attach_options(None) == expected | {"own": name == "count"}
     only = options("trace", "x", "--command-only", "--", "true")
-    assert only.attach_options(7)["own"], "asked for by its id"
-    assert options("trace", "x", "--pid", "7").attach_options(None)["own"]
-    assert options("trace", "x", "--own").attach_options(None)["own"]
+    assert not only.attach_options(7)["own"], "multiprobe may be a child of the process"
+    for name in ("count", "trace"):
+        assert not options(name, "x", "--pid", "7").attach_options(None)["own"]
+        assert options(name, "x", "--pid", "7", "--no-children").attach_options(None)["own"], "asked for by its id"
+        assert options(name, "x", "--own").attach_options(None)["own"]
+        alone = options(name, "x", "--command-only", "--no-children", "--", "true").attach_options(7)
+        assert (alone["pid"], alone["children"]) == (7, False)
     assert only.attach_options(77)["pid"] == 77
     assert options("count", "x", "--", "true").attach_options(77)["pid"] is None
 
@@ -185,6 +190,7 @@ def test_invalid_values(words: list[str], message: str) -> None:
     [
         ("latency", ["--command-only"], "--command-only needs a COMMAND"),
         ("count", ["--command-only", "--pid", "1", "--", "true"], "--command-only and --pid exclude each other"),
+        *((name, ["--no-children", "--", "true"], "--no-children needs --pid or --command-only") for name in MEASURING),
         ("count", ["--kernel-files", "."], "--kernel-files needs --dry-run"),
         ("stacks", ["--json", "--csv", "--folded"], "--json and --csv and --folded exclude each other"),
         ("latency", ["--sort", "self"], "--sort self needs --self"),

@@ -13,10 +13,10 @@ from multiprobe.compiler.backend.access import Access
 from multiprobe.compiler.backend.contexts import CONTEXTS, count_if
 from multiprobe.compiler.backend.emitter import Emitter
 from multiprobe.compiler.backend.gate import pass_gate
+from multiprobe.compiler.backend.guards import pass_guards
 from multiprobe.compiler.backend.peeks import Peeks
-from multiprobe.compiler.code import CONSTANT
 from multiprobe.compiler.ir import BOOL, I64, LITERAL, U64, Const, Expression, Statement
-from multiprobe.maps.layout import ACTIVE, CUT_LOOPS, OWN
+from multiprobe.maps.layout import CUT_LOOPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -70,13 +70,7 @@ class Generator:
         self.hook.open()
         if self.shape.has_gate:
             pass_gate(e, self.hook, self.idle)
-        self._guard(e.make(f"icmp ne i64 {self._active()}, 0"))
-        if self.shape.has_pid:
-            self._guard(e.make(f"icmp eq i64 {self.hook.process()}, {e.hole(CONSTANT, 'pid')}"))
-        if self.shape.leaves_out_own:
-            process, own = self.hook.process(), e.load(e.at(e.map_value("control"), OWN))
-            self._guard(e.make(f"icmp ne i64 {process}, {e.make(f'and i64 {own}, 4294967295')}"))
-            self._guard(e.make(f"icmp ne i64 {process}, {e.make(f'lshr i64 {own}, 32')}"))
+        pass_guards(e, self.hook, self.idle)
         self.hook.begin()
         self.leave.append((e.end, None))
         self.block(self.routine.body)
@@ -87,14 +81,6 @@ class Generator:
         if self.idle == skip or (self.skip == skip and "veto" in self.routine.needs):
             e.begin(skip)
             self.hook.skip_return()
-
-    def _active(self) -> str:
-        return self.e.load(self.e.at(self.e.map_value("control"), ACTIVE))
-
-    def _guard(self, test: str) -> None:
-        go = self.e.label("go")
-        self.e.branch(test, go, self.idle)
-        self.e.begin(go)
 
     # Locals
 
