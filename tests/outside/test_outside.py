@@ -1,4 +1,7 @@
-"""Examples and the blocks of README and docs type-check from outside, against the wheel, as a user's code would."""
+"""The distributions from outside, as a user gets them: complete, installed in an empty environment, typed.
+
+The examples and the blocks of README and docs type-check against the wheel, as a user's code would.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -15,7 +20,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-BUILD = ["-m", "build", "--wheel", "--no-isolation", "--skip-dependency-check", "--outdir"]
+BUILD = ["-m", "build", "--no-isolation", "--skip-dependency-check", "--outdir"]
+NOT_PACKED = (".git", ".venv*", "__pycache__", "*.egg-info", ".*_cache", ".hypothesis", "build", "dist")
 
 
 TYPED = """
@@ -99,18 +105,25 @@ mp.program(lambda: None)  # error
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from a copy of the sources, as a build leaves files behind."""
-    folder = tmp_path_factory.mktemp("wheel")
-    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    shutil.copytree(ROOT / "share", folder / "share")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, folder)
-    command = [sys.executable, *BUILD, str(folder / "dist"), str(folder)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout, as a build leaves files behind."""
+    folder = tmp_path_factory.mktemp("build") / "tree"
+    return Path(shutil.copytree(ROOT, folder, symlinks=True, ignore=shutil.ignore_patterns(*NOT_PACKED)))
+
+
+@pytest.fixture(scope="module")
+def distributions(tree: Path) -> dict[str, Path]:
+    """The source distribution, and the wheel that is built from it, by their endings."""
+    ended = run(sys.executable, *BUILD, str(tree.parent / "dist"), str(tree))
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    (built,) = (folder / "dist").iterdir()
+    built = {path.suffix: path for path in (tree.parent / "dist").iterdir()}
+    assert set(built) == {".gz", ".whl"}
     return built
+
+
+@pytest.fixture(scope="module")
+def wheel(distributions: dict[str, Path]) -> Path:
+    return distributions[".whl"]
 
 
 @pytest.fixture(scope="module")
@@ -118,10 +131,18 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment with the wheel in it; what the wheel depends on is read from where this runs."""
     folder = tmp_path_factory.mktemp("outside") / "venv"
     venv.create(folder, symlinks=True)
+    made = folder / "bin" / "python"
+    install = ("install", "--quiet", "--no-deps", "--no-index", "--disable-pip-version-check", str(wheel))
+    ended = run(sys.executable, "-m", "pip", "--python", str(made), *install)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
     (site,) = folder.glob("lib/python*/site-packages")
-    zipfile.ZipFile(wheel).extractall(site)
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return folder / "bin" / "python"
+    return made
+
+
+def run(*command: str, cwd: Path = Path("/")) -> subprocess.CompletedProcess[str]:
+    """Run a command without this checkout on Python's path."""
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +173,57 @@ def test_the_wheel_installs_man_pages_and_completions(wheel: Path) -> None:
     shared = {str(path.relative_to(ROOT)) for path in (ROOT / "share").rglob("*") if path.is_file()}
     assert shared <= packed
     assert {"share/man/man1/multiprobe-count.1", "share/bash-completion/completions/multiprobe"} <= shared
+
+
+def test_the_source_distribution_is_the_whole_tree(tree: Path, distributions: dict[str, Path]) -> None:
+    """With tests, docs and all that `make` uses; what setuptools adds are its own records."""
+    with tarfile.open(distributions[".gz"]) as archive:
+        packed = {one.name.partition("/")[2]: one.mode for one in archive if one.isfile()}
+    wanted = {str(path.relative_to(tree)): path for path in tree.rglob("*") if path.is_file()}
+    wanted = {name: path for name, path in wanted.items() if ".egg-info/" not in name}
+    assert wanted.keys() - packed.keys() == set()
+    added = {name for name in packed.keys() - wanted.keys() if ".egg-info/" not in name}
+    assert added <= {"PKG-INFO", "setup.cfg"}
+    assert {"Makefile", "tools/find-python", "tests/unit/test_lint.py", "docs/tutorial.md"} <= packed.keys()
+    assert [name for name, path in wanted.items() if path.stat().st_mode & 0o100 and not packed[name] & 0o100] == []
+
+
+def test_indexes_take_the_distributions(distributions: dict[str, Path]) -> None:
+    """The metadata is valid and the description renders, with no link that leads nowhere on an index's page."""
+    ended = run(sys.executable, "-m", "twine", "check", "--strict", *map(str, distributions.values()))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    with zipfile.ZipFile(distributions[".whl"]) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        fields, _, description = archive.read(name).decode().partition("\n\n")
+    assert "License-Expression: MIT\n" in fields
+    assert "Description-Content-Type: text/markdown\n" in fields
+    links = re.findall(r"\]\(([^)]+)\)", description)
+    assert [link for link in links if not link.startswith(("https://", "#"))] == []
+    assert "tutorial (`docs/tutorial.md`)" in description
+    tables = description.count("\n|"), (ROOT / "README.md").read_text().count("\n|")
+    assert tables[0] == tables[1] > 0
+
+
+def test_the_wheel_runs_in_an_empty_environment(python: Path) -> None:
+    """Every module of it is imported, the command runs, and man pages and completions are at their places."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    command = str(python.with_name("multiprobe"))
+    assert run(command, "--version").stdout.split()[-1] == version
+    shown = run(command, "--help")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "doctor" in shown.stdout
+    script = """
+import importlib, pkgutil, sys, multiprobe as mp
+assert mp.__file__.startswith(sys.prefix), mp.__file__
+names = [one.name for one in pkgutil.walk_packages(mp.__path__, "multiprobe.") if not one.name.endswith("__main__")]
+print(len([importlib.import_module(name) for name in names]))
+"""
+    imported = run(str(python), "-W", "error", "-c", script)
+    assert imported.returncode == 0, imported.stderr
+    modules = [path for path in (ROOT / "src/multiprobe").rglob("*.py") if path.name != "__main__.py"]
+    assert int(imported.stdout) == len(modules) - 1, "all but the package itself"
+    shared = [path.relative_to(ROOT) for path in (ROOT / "share").rglob("*") if path.is_file()]
+    assert [path for path in shared if not (python.parents[1] / path).is_file()] == []
 
 
 @pytest.fixture(params=["mypy", "pyright"])

@@ -1,0 +1,16 @@
+"""The long description: README.md, with paths in the source distribution instead of links that an index can't follow.
+
+All else is in pyproject.toml.
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import setup
+
+README = Path(__file__).with_name("README.md").read_text(encoding="utf-8")
+
+setup(
+    long_description=re.sub(r"\[([^]]+)\]\((?!https?:|#)([^)]+)\)", r"\1 (`\2`)", README),
+    long_description_content_type="text/markdown",
+)
