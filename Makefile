@@ -12,11 +12,13 @@ WORKLOAD := for i in 1 2 3; do ls -lR /etc | cat >/dev/null; cat /proc/meminfo /
 
 setup: kernels
 
-# The stamp is renewed when the project or its pins change, and when the Python behind the environment is gone.
-$(VENV)/.installed: pyproject.toml tools/constraints.txt $(if $(shell $(BIN)/python -c 'import multiprobe' 2>&1),FORCE)
-	{ $(BIN)/python -c 'import pip' 2>/dev/null || "$$(tools/find-python)" -m venv --clear $(VENV); }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore -c tools/constraints.txt -e '.[dev,inspect]'
-	touch $@
+# The stamp is renewed when the project or its pins change, and when the Python behind the environment is gone. (make itself
+# prints what a shell says that ends with status 127.)
+$(VENV)/.installed: pyproject.toml tools/constraints.txt $(if $(shell $(BIN)/python -c 'import multiprobe' 2>&1 || echo gone),FORCE)
+	@{ $(BIN)/python -c 'import pip'; } 2>/dev/null || { python=$$(tools/find-python) && "$$python" -m venv --clear $(VENV); }
+	@tools/quietly "installing multiprobe and the tools of its tests in $(VENV)" $(BIN)/python -m pip install \
+		--disable-pip-version-check --root-user-action=ignore --progress-bar off -c tools/constraints.txt -e '.[dev,inspect]'
+	@touch $@
 
 .PHONY: FORCE system kernels
 FORCE:
