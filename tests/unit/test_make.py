@@ -1,0 +1,52 @@
+"""The first lines of make in a fresh clone, and the command that shows how long another one takes."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+QUIETLY = ROOT / "tools/quietly"
+
+
+def make(target: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """What make would run in a folder that holds nothing but the Makefile and what it depends on."""
+    for name in ("Makefile", "pyproject.toml", "tools"):
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, folder / name)
+    return subprocess.run(
+        ["make", "-n", target],
+        cwd=folder,
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+@pytest.mark.parametrize(("target", "needs_system"), [("unit", False), ("lint", False), ("test", True)])
+def test_a_fresh_clone_begins_without_complaints(target: str, needs_system: bool, tmp_path: Path) -> None:
+    ended = make(target, tmp_path)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "pip install" in ended.stdout
+    assert ("system-packages" in ended.stdout) == needs_system, "unit and lint need neither root nor QEMU"
+    assert ("vm --fetch" in ended.stdout) == needs_system
+
+
+def test_a_command_that_succeeds_is_one_line() -> None:
+    ended = subprocess.run([QUIETLY, "counting", "seq", "300"], capture_output=True, text=True, check=True)
+    assert ended.stdout == ""
+    assert ended.stderr.splitlines()[0] == "counting …"
+    assert ended.stderr.splitlines()[1].startswith("counting: done in ")
+    assert len(ended.stderr.splitlines()) == 2
+
+
+def test_a_command_that_fails_says_all() -> None:
+    ended = subprocess.run(
+        [QUIETLY, "x", "sh", "-c", "seq 300; echo why >&2; exit 7"], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 7
+    assert ended.stderr.splitlines()[1:] == [*map(str, range(1, 301)), "why"]
