@@ -8,7 +8,7 @@ ALL_KERNELS := 6.1 6.12 6.12-rt 6.18 7.2 7.3 7.3-generic
 DEFAULT_KERNEL := 6.12
 WORKLOAD := for i in 1 2 3; do ls -lR /etc | cat >/dev/null; cat /proc/meminfo /proc/stat; done >/dev/null
 
-.PHONY: setup try test vm-all kernel-test unit faults crashes fuzz lint api pages vm bench soak docs clean
+.PHONY: setup try test vm-all kernel-test unit faults crashes fuzz lint api pages vm bench soak docs clean site
 
 setup: kernels
 
@@ -105,8 +105,12 @@ else
 	done
 endif
 
-# The pages are Markdown; this checks their links and blocks, and that every block runs.
-docs: setup
+# The pages as a site, in build/site; a warning is an error.
+site: $(VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+
+# Builds the site, checks links and blocks of the pages, and runs every block.
+docs: setup site
 	$(BIN)/python -m pytest tests/unit/test_docs_parse.py
 	$(BIN)/multiprobe vm --kernel $(DEFAULT_KERNEL) -- $(abspath $(BIN)/python) -m pytest -p no:cacheprovider tests/kernel/test_docs.py
 
