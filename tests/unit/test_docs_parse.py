@@ -63,7 +63,7 @@ def test_command(command: str) -> None:
     if words[0] == "multiprobe":
         group.parse(words[1:])
     else:
-        assert words[0] in ("make", "git", "pip", "python3", "sudo")
+        assert words[0] in ("make", "git", "pip", "pipx", "uv", "python3", "sudo")
 
 
 @pytest.mark.parametrize("block", blocks("json"))
