@@ -227,6 +227,27 @@ def test_children_that_were_lost_are_reported(fake: FakeKernel) -> None:
     assert (gap.cause, gap.n) == ("unfollowed_children", 3)
 
 
+def test_children_of_a_pinned_attachment_are_followed_on(fake: FakeKernel) -> None:
+    directory = "/sys/fs/bpf/children"
+    with mp.attach(count, NAMES, pid=ROOT) as attachment:
+        fake.fork(ROOT, 20)
+        attachment.pin(directory)
+    fake.fork(20, 21)
+    fake.fork(30, 31)
+    with mp.Attachment.from_pins(directory, count) as again:
+        assert counted(fake, again, ROOT, 20, 21, 30, 31) == [ROOT, 20, 21]
+        again.unpin(directory)
+
+
+def test_functions_that_are_added_again_know_the_children(fake: FakeKernel) -> None:
+    with mp.attach(count, NAMES, pid=ROOT, replaceable=True) as attachment:
+        fake.fork(ROOT, 20)
+        attachment.drop(["vfs_read"])
+        fake.fork(20, 21)
+        attachment.add(["vfs_read"])
+        assert counted(fake, attachment, ROOT, 20, 21, 30) == [ROOT, 20, 21]
+
+
 @pytest.mark.parametrize("given", [None, 1, "yes"])
 def test_a_wrong_type(given: Any) -> None:
     with pytest.raises(mp.UsageError, match=f"invalid children={given!r}: expected True or False"):
