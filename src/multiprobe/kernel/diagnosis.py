@@ -39,6 +39,7 @@ FTRACE_ON = "as root: sysctl kernel.ftrace_enabled=1"
 KPROBES_ON = "as root: echo 1 > /sys/kernel/debug/kprobes/enabled"
 MOUNT = "mount -t tracefs tracefs /sys/kernel/tracing"
 MOUNT_SYSFS = "mount -t sysfs sysfs /sys"
+MOUNT_BOTH = f"{MOUNT_SYSFS} && {MOUNT}"
 BIND = "-v /sys/kernel/tracing:/sys/kernel/tracing"
 CONTAINER = "start the container with --privileged"
 NO_FILTER = "without a seccomp filter"
@@ -110,7 +111,7 @@ def diagnose_mechanism(state: State, name: str) -> Finding:
 def _unasked(state: State, name: str, answer: Answer) -> Finding:
     """The kernel didn't answer: for want of rights, or for another reason."""
     if not state.has_sysfs and not answer.is_forbidden:
-        remedy = _mounting(state.limits, MOUNT_SYSFS)
+        remedy = _mounting(state.limits, MOUNT_BOTH)
         why = f"sysfs is not mounted: {answer.evidence}"
         return Finding(name, None, why, _either(remedy, _vm(state, name), "; or "), remedy)
     if not answer.is_forbidden:
@@ -246,7 +247,7 @@ def diagnose_list(found: ListState, limits: KernelLimits) -> Finding:
     if not found.path:
         if found.is_built_in is False:
             return Finding(subject, False, "this kernel has no tracefs (CONFIG_FTRACE)", "use another kernel")
-        remedy = _mounting(limits, MOUNT if found.has_sysfs else f"{MOUNT_SYSFS} && {MOUNT}")
+        remedy = _mounting(limits, MOUNT if found.has_sysfs else MOUNT_BOTH)
         return Finding(subject, False, "tracefs, which lists the traceable functions, is not mounted", remedy, remedy)
     if found.errno_name == "ENOENT":
         why = f"{why}; this kernel traces no functions (CONFIG_DYNAMIC_FTRACE)"

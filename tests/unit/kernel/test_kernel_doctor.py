@@ -155,6 +155,15 @@ def test_refused_although_all_rights_are_there() -> None:
     assert found.advice.startswith("add --vm=")
 
 
+def test_without_sysfs_one_command_mounts_all() -> None:
+    """Two, of which one is a part of the other, can't be followed one after the other: mount answers EBUSY."""
+    unknown = Answer(INCONCLUSIVE, "sysfs isn't mounted")
+    state = replace(GOOD, answers=GOOD.answers | {"kprobe": unknown, "trampoline": unknown}, has_sysfs=False)
+    found = find(replace(state, traceable=ListState("", "ENOENT", True, has_sysfs=False)))
+    both = "as root: mount -t sysfs sysfs /sys && mount -t tracefs tracefs /sys/kernel/tracing"
+    assert {finding.remedy for finding in found.values()} == {both}
+
+
 def test_a_seccomp_filter_of_a_container() -> None:
     limits = replace(ROOT, container="podman", has_seccomp_filter=True)
     found = find(replace(GOOD, limits=limits, answers=REFUSED))["trampoline"]
