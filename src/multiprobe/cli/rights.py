@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import sys
 
-from multiprobe.errors import NotPermittedError
+from multiprobe.cli.workload import find_program
+from multiprobe.errors import NotPermittedError, UsageError
 from multiprobe.kernel.limits import load_capabilities, may_run_guests
 
 _NEEDED = {"CAP_BPF", "CAP_PERFMON"}
@@ -32,4 +32,8 @@ def as_root(argv: list[str]) -> str:
     path, *words = argv
     is_module = os.path.basename(path) == "__main__.py"
     program = [sys.executable, "-m", "multiprobe"] if is_module else [os.path.abspath(path)]
-    return f"{'sudo' if shutil.which('sudo') else 'as root:'} {shlex.join([*program, *words])}"
+    try:
+        how = os.path.basename(find_program("sudo"))
+    except UsageError:
+        how = "as root:"
+    return f"{how} {shlex.join([*program, *words])}"

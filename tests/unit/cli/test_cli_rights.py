@@ -24,7 +24,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     monkeypatch.setattr(os, "geteuid", lambda: USER)
     monkeypatch.setattr(rights, "load_capabilities", lambda: frozenset(names))
     monkeypatch.setattr(rights, "may_run_guests", lambda: True)
-    monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/sudo")
+    monkeypatch.setattr(rights, "find_program", lambda _: "/usr/bin/sudo")
     return names
 
 
@@ -61,7 +61,7 @@ def test_a_plan_takes_no_rights(held: set[str], capsys: pytest.CaptureFixture[st
 
 
 def test_the_command_line_as_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shutil.which", lambda _: None)
+    monkeypatch.setenv("PATH", "/nonexistent")
     assert rights.as_root(["/src/multiprobe/__main__.py", "count", "a b"]) == (
         f"as root: {sys.executable} -m multiprobe count 'a b'"
     )
