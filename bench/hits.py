@@ -115,7 +115,7 @@ def count_by_table(ctx):
 
 def restricted(kernel: mp.Kernel, without: float) -> None:
     """What it costs to look whether a process is measured; by the table that a mark in an array stands for, too."""
-    functions = chosen(kernel, 10)
+    functions = kernel.functions(TARGET)
     with subprocess.Popen(["sleep", "3600"]) as other:
         for mechanism, where in product(("kprobe_multi", "tracing_multi"), ("inside", "outside")):
             pid = os.getpid() if where == "inside" else other.pid
