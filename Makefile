@@ -8,7 +8,7 @@ ALL_KERNELS := 6.1 6.12 6.12-rt 6.18 7.2 7.3 7.3-generic
 DEFAULT_KERNEL := 6.12
 WORKLOAD := for i in 1 2 3; do ls -lR /etc | cat >/dev/null; cat /proc/meminfo /proc/stat; done >/dev/null
 
-.PHONY: setup try test vm-all kernel-test unit faults crashes fuzz lint api pages vm bench soak docs clean site
+.PHONY: setup try test vm-all kernel-test unit faults crashes rights fuzz lint api pages vm bench soak docs clean site
 
 setup: kernels
 
@@ -74,6 +74,10 @@ faults: $(VENV)/.installed
 crashes: setup
 	$(BIN)/multiprobe vm --kernel $(or $(KERNEL),$(DEFAULT_KERNEL)) -- $(abspath $(BIN)/python) tests/kernel/crashes.py \
 		--trials $(or $(TRIALS),500) $(SEED:%=--seed %)
+
+# Users and settings that the kernel says no to, without lockdown and booted with either level: make rights KERNEL=7.3
+rights: setup
+	$(BIN)/python tests/kernel/rights.py --kernel $(or $(KERNEL),$(DEFAULT_KERNEL))
 
 # Hostile input for everything that parses; what is found goes to tests/corpus: make fuzz MINUTES=10 SEED=1
 fuzz: $(VENV)/.installed

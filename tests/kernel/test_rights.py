@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import rights
 
 import multiprobe as mp
 from multiprobe.kernel.diagnosis import diagnose_mechanism
@@ -123,3 +124,51 @@ def test_doctor_and_the_error_agree_and_the_advice_works(
         sysctl(name, value)
     found = tried(mechanism, tmp_path, *better)
     assert (found["usable"], found["error"]) == (True, "")
+
+
+# The whole matrix, which `make rights` tries
+
+
+def test_each_cell_has_a_name_of_its_own() -> None:
+    names = [cell.name for cell in rights.cells()]
+    assert len(names) == len(set(names)) > 90
+
+
+@pytest.mark.parametrize(
+    ("differs", "wrong"),
+    [
+        ({}, ""),
+        ({"usable": True}, "can be used"),
+        ({"says": [["ftrace is off", "turn it on"]]}, "doctor says 'ftrace is off'"),
+        ({"hint": "eat more fruit"}, "doctor says"),
+        ({"status": 1}, "exit status 1"),
+        ({"status": -1}, "not an error of ours"),
+        ({"error": ""}, "it is attached"),
+        ({"error": "creating a map: ENOMEM", "hint": ""}, "no advice"),
+        ({"is_told": False}, "doesn't print"),
+    ],
+)
+def test_a_wrong_cell_is_found(differs: dict[str, object], wrong: str) -> None:
+    """The judge can fail."""
+    answers = {"usable": False, "status": 4, "error": "kprobe: no right", "hint": "run as root; and so on"}
+    found = list(rights.disagreements(answers | {"says": [["no right", "run as root"]], "is_told": True} | differs))
+    assert wrong in "".join(found)
+    assert bool(found) == bool(wrong)
+
+
+@pytest.mark.parametrize(
+    ("hint", "followed"),
+    [
+        ("run as root, or with CAP_BPF and CAP_SYSLOG; `multiprobe doctor` shows more",
+         [{"uid": 0, "capabilities": None}, {"uid": rights.NOBODY, "capabilities": ("CAP_BPF", "CAP_SYSLOG")}]),
+        ("run with CAP_BPF; as root: sysctl kernel.x=1",
+         [{"capabilities": ("CAP_BPF",), "commands": ("sysctl kernel.x=1",)}]),
+        ("7 had none: raise it with `ulimit -n 70` (as root), or attach fewer", [{"nofile": 70}]),
+        ("add --vm=7.3 to run it in a virtual machine", []),
+    ],
+)  # fmt: skip
+def test_each_alternative_of_an_advice_is_followed(hint: str, followed: list[dict[str, object]]) -> None:
+    cell = rights.Cell("user", (), rights.NOBODY)
+    found = [rights.follow(cell, advice) for advice in rights.alternatives(hint)]
+    assert [{name: getattr(one, name) for name in each} for one, each in zip(found, followed, strict=True)] == followed
+    assert rights.follow(cell, "eat more fruit") is None
