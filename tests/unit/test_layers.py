@@ -27,13 +27,17 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 BASE = {
     "errors",
     "cachedir",
+    "cells",
     "markup",
     "names",
+    "plurals",
     "threads",
 }
 ALLOWED = {
     "errors": set(),
     "names": set(),
+    "cells": set(),
+    "plurals": set(),
     "threads": {"errors"},
     "markup": {"names"},
     "cachedir": {"errors"},
@@ -49,7 +53,7 @@ ALLOWED = {
     "links": {*BASE, "elf", "uapi", "syscalls", "kernel", "functions", "maps", "compiler"},
     "instruments": {*BASE, "elf", "arch", "kernel", "functions", "maps", "compiler", "links", "table", "façade"},
     "inspect": {*BASE, "elf", "arch", "uapi", "syscalls", "kernel", "functions", "maps", "compiler", "links"},
-    "output": {"errors", "markup", "names"},
+    "output": {"cells", "errors", "markup", "names", "plurals"},
     "vm": {*BASE, "elf", "arch", "uapi", "syscalls", "output", "façade"},
     "cli": {
         *BASE,

@@ -6,14 +6,18 @@ click only parses: `main` calls `invoke` on the command of a parsed context.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 
 import click
 
+from multiprobe.cells import fold
 from multiprobe.cli.options import OTHERS, SECTIONS, GeneralOption
 from multiprobe.errors import UsageError
+from multiprobe.output.terminal import columns_of, spelled
 
-SETTINGS: dict[str, object] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+MAX_WIDTH = 100
+SETTINGS: dict[str, object] = {"help_option_names": ["-h", "--help"], "max_content_width": MAX_WIDTH}
 HANDLED_BY_MAIN = ("vm", "debug")
 
 
@@ -30,6 +34,10 @@ class Command(click.Command):
         assert self.callback is not None
         given = {name: item for name, item in ctx.params.items() if name not in HANDLED_BY_MAIN}
         return int(self.callback(**given))
+
+    def get_help(self, ctx: click.Context) -> str:
+        """The help, as wide as the terminal."""
+        return fitted_help(ctx, super().get_help)
 
     def compile_ahead(self, ctx: click.Context) -> None:
         """Compile what the command needs into the cache, before it runs in a virtual machine, where that takes long."""
@@ -51,6 +59,15 @@ class Command(click.Command):
         """Write the examples with their line breaks."""
         if self.epilog:
             formatter.write(f"\n{self.epilog.rstrip()}\n")
+
+
+def fitted_help(ctx: click.Context, make: Callable[[click.Context], str]) -> str:
+    """What `make` makes, on a terminal folded to its width: click takes each for 50 columns wide at least."""
+    width = columns_of(sys.stdout)
+    if width is not None:
+        ctx.terminal_width = min(width, MAX_WIDTH)
+    lines = (spelled(line, sys.stdout) for line in make(ctx).split("\n"))
+    return "\n".join(part for line in lines for part in (fold(line, width) if width else [line]))
 
 
 def n_own(words: Sequence[str], *, is_interspersed: bool) -> int:

@@ -16,7 +16,8 @@ from multiprobe.instruments.count import CallCount, CountSample, call_counts
 from multiprobe.output.frame import LiveFrame, LiveRow
 from multiprobe.output.histogram import sparkline
 from multiprobe.output.table import Column, TextTable
-from multiprobe.output.units import plural_text
+from multiprobe.output.units import percent_text
+from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -103,13 +104,14 @@ def _make_screen(instrument: Instrument[CountSample]) -> Live[CountSample]:
             )
             for count, cells in zip(counts, table.rows, strict=True)
         ]
-        title = f"{instrument.report.attached:,} functions attached, {len(rows):,} called, {sample.seconds:.0f} s"
+        attached = plural_text(instrument.report.attached, "function")
+        title = f"{attached} attached, {len(rows):,} called, {sample.seconds:.0f} s"
         return LiveFrame(title, table.columns, rows, lambda index: details(index, sample))
 
     def details(index: int, sample: CountSample) -> list[str]:
         rates = history.rates(index)
         last = f"{rates[-1]:,.1f} a second now, {max(rates):,.1f} at most" if rates else "no rate yet"
-        calls = f"{sample.totals[index]:,} calls, {last}"
+        calls = f"{plural_text(sample.totals[index], 'call')}, {last}"
         return [str(functions[index]), "", calls, sparkline([round(rate) for rate in rates])]
 
     return Live(frame, functions)
@@ -117,7 +119,8 @@ def _make_screen(instrument: Instrument[CountSample]) -> Live[CountSample]:
 
 def _table(rows: Sequence[CallCount]) -> TextTable:
     columns = (Column("CALLS", True, 1), Column("RATE/S", True, 2), Column("SHARE", True, 3), Column("FUNCTION"))
-    return TextTable(columns, [(f"{r.calls:,}", f"{r.rate:,.1f}", f"{r.share:.1%}", str(r.function)) for r in rows])
+    cells = [(f"{r.calls:,}", f"{r.rate:,.1f}", percent_text(r.share), str(r.function)) for r in rows]
+    return TextTable(columns, cells)
 
 
 def _to_json(row: CallCount) -> dict[str, object]:

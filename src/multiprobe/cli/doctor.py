@@ -5,18 +5,15 @@ The checks are in `kernel.examine`, the conclusions in `kernel.diagnosis`.
 
 from __future__ import annotations
 
-import shutil
-import textwrap
 from typing import TYPE_CHECKING
 
 import click
 
 from multiprobe.cli.command import SETTINGS, Command
-from multiprobe.cli.options import general_options, json_option
+from multiprobe.cli.options import general_options, json_option, output_option
 from multiprobe.cli.results import Results
 from multiprobe.kernel.diagnosis import Finding, diagnose_mechanisms, diagnose_needs
 from multiprobe.kernel.examine import examine
-from multiprobe.names import printable
 from multiprobe.vm.accelerator import describe
 from multiprobe.vm.requirements import find_missing, find_obstacle, install
 
@@ -24,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from multiprobe.kernel.examine import State
+    from multiprobe.output.terminal import Spans
 
 EXAMPLES = """\
 Examples:
@@ -48,8 +46,9 @@ MARKS = {True: ("yes", "green"), False: ("no", "red"), None: ("unknown", "yellow
 
 @click.command("doctor", cls=Command, epilog=EXAMPLES, context_settings=SETTINGS)
 @json_option
+@output_option
 @general_options
-def command(json: bool) -> int:
+def command(json: bool, output: str | None) -> int:
     """Check what this kernel and user allow, and what to change.
 
     For each mechanism that attaches programs to kernel functions, shows whether it can be used, how this was
@@ -58,11 +57,11 @@ def command(json: bool) -> int:
     """
     state = examine()
     mechanisms, needs = diagnose_mechanisms(state), [*diagnose_needs(state), diagnose_vm()]
-    if json:
-        Results(is_text=False).json(json_objects(state, mechanisms, needs))
-    else:
-        width = shutil.get_terminal_size().columns
-        click.echo("\n".join(text_lines(state, mechanisms, needs, width=width)))
+    with Results(output, is_text=not json) as results:
+        if json:
+            results.json(json_objects(state, mechanisms, needs))
+        else:
+            results.spans(text_lines(state, mechanisms, needs), hang=8)
     return 0
 
 
@@ -107,37 +106,28 @@ def _json_finding(kind: str, finding: Finding) -> dict[str, object]:
     }
 
 
-def text_lines(state: State, mechanisms: list[Finding], needs: list[Finding], *, width: int) -> Iterator[str]:
-    """The same as text."""
+def text_lines(state: State, mechanisms: list[Finding], needs: list[Finding]) -> Iterator[Spans]:
+    """The same as text: lines of (text, style)."""
     limits = state.limits
     container = f", in a container ({limits.container})" if limits.container else ""
     rights = ", ".join(sorted(limits.capabilities)) or "no relevant capabilities"
-    yield from _wrapped(
-        f"Linux {state.release} ({state.machine}), user {limits.uid}{container}, with {rights}.", "", width
-    )
+    yield ((f"Linux {state.release} ({state.machine}), user {limits.uid}{container}, with {rights}.", ""),)
     if limits.lockdown:
-        yield from _wrapped(f"Kernel lockdown: {limits.lockdown.level}, from {limits.lockdown.source}.", "", width)
-    yield ""
+        yield ((f"Kernel lockdown: {limits.lockdown.level}, from {limits.lockdown.source}.", ""),)
+    yield ()
     for finding in mechanisms:
-        yield from _finding(finding, SUMMARIES[finding.subject], width)
-    yield ""
+        yield from _finding(finding, SUMMARIES[finding.subject])
+    yield ()
     for finding in needs:
-        yield from _finding(finding, "", width)
+        yield from _finding(finding, "")
     if state.has_vm and not any(finding.usable for finding in mechanisms):
-        yield ""
-        yield from _wrapped(NOTHING_WORKS, "", width)
+        yield ()
+        yield ((NOTHING_WORKS, ""),)
 
 
-def _finding(finding: Finding, summary: str, width: int) -> Iterator[str]:
+def _finding(finding: Finding, summary: str) -> Iterator[Spans]:
     word, colour = MARKS[finding.usable]
-    title = click.style(finding.subject, bold=True) + (f": {summary}" if summary else "")
-    yield f"{click.style(f'{word:8}', fg=colour)}{title}"
-    yield from _wrapped(finding.why, " " * 8, width)
+    yield ((f"{word:8}", colour), (finding.subject, "bold"), (f": {summary}" if summary else "", ""))
+    yield ((f"{'':8}{finding.why}", ""),)
     if finding.advice:
-        yield from _wrapped(f"→ {finding.advice}", " " * 8, width)
-
-
-def _wrapped(text: str, indent: str, width: int) -> list[str]:
-    wrapper = textwrap.TextWrapper(max(width, 40), initial_indent=indent, subsequent_indent=indent)
-    wrapper.break_on_hyphens = wrapper.break_long_words = False
-    return wrapper.wrap(printable(text))
+        yield ((f"{'':8}→ {finding.advice}", ""),)

@@ -25,7 +25,7 @@ from multiprobe.instruments.errors.failures import error_name, parse_errors
 from multiprobe.instruments.errors.instrument import ErrorsSample, FailureCollector
 from multiprobe.output.frame import LiveFrame, LiveRow
 from multiprobe.output.table import Column, TextTable
-from multiprobe.output.units import plural_text
+from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -163,7 +163,8 @@ def _make_screen(collector: FailureCollector) -> Live[ErrorsSample]:
 
     def frame(sample: ErrorsSample, _before: ErrorsSample | None) -> LiveFrame:
         n = sample.n_failures
-        title = f"{collector.report.attached:,} functions attached, {plural_text(n, 'failure')}, {sample.seconds:.0f} s"
+        attached = plural_text(collector.report.attached, "function")
+        title = f"{attached} attached, {plural_text(n, 'failure')}, {sample.seconds:.0f} s"
         rows = [row(group) for group in sample.groups]
         groups = {row.key: group for row, group in zip(rows, sample.groups, strict=True)}
         return LiveFrame(title, columns, rows, lambda key: details(groups.get(key)))
@@ -174,7 +175,7 @@ def _make_screen(collector: FailureCollector) -> Live[ErrorsSample]:
         f = group.example
         path = [_name(collector, index) for index in f.path]
         ways = [f"{'  ' * min(depth, _DEEPEST)}{name}" for depth, name in enumerate((["…"] if f.is_cut else []) + path)]
-        how_often = f"{group.count:,} times {_error(f)}, {_outcome(collector, f)}"
+        how_often = f"{plural_text(group.count, 'time')} {_error(f)}, {_outcome(collector, f)}"
         example = f"{f.name}[{f.tid}]: {_call(collector, f)}"
         return [_name(collector, f.first), "", how_often, "", *ways, "", "the first one:", example]
 

@@ -17,6 +17,7 @@ from multiprobe.cli.options import (
     SelectionOption,
     general_options,
     json_option,
+    output_option,
     unsafe_option,
 )
 from multiprobe.cli.params import NATURAL
@@ -26,6 +27,8 @@ from multiprobe.errors import NoMatchError, UsageError
 from multiprobe.functions.describe import records, why
 from multiprobe.functions.pattern import parse_pattern
 from multiprobe.output.table import Column, TextTable, write_table
+from multiprobe.output.terminal import write_lines
+from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -59,6 +62,7 @@ class FunctionsOptions:
     only_refused: bool
     unsafe: bool
     json: bool
+    output: str | None
     kernel_files: str | None
 
     def __post_init__(self) -> None:
@@ -81,9 +85,14 @@ class FunctionsOptions:
 
 def run(options: FunctionsOptions) -> int:
     """Select and list functions. Returns the exit status."""
+    with Results(options.output, is_text=not options.json) as results:
+        return _run(options, results)
+
+
+def _run(options: FunctionsOptions, results: Results) -> int:
     kernel = mp.Kernel.from_directory(options.kernel_files) if options.kernel_files else mp.Kernel()
     if options.why:
-        return _explain(kernel, options.why, unsafe=options.unsafe, json=options.json)
+        return _explain(kernel, results, options.why, unsafe=options.unsafe, json=options.json)
     chosen = kernel.functions(
         *options.patterns,
         unsafe=options.unsafe,
@@ -93,7 +102,7 @@ def run(options: FunctionsOptions) -> int:
         n_args=options.n_args,
         module=options.module,
     )
-    _show(kernel, chosen, when=options.when, only=options.only, json=options.json)
+    _show(kernel, results, chosen, when=options.when, only=options.only, json=options.json)
     if not len(chosen):
         asked = " ".join(options.patterns) or "these types"
         reason = str(chosen.unresolved[0]) if chosen.unresolved else f"no function matches {asked}"
@@ -101,20 +110,16 @@ def run(options: FunctionsOptions) -> int:
     return 0
 
 
-def _show(kernel: Kernel, chosen: FunctionSet, *, when: str, only: bool | None, json: bool) -> None:
+def _show(kernel: Kernel, results: Results, chosen: FunctionSet, *, when: str, only: bool | None, json: bool) -> None:
     found = list(records(chosen, when=when))
     shown = [record for record in found if only is None or record.is_attachable == only]
     if json:
-        Results(is_text=False).json(map(_to_json, shown))
+        results.json(map(_to_json, shown))
     elif shown:
-        write_table(_table(shown), sys.stdout)
+        write_table(_table(shown), results.file)
     _note(kernel.problems())
     n_attachable = sum(record.is_attachable for record in found)
-    _say(f"{_count(len(chosen))}: {n_attachable:,} attachable, {len(found) - n_attachable:,} refused")
-
-
-def _count(n: int) -> str:
-    return "1 function" if n == 1 else f"{n:,} functions"
+    _say(f"{plural_text(len(chosen), 'function')}: {n_attachable:,} attachable, {len(found) - n_attachable:,} refused")
 
 
 def _to_json(record: FunctionRecord) -> dict[str, object]:
@@ -141,7 +146,7 @@ def _table(shown: Sequence[FunctionRecord]) -> TextTable:
     return TextTable(tuple(Column(title) for title in titles), rows)
 
 
-def _explain(kernel: Kernel, names: Sequence[str], *, unsafe: bool, json: bool) -> int:
+def _explain(kernel: Kernel, results: Results, names: Sequence[str], *, unsafe: bool, json: bool) -> int:
     """Print all rules for each name."""
     missing = []
     for name in names:
@@ -151,11 +156,11 @@ def _explain(kernel: Kernel, names: Sequence[str], *, unsafe: bool, json: bool) 
         answers, problem = why(kernel, pattern, unsafe=unsafe)
         missing += [problem] if problem else []
         if json:
-            Results(is_text=False).json({"type": "why", **answer} for answer in answers)
+            results.json({"type": "why", **answer} for answer in answers)
         elif answers:
-            Results().lines("\n\n".join("\n".join(_why_lines(answer)) for answer in answers).split("\n"))
+            results.lines("\n\n".join("\n".join(_why_lines(answer)) for answer in answers).split("\n"))
             if len(answers) > 1:
-                print(f"\n{len(answers)} functions are called {name}: use an address to select one.")
+                results.lines(["", f"{len(answers)} functions are called {name}: use an address to select one."])
     if missing:
         raise NoMatchError("; ".join(missing))
     _note(kernel.problems())
@@ -199,7 +204,7 @@ def _note(problems: Iterable[str]) -> None:
 
 
 def _say(text: str) -> None:
-    Results().lines([text], file=sys.stderr)
+    write_lines([text], sys.stderr)
 
 
 @click.command("functions", cls=Command, epilog=EXAMPLES, context_settings=SETTINGS)
@@ -237,6 +242,7 @@ def _say(text: str) -> None:
     "--why", cls=OutputOption, multiple=True, metavar="NAME", help="Explain every rule for one function; repeatable."
 )
 @json_option
+@output_option
 @general_options
 def command(**params: Any) -> int:
     """List functions of this kernel, which mechanisms can attach to each, and why not.

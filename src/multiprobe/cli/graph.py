@@ -30,8 +30,8 @@ from multiprobe.output.folded import fold, folded_lines
 from multiprobe.output.page import Picture
 from multiprobe.output.perfetto import write_perfetto
 from multiprobe.output.slices import Slice, TraceThread, Track, self_times
-from multiprobe.output.tree import tree_lines
-from multiprobe.output.units import plural_text
+from multiprobe.output.tree import HANG, tree_lines
+from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -107,7 +107,7 @@ class GraphMeasurement(Measurement[GraphOptions, GraphSample]):
 
     def print(self, sample: GraphSample) -> None:
         """Print a tree for each thread, and the number of all calls."""
-        self.results.lines(_trees(self.shown.tracks()))
+        self.results.lines(_trees(self.shown.tracks()), hang=HANG)
         unended = f", {sample.n_unended:,} of which had not ended" if sample.n_unended else ""
         calls, threads = plural_text(sample.n_calls, "call"), plural_text(len(sample.threads), "thread")
         self.results.lines([f"{calls} in {threads}, in {sample.seconds:.2f} s{unended}"])

@@ -10,7 +10,7 @@ from types import ModuleType
 import click
 
 import multiprobe
-from multiprobe.cli.command import SETTINGS
+from multiprobe.cli.command import SETTINGS, fitted_help
 
 SECTIONS: dict[str, dict[str, str]] = {
     "Measure": {
@@ -75,6 +75,10 @@ class Commands(click.Group):
             return None
         command: click.Command = _module(name).command
         return command
+
+    def get_help(self, ctx: click.Context) -> str:
+        """The help, as wide as the terminal."""
+        return fitted_help(ctx, super().get_help)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands by section."""

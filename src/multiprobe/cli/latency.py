@@ -31,7 +31,8 @@ from multiprobe.output.heat import HeatMap, heat_svg
 from multiprobe.output.histogram import log2_bounds, log2_lines, sparkline, used_range
 from multiprobe.output.page import Picture
 from multiprobe.output.table import Column, TextTable
-from multiprobe.output.units import plural_text, time_text
+from multiprobe.output.units import time_text
+from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -144,7 +145,7 @@ class LatencyMeasurement(Measurement[LatencyOptions, LatencySample]):
             self.results.lines([_running_line(sample)])
 
     def _table(self, rows: Sequence[Latency]) -> TextTable:
-        return _table(rows, self.history.names, by=self.options.by)
+        return _table(rows, self.history.names, by=self.options.by, sort=self.options.sort)
 
 
 class LatencyHistory:
@@ -176,7 +177,7 @@ def _make_screen(timer: CallTimer, names: TaskNames, *, sort: str, by: str | Non
 
     def frame(sample: LatencySample, _before: LatencySample | None) -> LiveFrame:
         shown: dict[int, Latency] = {}
-        table = _table(sample.rows, names, by=by)
+        table = _table(sample.rows, names, by=by, sort=sort)
         rows = []
         for row, cells in zip(sample.rows, table.rows, strict=True):
             index = index_of[row.function.address]
@@ -184,14 +185,15 @@ def _make_screen(timer: CallTimer, names: TaskNames, *, sort: str, by: str | Non
             shown[key] = row
             text = f"{row.function} {cells[-1]}" if by else str(row.function)
             rows.append(LiveRow(key, tuple(cells), order(row, cells[-1]), text, index))
-        title = f"{timer.report.attached:,} functions attached, {len(rows):,} rows, {sample.seconds:.0f} s"
+        attached = plural_text(timer.report.attached, "function")
+        title = f"{attached} attached, {plural_text(len(rows), 'row')}, {sample.seconds:.0f} s"
         return LiveFrame(title, table.columns, rows, lambda key: details(shown.get(key)))
 
     def details(row: Latency | None) -> list[str]:
         if row is None:
             return ["not called"]
         task = f", {row.who} {names[row.who]}" if by else ""
-        about = f"{row.calls:,} calls, {time_text(row.total)} in all, {time_text(row.longest)} the longest"
+        about = f"{plural_text(row.calls, 'call')}, {time_text(row.total)} in all, {time_text(row.longest)} the longest"
         return [f"{row.function}{task}", "", about, *log2_lines(row.buckets, form=time_text)]
 
     titles = ["calls", "total", *(["self"] if timer.has_self else []), *SORTS[3:]]
@@ -209,12 +211,12 @@ def _running_line(sample: LatencySample) -> str:
     return f"{plural_text(n, 'call')} more {'was' if n == 1 else 'were'} not seen to return: {names}"
 
 
-def _table(rows: Sequence[Latency], names: TaskNames, *, by: str | None) -> TextTable:
+def _table(rows: Sequence[Latency], names: TaskNames, *, by: str | None, sort: str) -> TextTable:
     has_self = any(row.own is not None for row in rows)
     used = used_range(all_buckets(rows))
     spread = f"{time_text(log2_bounds(used[0])[0])} … {time_text(log2_bounds(used[-1])[1])}" if used else "TIMES"
     titles = ["CALLS", "TOTAL", *(["SELF"] if has_self else []), "MEAN", "P50", "P90", "P99", "MAX"]
-    drops = {"TOTAL": 1, "CALLS": 2, "SELF": 3, "MAX": 4, "P99": 5, "P50": 6, "MEAN": 7, "P90": 8}
+    drops = {"TOTAL": 1, "CALLS": 2, "SELF": 3, "MAX": 4, "MEAN": 5, "P99": 6, "P50": 7, "P90": 8}
     last = [Column("PROCESS" if by == "process" else "THREAD")] if by else []
     columns = (
         *(Column(title, True, drops[title]) for title in titles),
@@ -222,7 +224,8 @@ def _table(rows: Sequence[Latency], names: TaskNames, *, by: str | None) -> Text
         Column("FUNCTION"),
         *last,
     )
-    return TextTable(columns, [_cells(row, used, names, by=by) for row in rows])
+    key = next((index for index, title in enumerate(titles) if title == sort.upper()), 0)
+    return TextTable(columns, [_cells(row, used, names, by=by) for row in rows], key)
 
 
 def _times(row: Latency) -> list[float]:

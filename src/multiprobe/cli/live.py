@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from itertools import pairwise
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from multiprobe import threads
 from multiprobe.errors import UsageError
+from multiprobe.output.terminal import can_redraw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -31,11 +33,13 @@ class Sampled(Protocol[SampleT_co]):
 
 
 def check(*, is_text: bool) -> None:
-    """Raise UsageError if there is no screen or no keyboard."""
+    """Raise UsageError without a screen that can be redrawn, or a keyboard."""
     if not is_text:
         raise UsageError("--live doesn't go with --json or --csv", hint="--parquet FILE writes the results beside it")
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError("--live needs a terminal", hint="leave it out where input or messages go to a file or pipe")
+    if not can_redraw(sys.stderr):
+        raise UsageError(f"--live can't draw on this terminal: TERM={os.environ.get('TERM', '')}", hint="leave it out")
 
 
 @dataclass(frozen=True, slots=True)

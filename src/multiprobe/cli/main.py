@@ -5,11 +5,11 @@ Every exception ends as a sentence, a hint and an exit status.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
 from functools import partial
-from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 import click
@@ -17,7 +17,7 @@ import click
 from multiprobe.cli.command import Command, without_vm
 from multiprobe.cli.group import COMPLETING, answer_shell, parse
 from multiprobe.errors import MultiprobeError, VerifierError
-from multiprobe.names import printable
+from multiprobe.output.terminal import prepare, write_lines
 from multiprobe.vm import rerun_in_vm
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _prepare_streams() -> None:
-    """Open /dev/null for closed standard streams, so that no other file gets their numbers. Escape what the locale
+    """Open /dev/null for closed standard streams, so that no other file gets their numbers. Replace what the locale
     can't encode."""
     for fd, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -54,9 +54,8 @@ def _prepare_streams() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number, as in open(2)
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(fd, "w" if fd else "r", encoding="utf-8", closefd=False))
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    prepare(sys.stdout)
+    prepare(sys.stderr)
 
 
 def _execute(context: click.Context, given: Sequence[str]) -> int:
@@ -118,13 +117,8 @@ def _is_output_broken() -> bool:
 
 
 def _say(message: str, hint: str = "") -> None:
-    try:
-        for line in f"multiprobe: {message}".split("\n"):
-            print(printable(line), file=sys.stderr)
-        if hint:
-            print(f"  hint: {printable(hint)}", file=sys.stderr)
-    except OSError:  # standard error is closed
-        pass
+    with contextlib.suppress(OSError):  # standard error is closed
+        write_lines([*f"multiprobe: {message}".split("\n"), *([f"  hint: {hint}"] if hint else [])], sys.stderr)
 
 
 def _drop_output() -> int:

@@ -24,7 +24,9 @@ from multiprobe.kernel.tasks import require_process
 from multiprobe.links.plan.preview import instruction_rate, preview
 from multiprobe.output.page import page
 from multiprobe.output.progress import Progress
-from multiprobe.output.units import plural_text, time_text
+from multiprobe.output.terminal import can_redraw, write_lines
+from multiprobe.output.units import time_text
+from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -62,7 +64,7 @@ def _measure(measurement: Measurement[MeasuringOptions, SampleT]) -> int:
     unknown = {refusal.request: refusal for refusal in functions.unresolved}
     advice = on_command(options.patterns, among=unknown)
     if advice:
-        print(f"note: {'; '.join(map(str, unknown.values()))}\n  hint: {advice}", file=sys.stderr)
+        write_lines([f"note: {'; '.join(map(str, unknown.values()))}", f"  hint: {advice}"], sys.stderr)
     with Results(options.output, is_text=options.is_text) as measurement.results:
         return _print_plan(measurement, functions) if options.dry_run else _run(measurement, functions)
 
@@ -144,7 +146,7 @@ def _watch_until(measurement: Measurement[MeasuringOptions, SampleT], until: Unt
         measurement.screen().run(instrument, until, every=lambda: measurement.every, on_sample=on_sample)
         return
     # A command that writes to the same terminal has it to itself.
-    has_terminal = sys.stderr.isatty() and not (workload and sys.stdout.isatty())
+    has_terminal = can_redraw(sys.stderr) and not (workload and sys.stdout.isatty())
     if options.is_text and measurement.has_table and has_terminal:
         _watch_table(measurement, until)
         return
@@ -164,7 +166,8 @@ def _watch_table(measurement: Measurement[MeasuringOptions, SampleT], until: Unt
             sample = instrument.sample()
             if measurement.is_looking and measurement.look(sample):
                 return
-            title = f"{instrument.report.attached:,} functions, {instrument.seconds:.0f} s, Ctrl-C ends"
+            functions = plural_text(instrument.report.attached, "function")
+            title = f"{functions}, {instrument.seconds:.0f} s, Ctrl-C ends"
             live.show(title, measurement.table(sample, before, live.rows))
             before = sample
 

@@ -211,6 +211,9 @@ _safety_options = _together(
         "--verify", cls=SafetyOption, is_flag=True, help="Make known calls, and compare them with the counts."
     ),
 )
+output_option = click.option(
+    "--output", "-o", cls=OutputOption, type=OutputFile(), metavar="FILE", help="Write the results to FILE."
+)
 _form_options = _together(
     json_option,
     click.option(

@@ -11,10 +11,10 @@ from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 from multiprobe.cli.workload import describe_status
-from multiprobe.names import printable
 from multiprobe.output.json_lines import write_json_lines
 from multiprobe.output.report import report_lines
 from multiprobe.output.table import write_table
+from multiprobe.output.terminal import write_lines, write_spans
 from multiprobe.table import Table
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from multiprobe.cli.workload import Workload
     from multiprobe.output.table import TextTable
+    from multiprobe.output.terminal import Spans
 
 
 class Results:
@@ -38,11 +39,13 @@ class Results:
         if not is_text and isinstance(self.file, TextIOWrapper):
             self.file.reconfigure(encoding="utf-8")
 
-    def lines(self, lines: Iterable[str], *, file: TextIO | None = None) -> None:
-        """Write lines of text, to this stream unless told otherwise."""
-        file = file or self.file
-        file.writelines(f"{printable(line)}\n" for line in lines)
-        file.flush()
+    def lines(self, lines: Iterable[str], *, file: TextIO | None = None, hang: int | None = None) -> None:
+        """Write lines of text, to this stream unless told otherwise; on a terminal folded (see `cells.fold`)."""
+        write_lines(lines, file or self.file, hang=hang)
+
+    def spans(self, lines: Iterable[Spans], *, hang: int | None = None) -> None:
+        """Write lines whose parts have styles."""
+        write_spans(lines, self.file, hang=hang)
 
     def json(self, objects: Iterable[Mapping[str, object]]) -> None:
         """Write JSON objects, one per line."""

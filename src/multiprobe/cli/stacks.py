@@ -25,7 +25,8 @@ from multiprobe.instruments.stacks.program import MAX_STACKS, NO_STACK
 from multiprobe.output.flame import flame_svg
 from multiprobe.output.folded import fold, folded_lines
 from multiprobe.output.page import Picture
-from multiprobe.output.units import percent_text, plural_text, time_text
+from multiprobe.output.units import percent_text, time_text
+from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -113,7 +114,8 @@ class StacksMeasurement(Measurement[StacksOptions, StacksSample]):
         calls, ways = plural_text(sample.n_calls, "call"), plural_text(len(sample.stacks), "different stack")
         self.results.lines([f"{calls} by {ways} in {sample.seconds:.2f} s"])
         self.results.lines(
-            f"of {n:,} calls the kernel's stack could not be taken ({reason})" for reason, n in sample.not_taken.items()
+            f"of {plural_text(n, 'call')} the kernel's stack could not be taken ({reason})"
+            for reason, n in sample.not_taken.items()
         )
 
     def folded(self, sample: StacksSample) -> Iterator[str]:
@@ -133,15 +135,22 @@ def _lines(stacks: Sequence[Stack], sample: StacksSample, *, is_timed: bool) -> 
     if not stacks:
         return
     titles = ("TIME", "MEAN", "CALLS", "SHARE") if is_timed else ("CALLS", "SHARE")
-    yield "".join(f"{title:>10}" for title in titles) + "  STACK"
-    for stack in stacks:
-        share = percent_text((stack.ns if is_timed else stack.calls) / everything)
-        times = (time_text(stack.ns), time_text(stack.ns / stack.calls)) if is_timed else ()
-        numbers = "".join(f"{cell:>10}" for cell in (*times, f"{stack.calls:,}", share))
+    cells = [_cells(stack, everything, is_timed=is_timed) for stack in stacks]
+    widths = [max(8, *map(len, column)) for column in zip(*cells, strict=True)]
+    yield "".join(f"  {title:>{width}}" for title, width in zip(titles, widths, strict=True)) + "  STACK"
+    for stack, row in zip(stacks, cells, strict=True):
+        numbers = "".join(f"  {cell:>{width}}" for cell, width in zip(row, widths, strict=True))
         function, *callers = reversed(stack.frames)
         yield f"{numbers}  {function}"
         yield from (f"{'':>{len(numbers)}}  {caller}" for caller in callers)
         yield ""
+
+
+def _cells(stack: Stack, everything: int, *, is_timed: bool) -> list[str]:
+    """The figures of a stack."""
+    share = percent_text((stack.ns if is_timed else stack.calls) / everything)
+    times = [time_text(stack.ns), time_text(stack.ns / stack.calls)] if is_timed else []
+    return [*times, f"{stack.calls:,}", share]
 
 
 @measuring_command("stacks", StacksOptions, examples=EXAMPLES)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from multiprobe.cells import left
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
 from multiprobe.cli.options import MeasuringOptions, OutputOption, SelectionOption, StoppingOption, measuring_options
@@ -16,8 +17,9 @@ from multiprobe.instruments.trace import instrument as trace
 from multiprobe.instruments.trace.describe import MAX_DEPTH, Wanted, is_path
 from multiprobe.instruments.trace.instrument import TracedCall
 from multiprobe.names import printable
-from multiprobe.output.units import plural_text
+from multiprobe.output.units import time_text
 from multiprobe.output.values import spell
+from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -99,7 +101,7 @@ class TraceMeasurement(Measurement[TraceOptions, list[TracedCall]]):
         if self.options.json:
             self.results.json(map(self.shown.to_json, chosen))
         elif self.options.is_text:
-            self.results.lines(chain.from_iterable(map(self.shown.lines, chosen)))
+            self.results.lines(chain.from_iterable(map(self.shown.lines, chosen)), hang=_INDENT)
         return self.shown.is_full
 
     def finish(self, sample: list[TracedCall]) -> None:
@@ -146,11 +148,11 @@ class ShownTrace:
 
     def lines(self, call: TracedCall) -> Iterator[str]:
         """A call as text: a line, and below it a line for each caller."""
-        name = printable(call.comm)
-        line = f"{call.time:12.6f}  {call.cpu:3}  {call.tid:7}  {name:15}  {call.function}({_arguments(call)})"
+        name = left(printable(call.comm), 15)
+        line = f"{call.time:12.6f}  {call.cpu:3}  {call.tid:7}  {name}  {call.function}({_arguments(call)})"
         if call.duration is not None:
             returned = "" if call.returned is None else f" = {_spelled(call)}"
-            line = f"{line}{returned}  [{_duration(call.duration)}]"
+            line = f"{line}{returned}  [{time_text(call.duration)}]"
         yield line
         if call.stack is not None:
             yield from (f"{'':{_INDENT}}{frame}" for frame in call.stack or ("(no stack could be taken)",))
@@ -192,13 +194,6 @@ def _spelled(call: TracedCall) -> str:
     if isinstance(call.returned, str) and call.returned.startswith("-E") and call.raw is not None:
         return f"{call.raw} ({call.returned[1:]})"
     return str(call.returned)
-
-
-def _duration(ns: int) -> str:
-    for unit, size in (("s", 1_000_000_000), ("ms", 1_000_000), ("µs", 1_000)):
-        if ns >= size:
-            return f"{ns / size:.3g} {unit}" if ns < 1000 * size else f"{ns / size:,.0f} {unit}"
-    return f"{ns} ns"
 
 
 @measuring_command("trace", TraceOptions, examples=EXAMPLES)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from multiprobe.cells import cell_width, fold
 from multiprobe.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    from rich.table import Table as RichTable
 
     from multiprobe.inspect.observed import ObservedLink
     from multiprobe.inspect.targets import Target
@@ -19,6 +18,9 @@ if TYPE_CHECKING:
 COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "red")
 _MARKS = {"entry": "●", "return": "○", "session": "◉", "": "◆"}
 _NONE = "·"
+GAP = 2
+
+Spans = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,35 +150,62 @@ def _texts(mix: Mix, place: int) -> tuple[str, ...]:
     return tuple(cell_text(cell, link.when) for cell, link in zip(mix.cells[place], mix.links, strict=True))
 
 
-def rich_mix(mix: Mix, *, limit: int) -> RichTable:
-    """The mix for a terminal, with a colour for each link."""
-    from rich.table import Table
-    from rich.text import Text
+def mix_lines(mix: Mix, *, limit: int, width: int | None = None) -> Iterator[Spans]:
+    """The mix as aligned lines of (text, style), with a colour for each link.
 
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", caption_justify="left")
-    table.add_column("FUNCTION", no_wrap=True)
-    for place, link in enumerate(mix.links):
-        colour = COLOURS[place % len(COLOURS)]
-        table.add_column(Text("\n".join(map(printable, headings(link))), style=f"bold {colour}"), no_wrap=True)
-    for name, texts in shown_rows(mix, limit):
-        cells = [
-            Text(text, style="dim")
-            if text == _NONE
-            else Text(f" {text} ", style=f"black on {COLOURS[i % len(COLOURS)]}")
-            for i, text in enumerate(texts)
-        ]
-        table.add_row(Text(printable(name)), *cells)
-    return table
-
-
-def mix_lines(mix: Mix, *, limit: int) -> Iterator[str]:
-    """The mix as aligned plain text."""
-    body = [[name, *texts] for name, texts in shown_rows(mix, limit)]
+    width: of a terminal: links that don't fit beside each other follow in blocks below, with the functions again
+    """
+    shown = [(printable(name), texts) for name, texts in shown_rows(mix, limit)]
     heads = [[printable(text) for text in headings(link)] for link in mix.links]
-    head = [["FUNCTION" if line == 0 else "", *(texts[line] for texts in heads)] for line in range(3)]
-    widths = [max(map(len, column)) for column in zip(*head, *body, strict=True)]
-    for row in (*head, *body):
-        yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+    columns = [max(map(cell_width, (*head, *(texts[n] for _, texts in shown)))) for n, head in enumerate(heads)]
+    names = max(cell_width(name) for name in ("FUNCTION", *(name for name, _ in shown)))
+    if width is not None:
+        names = min(names, max(len("FUNCTION"), min(width - GAP - max(columns), width // 2)))
+    for block, indexes in enumerate(_blocks(columns, None if width is None else width - names)):
+        if block:
+            yield ()
+        for line in range(3):
+            title = [("FUNCTION" if line == 0 else "", "bold")]
+            yield _row(title[0], [(heads[n][line], f"bold {_colour(n)}") for n in indexes], names, columns, indexes)
+        for name, texts in shown:
+            cells = [(texts[n], "dim" if texts[n] == _NONE else f"black on {_colour(n)}") for n in indexes]
+            *above, last = fold(name, names, hang=GAP)
+            yield from (((part, ""),) for part in above)
+            yield _row((last, ""), cells, names, columns, indexes)
+
+
+def _colour(n: int) -> str:
+    return COLOURS[n % len(COLOURS)]
+
+
+def _blocks(columns: Sequence[int], width: int | None) -> Iterator[list[int]]:
+    """The links that go beside each other, one at least."""
+    block: list[int] = []
+    for n in range(len(columns)):
+        if block and width is not None and sum(columns[other] + GAP for other in (*block, n)) > width:
+            yield block
+            block = []
+        block.append(n)
+    yield block
+
+
+def _row(
+    first: tuple[str, str],
+    cells: Sequence[tuple[str, str]],
+    names: int,
+    columns: Sequence[int],
+    indexes: Sequence[int],
+) -> Spans:
+    """A line: the name, and the cells of a block, each padded but the last."""
+    row = [(first, names), *zip(cells, (columns[n] for n in indexes), strict=True)]
+    while row and not row[-1][0][0]:
+        row.pop()
+    spans: list[tuple[str, str]] = []
+    for n, ((text, style), width) in enumerate(row):
+        spans.append((text, style))
+        if n < len(row) - 1:
+            spans.append((" " * (width - cell_width(text) + GAP), ""))
+    return tuple(spans)
 
 
 LEGEND = f"{_MARKS['entry']} entry  {_MARKS['return']} return  {_MARKS['session']} session; the number is the cookie"

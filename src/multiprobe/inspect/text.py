@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from multiprobe.inspect.callsite import DESTINATIONS
-from multiprobe.inspect.overlap import short_number
+from multiprobe.inspect.overlap import Spans, short_number
 from multiprobe.inspect.tracefs import FLAGS
+from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from multiprobe.inspect.disassembly import Instruction
     from multiprobe.inspect.observed import ObservedLink
@@ -22,12 +23,11 @@ if TYPE_CHECKING:
     from multiprobe.inspect.sources import Missing
     from multiprobe.inspect.trampoline import TrampolineCall
 
-Spans = tuple[tuple[str, str], ...]
-
 UNTOLD = "?"
 #: The kinds of links that are on functions of the kernel.
 ON_FUNCTIONS = ("tracing_multi", "kprobe_multi", "trampoline", "kprobe")
 _NAMES_SHOWN = 2
+INDENT = 2
 _CODE_WIDTH = 30
 _STYLES = {"enter": "dim", "exit": "dim", "glue": "dim", "program": "bold cyan", "function": "bold green"}
 
@@ -106,14 +106,14 @@ def owners_text(owners: Sequence[Owner]) -> str:
     return ", ".join(known) or "none seen (pinned?)"
 
 
-def picture_lines(picture: FunctionPicture) -> Iterator[Spans]:
-    """The picture of one function."""
+def picture_lines(picture: FunctionPicture, table: Callable[[Grid], Iterable[str]] | None = None) -> Iterator[Spans]:
+    """The picture of one function. `table` makes lines of a grid, INDENT cells narrower than the screen."""
     home = f" [{picture.module}]" if picture.module else ""
     yield ((picture.name + home, "bold"), (f"  at {picture.address:#x}", "dim"))
     yield ()
     yield from _entry_lines(picture)
     yield from _ftrace_lines(picture)
-    yield from _attached_lines(picture)
+    yield from _attached_lines(picture, table or aligned)
     if picture.trampoline is not None:
         yield from _trampoline_lines(picture, picture.trampoline)
     for routine in picture.programs:
@@ -150,7 +150,7 @@ def _ftrace_lines(picture: FunctionPicture) -> Iterator[Spans]:
         flags = "; ".join(f"{letter}: {FLAGS[letter]}" for letter in enabled.flags)
         yield (
             ("ftrace     ", "bold"),
-            (f"{enabled.n_ops} user{'s' * (enabled.n_ops != 1)}" + (f"; {flags}" if flags else ""), ""),
+            (plural_text(enabled.n_ops, "user") + (f"; {flags}" if flags else ""), ""),
         )
         for line in enabled.lines:
             yield ((f"             {line.strip()}", "dim"),)
@@ -165,14 +165,14 @@ def _ftrace_lines(picture: FunctionPicture) -> Iterator[Spans]:
         yield (("trampoline ", "bold"), (picture.trampoline.name, "cyan"), (f", {how}", ""))
 
 
-def _attached_lines(picture: FunctionPicture) -> Iterator[Spans]:
+def _attached_lines(picture: FunctionPicture, table: Callable[[Grid], Iterable[str]]) -> Iterator[Spans]:
     yield ()
     if not picture.attached:
         yield (("attached   nothing", "bold"),)
         return
     yield ((f"attached   {len(picture.attached)}", "bold"),)
-    for line in aligned(_attached_grid(picture.attached)):
-        yield ((f"  {line}", ""),)
+    for line in table(_attached_grid(picture.attached)):
+        yield ((f"{'':{INDENT}}{line}", ""),)
 
 
 def _attached_grid(attached: Sequence[Attached]) -> Grid:
@@ -186,7 +186,10 @@ def _attached_grid(attached: Sequence[Attached]) -> Grid:
 
 def _trampoline_lines(picture: FunctionPicture, trampoline: Trampoline) -> Iterator[Spans]:
     yield ()
-    yield ((trampoline.name, "bold"), (f"  at {trampoline.address:#x}, {len(trampoline.code)} bytes", "dim"))
+    yield (
+        (trampoline.name, "bold"),
+        (f"  at {trampoline.address:#x}, {plural_text(len(trampoline.code), 'byte')}", "dim"),
+    )
     calls = {call.address: call for call in trampoline.calls}
     programs = {on.link.program.address: on for on in picture.attached}
     for instruction in trampoline.instructions:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from multiprobe.errors import IncompleteError, errno_name
 from multiprobe.markup import table
+from multiprobe.plurals import counted_text, plural_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -101,7 +102,7 @@ class Gap:
     meaning: str
 
     def __str__(self) -> str:
-        return f"{self.n:,} {self.cause.replace('_', ' ')}"
+        return counted_text(self.n, self.cause.replace("_", " "))
 
 
 MEANINGS = {
@@ -179,8 +180,7 @@ class Report:
     def _repr_html_(self) -> str:
         """For notebooks: how many functions went where, and each one that isn't attached, with its reason."""
         ways = ", ".join(f"{n:,} by {name}" for name, n in self.mechanisms.items())
-        links = "1 link" if self.links == 1 else f"{self.links:,} links"
-        caption = f"requested {self.requested:,}, attached {self.attached:,} in {links}"
+        caption = f"requested {self.requested:,}, attached {self.attached:,} in {plural_text(self.links, 'link')}"
         rows = [
             *((f.function, "failed", f"{errno_name(f.errno)} from {f.mechanism}: {f.reason}") for f in self.failed),
             *((d.function, "dropped", d.reason) for d in self.dropped),

@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from fnmatch import translate
 from typing import TYPE_CHECKING
 
+from multiprobe.cells import cell_width, head, left, right
 from multiprobe.names import printable
+from multiprobe.output.table import GAP, NAME, fit, natural_widths
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from multiprobe.output.table import Column
 
-GAP = 2
-_NAME = 40
-"""Columns are left out until texts have so many characters, or all that they need."""
 _SHORTEST = 8
 
 
@@ -63,42 +62,23 @@ def _matcher(text: str) -> Callable[[str], bool]:
     return lambda name: matches(name) is not None
 
 
-def fit(
+def fit_rows(
     columns: Sequence[Column], rows: Collection[Sequence[str]], *, width: int, keep: int | None = None
 ) -> list[tuple[int, int]]:
-    """The columns that fit into `width` characters, in order, each as (index, width).
+    """The columns that fit into `width` cells of a screen, in order, each as (index, width).
 
     rows: the texts of the cells; keep: a column that is not left out, whatever its `drop`
     """
-    natural = [
-        max(len(printable(text)) for text in texts) for texts in zip((c.title for c in columns), *rows, strict=True)
-    ]
-    least = [n if column.is_number else min(n, _NAME) for n, column in zip(natural, columns, strict=True)]
-    kept = list(range(len(columns)))
-    while _sum(least, kept) > width:
-        choice = [index for index in kept if columns[index].drop and index != keep]
-        if not choice:
-            break
-        kept.remove(max(choice, key=lambda index: columns[index].drop))
-    spare = width - _sum(least, kept)
-    for index in sorted((i for i in kept if not columns[i].is_number), key=lambda i: least[i], reverse=spare < 0):
-        fitting = min(natural[index], max(least[index] + spare, _SHORTEST))
-        spare -= fitting - least[index]
-        least[index] = fitting
-    return [(index, least[index]) for index in kept]
-
-
-def _sum(widths: Sequence[int], kept: Sequence[int]) -> int:
-    return sum(widths[index] for index in kept) + GAP * (len(kept) - 1)
+    return fit(columns, natural_widths(columns, rows), width=width, keep=keep, name=NAME, least=_SHORTEST)
 
 
 def line(cells: Sequence[str], columns: Sequence[Column], fitting: Sequence[tuple[int, int]]) -> str:
-    """A row's cells in the columns that fit; what is too long is cut."""
+    """A row's cells in the columns that fit; what is too long is cut: a row has one line."""
     return (" " * GAP).join(_cell(cells[index], columns[index], width) for index, width in fitting)
 
 
 def _cell(text: str, column: Column, width: int) -> str:
     text = printable(text)
-    if len(text) > width:
-        text = text[: width - 1] + "…"
-    return text.rjust(width) if column.is_number else text.ljust(width)
+    if cell_width(text) > width:
+        text = head(text, width - 1) + "…"
+    return right(text, width) if column.is_number else left(text, width)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from multiprobe.output.table import TextTable, rich_table
+from multiprobe.output.table import table_lines
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import TextIO
+
+    from multiprobe.output.table import TextTable
 
 _ROOM = 5  # lines left for title, heading and prompt
 
@@ -31,7 +33,10 @@ class LiveTable:
 
     def show(self, title: str, table: TextTable) -> None:
         """Draw anew."""
-        self._live.update(Group(Text(title, style="dim"), rich_table(table)), refresh=True)
+        heading, *rows = table_lines(table, width=self._console.width)
+        text = Text.assemble((title, "dim"), "\n", (heading, "bold"), *(f"\n{row}" for row in rows))
+        text.no_wrap, text.overflow = True, "crop"
+        self._live.update(text, refresh=True)
 
     def __enter__(self) -> LiveTable:
         self._live.__enter__()

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from multiprobe.output.report import report_lines
 from multiprobe.output.svg import load, xml_text
-from multiprobe.output.units import plural_text, time_text
+from multiprobe.output.units import time_text
+from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

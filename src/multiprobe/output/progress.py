@@ -6,11 +6,12 @@ A thread waits beside the work, which is mostly one system call. rich is importe
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import time
 from threading import Lock, Timer
 from typing import TYPE_CHECKING
+
+from multiprobe.output.terminal import can_redraw, write_lines
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -79,13 +80,13 @@ class Progress:
                 timer.start()
 
     def _speak(self, timer: Timer) -> None:
-        bar = self._make_bar() if _can_redraw(self._file) else None
+        bar = self._make_bar() if can_redraw(self._file) else None
         with self._lock, contextlib.suppress(*_NOBODY_LISTENS):
             if timer is not self._timer:  # it has ended meanwhile
                 return
             if bar is None:
                 self._has_line = True
-                print(f"{self._what} …", file=self._file, flush=True)
+                write_lines([f"{self._what} …"], self._file)
             else:
                 self._bar = bar
                 bar.start()
@@ -105,12 +106,7 @@ class Progress:
             if bar is not None:
                 bar.stop()
             elif has_line and is_good:
-                print(f"{self._what}: done in {time.monotonic() - self._began:.1f} s", file=self._file, flush=True)
-
-
-def _can_redraw(file: TextIO) -> bool:
-    """Whether a line can be drawn anew: on a terminal that isn't a dumb one."""
-    return file.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
+                write_lines([f"{self._what}: done in {time.monotonic() - self._began:.1f} s"], self._file)
 
 
 def amount_text(done: int, total: int, *, is_bytes: bool) -> str:

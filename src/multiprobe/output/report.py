@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from multiprobe.output.units import time_text
+from multiprobe.plurals import counted_text, plural_text
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
@@ -22,8 +25,8 @@ def report_lines(report: Fields, *, is_plan: bool = False) -> Iterator[str]:
     how = ", ".join(f"{n:,} by {name}" if len(mechanisms) > 1 else name for name, n in mechanisms.items())
     yield (
         f"{'would attach' if is_plan else 'attached'} {report['attached']:,}"
-        f" of {_count(report['requested'], 'function')}"
-        f" in {_count(links, 'link')}{f' ({how})' if how else ''}"
+        f" of {plural_text(report['requested'], 'function')}"
+        f" in {plural_text(links, 'link')}{f' ({how})' if how else ''}"
     )
     if (report.get("processes") or 1) > 1:
         yield f"measured {report['processes']:,} processes"
@@ -41,10 +44,10 @@ def report_lines(report: Fields, *, is_plan: bool = False) -> Iterator[str]:
 def _missing_lines(report: Fields) -> Iterator[str]:
     """What is missing from the results: in short, then a line for each cause."""
     missed = {name: n for name, n in report["missed"].items() if n}
-    text = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in missed.items())
+    text = ", ".join(counted_text(n, name.replace("_", " ")) for name, n in missed.items())
     yield f"missed: {text or 'nothing known'}"
     for gap in report.get("missing", ()):
-        yield f"  {gap['n']:,} {gap['cause'].replace('_', ' ')}: {gap['meaning']}"
+        yield f"  {counted_text(gap['n'], gap['cause'].replace('_', ' '))}: {gap['meaning']}"
 
 
 def _dropped_lines(dropped: Sequence[Fields], budget: Fields) -> Iterator[str]:
@@ -61,10 +64,12 @@ def _dropped_lines(dropped: Sequence[Fields], budget: Fields) -> Iterator[str]:
 def _verified_lines(verified: Sequence[Fields]) -> Iterator[str]:
     if verified:
         made, found = (sum(one[what] for one in verified) for what in ("made", "found"))
-        yield f"verified: of {made:,} known calls of {_count(len(verified), 'function')} {found:,} were counted"
+        calls, functions = plural_text(made, "known call"), plural_text(len(verified), "function")
+        yield f"verified: of {calls} of {functions} {found:,} {'was' if found == 1 else 'were'} counted"
     for one in verified:
         if one["made"] != one["found"]:
-            yield f"  {one['function']} by {one['mechanism']}: {one['made']:,} calls, {one['found']:,} found"
+            calls = plural_text(one["made"], "call")
+            yield f"  {one['function']} by {one['mechanism']}: {calls}, {one['found']:,} found"
 
 
 def _step_lines(report: Fields) -> Iterator[str]:
@@ -72,11 +77,11 @@ def _step_lines(report: Fields) -> Iterator[str]:
     steps = report.get("steps", ())
     if len(steps) > 1:
         for step in steps:
-            links, calls = _count(step["links"], "link"), _count(step["system_calls"], "system call")
+            links, calls = plural_text(step["links"], "link"), plural_text(step["system_calls"], "system call")
             yield f"  {step['functions']:,}  {step['mechanism']}: {links}, {calls}"
     if steps:
         attach, detach = _time(report["attach_seconds"]), _time(report["detach_seconds"])
-        calls = _count(report["system_calls"], "system call")
+        calls = plural_text(report["system_calls"], "system call")
         yield f"in {calls}, about {attach} to attach and {detach} to detach on a machine like this one"
 
 
@@ -94,7 +99,7 @@ def _megabytes(n: int) -> str:
 
 
 def _time(seconds: float) -> str:
-    return f"{seconds:.2g} s" if seconds < 100 else f"{seconds / 60:,.0f} minutes"
+    return time_text(round(seconds * 1e9)) if seconds < 100 else plural_text(round(seconds / 60), "minute")
 
 
 def _failed_lines(failed: Sequence[Fields]) -> Iterator[str]:
@@ -126,7 +131,3 @@ def _without_name(refusal: Fields) -> str:
     """The reason without the function's name in front, so that equal reasons are equal texts."""
     reason: str = refusal["reason"]
     return reason.removeprefix(refusal["function"].partition(" ")[0] + " ").removeprefix("is ")
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"

@@ -15,7 +15,8 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from multiprobe.output.frame import GAP, fit, line
+from multiprobe.output.frame import fit_rows, line
+from multiprobe.output.table import GAP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -138,7 +139,7 @@ class RowTable(ScrollView, can_focus=True):
         width = self.scrollable_content_region.width
         if self._fits is None or self._fits[0] != width:
             rows = [self._titles(), *(row.cells for row in self._rows)]
-            self._fits = width, fit(self._columns, rows, width=width, keep=self._sort)
+            self._fits = width, fit_rows(self._columns, rows, width=width, keep=self._sort)
         return self._fits[1]
 
     def on_resize(self) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 RETURN = "="
 """The argument of this name is the value that a call returned; it is printed behind the call."""
+HANG = 29
+"""Where a call goes on that is wider than a screen."""
 GAP = 1_000_000
 """From so many ns on, the time between two calls gets a line of its own."""
 

@@ -32,8 +32,3 @@ def percent_text(part: float) -> str:
 def _three_digits(number: float) -> str:
     size = abs(number)
     return f"{number:.2f}" if size < 9.995 else f"{number:.1f}" if size < 99.95 else f"{number:,.0f}"
-
-
-def plural_text(n: int, noun: str) -> str:
-    """`1 call`, `2 calls`."""
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"

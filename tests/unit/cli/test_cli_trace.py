@@ -63,7 +63,7 @@ def test_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["trace", "do_*", "-d", "0", "--args", "mode", "--depth", "1", "--stack"]) == 0
     lines = capsys.readouterr().out.splitlines()
     head = f"    3.000000    1        8  {'sh':15}  "
-    assert lines[1] == f'{head}tcp_sendmsg(mode=3, name="a,b") = -2 (ENOENT)  [1.5 µs]'
+    assert lines[1] == f'{head}tcp_sendmsg(mode=3, name="a,b") = -2 (ENOENT)  [1.50 µs]'
     assert "1 call" in lines
 
 

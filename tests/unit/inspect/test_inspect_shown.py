@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from typing import Any
 
@@ -18,7 +17,7 @@ from multiprobe.inspect.disassembly import disassemble, disassemble_routine
 from multiprobe.inspect.names import Symbol
 from multiprobe.inspect.observed import ObservedLink, ObservedProgram
 from multiprobe.inspect.ops import Ops
-from multiprobe.inspect.overlap import COLOURS, MixRow, cell_text, make_mix, mix_lines, rich_mix, runs, short_number
+from multiprobe.inspect.overlap import COLOURS, Mix, MixRow, cell_text, make_mix, mix_lines, runs, short_number
 from multiprobe.inspect.owners import Owner
 from multiprobe.inspect.picture import Attached, FunctionPicture, Trampoline, attachments
 from multiprobe.inspect.sources import Missing
@@ -51,9 +50,13 @@ SLIDE = [
 ]
 
 
+def plain(mix: Mix, **how: int) -> list[str]:
+    return ["".join(text for text, _ in line) for line in mix_lines(mix, **how)]
+
+
 def test_a_mix_as_on_the_slides() -> None:
     mix = make_mix(ROWS, SLIDE, keep_bare=5)
-    assert "\n".join(mix_lines(mix, limit=60)) == (
+    assert "\n".join(plain(mix, limit=60)) == (
         "FUNCTION  trampoline #1  tracing_multi #2  kprobe_multi #3  kprobe #4\n"
         "          entry          session           return           entry\n"
         "          prog_1         prog_2            prog_3           prog_4\n"
@@ -72,7 +75,7 @@ def test_a_mix_as_on_the_slides() -> None:
 def test_many_functions_are_shown_in_stretches() -> None:
     mix = make_mix(ROWS, SLIDE)
     assert mix.n_bare == 1
-    lines = list(mix_lines(mix, limit=4))
+    lines = plain(mix, limit=4)
     assert [line.split("  ")[0] for line in lines[3:]] == [
         "func_1", "func_2", "func_3", "func_4", "func_5 … func_7 (3 functions)", "func_9",
     ]  # fmt: skip
@@ -113,16 +116,21 @@ def test_a_mix_has_every_pair_once(sets: list[set[int]]) -> None:
 
 
 def test_a_mix_in_colour() -> None:
-    from rich.console import Console
-
-    file = io.StringIO()
-    Console(file=file, width=200, force_terminal=True, color_system="standard").print(
-        rich_mix(make_mix(ROWS, SLIDE), limit=60)
-    )
-    shown = file.getvalue()
-    assert "func_9" in shown
-    assert shown.count("\x1b[30;4") >= 10  # black on a colour
+    cells = [span for line in mix_lines(make_mix(ROWS, SLIDE), limit=60) for span in line]
+    assert ("func_9", "") in cells
+    assert sum(style.startswith("black on ") for _, style in cells) >= 10
     assert len(COLOURS) == len(set(COLOURS))
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100])
+def test_links_that_do_not_fit_follow_below(width: int) -> None:
+    mix = make_mix(ROWS, SLIDE, keep_bare=5)
+    lines = plain(mix, limit=60, width=width)
+    assert max(map(len, lines)) <= width
+    assert {100: 1, 80: 2, 60: 2, 40: 4}[width] == sum(line.startswith("FUNCTION") for line in lines)
+    for head in ("trampoline #1", "tracing_multi #2", "kprobe_multi #3", "kprobe #4", "prog_4"):
+        assert sum(head in line for line in lines) == 1
+    assert any("●+0x8+0xc 0x1000000000000000" in line for line in lines)
 
 
 def test_cells() -> None:
@@ -276,5 +284,5 @@ def test_questions_that_exclude_each_other(function: str | None, patterns: tuple
     from multiprobe.cli.inspect import run
 
     with pytest.raises(UsageError) as refused:
-        run(function, patterns=patterns, programs=programs, top=None, json=False)
+        run(function, patterns=patterns, programs=programs, top=None, json=False, output=None)
     assert refused.value.hint.startswith("multiprobe inspect")

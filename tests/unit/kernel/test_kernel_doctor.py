@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 from click.testing import CliRunner
 
@@ -281,12 +280,6 @@ def test_text(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "in a container (docker)" in shown
     assert "Nothing can be attached here" in shown
     assert "--vm" in shown
-
-
-def test_text_fits_the_terminal() -> None:
-    for width in (80, 100):
-        for line in doctor.text_lines(GOOD, diagnose_mechanisms(GOOD), diagnose_needs(GOOD), width=width):
-            assert len(click.unstyle(line)) <= width
 
 
 def test_help_shows_examples() -> None:
