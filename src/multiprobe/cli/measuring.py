@@ -54,12 +54,12 @@ def measure(measurement: Measurement[MeasuringOptions, SampleT]) -> int:
 
 def _measure(measurement: Measurement[MeasuringOptions, SampleT]) -> int:
     options = measurement.options
-    if not options.dry_run:
-        require_rights()
     if options.live:
         check_live(is_text=options.is_text)
     if options.pid is not None:
         require_process(options.pid)
+    if not options.dry_run:
+        require_rights()
     functions = _select(options.patterns, unsafe=options.unsafe, kernel_files=options.kernel_files)
     unknown = {refusal.request: refusal for refusal in functions.unresolved}
     advice = on_command(options.patterns, among=unknown)

@@ -66,7 +66,8 @@ def test_a_file_that_is_full_is_an_error(world: FakeWorld, capfd: pytest.Capture
 
 
 CLOSED = """
-import multiprobe as mp, sys
+import multiprobe as mp, os, sys
+os.geteuid = lambda: 0  # the kernel is a fake, and takes no rights
 sys.path[:0] = {path!r}
 from cli.conftest import FakeWorld, _FakeKernel
 from multiprobe.cli.main import run

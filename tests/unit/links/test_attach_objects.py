@@ -31,6 +31,17 @@ from multiprobe.syscalls.libbpf import LoadedMap, LoadedProgram, Wish, with_othe
 from multiprobe.uapi.bpf import AttachType, MapType, ProgType
 
 
+def has_libbpf() -> bool:
+    try:
+        libbpf.open_library()
+    except mp.NotSupportedError:
+        return False
+    return True
+
+
+needs_libbpf = pytest.mark.skipif(not has_libbpf(), reason="libbpf is not installed: apt-get install libbpf1")
+
+
 @mp.program
 def idle(ctx):
     return
@@ -188,6 +199,7 @@ CHILDREN = {
 
 @pytest.mark.parametrize("doing", CHILDREN)
 @pytest.mark.parametrize(("end", "how"), [("os.kill(os.getpid(), 11)", "by SIGSEGV"), ("os._exit(3)", "with status 3")])
+@needs_libbpf
 def test_an_object_that_crashes_libbpf_is_an_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, doing: str, end: str, how: str
 ) -> None:
@@ -210,6 +222,7 @@ def test_an_object_that_crashes_libbpf_is_an_error(
         ({"error": 0, "said": []}, mp.KernelError, "EINVAL"),
     ],
 )
+@needs_libbpf
 def test_what_libbpf_refuses(
     monkeypatch: pytest.MonkeyPatch, answer: dict[str, object], error: type[Exception], words: str
 ) -> None:
@@ -274,6 +287,7 @@ def opened_by(data: bytes) -> tuple[list[tuple[str, str]], list[Variable]]:
     return programs, variables
 
 
+@needs_libbpf
 def test_what_is_in_an_object(choices: bytes) -> None:
     programs, variables = opened_by(choices)
     assert dict(programs) == {
@@ -298,6 +312,7 @@ def test_what_is_in_an_object(choices: bytes) -> None:
     assert [name for name, one in by_name.items() if one.scalar is None] == ["label", "pair"]
 
 
+@needs_libbpf
 def test_values_of_variables(choices: bytes) -> None:
     _, variables = opened_by(choices)
     limit, negative, is_on, label = (named(variables, name) for name in ("limit", "negative", "is_on", "label"))
@@ -322,6 +337,7 @@ def test_values_of_variables(choices: bytes) -> None:
         named(twice, "limit")
 
 
+@needs_libbpf
 def test_the_names_of_programs_are_checked_before_anything_is_loaded(choices: bytes, tmp_path: Path) -> None:
     path = tmp_path / "choices.bpf.o"
     path.write_bytes(choices)
