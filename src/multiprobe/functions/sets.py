@@ -18,6 +18,7 @@ from multiprobe.functions.verdict import Verdict
 from multiprobe.kernel.mechanism import Mechanism, mechanism_names
 from multiprobe.markup import MAX_ROWS
 from multiprobe.markup import table as html_table
+from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -278,7 +279,7 @@ class FunctionSet:
         return isinstance(item, str) and any(row in self.rows for row in self.table.rows_of_name(item))
 
     def __repr__(self) -> str:
-        return f"<FunctionSet of {len(self)} functions, {self.n_attachable()} of them attachable>"
+        return f"<FunctionSet of {plural_text(len(self), 'function')}, {self.n_attachable()} of them attachable>"
 
     def _repr_html_(self) -> str:
         """For notebooks: the first functions, each with the mechanisms that this kernel offers for it, or why none."""
@@ -292,7 +293,7 @@ class FunctionSet:
             )
             for function in map(self.__getitem__, range(min(len(self), MAX_ROWS)))
         ]
-        caption = f"{len(self):,} functions, {self.n_attachable():,} of them attachable"
+        caption = f"{plural_text(len(self), 'function')}, {self.n_attachable():,} of them attachable"
         return html_table(("function", "address", "mechanisms", "reason"), rows, caption=caption, n_all=len(self))
 
     # -- algebra ---------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from multiprobe.errors import KernelError, NotPermittedError, VerifierError
 from multiprobe.names import decode_name
+from multiprobe.plurals import plural_text
 from multiprobe.syscalls.fd import FileDescriptor, NewDescriptor
 from multiprobe.syscalls.raw import BPF, address_of, c_string, call, call_opening
 from multiprobe.uapi import bpf as uapi
@@ -311,7 +312,7 @@ def link_create_kprobe_multi(
         cookies=cookies.buffer_info()[0] if cookies else 0,
     )
     result = _open(Cmd.LINK_CREATE, attr)
-    return _opened(result, "link", "attaching by kprobe.multi", f"{len(addresses)} functions")
+    return _opened(result, "link", "attaching by kprobe.multi", plural_text(len(addresses), "function"))
 
 
 def link_create_tracing_multi(
@@ -326,7 +327,7 @@ def link_create_tracing_multi(
         count=len(ids),
     )
     result = _open(Cmd.LINK_CREATE, attr)
-    return _opened(result, "link", "attaching by tracing_multi", f"{len(ids)} functions")
+    return _opened(result, "link", "attaching by tracing_multi", plural_text(len(ids), "function"))
 
 
 def link_create_tracing(prog: FileDescriptor, attach_type: int, *, cookie: int) -> FileDescriptor:
