@@ -16,7 +16,7 @@ from btf_writer import BtfWriter
 import multiprobe as mp
 from multiprobe.arch import native
 from multiprobe.cli import graph as graph_command
-from multiprobe.cli.trace import ShownTrace, _duration
+from multiprobe.cli.trace import ShownTrace
 from multiprobe.compiler.compiling import compile_program
 from multiprobe.compiler.frontend.arguments import find_arguments
 from multiprobe.compiler.shape import Shape
@@ -200,7 +200,7 @@ def test_lines() -> None:
     call = TracedCall(1.5, 99, 3, 7, 8, "cat", "vfs_open", arguments, members, 1500, "-ENOENT", -2)  # type: ignore[arg-type]
     head = "    1.500000    3        8  cat              vfs_open"
     shown = ShownTrace(most=1, is_kept=True)
-    text = f'{head}(file=&{{name="a", path={{mnt=NULL}}}}, pos=NULL, name="/x", flags=O_RDWR) = -2 (ENOENT)  [1.5 µs]'
+    text = f'{head}(file=&{{name="a", path={{mnt=NULL}}}}, pos=NULL, name="/x", flags=O_RDWR) = -2 (ENOENT)  [1.50 µs]'
     assert list(shown.lines(call)) == [text]
     plain = call._replace(members={}, duration=None, stack=("ksys_read", "do_syscall_64"))
     first, *callers = shown.lines(plain)
@@ -226,13 +226,6 @@ def test_a_return_may_overtake_its_entry(tracing: Any) -> None:
     tracing.entered.events = [entered(5)]
     assert [call.begin for call in tracing.tracing.sample()] == [5]
     assert tracing.tracing._missed() == {}
-
-
-@pytest.mark.parametrize(
-    ("ns", "text"), [(0, "0 ns"), (999, "999 ns"), (1500, "1.5 µs"), (2_345_678, "2.35 ms"), (61 * 10**9, "61 s")]
-)
-def test_durations(ns: int, text: str) -> None:
-    assert _duration(ns) == text
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_in_words() -> None:
     text = "\n".join(lines)
     assert "probes used 3.1% of CPU time at the end; the budget is 5.0%" in lines
     assert text.index("  d: after 1.5 s: too") < text.index("  c: after 1.5 s: too hot")
-    assert "missed: 2 recursion misses, 7 link misses, 1 self times" in lines
+    assert "missed: 2 recursion misses, 7 link misses, 1 self time" in lines
     assert f"  7 link misses: {MEANINGS['link_misses']}" in lines
     assert "verified: of 200 known calls of 2 functions 198 were counted" in lines
     assert "  e by kprobe_multi: 100 calls, 98 found" in lines
