@@ -522,16 +522,16 @@ def test_the_command(attach: Attacher, capsys: pytest.CaptureFixture[str]) -> No
     from multiprobe.cli.inspect import run
 
     attach.trampoline("shown", ONE, 4711, "return")
-    assert run(None, patterns=(), programs=False, top=None, json=False) == 0
+    assert run(None, patterns=(), programs=False, top=None, json=False, output=None) == 0
     assert re.search(rf"trampoline +return +shown \S+ +{ONE} +4711 ", capsys.readouterr().out)
-    assert run(ONE, patterns=(), programs=True, top=None, json=False) == 0
+    assert run(ONE, patterns=(), programs=True, top=None, json=False, output=None) == 0
     printed = capsys.readouterr().out
     assert "straight into a BPF trampoline" in printed
     assert f"the original function, {ONE}" in printed
     assert "cookie 4711" in printed
-    assert run(None, patterns=("bpf_fentry_test*",), programs=False, top=None, json=False) == 0
+    assert run(None, patterns=("bpf_fentry_test*",), programs=False, top=None, json=False, output=None) == 0
     assert "○ 4711" in capsys.readouterr().out
-    assert run(ONE, patterns=(), programs=False, top=None, json=True) == 0
+    assert run(ONE, patterns=(), programs=False, top=None, json=True, output=None) == 0
     records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [record["type"] for record in records] == ["function", "attachment", "trampoline"]
     assert records[1]["cookie"] == hex(4711)
