@@ -295,7 +295,8 @@ def try_mechanisms(cell: Cell, mechanisms: tuple[str, ...]) -> dict[str, object]
     kernel = seen_kernel(state)
     found: dict[str, object] = {}
     every = diagnose_mechanisms(state)
-    text = list(text_lines(state, every, diagnose_needs(state), width=500))
+    lines = text_lines(state, every, diagnose_needs(state))
+    text = ["".join(part for part, _ in line) for line in lines]
     functions, program = ["vfs_read"], fill if cell.memory_mib else count
     if cell.n_functions > 1:
         functions = [function.name for function in kernel.functions("tcp_*")][: cell.n_functions]
