@@ -6,12 +6,12 @@ have the configuration of another kernel.
 
 from __future__ import annotations
 
-import gzip
 import os
 import zlib
 from dataclasses import dataclass
 
 PROC_CONFIG = "proc/config.gz"
+_GZIP = zlib.MAX_WBITS | 16  # with gzip's header; the module gzip takes a while to import
 #: Where distributions put it, for a release.
 PLACES = ("boot/config-{0}", "lib/modules/{0}/config", "usr/lib/modules/{0}/config")
 
@@ -60,6 +60,6 @@ def load_config(*, root: str = "/", release: str | None = None) -> KernelConfig 
 
 def _unpack(data: bytes) -> bytes:
     try:
-        return gzip.decompress(data)
-    except (OSError, EOFError, zlib.error):
+        return zlib.decompress(data, wbits=_GZIP)
+    except zlib.error:
         return b""
