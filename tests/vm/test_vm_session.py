@@ -31,16 +31,20 @@ def test_streams_and_status(vm: Run, series: str) -> None:
 
 
 def test_a_kernel_whose_modules_are_missing_runs_with_what_is_built_in(vm: Run, tmp_path: Path) -> None:
-    """overlayfs is a module of Debian's kernels: the machine's files are read-only then."""
+    """overlayfs is a module of Debian's kernels: the machine's files are read-only then, and those in /tmp are hidden."""
     image = kernels.find("6.12").image
     script = "uname -r; echo x >/tmp/x && cat /tmp/x; test -e /etc/hostname; echo $?; echo kept >$1/file; touch /etc/x"
-    ended = vm("--kernel-image", str(image), "--share", str(tmp_path), "--", "sh", "-c", script, "sh", str(tmp_path))
+    shared, here = tmp_path / "shared", tmp_path / "current directory"
+    shared.mkdir()
+    here.mkdir()
+    words = ("--kernel-image", str(image), "--share", str(shared), "--", "sh", "-c", script, "sh", str(shared))
+    ended = vm(*words, cwd=here)
     assert ended.stdout.decode().startswith("6.12.")
     assert ended.stdout.endswith(b"\nx\n0\n")
     note, error = ended.stderr.decode().splitlines()
     assert note.startswith("multiprobe: note: this kernel lacks overlayfs: this machine's files are read-only")
     assert error.endswith("Read-only file system")
-    assert (tmp_path / "file").read_text() == "kept\n"
+    assert (shared / "file").read_text() == "kept\n"
 
 
 def test_much_output_arrives_whole(vm: Run) -> None:

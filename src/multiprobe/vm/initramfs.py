@@ -111,6 +111,12 @@ def settings(job: GuestJob) -> str:
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
 
 
+def _directory_there(directory: str) -> str:
+    """Makes the directory if the guest lacks it: one in /tmp where the kernel has no overlayfs, and /tmp is empty."""
+    within = shlex.quote(f".{directory}")
+    return f"[ -d {within} ] || /bin/busybox mkdir -p {within} 2>/dev/null"
+
+
 def command_script(job: GuestJob) -> str:
     """A shell script that becomes the command, in the right directory and with these variables only."""
     command = list(job.command)
@@ -118,7 +124,7 @@ def command_script(job: GuestJob) -> str:
         command = ["/bin/sh", "-c", 'exec "$@"', "sh", *command]
     variables = [f"{name}={value}" for name, value in job.environment.items()]
     words = ["/bin/busybox", "chroot", ".", "/usr/bin/env", "-i", "-C", job.directory, *variables, *command]
-    return f"exec {shlex.join(words)}\n"
+    return f"{_directory_there(job.directory)}\nexec {shlex.join(words)}\n"
 
 
 def busybox() -> Path:

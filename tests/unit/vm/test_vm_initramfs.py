@@ -8,6 +8,7 @@ import stat
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,11 +67,23 @@ def test_the_settings_survive_the_shell() -> None:
     assert "served_by_root=''\n" in settings(replace(job, served_by_root=False))
 
 
+def run_at_root(script: str, **options: Any) -> str:
+    """The output of a script that runs, as in a guest, in the root directory."""
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True, cwd="/", **options)
+    return done.stdout
+
+
 def test_the_command_runs_in_its_directory_with_its_variables_only(tmp_path: Path) -> None:
     job = replace(JOB, command=("sh", "-c", 'echo "$PWD|$A|$HOME|$1"', "sh", "it's"), directory=str(tmp_path))
     script = command_script(job).replace("/bin/busybox chroot . ", "")
-    out = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True, env={"HOME": "/x"}).stdout
-    assert out == f"{tmp_path}|b c||it's\n"
+    assert run_at_root(script, env={"HOME": "/x"}) == f"{tmp_path}|b c||it's\n"
+
+
+def test_a_directory_that_the_guest_lacks_is_made(tmp_path: Path) -> None:
+    missing = tmp_path / "not here" / "yet"
+    made = command_script(replace(JOB, directory=str(missing))).splitlines()[0]
+    run_at_root(made.replace("/bin/busybox ", ""))
+    assert missing.is_dir()
 
 
 def test_a_command_whose_name_looks_like_a_variable(tmp_path: Path) -> None:
@@ -80,7 +93,7 @@ def test_a_command_whose_name_looks_like_a_variable(tmp_path: Path) -> None:
     script = command_script(replace(JOB, command=(str(program), "x"), directory="/")).replace(
         "/bin/busybox chroot . ", ""
     )
-    assert subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout == "ran x\n"
+    assert run_at_root(script) == "ran x\n"
 
 
 @needs("busybox")
