@@ -31,7 +31,7 @@ def test_streams_and_status(vm: Run, series: str) -> None:
 
 
 def test_a_kernel_whose_modules_are_missing_runs_with_what_is_built_in(vm: Run, tmp_path: Path) -> None:
-    """overlayfs is a module of Debian's kernels: the machine's files are read-only then, and those in /tmp are hidden."""
+    """overlayfs is a module of Debian's kernels: the machine's files are read-only then, those in /tmp hidden."""
     image = kernels.find("6.12").image
     script = "uname -r; echo x >/tmp/x && cat /tmp/x; test -e /etc/hostname; echo $?; echo kept >$1/file; touch /etc/x"
     shared, here = tmp_path / "shared", tmp_path / "current directory"
