@@ -48,7 +48,7 @@ def test_a_stopped_front_end_is_detached_in_time(tmp_path: Path) -> None:
 
 def test_a_front_end_that_works_is_left_alone() -> None:
     _, report = count("__x64_sys_getppid", "--watchdog", "1", "-d", "3")
-    assert report["notes"] == []
+    assert [note for note in report["notes"] if "watchdog" in note or "watched" in note] == []
 
 
 def test_a_budget_from_the_command_line() -> None:
