@@ -193,13 +193,13 @@ def _report(measurement: Measurement[MeasuringOptions, SampleT], sample: SampleT
         results.lines(measurement.folded(sample))
     if options.json:
         results.json([*measurement.json(sample), report])
+    rows = list(measurement.rows(sample)) if options.is_table else []
     if options.is_table:
-        rows = list(measurement.rows(sample))
         results.rows(rows, csv=options.csv, parquet=options.parquet)
-        if options.html is not None:
-            _write_page(options.html, rows, report, measurement.pictures(sample))
     if options.csv or options.folded:
         results.report(report, workload, file=sys.stderr)
+    if options.html is not None:  # last: what is printed does not depend on this file
+        _write_page(options.html, rows, report, measurement.pictures(sample))
     if trouble is not None:
         raise trouble
 

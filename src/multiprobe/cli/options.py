@@ -211,21 +211,20 @@ _safety_options = _together(
         "--verify", cls=SafetyOption, is_flag=True, help="Make known calls, and compare them with the counts."
     ),
 )
-output_option = click.option(
-    "--output", "-o", cls=OutputOption, type=OutputFile(), metavar="FILE", help="Write the results to FILE."
-)
+
+
+def _output_option(help_text: str) -> Callable[[F], F]:
+    return click.option("--output", "-o", cls=OutputOption, type=OutputFile(), metavar="FILE", help=help_text)
+
+
+output_option = _output_option("Write the results to FILE.")
 _form_options = _together(
     json_option,
     click.option(
         "--csv", cls=OutputOption, is_flag=True, help="Print the rows as CSV; all else goes to standard error."
     ),
-    click.option(
-        "--output",
-        "-o",
-        cls=OutputOption,
-        type=OutputFile(),
-        metavar="FILE",
-        help="Write the results to FILE; otherwise, with --json, --csv or --folded, COMMAND prints to standard error.",
+    _output_option(
+        "Write the results to FILE; otherwise, with --json, --csv or --folded, COMMAND prints to standard error."
     ),
     click.option(
         "--parquet", cls=OutputOption, type=OutputFile(), metavar="FILE", help="Also write the rows as a Parquet file."
