@@ -29,12 +29,6 @@ def count(ctx):
     calls[ctx.function] += 1
 
 
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One for all tests: files are written and programs compiled once."""
-    return tmp_path_factory.mktemp("fake")
-
-
 Boot = Callable[..., FakeKernel]
 
 

@@ -33,18 +33,6 @@ def count(ctx):
     calls[ctx.function] += 1
 
 
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("fake")
-
-
-@pytest.fixture
-def fake(directory: Path) -> Iterator[FakeKernel]:
-    with FakeKernel(directory, LIKE_7_3) as fake:
-        yield fake
-        assert fake.left() == []
-
-
 def counted(fake: FakeKernel, attachment: mp.Attachment, *pids: int) -> list[int]:
     """Those of the processes whose call is counted."""
     found = []

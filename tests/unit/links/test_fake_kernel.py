@@ -13,12 +13,6 @@ from scenarios.answers import *  # noqa: F403
 from scenarios.attaching import *  # noqa: F403
 
 
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One for all tests: files are written and programs compiled once."""
-    return tmp_path_factory.mktemp("fake")
-
-
 @pytest.fixture(params=PROFILES)
 def profile(request: pytest.FixtureRequest, directory: Path) -> Iterator[Profile]:
     with FakeKernel(directory, PROFILES[request.param]) as fake:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -51,18 +50,6 @@ def both(ctx):
         by_cookie[ctx.session] += 1
     else:
         ctx.session = ctx.cookie
-
-
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("fake")
-
-
-@pytest.fixture
-def fake(directory: Path) -> Iterator[FakeKernel]:
-    with FakeKernel(directory, LIKE_7_3) as fake:
-        yield fake
-        assert fake.left() == []
 
 
 @pytest.mark.parametrize("when", ["entry", "return"])

@@ -101,11 +101,6 @@ CASES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("fake")
-
-
 @pytest.fixture(autouse=True)
 def no_refusals_remembered(directory: Path) -> Iterator[None]:
     yield
