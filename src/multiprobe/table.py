@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from multiprobe.errors import NotSupportedError
 from multiprobe.markup import MAX_ROWS, table
 from multiprobe.names import json_line, printable, storable
+from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -35,7 +36,7 @@ class Table(list["dict[str, Any]"]):
         shown = [[_shown(row.get(name)) for name in names] for row in self[:MAX_ROWS]]
         values = [[row.get(name) for row in self[:MAX_ROWS]] for name in names]
         numbers = {place for place, column in enumerate(values) if column and all(map(_is_number, column))}
-        return table(names, shown, caption=f"{len(self):,} records", numbers=numbers, n_all=len(self))
+        return table(names, shown, caption=plural_text(len(self), "record"), numbers=numbers, n_all=len(self))
 
     def columns(self) -> list[str]:
         """The names of all fields, in order of their first use."""

@@ -42,7 +42,7 @@ ALLOWED = {
     "markup": {"names"},
     "cachedir": {"errors"},
     "elf": {"errors"},
-    "table": {"errors", "markup", "names"},
+    "table": {"errors", "markup", "names", "plurals"},
     "uapi": {"errors", "names"},
     "arch": {"errors"},
     "syscalls": {*BASE, "arch", "uapi"},

@@ -18,6 +18,7 @@ from multiprobe.functions.sets import Function, FunctionSet
 from multiprobe.functions.table import Origin
 from multiprobe.kernel.mechanism import Mechanism, parse_mechanism
 from multiprobe.kernel.modules import parse_modules
+from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -305,7 +306,7 @@ class Kernel:
         return request.resolve_addresses(self.table, given, unsafe=unsafe)
 
     def __repr__(self) -> str:
-        state = f"{self._table.n} functions" if self._table is not None else "not read yet"
+        state = plural_text(self._table.n, "function") if self._table is not None else "not read yet"
         return f"<Kernel {self.release or 'out of files'}: {state}>"
 
     # -- reading ---------------------------------------------------------------------------------------------------

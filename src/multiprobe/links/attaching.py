@@ -32,6 +32,7 @@ from multiprobe.links.plan.planning import limit_singles
 from multiprobe.links.report import Failure
 from multiprobe.links.verify import differences
 from multiprobe.maps.cpus import load_n_cpus
+from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -299,8 +300,8 @@ class Attaching:
         sides = 2 if self.plan.when == "session" and self.plan.paired else 1
         n_needed = raise_descriptor_limit() + 2 * sides * n_short
         return (
-            f"{n_short:,} functions had no file descriptor left: all together take about {n_needed:,}; raise the limit "
-            f"with `ulimit -n {n_needed}` (beyond the hard limit as root), or attach fewer one by one"
+            f"{plural_text(n_short, 'function')} had no file descriptor left: all together take about {n_needed:,}; "
+            f"raise the limit with `ulimit -n {n_needed}` (beyond the hard limit as root), or attach fewer one by one"
         )
 
     def _leave_out(self, indices: Iterable[int]) -> None:

@@ -20,6 +20,7 @@ from multiprobe.links.report import Drop
 from multiprobe.maps.maps import ArrayMap, HashMap
 from multiprobe.maps.reading import EventReader
 from multiprobe.maps.ringbuf import RingBufferMap
+from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
     from array import array
@@ -308,7 +309,7 @@ class Attachment:
         seconds = Limits(watchdog=seconds).watchdog or 0.0
         if not seconds or self._watchdog is not None:
             return
-        what = f"the front end of {self.program.name} on {len(self._links.mechanism_of)} functions"
+        what = f"the front end of {self.program.name} on {plural_text(len(self._links.mechanism_of), 'function')}"
         self._watchdog = Watchdog(self._store.control, seconds, what, ledger=self._ledger, at_once=at_once)
 
     @property
@@ -366,5 +367,6 @@ class Attachment:
         return f"<p><b>{escape(self.program.name)}</b>, {state}</p>\n{self.report._repr_html_()}"
 
     def __repr__(self) -> str:
-        state = "closed" if self.is_closed else f"{len(self._links.mechanism_of)} functions in {self._n_links} links"
-        return f"<Attachment of {self.program.name}: {state}>"
+        n_functions, n_links = len(self._links.mechanism_of), self._n_links
+        state = f"{plural_text(n_functions, 'function')} in {plural_text(n_links, 'link')}"
+        return f"<Attachment of {self.program.name}: {'closed' if self.is_closed else state}>"

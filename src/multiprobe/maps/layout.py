@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from multiprobe.errors import UsageError
 from multiprobe.maps.specs import MAX_VALUE_BYTES, Array, Hash, MapSpec, PerFunction
+from multiprobe.plurals import plural_text
 
 CACHE_LINE = 64
 
@@ -77,8 +78,8 @@ def per_cpu_layout(spec: MapSpec, slots: int, n_functions: int, n_cpus: int) -> 
     size = n_cpus * row_size
     if size > MAX_VALUE_BYTES:
         raise UsageError(
-            f"{spec!r} for {n_functions} functions on {n_cpus} CPUs takes {size >> 20} MB, and a program can reach "
-            f"{MAX_VALUE_BYTES >> 20} MB",
+            f"{spec!r} for {plural_text(n_functions, 'function')} on {plural_text(n_cpus, 'CPU')} takes "
+            f"{size >> 20} MB, and a program can reach {MAX_VALUE_BYTES >> 20} MB",
             hint="choose fewer functions, or a narrower type",
         )
     return Layout(4, size, 1, True, n_cpus, row_size, slots)

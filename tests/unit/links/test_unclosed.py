@@ -35,7 +35,7 @@ def test_an_unclosed_attachment_is_detached(tmp_path: Path, limits: mp.Limits) -
     with FakeKernel(tmp_path, LIKE_7_3) as fake:
         made = [mp.attach(count, "tcp_sendmsg", limits=limits)]
         assert fake.left() != []
-        with pytest.warns(ResourceWarning, match="unclosed <Attachment of count: 1 functions in 1 links>"):
+        with pytest.warns(ResourceWarning, match="unclosed <Attachment of count: 1 function in 1 link>"):
             made.clear()
         gc.collect()
         assert fake.left() == []

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from multiprobe.kernel.mechanism import Mechanism
+from multiprobe.plurals import plural_text
 from multiprobe.syscalls import bpf
 from multiprobe.uapi import info
 
@@ -105,5 +106,5 @@ class Link:
             one.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self.is_closed else f"on {len(self.functions):,} functions"
+        state = "closed" if self.is_closed else f"on {plural_text(len(self.functions), 'function')}"
         return f"<Link by {self.mechanism.label}, {state}>"

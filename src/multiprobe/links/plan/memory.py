@@ -10,6 +10,7 @@ from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.kernel.memory import load_meminfo
 from multiprobe.kernel.return_nodes import parse_return_nodes
 from multiprobe.maps.cpus import load_n_cpus
+from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
     from multiprobe.functions.table import FunctionTable
@@ -41,7 +42,7 @@ def why_too_large(predicted: int, plan: LinkPlan, limit: float) -> str:
     if not available or predicted <= limit * available:
         return ""
     return (
-        f"attaching {plan.n_functions:,} functions at {plan.when} on {_n_cpus()} CPUs would take about "
+        f"attaching {plural_text(plan.n_functions, 'function')} at {plan.when} on {_n_cpus()} CPUs would take about "
         f"{predicted / 1e6:,.1f} MB of kernel memory, more than {limit:.0%} of the {available / 1e6:,.1f} MB available"
     )
 

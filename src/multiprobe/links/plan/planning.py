@@ -16,6 +16,7 @@ from multiprobe.links.plan.costs import COSTS
 from multiprobe.links.plan.memory import predict_memory
 from multiprobe.links.plan.plan import Group, LinkPlan, make_plan
 from multiprobe.links.plan.usable import paired_mechanisms, usable_mechanisms
+from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
     from multiprobe.functions.sets import FunctionSet
@@ -92,7 +93,7 @@ def limit_singles(plan: LinkPlan, most: int) -> tuple[LinkPlan, list[int]]:
         return plan, []
     if n == plan.n_functions:
         raise UsageError(
-            f"{n:,} functions would have to be attached one by one here, and the limit is {most:,}",
+            f"{plural_text(n, 'function')} would have to be attached one by one here, and the limit is {most:,}",
             hint="choose fewer, or lift the limit: --max-singles N, or mp.Mechanisms(max_singles=N) (0: no limit)",
         )
     left, groups, over = most, [], []

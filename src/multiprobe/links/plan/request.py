@@ -10,6 +10,7 @@ from multiprobe.compiler.shape import SIDES
 from multiprobe.errors import UsageError
 from multiprobe.functions.kernel import Kernel
 from multiprobe.functions.sets import Function, FunctionSet
+from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +86,10 @@ def cookies_by_position(cookies: Iterable[int] | None, chosen: FunctionSet) -> a
     positions = chosen.positions
     n_requests = len(chosen) if positions is None else len(chosen) + len(chosen.unresolved)
     if len(given) != n_requests:
-        raise UsageError(f"{len(given)} cookies for {n_requests} functions", hint="give one cookie for each, in order")
+        raise UsageError(
+            f"{plural_text(len(given), 'cookie')} for {plural_text(n_requests, 'function')}",
+            hint="give one cookie for each, in order",
+        )
     for cookie in given:
         if not isinstance(cookie, int) or not 0 <= cookie <= _MAX_COOKIE:
             raise UsageError(f"a cookie is an integer from 0 to 2⁶⁴ − 1, not {cookie!r}")
