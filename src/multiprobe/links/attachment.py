@@ -367,6 +367,6 @@ class Attachment:
         return f"<p><b>{escape(self.program.name)}</b>, {state}</p>\n{self.report._repr_html_()}"
 
     def __repr__(self) -> str:
-        n_functions, n_links = len(self._links.mechanism_of), self._n_links
-        state = f"{plural_text(n_functions, 'function')} in {plural_text(n_links, 'link')}"
-        return f"<Attachment of {self.program.name}: {'closed' if self.is_closed else state}>"
+        functions, links = plural_text(len(self._links.mechanism_of), "function"), plural_text(self._n_links, "link")
+        state = "closed" if self.is_closed else f"{functions} in {links}"
+        return f"<Attachment of {self.program.name}: {state}>"

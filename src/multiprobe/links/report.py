@@ -213,7 +213,7 @@ class Report:
 
     def __str__(self) -> str:
         how = ", ".join(f"{n} by {mechanism}" for mechanism, n in self.mechanisms.items())
-        links = f" in {self.links} link{'' if self.links == 1 else 's'}" if self.links else ""
+        links = f" in {plural_text(self.links, 'link')}" if self.links else ""
         lines = [f"requested {self.requested}, attached {self.attached}{links}{f' ({how})' if how else ''}"]
         lines += [f"skipped {n}: {reason}" for reason, n in self._skipped_by_reason()]
         lines += [f"failed: {failure}" for failure in self.failed]

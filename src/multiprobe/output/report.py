@@ -29,7 +29,7 @@ def report_lines(report: Fields, *, is_plan: bool = False) -> Iterator[str]:
         f" in {plural_text(links, 'link')}{f' ({how})' if how else ''}"
     )
     if (report.get("processes") or 1) > 1:
-        yield f"measured {plural_text(report['processes'], 'process')}"
+        yield f"measured {report['processes']:,} processes"
     yield from _step_lines(report)
     yield from _memory_lines(report.get("kernel_memory", {}))
     yield from _skipped_lines(report["skipped"])

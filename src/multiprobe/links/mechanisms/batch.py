@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from multiprobe.errors import KernelError
 from multiprobe.links.mechanisms.bisect import NoCulpritError, find_culprits
 from multiprobe.links.mechanisms.errnos import is_about_the_batch
+from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,7 +52,9 @@ def attach_batch(open_link: OpenLink, positions: Sequence[int], linked: Linked, 
             linked.refused |= {indices[position]: number for position, number in culprits.items()}
             good = [position for position in good if position not in culprits]
     raise KernelError(
-        "attaching a batch", errno.EAGAIN, subject=f"{len(good)} functions: new ones are refused each time"
+        "attaching a batch",
+        errno.EAGAIN,
+        subject=f"{plural_text(len(good), 'function')}: new ones are refused each time",
     )
 
 

@@ -42,8 +42,9 @@ def why_too_large(predicted: int, plan: LinkPlan, limit: float) -> str:
     if not available or predicted <= limit * available:
         return ""
     return (
-        f"attaching {plural_text(plan.n_functions, 'function')} at {plan.when} on {_n_cpus()} CPUs would take about "
-        f"{predicted / 1e6:,.1f} MB of kernel memory, more than {limit:.0%} of the {available / 1e6:,.1f} MB available"
+        f"attaching {plural_text(plan.n_functions, 'function')} at {plan.when} on {plural_text(_n_cpus(), 'CPU')} "
+        f"would take about {predicted / 1e6:,.1f} MB of kernel memory, "
+        f"more than {limit:.0%} of the {available / 1e6:,.1f} MB available"
     )
 
 

@@ -114,4 +114,7 @@ def _is_batch(plan: LinkPlan, group: Group) -> bool:
 
 
 def _over(most: int) -> str:
-    return f"more than {most:,} functions would be attached one by one; --max-singles (max_singles=) lifts the limit"
+    return (
+        f"more than {plural_text(most, 'function')} would be attached one by one; "
+        "--max-singles (max_singles=) lifts the limit"
+    )
