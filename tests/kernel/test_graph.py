@@ -16,6 +16,7 @@ from typing import Any
 
 import forked
 import pytest
+from complete import complete
 
 sys.path.append(str(Path(__file__).parents[1] / "unit" / "output"))
 
@@ -50,19 +51,10 @@ def calls_of(text: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 @pytest.fixture(scope="module")
 def traced(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], dict[str, Any], Path]:
     folder = tmp_path_factory.mktemp("graph")
-    text = graph(
-        *FUNCTIONS,
-        "--args",
-        "--json",
-        "--command-only",
-        *("--perfetto", str(folder / "trace")),
-        *("--flame", str(folder / "flame.svg")),
-        "--",
-        sys.executable,
-        "-c",
-        READS,
-    )
-    return *calls_of(text), folder
+    files = ("--perfetto", str(folder / "trace"), "--flame", str(folder / "flame.svg"))
+    words = (*FUNCTIONS, "--args", "--json", "--command-only", *files, "--", sys.executable, "-c", READS)
+    calls, report = complete(lambda: calls_of(graph(*words)), lambda found: found[1]["missed"])
+    return calls, report, folder
 
 
 def test_calls_are_counted_and_nested(traced: Any) -> None:

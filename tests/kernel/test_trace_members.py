@@ -10,10 +10,10 @@ from typing import Any
 
 import forked
 import pytest
+from complete import complete
 
 import multiprobe as mp
 
-TRIES = 4
 SIZE, ODD, MUCH = 16384, 4321, 20000
 WORK = """\
 import mmap, os, sys
@@ -31,18 +31,17 @@ def run(*arguments: str, name: Path) -> subprocess.CompletedProcess[str]:
 
 
 def one_call(*arguments: str, name: Path) -> dict[str, Any]:
-    """The only call that passes. Again if a run knows that it missed something, as it may where a program is
-    preempted; other calls' texts may not be in memory yet, which doesn't count."""
-    for _ in range(TRIES):
+    """The only call that passes. Other calls' texts may not be in memory yet, which doesn't count."""
+
+    def traced() -> tuple[list[dict[str, Any]], dict[str, Any]]:
         ended = run(*arguments, name=name)
         assert ended.returncode == 0, ended.stderr
         *calls, report = map(json.loads, ended.stdout.splitlines())
-        report["missed"].pop("failed_reads")
-        if not any(report["missed"].values()):
-            (call,) = calls
-            assert call["process"] == report["command"]["pid"]
-            return dict(call)
-    raise AssertionError(f"something was missed in each of {TRIES} runs: {report['missed']}")
+        return calls, report
+
+    (call,), report = complete(traced, lambda found: found[1]["missed"], but=["failed_reads"])
+    assert call["process"] == report["command"]["pid"]
+    return dict(call)
 
 
 @pytest.fixture
