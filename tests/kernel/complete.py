@@ -1,7 +1,8 @@
 """Runs that missed nothing, for tests of exact results.
 
-A trampoline's program may be preempted (7.3 is built so); the kernel then keeps the programs of other tasks from running
-on that CPU, and counts that. Any task on the machine can be the cause, so such a run says nothing about multiprobe.
+A trampoline's program may be preempted (7.3 is built so); the kernel then keeps the programs of other tasks from
+running on that CPU, and counts that. Any task on the machine can be the cause, so such a run says nothing about
+multiprobe.
 """
 
 from __future__ import annotations
