@@ -35,10 +35,6 @@ ENDING_SECONDS = 60
 STALLED = -1
 PYTHONS = ("3.14", "3.13", "3.12", "3.11")
 CPUS = {"6.12": 2}
-ONCE = {"test_docs.py": "6.12", "test_live.py": "7.3", "test_trace.py": "6.1", "test_trace_members.py": "6.1"}
-"""Files that run on one kernel only where that is among those asked for: their tests are about commands and programs,
-not about what differs between kernels, and take long. Chosen so that the suites take about as long as each other.
-"""
 TRIES = 2
 FAILURE_CHARACTERS = 2000
 """Of what pytest says about a failure, shown again at the end: the whole is further up."""
@@ -172,8 +168,7 @@ def guest_command(series: str, kernels: list[str], place: Path, report: Path) ->
     """The command line that runs the kernel tests in a guest, its report in a directory shared with it."""
     guest = ["--kernel", series, "--cpus", str(CPUS.get(series, 1)), "--share", str(place)]
     tests = [sys.executable, *PYTEST, "-vv", "-p", "no:hypothesispytest", f"--junitxml={report}", "tests/kernel"]
-    elsewhere = [file for file, its in ONCE.items() if its in kernels and its != series]
-    tests += [f"--ignore=tests/kernel/{file}" for file in elsewhere]
+    tests += [f"--elsewhere={other}" for other in kernels if other != series]
     return [sys.executable, "-m", "multiprobe", "vm", *guest, "--", *tests]
 
 

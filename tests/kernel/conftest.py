@@ -60,9 +60,37 @@ def pytest_collection() -> None:
         pytest.exit("these tests attach to the kernel, and run in a guest only: make test", returncode=4)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests of memory first: slabs that other tests have freed, but not given back, would be used again there."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--elsewhere",
+        action="append",
+        default=[],
+        metavar="SERIES",
+        help="leave out the tests marked once(SERIES): the suite of that kernel runs them (may be repeated)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "once(series): takes long and is about commands or programs, not about what differs between kernels: where the "
+        "suites of several kernels run, this one's runs it",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what another suite runs, and run the tests of memory first: slabs that other tests have freed, but not
+    given back, would be used again there."""
+    elsewhere = [item for item in items if is_elsewhere(item, config.getoption("--elsewhere"))]
+    config.hook.pytest_deselected(items=elsewhere)
+    items[:] = [item for item in items if item not in set(elsewhere)]
     items.sort(key=lambda item: item.path.name != "test_memory.py")
+
+
+def is_elsewhere(item: pytest.Item, others: list[str]) -> bool:
+    """Whether the suite of another kernel runs this test."""
+    mark = item.get_closest_marker("once")
+    return mark is not None and mark.args[0] in others
 
 
 @pytest.hookimpl(wrapper=True)

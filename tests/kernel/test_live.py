@@ -14,6 +14,8 @@ import forked
 import pyte
 import pytest
 
+pytestmark = pytest.mark.once("7.3")
+
 WIDTH, HEIGHT = 110, 30
 PATIENCE = 600
 

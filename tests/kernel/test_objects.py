@@ -319,6 +319,7 @@ def test_sessions_of_trampolines(choices: Path, kernel: mp.Kernel, name: str) ->
         assert set(attachment.report.mechanisms) == {"tracing_multi" if has_batch else "trampoline"}
 
 
+@pytest.mark.once("7.3")
 @pytest.mark.parametrize("seed", range(4))
 def test_damaged_objects_never_end_this_process(choices: Path, path: Path, kernel: mp.Kernel, seed: int) -> None:
     """Loading too, which a kernel answers; `tests/unit` damages more of them, and opens them only."""

@@ -27,6 +27,7 @@ def calls_of(found: list[dict[str, Any]], name: str) -> int:
     return sum(one["calls"] for one in found if one.get("function") == name)
 
 
+@pytest.mark.once("6.12")
 def test_a_trace_has_none_of_our_own_processes() -> None:
     words = ["trace", "vfs_open", "-o", "/tmp/own.json", "--json", "--", "sh", "-c", "cat /etc/hostname; sleep 0.5"]
     with subprocess.Popen([*MULTIPROBE, *words], stdout=subprocess.DEVNULL) as tracing:
@@ -41,6 +42,7 @@ def test_a_trace_has_none_of_our_own_processes() -> None:
     assert not [call for call in others if call["name"].startswith(("python", "multiprobe"))], "the watchdog"
 
 
+@pytest.mark.once("6.12")
 def test_they_are_measured_when_they_are_asked_for() -> None:
     found = run("trace", "ksys_write", "--own", "--json", "-d", "1")
     assert any(call["name"].startswith(("python", "multiprobe")) for call in found[:-1])
@@ -57,6 +59,7 @@ def test_a_process_is_counted_in_a_pid_namespace(chosen: tuple[str, ...]) -> Non
     assert calls_of(run(*whole, before=inside), name) >= N
 
 
+@pytest.mark.once("6.12")
 def test_a_process_of_the_namespace_is_counted_by_its_id_there() -> None:
     name = "__x64_sys_getppid"
     script = (
@@ -110,6 +113,7 @@ def test_programs_have_the_ids_of_the_namespace(outsider: int, tmp_path: Path) -
     assert all(key[0] for key in found), "never 0"
 
 
+@pytest.mark.once("6.12")
 def test_a_trace_shows_and_filters_the_ids_of_the_namespace(outsider: int, tmp_path: Path) -> None:
     name, kept = "__x64_sys_getppid", tmp_path / "pid"
     trace = f"{sys.executable} -m multiprobe trace {name} --json --max-events 4 -d 120 --filter"

@@ -16,6 +16,8 @@ import pytest
 
 import multiprobe as mp
 
+pytestmark = pytest.mark.once("6.1")
+
 WORK = """\
 import os, sys
 os.read(0, 0)

@@ -14,6 +14,8 @@ from complete import complete
 
 import multiprobe as mp
 
+pytestmark = pytest.mark.once("6.1")
+
 SIZE, ODD, MUCH = 16384, 4321, 20000
 WORK = """\
 import mmap, os, sys

@@ -14,6 +14,8 @@ from typing import Any
 import forked
 import pytest
 
+pytestmark = pytest.mark.once("6.12")
+
 WORK = """\
 import json, os, socket, sys
 directory, told = sys.argv[1], []

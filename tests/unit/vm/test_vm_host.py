@@ -112,6 +112,11 @@ def test_clocks_that_count_instructions() -> None:
     assert "-icount" not in machine(TCG)
 
 
+def test_string_instructions_are_those_of_real_processors_where_instructions_are_counted() -> None:
+    assert "erms=off" in " ".join(machine(TCG))
+    assert "erms=off" not in " ".join(machine(TCG, is_counted=True))
+
+
 def test_kvm_shows_the_real_processor() -> None:
     arguments = machine(KVM)
     assert arguments[arguments.index("-accel") + 1] == "kvm"
