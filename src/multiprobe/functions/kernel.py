@@ -16,6 +16,7 @@ from multiprobe.functions import cache, request
 from multiprobe.functions.pattern import in_modules, in_order, match, parse_pattern
 from multiprobe.functions.sets import Function, FunctionSet
 from multiprobe.functions.table import Origin
+from multiprobe.kernel.evidence import hides_addresses
 from multiprobe.kernel.mechanism import Mechanism, parse_mechanism
 from multiprobe.kernel.modules import parse_modules
 from multiprobe.plurals import plural_text
@@ -316,12 +317,14 @@ class Kernel:
         self._origin = replace(self._origin, modules=parse_modules(modules))
         key = cache.make_key(boot_id=self.boot_id, modules=modules, uid=os.geteuid())
         path = cache.table_path(key)
-        table = cache.load_table(path, key) if self._use_cache else None
+        # A process may have fewer capabilities than the one of the same user that saved the addresses.
+        is_cached = self._use_cache and not hides_addresses(root=self._origin.root)
+        table = cache.load_table(path, key) if is_cached else None
         if table is None:
             from multiprobe.functions.sources import read_live
 
             table = read_live(self._type_source(), root=self._origin.root)
-            if self._use_cache and cache.save_table(path, key, table):
+            if is_cached and cache.save_table(path, key, table):
                 cache.drop_old_tables(os.path.dirname(path))
         return table
 

@@ -8,7 +8,17 @@ from __future__ import annotations
 import os
 import re
 
-FIRST_TEXT_SYMBOL = re.compile(rb"^([0-9a-f]+) [tT] ", re.MULTILINE)
+FIRST_TEXT_SYMBOL = re.compile(rb"([0-9a-f]+) [tT] ")
+
+
+def hides_addresses(*, root: str = "/") -> bool | None:
+    """Are all addresses in kallsyms 0 for this process? None if it can't be read. Reads no further than it must."""
+    try:
+        with open(os.path.join(root, "proc/kallsyms"), "rb") as file:
+            found = next(filter(None, map(FIRST_TEXT_SYMBOL.match, file)), None)
+    except OSError:
+        return None
+    return None if found is None else int(found[1], 16) == 0
 
 
 class Evidence:
@@ -28,9 +38,7 @@ class Evidence:
 
     def hides_addresses(self) -> bool | None:
         """Are all addresses 0 for this process?"""
-        text = self._kallsyms()
-        found = FIRST_TEXT_SYMBOL.search(text) if text else None
-        return None if found is None else int(found[1], 16) == 0
+        return hides_addresses(root=self._root)
 
     def _kallsyms(self) -> bytes:
         if self._text is None:

@@ -140,6 +140,15 @@ def test_what_is_incomplete_is_not_kept(files: Files, directory: Path) -> None:
     assert not directory.exists()
 
 
+def test_addresses_that_are_hidden_by_now_do_not_come_from_the_cache(files: Files, directory: Path) -> None:
+    root = files.root()
+    assert not Kernel(root=str(root)).table.is_zeroed
+    kept = only_file(directory).read_bytes()
+    (root / "proc/kallsyms").write_bytes((files.directory / "zeroed").read_bytes())
+    assert Kernel(root=str(root)).table.is_zeroed, "another process of this user, without CAP_SYSLOG"
+    assert only_file(directory).read_bytes() == kept, "it serves the next one that sees addresses"
+
+
 def test_a_cache_that_cant_be_written_is_no_error(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
