@@ -35,6 +35,7 @@ from zlib import crc32
 import multiprobe as mp
 from multiprobe.cachedir import cache_directory, write_own
 from multiprobe.functions import cache
+from multiprobe.kernel.mechanism import Mechanism
 
 if TYPE_CHECKING:
     from multiprobe.kernel.examine import State
@@ -299,7 +300,8 @@ def try_mechanisms(cell: Cell, mechanisms: tuple[str, ...]) -> dict[str, object]
     text = ["".join(part for part, _ in line) for line in lines]
     functions, program = ["vfs_read"], fill if cell.memory_mib else count
     if cell.n_functions > 1:
-        functions = [function.name for function in kernel.functions("tcp_*")][: cell.n_functions]
+        takes_any = kernel.functions("tcp_*").attachable(Mechanism.TRAMPOLINE)  # the most demanding one
+        functions = [function.name for function in takes_any][: cell.n_functions]
     for mechanism in mechanisms:
         chosen = [one for one in every if one.subject in (mechanisms if mechanism == ANY else (mechanism,))]
         finding = diagnose_mechanism(state, mechanism) if mechanism != ANY else None
