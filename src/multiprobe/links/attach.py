@@ -183,11 +183,15 @@ def _nothing(
     if len(chosen) and any(mask & ~usable for mask in chosen.mechanisms(when=side)):
         names = mechanism_names(usable)
         return NotSupportedError(
-            f"none of the {report.requested} functions can be attached by {' or '.join(names)}: {report}",
+            f"{_none_of(report.requested)} by {' or '.join(names)}: {report}",
             hint="allow another mechanism, or see `multiprobe functions --why NAME`",
         )
     words = "; ".join(str(refusal) for refusal in report.skipped[:3])
-    more = f"none of the {report.requested:,} requested functions can be attached: " if report.requested > 1 else ""
+    more = f"{_none_of(report.requested)}: " if report.requested > 1 else ""
     unknown = report.skipped[0].request if codes == {"unknown_name"} else ""
     hint = f"`multiprobe functions '*{unknown}*'` lists the functions with this in their names"
     return NoMatchError(more + words, hint=hint if unknown else "`multiprobe functions --why NAME` explains each")
+
+
+def _none_of(n: int) -> str:
+    return f"none of the {n:,} requested functions can be attached" if n > 1 else "the function can't be attached"

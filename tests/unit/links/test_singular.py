@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import multiprobe as mp
-from fake_kernel import LIKE_7_3, FakeKernel
+from fake_kernel import LIKE_7_3, FakeFunction, FakeKernel
 from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.links.plan import memory
 from multiprobe.links.plan.plan import make_plan
@@ -39,3 +39,17 @@ def test_too_large_for_one_function_on_one_cpu(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(memory, "load_n_cpus", lambda: 1)
     why = memory.why_too_large(2_000_000, plan, 0.25)
     assert why.startswith("attaching 1 function at return on 1 CPU would take about 2.0 MB of kernel memory")
+
+
+@pytest.mark.parametrize(
+    ("names", "begins"),
+    [
+        (["tcp_no_btf"], "the function can't be attached by trampoline: "),
+        (["tcp_no_btf", "tcp_no_btf_either"], "none of the 2 requested functions can be attached by trampoline: "),
+    ],
+)
+def test_nothing_that_this_mechanism_attaches_to(tmp_path: Path, names: list[str], begins: str) -> None:
+    functions = [FakeFunction(name, has_btf=False) for name in ("tcp_no_btf", "tcp_no_btf_either")]
+    with FakeKernel(tmp_path, LIKE_7_3, functions=functions), pytest.raises(mp.NotSupportedError) as caught:
+        mp.attach(empty, names, mechanisms="trampoline")
+    assert str(caught.value).startswith(begins)
