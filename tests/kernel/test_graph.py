@@ -126,7 +126,18 @@ def test_folded_stacks_add_up() -> None:
 
 
 def test_calls_that_sleep_through_the_end(tmp_path: Path) -> None:
-    say_pid = f"print(os.getpid(), file=open({str(tmp_path / 'pid')!r}, 'w'), flush=True)"
+    calls, report = complete(lambda: graph_a_sleeper(tmp_path / "pid"), lambda found: found[1]["missed"])
+    assert [(call["function"], call["end"] is None) for call in calls] == [
+        ("__x64_sys_getppid", False),
+        ("__x64_sys_pause", True),
+    ]
+    assert report["unended"] == 1
+
+
+def graph_a_sleeper(file: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The calls of a process that sleeps when the measurement is ended; it writes its id to the file."""
+    file.unlink(missing_ok=True)
+    say_pid = f"print(os.getpid(), file=open({str(file)!r}, 'w'), flush=True)"
     code = f"import os, signal\n{say_pid}\nos.getppid()\nsignal.pause()"
     functions = ("__x64_sys_pause", "__x64_sys_getppid")
     with forked.Popen(
@@ -134,17 +145,12 @@ def test_calls_that_sleep_through_the_end(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         text=True,
     ) as graphing:
-        sleeper = wait_until_paused(tmp_path / "pid")
+        sleeper = wait_until_paused(file)
         graphing.send_signal(signal.SIGINT)
         text, _ = graphing.communicate(timeout=forked.TIME_LIMIT)
         with suppress(ProcessLookupError):
             os.kill(sleeper, signal.SIGKILL)
-    calls, report = calls_of(text)
-    assert [(call["function"], call["end"] is None) for call in calls] == [
-        ("__x64_sys_getppid", False),
-        ("__x64_sys_pause", True),
-    ]
-    assert report["unended"] == 1
+    return calls_of(text)
 
 
 def wait_until_paused(file: Path) -> int:
