@@ -84,9 +84,16 @@ def kernel_log() -> str:
     return "\n".join(parts)
 
 
-def complaints(log: str) -> list[str]:
-    """The lines in which the kernel says that something went wrong, and some that follow each."""
+def complaints(log: str, *, known: str = "") -> list[str]:
+    """The lines in which the kernel says that something went wrong, and some that follow each.
+
+    known: a regular expression; what it finds, with the call trace after it, is a fault of the kernel that is known
+    """
     lines = _OUT_OF_MEMORY.sub("", log).splitlines()
+    excused = {
+        n + after for n, line in enumerate(lines) if known and re.search(known, line) for after in range(N_AFTER)
+    }
     found = [n for n, line in enumerate(lines) if _COMPLAINT.search(line) and not _HARMLESS.search(line)]
+    found = [n for n in found if n not in excused]
     shown = sorted({n + after for n in found for after in range(N_AFTER) if n + after < len(lines)})
     return [lines[n] for n in shown]
