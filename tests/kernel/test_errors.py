@@ -6,7 +6,9 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -174,24 +176,37 @@ TROUBLED = (*OPENING, "vfs_open", "do_dentry_open", "security_inode_permission",
 POINTERS, NEVER = frozenset({"do_filp_open", "path_openat", "lookup_fast"}), frozenset[str]()
 
 
-def run_in_trouble(parent: Path) -> tuple[list[dict[str, Any]], dict[str, Any], ReturnValues]:
-    """The groups and the report of TROUBLE, and what the kernel's own probes say of it."""
-    folder = Path(tempfile.mkdtemp(dir=parent))
-    (folder / "made").write_text("")
-    (folder / "made").chmod(0o600)
-    program = [sys.executable, "-ISs", "-c", TROUBLE, str(folder)]
-    with ReturnValues(*TROUBLED) as truth:
-        ended = forked.run([*ERRORS, *TROUBLED, "--command-only", "--", *program])
-    assert ended.returncode == 0, ended.stderr
-    *groups, report = map(json.loads, ended.stdout.splitlines())
-    return groups, report, truth
+@dataclass(frozen=True)
+class Trouble:
+    """What happened to TROUBLE, by us and by the kernel's own probes: failures, and how often."""
+
+    ours: dict[Any, int]
+    theirs: Counter[Any]
+    missed: dict[str, int]
+
+    @classmethod
+    def measure(cls, parent: Path) -> Trouble:
+        """Run it in a new folder."""
+        folder = Path(tempfile.mkdtemp(dir=parent))
+        (folder / "made").write_text("")
+        (folder / "made").chmod(0o600)
+        program = [sys.executable, "-ISs", "-c", TROUBLE, str(folder)]
+        with ReturnValues(*TROUBLED) as truth:
+            ended = forked.run([*ERRORS, *TROUBLED, "--command-only", "--", *program])
+        assert ended.returncode == 0, ended.stderr
+        *groups, report = map(json.loads, ended.stdout.splitlines())
+        ours = {(g["error"], tuple(g["path"]), g["end"], g["end_error"]): g["count"] for g in groups}
+        theirs = failures(truth.calls[report["command"]["pid"]], pointers=POINTERS, never=NEVER)
+        return cls(ours, theirs, report["missed"])
 
 
 def test_every_failure_is_what_the_kernels_own_probes_say(tmp_path: Path) -> None:
     """Each one's error, path and end, and how often, from the values that all the functions returned."""
-    groups, report, truth = complete(lambda: run_in_trouble(tmp_path), lambda found: found[1]["missed"])
-    ours = {(g["error"], tuple(g["path"]), g["end"], g["end_error"]): g["count"] for g in groups}
-    theirs = failures(truth.calls[report["command"]["pid"]], pointers=POINTERS, never=NEVER)
-    assert theirs.total() >= 9
-    assert len({path[-1] for _, path, _, _ in theirs}) >= 3, "several functions fail first"
-    assert ours == dict(theirs)
+    trouble = complete(
+        lambda: Trouble.measure(tmp_path),
+        lambda found: found.missed,
+        is_right=lambda found: found.ours == dict(found.theirs),
+    )
+    assert trouble.theirs.total() >= 9
+    assert len({path[-1] for _, path, _, _ in trouble.theirs}) >= 3, "several functions fail first"
+    assert trouble.ours == dict(trouble.theirs)
