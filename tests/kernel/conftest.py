@@ -81,9 +81,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what another suite runs, and run the tests of memory first: slabs that other tests have freed, but not
     given back, would be used again there."""
-    elsewhere = [item for item in items if is_elsewhere(item, config.getoption("--elsewhere"))]
-    config.hook.pytest_deselected(items=elsewhere)
-    items[:] = [item for item in items if item not in set(elsewhere)]
+    others = config.getoption("--elsewhere")
+    config.hook.pytest_deselected(items=[item for item in items if is_elsewhere(item, others)])
+    items[:] = [item for item in items if not is_elsewhere(item, others)]
     items.sort(key=lambda item: item.path.name != "test_memory.py")
 
 

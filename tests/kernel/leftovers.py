@@ -35,6 +35,9 @@ _OUT_OF_MEMORY = re.compile(
     r"^[^\n]*invoked oom-killer.*?Memory cgroup out of memory: Killed process[^\n]*$", re.DOTALL | re.MULTILINE
 )
 
+#: The rest of a warning, with its call trace, if no other one begins before its end line.
+_TO_END = r"(?:(?!\b(?:WARNING|BUG): |\bOops)[\s\S])*?---\[ end trace[^\n]*$"
+
 _syscall = ctypes.CDLL(None, use_errno=True).syscall
 
 
@@ -87,13 +90,12 @@ def kernel_log() -> str:
 def complaints(log: str, *, known: str = "") -> list[str]:
     """The lines in which the kernel says that something went wrong, and some that follow each.
 
-    known: a regular expression; what it finds, with the call trace after it, is a fault of the kernel that is known
+    known: a regular expression of a warning; up to its end line, it is a fault of the kernel that is known
     """
-    lines = _OUT_OF_MEMORY.sub("", log).splitlines()
-    excused = {
-        n + after for n, line in enumerate(lines) if known and re.search(known, line) for after in range(N_AFTER)
-    }
+    log = _OUT_OF_MEMORY.sub("", log)
+    if known:
+        log = re.sub(rf"^[^\n]*{known}{_TO_END}", "", log, flags=re.MULTILINE)
+    lines = log.splitlines()
     found = [n for n, line in enumerate(lines) if _COMPLAINT.search(line) and not _HARMLESS.search(line)]
-    found = [n for n in found if n not in excused]
     shown = sorted({n + after for n in found for after in range(N_AFTER) if n + after < len(lines)})
     return [lines[n] for n in shown]

@@ -300,8 +300,8 @@ def try_mechanisms(cell: Cell, mechanisms: tuple[str, ...]) -> dict[str, object]
     text = ["".join(part for part, _ in line) for line in lines]
     functions, program = ["vfs_read"], fill if cell.memory_mib else count
     if cell.n_functions > 1:
-        chosen = kernel.functions("tcp_*").attachable(Mechanism.TRAMPOLINE)
-        few = zip(chosen, chosen.slots(), strict=True)  # arguments: trampolines of 6.1 save no more than six
+        carried = kernel.functions("tcp_*").attachable(Mechanism.TRAMPOLINE)
+        few = zip(carried, carried.slots(), strict=True)  # arguments: trampolines of 6.1 save no more than six
         functions = [function.name for function, slots in few if slots <= 6][: cell.n_functions]
     for mechanism in mechanisms:
         chosen = [one for one in every if one.subject in (mechanisms if mechanism == ANY else (mechanism,))]
