@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import errno
+import resource
+from mmap import mmap
 from threading import Event, Thread
 
 from multiprobe.errors import KernelError
 
+_BEGINNING = 1 << 20
+"""Bytes, more than a thread takes until it runs its function."""
+_USUAL_STACK = 8 << 20
+
 
 def start(thread: Thread, purpose: str) -> None:
-    """Start a thread. Raises KernelError."""
+    """Start a thread. Raises KernelError.
+
+    CPython's `Thread.start` waits for ever for a thread that finds no memory for its first frame. So as much as it takes
+    to begin is asked for before.
+    """
     try:
+        mmap(-1, _stack_size() + _BEGINNING).close()
         thread.start()
-    except RuntimeError as error:  # "can't start new thread", for any errno
+    except (OSError, RuntimeError) as error:  # "can't start new thread", for any errno
         hint = "there are too many threads (ulimit -u, pids.max), or too little memory for one more"
         raise KernelError("starting a thread", errno.EAGAIN, subject=purpose, hint=hint) from error
+
+
+def _stack_size() -> int:
+    """Bytes of address space that a thread's stack takes, at most."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_STACK)
+    return _USUAL_STACK if limit == resource.RLIM_INFINITY else limit
 
 
 def require(n: int, purpose: str) -> None:

@@ -53,7 +53,7 @@ ALLOWED = {
     "links": {*BASE, "elf", "uapi", "syscalls", "kernel", "functions", "maps", "compiler"},
     "instruments": {*BASE, "elf", "arch", "kernel", "functions", "maps", "compiler", "links", "table", "façade"},
     "inspect": {*BASE, "elf", "arch", "uapi", "syscalls", "kernel", "functions", "maps", "compiler", "links"},
-    "output": {"cells", "errors", "markup", "names", "plurals"},
+    "output": {"cells", "errors", "markup", "names", "plurals", "threads"},
     "vm": {*BASE, "elf", "arch", "uapi", "syscalls", "output", "façade"},
     "cli": {
         *BASE,

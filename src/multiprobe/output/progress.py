@@ -11,6 +11,8 @@ import time
 from threading import Lock, Timer
 from typing import TYPE_CHECKING
 
+from multiprobe import threads
+from multiprobe.errors import KernelError
 from multiprobe.output.terminal import can_redraw, write_lines
 
 if TYPE_CHECKING:
@@ -76,8 +78,8 @@ class Progress:
         if what and (not is_for_terminal or self._file.isatty()):
             self._timer = timer = Timer(self._patience, lambda: self._speak(timer))
             timer.daemon = True
-            with contextlib.suppress(RuntimeError):  # "can't start new thread": nothing is shown
-                timer.start()
+            with contextlib.suppress(KernelError):  # no thread: nothing is shown
+                threads.start(timer, "progress")
 
     def _speak(self, timer: Timer) -> None:
         bar = self._make_bar() if can_redraw(self._file) else None

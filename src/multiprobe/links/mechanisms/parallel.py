@@ -6,10 +6,13 @@ Detaching a link waits for a grace period under a lock (bpf_event_mutex), closin
 
 from __future__ import annotations
 
-import threading
 from contextlib import suppress
 from itertools import islice
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from multiprobe import threads
+from multiprobe.errors import KernelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -42,7 +45,7 @@ def in_parallel(work: Callable[[T], object], items: Iterable[T], *, n_threads: i
     Where no thread can be started, this one does everything.
     """
     pending = iter(items)
-    lock = threading.Lock()
+    lock = Lock()
     errors: list[BaseException] = []
 
     def take() -> list[T]:
@@ -56,23 +59,23 @@ def in_parallel(work: Callable[[T], object], items: Iterable[T], *, n_threads: i
         except BaseException as error:
             errors.append(error)
 
-    threads: list[threading.Thread] = []
+    helpers: list[Thread] = []
     try:
-        with suppress(RuntimeError):  # "can't start new thread"
+        with suppress(KernelError):
             for _ in range(n_threads - 1):
-                thread = threading.Thread(target=drain)
-                thread.start()
-                threads.append(thread)
+                helper = Thread(target=drain)
+                threads.start(helper, "closing and attaching")
+                helpers.append(helper)
         drain()
-        wait(threads)
+        wait(helpers)
     except BaseException as interrupted:  # Ctrl-C: each thread ends its present item
         errors.append(interrupted)
-        wait(threads)
+        wait(helpers)
     if errors:
         raise errors[0]
 
 
-def wait(threads: Iterable[threading.Thread]) -> None:
+def wait(helpers: Iterable[Thread]) -> None:
     """Wait until all have ended."""
-    for thread in threads:
-        thread.join()
+    for helper in helpers:
+        helper.join()
