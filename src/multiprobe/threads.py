@@ -17,8 +17,8 @@ _USUAL_STACK = 8 << 20
 def start(thread: Thread, purpose: str) -> None:
     """Start a thread. Raises KernelError.
 
-    CPython's `Thread.start` waits for ever for a thread that finds no memory for its first frame. So as much as it takes
-    to begin is asked for before.
+    `Thread.start` waits for ever for a thread that finds no memory for its first frame (CPython issue 140746). So what
+    it takes to begin is asked for first.
     """
     try:
         mmap(-1, _stack_size() + _BEGINNING).close()

@@ -22,8 +22,16 @@ ERRORS = ["errors", "--json"]
 OPENING = ("do_sys_openat2", "do_filp_open", "path_openat", "inode_permission", "generic_permission", "may_open")
 
 
-def watch(*arguments: str, code: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The groups (or, with --each, failures and groups) and the report, of a Python program that fails on purpose."""
+Watched = tuple[list[dict[str, Any]], dict[str, Any]]
+
+
+def watch(*arguments: str, code: str) -> Watched:
+    """The groups (or, with --each, failures and groups) and the report, of a Python program that fails on purpose,
+    when nothing was missed."""
+    return complete(lambda: watch_once(*arguments, code=code), lambda watched: watched[1]["missed"])
+
+
+def watch_once(*arguments: str, code: str) -> Watched:
     command = [*ERRORS, *arguments, "--command-only", "--", sys.executable, "-c", code]
     ended = forked.run(command)
     assert ended.returncode == 0, ended.stderr
