@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import leftovers
+import missed
 import pytest
 
 import multiprobe as mp
@@ -19,6 +21,7 @@ from multiprobe.kernel.features import Features
 from multiprobe.kernel.mechanism import MECHANISMS
 
 GUEST_MARK = "multiprobe.guest=1"
+TRIES = 5
 TEST_SECONDS = int(os.environ.get("MULTIPROBE_TEST_SECONDS", "960"))
 
 #: What a kernel may lack: a test may skip with the reason "this kernel has no NAME" (dots and underscores are the same)
@@ -106,6 +109,24 @@ def pytest_runtest_call() -> Iterator[None]:
         return (yield)
     finally:
         signal.alarm(0)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool:
+    """Call a test again if it fails where the kernel missed calls, as the reports of its commands say: they may be what
+    the test misses. The last of `TRIES` counts as it is."""
+    wanted = {name: pyfuncitem.funcargs[name] for name in inspect.signature(pyfuncitem.obj).parameters}
+    for _ in range(TRIES - 1):
+        missed.forget()
+        try:
+            pyfuncitem.obj(**wanted)
+            return True
+        except Exception as error:
+            if isinstance(error, TimeoutError) or not missed.n_calls:
+                raise
+            print(f"failed where {missed.n_calls} calls were missed, and is run again: {error!r}")
+    pyfuncitem.obj(**wanted)
+    return True
 
 
 @pytest.hookimpl(wrapper=True)

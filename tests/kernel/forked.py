@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import missed
 import numpy  # noqa: F401  (heavy modules are imported before the forks)
 from llvmlite import binding  # noqa: F401
 
@@ -38,7 +39,10 @@ TIME_LIMIT = 800
 def run(arguments: Sequence[str], **options: Any) -> subprocess.CompletedProcess[Any]:
     """Run `multiprobe ARGUMENTS…` to its end; its output is captured as text unless `options` say otherwise."""
     chosen = {"capture_output": True, "text": True, "timeout": TIME_LIMIT, "check": False} | options
-    return subprocess.run(["multiprobe", *arguments], **_forking(main.run, ["multiprobe", *arguments], chosen))
+    ended = subprocess.run(["multiprobe", *arguments], **_forking(main.run, ["multiprobe", *arguments], chosen))
+    missed.note(ended.stdout)
+    missed.note(ended.stderr)
+    return ended
 
 
 def run_script(path: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[Any]:
