@@ -108,7 +108,7 @@ class Gap:
 MEANINGS = {
     "link_misses": "calls not delivered, because another probe was running on that CPU",
     "recursion_misses": "calls for which the program did not run, because a program was running on that CPU already: "
-    "mostly of functions that probes call themselves",
+    "mostly of functions that probes call themselves, or while a task was preempted in it",
     "full_maps": "updates lost because a hash map was full: raise its max_entries",
     "dropped_events": "events lost because their ring buffer was full: raise its size, or read more often",
     "stack_collisions": "stacks lost because their entry held another one: raise the map's max_entries",
