@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from time import CLOCK_BOOTTIME, CLOCK_MONOTONIC, clock_gettime_ns
 from typing import TYPE_CHECKING
 
@@ -22,7 +24,6 @@ from multiprobe.cli.options import (
 from multiprobe.cli.params import OutputFile, WholeNumber
 from multiprobe.functions.kernel import Kernel
 from multiprobe.instruments.graph import instrument as graph
-from multiprobe.instruments.graph.calltree import calls_in_order
 from multiprobe.instruments.graph.instrument import MAX_EVENTS, CallRecorder, GraphSample
 from multiprobe.kernel.btf.values import signature
 from multiprobe.output.flame import flame_svg
@@ -34,14 +35,15 @@ from multiprobe.output.tree import HANG, tree_lines
 from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from multiprobe.cli.workload import Workload
     from multiprobe.functions.sets import FunctionSet
-    from multiprobe.instruments.graph.calltree import Call
+    from multiprobe.instruments.graph.calltree import Call, CallTree
     from multiprobe.instruments.graph.instrument import ThreadCalls
     from multiprobe.instruments.instrument import AttachOptions
     from multiprobe.kernel.btf.values import Signature, Spelled
+    from multiprobe.output.slices import Argument
 
 EXAMPLES = """\
 Examples:
@@ -132,6 +134,21 @@ def _signatures(functions: FunctionSet) -> dict[int, Signature]:
 
 
 @dataclass(frozen=True, slots=True)
+class Slices:
+    """The slices of calls, made anew each time: a million take more memory than their calls."""
+
+    calls: CallTree
+    labels: Sequence[str]
+    arguments: Callable[[Call], Mapping[str, Argument]] | None
+
+    def __iter__(self) -> Iterator[Slice]:
+        labels, arguments = self.labels, self.arguments
+        if arguments is None:
+            return (Slice(labels[call.function], call.begin, call.end, call.depth) for call in self.calls)
+        return (Slice(labels[call.function], call.begin, call.end, call.depth, arguments(call)) for call in self.calls)
+
+
+@dataclass(frozen=True)
 class ShownGraph:
     """The recorded calls, and how to decode them."""
 
@@ -142,7 +159,12 @@ class ShownGraph:
 
     def tracks(self) -> list[Track]:
         """A track for each thread."""
-        return [Track(self._thread(found), list(self._slices(found))) for found in self.sample.threads]
+        arguments = self.arguments if self.signatures else None
+        return [Track(self._thread(one), Slices(one.calls, self._labels, arguments)) for one in self.sample.threads]
+
+    @cached_property
+    def _labels(self) -> list[str]:
+        return [str(self.recorder.functions[index]) for index in range(len(self.recorder.functions))]
 
     def _thread(self, found: ThreadCalls) -> TraceThread:
         thread = found.thread
@@ -156,11 +178,6 @@ class ShownGraph:
         if not name and self.workload is not None and number == self.workload.pid:
             return self.workload.command[0].rpartition("/")[2][:15]
         return name
-
-    def _slices(self, found: ThreadCalls) -> Iterator[Slice]:
-        labels = [self.recorder.functions[index] for index in range(len(self.recorder.functions))]
-        for depth, call in calls_in_order(found.roots):
-            yield Slice(str(labels[call.function]), call.begin, call.end, depth, self.arguments(call))
 
     def arguments(self, call: Call) -> dict[str, Spelled]:
         """Arguments by name, and under "=" the returned value; empty if they weren't recorded."""
@@ -176,7 +193,7 @@ class ShownGraph:
         return fold(
             ((track.thread.name or f"thread {track.thread.tid}", *path), ns)
             for track in self.tracks()
-            for path, ns in self_times(track.slices)
+            for path, ns in self_times(track.slices).items()
         )
 
     def write_perfetto(self, path: str) -> None:
@@ -189,12 +206,13 @@ class ShownGraph:
         """Every call, callers before their callees, one thread after the other."""
         functions = self.recorder.functions
         number = 0
-        for track, found in zip(self.tracks(), self.sample.threads, strict=True):
+        for found in self.sample.threads:
             around: list[int] = []
-            for slice_, call in zip(track.slices, _calls(found), strict=True):
-                del around[slice_.depth :]
+            thread = self._thread(found)
+            for call in found.calls:
+                del around[call.depth :]
                 function = functions[call.function]
-                arguments = dict(slice_.arguments)
+                arguments = self.arguments(call)
                 returned = arguments.pop("=", None)
                 yield {
                     "type": "call",
@@ -202,9 +220,9 @@ class ShownGraph:
                     "caller": around[-1] if around else None,
                     "function": function.name,
                     "module": function.module,
-                    "thread": track.thread.tid,
-                    "process": track.thread.pid,
-                    "name": track.thread.name,
+                    "thread": thread.tid,
+                    "process": thread.pid,
+                    "name": thread.name,
                     "begin": call.begin,
                     "end": call.end,
                     "duration": call.duration,
@@ -213,12 +231,8 @@ class ShownGraph:
                 number += 1
 
 
-def _calls(found: ThreadCalls) -> Iterator[Call]:
-    return (call for _, call in calls_in_order(found.roots))
-
-
 def _trees(tracks: Sequence[Track]) -> Iterator[str]:
-    start = min((track.slices[0].begin for track in tracks if track.slices), default=0)
+    start = min((slice_.begin for track in tracks for slice_ in islice(track.slices, 1)), default=0)
     for track in tracks:
         yield from tree_lines(track, start=start)
         yield ""

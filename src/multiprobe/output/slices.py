@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     Argument = str | int | bool
+
+_NO_ARGUMENTS: Mapping[str, Argument] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +28,7 @@ class TraceThread:
     cpu: int = -1
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(NamedTuple):
     """A call: `begin` and `end` in ns (`end` None: it didn't end, or its end wasn't seen), `depth` from 0.
 
     Slices are in order of their beginnings; one at depth d + 1 lies inside the last one before it at depth d.
@@ -36,18 +38,18 @@ class Slice:
     begin: int
     end: int | None
     depth: int
-    arguments: Mapping[str, Argument] = field(default_factory=dict)
+    arguments: Mapping[str, Argument] = _NO_ARGUMENTS
 
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """A thread and its slices."""
+    """A thread and its slices, which may be made anew for each reader."""
 
     thread: TraceThread
-    slices: Sequence[Slice]
+    slices: Iterable[Slice]
 
 
-def walk(slices: Sequence[Slice]) -> Iterator[tuple[Slice | None, Slice | None]]:
+def walk(slices: Iterable[Slice]) -> Iterator[tuple[Slice | None, Slice | None]]:
     """The slices as a walk through the tree: (slice, None) where one begins, (None, slice) where it ends."""
     open_: list[Slice] = []
     for item in slices:
@@ -59,21 +61,46 @@ def walk(slices: Sequence[Slice]) -> Iterator[tuple[Slice | None, Slice | None]]
         yield None, open_.pop()
 
 
-def self_times(slices: Sequence[Slice]) -> Iterator[tuple[tuple[str, ...], int]]:
-    """(names from the outermost to the slice, its ns less those of the slices right inside it), for each that ended.
+def self_times(slices: Iterable[Slice]) -> dict[tuple[str, ...], int]:
+    """The sum of ns of each path (names from the outermost slice), less those of the slices right inside.
 
     A slice without an end gives no time of its own; what ended inside it is given with its name in the path.
     """
-    path: list[str] = []
-    inside = [0]
+    root = _Node({}, 0, has_ended=False)
+    path, inside = [root], [0]
     for begins, ends in walk(slices):
         if begins is not None:
-            path.append(begins.name)
+            path.append(path[-1].child(begins.name))
             inside.append(0)
         elif ends is not None:
-            of_children = inside.pop()
+            node, of_children = path.pop(), inside.pop()
             if ends.end is not None:
                 total = ends.end - ends.begin
-                yield tuple(path), max(0, total - of_children)
+                node.ns += max(0, total - of_children)
+                node.has_ended = True
                 inside[-1] += total
-            path.pop()
+    return dict(_sums(root))
+
+
+@dataclass(slots=True)
+class _Node:
+    """A path: what follows it, by name, and its ns. `has_ended`: a slice there had an end."""
+
+    children: dict[str, _Node]
+    ns: int
+    has_ended: bool
+
+    def child(self, name: str) -> _Node:
+        found = self.children.get(name)
+        if found is None:
+            found = self.children[name] = _Node({}, 0, has_ended=False)
+        return found
+
+
+def _sums(root: _Node) -> Iterator[tuple[tuple[str, ...], int]]:
+    pending: list[tuple[tuple[str, ...], _Node]] = [((), root)]
+    while pending:  # a loop: recursion may be deeper than Python's
+        path, node = pending.pop()
+        if node.has_ended:
+            yield path, node.ns
+        pending += [((*path, name), child) for name, child in node.children.items()]

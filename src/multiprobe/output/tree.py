@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from multiprobe.output.units import time_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from multiprobe.output.slices import Slice, Track
+    from multiprobe.output.slices import Argument, Track
 
 RETURN = "="
 """The argument of this name is the value that a call returned; it is printed behind the call."""
@@ -37,29 +37,31 @@ def tree_lines(track: Track, *, start: int) -> Iterator[str]:
     of = f" of {thread.process} ({thread.pid})" if thread.process and thread.pid != thread.tid else ""
     yield f"{thread.name}, {task}{of}"
     yield f"{'TIME/ms':>12}  {'DURATION':>9}  CALL"
-    has_next = _has_next(track.slices)
-    rails: list[bool] = []
+    has_next = _has_next([slice_.depth for slice_ in track.slices])
+    heads = [""]  # what stands before a call, by its depth
     last_end: int | None = None
     for slice_, more in zip(track.slices, has_next, strict=True):
-        if slice_.depth == 0:
-            if last_end is not None and slice_.begin - last_end >= GAP:
-                yield f"{'':>12}  {'… ' + time_text(slice_.begin - last_end):>9}"
-            last_end = slice_.end
-        del rails[max(0, slice_.depth - 1) :]
-        head = "".join("│  " if rail else "   " for rail in rails)
-        branch = ("├─ " if more else "└─ ") if slice_.depth else ""
-        if slice_.depth:
-            rails.append(more)
-        duration = "?" if slice_.end is None else time_text(slice_.end - slice_.begin)
-        yield f"{(slice_.begin - start) / 1e6:>12.3f}  {duration:>9}  {head}{branch}{_call(slice_)}"
+        name, begin, end, depth, arguments = slice_
+        if depth == 0:
+            if last_end is not None and begin - last_end >= GAP:
+                yield f"{'':>12}  {'… ' + time_text(begin - last_end):>9}"
+            last_end = end
+            head = ""
+        else:
+            del heads[depth:]
+            head = heads[-1] + ("├─ " if more else "└─ ")
+            heads.append(heads[-1] + ("│  " if more else "   "))
+        duration = "?" if end is None else time_text(end - begin)
+        call = _call(name, arguments) if arguments else name
+        yield f"{(begin - start) / 1e6:>12.3f}  {duration:>9}  {head}{call}"
 
 
-def _has_next(slices: Sequence[Slice]) -> list[bool]:
+def _has_next(depths: Sequence[int]) -> list[bool]:
     """For each slice: does another one follow at its depth inside the same caller?"""
-    answers = [False] * len(slices)
+    answers = [False] * len(depths)
     following: list[bool] = []
-    for index in range(len(slices) - 1, -1, -1):
-        depth = slices[index].depth
+    for index in range(len(depths) - 1, -1, -1):
+        depth = depths[index]
         del following[depth + 1 :]
         following += [False] * (depth + 1 - len(following))
         answers[index] = following[depth]
@@ -67,8 +69,7 @@ def _has_next(slices: Sequence[Slice]) -> list[bool]:
     return answers
 
 
-def _call(slice_: Slice) -> str:
-    arguments = {name: item for name, item in slice_.arguments.items() if name != RETURN}
-    inside = ", ".join(f"{name} = {item}" for name, item in arguments.items())
-    text = f"{slice_.name}({inside})" if arguments else slice_.name
-    return f"{text} = {slice_.arguments[RETURN]}" if RETURN in slice_.arguments else text
+def _call(name: str, arguments: Mapping[str, Argument]) -> str:
+    inside = ", ".join(f"{argument} = {item}" for argument, item in arguments.items() if argument != RETURN)
+    text = f"{name}({inside})" if inside else name
+    return f"{text} = {arguments[RETURN]}" if RETURN in arguments else text

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 import multiprobe as mp
@@ -16,6 +17,8 @@ from multiprobe.cli.main import run
 from multiprobe.instruments.graph.program import IDLE, UNDER_WAY
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from .conftest import FakeWorld
 
 ME = os.getpid() << 32 | os.getpid()
@@ -29,6 +32,10 @@ class FakeMap:
 
     def as_dict(self) -> dict[Any, int]:
         return self._content
+
+    def read(self) -> NDArray[np.void]:
+        fields = [("key0", "u8"), ("key1", "u8"), ("key2", "u4"), ("value", "u8")]
+        return np.array([(*key, number) for key, number in self._content.items()], dtype=fields)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyte
 import pytest
 
@@ -36,7 +37,7 @@ from multiprobe.instruments.errors import instrument as errors
 from multiprobe.instruments.errors.failures import NULL, FailedCall, FailureGroup
 from multiprobe.instruments.errors.instrument import ErrorsSample
 from multiprobe.instruments.graph import instrument as graph
-from multiprobe.instruments.graph.calltree import Call
+from multiprobe.instruments.graph.calltree import CallTree
 from multiprobe.instruments.graph.instrument import GraphSample, ThreadCalls, ThreadId
 from multiprobe.instruments.latency import instrument as latency
 from multiprobe.instruments.latency.instrument import Latency, LatencySample
@@ -132,10 +133,11 @@ FAILURES = [
 ]
 
 
-def tree_of(depth: int) -> Call:
-    call = Call(depth % 4, depth, None if depth == 5 else HUGE // 2 - depth)
-    call.children = [tree_of(depth + 1)] if depth < 12 else []
-    return call
+def tree_of(n: int) -> CallTree:
+    """Calls, each inside the one before."""
+    numbers = np.arange(n)
+    begin, end = numbers.astype(np.uint64), np.uint64(HUGE // 2) - numbers.astype(np.uint64)
+    return CallTree((numbers % 4).astype(np.uint32), begin, np.where(numbers == 5, 0, end), numbers.astype(np.int32))
 
 
 SAMPLES: dict[Any, tuple[Any, dict[str, Any]]] = {
@@ -156,7 +158,7 @@ SAMPLES: dict[Any, tuple[Any, dict[str, Any]]] = {
         {"n_untyped": 1, "arguments": lambda failure: {"inode": hex(failure.arguments[0])}},
     ),
     graph: (
-        GraphSample(0.5, [ThreadCalls(ThreadId(7, 8), [tree_of(0)]), ThreadCalls(ThreadId(0, 0, 3), [])], 2, 1),
+        GraphSample(0.5, [ThreadCalls(ThreadId(7, 8), tree_of(13)), ThreadCalls(ThreadId(0, 0, 3), tree_of(0))], 2, 1),
         {"names": {7: COMMS[0], 8: COMMS[1]}},
     ),
     stacks: (

@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import multiprobe as mp
-from multiprobe.instruments.graph.calltree import Call, build_tree
+from multiprobe.instruments.graph.calltree import CallTree, Values, depths, in_order
 from multiprobe.instruments.graph.program import IDLE, RETURNED, UNDER_WAY, GraphProbe
 from multiprobe.instruments.instrument import AttachOptions, Instrument
 from multiprobe.instruments.task_names import load_name, task_ids
 
 if TYPE_CHECKING:
     from typing import Unpack
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.links.attachment import Attachment
@@ -40,10 +43,10 @@ class ThreadId:
 
 @dataclass(frozen=True, slots=True)
 class ThreadCalls:
-    """A thread and its outermost calls, in the order of their beginnings."""
+    """A thread and its calls."""
 
     thread: ThreadId
-    roots: list[Call]
+    calls: CallTree
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +78,11 @@ class CallRecorder(Instrument[GraphSample]):
     def _read(self) -> GraphSample:
         self.poll()
         self.names = self._processes | names(self._attachment.map(self._probe.threads).as_dict())
-        calls = self._attachment.map(self._probe.calls).as_dict()
-        values = self._attachment.map(self._probe.values).as_dict() if self._probe.n_arguments >= 0 else {}
+        calls = self._attachment.map(self._probe.calls).read()
+        values = self._attachment.map(self._probe.values).read() if self._probe.n_arguments >= 0 else None
         is_complete = not any(self._missed().values())
         threads = trees(calls, values, n_arguments=self._probe.n_arguments, is_complete=is_complete)
-        n_unended = sum(1 for end in calls.values() if end == UNDER_WAY)
+        n_unended = int((calls["value"] == UNDER_WAY).sum())
         return GraphSample(self.seconds, threads, len(calls), n_unended)
 
 
@@ -101,19 +104,51 @@ def names(threads: dict[tuple[int, str], int]) -> dict[int, str]:
 
 
 def trees(
-    calls: dict[tuple[int, ...], int], values: dict[tuple[int, ...], int], *, n_arguments: int, is_complete: bool
+    calls: NDArray[np.void], values: NDArray[np.void] | None, *, n_arguments: int, is_complete: bool
 ) -> list[ThreadCalls]:
-    """The trees of all threads, by thread ids, from the contents of `GraphProbe`'s maps.
+    """The trees of all threads, by thread ids, from the contents of `GraphProbe`'s maps (see `HashMap.read`).
 
     is_complete: nothing was missed, so that a call without a return is still in progress
     """
-    by_thread: dict[int, list[Call]] = {}
-    for key, end in calls.items():
-        thread, begin, function = key
-        given = tuple(values.get((*key, n), 0) for n in range(n_arguments))
-        returned = values.get((*key, RETURNED))
-        call = Call(function, begin, None if end == UNDER_WAY else end, arguments=given, returned=returned)
-        by_thread.setdefault(thread, []).append(call)
-    return [
-        ThreadCalls(ThreadId.of(key), build_tree(by_thread[key], is_complete=is_complete)) for key in sorted(by_thread)
-    ]
+    import numpy as np
+
+    thread, begin, function = calls["key0"], calls["key1"], calls["key2"]
+    end = np.where(calls["value"] == UNDER_WAY, np.uint64(0), calls["value"])
+    order, parts = in_order(thread, begin, end)
+    columns = [function[order], begin[order], end[order]]
+    recorded = None if values is None else _recorded(calls, values, n_arguments)[order]
+    found = []
+    for part in parts:
+        functions, begins, ends = (column[part] for column in columns)
+        nested = depths(begins, ends, is_complete=is_complete)
+        tree = CallTree(functions, begins, ends, nested, None if recorded is None else recorded[part])
+        found.append(ThreadCalls(ThreadId.of(int(thread[order[part.start]])), tree))
+    return found
+
+
+def _recorded(calls: NDArray[np.void], values: NDArray[np.void], n_arguments: int) -> Values:
+    """What was recorded of each call."""
+    import numpy as np
+
+    table = np.zeros((len(calls), RETURNED + 1), np.uint64)
+    is_there = np.zeros((len(calls), RETURNED + 1), bool)
+    at, which = _places(values, calls), values["key3"]
+    is_one = at < len(calls)  # that of a call that was recorded, meanwhile, is not
+    table[at[is_one], which[is_one]] = values["value"][is_one]
+    is_there[at[is_one], which[is_one]] = True
+    return Values(table[:, :n_arguments], table[:, RETURNED], is_there[:, RETURNED])
+
+
+def _places(values: NDArray[np.void], calls: NDArray[np.void]) -> NDArray[np.intp]:
+    """For each value, the place of its call among `calls`; their number where it isn't there."""
+    import numpy as np
+
+    both = [np.concatenate([calls[name], values[name]]) for name in ("key0", "key1", "key2")]
+    order = np.lexsort(both)  # stable: a call comes before its values
+    is_new = np.ones(len(order), bool)
+    is_new[1:] = np.logical_or.reduce([column[order][1:] != column[order][:-1] for column in both])
+    group = np.empty(len(order), np.intp)
+    group[order] = np.cumsum(is_new) - 1
+    place = np.full(len(order), len(calls), np.intp)
+    place[group[: len(calls)]] = np.arange(len(calls))
+    return place[group[len(calls) :]]
