@@ -109,7 +109,7 @@ class GraphMeasurement(Measurement[GraphOptions, GraphSample]):
 
     def print(self, sample: GraphSample) -> None:
         """Print a tree for each thread, and the number of all calls."""
-        self.results.lines(_trees(self.shown.tracks()), hang=HANG)
+        self.results.lines(tree_text(self.shown.tracks()), hang=HANG)
         unended = f", {sample.n_unended:,} of which had not ended" if sample.n_unended else ""
         calls, threads = plural_text(sample.n_calls, "call"), plural_text(len(sample.threads), "thread")
         self.results.lines([f"{calls} in {threads}, in {sample.seconds:.2f} s{unended}"])
@@ -231,7 +231,8 @@ class ShownGraph:
                 number += 1
 
 
-def _trees(tracks: Sequence[Track]) -> Iterator[str]:
+def tree_text(tracks: Sequence[Track]) -> Iterator[str]:
+    """A tree for each thread, and a line between."""
     start = min((slice_.begin for track in tracks for slice_ in islice(track.slices, 1)), default=0)
     for track in tracks:
         yield from tree_lines(track, start=start)

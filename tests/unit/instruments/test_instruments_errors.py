@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,9 +13,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from multiprobe.instruments.errors import program as errors_probe
-from multiprobe.instruments.errors.failures import NULL, FailedCall, Joiner
-from multiprobe.instruments.errors.instrument import UNTYPED, _failure, cookies_of
+from multiprobe.instruments.errors.failures import NULL, FailedCall, Joiner, decoded
+from multiprobe.instruments.errors.instrument import UNTYPED, cookies_of
 from multiprobe.instruments.errors.program import INT, LONG, NEVER, POINTER
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "compiler")]
 
@@ -56,9 +59,9 @@ class Machine:
     def failures(self) -> list[FailedCall]:
         """All failures."""
         joiner, found = Joiner(), []
-        for row in self._records(errors_probe.begun):
-            found += joiner.begin(*_failure(row))
-        for identity, frame, error in self._records(errors_probe.ended):
+        for identity, failure in decoded(self._records(errors_probe.begun)):
+            found += joiner.begin(identity, failure)
+        for identity, frame, error in self._records(errors_probe.ended).tolist():
             found += joiner.end(identity, frame - 1 if frame else None, error)
         assert joiner.n_open == 0
         return found
@@ -67,8 +70,8 @@ class Machine:
         """The ring buffer of a RingBuffer spec."""
         return self.bench.ring(next(name for name, item in self.bench.program.maps.items() if item is spec))
 
-    def _records(self, spec: Any) -> list[tuple[Any, ...]]:
-        return np.frombuffer(b"".join(self.ring(spec).records), spec.record.dtype()).tolist()
+    def _records(self, spec: Any) -> NDArray[np.void]:
+        return np.frombuffer(b"".join(self.ring(spec).records), spec.record.dtype())
 
 
 def run(machine: Machine, *steps: tuple[int, ...]) -> list[FailedCall]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import errno
 from typing import Any
 
-from multiprobe.instruments.stacks.instrument import Namer, Stack, merged, not_taken
+from multiprobe.instruments.stacks.instrument import Namer, Stack, named, not_taken
 from multiprobe.instruments.stacks.program import NO_STACK, NOT_ASKED
 from multiprobe.instruments.stacks.user_symbols import UserResolver
 from multiprobe.kernel.resolve import Resolver
@@ -70,5 +70,10 @@ def test_what_could_not_be_taken_is_counted_by_reason() -> None:
 
 
 def test_stacks_that_read_the_same_are_one() -> None:
-    stacks = [Stack(0, ("a", "f"), 1, 10), Stack(0, ("b", "f"), 2, 0), Stack(0, ("a", "f"), 3, 5)]
-    assert merged(stacks) == [Stack(0, ("a", "f"), 4, 15), Stack(0, ("b", "f"), 2, 0)]
+    one, same, other = ([0xFFFFFFFF81003000, KSYS + offset, SYSCALL] for offset in (0, 4, -0x1000))
+    hits = {(0, 1, NOT_ASKED, 0): 1, (0, 2, NOT_ASKED, 0): 3, (0, 3, NOT_ASKED, 0): 2}
+    total = {(0, 1, NOT_ASKED, 0): 10, (0, 2, NOT_ASKED, 0): 5}
+    assert named(namer({1: one, 2: same, 3: other}), hits, total) == [
+        Stack(0, ("do_syscall_64", "ksys_read", "vfs_read"), 4, 15),
+        Stack(0, ("do_syscall_64", "do_syscall_64", "vfs_read"), 2, 0),
+    ]

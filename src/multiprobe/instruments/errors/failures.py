@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 from multiprobe.errors import errno_name
+from multiprobe.names import decode_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     Kind = tuple[int, tuple[int | None, ...], bool, int | None, int]
 
@@ -16,8 +22,7 @@ NULL = 4096
 """The error number of a returned null pointer: one above the largest errno."""
 
 
-@dataclass(frozen=True, slots=True)
-class FailedCall:
+class FailedCall(NamedTuple):
     """One failure.
 
     error: the errno of the first failed call, or NULL
@@ -57,12 +62,41 @@ class FailedCall:
     @property
     def errors(self) -> frozenset[str]:
         """The names of the first and the last error."""
-        return frozenset(error_name(number) for number in (self.error, self.end_error) if number)
+        return _error_names(self.error, self.end_error)
 
 
 def error_name(number: int) -> str:
     """An errno by name, or "NULL"."""
     return "NULL" if number == NULL else errno_name(number)
+
+
+@cache
+def _error_names(error: int, end_error: int) -> frozenset[str]:
+    return frozenset(error_name(number) for number in (error, end_error) if number)
+
+
+def decoded(begun: NDArray[np.void]) -> Iterator[tuple[int, FailedCall]]:
+    """The identity of each failure, and the failure, from events of `errors.program` that one began."""
+    import numpy as np
+
+    names = ("identity", "pid", "tid", "error", "depth", "name", "arguments")
+    frames = begun["frames"]
+    paths = np.ascontiguousarray(frames).view(f"V{frames.shape[1] * frames.itemsize}").ravel().tolist()
+    for identity, pid, tid, error, depth, name, arguments, raw in zip(
+        *(begun[column].tolist() for column in names), paths, strict=True
+    ):
+        path, is_cut = _path_of(raw, depth)
+        end, end_error = (path[-1], error) if depth == 0 else (None, 0)
+        time, task = identity >> 8, _name_of(name)
+        yield identity, FailedCall(time, pid, tid, task, error, path, is_cut, tuple(arguments), end, end_error)
+
+
+@lru_cache(1 << 16)
+def _path_of(frames: bytes, depth: int) -> tuple[tuple[int | None, ...], bool]:
+    return path_of(struct.unpack(f"<{len(frames) // 4}I", frames), depth)
+
+
+_name_of = lru_cache(1 << 12)(decode_name)
 
 
 class Joiner:
@@ -119,17 +153,20 @@ class Groups:
         self.deny = frozenset(deny)
         self.unhandled = unhandled
         self.n_left_out = 0
+        self._is_filtering = bool(self.allow or self.deny or unhandled)
         self._counts: dict[Kind, int] = {}
         self._examples: dict[Kind, FailedCall] = {}
 
     def add(self, failure: FailedCall) -> bool:
         """Count a failure; False if it is filtered out."""
-        if not self.wants(failure):
+        if self._is_filtering and not self.wants(failure):
             self.n_left_out += 1
             return False
         key = failure.kind
-        self._counts[key] = self._counts.get(key, 0) + 1
-        self._examples.setdefault(key, failure)
+        n = self._counts.get(key, 0)
+        self._counts[key] = n + 1
+        if not n:
+            self._examples[key] = failure
         return True
 
     def wants(self, failure: FailedCall) -> bool:

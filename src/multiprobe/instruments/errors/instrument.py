@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 import multiprobe as mp
 from multiprobe.functions.kernel import Kernel
 from multiprobe.instruments.errors import program
-from multiprobe.instruments.errors.failures import FailedCall, FailureGroup, Groups, Joiner, path_of
+from multiprobe.instruments.errors.failures import FailedCall, FailureGroup, Groups, Joiner, decoded
 from multiprobe.instruments.instrument import AttachOptions, Instrument
 from multiprobe.kernel.btf.values import UNKNOWN, signature, value_type
-from multiprobe.names import decode_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from multiprobe.kernel.btf.types import Btf
     from multiprobe.kernel.btf.values import Signature, Spelled
     from multiprobe.links.attachment import Attachment
-
-    BegunRow = tuple[int, int, int, int, int, int, Sequence[int], Sequence[int], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +82,7 @@ class FailureCollector(Instrument[ErrorsSample]):
     def _collect(self) -> Iterator[FailedCall]:
         # An end is sent after its beginning. Reading ends first ensures that the beginning of each is read, too.
         ends = self._attachment.events(program.ended).read().tolist()
-        for row in self._attachment.events(program.begun).read().tolist():
-            identity, failure = _failure(row)
+        for identity, failure in decoded(self._attachment.events(program.begun).read()):
             yield from self._joiner.begin(identity, failure)
         for identity, frame, error in ends:
             yield from self._joiner.end(identity, frame - 1 if frame else None, error)
@@ -97,14 +93,6 @@ class FailureCollector(Instrument[ErrorsSample]):
             return {}
         found = signature_of(self._attachment.functions, failure.first)
         return found.arguments(failure.arguments)
-
-
-def _failure(row: BegunRow) -> tuple[int, FailedCall]:
-    identity, _ret, pid, tid, error, depth, frames, arguments, name = row
-    path, is_cut = path_of([int(frame) for frame in frames], depth)
-    end, end_error = (path[-1], error) if depth == 0 else (None, 0)
-    kept = tuple(int(number) for number in arguments)
-    return identity, FailedCall(identity >> 8, pid, tid, decode_name(name), error, path, is_cut, kept, end, end_error)
 
 
 def start(

@@ -74,7 +74,7 @@ class StackCounter(Instrument[StacksSample]):
         hits = self._attachment.map(self._probe.hits).as_dict()
         total = self._attachment.map(self._probe.total).as_dict() if self._probe.is_timed else {}
         namer = Namer(Resolver.load(), self._user, self.functions, self._attachment.map(self._probe.stacks).addresses)
-        stacks = merged([Stack(key[0], namer.frames(*key), n, total.get(key, 0)) for key, n in hits.items()])
+        stacks = named(namer, hits, total)
         stacks.sort(key=lambda stack: (-stack.ns, -stack.calls, stack.frames))
         return StacksSample(self.seconds, stacks, not_taken(hits))
 
@@ -98,7 +98,7 @@ def start(
 
 
 class Namer:
-    """Names the frames of stacks; `addresses(id)` gives a stack's, innermost first."""
+    """Names the frames of stacks, each once; `addresses(id)` gives a stack's, innermost first."""
 
     def __init__(
         self, kernel: Resolver, user: UserResolver, functions: FunctionSet, addresses: Callable[[int], Sequence[int]]
@@ -107,39 +107,61 @@ class Namer:
         self._user = user
         self._functions = functions
         self._addresses = addresses
+        self._inner: dict[tuple[int, int], tuple[str, ...]] = {}
+        self._outer: dict[tuple[int, int], tuple[str, ...]] = {}
+        self._known: dict[int, _NamedAddress] = {}
 
     def frames(self, function: int, kernel: int, user: int, pid: int) -> tuple[str, ...]:
         """From the outermost frame of the process to the function itself."""
-        label = str(self._functions[function])
-        inner = [label, *self._callers(kernel, label)]
-        outer = [self._user.label(pid, address) for address in self._taken(user)]
-        return tuple(reversed([*inner, *outer]))
+        inner = self._inner.get((function, kernel))
+        if inner is None:
+            label = str(self._functions[function])
+            inner = self._inner[function, kernel] = (*reversed(self._callers(kernel, label)), label)
+        if user >= NO_STACK:
+            return inner
+        outer = self._outer.get((user, pid))
+        if outer is None:
+            addresses = reversed(self._addresses(user))
+            outer = self._outer[user, pid] = tuple(self._user.label(pid, address) for address in addresses)
+        return outer + inner
 
     def callers(self, function: int, kernel: int) -> tuple[str, ...]:
         """The kernel's frames around the function, innermost first."""
         return tuple(self._callers(kernel, str(self._functions[function])))
 
-    def _taken(self, stack: int) -> Sequence[int]:
-        return self._addresses(stack) if stack < NO_STACK else ()
-
     def _callers(self, stack: int, label: str) -> list[str]:
         """The frames around the function, innermost first, without its own and those of the probe on top of it."""
-        frames = [self._kernel.caller(address) for address in self._taken(stack)]
-        exact = [self._kernel.resolve(address) for address in self._taken(stack)]
-        for n, (frame, here) in enumerate(zip(frames, exact, strict=True)):
-            if label in (frame.label, here.label):
+        frames = [self._frame(address) for address in self._addresses(stack)] if stack < NO_STACK else []
+        for n, frame in enumerate(frames):
+            if label in (frame.label, frame.exact_label):
                 return [other.label for other in frames[n + 1 :] if not other.is_generated]
         return [frame.label for frame in frames if not frame.is_generated]
 
+    def _frame(self, address: int) -> _NamedAddress:
+        found = self._known.get(address)
+        if found is None:
+            caller, exact = self._kernel.caller(address), self._kernel.resolve(address)
+            found = self._known[address] = _NamedAddress(caller.label, exact.label, caller.is_generated)
+        return found
 
-def merged(stacks: Sequence[Stack]) -> list[Stack]:
-    """Stacks with the same frames as one: they differed in the addresses within these functions."""
-    found: dict[tuple[str, ...], Stack] = {}
-    for stack in stacks:
-        known = found.get(stack.frames)
-        calls, ns = (known.calls, known.ns) if known else (0, 0)
-        found[stack.frames] = Stack(stack.function, stack.frames, calls + stack.calls, ns + stack.ns)
-    return list(found.values())
+
+@dataclass(frozen=True, slots=True)
+class _NamedAddress:
+    """The labels of an address that is returned to: of the call before it, and of itself."""
+
+    label: str
+    exact_label: str
+    is_generated: bool
+
+
+def named(namer: Namer, hits: dict[tuple[int, ...], int], total: dict[tuple[int, ...], int]) -> list[Stack]:
+    """Calls and ns by stack. Stacks with the same frames are one: they differed in the addresses within functions."""
+    found: dict[tuple[str, ...], list[int]] = {}
+    for key, n in hits.items():
+        sums = found.setdefault(namer.frames(*key), [key[0], 0, 0])
+        sums[1] += n
+        sums[2] += total.get(key, 0)
+    return [Stack(function, frames, calls, ns) for frames, (function, calls, ns) in found.items()]
 
 
 def not_taken(hits: dict[tuple[int, ...], int]) -> dict[str, int]:

@@ -1,0 +1,144 @@
+"""Measures what graph, errors and stacks make of a million records, without a kernel: from the content of maps on.
+
+Runs anywhere: `python bench/front_ends.py [RECORDS]`. Each front end runs in a process of its own. Prints JSON lines:
+seconds of processor time, and the peak of memory in MB, records and imports included.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import chain
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+import multiprobe as mp
+from multiprobe.cli.graph import ShownGraph, tree_text
+from multiprobe.instruments.errors import program
+from multiprobe.instruments.errors.failures import Groups
+from multiprobe.instruments.errors.instrument import FailureCollector
+from multiprobe.instruments.graph.instrument import GraphSample, trees
+from multiprobe.instruments.stacks.instrument import Namer, named
+from multiprobe.instruments.stacks.program import NOT_ASKED
+from multiprobe.kernel.resolve import ResolvedAddress
+
+RECORDS = 1_000_000
+N_FUNCTIONS, N_THREADS, DEEPEST = 1_000, 16, 10
+CHUNK = 16_384
+"""Records that one look at a ring buffer finds."""
+LABELS = [f"function_{n}" for n in range(N_FUNCTIONS)]
+FUNCTIONS = [SimpleNamespace(name=label, module="", __str__=lambda self: self.name) for label in LABELS]
+
+
+def main() -> None:
+    n = int(sys.argv[1]) if len(sys.argv) > 1 else RECORDS
+    for name, work in (("graph", graph), ("errors", errors), ("stacks", stacks)):
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            print(json.dumps({"bench": "front_ends", "of": name, "records": n} | pool.apply(work, (n,))), flush=True)
+
+
+@contextmanager
+def measured(found: dict[str, float]) -> Iterator[None]:
+    """Adds seconds of processor time, and the peak of memory, to `found`."""
+    began = time.process_time()
+    yield
+    found["seconds"] = round(time.process_time() - began, 2)
+    found["peak_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def graph(n: int) -> dict[str, float]:
+    """Trees of calls as text."""
+    calls = nested_calls(n)
+    found: dict[str, float] = {}
+    with measured(found):
+        threads = trees(calls, None, n_arguments=-1, is_complete=True)
+        recorder: Any = SimpleNamespace(functions=LABELS, names={})
+        shown = ShownGraph(recorder, GraphSample(1.0, threads, len(calls), 0), {}, None)
+        found["lines"] = sum(1 for _ in tree_text(shown.tracks()))
+    return found
+
+
+def nested_calls(n: int) -> Any:
+    """`n` rows of GraphProbe.calls: chains of one to DEEPEST calls, in N_THREADS threads."""
+    random = np.random.default_rng(1)
+    lengths = random.integers(1, DEEPEST + 1, n)
+    first = np.cumsum(lengths) - lengths
+    number = np.repeat(np.arange(n), lengths)[:n]
+    depth = np.arange(n) - first[number]
+    calls = np.zeros(n, [("key0", "u8"), ("key1", "u8"), ("key2", "u4"), ("value", "u8")])
+    calls["key0"] = (7 << 32) + number % N_THREADS + 1
+    calls["key1"] = number * 20_000 + depth * 10
+    calls["key2"] = random.integers(0, N_FUNCTIONS, n)
+    calls["value"] = number * 20_000 + 10_000 - depth * 10
+    random.shuffle(calls)
+    return calls
+
+
+def errors(n: int) -> dict[str, float]:
+    """Failures from events, in groups: half of them end in an outer call, whose event comes later."""
+    begun, ended = failures(n)
+    rings = {program.begun: chunks(begun, CHUNK), program.ended: chain([ended[:0]], chunks(ended, CHUNK // 2))}
+    attachment: Any = SimpleNamespace(events=lambda ring: SimpleNamespace(read=partial(next, rings[ring])))
+    groups = Groups()
+    collector = FailureCollector(attachment, groups, on_failure=None, n_untyped=0)
+    found: dict[str, float] = {}
+    with measured(found):
+        for _ in range(-(-n // CHUNK) + 1):
+            collector.poll()
+        found["groups"] = len(groups.ranked())
+    assert groups.n_failures == n
+    return found
+
+
+def failures(n: int) -> tuple[Any, Any]:
+    """`n` events of failures with 1,000 different paths, and the ends of half of them."""
+    random = np.random.default_rng(1)
+    begun = np.zeros(n, mp.RingBuffer(program.Begun).record.dtype())
+    begun["identity"] = np.arange(n) << 8
+    begun["depth"] = np.arange(n) % 2 * 7
+    kinds = random.integers(1, N_FUNCTIONS, (1_000, program.LONGEST_PATH))
+    begun["frames"] = kinds[random.integers(0, 1_000, n)]
+    begun["error"] = random.integers(1, 40, n)
+    begun["name"] = b"process"
+    half = begun[begun["depth"] > 0]
+    ended = np.zeros(len(half), mp.RingBuffer(program.Ended).record.dtype())
+    ended["identity"], ended["frame"], ended["error"] = half["identity"], half["frames"][:, 7], half["error"]
+    return begun, ended
+
+
+def chunks(events: Any, size: int) -> Iterator[Any]:
+    for first in range(0, len(events), size):
+        yield events[first : first + size]
+    while True:
+        yield events[:0]
+
+
+def stacks(n: int) -> dict[str, float]:
+    """Rows of stacks, 100,000 different ones of 20 frames each, named and added up."""
+    random = np.random.default_rng(1)
+    addresses = random.integers(0, 20_000, (max(1, n // 10), 20))
+    hits = {(int(row % N_FUNCTIONS), int(row % len(addresses)), NOT_ASKED, int(row)): 1 for row in range(n)}
+    resolver: Any = SimpleNamespace(resolve=resolved, caller=resolved)
+    user: Any = None
+    functions: Any = LABELS
+    found: dict[str, float] = {}
+    with measured(found):
+        namer = Namer(resolver, user, functions, lambda stack: addresses[stack].tolist())
+        found["stacks"] = len(named(namer, hits, {}))
+    return found
+
+
+def resolved(address: int) -> ResolvedAddress:
+    return ResolvedAddress(address, LABELS[address % N_FUNCTIONS], address, "")
+
+
+if __name__ == "__main__":
+    main()
