@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-_JSON = re.compile(r'"recursion_misses": (\d+)')
+_JSON = re.compile(r'"recursion_misses":\s*(\d+)')
 _TEXT = re.compile(r"([\d,]+) recursion miss")
 
 n_calls = 0
