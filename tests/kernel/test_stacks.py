@@ -18,7 +18,8 @@ own = os.open('{__file__}', os.O_RDONLY)
 for n in range({N}): os.pread(own, 5, 0)
 for n in range({M}): os.readv(own, [bytearray(5)])
 """
-STAY = f"{READS}import time\ntime.sleep(3)\n"  # a process must be looked at while it lives
+#: A process must be looked at while it lives: it ends the measurement as Ctrl-C does, and is there until it is ended.
+STAY = f"{READS}import signal\nos.kill(os.getppid(), signal.SIGINT)\nsignal.pause()\n"
 
 
 def stacks(*arguments: str, code: str = READS) -> str:
