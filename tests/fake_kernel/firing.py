@@ -74,6 +74,7 @@ def _run(kernel: FakeKernel, link: Link, probe: Probe, call: Call, session: byte
     machine.facts = {
         "cpu": call.cpu, "pid_tgid": call.tgid << 32 | call.tgid, "time": 1000, "ip": call.function.address,
         "cookie": probe.cookie, "arg_count": len(call.function.parameters), "ret": call.returned, "task": 0,
+        "task_btf": 0, "user_registers": machine.put(bytes(336)),
         "bpf_session_is_return": int(is_return), "bpf_session_cookie": at,
     }  # fmt: skip
     answer = machine.run(program.insns, _context(link, call))

@@ -17,6 +17,10 @@ AARCH64 = Arch(
         returned=0,
         stack_pointer=248,
         stack_offset=0,
+        stack_alignment=16,
+        # arch/arm64/net/bpf_jit_comp.c: the returned value, x19 and x20, padding, two frame records
+        context_offset=64,
+        entry=(280, 272, 8, 16, 24, 256, 248, 152, 160),  # syscallno, orig_x0, x1, x2, x3, pc, sp, x19, x20
         has_result_argument=False,  # the address of a returned struct comes in x8
     ),
     system_calls={

@@ -15,6 +15,11 @@ class RegisterLayout:
     returned: byte offset of the return value
     stack_pointer: byte offset of the stack pointer
     stack_offset: bytes between the stack pointer at the function's entry and its first argument on the stack
+    stack_alignment: the stack pointer at a function's entry, as `context_offset` gives it, is a multiple of this
+    context_offset: bytes between the end of the arguments in a session's trampoline's context and the stack pointer at
+        the function's entry, at least, and before that is rounded down to `stack_alignment`
+    entry: byte offsets of registers that tell entries from user space into the kernel apart: number and arguments of
+        the system call, where it was made, and what callers keep in others; the kernel leaves them as they were
     has_result_argument: the address of a struct that is returned in memory comes in the first argument register
     """
 
@@ -23,6 +28,9 @@ class RegisterLayout:
     returned: int
     stack_pointer: int
     stack_offset: int
+    stack_alignment: int
+    context_offset: int
+    entry: tuple[int, ...]
     has_result_argument: bool
 
 

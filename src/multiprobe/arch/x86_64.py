@@ -40,6 +40,11 @@ X86_64 = Arch(
         returned=80,
         stack_pointer=152,
         stack_offset=8,  # the return address lies between
+        stack_alignment=8,
+        # arch/x86/net/bpf_jit_comp.c: the returned value, and rbp. If the trampoline is called, not jumped to, the
+        # address to go on at lies above them.
+        context_offset=16,
+        entry=(120, 112, 104, 96, 56, 128, 152, 40, 32),  # orig_ax, di, si, dx, r10, ip, sp, bx, bp
         has_result_argument=True,
     ),
     system_calls={

@@ -37,7 +37,8 @@ class Relocation:
 class Code:
     """A compiled program. `maps` are the Python names of its maps, in the order of the keys "map0", "map1", ….
 
-    `needs` ⊂ {function, cookie, ip, arg, arg_count, ret, is_return, session, veto, pid, ns_pid, cpu, time}
+    `needs` ⊂ {function, cookie, ip, arg, arg_count, ret, is_return, session, veto, pid, ns_pid, cpu, time,
+    stack_pointer, kernel_entry}
     lines: pairs of an instruction and the source location of it and those that follow: the line (the function's first
         line is 0) above ten bits for the column (from 1; 0: not known)
     text: the function's source, by lines

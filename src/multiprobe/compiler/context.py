@@ -104,3 +104,20 @@ class Context(Protocol):
     @property
     def time(self) -> int:
         """Nanoseconds since boot (the monotonic clock)."""
+
+    @property
+    def stack_pointer(self) -> int:
+        """Where this call is on its stack: the low 32 bits of the stack pointer at the call. 0 at the return side.
+
+        A call in progress has a higher one than the calls that it makes on the same stack. Bit 0 is set under kprobes:
+        there, a function that this one ends with (a tail call) has the same one. Between system calls of a task it may
+        differ by 1 kB (CONFIG_RANDOMIZE_KSTACK_OFFSET).
+        """
+
+    @property
+    def kernel_entry(self) -> int:
+        """A digest (32 bits) of the registers with which the current task last entered the kernel from user space.
+
+        It differs between system calls, unless they come from the same place with the same arguments, and is the same
+        during one, unless that sets the user's registers (exec, the delivery of a signal).
+        """

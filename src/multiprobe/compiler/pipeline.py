@@ -5,7 +5,7 @@ Knows the order of the steps; each of them lives in a module of its own.
 
 from __future__ import annotations
 
-from struct import unpack_from
+from struct import pack, unpack_from
 from typing import TYPE_CHECKING
 
 from multiprobe.arch import native
@@ -13,7 +13,7 @@ from multiprobe.compiler.backend import stack
 from multiprobe.compiler.backend.backedges import separate_back_edges
 from multiprobe.compiler.backend.codegen import generate
 from multiprobe.compiler.backend.constants import shorten
-from multiprobe.compiler.backend.emitter import HOLE, KFUNC_CALL
+from multiprobe.compiler.backend.emitter import HOLE, KFUNC_CALL, LOW_HALF_CALL
 from multiprobe.compiler.backend.llvm import compile_ir
 from multiprobe.compiler.code import (
     CONSTANT,
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from multiprobe.compiler.shape import Shape
 
 _CALL = 0x85
+_LOW_HALF_CALL = pack("<BBhi", _CALL, 0, 0, LOW_HALF_CALL)
+_LOW_HALF_MOVE = pack("<BBhi", 0xBC, 1 << 4, 0, 0)  # w0 = w1
 
 
 def compile_now(program: Program, *, context: str, when: str, shape: Shape, types: KernelTypes | None = None) -> Code:
@@ -44,6 +46,7 @@ def compile_now(program: Program, *, context: str, when: str, shape: Shape, type
     target = native().target
     emitter = generate(routine, specs, context=context, when=when, shape=shape, target=target)
     insns, lines = separate_back_edges(*shorten(*compile_ir(emitter.text(), target=target)))
+    insns = _with_moves(insns)
     _check_stack(insns, routine)
     return Code(
         insns=insns,
@@ -53,6 +56,12 @@ def compile_now(program: Program, *, context: str, when: str, shape: Shape, type
         lines=tuple((insn, location - (1 << 10)) for insn, location in lines),
         text=routine.text,
     )
+
+
+def _with_moves(insns: bytes) -> bytes:
+    """`insns` with a move in place of each call that stands for one."""
+    each = (insns[start : start + INSN_SIZE] for start in range(0, len(insns), INSN_SIZE))
+    return b"".join(_LOW_HALF_MOVE if insn == _LOW_HALF_CALL else insn for insn in each)
 
 
 def _check_stack(insns: bytes, routine: Routine) -> None:

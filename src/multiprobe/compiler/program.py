@@ -27,7 +27,7 @@ NAMESPACED = ("ns_pid", "ns_tid")
 ATTRIBUTES = frozenset(
     (
         *("function", "cookie", "ip", "arg", "args", "arg_count", "ret", "is_return", "session", "pid", "tid", "cpu"),
-        *("task", "time", *NAMESPACED),
+        *("task", "time", "stack_pointer", "kernel_entry", *NAMESPACED),
     )
 )
 """What a program can ask its `ctx` for."""

@@ -89,13 +89,15 @@ class Machine:
         return self.arrays[fd]
 
     def add_table(self, fd: int, key_size: int, value_size: int, max_entries: int) -> HashTable:
-        self.tables[fd] = HashTable(key_size, value_size, max_entries)
-        self.handles[self.allocate(8)] = fd
+        if fd not in self.tables:
+            self.tables[fd] = HashTable(key_size, value_size, max_entries)
+            self.handles[self.allocate(8)] = fd
         return self.tables[fd]
 
     def add_ring(self, fd: int, size: int) -> Ring:
-        self.rings[fd] = Ring(size)
-        self.handles[self.allocate(8)] = fd
+        if fd not in self.rings:
+            self.rings[fd] = Ring(size)
+            self.handles[self.allocate(8)] = fd
         return self.rings[fd]
 
     def add_stacks(self, fd: int) -> None:
@@ -251,8 +253,10 @@ class Machine:
             35: "task",
             153: "per_cpu",
             154: "this_cpu",
+            158: "task_btf",
             173: "ip",
             174: "cookie",
+            175: "user_registers",
             185: "arg_count",
         }
         if number in simple:

@@ -22,39 +22,78 @@ if TYPE_CHECKING:
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "compiler")]
 
-from machine import Ring  # noqa: E402
+from machine import Ring, words  # noqa: E402
 from runner import Bench  # noqa: E402
+
+from multiprobe.compiler.shape import Shape  # noqa: E402
 
 ADDRESSES = tuple(0x1000 * n for n in range(1, 5))
 KINDS = (INT, LONG, POINTER, NEVER)
 MASK = (1 << 64) - 1
 ENOENT, EIO = 2, 5
+STACKS, STACK_SIZE = 0xFFFF_C900_0000_0000, 0x4000
+FRAME = 0x80
+"""What every function here takes of a stack."""
+
+
+def stack_top(tid: int) -> int:
+    """Where a task's stack begins: every second one of its size, as a guard page lies between them."""
+    return STACKS + 2 * tid * STACK_SIZE + STACK_SIZE
+
+
+IRQ_STACK = stack_top(1 << 16)
 
 
 class Machine:
-    """The program on the test machine. Function n's kind is KINDS[n]."""
+    """The program on the test machine. Function n's kind is KINDS[n].
 
-    def __init__(self, *, n_arguments: int = 0) -> None:
+    is_paired: an entry and a return program make the session, as on kernels that have none
+    stacks: by task, the stack pointers of calls under way; entry: the number of the task's entry into the kernel
+    """
+
+    def __init__(self, *, n_arguments: int = 0, hook: str = "tracing", is_paired: bool = False) -> None:
         program = errors_probe.make_program(n_arguments=n_arguments)
-        self.bench = Bench(program, "tracing", "session", addresses=ADDRESSES, cookies=KINDS)
+        shapes = [Shape(session_side=side) for side in (("entry", "return") if is_paired else ("",))]
+        self.bench = Bench(program, hook, "session", addresses=ADDRESSES, cookies=KINDS, shape=shapes[0])
+        self.leaving = Bench(program, hook, "session", shapes[-1], ADDRESSES, cookies=KINDS, machine=self.bench.machine)
+        self.hook = hook
         self.time = 0
+        self.stacks: dict[int, list[int]] = {}
+        self.entry = 0
 
-    def enter(self, function: int, *arguments: int, tid: int = 5) -> int:
-        """A call: the address of its session."""
+    def enter(self, function: int, *arguments: int, tid: int = 5, at: int = 0) -> int:
+        """A call: the address of its session. `at`: the stack pointer, if not below that of the task's last call."""
+        stack = self.stacks.setdefault(tid, [])
+        stack.append(at or (stack[-1] if stack else stack_top(tid)) - FRAME)
         session = self.bench.machine.allocate(8)
         self._hit(function, session, tid, arguments, is_return=0, ret=0)
         return session
 
     def leave(self, function: int, session: int, ret: int, *, tid: int = 5) -> None:
         self._hit(function, session, tid, (), is_return=1, ret=ret)
+        self.miss(tid=tid)
+
+    def miss(self, *, tid: int = 5) -> None:
+        """The innermost call returns, and the program doesn't run."""
+        self.stacks[tid].pop()
 
     def _hit(
         self, function: int, session: int, tid: int, arguments: tuple[int, ...], *, is_return: int, ret: int
     ) -> None:
         self.time += 1
+        user = self.bench.machine.put(words(*[self.entry] * 21))
         kfuncs = {"kfunc:bpf_session_cookie": session, "kfunc:bpf_session_is_return": is_return}
         facts = {"ip": ADDRESSES[function], "cookie": KINDS[function], "ret": ret & MASK, "time": self.time}
-        self.bench.hit(*arguments, *[0] * (6 - len(arguments)), pid_tgid=7 << 32 | tid, **facts, **kfuncs)
+        facts |= {"task_btf": 0, "user_registers": user, "arg_count": len(arguments), "pid_tgid": 7 << 32 | tid}
+        pointer = self.stacks[tid][-1]
+        context = None
+        if self.hook == "tracing":
+            facts["at"] = pointer - 16 - 8 * len(arguments)
+        else:
+            # At the return of a kprobe nothing is left on the stack.
+            context = registers(ret, pointer + 8 if is_return and self.hook == "kprobe" else pointer)
+        bench = self.leaving if is_return else self.bench
+        bench.hit(*arguments, *[0] * (6 - len(arguments)), context=context, **facts, **kfuncs)
 
     def failures(self) -> list[FailedCall]:
         """All failures."""
@@ -72,6 +111,13 @@ class Machine:
 
     def _records(self, spec: Any) -> NDArray[np.void]:
         return np.frombuffer(b"".join(self.ring(spec).records), spec.record.dtype())
+
+
+def registers(ax: int, sp: int) -> bytes:
+    """A pt_regs of x86-64."""
+    image = [0] * 21
+    image[10], image[19] = ax & MASK, sp
+    return words(*image)
 
 
 def run(machine: Machine, *steps: tuple[int, ...]) -> list[FailedCall]:
@@ -166,6 +212,144 @@ def test_a_long_path_is_cut_at_its_outer_end() -> None:
     (failure,) = run(Machine(), *[(0,)] * n, *[(0, -EIO)] * n)
     assert len(failure.path) == errors_probe.LONGEST_PATH
     assert failure.is_cut
+
+
+HOOKS = {"session": ("tracing", False), "kprobe session": ("kprobe_multi", False)}
+HOOKS |= {"trampolines": ("tracing", True), "kprobes": ("kprobe", True)}
+
+
+@pytest.fixture(params=HOOKS)
+def hooked(request: pytest.FixtureRequest) -> Machine:
+    hook, is_paired = HOOKS[request.param]
+    return Machine(hook=hook, is_paired=is_paired)
+
+
+def found(machine: Machine) -> list[tuple[tuple[int | None, ...], int, int | None]]:
+    """(path, error, end) of all failures since the last time."""
+    failures = [(failure.path, failure.error, failure.end) for failure in machine.failures()]
+    for spec in (errors_probe.begun, errors_probe.ended):
+        machine.ring(spec).records.clear()
+    return failures
+
+
+def fail(machine: Machine, *functions: int, tid: int = 5, at: int = 0) -> list[Any]:
+    """Calls of which each makes the next one; all fail. The failures that this makes."""
+    sessions = [machine.enter(one, tid=tid, at=0 if n else at) for n, one in enumerate(functions)]
+    for one in reversed(functions):
+        machine.leave(one, sessions.pop(), -ENOENT, tid=tid)
+    return found(machine)
+
+
+@pytest.mark.parametrize("deeper", [0, 8, FRAME])
+@pytest.mark.parametrize("other", [1, 2])
+def test_the_missed_return_of_an_outermost_call(hooked: Machine, deeper: int, other: int) -> None:
+    """Later calls may be made from the same depth of the stack, or from less deep."""
+    outermost = stack_top(5) - FRAME
+    for _ in range(3):
+        hooked.enter(1, at=outermost - deeper)
+        hooked.miss()
+        if not deeper and hooked.hook != "tracing" and other != 1:
+            # It might be a tail call: what it was shows when it has returned, and another call is made.
+            hooked.leave(other, hooked.enter(other, at=outermost), 1)
+        assert fail(hooked, other, 0, at=outermost) == [((other, 0), ENOENT, other)]
+
+
+def test_missed_returns_below_a_call_that_goes_on(hooked: Machine) -> None:
+    outer = hooked.enter(1)
+    for _ in range(3):
+        hooked.enter(2)
+        hooked.enter(0)
+        hooked.miss()
+        hooked.miss()
+    session = hooked.enter(0, at=stack_top(5) - FRAME - 8)
+    hooked.leave(0, session, -EIO)
+    hooked.leave(1, outer, -EIO)
+    assert found(hooked) == [((1, 0), EIO, 1)]
+
+
+def test_the_missed_returns_of_a_whole_stack(hooked: Machine) -> None:
+    for _ in range(2):
+        for n in range(errors_probe.DEEPEST):
+            hooked.enter(n % 2, at=stack_top(5) - FRAME - 16 * n)
+        for _ in range(errors_probe.DEEPEST):
+            hooked.miss()
+        assert fail(hooked, 2, 0, at=stack_top(5) - 8) == [((2, 0), ENOENT, 2)]
+    assert "cut_loops" not in hooked.bench.losses()
+
+
+def test_a_tail_call_has_the_stack_pointer_of_its_caller() -> None:
+    machine = Machine(hook="kprobe_multi")
+    for _ in range(3):
+        outer = machine.enter(1)
+        inner = machine.enter(0, at=machine.stacks[5][-1])
+        machine.leave(0, inner, -ENOENT)
+        machine.leave(1, outer, -ENOENT)
+        assert found(machine) == [((1, 0), ENOENT, 1)]
+
+
+def test_an_interrupt_between_the_returns_of_a_tail_call() -> None:
+    machine = Machine(hook="kprobe_multi")
+    outer = machine.enter(1)
+    inner = machine.enter(0, at=machine.stacks[5][-1])
+    machine.leave(0, inner, -ENOENT)
+    interrupt = machine.enter(1, at=IRQ_STACK - FRAME)
+    machine.leave(1, interrupt, 0)
+    machine.leave(1, outer, -ENOENT)
+    assert found(machine) == [((1, 0), ENOENT, 1)]
+
+
+@pytest.mark.parametrize("stack", [IRQ_STACK, stack_top(5) - 2 * STACK_SIZE, stack_top(5) + 2 * STACK_SIZE])
+def test_an_interrupt_on_a_stack_of_its_own(hooked: Machine, stack: int) -> None:
+    """It may be above the task's stack or below it. What it calls are calls of the interrupted function."""
+    outer = hooked.enter(1)
+    for _ in range(2):
+        interrupt = hooked.enter(2, at=stack - FRAME)
+        hooked.leave(0, hooked.enter(0), -ENOENT)
+        hooked.leave(2, interrupt, -ENOENT)
+        hooked.leave(0, hooked.enter(0), 1)
+    hooked.leave(1, outer, -ENOENT)
+    assert found(hooked) == [((1, 2, 0), ENOENT, 1)] * 2
+
+
+def test_a_missed_return_in_an_interrupt(hooked: Machine) -> None:
+    outer = hooked.enter(1)
+    hooked.enter(2, at=IRQ_STACK - FRAME)
+    hooked.miss()
+    inner = hooked.enter(0)
+    hooked.leave(0, inner, -ENOENT)
+    hooked.leave(1, outer, -ENOENT)
+    assert found(hooked) == [((1, 0), ENOENT, 1)]
+    hooked.enter(2, at=IRQ_STACK - FRAME)  # it interrupted user space
+    hooked.miss()
+    hooked.entry += 1
+    assert fail(hooked, 1, 0) == [((1, 0), ENOENT, 1)]
+
+
+def test_the_frames_of_a_dead_task_with_the_same_id(hooked: Machine) -> None:
+    for _ in range(3):
+        hooked.enter(3, at=IRQ_STACK - FRAME)  # an exit never returns
+        hooked.miss()
+    hooked.entry += 1
+    assert fail(hooked, 1, 0) == [((1, 0), ENOENT, 1)]
+
+
+@pytest.mark.parametrize("offset", [-0x400, -FRAME, 0, FRAME])
+def test_another_system_call_has_none_of_the_callers_of_the_last_one(hooked: Machine, offset: int) -> None:
+    """Wherever its stack begins: that is random on many kernels."""
+    for _ in range(20):
+        for function in (1, 3, 2):
+            hooked.enter(function)
+        for _ in range(3):
+            hooked.miss()
+        hooked.entry += 1
+        assert fail(hooked, 3, 0, at=stack_top(5) - FRAME + offset) == [((3, 0), ENOENT, 3)]
+
+
+def test_without_types_the_last_entry_into_the_kernel_is_not_asked_for() -> None:
+    for has_types in (True, False):
+        program = errors_probe.make_program(has_types=has_types)
+        bench = Bench(program, "tracing", "session", addresses=ADDRESSES)
+        assert ("kernel_entry" in bench.code.needs) == has_types
 
 
 @pytest.fixture(scope="module")

@@ -118,9 +118,28 @@ def test_too_deep_is_counted_not_guessed() -> None:
     machine.time += 1
     for session in reversed(calls):
         machine.leave(0, session, tid=5)
-    assert machine.array(self_time.lost) == [2]
-    assert machine.table(probe.maps.total) == {(0, 5): self_time.DEEPEST}
+    assert machine.array(self_time.lost) == [self_time.DEEPEST]
+    assert machine.table(probe.maps.total) == {(0, 5): self_time.DEEPEST + 2}
     assert machine.table(probe.maps.own) == {(0, 5): 1}
+    assert machine.open_calls() == 0
+
+
+def test_any_number_of_missed_returns() -> None:
+    """Of outermost calls, while others are seen: their self times are right, or lost where the depth starts again."""
+    probe = LatencyProbe(by="thread", has_self=True)
+    machine = Machine(probe)
+    for n in range(4 * self_time.DEEPEST):
+        machine.enter(1, tid=5)  # its return is missed
+        outer = machine.enter(0, tid=5)
+        machine.time += 10
+        inner = machine.enter(2, tid=5)
+        machine.time += 100
+        machine.leave(2, inner, tid=5)
+        machine.leave(0, outer, tid=5)
+        (n_lost,) = machine.array(self_time.lost)
+        own = machine.table(probe.maps.own)
+        assert own[0, 5] + own.get((2, 5), 0) == 110 * (n + 1) - 10 * n_lost
+    assert 0 < n_lost < 10
 
 
 def test_a_call_that_began_before_is_not_timed() -> None:

@@ -17,6 +17,10 @@ from multiprobe.maps.index import BLOCK_BITS, DIRECTORY_SIZE
 from multiprobe.maps.layout import FAILED_READS
 from multiprobe.uapi.bpf import FuncId
 
+_LOW_HALF = (1 << 32) - 1
+_MIXER = 0x2545_F491
+"""An odd number that fits in an instruction."""
+
 
 class HookContext:
     """What all hooks share. Every answer is a 64-bit operand (`is_return`: i1), calculated once if possible."""
@@ -181,6 +185,14 @@ class HookContext:
         is_nothing = e.make(f"icmp ne i64 {e.make(f'and i64 {code_}, {RETURNS_NOTHING}')}, 0")
         return e.make(f"select i1 {is_nothing}, i64 0, i64 {found}")
 
+    def stack_pointer(self) -> str:
+        if self.when == "return":
+            raise self.refuse("ctx.stack_pointer is not known at the return", 'use when="entry" or "session"')
+        found = self.pointer_at_call()
+        if self.when != "session" or self.shape.session_side:
+            return "0" if self.shape.session_side == "return" else found
+        return self.e.make(f"select i1 {self.read('is_return', 0)}, i64 0, i64 {found}")
+
     # The function's index among the attached
 
     def slot(self) -> str:
@@ -211,7 +223,8 @@ class HookContext:
 
     def bounded(self, offset: str, limit: str) -> str:
         """`offset`; the program ends where it is above the linked constant `limit`."""
-        e, go = self.e, self.e.label("go")
+        # LLVM would compare the number that the offset was made of, and the verifier knows nothing of the offset then.
+        e, go, offset = self.e, self.e.label("go"), self.e.opaque(offset)
         e.branch(e.make(f"icmp ule i64 {offset}, {e.hole(CONSTANT, limit)}"), go, e.end)
         e.begin(go)
         return offset
@@ -251,6 +264,21 @@ class HookContext:
 
     def owner(self) -> str:
         """What tells calls apart that share a frame: a function may end by jumping to another one."""
+        raise NotImplementedError
+
+    def kernel_entry(self) -> str:
+        e = self.e
+        task = e.call(FuncId.GET_CURRENT_TASK_BTF)
+        found = e.call(FuncId.TASK_PT_REGS, f"ptr {e.make(f'inttoptr i64 {task} to ptr')}")
+        registers = e.make(f"inttoptr i64 {found} to ptr")
+        mixed = "0"
+        for offset in self.arch.entry:
+            register = e.make(f"load volatile i64, ptr {e.at(registers, offset)}, align 8")
+            mixed = e.make(f"mul i64 {e.make(f'xor i64 {mixed}, {register}')}, {_MIXER}")
+        return e.make(f"lshr i64 {mixed}, 32")
+
+    def pointer_at_call(self) -> str:
+        """The low 32 bits of the stack pointer at the call; bit 0: a tail call may have the same."""
         raise NotImplementedError
 
     def arg(self, index: int) -> str:
@@ -306,6 +334,10 @@ class Registers(HookContext):
     def arg_count(self) -> str:
         offset = self.bounded(self.slot(), "arg_counts.limit")
         return self.e.load(self.e.at(self.e.map_value("arg_counts"), offset), 1)
+
+    def pointer_at_call(self) -> str:
+        at = self.e.make(f"and i64 {self.word(self.arch.stack_pointer)}, {_LOW_HALF}")
+        return self.e.make(f"or i64 {at}, 1")
 
     def returned(self) -> str:
         return self.word(self.arch.returned)
@@ -403,6 +435,15 @@ class Tracing(HookContext):
     def arg_count(self) -> str:
         return self.e.call(FuncId.GET_FUNC_ARG_CNT, "ptr %ctx")
 
+    def pointer_at_call(self) -> str:
+        # The context, an array of the arguments, lies in the trampoline's frame, and the verifier takes the low half of
+        # a pointer for a number. A function that is called through a trampoline has no tail call: it returns there.
+        e, arch = self.e, self.arch
+        low = e.low_half("%ctx")
+        arguments = e.make(f"shl i64 {self.read('arg_count', 0)}, 3")
+        above = e.make(f"add i64 {e.make(f'add i64 {low}, {arguments}')}, {arch.context_offset}")
+        return e.make(f"and i64 {above}, {_LOW_HALF & -arch.stack_alignment}")
+
     def returned(self) -> str:
         buffer = self.e.stack("i64")
         self.e.store(buffer, "0")
@@ -419,7 +460,7 @@ class RawTracepoint(HookContext):
     def ip(self) -> str:
         raise self.refuse("a raw tracepoint has no function", "it has arguments only")
 
-    cookie = arg_count = returned = link_cookie = ip
+    cookie = arg_count = returned = link_cookie = pointer_at_call = ip
 
 
 def count_if(e: Emitter, test: str, counter: int) -> None:

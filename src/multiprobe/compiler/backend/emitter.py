@@ -17,6 +17,8 @@ HOLE = {MAP: 1, MAP_VALUE: 2, CONSTANT: CONSTANT_SOURCE}
 """The source register that marks a 64-bit immediate as a hole of each kind, until it is linked."""
 KFUNC_CALL = 0x40000000
 """Calls to "helpers" from here on are holes for kernel functions."""
+LOW_HALF_CALL = KFUNC_CALL - 1
+"""Calls to this "helper" become a move of 32 bits, in `compile_now`."""
 
 _HEAD = """\
 target datalayout = "e-m:e-p:64:64-i64:64-i128:128-n32:64-S128"
@@ -154,6 +156,13 @@ class Emitter:
     def call(self, helper: int, *arguments: str) -> str:
         """Call a helper; arguments are typed ("ptr %ctx")."""
         return self.make(f"call i64 inttoptr (i64 {helper} to ptr)({', '.join(arguments)}) #1")
+
+    def low_half(self, pointer: str) -> str:
+        """The low 32 bits of a pointer, as a number.
+
+        The verifier allows nothing but a move of 32 bits for that, and LLVM knows better ways: this stays a call.
+        """
+        return self.call(LOW_HALF_CALL, f"ptr {pointer}")
 
     def call_kfunc(self, name: str, *arguments: str) -> str:
         return self.call(KFUNC_CALL + self._hole(KFUNC, f"kfunc:{name}"), *arguments)

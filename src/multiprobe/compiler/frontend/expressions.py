@@ -38,6 +38,8 @@ ATTRIBUTES = {
     "ns_tid": I64,
     "cpu": U64,
     "time": U64,
+    "stack_pointer": U64,
+    "kernel_entry": U64,
 }
 """What `ctx.NAME` yields."""
 

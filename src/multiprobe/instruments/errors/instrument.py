@@ -113,7 +113,7 @@ def start(
     on_failure: called with each failure that has ended, from within `poll`, `sample` and `finish`
     """
     kinds = return_kinds(functions)
-    made = program.make_program(n_arguments=n_arguments)
+    made = program.make_program(n_arguments=n_arguments, has_types=kinds.count(UNTYPED) < len(kinds))
     attachment = mp.attach(made, functions, cookies=cookies_of(functions, kinds), **options)
     groups = Groups(allow=allow, deny=deny, unhandled=unhandled)
     return FailureCollector(attachment, groups, on_failure=on_failure, n_untyped=kinds.count(UNTYPED))

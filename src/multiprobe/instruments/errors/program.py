@@ -1,8 +1,9 @@
 """The BPF program that follows errors from the call that fails first to the call that handles or returns them.
 
-Every task has a stack of its traced calls. A call that returns an error fails first, unless a call that it made has
-just failed: then the same failure propagates. It propagates with another error only if no other call succeeded in
-between. It ends in a call that does not fail, or with the outermost call. Only beginnings and ends are sent.
+Every task has a stack of its traced calls (`errors.frames`). A call that returns an error fails first, unless a call
+that it made has just failed: then the same failure propagates. It propagates with another error only if no other call
+succeeded in between. It ends in a call that does not fail, or with the outermost call. Only beginnings and ends are
+sent.
 """
 
 from __future__ import annotations
@@ -11,6 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import multiprobe as mp
 from multiprobe.instruments.errors.failures import NULL
+from multiprobe.instruments.errors.frames import (
+    MAX_CALLS,
+    TAIL_CALL,
+    end_caller,
+    frames,
+    function_of,
+    make_frame,
+    top,
+)
 from multiprobe.instruments.latency.self_time import task_of
 
 if TYPE_CHECKING:
@@ -22,8 +32,6 @@ NEVER, INT, LONG, POINTER = 0, 1, 2, 3
 """A function's cookie: it returns no errors, an int, a long, or a pointer."""
 LONGEST_PATH = 16
 MAX_ARGUMENTS = 6
-MAX_CALLS = 65_536
-"""Calls in progress whose path is known; beyond that, the least recently used ones are lost."""
 DEEPEST = 255
 WATCHED = 56
 """Failures below calls up to this depth are followed; of deeper ones only the beginning is sent."""
@@ -58,7 +66,6 @@ begun = mp.RingBuffer(Begun)
 ended = mp.RingBuffer(Ended, size=1 << 20)
 states = mp.LruHash(mp.u64, mp.u64, MAX_CALLS)
 """By task: the depth of its stack (8 bits), and above, a bit for each call on it that made a failed call."""
-frames = mp.LruHash(mp.u64, mp.u32, MAX_CALLS)
 arguments = mp.LruHash(mp.u64, mp.u64, 2 * MAX_CALLS)
 opened = mp.LruHash(mp.u64, mp.u64, MAX_CALLS)
 """By call (task and depth): the error of the failed call below it, with FOLLOWED if another call succeeded since."""
@@ -79,32 +86,37 @@ def error_of(kind: int, ret: int) -> int:
 @mp.helper
 def caller(task: int, depth: int, up: int) -> int:
     """Index + 1 of the function `up` levels up the stack; 0 if there is none, or if it was evicted."""
-    return frames[task << 8 | depth - up] if depth >= up else 0
+    return function_of(frames[task << 8 | depth - up]) if depth >= up else 0
 
 
-def make_program(*, n_arguments: int = 0) -> Program:
-    """The program; it records the first `n_arguments` (up to 6) of every call for the event of its failure."""
-    keep, tell = _keeper(n_arguments), _teller(n_arguments)
+def make_program(*, n_arguments: int = 0, has_types: bool = True) -> Program:
+    """The program; it records the first `n_arguments` (up to 6) of every call. `has_types`: the kernel has BTF."""
+    keep, tell, frame_of = _keeper(n_arguments), _teller(n_arguments), make_frame(has_types=has_types)
 
     @mp.program(when="session")
     def errors(ctx: mp.Context) -> None:
         task = task_of(ctx)
         state = states[task]
         if not ctx.is_return:
-            depth = state & DEEPEST
+            frame = frame_of(ctx)
+            left = top(task, state & DEEPEST, frame)
+            depth = left & DEEPEST
             if depth == DEEPEST:
                 lost[0] += 1
                 return
             call = task << 8 | depth
-            frames[call] = ctx.function + 1
+            frames[call] = frame
             keep(ctx, call)
-            states[task] = state + 1
-            ctx.session = depth + 1
+            states[task] = (state & (1 << depth + 8) - 256 | depth) + 1
+            ctx.session = left + 1
             return
-        if not ctx.session:
+        mark = ctx.session
+        if not mark:
             return
-        depth = ctx.session - 1
+        depth = (mark & DEEPEST) - 1
         call = task << 8 | depth
+        if mark & TAIL_CALL:
+            end_caller(call)
         error = error_of(ctx.cookie, ctx.ret)
         below = state >> 8  # a bit for each call with a failure below it
         has_failed = below >> depth & 1
@@ -126,7 +138,7 @@ def make_program(*, n_arguments: int = 0) -> Program:
         above = call - 1
         if error and depth <= WATCHED:
             if below >> depth - 1 & 1:
-                ended.send(identity=identities[above], frame=frames[above], error=0)
+                ended.send(identity=identities[above], frame=function_of(frames[above]), error=0)
             opened[above] = error
             identities[above] = identity
             below |= 1 << depth - 1

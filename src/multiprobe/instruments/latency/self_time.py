@@ -5,7 +5,8 @@ returns is the time spent below it. Interrupts nest like calls: what runs in one
 A task is followed across CPUs; the idle tasks, which all have tid 0, are told apart by CPU.
 
 The session cookie holds the depth in its low bits, below the time. A call whose return was missed therefore does no
-lasting harm: the next call that returns resets the depth.
+lasting harm: the next call that returns resets the depth. After missed returns of outermost calls the depth starts from
+0 again when it has reached its limit: no stack of the kernel holds so many calls. The calls in progress then are lost.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ def task_of(ctx: mp.Context) -> int:
 
 @mp.helper
 def enter(ctx: mp.Context) -> int:
-    """The session cookie of a call: its time and its depth; 0 if it is too deep to be followed."""
+    """The session cookie of a call: its time and its depth."""
     task = task_of(ctx)
     state = sums[task]
     depth = state & DEEPEST
     if depth == DEEPEST:
-        lost[0] += 1
-        return 0
+        state -= DEEPEST
+        depth = 0
     noted[task << DEPTH_BITS | depth] = (state >> DEPTH_BITS) + 1
     sums[task] = state + 1
     return ctx.time << DEPTH_BITS | depth
@@ -56,11 +57,13 @@ def leave(ctx: mp.Context, mark: int, took: int) -> int:
     depth = mark & DEEPEST
     key = task << DEPTH_BITS | depth
     before = noted[key]
-    if not before:
+    state = sums[task]
+    if not before or not state:  # evicted, or the depth has started from 0 again during the call
         lost[0] += 1
+        del noted[key]
         return 0
     del noted[key]
-    done = sums[task] >> DEPTH_BITS
+    done = state >> DEPTH_BITS
     own = took - (done + 1 - before)
     if depth:
         sums[task] = done + own << DEPTH_BITS | depth

@@ -1,0 +1,85 @@
+"""The stack of calls that `errors.program` keeps for each task, and which of its calls have returned unseen.
+
+A return is missed where the kernel doesn't run the program, or where its link was removed during the call. The frame
+that such a call leaves would appear on the path of every later call of the task. So each frame has two facts of its
+call, by which a later call shows that it wasn't made below it: the task's last entry into the kernel was another one;
+or the stack, which grows downwards, is less deep. Neither is ever so during a call, except that exec and signals
+change the user's registers. An interrupt has another stack: it is over when the stack of the outermost call is used
+again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import multiprobe as mp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAX_CALLS = 65_536
+"""Calls in progress whose path is known; beyond that, the least recently used ones are lost."""
+TAIL_CALL = 1 << 8
+"""Set in what `make_top` returns: the call may be a tail call of the one below it."""
+FUNCTION, ENTRY_SHIFT, ENTRY, POINTER_SHIFT = (1 << 24) - 1, 24, 0xFF, 32
+STACK_BITS = 14
+"""Stacks are aligned to 16 kB, or more."""
+BOTTOM = ((1 << 64) - 1) ^ ((1 << STACK_BITS) - 1 << POINTER_SHIFT)
+"""Keeps of a frame's stack pointer the lowest address of its stack."""
+
+frames = mp.LruHash(mp.u64, mp.u64, MAX_CALLS)
+"""By call (task and depth): index + 1 of its function (24 bits), `ctx.kernel_entry` (8 bits), `ctx.stack_pointer`."""
+
+
+@mp.helper
+def function_of(frame: int) -> int:
+    """Index + 1 of a frame's function."""
+    return frame & FUNCTION
+
+
+@mp.helper
+def end_caller(call: int) -> None:
+    """The call below `call`, which is its tail call, has nothing more to do: later calls are not made by it."""
+    frames[call - 1] &= BOTTOM
+
+
+@mp.helper
+def has_returned(frame: int, new: int, outermost: int) -> bool:
+    """Whether the call that left `frame` has returned, as the call of the frame `new` begins."""
+    pointer, here = frame >> POINTER_SHIFT, new >> POINTER_SHIFT
+    if (frame ^ new) >> ENTRY_SHIFT & ENTRY:
+        return True
+    if (pointer ^ here) >> STACK_BITS:  # an interrupt begins, or is over
+        return not (frames[outermost] ^ new) >> POINTER_SHIFT + STACK_BITS
+    if pointer == here | 1:  # a tail call, or the next call after one that has returned
+        return function_of(frame) == function_of(new)
+    return here | 1 > pointer
+
+
+@mp.helper
+def top(task: int, depth: int, new: int) -> int:
+    """Remove the frames of calls that have returned when the call of the frame `new` begins.
+
+    Returns the depth that is left, with TAIL_CALL or without.
+    """
+    while depth:
+        frame = frames[task << 8 | depth - 1]
+        if not frame:  # it was evicted
+            return depth
+        if not has_returned(frame, new, task << 8):
+            return depth | (TAIL_CALL if frame >> POINTER_SHIFT == new >> POINTER_SHIFT | 1 else 0)
+        depth -= 1
+    return depth
+
+
+def make_frame(*, has_types: bool) -> Callable[[mp.Context], int]:
+    """The helper that makes the frame of a call that begins. Without the kernel's types its entry isn't known."""
+
+    @mp.helper
+    def frame_of(ctx: mp.Context) -> int:
+        frame = ctx.stack_pointer << POINTER_SHIFT | ctx.function + 1 & FUNCTION
+        if has_types:
+            frame = frame | (ctx.kernel_entry & ENTRY) << ENTRY_SHIFT
+        return frame
+
+    return frame_of
