@@ -1,9 +1,8 @@
 """Flame graphs: stacks with numbers as one SVG file, which needs nothing else.
 
-A frame is as wide as its part of the sum and is drawn on top of its caller; neighbours are in alphabetical order, so
-that the same stacks always give the same file. Hovering shows a frame's numbers, a click zooms into it, Escape or the
-button zooms out, and a search marks frames by a regular expression and shows their part of the sum. Without scripts,
-picture and hover texts remain.
+A frame is as wide as its part of the sum and is drawn below its caller, from the root on top; neighbours are in
+alphabetical order, so that the same stacks always give the same file. Its script (flame.js) fits it to the window and
+adds zoom, search, keys and permalinks. Without scripts, picture and hover texts remain.
 """
 
 from __future__ import annotations
@@ -12,21 +11,26 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from multiprobe.names import printable
-from multiprobe.output.svg import load, opening, xml_text
+from multiprobe.output.svg import heading, load, opening, xml_text
 from multiprobe.output.units import percent_text, time_text
+from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 WIDTH = 1200
 ROW = 18
-_HEAD = 56
+_HEAD = 100
+_TOOLS = 48
 _FOOT = 12
 _SIDE = 10
+_NARROWEST = 320
 _TITLE = 90  # letters
 _LETTER = 6.7  # the advance of 11 px DejaVu Sans Mono and its like, on the safe side
 _PIXELS = WIDTH - 2 * _SIDE
-_LEAST = 0.1  # pixels: what is narrower is left out, and so is all upon it
+_LEAST = 0.001  # of the sum: what is narrower is left out, and so is all below it
+_UNKNOWN = "?"
+_HINT = "click or Enter: zoom in · Esc: zoom out · arrow keys: walk · / or Ctrl-F: search"
 
 
 class _Frame:
@@ -57,14 +61,22 @@ def flame_svg(stacks: Mapping[tuple[str, ...], int], *, title: str, unit: str = 
     """
     boxes = list(_boxes(_tree(stacks)))
     total = boxes[0].value
-    shown = [box for box in boxes if total and box.value / total * _PIXELS >= _LEAST]
+    shown = [box for box in boxes if total and box.value >= _LEAST * total]
     height = _HEAD + ROW * (max((box.depth for box in shown), default=0) + 1) + _FOOT
-    lines = [_open(title, subtitle or _amount(total, unit), height)]
-    lines += [_rectangle(box, total, unit, height) for box in shown]
+    amount = ", ".join([subtitle or _amount(total, unit), *_left_out(len(boxes) - len(shown) if total else 0)])
+    lines = [opening(title, width=WIDTH, height=height, style=load("flame.css"))]
+    lines.append(_frames_group(height))
+    lines += [_rectangle(box, total, unit) for box in shown]
     if not shown:
-        lines.append(f'<text x="{WIDTH // 2}" y="{_HEAD + 12}" text-anchor="middle">nothing was seen</text>')
-    lines += ["</g>", f"<script><![CDATA[\n{load('flame.js')}]]></script>", "</svg>", ""]
+        lines.append(
+            f'<text class="empty" x="{WIDTH // 2}" y="{_HEAD + 12}" text-anchor="middle">nothing was seen</text>'
+        )
+    lines += ["</g>", _head(title, amount), f"<script><![CDATA[\n{load('flame.js')}]]></script>", "</svg>", ""]
     return "\n".join(lines)
+
+
+def _left_out(n: int) -> list[str]:
+    return [f"{plural_text(n, 'frame')} of less than {percent_text(_LEAST)} left out"] if n else []
 
 
 def _tree(stacks: Mapping[tuple[str, ...], int]) -> _Frame:
@@ -74,11 +86,20 @@ def _tree(stacks: Mapping[tuple[str, ...], int]) -> _Frame:
             continue
         node = root
         node.value += n
-        for name in frames:
+        for name in _without_runs(frames):
             node = node.children.setdefault(name, _Frame())
             node.value += n
         node.own += n
     return root
+
+
+def _without_runs(frames: Iterable[str]) -> Iterator[str]:
+    """Frames without a name say nothing more when there are several in a row."""
+    before = ""
+    for name in frames:
+        if name != _UNKNOWN or before != _UNKNOWN:
+            yield name
+        before = name
 
 
 def _boxes(root: _Frame) -> Iterator[_Box]:
@@ -98,10 +119,10 @@ def _amount(n: int, unit: str) -> str:
     return time_text(n) if unit == "ns" else f"{n:,} {unit}"
 
 
-def _rectangle(box: _Box, total: int, unit: str, height: int) -> str:
+def _rectangle(box: _Box, total: int, unit: str) -> str:
     x = _SIDE + box.start / total * _PIXELS
     width = box.value / total * _PIXELS
-    y = height - _FOOT - ROW * (box.depth + 1)
+    y = _HEAD + ROW * box.depth
     own = f", {_amount(box.own, unit)} of it itself" if box.own and box.own != box.value else ""
     hover = f"{box.name}: {_amount(box.value, unit)} ({percent_text(box.value / total)}){own}"
     label = _fit(printable(box.name), width)
@@ -127,11 +148,6 @@ def _fit(name: str, width: float) -> str:
     return name[: n - 1] + "…" if n >= 4 else ""
 
 
-def _cut(title: str) -> str:
-    """As much of a title as fits beside the buttons; the picture's `title` has all of it."""
-    return title if len(title) <= _TITLE else title[: _TITLE - 1] + "…"
-
-
 def _colour(name: str, depth: int) -> str:
     """Warm for the kernel, blue for `name [module]`, green for `name (file)` of user space; the tone by the name."""
     if depth == 0:
@@ -147,10 +163,24 @@ def _colour(name: str, depth: int) -> str:
     return f"hsl({18 + tone},78%,{66 + light}%)"
 
 
-def _open(title: str, subtitle: str, height: int) -> str:
+def _frames_group(height: int) -> str:
+    """The beginning of the group of frames, with the sizes that the script needs."""
+    return (
+        f'<g id="frames" data-side="{_SIDE}" data-letter="{_LETTER}" data-narrowest="{_NARROWEST}"'
+        f' data-height="{height}">'
+    )
+
+
+def _head(title: str, subtitle: str) -> str:
+    """Title, what the script needs to search, and the line of details; the last of the file, since it covers frames."""
     return f"""\
-{opening(title, _cut(title), subtitle, width=WIDTH, height=height, left=_SIDE, style=load("flame.css"))}
-<text class="b x" id="reset" x="{WIDTH - 150}" y="22" text-anchor="end">reset zoom</text>
-<text class="b" id="search" x="{WIDTH - _SIDE}" y="22" text-anchor="end">search (Ctrl-F)</text>
-<text class="s" id="found" x="{WIDTH - _SIDE}" y="42" text-anchor="end"></text>
-<g id="frames" data-side="{_SIDE}" data-pixels="{_PIXELS}" data-letter="{_LETTER}">"""
+<g id="head"><rect class="bg" data-whole="" width="{WIDTH}" height="{_HEAD - 4}" fill="#fff"/>
+{heading(title, subtitle, left=_SIDE, most=_TITLE)}
+<foreignObject id="tools" class="x" data-whole="" x="0" y="{_TOOLS}" width="{WIDTH}" height="28">
+<div xmlns="http://www.w3.org/1999/xhtml" style="padding: 0 {_SIDE}px"><input id="search" type="text" \
+placeholder="search" aria-label="search"/>\
+<label title="tell capital letters from small ones"><input id="case" type="checkbox"/>Aa</label>\
+<label title="regular expression"><input id="regex" type="checkbox"/>.*</label>\
+<button id="reset" type="button" hidden="">reset zoom</button><span id="found" role="status"></span></div>
+</foreignObject>
+<text class="s" id="details" x="{_SIDE}" y="{_HEAD - 10}">{xml_text(_HINT)}</text></g>"""

@@ -13,7 +13,7 @@ from math import floor, log1p, log10
 from typing import TYPE_CHECKING
 
 from multiprobe.output.histogram import log2_bounds
-from multiprobe.output.svg import load, opening, xml_text
+from multiprobe.output.svg import heading, load, opening, xml_text
 from multiprobe.output.units import count_text, time_text
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _LEFT, _RIGHT, _TOP, _BOTTOM = 84, 150, 60, 44
 _ROW = 20
 _PLOT = 900
+_TITLE = 105  # letters
 _TICKS = 8
 _SHADES = 9
 
@@ -41,7 +42,8 @@ def heat_svg(heat: HeatMap, *, title: str, subtitle: str = "", form: Callable[[f
     height = _TOP + _ROW * max(1, len(buckets)) + _BOTTOM
     most = max((n for column in heat.columns for n in column), default=0)
     width = _LEFT + _PLOT + _RIGHT
-    lines = [opening(title, title, subtitle, width=width, height=height, left=_LEFT, style=load("heat.css"))]
+    lines = [opening(title, width=width, height=height, style=load("heat.css"))]
+    lines.append(heading(title, subtitle, left=_LEFT, most=_TITLE))
     if most:
         lines += _cells(heat, buckets, most, form)
         lines += _value_axis(buckets, form)

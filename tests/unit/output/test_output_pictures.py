@@ -32,15 +32,36 @@ def frames(svg: str) -> dict[str, tuple[float, float, float, str]]:
     return found  # type: ignore[return-value]
 
 
-def test_frames_are_as_wide_as_their_share_and_stand_on_their_callers() -> None:
+def test_frames_are_as_wide_as_their_share_and_hang_below_their_callers() -> None:
     found = frames(flame_svg(STACKS, title="t", unit="calls"))
     full = found["all"][2]
     assert found["main"][2] / full == pytest.approx(0.5, abs=0.001)
     assert found["read"][2] / full == pytest.approx(0.3, abs=0.001)
-    assert found["read"][1] < found["main"][1] < found["all"][1]
+    assert found["read"][1] > found["main"][1] > found["all"][1]
     assert found["read"][0] == pytest.approx(found["main"][0], abs=0.01)
     assert found["main"][3] == "main: 1,000 calls (50.0%), 100 calls of it itself"
     assert found["read"][3] == "read: 600 calls (30.0%)"
+
+
+def subtitle(svg: str) -> str:
+    return next(text.text or "" for text in ET.fromstring(svg).iter(f"{SVG}text") if text.get("class") == "s")
+
+
+def test_frames_of_less_than_a_thousandth_are_left_out_and_it_is_said() -> None:
+    stacks = {("main", "often"): 9985, ("main", "a thousandth"): 10, ("rare", "deep"): 4, ("rare",): 1}
+    svg = flame_svg(stacks, title="t", unit="calls")
+    assert set(frames(svg)) == {"all", "main", "often", "a thousandth"}
+    assert subtitle(svg) == "10,000 calls, 2 frames of less than 0.1% left out"
+    assert subtitle(flame_svg(STACKS, title="t", subtitle="said")) == "said"
+
+
+def test_frames_without_a_name_are_one_where_they_follow_each_other() -> None:
+    stacks = {("?", "?", "read", "?"): 1, ("?", "read", "?", "?", "?"): 2, ("read", "?", "write"): 4}
+    svg = flame_svg(stacks, title="t", unit="calls")
+    groups = [group for group in ET.fromstring(svg).iter(f"{SVG}g") if group.get("class") == "f"]
+    assert [(group.get("data-n"), group.get("data-d")) for group in groups] == [
+        ("all", "0"), ("read", "1"), ("?", "2"), ("write", "3"), ("?", "1"), ("read", "2"), ("?", "3"),
+    ]  # fmt: skip
 
 
 def test_times_are_spelled_with_units() -> None:
@@ -120,12 +141,21 @@ def test_a_heat_map_has_a_cell_for_each_count() -> None:
     ]
 
 
-def test_style_and_script_are_in_the_file() -> None:
-    root = ET.fromstring(flame_svg(STACKS, title="t"))
+def test_style_and_script_are_in_the_file_with_all_that_they_look_for() -> None:
+    svg = flame_svg(STACKS, title="t")
+    root = ET.fromstring(svg)
     styles, scripts = ([found.text or "" for found in root.iter(f"{SVG}{name}")] for name in ("style", "script"))
-    assert ".f:hover rect { stroke: #000;" in styles[0]
-    assert 'document.getElementById("search").addEventListener("click", search);' in scripts[0]
+    assert ".f:hover rect" in styles[0]
+    assert "prefers-color-scheme: dark" in styles[0]
     sizes = next(group for group in root.iter(f"{SVG}g") if group.get("id") == "frames")
-    assert set(re.findall(r"sizes\.(\w+)", scripts[0])) == {"side", "pixels", "letter"}
-    assert all(float(sizes.get(f"data-{name}", "")) > 0 for name in ("side", "pixels", "letter"))
+    assert set(re.findall(r"sizes\.(\w+)", scripts[0])) == {"side", "letter", "narrowest", "height"}
+    assert all(float(sizes.get(f"data-{name}", "")) > 0 for name in ("side", "letter", "narrowest", "height"))
+    ids = {element.get("id") for element in root.iter() if element.get("id")}
+    assert set(re.findall(r'byId\("(\w+)"\)', scripts[0])) <= ids
     assert "rect:hover" in heat_svg(HeatMap([[1]], [1.0]), title="t")
+
+
+@pytest.mark.parametrize("svg", [flame_svg(STACKS, title="t"), heat_svg(HeatMap([[1]], [1.0]), title="t")])
+def test_a_picture_needs_nothing_else(svg: str) -> None:
+    assert not re.search(r"(src|href)=|url\(|@import|\bimport\b|fetch\(", svg)
+    assert set(re.findall(r"https?://[^\"'\s]+", svg)) <= {SVG.strip("{}"), "http://www.w3.org/1999/xhtml"}
