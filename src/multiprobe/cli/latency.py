@@ -121,7 +121,8 @@ class LatencyMeasurement(Measurement[LatencyOptions, LatencySample]):
         heat = self.history.heat
         if heat is not None:
             title, subtitle = f"Time in {' '.join(self.options.patterns)}", "how long calls took, by when they returned"
-            yield Picture(title, heat_svg(HeatMap(heat.columns, heat.ends), title=title, subtitle=subtitle))
+            columns = HeatMap(heat.columns, heat.ends, heat.start)
+            yield Picture(title, heat_svg(columns, title=title, subtitle=subtitle))
 
     def figures(self, sample: LatencySample) -> dict[str, object]:
         """The number of all calls, and their time."""

@@ -7,9 +7,10 @@ Hovering shows a cell's numbers.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from itertools import pairwise
-from math import floor, log1p, log10
+from math import floor, log1p, log2, log10
 from typing import TYPE_CHECKING
 
 from multiprobe.output.histogram import log2_bounds
@@ -24,16 +25,24 @@ _ROW = 20
 _PLOT = 900
 _TITLE = 105  # letters
 _TICKS = 8
+_END = 60
+"""Pixels before the end of the time axis that have no other label."""
 _SHADES = 9
+_DIGITS = ((1,), (1, 2, 5), range(1, 10))
+_FEWEST = 3
+"""Labels of values, if there are so many round ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeatMap:
-    """`columns[t][b]` is how many values fell into log2 bucket b in the t-th stretch of time, which ended `ends[t]`
-    seconds after the first one began."""
+    """`columns[t][b]` is how many values fell into log2 bucket b in the t-th stretch of time.
+
+    start, ends: when the first stretch began, and when each ended, in seconds since the measurement began
+    """
 
     columns: Sequence[Sequence[int]]
     ends: Sequence[float]
+    start: float = 0.0
 
 
 def heat_svg(heat: HeatMap, *, title: str, subtitle: str = "", form: Callable[[float], str] = time_text) -> str:
@@ -61,7 +70,7 @@ def _used(columns: Sequence[Sequence[int]]) -> range:
 
 def _cells(heat: HeatMap, buckets: range, most: int, form: Callable[[float], str]) -> Iterator[str]:
     yield f'<rect x="{_LEFT}" y="{_TOP}" width="{_PLOT}" height="{_ROW * len(buckets)}" fill="#f6f6f4"/>'
-    for column, (begin, end) in zip(heat.columns, pairwise((0.0, *heat.ends)), strict=True):
+    for column, (begin, end) in zip(heat.columns, pairwise((heat.start, *heat.ends)), strict=True):
         x, right = (_LEFT + _PLOT * moment / heat.ends[-1] for moment in (begin, end))
         for bucket in buckets:
             n = column[bucket] if bucket < len(column) else 0
@@ -82,20 +91,40 @@ def _colour(n: int, most: int) -> str:
 
 
 def _value_axis(buckets: range, form: Callable[[float], str]) -> Iterator[str]:
-    step = max(1, -(-len(buckets) // 16))
-    for bucket in [*buckets[::step], buckets[-1] + 1]:
-        y = _TOP + (buckets[-1] + 1 - bucket) * _ROW
+    for value in round_values(log2_bounds(buckets[0])[0], log2_bounds(buckets[-1])[1]):
+        y = f"{_TOP + (buckets[-1] + 1 - _position(value)) * _ROW:.2f}"
         yield f'<path d="M{_LEFT - 4} {y}h4" stroke="#888"/>'
-        yield f'<text x="{_LEFT - 8}" y="{y + 4}" text-anchor="end">{xml_text(form(log2_bounds(bucket)[0]))}</text>'
+        text = re.sub(r"\.0+(?!\d)", "", form(value))
+        yield f'<text x="{_LEFT - 8}" y="{y}" dy="4" text-anchor="end">{xml_text(text)}</text>'
+
+
+def _position(value: int) -> float:
+    """Where a value lies, in buckets from the lower end of bucket 0."""
+    return 1 + log2(value) if value else 0.0
+
+
+def round_values(low: int, high: int) -> list[int]:
+    """Round values from low to high, both included: powers of ten, and if these are few, multiples of them."""
+    zero = [0] if low == 0 else []
+    values: list[int] = []
+    for digits in _DIGITS:
+        every = (digit * 10**power for power in range(len(str(high))) for digit in digits)
+        values = [value for value in every if low <= value <= high]
+        if len(values) >= _FEWEST:
+            break
+    return zero + values
 
 
 def _time_axis(heat: HeatMap, n_rows: int) -> Iterator[str]:
-    bottom = _TOP + n_rows * _ROW
-    step = round_step(heat.ends[-1] / _TICKS)
-    for tick in range(floor(heat.ends[-1] / step + 1e-9) + 1):
-        x = _LEFT + _PLOT * tick * step / heat.ends[-1]
+    """Ticks at round times, and at the end, which has the number of seconds that the report gives."""
+    bottom, end = _TOP + n_rows * _ROW, heat.ends[-1]
+    step = round_step(end / _TICKS)
+    ticks = [(tick * step, f"{_seconds(tick * step)} s") for tick in range(floor(end / step) + 1)]
+    near = end - end * _END / _PLOT
+    for moment, text in [*(tick for tick in ticks if tick[0] < near), (end, f"{end:.2f} s")]:
+        x = _LEFT + _PLOT * moment / end
         yield f'<path d="M{x:.2f} {bottom}v5" stroke="#888"/>'
-        yield f'<text x="{x:.2f}" y="{bottom + 18}" text-anchor="middle">{_seconds(tick * step)} s</text>'
+        yield f'<text x="{x:.2f}" y="{bottom + 18}" text-anchor="middle">{text}</text>'
 
 
 def round_step(least: float) -> float:

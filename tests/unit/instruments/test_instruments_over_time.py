@@ -15,7 +15,7 @@ def test_what_was_added_between_moments() -> None:
     grown.note(6.5, [6, 5, 7])
     grown.note(6.625, [9, 9, 9])  # too soon
     grown.note(6.75, [7, 5, 8], is_last=True)
-    assert grown.ends == [1.0, 2.5, 2.75]
+    assert (grown.start, grown.ends) == (4.0, [5.0, 6.5, 6.75])
     assert grown.columns == [[1, 2], [0, 3, 7], [1, 0, 1]]
 
 

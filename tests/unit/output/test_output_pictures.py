@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import xml.etree.ElementTree as ET
 
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from multiprobe.output.flame import WIDTH, flame_svg
 from multiprobe.output.folded import fold, folded_lines
-from multiprobe.output.heat import HeatMap, heat_svg, round_step
+from multiprobe.output.heat import HeatMap, heat_svg, round_step, round_values
+from multiprobe.output.histogram import log2_bounds
 
 SVG = "{http://www.w3.org/2000/svg}"
 STACKS = {("main", "read"): 600, ("main",): 100, ("main", "write [ext4]"): 300, ("idle",): 1000}
@@ -117,16 +119,56 @@ def test_ticks_are_round(least: float) -> None:
     assert f"{step:.0e}"[0] in "125"
 
 
-def test_a_time_axis_has_round_ticks_where_the_time_is_and_columns_where_they_were() -> None:
-    root = ET.fromstring(heat_svg(HeatMap([[0, 1], [0, 2]], [1.1523, 3.4564]), title="t"))
-    ticks = {
-        text.text: float(text.get("x", "0")) for text in root.iter(f"{SVG}text") if (text.text or "").endswith(" s")
-    }
-    assert list(ticks) == ["0 s", "0.5 s", "1 s", "1.5 s", "2 s", "2.5 s", "3 s"]
-    cells = [cell for cell in root.iter(f"{SVG}rect") if cell.find(f"{SVG}title") is not None]
-    second = float(cells[1].get("x", "0"))
-    assert ticks["1 s"] < second < ticks["1.5 s"]
-    assert second == pytest.approx(ticks["0 s"] + (ticks["3 s"] - ticks["0 s"]) * 1.1523 / 3, abs=0.1)
+def labels(svg: str, anchor: str) -> dict[str, tuple[float, float]]:
+    """Where the labels of an axis are."""
+    texts = [text for text in ET.fromstring(svg).iter(f"{SVG}text") if text.get("text-anchor") == anchor]
+    return {text.text or "": (float(text.get("x", "")), float(text.get("y", ""))) for text in texts}
+
+
+def test_a_time_axis_has_round_ticks_up_to_the_end_and_columns_where_they_were() -> None:
+    svg = heat_svg(HeatMap([[0, 1], [0, 2]], [1.1523, 3.4564], start=0.2), title="t")
+    ticks = {text: x for text, (x, _) in labels(svg, "middle").items()}
+    assert list(ticks) == ["0 s", "0.5 s", "1 s", "1.5 s", "2 s", "2.5 s", "3 s", "3.46 s"]
+    cells = [cell for cell in ET.fromstring(svg).iter(f"{SVG}rect") if cell.find(f"{SVG}title") is not None]
+    second = (ticks["3 s"] - ticks["0 s"]) / 3
+    assert float(cells[0].get("x", "")) == pytest.approx(ticks["0 s"] + 0.2 * second, abs=0.1)
+    assert float(cells[1].get("x", "")) == pytest.approx(ticks["0 s"] + 1.1523 * second, abs=0.1)
+    assert ticks["3.46 s"] == pytest.approx(ticks["0 s"] + 3.4564 * second, abs=0.1)
+
+
+def test_no_label_of_the_time_axis_is_on_the_last() -> None:
+    svg = heat_svg(HeatMap([[0, 1]], [10.0078]), title="t")
+    assert list(labels(svg, "middle")) == ["0 s", "2 s", "4 s", "6 s", "8 s", "10.01 s"]
+
+
+def test_values_at_the_axis_are_round_and_at_their_places() -> None:
+    column = [0] * 7 + [1] * 16  # 64 ns … 4.19 ms
+    found = {text: y for text, (_, y) in labels(heat_svg(HeatMap([column], [1.0]), title="t"), "end").items()}
+    assert list(found) == ["100 ns", "1 µs", "10 µs", "100 µs", "1 ms"]
+    decade = found["100 ns"] - found["1 µs"]
+    assert found["100 µs"] - found["1 ms"] == pytest.approx(decade, abs=0.02)
+    assert decade == pytest.approx(20 * math.log2(10), abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "values"),
+    [
+        (0, 1, [0, 1]), (1, 2, [1, 2]), (0, 8, [0, 1, 2, 5]),
+        (2048, 4096, [3000, 4000]), (64, 1024, [100, 200, 500, 1000]),
+        (1, 1 << 20, [1, 10, 100, 1000, 10_000, 100_000, 1_000_000]),
+    ],
+)  # fmt: skip
+def test_round_values(low: int, high: int, values: list[int]) -> None:
+    assert round_values(low, high) == values
+
+
+@given(st.integers(0, 63), st.integers(0, 63))
+def test_there_is_a_round_value_in_any_range_of_buckets(one: int, other: int) -> None:
+    low, high = log2_bounds(min(one, other))[0], log2_bounds(max(one, other))[1]
+    values = round_values(low, high)
+    assert 1 <= len(values) <= 21
+    assert values == sorted(set(values))
+    assert low <= values[0] <= values[-1] <= high
 
 
 def test_a_heat_map_has_a_cell_for_each_count() -> None:

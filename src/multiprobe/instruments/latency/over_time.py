@@ -39,9 +39,14 @@ class OverTime:
             self.step *= 2
 
     @property
+    def start(self) -> float:
+        """The start of the first column, in seconds as given to `begin`."""
+        return self._moments[0][0]
+
+    @property
     def ends(self) -> list[float]:
-        """The end of each column, in seconds since the start of the first; each starts where the one before ends."""
-        return [seconds - self._moments[0][0] for seconds, _ in self._moments[1:]]
+        """The end of each column, in the same seconds; each starts where the one before ends."""
+        return [seconds for seconds, _ in self._moments[1:]]
 
     @property
     def columns(self) -> list[list[int]]:
