@@ -83,6 +83,33 @@ def test_what_is_missing_is_said() -> None:
     assert '<section class="missing">' not in page("t", ROWS, REPORT | {"missing": [], "missed": {}})
 
 
+def test_all_functions_that_are_not_attached_are_named() -> None:
+    failed = [{"function": f"f{n}", "errno": "EINVAL", "reason": f"why {n}"} for n in range(30)]
+    dropped = [{"function": "hot", "reason": "over the budget", "rate": 1e6, "seconds": 1.0}]
+    found = check(page("t", [], REPORT | {"failed": failed, "dropped": dropped}))
+    assert found.rows == [
+        ["vfs_<b>", "vfs_<b> is not traceable"], *([f"f{n}", f"why {n}"] for n in range(30)),
+        ["hot", "over the budget"]
+    ]  # fmt: skip
+    assert found.tags >= {"details", "summary"}
+
+
+def test_addresses_are_last_and_long_texts_have_lines() -> None:
+    rows = [{"function": "f", "address": "0xffffffff81000000", "calls": 1, "frames": ["entry", "do_syscall_64"] * 3}]
+    text = page("t", rows, REPORT)
+    assert check(text).rows[-2] == ["function", "calls", "frames", "address"]
+    assert text.count('class="long"') == 1
+
+
+def test_a_picture_that_fits_itself_is_as_wide_as_the_page() -> None:
+    text = page("t", ROWS, REPORT, [Picture("heat", "<svg/>"), Picture("flame", "<svg/>", is_fluid=True)])
+    assert re.findall(r"<object( class=\"fluid\")? ", text) == ["", ' class="fluid"']
+
+
+def test_dark_and_light() -> None:
+    assert "color-scheme: light dark" in page("t", ROWS, REPORT)
+
+
 def test_without_rows() -> None:
     assert "Nothing was seen." in page("t", [], REPORT)
     check(page("t", [], REPORT))

@@ -92,7 +92,7 @@ class GraphMeasurement(Measurement[GraphOptions, GraphSample]):
     def pictures(self, sample: GraphSample) -> Iterator[Picture]:
         """The flame graph of self times."""
         title = f"Time in {' '.join(self.options.patterns)}"
-        yield Picture(title, flame_svg(self.shown.folded(), title=title, unit="ns"))
+        yield Picture(title, flame_svg(self.shown.folded(), title=title, unit="ns"), is_fluid=True)
 
     def figures(self, sample: GraphSample) -> dict[str, object]:
         """The numbers of calls and of threads."""

@@ -82,7 +82,8 @@ class StacksMeasurement(Measurement[StacksOptions, StacksSample]):
     def pictures(self, sample: StacksSample) -> Iterator[Picture]:
         """The flame graph."""
         title = f"Stacks to {' '.join(self.options.patterns)}"
-        yield Picture(title, flame_svg(self._folded(sample), title=title, unit="ns" if self.options.time else "calls"))
+        unit = "ns" if self.options.time else "calls"
+        yield Picture(title, flame_svg(self._folded(sample), title=title, unit=unit), is_fluid=True)
 
     def figures(self, sample: StacksSample) -> dict[str, object]:
         """The numbers of calls and of stacks."""

@@ -9,17 +9,26 @@
     const cell = row.cells[n];
     return "value" in cell.dataset ? Number(cell.dataset.value) : cell.textContent;
   };
+  // Numbers before texts; what is equal keeps its order.
   const compare = (a, b) =>
-    typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b));
+    typeof a === "string" && typeof b === "string" ? a.localeCompare(b, "en", { numeric: true })
+      : typeof a === "number" && typeof b === "number" ? a - b : typeof a === "number" ? -1 : 1;
 
   const sort = (n) => {
     const falls = heads[n].ariaSort ? heads[n].ariaSort === "ascending" : heads[n].className === "number";
     heads.forEach((head) => head.removeAttribute("aria-sort"));
     heads[n].ariaSort = falls ? "descending" : "ascending";
-    rows.sort((one, other) => (falls ? -1 : 1) * compare(value(one, n), value(other, n)));
+    rows.sort((one, other) => {
+      const [a, b] = [value(one, n), value(other, n)];
+      if (a === "" || b === "") return (a === "") - (b === "");  // empty cells are last in either order
+      return (falls ? -1 : 1) * compare(a, b);
+    });
     body.append(...rows);
   };
-  heads.forEach((head, n) => head.addEventListener("click", () => sort(n)));
+  heads.forEach((head, n) => {
+    head.addEventListener("click", () => sort(n));
+    head.addEventListener("keydown", (event) => { if (event.key === "Enter") sort(n); });
+  });
 
   const show = () => {
     const words = search.value.toLowerCase().split(/\s+/);

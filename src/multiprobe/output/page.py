@@ -16,15 +16,19 @@ if TYPE_CHECKING:
     Row = Mapping[str, object]
 
 _HIDDEN = ("type", "schema")
+_LAST = "address"
+_LONG = 32
+"""Letters of a cell from which its text goes on to a second line."""
 _NS = "_ns"
 _SEARCH = '<p><input id="search" type="search" placeholder="search" aria-label="search"> <span id="n"></span></p>'
 
 
 class Picture(NamedTuple):
-    """An SVG file with its title."""
+    """An SVG file with its title. `is_fluid`: its script fits it to any width."""
 
     title: str
     svg: str
+    is_fluid: bool = False
 
 
 def page(title: str, rows: Sequence[Row], report: Mapping[str, object], pictures: Iterable[Picture] = ()) -> str:
@@ -49,31 +53,37 @@ def _report(report: Mapping[str, object]) -> Iterator[str]:
     lines = [xml_text(line) for line in report_lines(report)]
     kind = ' class="missing"' if missing else ""
     yield f"<section{kind}>\n<pre>" + "\n".join(lines) + "</pre>"
-    skipped = report.get("skipped")
-    if isinstance(skipped, list) and skipped:
-        yield f"<details><summary>{plural_text(len(skipped), 'function')} skipped</summary>\n<table>"
-        for one in skipped:
+    for kind in ("skipped", "failed", "dropped"):
+        yield from _functions(kind, report.get(kind))
+    yield "</section>"
+
+
+def _functions(kind: str, found: object) -> Iterator[str]:
+    """All functions that are not attached for one kind of reason, folded away."""
+    if isinstance(found, list) and found:
+        yield f"<details><summary>{plural_text(len(found), 'function')} {kind}</summary>\n<table>"
+        for one in found:
             yield f"<tr><td>{xml_text(one['function'])}</td><td>{xml_text(one['reason'])}</td></tr>"
         yield "</table></details>"
-    yield "</section>"
 
 
 def _picture(picture: Picture) -> str:
     """A picture in a document of its own, where its scripts and styles work."""
     data = b2a_base64(picture.svg.encode(), newline=False).decode()
     source = f"data:image/svg+xml;base64,{data}"
-    return f'<figure><object type="image/svg+xml" data="{source}">{xml_text(picture.title)}</object></figure>'
+    kind = ' class="fluid"' if picture.is_fluid else ""
+    return f'<figure><object{kind} type="image/svg+xml" data="{source}">{xml_text(picture.title)}</object></figure>'
 
 
 def _table(rows: Sequence[Row]) -> Iterator[str]:
     every = dict.fromkeys(name for row in rows for name in row)
     used = {name for row in rows for name, item in row.items() if item is not None}
-    names = [name for name in every if name in used and name not in _HIDDEN]
+    names = sorted((name for name in every if name in used and name not in _HIDDEN), key=_LAST.__eq__)
     if not names:
         yield "<p>Nothing was seen.</p>"
         return
     yield _SEARCH
-    heads = (f"<th{_class(rows, name)}>{xml_text(_title(name))}</th>" for name in names)
+    heads = (f'<th{_class(rows, name)} tabindex="0">{xml_text(_title(name))}</th>' for name in names)
     yield f'<div class="wide"><table id="rows">\n<thead><tr>{"".join(heads)}</tr></thead>\n<tbody>'
     yield from ("<tr>" + "".join(_cell(name, row.get(name)) for name in names) + "</tr>" for row in rows)
     yield "</tbody></table></div>"
@@ -96,7 +106,9 @@ def _cell(name: str, item: object) -> str:
     if name == "histogram" and isinstance(item, list):
         return f"<td>{_bars(item)}</td>"
     if not _is_number(item):
-        return f"<td>{xml_text(_text(item))}</td>"
+        text = _text(item)
+        kind = ' class="long"' if len(text) > _LONG else ""
+        return f"<td{kind}>{xml_text(text)}</td>"
     assert isinstance(item, (int, float))
     is_time = name.endswith(_NS) or name in ("ns", "duration")
     text = time_text(item) if is_time else f"{item:,}"

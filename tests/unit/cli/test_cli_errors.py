@@ -15,6 +15,8 @@ from multiprobe.instruments.errors.failures import NULL, FailedCall, FailureGrou
 from multiprobe.instruments.errors.instrument import ErrorsSample
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .conftest import FakeWorld
 
 ENOSPC, EIO = 28, 5
@@ -168,3 +170,15 @@ def test_each_and_live_both_want_the_terminal(
     assert run(["errors", "tcp_*", "-d", "0", "--each", "--live"]) == 2
     assert "exclude each other" in capsys.readouterr().err
     assert not asked
+
+
+@pytest.mark.parametrize(("words", "n_rows"), [([], 4), (["--each"], 4)])
+def test_html(
+    asked: list[dict[str, Any]], capsys: pytest.CaptureFixture[str], tmp_path: Path, words: list[str], n_rows: int
+) -> None:
+    file = tmp_path / "errors.html"
+    assert run(["errors", "tcp_*", "-d", "0", "--html", str(file), *words]) == 0
+    _, _, body = file.read_text(encoding="utf-8").partition("<tbody>")
+    rows = body.partition("</tbody>")[0]
+    assert rows.count("<tr>") == n_rows
+    assert "ENOSPC" in rows

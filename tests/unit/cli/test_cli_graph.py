@@ -131,3 +131,12 @@ def test_a_file_that_cannot_be_written(graphing: FakeWorld, capsys: pytest.Captu
     assert run(["graph", "a", "-d", "0", "--flame", "/no/such/place.svg"]) == 2
     assert "/no/such/place.svg" in capsys.readouterr().err
     assert graphing.attachments == []
+
+
+def test_html(graphing: FakeWorld, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "calls.html"
+    assert run(["graph", "tcp_*", "-d", "0", "--html", str(file)]) == 0
+    text = file.read_text(encoding="utf-8")
+    assert text.count('<object class="fluid" type="image/svg+xml"') == 1
+    assert text.count("<td>tcp_recvmsg</td>") == 2
+    assert "attached 3 of 5 functions" in text

@@ -116,3 +116,12 @@ def test_results_are_printed_though_a_file_cannot_be_written(
 def test_invalid_options(asked: list[dict[str, Any]], capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
     assert run(["latency", "tcp_*", "-d", "0", *words]) == 2
     assert not asked
+
+
+def test_html(asked: list[dict[str, Any]], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "times.html"
+    assert run(["latency", "tcp_*", "-d", "0", "--html", str(file)]) == 0
+    text = file.read_text(encoding="utf-8")
+    assert text.count('<object type="image/svg+xml"') == 1
+    assert '<td class="number" data-value="9000000">9.00 ms</td>' in text
+    assert "attached " in text

@@ -101,3 +101,12 @@ def test_folded_and_flame(stacking: FakeWorld, capsys: pytest.CaptureFixture[str
 def test_invalid_options(stacking: FakeWorld, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
     assert run(["stacks", "a", *words]) == 2
     assert stacking.attachments == []
+
+
+def test_html(stacking: FakeWorld, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "stacks.html"
+    assert run(["stacks", "tcp_*", "-d", "0", "--html", str(file)]) == 0
+    text = file.read_text(encoding="utf-8")
+    assert text.count('<object class="fluid" type="image/svg+xml"') == 1
+    assert "<td>entry &gt; caller &gt; tcp_sendmsg</td>" in text
+    assert "attached 3 of 5 functions" in text

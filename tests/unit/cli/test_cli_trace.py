@@ -13,6 +13,8 @@ from multiprobe.instruments.trace import instrument as trace
 from multiprobe.instruments.trace.instrument import TracedCall
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .conftest import FakeWorld
 
 
@@ -81,3 +83,13 @@ def test_csv(capsys: pytest.CaptureFixture[str]) -> None:
     assert (row["function"], row["returned"], row["duration"]) == ("tcp_sendmsg", "-ENOENT", "1500")
     assert json.loads(row["arguments"]) == {"mode": 1, "name": '"a,b"'}
     assert "attached" in err
+
+
+def test_html(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "calls.html"
+    assert run(["trace", "do_*", "--max-events", "1", "--html", str(file)]) == 0
+    assert "tcp_sendmsg" in capsys.readouterr().out
+    text = file.read_text(encoding="utf-8")
+    assert text.count("<td>tcp_sendmsg</td>") == 1
+    assert '<td class="number" data-value="1500">1.50 µs</td>' in text
+    assert "mode=1" in text
