@@ -16,7 +16,7 @@ import pytest
 
 pytestmark = pytest.mark.once("7.3")
 
-WIDTH, HEIGHT = 110, 30
+WIDTH, HEIGHT = 110, 45
 PATIENCE = 600
 
 

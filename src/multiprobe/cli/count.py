@@ -14,7 +14,6 @@ from multiprobe.cli.options import MeasuringOptions, SelectionOption, live_optio
 from multiprobe.instruments import count
 from multiprobe.instruments.count import CallCount, CountSample, call_counts
 from multiprobe.output.frame import LiveFrame, LiveRow
-from multiprobe.output.histogram import sparkline
 from multiprobe.output.table import Column, TextTable
 from multiprobe.output.units import percent_text
 from multiprobe.plurals import plural_text
@@ -95,8 +94,8 @@ def _make_screen(instrument: Instrument[CountSample]) -> Live[CountSample]:
     functions = instrument.functions
 
     def frame(sample: CountSample, before: CountSample | None) -> LiveFrame:
-        history.note(sample.seconds, sample.totals)
         counts = call_counts(functions, sample, before=before)
+        history.note(sample.seconds, {count.index: count.calls for count in counts})
         table = _table(counts)
         rows = [
             LiveRow(
@@ -106,13 +105,13 @@ def _make_screen(instrument: Instrument[CountSample]) -> Live[CountSample]:
         ]
         attached = plural_text(instrument.report.attached, "function")
         title = f"{attached} attached, {len(rows):,} called, {sample.seconds:.0f} s"
-        return LiveFrame(title, table.columns, rows, lambda index: details(index, sample))
+        return LiveFrame(title, table.columns, rows, lambda index: details(index, sample), history.recent)
 
     def details(index: int, sample: CountSample) -> list[str]:
-        rates = history.rates(index)
+        rates = history.recent(index).rates
         last = f"{rates[-1]:,.1f} a second now, {max(rates):,.1f} at most" if rates else "no rate yet"
         calls = f"{plural_text(sample.totals[index], 'call')}, {last}"
-        return [str(functions[index]), "", calls, sparkline([round(rate) for rate in rates])]
+        return [str(functions[index]), "", calls]
 
     return Live(frame, functions)
 

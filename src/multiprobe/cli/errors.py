@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from multiprobe.cli.live import Live
+from multiprobe.cli.live import History, Live
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
 from multiprobe.cli.options import (
@@ -153,6 +153,7 @@ class ErrorsMeasurement(Measurement[ErrorsOptions, ErrorsSample]):
 def _make_screen(collector: FailureCollector) -> Live[ErrorsSample]:
     numbers: dict[Kind, int] = {}
     columns = _columns()
+    history = History("failures a second")
 
     def row(group: FailureGroup) -> LiveRow:
         f = group.example
@@ -167,7 +168,8 @@ def _make_screen(collector: FailureCollector) -> Live[ErrorsSample]:
         title = f"{attached} attached, {plural_text(n, 'failure')}, {sample.seconds:.0f} s"
         rows = [row(group) for group in sample.groups]
         groups = {row.key: group for row, group in zip(rows, sample.groups, strict=True)}
-        return LiveFrame(title, columns, rows, lambda key: details(groups.get(key)))
+        history.note(sample.seconds, {key: group.count for key, group in groups.items()})
+        return LiveFrame(title, columns, rows, lambda key: details(groups.get(key)), history.recent)
 
     def details(group: FailureGroup | None) -> list[str]:
         if group is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from multiprobe.cli.live import Live
+from multiprobe.cli.live import History, Live
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
 from multiprobe.cli.options import (
@@ -172,6 +172,7 @@ class LatencyHistory:
 
 def _make_screen(timer: CallTimer, names: TaskNames, *, sort: str, by: str | None) -> Live[LatencySample]:
     index_of = {address: index for index, address in enumerate(timer.functions.addresses())}
+    history = History()
 
     def order(row: Latency, last: str) -> tuple[float | str, ...]:
         return (row.calls, *_times(row), row.mean, str(row.function), *([last] if by else []))
@@ -186,9 +187,10 @@ def _make_screen(timer: CallTimer, names: TaskNames, *, sort: str, by: str | Non
             shown[key] = row
             text = f"{row.function} {cells[-1]}" if by else str(row.function)
             rows.append(LiveRow(key, tuple(cells), order(row, cells[-1]), text, index))
+        history.note(sample.seconds, {key: row.calls for key, row in shown.items()})
         attached = plural_text(timer.report.attached, "function")
         title = f"{attached} attached, {plural_text(len(rows), 'row')}, {sample.seconds:.0f} s"
-        return LiveFrame(title, table.columns, rows, lambda key: details(shown.get(key)))
+        return LiveFrame(title, table.columns, rows, lambda key: details(shown.get(key)), history.recent)
 
     def details(row: Latency | None) -> list[str]:
         if row is None:

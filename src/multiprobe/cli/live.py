@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
+from array import array
+from bisect import bisect_left
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from multiprobe import threads
 from multiprobe.errors import UsageError
+from multiprobe.output.chart import Recent
 from multiprobe.output.terminal import can_redraw
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
     from multiprobe.cli.signals import Until
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.output.frame import LiveFrame
 
-HISTORY = 60
+HISTORY = 180
+"""Samples that are kept for the chart of one row: three minutes of them."""
 _N_THREADS = 4  # textual's for input and output, ours for frames and for callers
 SampleT = TypeVar("SampleT")
 SampleT_co = TypeVar("SampleT_co", covariant=True)
@@ -96,16 +99,41 @@ class Live(Generic[SampleT]):
 
 
 class History:
-    """The last totals of all functions, for one function's recent past."""
+    """How much sums grew in the last minutes, by key. Keeps only what grew: most functions rest most of the time."""
 
-    def __init__(self) -> None:
-        self._samples: list[tuple[float, Sequence[int]]] = []
+    def __init__(self, what: str = "calls a second") -> None:
+        self._what = what
+        self._seconds: float | None = None
+        self._sums: Mapping[int, int] = {}
+        self._past: tuple[_Growth, ...] = ()  # replaced, never changed: another thread reads it
 
-    def note(self, seconds: float, totals: Sequence[int]) -> None:
-        """Keep a sample."""
-        if not self._samples or seconds > self._samples[-1][0]:
-            self._samples = [*self._samples[-HISTORY:], (seconds, totals)]
+    def note(self, seconds: float, sums: Mapping[int, int]) -> None:
+        """Keep the sums at a moment."""
+        if self._seconds is not None:
+            if seconds <= self._seconds:
+                return
+            grown = sorted(key for key, n in sums.items() if n > self._sums.get(key, 0))
+            increments = array("Q", [sums[key] - self._sums.get(key, 0) for key in grown])
+            growth = _Growth(seconds - self._seconds, array("Q", grown), increments)
+            self._past = (*self._past[1 - HISTORY :], growth)
+        self._seconds, self._sums = seconds, dict(sums)
 
-    def rates(self, index: int) -> list[float]:
-        """A function's calls per second between samples, the oldest first."""
-        return [(now[1][index] - then[1][index]) / (now[0] - then[0]) for then, now in pairwise(self._samples)]
+    def recent(self, key: int) -> Recent:
+        """The increments of one sum per second, the oldest first."""
+        past = self._past
+        rates = [growth.of(key) / growth.seconds for growth in past]
+        return Recent(self._what, rates, sum(growth.seconds for growth in past))
+
+
+@dataclass(frozen=True, slots=True)
+class _Growth:
+    """What was added in so many seconds: keys, ascending, and their increments."""
+
+    seconds: float
+    keys: array[int]
+    increments: array[int]
+
+    def of(self, key: int) -> int:
+        """A key's increment."""
+        at = bisect_left(self.keys, key)
+        return self.increments[at] if at < len(self.keys) and self.keys[at] == key else 0

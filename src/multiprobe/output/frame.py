@@ -14,6 +14,7 @@ from multiprobe.output.table import GAP, NAME, fit, natural_widths
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
+    from multiprobe.output.chart import Recent
     from multiprobe.output.table import Column
 
 _SHORTEST = 8
@@ -36,12 +37,13 @@ class LiveRow:
 
 @dataclass(frozen=True, slots=True)
 class LiveFrame:
-    """The table at one moment; `details(key)` gives the lines about one of its rows."""
+    """The table at one moment; `details(key)` gives the lines about one of its rows, and `recent(key)` its past."""
 
     title: str
     columns: tuple[Column, ...]
     rows: Sequence[LiveRow]
     details: Callable[[int], Sequence[str]]
+    recent: Callable[[int], Recent] | None = None
 
 
 def arrange(frame: LiveFrame, *, text: str = "", sort: int = 0, is_reversed: bool = False) -> list[LiveRow]:

@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from threading import Event, Thread
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
+from rich.text import Text
 from textual.app import App
 from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.message import Message
+from textual.widget import Widget
 from textual.widgets import Footer, Input, Static
 
 from multiprobe.errors import MultiprobeError
 from multiprobe.names import printable
+from multiprobe.output.chart import chart_lines
 from multiprobe.output.frame import arrange
 from multiprobe.output.row_table import RowTable
 
@@ -30,10 +33,13 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
     from textual.binding import BindingType
 
+    from multiprobe.output.chart import Recent
     from multiprobe.output.frame import LiveFrame, LiveRow
 
 _CALLERS_EVERY = 1.0
 _MOST_CALLERS = 12
+_LOWEST, _HIGHEST, _PART = 3, 8, 6
+"""Lines of a chart, and the part of the screen that it may take: callers below it should be in sight."""
 _UNKNOWN = "callers can't be shown: it is not known which function it was"
 
 
@@ -105,6 +111,28 @@ def _caller_lines(counts: Sequence[tuple[str, int]]) -> list[str]:
     return ["called from, since you look:", *lines] if counts else ["not called since you look"]
 
 
+class Chart(Widget):
+    """The recent past of the row whose details are shown, as wide as the screen."""
+
+    DEFAULT_CSS = "Chart { height: auto; }"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._recent: Recent | None = None
+
+    def show(self, recent: Recent | None) -> None:
+        """Show another past, or nothing."""
+        self._recent = recent
+        self.display = recent is not None
+        self.refresh(layout=True)
+
+    def render(self) -> Text:
+        """Draw it anew, also when the size of the screen has changed."""
+        height = min(_HIGHEST, max(_LOWEST, self.app.size.height // _PART))
+        lines = chart_lines(self._recent, width=self.size.width, height=height) if self._recent else []
+        return Text("\n".join(lines), no_wrap=True)
+
+
 class LiveScreen(App[None]):
     """The screen. `frames` is iterated in a thread of its own and may block; the application ends with it."""
 
@@ -147,6 +175,8 @@ class LiveScreen(App[None]):
         yield RowTable()
         with VerticalScroll():
             yield Static("", id="text", markup=False)
+            yield Chart()
+            yield Static("", id="callers", markup=False)
         yield Input(placeholder="a part of the name, or a glob")
         yield Footer(show_command_palette=False, compact=True)
 
@@ -200,9 +230,12 @@ class LiveScreen(App[None]):
     def _show_details(self) -> None:
         frame, row = self._frozen or self._latest, self._opened
         if frame is not None and row is not None:
-            callers = self._watch.lines if self._watch else [_UNKNOWN]
-            lines = [*frame.details(row.key), "", *callers]
-            self.query_one("#text", Static).update("\n".join(map(printable, lines)))
+            self._write("#text", [*frame.details(row.key), ""])
+            self.query_one(Chart).show(frame.recent(row.key) if frame.recent else None)
+            self._write("#callers", ["", *(self._watch.lines if self._watch else [_UNKNOWN])])
+
+    def _write(self, place: str, lines: Sequence[str]) -> None:
+        self.query_one(place, Static).update("\n".join(map(printable, lines)))
 
     def action_sort(self, by: int) -> None:
         """Sort by another column."""

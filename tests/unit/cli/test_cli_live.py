@@ -231,9 +231,21 @@ def test_it_needs_text_and_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_rates_are_those_between_samples() -> None:
     history = live.History()
-    for seconds, n in ((1.0, 10), (2.0, 30), (2.0, 99), (4.0, 31)):
-        history.note(seconds, [0, n])
-    assert history.rates(1) == [20.0, 0.5]
+    assert history.recent(1).rates == []
+    for seconds, sums in ((1.0, {1: 10}), (2.0, {1: 30, 7: 2}), (2.0, {1: 99}), (4.0, {7: 2, 1: 31})):
+        history.note(seconds, sums)
+    assert (history.recent(1).rates, history.recent(1).seconds) == ([20.0, 0.5], 3.0)
+    assert history.recent(7).rates == [2.0, 0.0]
+    assert history.recent(5).rates == [0.0, 0.0]
+
+
+def test_the_past_goes_back_some_minutes_only() -> None:
+    history = live.History()
+    for n in range(live.HISTORY + 50):
+        history.note(float(n), {3: n * n})
+    rates = history.recent(3).rates
+    assert len(rates) == live.HISTORY
+    assert (rates[0], rates[-1]) == (2 * 50 - 1, 2 * (live.HISTORY + 49) - 1)
 
 
 def test_an_end_wakes_who_waits() -> None:

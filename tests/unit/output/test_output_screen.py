@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from queue import Queue
 from typing import Any
 
@@ -14,6 +15,7 @@ from textual.pilot import Pilot
 from textual.widgets import Static
 
 from multiprobe.errors import MultiprobeError, VmError
+from multiprobe.output.chart import Recent
 from multiprobe.output.frame import LiveFrame, LiveRow
 from multiprobe.output.row_table import RowTable
 from multiprobe.output.screen import LiveScreen
@@ -263,6 +265,29 @@ def test_details_with_callers_are_detached_when_they_close() -> None:
         assert any("FUNCTION" in line for line in on.lines())
 
     drive(test)
+
+
+def test_details_have_a_chart_of_the_recent_past_as_wide_as_the_screen() -> None:
+    async def test(on: Driven) -> None:
+        await on.press("enter")
+        await on.until(lambda: any("300 s ago" in line for line in on.lines()))
+        lines = on.lines()
+        title = next(n for n, line in enumerate(lines) if "calls of 1 a second" in line)
+        assert lines[title + 1].startswith("299 │")
+        assert lines[title + 1].endswith("█"), "the newest is the highest"
+        assert len(lines[title + 1]) in (78, 79, 80)
+        assert lines[title + 4].startswith("  0 │")
+        await on.pilot.resize_terminal(40, 36)
+        await on.until(lambda: not any(len(line) > 40 for line in on.lines()))
+        await on.until(lambda: sum("│" in line for line in on.lines()) == 6)
+        assert any("300 s ago" in line and line.endswith("now") for line in on.lines())
+        await on.press("escape")
+        assert not any("s ago" in line for line in on.lines())
+
+    def past(key: int) -> Recent:
+        return Recent(f"calls of {key} a second", [float(n) for n in range(300)], 300.0)
+
+    drive(test, replace(FRAME, recent=past))
 
 
 def test_attaching_slowly_does_not_hold_up_the_screen() -> None:
