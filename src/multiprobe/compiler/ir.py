@@ -37,7 +37,7 @@ class Local:
 
 
 @dataclass(frozen=True, slots=True)
-class Binary:
+class BinaryOperation:
     """`op`: add sub mul floordiv mod and or xor shl shr, in 64 bits; the sign of `kind` tells how to divide."""
 
     op: str
@@ -214,7 +214,7 @@ class StackId:
 Expression = (
     Const
     | Local
-    | Binary
+    | BinaryOperation
     | Compare
     | Logical
     | Not

@@ -134,7 +134,7 @@ class Generator:
     def _local(self, local: ir.Local) -> str:
         return self.e.make(f"load {_type(self.routine.locals[local.name])}, ptr {self.address_of(local.name)}")
 
-    def _binary(self, node: ir.Binary) -> str:
+    def _binary(self, node: ir.BinaryOperation) -> str:
         left, right = self.integer(node.left), self.integer(node.right)
         if node.op in ("floordiv", "mod"):
             return self._divide(node, left, right)
@@ -142,7 +142,7 @@ class Generator:
             return self._shift(node, left, right)
         return self.e.make(f"{node.op} i64 {left}, {right}")
 
-    def _shift(self, node: ir.Binary, left: str, right: str) -> str:
+    def _shift(self, node: ir.BinaryOperation, left: str, right: str) -> str:
         """Counts of 64 and more shift everything out."""
         e = self.e
         name = "shl" if node.op == "shl" else "ashr" if node.kind != U64 else "lshr"
@@ -157,7 +157,7 @@ class Generator:
         shifted = e.make(f"{name} i64 {left}, {e.make(f'and i64 {right}, 63')}")
         return e.make(f"select i1 {is_out}, i64 0, i64 {shifted}")
 
-    def _divide(self, node: ir.Binary, left: str, right: str) -> str:
+    def _divide(self, node: ir.BinaryOperation, left: str, right: str) -> str:
         """Rounds down, as Python does; x // 0 is 0 and x % 0 is x.
 
         Opaque: LLVM knows how large the result can be, and leaves out the ends of loops that it makes superfluous. The
@@ -418,7 +418,7 @@ class Generator:
     _VALUES: ClassVar[dict[type[Expression], Callable[..., str]]] = {
         Const: _const,
         ir.Local: _local,
-        ir.Binary: _binary,
+        ir.BinaryOperation: _binary,
         ir.Compare: _compare,
         ir.Not: _not,
         ir.Convert: _convert,

@@ -83,8 +83,8 @@ def send(g: Evaluator, node: ir.Send, specs: Sequence[MapSpec]) -> str:
 
 
 _WAITING = (
-    ir.Const, ir.Local, ir.Binary, ir.Compare, ir.Logical, ir.Not, ir.Conditional, ir.Convert, ir.Load, ir.Inline,
-    ir.Assign, ir.If, ir.Leave,
+    ir.Const, ir.Local, ir.BinaryOperation, ir.Compare, ir.Logical, ir.Not, ir.Conditional, ir.Convert, ir.Load,
+    ir.Inline, ir.Assign, ir.If, ir.Leave,
 )  # fmt: skip
 """What never leaves the program and changes nothing."""
 _CHANGING = (ir.Store, ir.Update, ir.Delete, ir.SetSession, ir.Send, ir.Tally)

@@ -65,7 +65,7 @@ class Peeks:
             return node.value
         if isinstance(node, ir.Convert) and node.type.size == 8:
             return self._key(node.operand)
-        if isinstance(node, ir.Binary):
+        if isinstance(node, ir.BinaryOperation):
             left, right = self._key(node.left), self._key(node.right)
             return None if left is None or right is None else (node.op, left, right)
         return None

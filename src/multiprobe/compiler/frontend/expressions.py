@@ -198,7 +198,7 @@ class Expressions:
             raise self.fail(node, "there is no arithmetic with pointers", hint=hint)
         left, right = self.decayed(left), self.decayed(right)
         kind = kinds.of_shift(left) if op in ("shl", "shr") else kinds.of_arithmetic(left, right)
-        return ir.Binary(op, left, right, kind)
+        return ir.BinaryOperation(op, left, right, kind)
 
     def _unary(self, node: ast.UnaryOp) -> Expression:
         if isinstance(node.op, ast.Not):
@@ -211,10 +211,10 @@ class Expressions:
         self.check_fits(node, operand)
         operand = self.decayed(operand)
         if isinstance(node.op, ast.Invert):
-            return ir.Binary("xor", operand, Const(-1), kinds.of_unary(operand))
+            return ir.BinaryOperation("xor", operand, Const(-1), kinds.of_unary(operand))
         if isinstance(node.op, ast.USub):
-            return ir.Binary("sub", Const(0), operand, kinds.of_unary(operand))
-        return operand if operand.kind != BOOL else ir.Binary("add", operand, Const(0), LITERAL)
+            return ir.BinaryOperation("sub", Const(0), operand, kinds.of_unary(operand))
+        return operand if operand.kind != BOOL else ir.BinaryOperation("add", operand, Const(0), LITERAL)
 
     def negated(self, operand: Expression) -> Expression:
         if isinstance(operand, Const):
@@ -441,7 +441,7 @@ class Expressions:
         now, again = self.keep(operand)
         test = ir.Compare("lt", now, Const(0))
         kind = kinds.of_unary(operand)
-        return ir.Conditional(test, ir.Binary("sub", Const(0), again, kind), again, kind)
+        return ir.Conditional(test, ir.BinaryOperation("sub", Const(0), again, kind), again, kind)
 
     def inline(self, node: ast.Call, helper: Helper) -> Expression:
         """A helper's body in place of its call (statements know how)."""

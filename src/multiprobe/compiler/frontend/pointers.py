@@ -154,8 +154,8 @@ class Pointers:
             if n and not 0 <= index.value < n:
                 raise self.b.fail(node.slice, f"the items are numbered from 0 to {n - 1}")
             return Lvalue(start.address, start.offset + index.value * size, ref)
-        offset = ir.Binary("mul", self.b.decayed(index), Const(size), index.kind if index.kind == I64 else U64)
-        return Lvalue(ir.Binary("add", self.b.decayed(start.address), offset, U64), start.offset, ref)
+        offset = ir.BinaryOperation("mul", self.b.decayed(index), Const(size), index.kind if index.kind == I64 else U64)
+        return Lvalue(ir.BinaryOperation("add", self.b.decayed(start.address), offset, U64), start.offset, ref)
 
     # Reading
 
@@ -186,7 +186,7 @@ class Pointers:
         """The address of an lvalue, as a pointer of type `ref`."""
         address = self.b.decayed(lvalue.address)
         if lvalue.offset:
-            address = ir.Binary("add", address, Const(lvalue.offset), U64)
+            address = ir.BinaryOperation("add", address, Const(lvalue.offset), U64)
         return ir.Convert(address, WORD, ref.kind)
 
     # Calls
@@ -253,7 +253,7 @@ class Pointers:
         bit_offset, bits, _ = self.ask(node.args[2], locate, self.types, ref, self._text(node, 2, 3))
         if bits:
             raise self.b.fail(node.args[2], "a bit field has no address")
-        address = ir.Binary("sub", self.b.decayed(pointer), Const(bit_offset // 8), U64)
+        address = ir.BinaryOperation("sub", self.b.decayed(pointer), Const(bit_offset // 8), U64)
         return ir.Convert(address, WORD, ref.pointer.kind)
 
     def _address_of(self, node: ast.Call) -> Expression:
