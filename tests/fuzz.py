@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import hashlib
 import io
+import lzma
 import os
 import random
 import signal
@@ -31,15 +32,22 @@ from zlib import crc32
 
 ROOT = Path(__file__).parent
 CORPUS = ROOT / "corpus"
-sys.path[:0] = [str(ROOT), str(ROOT / "unit/functions")]
+sys.path[:0] = [str(ROOT), str(ROOT / "unit/functions"), str(ROOT / "unit/binaries")]
 
+from elf_writer import Made, build_id_note, make_elf  # noqa: E402
 from kernel_files import Files  # noqa: E402
 
 from multiprobe.arch.x86_64 import parse_site  # noqa: E402
+from multiprobe.binaries.choosing import choose as choose_of_binary  # noqa: E402
+from multiprobe.binaries.debug_files import build_id, unpack_debugdata  # noqa: E402
+from multiprobe.binaries.loader_cache import find_soname, parse_loader_cache  # noqa: E402
+from multiprobe.binaries.symbols import read_symbols  # noqa: E402
+from multiprobe.binaries.table import build_table  # noqa: E402
 from multiprobe.cli import main as cli  # noqa: E402
 from multiprobe.compiler import cache as program_cache  # noqa: E402
 from multiprobe.compiler.code import Code, Relocation  # noqa: E402
 from multiprobe.elf import contents, parse_segments  # noqa: E402
+from multiprobe.elf import parse_sections as elf_sections  # noqa: E402
 from multiprobe.errors import MultiprobeError  # noqa: E402
 from multiprobe.functions import cache as table_cache  # noqa: E402
 from multiprobe.functions.describe import records  # noqa: E402
@@ -176,6 +184,9 @@ _PROBES = b"""\
 ffffffff81234560  k  vfs_read+0x0    [FTRACE]
 ffffffff81234570  r  vfs_write+0x4  nf_tables [DISABLED][OPTIMIZED]
 """
+_LOADER_CACHE = (
+    struct.pack("<20sII20xiIIIQ", b"glibc-ld.so.cache1.1", 1, 20, 0x303, 72, 82, 0, 0) + b"libc.so.6\0/lib/c\0"
+)
 _FDINFO = b"pos:\t0\nlink_type:\tx\ncookie func\n1 vfs_read+0x4/0x10\n"
 _CODE = bytes.fromhex("f30f1efa0f1f440000e8010203045548")
 _KERNEL = b'{"series": "6.12", "release": "6.12.1", "version": "1", "image": "vmlinuz", "modules": "lib/6.12"}'
@@ -302,6 +313,21 @@ def _plan(data: bytes) -> object:
     return status
 
 
+def _binary(data: bytes) -> object:
+    """All that is read of a program or library, and its functions."""
+    sections = elf_sections(data)
+    table = build_table(read_symbols(data, sections), parse_segments(data), sections)
+    chosen = choose_of_binary(table, ["*", "work+4", "!_*"], code_of=lambda row: data[int(table.offsets[row]) :][:64])
+    return list(chosen), chosen.refusals(), build_id(data, sections), unpack_debugdata(data, sections)
+
+
+def _made_binary() -> bytes:
+    functions = [Made("work", 0), Made("__work", 0), Made("memcpy@@V_2", 1, 26), Made("malloc", None)]
+    packed = lzma.compress(make_elf(functions[:1]))
+    extra = {".note.gnu.build-id": build_id_note(bytes(20)), ".gnu_debugdata": packed, ".gnu_debuglink": b"x\0\0\0crc_"}
+    return make_elf(functions, functions, extra=extra, plt=3)
+
+
 def targets(directory: Path) -> list[Target]:
     """All parsers; `directory` is theirs."""
     os.environ["MULTIPROBE_CACHE"] = str(directory)
@@ -313,6 +339,8 @@ def targets(directory: Path) -> list[Target]:
         Target("filter", _FILTERS, _text(parse_filter), (*_FILTERS, b" and ", b" or ", b"(", b")", b" in ", b"'")),
         Target("command line", _COMMANDS, _plan, (b"\0", b"\0--", b"=", b"1e999", b"nan", b"%", *_COMMANDS)),
         Target("elf", (elf,), lambda data: (contents(data), parse_segments(data))),
+        Target("binary", (_made_binary(), elf), _binary),
+        Target("loader cache", (_LOADER_CACHE,), lambda data: find_soname("libc", parse_loader_cache(data, "x86_64"))),
         Target("elf symbols", (elf,), lambda data: ElfFunctions(data).name(4096)),
         Target("enabled_functions", (_TRACEFS,), _text(parse_enabled), (b"\ttramp: ", b"->", b"(", b"0x")),
         Target("kprobes", (_PROBES, b"p:kprobes/x vfs_read+4 a=%di\n"), _text(parse_probes), (b"[", b"+0x", b":")),

@@ -1,6 +1,10 @@
 """The public names of multiprobe, and the module that defines each: read by `__init__.py` and by type checkers."""
 
 from . import inspect as inspect
+from .binaries.binary import Binary as Binary
+from .binaries.rules import UserVerdict as UserVerdict
+from .binaries.sets import UserFunction as UserFunction
+from .binaries.sets import UserFunctionSet as UserFunctionSet
 from .compiler.builtins import kernel_bytes as kernel_bytes
 from .compiler.builtins import kernel_string as kernel_string
 from .compiler.builtins import user_string as user_string

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from struct import Struct
+from typing import Protocol
 
 from multiprobe.errors import DataError
 
-EM_BPF = 247
+EM_X86_64, EM_AARCH64, EM_BPF = 62, 183, 247
+ET_REL, ET_EXEC, ET_DYN, ET_CORE = 1, 2, 3, 4
 PT_LOAD, PT_INTERP = 1, 3
+PF_X = 1
 SHT_NULL, SHT_SYMTAB, SHT_NOBITS, SHT_DYNSYM = 0, 2, 8, 11
 _IDENT = b"\x7fELF\x02\x01"
 _HEADER = Struct("<16sHHIQQQIHHHHHH")
@@ -19,35 +22,49 @@ _SEGMENT = Struct("<IIQQQQQQ")
 _SECTION = Struct("<IIQQQQIIQQ")
 
 
+class ElfBytes(Protocol):
+    """The bytes of a file: `bytes`, or an object that reads a slice of a file when it is asked for."""
+
+    def __len__(self) -> int:
+        """The size of the file."""
+
+    def __getitem__(self, part: slice, /) -> bytes:
+        """The bytes of a slice without a step."""
+
+
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """`size` bytes at `offset` in the file, which are at `address` in memory."""
+    """`size` bytes at `offset` in the file, which are at `address` in memory. `flags`: PF_X, …"""
 
     kind: int
     offset: int
     address: int
     size: int
+    flags: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ElfSection:
-    """`size` bytes at `offset` in the file; `link` is the index of another section, such as a table's strings."""
+    """`size` bytes at `offset` in the file, at `address` in memory (0: in none); `link` is the index of another
+    section, such as a table's strings."""
 
     name: str
     kind: int
     offset: int
     size: int
     link: int
+    address: int = 0
 
 
-def _header(data: bytes) -> tuple[int, ...]:
-    if len(data) < _HEADER.size or not data.startswith(_IDENT):
+def _header(data: ElfBytes) -> tuple[int, ...]:
+    head = data[: _HEADER.size]
+    if len(head) < _HEADER.size or not head.startswith(_IDENT):
         raise DataError("not a 64-bit little-endian ELF file")
-    found: tuple[int, ...] = _HEADER.unpack_from(data)[1:]
+    found: tuple[int, ...] = _HEADER.unpack(head)[1:]
     return found
 
 
-def _entries(data: bytes, layout: Struct, what: str, start: int, width: int, count: int) -> list[tuple[int, ...]]:
+def _entries(data: ElfBytes, layout: Struct, what: str, start: int, width: int, count: int) -> list[tuple[int, ...]]:
     if count and width < layout.size:
         raise DataError(f"{count} {what} headers of {width} bytes each: they have {layout.size}")
     if start + width * count > len(data):
@@ -55,23 +72,24 @@ def _entries(data: bytes, layout: Struct, what: str, start: int, width: int, cou
             f"the ELF file is cut off at byte {len(data)}: its {count} {what} headers reach to byte "
             f"{start + width * count}"
         )
-    return [layout.unpack_from(data, start + width * n) for n in range(count)]
+    table = data[start : start + width * count]
+    return [layout.unpack_from(table, width * n) for n in range(count)]
 
 
-def segments_end(data: bytes) -> int:
+def segments_end(data: ElfBytes) -> int:
     """The number of bytes from the start of the file to the end of its program headers."""
     header = _header(data)
     return header[4] + header[8] * header[9]
 
 
-def parse_segments(data: bytes) -> list[Segment]:
+def parse_segments(data: ElfBytes) -> list[Segment]:
     """The segments, in order; of the file only its header and the program headers need be there."""
     header = _header(data)
     entries = _entries(data, _SEGMENT, "program", header[4], header[8], header[9])
-    return [Segment(kind, offset, address, size) for kind, _, offset, address, _, size, _, _ in entries]
+    return [Segment(kind, offset, address, size, flags) for kind, flags, offset, address, _, size, _, _ in entries]
 
 
-def parse_sections(data: bytes) -> list[ElfSection]:
+def parse_sections(data: ElfBytes) -> list[ElfSection]:
     """The sections, in order; empty if the file has none."""
     header = _header(data)
     entries = _entries(data, _SECTION, "section", header[5], header[10], header[11])
@@ -86,7 +104,10 @@ def parse_sections(data: bytes) -> list[ElfSection]:
         raise DataError(f"the section with names is number {header[12]} of {len(entries)}")
     names = entries[header[12]]
     text = data[names[4] : names[4] + names[5]]
-    return [ElfSection(text_at(text, entry[0]), entry[1], entry[4], entry[5], entry[6]) for entry in entries]
+    return [
+        ElfSection(text_at(text, name), kind, offset, size, link, address)
+        for name, kind, _, address, offset, size, link, *_ in entries
+    ]
 
 
 def text_at(strings: bytes, offset: int) -> str:
@@ -97,12 +118,18 @@ def text_at(strings: bytes, offset: int) -> str:
     return strings[offset:end].decode(errors="replace")
 
 
-def machine(data: bytes) -> int:
+def machine(data: ElfBytes) -> int:
     """The machine that the file is for (EM_BPF, …); its sections are checked too."""
     parse_sections(data)
     return _header(data)[1]
 
 
-def contents(data: bytes) -> dict[str, bytes]:
+def kind_and_machine(data: ElfBytes) -> tuple[int, int]:
+    """The kind of file (ET_DYN, …) and its machine (EM_X86_64, …), by its header alone."""
+    kind, found = _header(data)[:2]
+    return kind, found
+
+
+def contents(data: ElfBytes) -> dict[str, bytes]:
     """The contents of all sections, by name."""
     return {one.name: data[one.offset : one.offset + one.size] for one in parse_sections(data)}

@@ -55,7 +55,17 @@ def members() -> Iterator[tuple[str, Item, Callable[..., object], str]]:
 
 def constructors() -> Iterator[tuple[str, Callable[..., object], str]]:
     """(name, what runs when a class that users call is called, the class's docstring)."""
-    for item in (mp.Array, mp.Hash, mp.Histogram, mp.Kernel, mp.PerFunction, mp.Program, mp.RingBuffer, mp.StackTraces):
+    for item in (
+        mp.Array,
+        mp.Binary,
+        mp.Hash,
+        mp.Histogram,
+        mp.Kernel,
+        mp.PerFunction,
+        mp.Program,
+        mp.RingBuffer,
+        mp.StackTraces,
+    ):
         yield item.__name__, item.__init__, f"{item.__doc__}"
     for item in (mp.Limits, mp.Mechanisms):
         yield item.__name__, item.__post_init__, f"{item.__doc__}"

@@ -40,7 +40,7 @@ def program() -> bytes:
 def test_a_file() -> None:
     data = program()
     assert elf.machine(data) == elf.EM_BPF
-    assert elf.parse_segments(data) == [Segment(elf.PT_LOAD, 120, 0x400000, 8)]
+    assert elf.parse_segments(data) == [Segment(elf.PT_LOAD, 120, 0x400000, 8, 5)]
     assert elf.parse_sections(data)[1] == ElfSection(".text", 1, 120, 8, 0)
     assert elf.contents(data)[".text"] == CODE
     assert elf.contents(data)[".names"] == STRINGS

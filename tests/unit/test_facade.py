@@ -15,8 +15,8 @@ import multiprobe as mp
 
 # fmt: off
 PUBLIC = [
-    "Array", "ArrayMap", "AttachError", "Attachment", "BpfObject", "CompileError", "Context", "DataError", "Drop",
-    "Enum", "Event", "EventReader", "Failure", "Finding", "Function", "FunctionSet", "Gap", "Hash", "HashMap",
+    "Array", "ArrayMap", "AttachError", "Attachment", "Binary", "BpfObject", "CompileError", "Context", "DataError",
+    "Drop", "Enum", "Event", "EventReader", "Failure", "Finding", "Function", "FunctionSet", "Gap", "Hash", "HashMap",
     "Histogram", "HistogramMap", "IncompleteError", "Kernel", "KernelError", "Limits", "Link", "LinkState",
     "LruHash", "Mechanism", "Mechanisms", "MultiprobeError", "NoMatchError", "NotPermittedError",
     "NotSupportedError", "PatternError", "PerFunction", "Plan", "Program", "Refusal", "Report", "RingBuffer",
@@ -25,6 +25,7 @@ PUBLIC = [
     "bytes_", "cast", "container_of", "enum", "features", "helper", "i16", "i32", "i64", "i8", "inspect",
     "kernel_bytes", "kernel_string", "linear", "load_object", "log2", "per_cpu", "plan", "program", "string",
     "struct", "u16", "u32", "u64", "u8", "union", "user_string",
+    "UserFunction", "UserFunctionSet", "UserVerdict",
 ]
 # fmt: on
 

@@ -20,6 +20,8 @@ NAMES = [
         "filter",
         "command line",
         "elf",
+        "binary",
+        "loader cache",
         "elf symbols",
         "enabled_functions",
         "kprobes",

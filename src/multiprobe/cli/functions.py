@@ -22,6 +22,7 @@ from multiprobe.cli.options import (
 )
 from multiprobe.cli.params import NATURAL
 from multiprobe.cli.results import Results
+from multiprobe.cli.user_functions import explain, show, split_requests
 from multiprobe.compiler.shape import SIDES
 from multiprobe.errors import NoMatchError, UsageError
 from multiprobe.functions.describe import records, why
@@ -43,7 +44,8 @@ Examples:
   multiprobe functions '*' --refused                    functions that can't be attached to
   multiprobe functions --takes 'struct sk_buff *'       by the type of an argument
   multiprobe functions 'nf_*:*' --returns int --json    of modules, by the return type, for scripts
-  multiprobe functions --why migrate_disable            every rule for one function"""
+  multiprobe functions --why migrate_disable            every rule for one function
+  multiprobe functions '/usr/bin/python3:Py*' 'libc:mem*'    of a program and a library"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +75,14 @@ class FunctionsOptions:
             )
         if self.only_attachable and self.only_refused:
             raise UsageError("--attachable and --refused exclude each other")
-        conditions = (self.takes, self.position, self.returns, self.n_args, self.module)
-        if not self.why and not self.patterns and all(one is None for one in conditions):
+        if not self.why and not self.patterns and not self.has_conditions:
             raise UsageError("no functions were asked for", hint="give a PATTERN, such as '*', or --takes TYPE")
+
+    @property
+    def has_conditions(self) -> bool:
+        """Whether functions are also chosen by types or module."""
+        conditions = (self.takes, self.position, self.returns, self.n_args, self.module)
+        return any(one is not None for one in conditions)
 
     @property
     def only(self) -> bool | None:
@@ -90,11 +97,23 @@ def run(options: FunctionsOptions) -> int:
 
 
 def _run(options: FunctionsOptions, results: Results) -> int:
+    of_binaries, patterns = split_requests(options.patterns)
+    if of_binaries and (options.has_conditions or options.kernel_files):
+        raise UsageError("types, modules and files of a kernel are for functions of the kernel, not of programs")
+    for request in of_binaries:
+        show(results, request, only=options.only, json=options.json)
+    names = [name for name in options.why if not explain(results, name, json=options.json)]
+    if patterns or names or options.has_conditions:
+        return _run_kernel(options, results, patterns, names)
+    return 0
+
+
+def _run_kernel(options: FunctionsOptions, results: Results, patterns: Sequence[str], names: Sequence[str]) -> int:
     kernel = mp.Kernel.from_directory(options.kernel_files) if options.kernel_files else mp.Kernel()
-    if options.why:
-        return _explain(kernel, results, options.why, unsafe=options.unsafe, json=options.json)
+    if names:
+        return _explain(kernel, results, names, unsafe=options.unsafe, json=options.json)
     chosen = kernel.functions(
-        *options.patterns,
+        *patterns,
         unsafe=options.unsafe,
         takes=options.takes,
         position=options.position,
@@ -104,7 +123,7 @@ def _run(options: FunctionsOptions, results: Results) -> int:
     )
     _show(kernel, results, chosen, when=options.when, only=options.only, json=options.json)
     if not len(chosen):
-        asked = " ".join(options.patterns) or "these types"
+        asked = " ".join(patterns) or "these types"
         reason = str(chosen.unresolved[0]) if chosen.unresolved else f"no function matches {asked}"
         raise NoMatchError(reason, hint="multiprobe functions '*' lists all functions")
     return 0
@@ -245,9 +264,10 @@ def _say(text: str) -> None:
 @output_option
 @general_options
 def command(**params: Any) -> int:
-    """List functions of this kernel, which mechanisms can attach to each, and why not.
+    """List functions of this kernel or of programs, which mechanisms can attach to each, and why not.
 
     PATTERN is a glob ('tcp_*'), a /regular expression/, module:pattern, a system call (syscall:openat), an exact
-    symbol, an address or symbol+offset; !PATTERN excludes. Nothing is attached.
+    symbol, an address or symbol+offset; !PATTERN excludes. Functions of a program or library are named by its path or
+    name: '/usr/bin/python3:Py*', 'libc:mem*', './a.out:main'. Nothing is attached.
     """
     return run(FunctionsOptions(**params))

@@ -83,7 +83,7 @@ def parse_pattern(text: str) -> Pattern:
         name, plus, offset = rest.partition("+")
         return Pattern(text, SYMBOL, name, module, is_exclusion, _number(offset, text) if plus else 0)
     if "[" in rest:
-        _compile(_glob_to_regex(rest), text)
+        _compile(glob_to_regex(rest), text)
     return Pattern(text, GLOB, rest, module, is_exclusion)
 
 
@@ -127,7 +127,7 @@ def _compile(expression: str, text: str):  # type: ignore[no-untyped-def]  # re.
         ) from error
 
 
-def _glob_to_regex(glob: str) -> str:
+def glob_to_regex(glob: str) -> str:
     """A glob as a regular expression: `*`, `?`, `[abc]`, `[!abc]` and `[^abc]`; other characters match themselves."""
     parts = []
     position = 0
@@ -162,7 +162,7 @@ def match(table: FunctionTable, pattern: Pattern) -> Sequence[int]:
 def match_glob(table: FunctionTable, glob: str, text: str = "") -> Sequence[int]:
     """The rows whose names match a glob, in row order, without a regular expression where that is possible."""
     if "?" in glob or "[" in glob:
-        return _match_regex(table, _glob_to_regex(glob), text or glob, prefix=_literal_prefix(glob))
+        return _match_regex(table, glob_to_regex(glob), text or glob, prefix=_literal_prefix(glob))
     first, *middle, last = [part.encode() for part in glob.split("*")]
     if not first and not last and not any(middle):
         return range(table.n)

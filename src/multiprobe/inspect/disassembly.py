@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from multiprobe.errors import NotSupportedError
+from multiprobe.disassembler import load_capstone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,7 +92,7 @@ def disassemble_routine(code: bytes, address: int) -> tuple[Instruction, ...]:
 
 
 def _instructions(code: bytes, address: int) -> Iterator[Instruction]:
-    capstone = _capstone()
+    capstone = load_capstone()
     engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
     engine.syntax = capstone.CS_OPT_SYNTAX_ATT
     engine.detail = True
@@ -100,18 +100,8 @@ def _instructions(code: bytes, address: int) -> Iterator[Instruction]:
         yield _instruction(found)
 
 
-def _capstone() -> Any:
-    try:
-        import capstone
-    except ImportError as error:
-        raise NotSupportedError(
-            "cannot disassemble: the Python package capstone is not installed", hint="pip install 'multiprobe[inspect]'"
-        ) from error
-    return capstone
-
-
 def _instruction(found: Any) -> Instruction:
-    x86 = _capstone().x86
+    x86 = load_capstone().x86
     operands = found.operands  # in AT&T order: the destination last
     target = loads = points = stores = None
     is_branch = found.mnemonic.startswith(("call", "j"))
@@ -149,7 +139,7 @@ def _immediate(found: Any, operand: Any) -> int:
 
 def _is_frame(found: Any, operand: Any) -> bool:
     """Is it the memory at rbp plus a displacement?"""
-    x86 = _capstone().x86
+    x86 = load_capstone().x86
     if operand.type != x86.X86_OP_MEM:
         return False
     return bool(found.reg_name(operand.mem.base) == "rbp" and operand.mem.index == 0)

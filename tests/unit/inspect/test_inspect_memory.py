@@ -54,7 +54,7 @@ def test_memory_is_read_where_it_is(path: Path) -> None:
 def test_headers_far_into_the_file(path: Path) -> None:
     path.write_bytes(core({TEXT: b"x" * 8}, table=4000))
     with KernelMemory(str(path)) as memory:
-        assert memory.segments == (Segment(1, 4000 + 2 * WIDTH, TEXT, 8),)
+        assert memory.segments == (Segment(1, 4000 + 2 * WIDTH, TEXT, 8, 7),)
 
 
 def test_memory_that_a_cut_off_file_lacks_is_missing(path: Path) -> None:

@@ -1,0 +1,136 @@
+"""`Binary`: a program or library, and the functions in it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from multiprobe.binaries.choosing import choose
+from multiprobe.binaries.debug_files import build_id, open_debug_file, unpack_debugdata
+from multiprobe.binaries.file import BinaryFile, check_kind
+from multiprobe.binaries.locating import find_binary, library_of, program_of
+from multiprobe.binaries.symbols import SOURCES, read_symbols
+from multiprobe.binaries.table import build_table
+from multiprobe.elf import PT_LOAD, SHT_SYMTAB, parse_sections, parse_segments
+from multiprobe.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from multiprobe.binaries.sets import UserFunctionSet
+    from multiprobe.binaries.symbols import ElfSymbols
+    from multiprobe.binaries.table import UserTable
+    from multiprobe.elf import ElfBytes, ElfSection, Segment
+
+MAX_CODE = 1 << 20
+
+
+class Binary:
+    """A program or library (an ELF file for this machine), whose functions can be selected.
+
+    name: a path; or a library, as the loader finds it ("libc", "libssl.so.3"); or a program on PATH. A path through
+        /proc/PID/root leads to the file of a container, with links followed there
+    path: the path of the file, a text
+    build_id: hexadecimal digits, or "" if it has none
+    sources: where symbols were found: ".symtab", ".dynsym", ".gnu_debugdata", the path of a debug file
+    table: all functions
+
+    The file is read once, when the object is made, and not kept open. Symbols come from .symtab and .dynsym; if there
+    is no .symtab, also from a separate debug file (by build id or .gnu_debuglink) and from .gnu_debugdata.
+    Raises NoMatchError if there is no such file, NotPermittedError without the right to read it, KernelError if it
+    can't be opened, DataError if it is not a program or library of this machine, or is damaged; UsageError for a name
+    that no file can have.
+    """
+
+    def __init__(self, name: str | os.PathLike[str]) -> None:
+        self.path = find_binary(os.fspath(name))
+        self._problems: list[str] = []
+        with BinaryFile(self.path) as file:
+            check_kind(file, os.uname().machine)
+            try:
+                self.table = _read(file, self._problems)
+            except DataError as error:
+                raise error if self.path in str(error) else DataError(f"{self.path}: {error}") from error
+        self.build_id = self.table.build_id
+        self.sources = self.table.sources
+
+    @classmethod
+    def of(cls, pid: int, library: str = "") -> Binary:
+        """The program of the process `pid`, or the `library` ("libc") that it has mapped; also of one in a container.
+
+        Raises NoMatchError if there is no such process or library, or the file was replaced since it was mapped,
+        NotPermittedError without the right to look, UsageError for a number that is no pid; and what Binary raises.
+        """
+        return cls(library_of(pid, library) if library else program_of(pid))
+
+    def functions(self, *patterns: str) -> UserFunctionSet:
+        """The functions that match any of `patterns`; all without one.
+
+        patterns: a name, `name+0x10` (where an instruction begins), a glob `PyObject_*`, a `/regular expression/`;
+            `!pattern` excludes its matches, at any position
+
+        A function with several names is selected by each of them, once. A name selects all functions that have it.
+        The order is that of addresses, or of the request if all patterns are names. Requests without a match are in
+        the set's `unresolved`. Raises PatternError for an invalid pattern, DataError if the file has changed since.
+        """
+        return choose(self.table, patterns, code_of=self._code_of)
+
+    def problems(self) -> list[str]:
+        """What could not be used, a sentence each: debug files of another build, damaged debug information."""
+        return list(self._problems)
+
+    def __repr__(self) -> str:
+        return f"<Binary {self.path}, {len(self.table):,} names from {', '.join(self.sources) or 'no symbols'}>"
+
+    def _code_of(self, row: int) -> bytes:
+        """The bytes of the function in a row of the table, 1 MiB at most."""
+        start, size = int(self.table.offsets[row]), min(int(self.table.sizes[row]), MAX_CODE)
+        with BinaryFile(self.path) as file:
+            if file.key != self.table.key:
+                raise DataError(f"{self.path} has changed since it was read", hint="make another mp.Binary")
+            return file[start : start + size]
+
+
+def _read(file: BinaryFile, problems: list[str]) -> UserTable:
+    sections = parse_sections(file)
+    tables = read_symbols(file, sections)
+    if not any(section.kind == SHT_SYMTAB for section in sections):
+        tables += _separate(file, sections, problems)
+    return build_table(
+        tables,
+        _segments(file),
+        sections,
+        path=file.path,
+        key=file.key,
+        build_id=build_id(file, sections),
+    )
+
+
+def _segments(file: BinaryFile) -> list[Segment]:
+    """The segments. Raises DataError if one that is loaded reaches beyond the end of the file."""
+    segments = parse_segments(file)
+    for one in segments:
+        if one.kind == PT_LOAD and one.offset + one.size > len(file):
+            raise DataError(f"cut off at byte {len(file)}: a segment reaches to byte {one.offset + one.size}")
+    return segments
+
+
+def _separate(file: BinaryFile, sections: Sequence[ElfSection], problems: list[str]) -> list[ElfSymbols]:
+    """The symbols of the debug file, else those of the mini debug information."""
+    found = open_debug_file(file, sections, problems)
+    try:
+        if found is not None:
+            with found:
+                return _symtab_of(found, found.path)
+        unpacked = unpack_debugdata(file, sections)
+        return _symtab_of(unpacked, ".gnu_debugdata") if unpacked else []
+    except DataError as error:
+        problems.append(f"{file.path}: {error}")
+        return []
+
+
+def _symtab_of(data: ElfBytes, source: str) -> list[ElfSymbols]:
+    """The functions in .symtab of another ELF file, said to be from `source`."""
+    tables = read_symbols(data, parse_sections(data))
+    return [replace(table, source=source) for table in tables if table.source == SOURCES[SHT_SYMTAB]]

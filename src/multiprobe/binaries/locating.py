@@ -1,0 +1,155 @@
+"""Finds the file of a binary: by path, by the loader's name of a library, by a program's name, or by a process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from functools import cache
+
+from multiprobe.binaries.loader_cache import find_soname, parse_levels, parse_loader_cache
+from multiprobe.errors import NoMatchError, NotPermittedError, UsageError
+
+LOADER_CACHE = "/etc/ld.so.cache"
+LIBRARY_FOLDERS = ("/lib64", "/usr/lib64", "/lib", "/usr/lib")
+_MAX_LINKS = 40
+
+
+def find_binary(name: str, *, loader_cache: str = LOADER_CACHE) -> str:
+    """The path of a binary: `name` itself with a slash, else a library of this name, else a program on PATH.
+
+    Raises NoMatchError if there is none.
+    """
+    if not name or "\0" in name:
+        raise UsageError(f"invalid name of a binary: {name!r}", hint="give a path, or a library such as libc")
+    if "/" in name:
+        return _in_its_root(name)
+    found = find_library(name, loader_cache=loader_cache) or shutil.which(name)
+    if not found:
+        raise NoMatchError(
+            f"there is no library {name} in {loader_cache}, and no program {name} on PATH",
+            hint=f"give the path; for a file of this folder: ./{name}",
+        )
+    return found
+
+
+def find_library(name: str, *, loader_cache: str = LOADER_CACHE) -> str:
+    """The path of a library that the loader finds for programs of this machine by default, or ""."""
+    found = find_soname(name, _libraries(loader_cache))
+    if found:
+        return found
+    tried = (f"{folder}/{file}" for folder in LIBRARY_FOLDERS for file in (name, f"{name}.so"))
+    return next((path for path in tried if ".so" in path and os.path.isfile(path)), "")
+
+
+@cache
+def _libraries(loader_cache: str) -> dict[str, str]:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            levels = parse_levels(file.read())
+        with open(loader_cache, "rb") as file:
+            return parse_loader_cache(file.read(), os.uname().machine, levels)
+    except OSError:
+        return {}
+
+
+def _in_its_root(path: str) -> str:
+    """A path with the links behind `/proc/PID/root` followed inside of that root: open(2) would leave it."""
+    parts = path.split("/")
+    if parts[:2] != ["", "proc"] or parts[3:4] != ["root"]:
+        return path
+    return follow_links("/".join(parts[:4]), "/".join(parts[4:]))
+
+
+def follow_links(root: str, inside: str) -> str:
+    """The file that `inside` is for a process whose root folder is `root`, as a path from here."""
+    ahead = [part for part in reversed(inside.split("/")) if part not in ("", ".")]
+    done: list[str] = []
+    n_links = 0
+    while ahead:
+        part = ahead.pop()
+        if part == "..":
+            done = done[:-1]
+            continue
+        try:
+            target = os.readlink("/".join((root, *done, part)))
+        except OSError:
+            done.append(part)
+            continue
+        n_links += 1
+        if n_links > _MAX_LINKS:
+            raise NoMatchError(f"{root}/{inside} is behind a circle of links")
+        done = [] if target.startswith("/") else done
+        ahead += [part for part in reversed(target.split("/")) if part not in ("", ".")]
+    return "/".join((root, *done))
+
+
+def program_of(pid: int, *, proc: str = "/proc") -> str:
+    """The path by which the program of a process is opened, also one that was deleted or is in a container.
+
+    Raises UsageError for a number that is no pid, NoMatchError if there is no such process or it has no program,
+    NotPermittedError without the right to look.
+    """
+    link = f"{_process(pid, proc)}/exe"
+    try:
+        os.readlink(link)
+    except PermissionError as error:
+        raise _not_permitted(pid) from error
+    except OSError as error:
+        raise NoMatchError(f"process {pid} has no program: it is a thread of the kernel, or has ended") from error
+    return link
+
+
+def library_of(pid: int, name: str, *, proc: str = "/proc") -> str:
+    """The path of the library called `name` that a process has mapped, through its own root folder.
+
+    Raises as `program_of`; NoMatchError also if it has none of this name, or its file was deleted or replaced.
+    """
+    folder = _process(pid, proc)
+    try:
+        with open(f"{folder}/maps", encoding="utf-8", errors="surrogateescape") as file:
+            lines = file.read().split("\n")
+    except PermissionError as error:
+        raise _not_permitted(pid) from error
+    except OSError as error:
+        raise NoMatchError(f"process {pid} has ended") from error
+    mapped = {fields[5]: fields[4] for line in lines if len(fields := line.split(None, 5)) == 6}
+    path = _library_among(list(mapped), name)
+    if not path:
+        raise NoMatchError(f"process {pid} has no library {name}", hint=f"see /proc/{pid}/maps")
+    return _same_file(f"{folder}/root", path, int(mapped[path]))
+
+
+def _process(pid: int, proc: str) -> str:
+    if isinstance(pid, bool) or not isinstance(pid, int) or pid <= 0:
+        raise UsageError(f"invalid pid {pid!r}: it is a number from 1")
+    if not os.path.isdir(f"{proc}/{pid}"):
+        raise NoMatchError(f"there is no process {pid}")
+    return f"{proc}/{pid}"
+
+
+def _not_permitted(pid: int) -> NotPermittedError:
+    return NotPermittedError(f"no right to look at process {pid}", hint="run as its user, or with CAP_SYS_PTRACE")
+
+
+def _library_among(paths: list[str], name: str) -> str:
+    """The first path whose file is called `name`, `name.so…` or `name-….so` (libc-2.31.so)."""
+    stem = name.removesuffix(".so")
+    for path in paths:
+        file = os.path.basename(path.removesuffix(" (deleted)"))
+        if file == name or (file.startswith((f"{stem}.so", f"{stem}-")) and ".so" in file):
+            return path
+    return ""
+
+
+def _same_file(root: str, path: str, inode: int) -> str:
+    found = follow_links(root, path.removesuffix(" (deleted)"))
+    try:
+        is_same = os.stat(found).st_ino == inode
+    except OSError:
+        is_same = False
+    if not is_same:
+        raise NoMatchError(
+            f"{path.removesuffix(' (deleted)')} was deleted or replaced since the process mapped it",
+            hint="restart the process, which then maps the new file",
+        )
+    return found

@@ -1,0 +1,146 @@
+"""`UserTable`: all names of all functions of one file, as columns in the order of addresses. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from multiprobe.binaries import rules
+from multiprobe.elf import PF_X, PT_LOAD, SHT_NOBITS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from multiprobe.binaries.symbols import ElfSymbols
+    from multiprobe.elf import ElfSection, Segment
+
+T = TypeVar("T", bound=np.generic)
+
+
+@dataclass(frozen=True)
+class UserTable:
+    """A row for each name of each function; names of the same function stand together, the best one first.
+
+    path, build_id: of the file; key: by which two readings are of the same file
+    names, source_of: of each row its name, and the place in `sources` of the table that named it
+    addresses: as in the symbols; offsets: in the file; sizes: in bytes, 0 if unknown; all uint64
+    facts: uint8, bits of `rules`; originals: int64, the first row of the same function
+    imported: the names of functions that the file takes from others
+    """
+
+    path: str
+    key: tuple[int, ...]
+    build_id: str
+    sources: tuple[str, ...]
+    names: list[str]
+    source_of: NDArray[np.uint8]
+    addresses: NDArray[np.uint64]
+    offsets: NDArray[np.uint64]
+    sizes: NDArray[np.uint64]
+    facts: NDArray[np.uint8]
+    originals: NDArray[np.int64]
+    imported: frozenset[str]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def rows_by_name(self) -> dict[str, list[int]]:
+        """The rows of every name, in order."""
+        found: dict[str, list[int]] = {}
+        for row, name in enumerate(self.names):
+            found.setdefault(name, []).append(row)
+        return found
+
+    def family(self, row: int) -> range:
+        """The rows of all names of the function in `row`."""
+        first = int(self.originals[row])
+        return range(first, int(np.searchsorted(self.originals, first, side="right")))
+
+
+def build_table(
+    tables: Sequence[ElfSymbols],
+    segments: Sequence[Segment],
+    sections: Sequence[ElfSection],
+    *,
+    path: str = "",
+    key: tuple[int, ...] = (),
+    build_id: str = "",
+) -> UserTable:
+    """The table of a file: `segments` and `sections` are the file's own, `tables` also those of its debug file."""
+    names, source_of, picked = _without_repeats(tables)
+    addresses = _join(picked, [one.addresses for one in tables], np.uint64)
+    bindings = _join(picked, [one.bindings for one in tables], np.uint8)
+    underscores = np.array([len(name) - len(name.lstrip("_")) for name in names], np.int64)
+    order = np.lexsort((underscores, bindings, addresses))
+    sorted_addresses = addresses[order]
+    offsets, has_code = file_offsets(sorted_addresses, segments)
+    is_ifunc = _join(picked, [one.is_ifunc for one in tables], np.bool_)[order]
+    is_stub = _join(picked, [one.is_stub for one in tables], np.bool_)[order] | _in_plt(sorted_addresses, sections)
+    return UserTable(
+        path,
+        key,
+        build_id,
+        tuple(one.source for one in tables),
+        [names[place] for place in order.tolist()],
+        source_of[order],
+        sorted_addresses,
+        offsets,
+        _join(picked, [one.sizes for one in tables], np.uint64)[order],
+        (is_ifunc * rules.IFUNC | is_stub * rules.STUB | ~has_code * rules.NO_CODE).astype(np.uint8),
+        np.searchsorted(sorted_addresses, sorted_addresses).astype(np.int64),
+        frozenset[str]().union(*(one.imported for one in tables)),
+    )
+
+
+def _join(picked: Sequence[NDArray[np.int64]], columns: Iterable[NDArray[T]], kind: type[T]) -> NDArray[T]:
+    """One column of all tables: of each the picked items."""
+    parts = [column[items] for column, items in zip(columns, picked, strict=True)]
+    return np.concatenate(parts) if parts else np.empty(0, kind)
+
+
+def _without_repeats(tables: Sequence[ElfSymbols]) -> tuple[list[str], NDArray[np.uint8], list[NDArray[np.int64]]]:
+    """Names, the table of each, and which items of each table they are: none twice for one address, none empty."""
+    seen: set[tuple[int, str]] = set()
+    names: list[str] = []
+    picked: list[NDArray[np.int64]] = []
+    for table in tables:
+        items = []
+        for item, function in enumerate(zip(table.addresses.tolist(), table.names, strict=True)):
+            if function not in seen and function[1]:
+                seen.add(function)
+                items.append(item)
+                names.append(function[1])
+        picked.append(np.array(items, np.int64))
+    counts = [len(items) for items in picked]
+    return names, np.repeat(np.arange(len(tables), dtype=np.uint8), counts), picked
+
+
+def file_offsets(
+    addresses: NDArray[np.uint64], segments: Iterable[Segment]
+) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+    """Where each address is in the file, and whether it is in an executable segment (else the offset is 0)."""
+    offsets = np.zeros(len(addresses), np.uint64)
+    has_code = np.zeros(len(addresses), np.bool_)
+    for segment in segments:
+        if segment.kind == PT_LOAD and segment.flags & PF_X:
+            inside = (addresses >= np.uint64(segment.address)) & (
+                addresses - np.uint64(segment.address) < np.uint64(segment.size)
+            )
+            offsets[inside] = addresses[inside] - np.uint64(segment.address) + np.uint64(segment.offset)
+            has_code |= inside
+    return offsets, has_code
+
+
+def _in_plt(addresses: NDArray[np.uint64], sections: Iterable[ElfSection]) -> NDArray[np.bool_]:
+    found = np.zeros(len(addresses), np.bool_)
+    for one in sections:
+        if one.kind != SHT_NOBITS and (one.name == ".plt" or one.name.startswith(".plt.")):
+            begin = np.uint64(one.address)
+            found |= (addresses >= begin) & (addresses - begin < np.uint64(one.size))
+    return found

@@ -1,0 +1,129 @@
+"""`multiprobe functions` for programs and libraries: the table, JSON and --why of their functions."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import multiprobe as mp
+from multiprobe.binaries.locating import find_library
+from multiprobe.binaries.naming import requests, split_binary
+from multiprobe.errors import NoMatchError, UsageError
+from multiprobe.output.table import Column, TextTable, write_table
+from multiprobe.output.terminal import write_lines
+from multiprobe.plurals import plural_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from multiprobe.binaries.binary import Binary
+    from multiprobe.binaries.naming import BinaryRequest
+    from multiprobe.binaries.sets import UserFunction, UserFunctionSet
+    from multiprobe.cli.results import Results
+
+
+def split_requests(texts: Iterable[str]) -> tuple[list[BinaryRequest], list[str]]:
+    """The requests for binaries, and the patterns for the kernel."""
+    return requests(texts, is_library=_is_library)
+
+
+def _is_library(name: str) -> bool:
+    return bool(find_library(name))
+
+
+def show(results: Results, request: BinaryRequest, *, only: bool | None, json: bool) -> None:
+    """List the functions of one binary. Raises NoMatchError if there is none."""
+    binary = mp.Binary(request.binary)
+    chosen = binary.functions(*request.patterns)
+    shown = list(_records(binary, chosen, only=only))
+    if json:
+        results.json(shown)
+    elif shown:
+        write_table(_table(shown), results.file)
+    n_attachable, n_refused = len(chosen.attachable()), len(chosen.refusals())
+    summary = (
+        f"{plural_text(len(chosen), 'function')} of {binary.path}: {n_attachable:,} attachable, {n_refused:,} refused"
+    )
+    write_lines([*(f"note: {problem}" for problem in binary.problems()), summary], sys.stderr)
+    if not len(chosen):
+        asked = " ".join(request.patterns)
+        reason = str(chosen.unresolved[0]) if chosen.unresolved else f"no function of {binary.path} matches {asked}"
+        raise NoMatchError(reason, hint=f"multiprobe functions '{request.binary}:*' lists all of them")
+
+
+def _records(binary: Binary, chosen: UserFunctionSet, *, only: bool | None) -> Iterator[dict[str, object]]:
+    """A record for each function of a set, and for each request that named none."""
+    for function in chosen:
+        if only is None or function.verdict.is_attachable == only:
+            yield _record(function)
+    for refusal in chosen.unresolved if not only else ():
+        yield {
+            "type": "user_function",
+            "function": refusal.request,
+            "binary": binary.path,
+            "address": None,
+            "file_offset": None,
+            "size": 0,
+            "aliases": [],
+            "source": "",
+            "verdict": "refused",
+            "reason": refusal.reason,
+            "code": refusal.code,
+        }
+
+
+def _record(function: UserFunction) -> dict[str, object]:
+    return {
+        "type": "user_function",
+        "function": str(function),
+        "binary": function.binary,
+        "address": f"{function.address + function.offset:#x}",
+        "file_offset": f"{function.file_offset + function.offset:#x}",
+        "size": function.size,
+        "aliases": list(function.aliases),
+        "source": function.source,
+        "verdict": "attachable" if function.verdict.is_attachable else "refused",
+        "reason": function.verdict.reason,
+        "code": function.verdict.code,
+    }
+
+
+def _table(shown: Sequence[dict[str, object]]) -> TextTable:
+    rows = []
+    for record in shown:
+        reason = f"{record['reason']}".removeprefix(f"{record['function']} ")
+        rows.append([f"{record['function']}", f"{record['file_offset'] or '-'}", f"{record['verdict']}", reason])
+    return TextTable(tuple(map(Column, ("FUNCTION", "OFFSET", "VERDICT", "WHY NOT"))), rows)
+
+
+def explain(results: Results, name: str, *, json: bool) -> bool:
+    """Print all that is known of one function, `binary:function`; False if the name is not of a binary.
+
+    Raises NoMatchError, with the reason, if there is no such function, UsageError for a pattern.
+    """
+    found = split_binary(name, is_library=_is_library)
+    if found is None:
+        return False
+    if not set("*?[!").isdisjoint(found[1]) or found[1].startswith("/"):
+        raise UsageError(f"--why expects the name of one function, not the pattern {name!r}")
+    binary = mp.Binary(found[0])
+    chosen = binary.functions(found[1])
+    if not len(chosen):
+        raise NoMatchError(str(chosen.unresolved[0]))
+    if json:
+        results.json({**_record(function), "type": "user_why", "build_id": binary.build_id} for function in chosen)
+    else:
+        results.lines([line for function in chosen for line in _why_lines(binary, function)])
+    return True
+
+
+def _why_lines(binary: Binary, function: UserFunction) -> Iterator[str]:
+    yield f"{function}  {function.address + function.offset:#x}  {binary.path}"
+    size = f", {function.size:,} bytes" if function.size else ""
+    yield f"  at offset {function.file_offset + function.offset:#x} of the file{size}; named by {function.source}"
+    if binary.build_id:
+        yield f"  build id {binary.build_id}"
+    if function.aliases:
+        yield f"  also called {', '.join(function.aliases)}: a call of one is a call of all"
+    verdict = function.verdict
+    yield f"  refused: {verdict.code}: {verdict.reason}" if verdict.code else "  attachable"
