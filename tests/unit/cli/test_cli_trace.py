@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import multiprobe as mp
 from multiprobe.cli.main import run
 from multiprobe.instruments.trace import instrument as trace
 from multiprobe.instruments.trace.instrument import TracedCall
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .conftest import FakeWorld
 
 
@@ -25,6 +28,8 @@ def call(n: int, function: Any) -> TracedCall:
 
 class FakeTracing:
     """Has two calls while it runs, and one more at its end."""
+
+    seconds = 1.0
 
     def __init__(self, functions: Any, report: Any) -> None:
         self.functions, self.report = functions, report
@@ -81,3 +86,11 @@ def test_csv(capsys: pytest.CaptureFixture[str]) -> None:
     assert (row["function"], row["returned"], row["duration"]) == ("tcp_sendmsg", "-ENOENT", "1500")
     assert json.loads(row["arguments"]) == {"mode": 1, "name": '"a,b"'}
     assert "attached" in err
+
+
+def test_a_saved_run_has_all_calls(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["trace", "tcp_*", "-d", "0.15", "--json", "--save", str(tmp_path / "run")]) == 0
+    *rows, _report = map(json.loads, capsys.readouterr().out.splitlines())
+    saved = mp.Run.load(tmp_path / "run")
+    assert len(rows) >= 3
+    assert saved.rows == rows
