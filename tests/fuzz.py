@@ -326,7 +326,8 @@ def _saved_runs(directory: Path) -> Iterator[Target]:
 
         def call(data: bytes) -> object:
             path.write_bytes(pack(data))
-            return mp.Run.load(path).report
+            run = mp.Run.load(path)
+            return run.report, list(mp.merge([run]).to_json()), list(mp.merge([path]).to_json())
 
         return call
 

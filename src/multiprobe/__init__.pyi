@@ -86,6 +86,8 @@ from .maps.types import u64 as u64
 from .runs.host import Host as Host
 from .runs.host import Moment as Moment
 from .runs.info import RunInfo as RunInfo
+from .runs.merging import Merged as Merged
+from .runs.merging import merge as merge
 from .runs.run import Run as Run
 from .table import Table as Table
 
