@@ -327,11 +327,14 @@ def _saved_runs(directory: Path) -> Iterator[Target]:
         def call(data: bytes) -> object:
             path.write_bytes(pack(data))
             run = mp.Run.load(path)
-            return run.report, list(mp.merge([run]).to_json()), list(mp.merge([path]).to_json())
+            merged = list(mp.merge([run]).to_json()), list(mp.merge([path]).to_json())
+            return run.report, merged, list(mp.diff(other, run).to_json()), list(mp.diff(path, other).to_json())
 
         return call
 
     good = with_end(_RUN)
+    (directory / "other").write_bytes(with_end(_RUN.replace(b'"id":"a"', b'"id":"b"')))
+    other = mp.Run.load(directory / "other")
     tokens = (b'"calls":-1', b'{"type":"attached"', b"1e999", b"[", b"{", b'"\\ud800"', b"\n", b"null", b"9" * 5000)
     yield Target("saved run", (good,), load("", bytes), tokens)
     yield Target("saved run, end right", (_RUN,), load("", with_end), tokens)

@@ -83,6 +83,8 @@ from .maps.types import u8 as u8
 from .maps.types import u16 as u16
 from .maps.types import u32 as u32
 from .maps.types import u64 as u64
+from .runs.comparing import Difference as Difference
+from .runs.comparing import diff as diff
 from .runs.host import Host as Host
 from .runs.host import Moment as Moment
 from .runs.info import RunInfo as RunInfo

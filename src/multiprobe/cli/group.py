@@ -23,6 +23,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     },
     "Compare": {
         "merge": "Add up saved runs of many hosts.",
+        "diff": "Compare saved runs: what is new, gone, more, less, slower, faster.",
     },
     "Examine": {
         "functions": "List functions: which mechanisms can attach to each, and why not.",
