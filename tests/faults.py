@@ -216,7 +216,22 @@ def check_command(words: tuple[str, ...], status: int, out: str, err: str) -> No
             raise UntrueError(f"the report does not add up: {report}")
 
 
+def saving(fake: FakeKernel, kernel: mp.Kernel) -> None:
+    """A run is saved whole, whose report adds up, or not at all."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "run.gz"
+        try:
+            command("count", "vfs_*", "no_such_function", "--json", "-d", "0", "--save", str(path))(fake, kernel)
+        finally:
+            if [one.name for one in path.parent.iterdir()] not in ([], [path.name]):
+                raise UntrueError(f"left {list(path.parent.iterdir())}")
+        report = mp.Run.load(path).report
+        if report is None or report.requested != report.attached + len(report.skipped) + len(report.failed):
+            raise UntrueError(f"the saved report does not add up: {report}")
+
+
 COMMANDS = {
+    "count --save": saving,
     "count": command("count", "vfs_*", "no_such_function", "--json", "-d", "0"),
     "count --verify": command("count", "vfs_*", "-d", "0", "--verify"),
     "count with a command": command("count", "vfs_read", "tcp_ack", "--json", "--", "true"),

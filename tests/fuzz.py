@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gzip
 import hashlib
 import io
 import lzma
@@ -37,6 +38,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "unit/functions"), str(ROOT / "unit/binari
 from elf_writer import Made, build_id_note, make_elf  # noqa: E402
 from kernel_files import Files  # noqa: E402
 
+import multiprobe as mp  # noqa: E402
 from multiprobe.arch.x86_64 import parse_site  # noqa: E402
 from multiprobe.binaries.choosing import choose as choose_of_binary  # noqa: E402
 from multiprobe.binaries.debug_files import build_id, unpack_debugdata  # noqa: E402
@@ -291,6 +293,15 @@ def _caches(directory: Path) -> Iterator[Target]:
     yield Target("program cache", (code,), believe(lambda data: program_cache.decode("k", data), code))
 
 
+_RUN = b"""\
+{"type":"run","schema":1,"id":"a","multiprobe":"0.1","command":"count","arguments":["count","x"],"settings":{"when":\
+"entry"},"host":{"name":"h","machine":"m","kernel":"6.12","cpus":2},"start":{"wall_ns":5,"monotonic_ns":1},"seconds":2.5}
+{"type":"report","schema":1,"requested":2,"attached":1,"skipped":[{"function":"x","code":"c","reason":"r"}],"failed":\
+[{"function":"y","mechanism":"kprobe","errno":"EINVAL","reason":"r"}],"missed":{"link_misses":1},"timings":{"attach":1.5}}
+{"type":"attached","module":"","functions":["vfs_read","vfs_write"]}
+{"type":"function","function":"vfs_read","module":"","address":"0xff","calls":5,"rate":2.0,"share":0.5}
+{"type":"function","function":"vfs_write","module":"nf","address":"0xff","calls":7,"rate":2.0,"share":0.5}
+"""
 _COMMANDS = (
     b"count\0vfs_*\0-d\0000.5\0--json",
     b"latency\0tcp_*\0--by\0process\0--budget\0005%\0--max-memory\00050%",
@@ -328,6 +339,34 @@ def _made_binary() -> bytes:
     return make_elf(functions, functions, extra=extra, plt=3)
 
 
+def _saved_runs(directory: Path) -> Iterator[Target]:
+    """Saved runs, whose last line fits again after each change, as if they had been written so."""
+
+    def with_end(data: bytes) -> bytes:
+        lines = data[: data.rfind(b"\n") + 1]
+        n_rows = sum(line.startswith(b'{"type":"') and line[9:12] in (b"fun", b"gro") for line in lines.splitlines())
+        return lines + b'{"type":"end","rows":%d,"crc32":%d}\n' % (n_rows, crc32(lines))
+
+    def load(suffix: str, pack: Callable[[bytes], bytes]) -> Callable[[bytes], object]:
+        path = directory / f"run{suffix}"
+
+        def call(data: bytes) -> object:
+            path.write_bytes(pack(data))
+            run = mp.Run.load(path)
+            merged = list(mp.merge([run]).to_json()), list(mp.merge([path]).to_json())
+            return run.report, merged, list(mp.diff(other, run).to_json()), list(mp.diff(path, other).to_json())
+
+        return call
+
+    good = with_end(_RUN)
+    (directory / "other").write_bytes(with_end(_RUN.replace(b'"id":"a"', b'"id":"b"')))
+    other = mp.Run.load(directory / "other")
+    tokens = (b'"calls":-1', b'{"type":"attached"', b"1e999", b"[", b"{", b'"\\ud800"', b"\n", b"null", b"9" * 5000)
+    yield Target("saved run", (good,), load("", bytes), tokens)
+    yield Target("saved run, end right", (_RUN,), load("", with_end), tokens)
+    yield Target("saved run, gzip", (gzip.compress(good, mtime=0),), load(".gz", bytes))
+
+
 def targets(directory: Path) -> list[Target]:
     """All parsers; `directory` is theirs."""
     os.environ["MULTIPROBE_CACHE"] = str(directory)
@@ -335,6 +374,7 @@ def targets(directory: Path) -> list[Target]:
     return [
         *_kernel_files(directory),
         *_caches(directory),
+        *_saved_runs(directory),
         Target("btf sections", ((directory / "btf").read_bytes(),), lambda data: parse_sections(data, is_split=False)),
         Target("filter", _FILTERS, _text(parse_filter), (*_FILTERS, b" and ", b" or ", b"(", b")", b" in ", b"'")),
         Target("command line", _COMMANDS, _plan, (b"\0", b"\0--", b"=", b"1e999", b"nan", b"%", *_COMMANDS)),

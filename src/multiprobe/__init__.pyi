@@ -87,6 +87,14 @@ from .maps.types import u8 as u8
 from .maps.types import u16 as u16
 from .maps.types import u32 as u32
 from .maps.types import u64 as u64
+from .runs.comparing import Difference as Difference
+from .runs.comparing import diff as diff
+from .runs.host import Host as Host
+from .runs.host import Moment as Moment
+from .runs.info import RunInfo as RunInfo
+from .runs.merging import Merged as Merged
+from .runs.merging import merge as merge
+from .runs.run import Run as Run
 from .table import Table as Table
 
 __version__: str

@@ -193,3 +193,12 @@ def errno_name(number: int) -> str:
     if number == _errno.EOPNOTSUPP:
         return "EOPNOTSUPP"  # which Python calls by its alias
     return _errno.errorcode.get(number, f"errno {number}")
+
+
+def errno_number(name: str) -> int:
+    """The errno of a name that `errno_name` gives; 0 for any other text."""
+    if name.startswith("errno ") and name[6:].isdecimal():
+        return int(name[6:16])
+    stays = {known: number for number, known in KERNEL_ERRNOS.items()}
+    found = stays.get(name) or getattr(_errno, name, 0)
+    return found if isinstance(found, int) else 0

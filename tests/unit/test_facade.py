@@ -16,16 +16,16 @@ import multiprobe as mp
 # fmt: off
 PUBLIC = [
     "Array", "ArrayMap", "AttachError", "Attachment", "Binary", "BpfObject", "CompileError", "Context", "DataError",
-    "Drop", "Enum", "Event", "EventReader", "Failure", "Finding", "Function", "FunctionSet", "Gap", "Hash", "HashMap",
-    "Histogram", "HistogramMap", "IncompleteError", "Kernel", "KernelError", "Limits", "Link", "LinkState",
-    "LruHash", "Mechanism", "Mechanisms", "MultiprobeError", "NoMatchError", "NotPermittedError",
-    "NotSupportedError", "PatternError", "PerFunction", "Plan", "Program", "Refusal", "Report", "RingBuffer",
-    "RingBufferMap", "StackTraces", "StackTracesMap", "Struct", "Table", "UsageError", "Value", "Verified", "Verdict",
-    "VerifierError", "VmError", "VmLostError", "__version__", "address_of", "array_of", "attach", "bool_",
-    "bytes_", "cast", "container_of", "enum", "features", "helper", "i16", "i32", "i64", "i8", "inspect",
-    "kernel_bytes", "kernel_string", "linear", "load_object", "log2", "per_cpu", "plan", "program", "string",
-    "struct", "u16", "u32", "u64", "u8", "union", "user_string",
-    "UserFunction", "UserFunctionSet", "UserVerdict",
+    "Difference", "Drop", "Enum", "Event", "EventReader", "Failure", "Finding", "Function", "FunctionSet", "Gap",
+    "Hash", "HashMap", "Histogram", "HistogramMap", "Host", "IncompleteError", "Kernel", "KernelError", "Limits",
+    "Link", "LinkState", "LruHash", "Mechanism", "Mechanisms", "Merged", "Moment", "MultiprobeError", "NoMatchError",
+    "NotPermittedError", "NotSupportedError", "PatternError", "PerFunction", "Plan", "Program", "Refusal", "Report",
+    "RingBuffer", "RingBufferMap", "Run", "RunInfo", "StackTraces", "StackTracesMap", "Struct", "Table", "UsageError",
+    "UserFunction", "UserFunctionSet", "UserVerdict", "Value", "Verdict", "Verified", "VerifierError", "VmError",
+    "VmLostError", "__version__", "address_of", "array_of", "attach", "bool_", "bytes_", "cast", "container_of",
+    "diff", "enum", "features", "helper", "i16", "i32", "i64", "i8", "inspect", "kernel_bytes", "kernel_string",
+    "linear", "load_object", "log2", "merge", "per_cpu", "plan", "program", "string", "struct", "u16", "u32", "u64",
+    "u8", "union", "user_string",
 ]
 # fmt: on
 

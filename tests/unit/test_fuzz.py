@@ -16,6 +16,9 @@ NAMES = [
     *(
         "program cache, checksum right",
         "program cache",
+        "saved run",
+        "saved run, end right",
+        "saved run, gzip",
         "btf sections",
         "filter",
         "command line",

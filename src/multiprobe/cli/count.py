@@ -74,9 +74,9 @@ class CountMeasurement(Measurement[CountOptions, CountSample]):
         """The number of all calls."""
         return {"calls": sample.n_calls, "seconds": round(sample.seconds, 6)}
 
-    def rows(self, sample: CountSample) -> Iterator[dict[str, object]]:
+    def rows(self, sample: CountSample, *, top: int = 0) -> Iterator[dict[str, object]]:
         """A row for each function that was called."""
-        return map(_to_json, self._counts(sample, top=self.options.top or 0))
+        return map(_to_json, self._counts(sample, top=top))
 
     def print(self, sample: CountSample) -> None:
         """Print the functions with the most calls, and the number of all calls."""

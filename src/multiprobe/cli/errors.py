@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
@@ -116,15 +117,28 @@ class ErrorsMeasurement(Measurement[ErrorsOptions, ErrorsSample]):
             "seconds": round(sample.seconds, 6),
         }
 
-    def rows(self, sample: ErrorsSample) -> Iterator[dict[str, object]]:
+    def rows(self, sample: ErrorsSample, *, top: int = 0) -> Iterator[dict[str, object]]:
         """A row for each failure with --each, else for each group of equal failures."""
         if self.options.each:
             return (_failure_json(self.instrument, failure) for failure in self._kept)
-        return self.json(sample)
+        return self._groups(sample, top=top)
 
     def json(self, sample: ErrorsSample) -> Iterator[dict[str, object]]:
         """The groups of equal failures; single ones have been printed."""
-        return (_group_json(self.instrument, group) for group in sample.groups[: self.options.top or None])
+        return self._groups(sample, top=self.options.top or 0)
+
+    def saved_rows(self, sample: ErrorsSample) -> Iterator[dict[str, object]]:
+        """With --each every failure; then the groups."""
+        return chain(self.rows(sample) if self.options.each else (), self._groups(sample))
+
+    def settings(self) -> dict[str, object]:
+        """Which failures are left out."""
+        own = self.options
+        names = {"allow": sorted(frozenset().union(*own.allow)), "deny": sorted(frozenset().union(*own.deny))}
+        return {**super().settings(), **names, "unhandled": own.unhandled}
+
+    def _groups(self, sample: ErrorsSample, *, top: int = 0) -> Iterator[dict[str, object]]:
+        return (_group_json(self.instrument, group) for group in sample.groups[: top or None])
 
     def print(self, sample: ErrorsSample) -> None:
         """Print the largest groups, each with its path, and the number of all failures."""
@@ -142,7 +156,7 @@ class ErrorsMeasurement(Measurement[ErrorsOptions, ErrorsSample]):
 
     def _print_failure(self, failure: FailedCall) -> None:
         """Print a failure when it has ended, and keep it for a table."""
-        if self.options.is_table:
+        if self.options.keeps_rows:
             self._kept.append(failure)
         if self.options.json:
             self.results.json([_failure_json(self.instrument, failure)])

@@ -103,7 +103,7 @@ class GraphMeasurement(Measurement[GraphOptions, GraphSample]):
             "seconds": round(sample.seconds, 6),
         }
 
-    def rows(self, sample: GraphSample) -> Iterator[dict[str, object]]:
+    def rows(self, sample: GraphSample, *, top: int = 0) -> Iterator[dict[str, object]]:
         """A row for each call."""
         return self.shown.json_objects()
 

@@ -21,6 +21,10 @@ SECTIONS: dict[str, dict[str, str]] = {
         "graph": "Show the tree of calls between functions, with durations.",
         "stacks": "Count or time the stacks that lead to functions.",
     },
+    "Compare": {
+        "merge": "Add up saved runs of many hosts.",
+        "diff": "Compare saved runs: what is new, gone, more, less, slower, faster.",
+    },
     "Examine": {
         "functions": "List functions: which mechanisms can attach to each, and why not.",
         "inspect": "Show every tracing link on this system, and what is attached to a function.",

@@ -130,10 +130,14 @@ class LatencyMeasurement(Measurement[LatencyOptions, LatencySample]):
         seconds = round(sample.seconds, 6)
         return {"calls": sample.n_calls, "running": sample.n_running, "total_ns": total, "seconds": seconds}
 
-    def rows(self, sample: LatencySample) -> Iterator[dict[str, object]]:
+    def rows(self, sample: LatencySample, *, top: int = 0) -> Iterator[dict[str, object]]:
         """A row for each function, or function and task, that was called."""
-        for row in rank(sample.rows, sort=self.options.sort, top=self.options.top or 0):
+        for row in rank(sample.rows, sort=self.options.sort, top=top):
             yield _to_json(row, self.history.names, by=self.options.by)
+
+    def settings(self) -> dict[str, object]:
+        """By what rows are grouped, and whether they have self times."""
+        return {**super().settings(), "by": self.options.by, "self": self.options.has_self}
 
     def print(self, sample: LatencySample) -> None:
         """Print the functions in which most time was spent, and the number of all calls."""

@@ -77,12 +77,20 @@ class Measurement(ABC, Generic[OptionsT_co, SampleT]):
         """The figures of the last sample for the report."""
 
     @abstractmethod
-    def rows(self, sample: SampleT) -> Iterable[JsonObject]:
-        """The results in the last sample, a JSON object each: the rows of a table."""
+    def rows(self, sample: SampleT, *, top: int = 0) -> Iterable[JsonObject]:
+        """The results in the last sample, a JSON object each: the rows of a table; the `top` largest, or all."""
 
     def json(self, sample: SampleT) -> Iterable[JsonObject]:
-        """The JSON objects to print at the end: all results, unless they were printed before."""
+        """The JSON objects to print at the end: the results, unless they were printed before."""
+        return self.rows(sample, top=self.options.top or 0)
+
+    def saved_rows(self, sample: SampleT) -> Iterable[JsonObject]:
+        """The JSON objects of `--save`: all results, also those that were printed before."""
         return self.rows(sample)
+
+    def settings(self) -> dict[str, object]:
+        """What the rows depend on: only runs with equal settings can be merged or compared."""
+        return {"when": self.when, **self.options.settings}
 
     @abstractmethod
     def print(self, sample: SampleT) -> None:

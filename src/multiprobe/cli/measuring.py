@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from time import monotonic_ns
 from typing import TYPE_CHECKING, TypeVar
 
 import multiprobe as mp
@@ -77,7 +78,8 @@ def _run(measurement: Measurement[MeasuringOptions, SampleT], functions: Functio
         with _attach(measurement, functions) as instrument:
             measurement.instrument = instrument
             measurement.begin()
-            _report(measurement, watch(measurement))
+            began = monotonic_ns()
+            _report(measurement, watch(measurement), began)
             _detach(measurement)
     finally:
         if workload is not None:
@@ -172,9 +174,10 @@ def _watch_table(measurement: Measurement[MeasuringOptions, SampleT], until: Unt
             before = sample
 
 
-def _report(measurement: Measurement[MeasuringOptions, SampleT], sample: SampleT) -> None:
-    """Write the results in every form that is asked for."""
+def _report(measurement: Measurement[MeasuringOptions, SampleT], sample: SampleT, began: int) -> None:
+    """Write the results in every form that is asked for. `began`: when it began to measure, CLOCK_MONOTONIC in ns."""
     options, workload, results = measurement.options, measurement.workload, measurement.results
+    ended = monotonic_ns()
     trouble: OSError | None = None
     try:
         measurement.finish(sample)
@@ -186,6 +189,11 @@ def _report(measurement: Measurement[MeasuringOptions, SampleT], sample: SampleT
     report = measurement.instrument.report.to_json() | measurement.figures(sample)
     if workload is not None:
         report["command"] = {"arguments": list(workload.command), "pid": workload.pid, "status": workload.poll()}
+    if options.save is not None:  # first: a reader of the output may be gone
+        try:
+            _save(measurement, sample, report, (began, ended))
+        except OSError as error:
+            trouble = error
     if options.is_text:
         measurement.print(sample)
         results.report(report, workload)
@@ -193,7 +201,7 @@ def _report(measurement: Measurement[MeasuringOptions, SampleT], sample: SampleT
         results.lines(measurement.folded(sample))
     if options.json:
         results.json([*measurement.json(sample), report])
-    rows = list(measurement.rows(sample)) if options.is_table else []
+    rows = list(measurement.rows(sample, top=options.top or 0)) if options.is_table else []
     if options.is_table:
         results.rows(rows, csv=options.csv, parquet=options.parquet)
     if options.csv or options.folded:
@@ -202,6 +210,27 @@ def _report(measurement: Measurement[MeasuringOptions, SampleT], sample: SampleT
         _write_page(options.html, rows, report, measurement.pictures(sample))
     if trouble is not None:
         raise trouble
+
+
+def _save(
+    measurement: Measurement[MeasuringOptions, SampleT],
+    sample: SampleT,
+    report: Mapping[str, object],
+    times: tuple[int, int],
+) -> None:
+    """The file of `--save`. `times`: when it began and ended to measure, CLOCK_MONOTONIC in ns."""
+    from multiprobe.runs.this_run import describe_run, save_run
+
+    assert measurement.options.save is not None
+    info = describe_run(
+        measurement.options.save,
+        measurement.options.line,
+        settings=measurement.settings(),
+        times=times,
+        seconds=measurement.instrument.seconds,
+    )
+    attached = ((function.module, function.name) for function in measurement.instrument.functions)
+    save_run(info, report, attached, measurement.saved_rows(sample))
 
 
 def _write_page(

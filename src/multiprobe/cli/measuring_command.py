@@ -41,7 +41,7 @@ class MeasuringCommand(Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Split off COMMAND before click sees the `--`, since click would join it to PATTERN."""
         n = n_own(args, is_interspersed=True)
-        command = args[n + 1 :]
+        command, line = args[n + 1 :], (ctx.info_name or "", *args)
         if n < len(args):
             ctx.meta[HAS_COMMAND] = True
         if n < len(args) and not command and not ctx.resilient_parsing:
@@ -53,7 +53,7 @@ class MeasuringCommand(Command):
             if advice:
                 raise UsageError(error.format_message(), hint=advice) from error
             raise
-        ctx.params["command"] = tuple(command)
+        ctx.params |= {"command": tuple(command), "line": line}
         return rest
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:

@@ -5,15 +5,16 @@ Each option belongs to a section of `--help`, by its class.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import click
 
 from multiprobe.cli.completing import complete_pattern
-from multiprobe.cli.params import NATURAL, POSITIVE, Duration, MechanismName, OutputFile, Percentage
+from multiprobe.cli.params import NATURAL, POSITIVE, Duration, MechanismName, OutputFile, Percentage, SavedRunFile
 from multiprobe.errors import NotSupportedError, UsageError
 from multiprobe.kernel.mechanism import MECHANISMS
 from multiprobe.links.guard.limits import MAX_MEMORY, Limits
@@ -236,6 +237,13 @@ _form_options = _together(
         metavar="FILE",
         help="Also write a page with the rows, pictures, and what is missing.",
     ),
+    click.option(
+        "--save",
+        cls=OutputOption,
+        type=SavedRunFile(),
+        metavar="FILE",
+        help="Also save the run for merge and diff; compressed if FILE ends in .gz or .zst.",
+    ),
 )
 measuring_options = _together(
     patterns_argument,
@@ -249,17 +257,23 @@ measuring_options = _together(
 """What every measuring command has."""
 
 
+def _has_zstd() -> bool:
+    return sys.version_info >= (3, 14) or find_spec("zstandard") is not None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuringOptions:
     """What was given to a measuring command; each command adds its own options.
 
-    `command` follows `--`. `top`, `live` and `folded` are options of some commands only.
+    `command` follows `--`. `line` is the whole command line, from the command's name. `top`, `live` and `folded` are
+    options of some commands only.
     always_own: the command never leaves out multiprobe's own processes
     """
 
     always_own: ClassVar[bool] = False
     patterns: tuple[str, ...]
     command: tuple[str, ...] = ()
+    line: tuple[str, ...] = field(default=(), compare=False)
     pid: int | None = None
     own: bool = False
     command_only: bool = False
@@ -282,6 +296,7 @@ class MeasuringOptions:
     output: str | None = None
     parquet: str | None = None
     html: str | None = None
+    save: str | None = None
     top: int | None = None
     live: bool = False
     folded: bool = False
@@ -301,6 +316,11 @@ class MeasuringOptions:
             raise UsageError(f"{' and '.join(printing)} exclude each other: all print to standard output")
         if self.parquet is not None and find_spec("pyarrow") is None:
             raise NotSupportedError("--parquet needs pyarrow", hint="pip install 'multiprobe[arrow]'")
+        if self.save is not None and self.save.endswith(".zst") and not _has_zstd():
+            raise NotSupportedError(
+                "--save FILE.zst needs Python 3.14, or the package zstandard",
+                hint="pip install 'multiprobe[zstd]', or use a name that ends in .gz",
+            )
 
     @property
     def is_text(self) -> bool:
@@ -311,6 +331,18 @@ class MeasuringOptions:
     def is_table(self) -> bool:
         """Whether all rows are written as a table at the end."""
         return self.csv or self.parquet is not None or self.html is not None
+
+    @property
+    def keeps_rows(self) -> bool:
+        """Whether rows are needed at the end that text and JSON print as they come."""
+        return self.is_table or self.save is not None
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What the rows of a saved run depend on besides their functions."""
+        is_one = self.pid is not None or self.command_only
+        scope = "system" if not is_one else "process" if self.no_children else "process and children"
+        return {"scope": scope}
 
     def limit(self, usual: int = DEFAULT_TOP) -> int | None:
         """The number of rows of text; None for all."""

@@ -122,4 +122,16 @@ class OutputFile(Parsed[str]):
         return text
 
 
+class SavedRunFile(OutputFile):
+    """A file that a saved run takes the place of: a regular one, in a directory that can be written."""
+
+    def parse(self, text: str) -> str:
+        target = os.path.realpath(super().parse(text))
+        if os.path.exists(target) and not os.path.isfile(target):
+            raise ValueError(f"{text!r} is no regular file: a saved run would take its place")
+        if not os.access(os.path.dirname(target), os.W_OK):
+            raise ValueError(f"cannot replace {text!r}: use a file in a directory that you can write to")
+        return text
+
+
 NATURAL, POSITIVE = WholeNumber(0), WholeNumber(1)

@@ -94,9 +94,13 @@ class StacksMeasurement(Measurement[StacksOptions, StacksSample]):
             "seconds": round(sample.seconds, 6),
         }
 
-    def rows(self, sample: StacksSample) -> Iterator[dict[str, object]]:
+    def settings(self) -> dict[str, object]:
+        """Whose stacks are recorded, and whether they are timed."""
+        return {**super().settings(), "user": self.options.user, "time": self.options.time}
+
+    def rows(self, sample: StacksSample, *, top: int = 0) -> Iterator[dict[str, object]]:
         """A row for each different stack."""
-        for stack in sample.stacks[: self.options.top or None]:
+        for stack in sample.stacks[: top or None]:
             function = self.instrument.functions[stack.function]
             yield {
                 "type": "stack",

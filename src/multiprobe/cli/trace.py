@@ -76,7 +76,7 @@ class TraceMeasurement(Measurement[TraceOptions, list[TracedCall]]):
     def __init__(self, options: TraceOptions) -> None:
         super().__init__(options)
         self.when = "entry" if options.entry else "session"
-        self.shown = ShownTrace(most=options.max_events, is_kept=options.is_table)
+        self.shown = ShownTrace(most=options.max_events, is_kept=options.keeps_rows)
 
     def start(self, functions: FunctionSet, options: AttachOptions) -> Instrument[list[TracedCall]]:
         """Attach and trace."""
@@ -112,7 +112,7 @@ class TraceMeasurement(Measurement[TraceOptions, list[TracedCall]]):
         """The number of all calls."""
         return {"calls": self.shown.n}
 
-    def rows(self, sample: list[TracedCall]) -> Iterator[dict[str, object]]:
+    def rows(self, sample: list[TracedCall], *, top: int = 0) -> Iterator[dict[str, object]]:
         """A row for each call."""
         return map(self.shown.to_json, self.shown.kept)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import multiprobe as mp
 from multiprobe.cli.errors import ErrorsMeasurement, ErrorsOptions
 from multiprobe.cli.main import run
 from multiprobe.instruments.errors import instrument as errors
@@ -30,6 +31,7 @@ FAILURES = [
 
 class FakeWatching:
     n_untyped = 2
+    seconds = 2.0
 
     def __init__(self, functions: Any, report: Any, on_failure: Any) -> None:
         self.functions = functions
@@ -182,3 +184,18 @@ def test_html(
     rows = body.partition("</tbody>")[0]
     assert rows.count("<tr>") == n_rows
     assert "ENOSPC" in rows
+
+
+@pytest.mark.parametrize("how", [["--each"], []])
+def test_a_saved_run_has_all_that_json_prints(
+    asked: list[dict[str, Any]], how: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["errors", "tcp_*", "-d", "0", "--allow", "EIO,ENOSPC", *how, "--save", str(tmp_path / "run")]
+    assert run([*line, "--json"]) == 0
+    *rows, report = map(json.loads, capsys.readouterr().out.splitlines())
+    saved = mp.Run.load(tmp_path / "run")
+    assert saved.rows == rows
+    assert saved.figures == report
+    assert saved.settings["allow"] == ["EIO", "ENOSPC"]
+    assert run([*line, "--top", "1"]) == 0
+    assert mp.Run.load(tmp_path / "run").rows == rows

@@ -32,6 +32,7 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "--max-memory": ("100%", 1.0),
     "--watchdog": ("500ms", 0.5),
     "--parquet": ("rows.parquet", "rows.parquet"),
+    "--save": ("file", "file"),
     "--html": ("page.html", "page.html"),
     "--output": ("results", "results"),
     "--top": ("7", 7),
@@ -112,7 +113,7 @@ def test_options_and_fields_are_the_same(name: str) -> None:
     held = {field.name for field in fields(command(name).options)}  # type: ignore[arg-type]
     parsed = {str(param.name) for param in command(name).params}
     optional = {"top", "live", "folded"}
-    assert held - parsed - optional == {"command"}
+    assert held - parsed - optional == {"command", "line"}
     assert parsed - held == {"vm", "debug"}
     own = options(name, "x")
     assert own == type(own)(patterns=("x",)), "the defaults of click and of the dataclass differ"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import multiprobe as mp
 from multiprobe.cli.main import run
 from multiprobe.instruments.trace import instrument as trace
 from multiprobe.instruments.trace.instrument import TracedCall
@@ -27,6 +28,8 @@ def call(n: int, function: Any) -> TracedCall:
 
 class FakeTracing:
     """Has two calls while it runs, and one more at its end."""
+
+    seconds = 1.0
 
     def __init__(self, functions: Any, report: Any) -> None:
         self.functions, self.report = functions, report
@@ -93,3 +96,11 @@ def test_html(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert text.count("<td>tcp_sendmsg</td>") == 1
     assert '<td class="number" data-value="1500">1.50 µs</td>' in text
     assert "mode=1" in text
+
+
+def test_a_saved_run_has_all_calls(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["trace", "tcp_*", "-d", "0.15", "--json", "--save", str(tmp_path / "run")]) == 0
+    *rows, _report = map(json.loads, capsys.readouterr().out.splitlines())
+    saved = mp.Run.load(tmp_path / "run")
+    assert len(rows) >= 3
+    assert saved.rows == rows

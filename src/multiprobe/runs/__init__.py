@@ -1,0 +1,1 @@
+"""Saved runs: their file format, reading them back, adding them up, comparing them."""
