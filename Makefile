@@ -31,8 +31,9 @@ kernels: system
 	@$(MAKE) --no-print-directory $(VENV)/.installed
 	@$(BIN)/multiprobe vm --fetch $(KERNELS:%=--kernel %) >/dev/null
 
-# Boots a kernel, attaches to every function that it lets us, runs a workload, and prints what ran.
-try: setup
+# Boots a kernel, attaches to every function that it lets us, runs a workload, and prints what ran. Fetches that kernel alone.
+try: system
+	@$(MAKE) --no-print-directory $(VENV)/.installed
 	$(BIN)/multiprobe count '*' --vm=$(DEFAULT_KERNEL) --top 20 -- sh -c '$(WORKLOAD)'
 
 test: setup
