@@ -116,8 +116,8 @@ pictures: setup
 		--root-user-action=ignore --progress-bar off -c tools/constraints.txt -e '.[pictures]'
 	@mkdir -p build/pictures
 	for kernel in 6.12 7.3; do \
-		$(BIN)/multiprobe vm --kernel $$kernel --share build/pictures -- $(abspath $(BIN)/python) tools/pictures.py record \
-			build/pictures || exit 1; \
+		$(BIN)/multiprobe vm --kernel $$kernel --share $(abspath build/pictures) -- $(abspath $(BIN)/python) \
+			tools/pictures.py record $(abspath build/pictures) || exit 1; \
 	done
 	$(BIN)/python tools/pictures.py draw build/pictures docs/pictures
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from setuptools import setup
 
 README = Path(__file__).with_name("README.md").read_text(encoding="utf-8")
-WITHOUT_PICTURES = re.sub(r"!\[[^]]*\]\((?!https?:)[^)]+\)\n+", "", README)
+WITHOUT_PICTURES = re.sub(r"!\[[^]]*\]\((?!https?:)[^)]+\)\n(?:.+\n)*\n", "", README)
 
 setup(
     long_description=re.sub(r"\[([^]]+)\]\((?!https?:|#)([^)]+)\)", r"\1 (`\2`)", WITHOUT_PICTURES),

@@ -36,12 +36,7 @@ class Screen:
     lines: int
 
 
-SCREENS = (
-    Screen("count", "count '*' --top 10 -- du -sh /usr/share/doc", 24),
-    Screen("latency", "latency 'vfs_*' 'shmem_*' --self --sort self --top 8 -- cp /usr/bin/perl /tmp/copy", 13),
-    Screen("errors", "errors '*shmem*' 'vfs_*' path_openat --allow ENOSPC -- sh examples/cases/spool.sh", 12),
-    Screen("trace", "trace vfs_rename --args rd.old_dentry.d_name.name -- sh examples/cases/nightly.sh 3", 9),
-)
+COUNT = Screen("count", "count '*' --top 10 -- du -sh /usr/share/doc", 24)
 MIXES = (Screen("mix", "inspect --mix 'vfs_re*'", 20), Screen("inspect", "inspect vfs_read", 30))
 LIVE = Screen(
     "live", "count 'vfs_*' 'tcp_*' --live -- sh -c 'while :; do ls -lR /usr/share/perl5 >/dev/null; done'", 26
@@ -83,8 +78,7 @@ def record(directory: Path) -> None:
     series = ".".join(os.uname().release.split(".")[:2])
     multiprobe("functions 'vfs_*'")  # the table of functions is cached
     if series == "6.12":
-        for one in SCREENS:
-            save(directory, one, terminal(one))
+        save(directory, COUNT, terminal(COUNT))
         for name, line in FILES:
             multiprobe(line.format(file=directory / name))
         save(directory, LIVE, terminal(LIVE, keys=b"q", after=LIVE_SECONDS))
@@ -218,9 +212,9 @@ def svg(screen: Screen, output: bytes) -> str:
     shown = pyte.Screen(COLUMNS, screen.lines if is_full else 300)
     pyte.ByteStream(shown).feed(output)
     rows = [row(shown, y) for y in range(shown.lines)]
-    while rows and not rows[-1].plain.strip():
-        rows.pop()
     if not is_full:
+        while rows and not rows[-1].plain.strip():
+            rows.pop()
         rows = [Text(f"# multiprobe {screen.line}", "bold"), *rows[: screen.lines]]
     console = Console(record=True, width=COLUMNS, file=open(os.devnull, "w"), color_system="truecolor")  # noqa: SIM115
     for one in rows:
@@ -239,7 +233,6 @@ def row(shown: object, y: int) -> object:
         fg, bg, bold, reverse, italic = look
         style = Style(color=colour(fg), bgcolor=colour(bg), bold=bold, reverse=reverse, italic=italic)
         text.append("".join(cell.data for cell in run), style)
-    text.rstrip()
     return text
 
 
