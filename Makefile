@@ -8,7 +8,7 @@ ALL_KERNELS := 6.1 6.12 6.12-rt 6.18 7.2 7.3 7.3-generic
 DEFAULT_KERNEL := 6.12
 WORKLOAD := for i in 1 2 3; do ls -lR /etc | cat >/dev/null; cat /proc/meminfo /proc/stat; done >/dev/null
 
-.PHONY: setup try test vm-all kernel-test unit faults crashes rights fuzz lint api pages vm bench soak docs clean site
+.PHONY: setup try test vm-all kernel-test unit faults crashes rights fuzz lint api pages vm bench soak docs clean site pictures
 
 setup: kernels
 
@@ -31,8 +31,9 @@ kernels: system
 	@$(MAKE) --no-print-directory $(VENV)/.installed
 	@$(BIN)/multiprobe vm --fetch $(KERNELS:%=--kernel %) >/dev/null
 
-# Boots a kernel, attaches to every function that it lets us, runs a workload, and prints what ran.
-try: setup
+# Boots a kernel, attaches to every function that it lets us, runs a workload, and prints what ran. Fetches that kernel alone.
+try: system
+	@$(MAKE) --no-print-directory $(VENV)/.installed
 	$(BIN)/multiprobe count '*' --vm=$(DEFAULT_KERNEL) --top 20 -- sh -c '$(WORKLOAD)'
 
 test: setup
@@ -108,6 +109,17 @@ else
 			$(abspath $(BIN)/python) -m pytest -p no:cacheprovider tests/kernel/test_mixing.py || exit 1; \
 	done
 endif
+
+# The pictures of README and docs (docs/pictures), from runs in two guests.
+pictures: setup
+	@tools/quietly "installing matplotlib in $(VENV)" $(BIN)/python -m pip install --disable-pip-version-check \
+		--root-user-action=ignore --progress-bar off -c tools/constraints.txt -e '.[pictures]'
+	@mkdir -p build/pictures
+	for kernel in 6.12 7.3; do \
+		$(BIN)/multiprobe vm --kernel $$kernel --share $(abspath build/pictures) -- $(abspath $(BIN)/python) \
+			tools/pictures.py record $(abspath build/pictures) || exit 1; \
+	done
+	$(BIN)/python tools/pictures.py draw build/pictures docs/pictures
 
 # The pages as a site, in build/site; a warning is an error.
 site: $(VENV)/.installed

@@ -56,7 +56,8 @@ def test_python(block: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", commands())
-def test_command(command: str) -> None:
+def test_command(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)  # some run a script of examples/
     ended = forked.run(shlex.split(command))
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout or command == "inspect --json"  # nothing is attached

@@ -7,15 +7,19 @@ import ast
 import json
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import multiprobe as mp
+from multiprobe import errors
 from multiprobe.cli import group
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+#: Pages that tools/site_hooks.py adds to the site.
+OF_THE_SITE = {"support.md", "changelog.md", "contributing.md", "security.md"}
 LANGUAGES = {"python", "console", "json", "text"}
 
 
@@ -66,6 +70,20 @@ def test_command(command: str) -> None:
         assert words[0] in ("make", "git", "pip", "pipx", "uv", "python3", "sudo")
 
 
+def inline_commands() -> list[object]:
+    """Every command line in a cell of a table that is one, from its first word to its last."""
+    return [
+        pytest.param(command, id=f"{page.name}:{command[:40]}")
+        for page in PAGES
+        for command in re.findall(r"\| `(multiprobe [^`|]*)` \|", page.read_text())
+    ]
+
+
+@pytest.mark.parametrize("command", inline_commands())
+def test_command_in_a_table(command: str) -> None:
+    group.parse(shlex.split(command)[1:])
+
+
 @pytest.mark.parametrize("block", blocks("json"))
 def test_json(block: str) -> None:
     assert all("type" in json.loads(line) for line in block.splitlines())
@@ -74,4 +92,20 @@ def test_json(block: str) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
-        assert target.startswith("https://") or (page.parent / target).exists(), target
+        assert target.startswith("https://") or target in OF_THE_SITE or (page.parent / target).exists(), target
+
+
+def test_every_class_of_errors_has_its_section() -> None:
+    classes = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, mp.MultiprobeError)]
+    text = (ROOT / "docs/exceptions.md").read_text()
+    assert re.findall(r"^## (\w+)$", text, re.MULTILINE) == [one.__name__ for one in sorted(classes, key=place(text))]
+    for one in classes:
+        row = re.search(rf"^\| \[{one.__name__}\]\(#{one.__name__.lower()}\) \| *(\w*) *\| (\d) \|", text, re.MULTILINE)
+        assert row, one
+        assert int(row[2]) == one.exit_status, one
+        assert not row[1] or row[1] in [base.__name__ for base in one.__mro__], one
+
+
+def place(text: str) -> Callable[[type], int]:
+    """Where a text first has the name of a class in brackets."""
+    return lambda one: text.index(f"[{one.__name__}]")

@@ -36,6 +36,39 @@ def test_a_fresh_clone_begins_without_complaints(target: str, needs_system: bool
     assert ("vm --fetch" in ended.stdout) == needs_system
 
 
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+def test_try_fetches_no_kernel_but_its_own(tmp_path: Path) -> None:
+    ended = make("try", tmp_path)
+    assert "system-packages" in ended.stdout
+    assert "vm --fetch" not in ended.stdout
+    assert "count '*' --vm=6.12 " in ended.stdout
+
+
+def test_an_ordinary_user_is_told_what_is_missing(tmp_path: Path) -> None:
+    """Every package once, the file server's among them, whether apt's lists are there or not."""
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "id").write_text("#!/bin/sh\necho 1000\n")
+    (tmp_path / "id").chmod(0o755)
+    script = (ROOT / "tools/system-packages").read_text()
+    script = script.replace("[ -x /usr/lib/qemu/virtiofsd ]", "false").replace("[ -x /usr/libexec/virtiofsd ]", "false")
+    (tmp_path / "tools/system-packages").write_text(script.replace("PATH=$PATH:/usr/sbin:/sbin\n", ""))
+    for name in ("grep", "tr", "awk", "dirname", "sh", "ls"):
+        (tmp_path / name).symlink_to(shutil.which(name))
+    ended = subprocess.run(
+        [shutil.which("sh"), "tools/system-packages"],
+        cwd=tmp_path,
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    packages = ended.stderr.rpartition("sudo apt-get update && sudo apt-get install ")[2].split()
+    assert {"python3", "python3-venv", "qemu-system-x86", "kmod", "busybox-static", "bpftool"} <= set(packages)
+    assert {"virtiofsd", "qemu-system-common"} & set(packages)
+    assert len(packages) == len(set(packages))
+
+
 def test_a_command_that_succeeds_is_one_line() -> None:
     ended = subprocess.run([QUIETLY, "counting", "seq", "300"], capture_output=True, text=True, check=True)
     assert ended.stdout == ""

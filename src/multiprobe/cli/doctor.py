@@ -37,9 +37,10 @@ SUMMARIES = {
     "trampoline": "one function per link (fentry, fexit)",
     "kprobe": "one address per link, anywhere in a function",
 }
+VIRTUAL_MACHINES = "virtual machines"
 NOTHING_WORKS = (
-    "Nothing can be attached here. `--vm` runs any command of multiprobe in a throw-away virtual machine instead: "
-    "multiprobe count 'tcp_*' --vm -- COMMAND"
+    "Nothing can be attached here. `--vm`{once_installed} runs any command of multiprobe in a throw-away virtual "
+    "machine instead: multiprobe count 'tcp_*' --vm -- COMMAND"
 )
 MARKS = {True: ("yes", "green"), False: ("no", "red"), None: ("unknown", "yellow")}
 
@@ -67,12 +68,12 @@ def command(json: bool, output: str | None) -> int:
 
 def diagnose_vm() -> Finding:
     """The finding for virtual machines (`--vm`)."""
-    subject = "virtual machines"
     if obstacle := find_obstacle():
-        return Finding(subject, False, *obstacle)
+        return Finding(VIRTUAL_MACHINES, False, *obstacle)
     if missing := find_missing():
-        return Finding(subject, False, f"not installed: {'; '.join(one.program for one in missing)}", install(missing))
-    return Finding(subject, True, *describe())
+        programs = "; ".join(one.program for one in missing)
+        return Finding(VIRTUAL_MACHINES, False, f"not installed: {programs}", install(missing))
+    return Finding(VIRTUAL_MACHINES, True, *describe())
 
 
 def json_objects(state: State, mechanisms: list[Finding], needs: list[Finding]) -> Iterator[dict[str, object]]:
@@ -121,8 +122,10 @@ def text_lines(state: State, mechanisms: list[Finding], needs: list[Finding]) ->
     for finding in needs:
         yield from _finding(finding, "")
     if state.has_vm and not any(finding.usable for finding in mechanisms):
+        has_guests = all(finding.usable is not False for finding in needs if finding.subject == VIRTUAL_MACHINES)
+        once_installed = "" if has_guests else ", once what it needs is installed,"
         yield ()
-        yield ((NOTHING_WORKS, ""),)
+        yield ((NOTHING_WORKS.format(once_installed=once_installed), ""),)
 
 
 def _finding(finding: Finding, summary: str) -> Iterator[Spans]:

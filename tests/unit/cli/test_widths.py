@@ -51,6 +51,8 @@ from multiprobe.names import decode_name, printable
 from nasty_names import NASTY
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .conftest import FakeWorld
 
 WIDTHS = (40, 80, 100, 200)
@@ -209,7 +211,7 @@ class Terminal:
     def __init__(self, width: int, encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
         self.width, self.encoding, self._monkeypatch = width, encoding, monkeypatch
 
-    def run(self, *words: str) -> int:
+    def run(self, *words: str, **environment: str) -> int:
         parent, child = pty.openpty()
         fcntl.ioctl(parent, termios.TIOCSWINSZ, struct.pack("HHHH", 24, self.width, 0, 0))
         pieces: list[bytes] = []
@@ -222,6 +224,8 @@ class Terminal:
             patch.setenv("TERM", "xterm")
             patch.delenv("COLUMNS", raising=False)
             patch.delenv("NO_COLOR", raising=False)
+            for name, value in environment.items():
+                patch.setenv(name, value)
             status = run(words)
             stream.flush()
         reader.join()
@@ -379,6 +383,50 @@ def test_what_is_examined_fits(
         terminal = Terminal(width, encoding, monkeypatch)
         assert terminal.run(*words) == STATUS.get(name, 0)
         check(terminal, whole, names)
+
+
+PLAIN = pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
+COLOURED = ("count", "latency")
+COLOUR = re.compile(r"\x1b\[[\d;]*m")
+
+
+def text_of(terminal: Terminal, words: list[str], environment: dict[str, str]) -> str:
+    terminal.run(*words, **environment)
+    return terminal.text
+
+
+@pytest.mark.usefixtures("measured")
+@PLAIN
+@pytest.mark.parametrize("name", MEASURING)
+def test_measurements_are_plain(name: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, words = Terminal(80, "utf-8", monkeypatch), [*MEASURING[name], "-d", "0"]
+    assert bool(COLOUR.search(text_of(terminal, words, {}))) == (words[0] in COLOURED)
+    assert not COLOUR.search(text_of(terminal, words, environment))
+
+
+@pytest.mark.usefixtures("attached")
+@PLAIN
+@pytest.mark.parametrize("name", EXAMINING)
+def test_what_is_examined_is_plain(name: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "instruction_rate", lambda: 1e9)
+    assert not COLOUR.search(text_of(Terminal(80, "utf-8", monkeypatch), EXAMINING[name][0], environment))
+
+
+@pytest.mark.usefixtures("attached")
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=str)
+@pytest.mark.parametrize("name", [name for name in EXAMINING if name.split()[0] in ("functions", "inspect", "doctor")])
+def test_a_file_gets_what_a_pipe_gets(
+    name: str, form: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*EXAMINING[name][0], *form]
+    assert run(words) == 0
+    piped = capsys.readouterr().out
+    file = tmp_path / "results"
+    file.write_text("what was there before\n")
+    assert run([*words, "-o", str(file)]) == 0
+    assert capsys.readouterr().out == ""
+    assert file.read_text() == piped
+    assert piped
 
 
 COMMANDS = [name for commands in SECTIONS.values() for name in commands]

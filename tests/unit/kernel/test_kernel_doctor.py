@@ -242,6 +242,7 @@ def test_virtual_machines(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = run(monkeypatch, state)
     assert "no      virtual machines\n        not installed: virtiofsd\n        → " in shown
     assert "apt-get install virtiofsd" in shown
+    assert "Nothing can be attached here. `--vm`, once what it needs is installed, runs any command" in shown
     monkeypatch.setattr(doctor, "find_obstacle", lambda: ("forbidden", "run as root"))
     shown = run(monkeypatch, replace(state, has_vm=False))
     assert "no      virtual machines\n        forbidden\n        → run as root\n" in shown
