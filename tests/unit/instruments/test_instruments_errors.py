@@ -31,7 +31,7 @@ ADDRESSES = tuple(0x1000 * n for n in range(1, 5))
 KINDS = (INT, LONG, POINTER, NEVER)
 MASK = (1 << 64) - 1
 ENOENT, EIO = 2, 5
-STACKS, STACK_SIZE = 0xFFFF_C900_0000_0000, 0x4000
+STACKS, STACK_SIZE = 0xFFFF_C900_C000_0000, 0x4000
 FRAME = 0x80
 """What every function here takes of a stack."""
 

@@ -77,7 +77,7 @@ def make_frame(*, has_types: bool) -> Callable[[mp.Context], int]:
 
     @mp.helper
     def frame_of(ctx: mp.Context) -> int:
-        frame = ctx.stack_pointer << POINTER_SHIFT | ctx.function + 1 & FUNCTION
+        frame = ctx.stack_pointer << POINTER_SHIFT | mp.u64(ctx.function + 1) & FUNCTION
         if has_types:
             frame = frame | (ctx.kernel_entry & ENTRY) << ENTRY_SHIFT
         return frame
