@@ -205,8 +205,7 @@ def test_results_go_to_a_file_and_the_screen_to_the_terminal(tmp_path: Path) -> 
     with (tmp_path / "results").open("w") as file:
         terminal = Terminal(tmp_path / "log", stdout=file.fileno())
     try:
-        terminal.until("function_49")
-        assert "function_41" in "\n".join(terminal.screen.display), "as many rows as the terminal has lines"
+        terminal.until("function_41")  # as many rows as the terminal has lines
         assert "function_40" not in "\n".join(terminal.screen.display)
         terminal.resize(60, 8)
         terminal.until("function_45")
