@@ -266,7 +266,13 @@ class FakeKernel:
         for one in [one for one in self.functions if one.module == module]:
             del self.by_address[one.address], self.by_call_site[one.call_site]
         if not is_listed:
-            (self.root / "proc/modules").write_text("")
+            self.list_modules("")
+
+    def list_modules(self, text: str) -> None:
+        """Change /proc/modules, for as long as this kernel runs."""
+        file = self.root / "proc/modules"
+        self._active.callback(file.write_text, file.read_text())
+        file.write_text(text)
 
     def hit(self, name: str, index: int, n: int) -> None:
         """Count `n` hits of function `index` in the map of that name: a row for each CPU, slot 0 for none."""

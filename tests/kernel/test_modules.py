@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import multiprobe as mp
 from multiprobe.kernel.mechanism import Mechanism, parse_mechanism
 from multiprobe.kernel.modules import parse_modules
+from multiprobe.links.plan.planning import plan_attachment
 
 #: A network card that isn't one; reading the counters of all cards calls this once.
 MODULE, CALLED = "dummy", "dummy_get_stats64"
@@ -71,6 +73,38 @@ def test_a_kprobe_goes_with_its_module(kernel: mp.Kernel) -> None:
         assert unload().returncode == 0
         Path("/proc/net/dev").read_text()
         assert attachment.totals(calls)[0] > 0
+
+
+@pytest.mark.parametrize("mechanism", ["tracing_multi", "kprobe_multi", "trampoline", "kprobe"])
+def test_loaded_anew_after_planning(kernel: mp.Kernel, mechanism: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another module's functions are at the addresses then: none of them may stay attached."""
+    if not kernel.has(mechanism):
+        pytest.skip(f"this kernel has no {mechanism}")
+    before, planned = where(), []
+
+    def plan(*arguments: Any, **options: Any) -> Any:
+        planned.append(plan_attachment(*arguments, **options))
+        if len(planned) == 1:
+            assert unload().returncode == 0
+            subprocess.run(["modprobe", "bonding"], check=True)  # takes the place where it was, on most kernels
+            load()
+        return planned[-1]
+
+    monkeypatch.setattr("multiprobe.links.attach.plan_attachment", plan)
+    functions = kernel.functions("vfs_read", f"{MODULE}:dummy_*")
+    n = len(functions.attachable(parse_mechanism(mechanism))) - 1
+    assert n >= 3
+    try:
+        with mp.attach(count, functions, mechanisms=mechanism) as attachment:
+            report = attachment.report
+            if where() == before:
+                assert report.attached == 1 + n, str(report)
+            else:
+                assert report.attached == 1, str(report)
+                gone = [one.code for one in report.skipped].count("module_gone") + len(report.failed)
+                assert gone == n, str(report)
+    finally:
+        subprocess.run(["rmmod", "bonding"], check=True)
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["gone", "loaded-anew"])

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from multiprobe.links.report import Report
 
 NO_LIMITS = Limits()
+ATTEMPTS = 3
+"""So often are functions attached whose modules go meanwhile."""
 
 
 def attach(
@@ -74,28 +76,38 @@ def attach(
     started, allowed = time.perf_counter(), Mechanisms.of(mechanisms)
     chosen = choose(functions, kernel, unsafe=unsafe)
     usable = _usable(program, Kernel.of(chosen.table), allowed.allowed, when=side)
-    plan, ledger = plan_attachment(chosen, allowed, when=side, usable=usable)
-    ledger.add_time("plan", time.perf_counter() - started)
-    if not plan.n_functions or on_bad == "error":
-        _require_planned(chosen, ledger.report(), plan, on_bad, usable=usable, allowed=allowed.allowed)
-    require_memory(ledger.report().kernel_memory.get("predicted", 0), plan, limits.max_memory)
-    with telling_why(Kernel.of(chosen.table), usable):
-        attaching = Attaching(
-            program,
-            chosen,
-            plan,
-            ledger,
-            cookies_by_position(cookies, chosen),
-            tasks=Tasks.of(pid, has_own=own, has_children=children, is_namespaced=_is_namespaced(program)),
-            limits=limits,
-            is_replaceable=replaceable,
-            max_singles=allowed.max_singles,
-            progress=progress,
-        )
-        with attaching:
-            attaching.run()
-            _require_attached(ledger.report(), on_bad, hint=attaching.descriptor_advice())
-            return attaching.finish(limits.watchdog)
+    placed = cookies_by_position(cookies, chosen)
+    tasks = Tasks.of(pid, has_own=own, has_children=children, is_namespaced=_is_namespaced(program))
+    for _ in range(ATTEMPTS):
+        plan, ledger = plan_attachment(chosen, allowed, when=side, usable=usable)
+        ledger.add_time("plan", time.perf_counter() - started)
+        if not plan.n_functions or on_bad == "error":
+            _require_planned(chosen, ledger.report(), plan, on_bad, usable=usable, allowed=allowed.allowed)
+        require_memory(ledger.report().kernel_memory.get("predicted", 0), plan, limits.max_memory)
+        with telling_why(Kernel.of(chosen.table), usable):
+            attaching = Attaching(
+                program, chosen, plan, ledger, placed, tasks=tasks, limits=limits, is_replaceable=replaceable,
+                max_singles=allowed.max_singles, progress=progress,
+            )  # fmt: skip
+            made = _attached(attaching, on_bad, limits.watchdog)
+        if made is not None:
+            return made
+    raise _restless(ledger.report())
+
+
+def _attached(attaching: Attaching, on_bad: str, watchdog: float | None) -> Attachment | None:
+    """The attachment; None, with everything undone, if modules of attached functions were unloaded meanwhile."""
+    with attaching:
+        attaching.run()
+        if attaching.has_lost_modules():
+            return None
+        _require_attached(attaching.ledger.report(), on_bad, hint=attaching.descriptor_advice())
+        return attaching.finish(watchdog)
+
+
+def _restless(report: Report) -> AttachError:
+    what = "nothing stays attached: each time, a module of the functions was unloaded or loaded anew meanwhile"
+    return AttachError(what, report=report, hint="try again when no modules come and go")
 
 
 def _is_namespaced(program: Program | ObjectProgram) -> bool:

@@ -28,7 +28,7 @@ from multiprobe.links.mechanisms.linking import CONTEXTS, Linking
 from multiprobe.links.mechanisms.proof import proven
 from multiprobe.links.mechanisms.singles import raise_descriptor_limit
 from multiprobe.links.plan.plan import make_plan
-from multiprobe.links.plan.planning import limit_singles
+from multiprobe.links.plan.planning import gone_among, limit_singles
 from multiprobe.links.report import Failure
 from multiprobe.links.verify import differences
 from multiprobe.maps.cpus import load_n_cpus
@@ -230,7 +230,7 @@ class Attaching:
 
     def _fall_back(self, mechanism: Mechanism, refused: Mapping[int, int]) -> list[tuple[Mechanism, Sequence[int]]]:
         """Note the refusals, and plan the functions for other mechanisms that may carry them."""
-        gone = self._gone(refused)
+        gone = gone_among(self.functions, refused)
         for index, number in refused.items():
             self._tried[index] = self._tried.get(index, Mechanism.NONE) | mechanism
             why = self._why(mechanism, errno.ENODEV if index in gone else number, index)
@@ -269,12 +269,12 @@ class Attaching:
             labels = {self.functions.label(index): number for index, number in lasting.items()}
             Culprits.remember(Kernel.of(self.functions.table).build_id, mechanism, labels, when=when)
 
-    def _gone(self, indices: Iterable[int]) -> set[int]:
-        """Those of the functions whose module is there no more."""
-        table, rows = self.functions.table, self.functions.rows
-        modules = {index: table.module(rows[index]) for index in indices}
-        gone = Kernel.of(self.functions.table).gone_modules(modules.values())
-        return {index for index, module in modules.items() if module in gone}
+    def has_lost_modules(self) -> bool:
+        """Whether modules of attached functions were unloaded since these were chosen: the links may be elsewhere.
+
+        Modules can't go any more after that: links hold them, or go with them (single kprobes).
+        """
+        return bool(gone_among(self.functions, self.links.mechanism_of))
 
     def _report_failures(self) -> None:
         attached = self.links.mechanism_of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 import warnings
@@ -15,6 +16,7 @@ from multiprobe.functions.kernel import Kernel
 from multiprobe.links.guard.limits import Limits
 from multiprobe.links.guard.watchdog import Watchdog
 from multiprobe.links.pins import open_pins, pin, unpin
+from multiprobe.links.plan.planning import gone_among
 from multiprobe.links.plan.request import choose
 from multiprobe.links.report import Drop
 from multiprobe.maps.maps import ArrayMap, HashMap
@@ -217,7 +219,12 @@ class Attachment:
         """
         indices = self._indices(functions)
         self._require_replaceable()
-        refused = self._links.add(indices - self._links.mechanism_of.keys())
+        wanted = indices - self._links.mechanism_of.keys()
+        gone = gone_among(self.functions, wanted)
+        refused = self._links.add(wanted - gone)
+        if lost := gone_among(self.functions, wanted - gone - refused.keys()):  # unloaded meanwhile
+            self._links.drop(lost)
+        refused |= dict.fromkeys(gone | lost, errno.ENODEV)
         self._ledger.add(self.functions.label(index) for index in indices if index in self._links.mechanism_of)
         if refused:
             words = (f"{self.functions.label(index)}: {errno_name(number)}" for index, number in refused.items())

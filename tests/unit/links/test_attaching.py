@@ -8,13 +8,16 @@ import resource
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import multiprobe as mp
 from fake_kernel import FUNCTIONS, LIKE_6_1, LIKE_6_12, LIKE_7_3, FakeFunction, FakeKernel, Profile, wait_until
 from multiprobe.errors import AttachError, KernelError, NotPermittedError, NotSupportedError, UsageError, VerifierError
+from multiprobe.links.attach import ATTEMPTS
 from multiprobe.links.attaching import UNCOUNTED
+from multiprobe.links.plan.planning import plan_attachment
 from multiprobe.syscalls import bpf, raw
 from multiprobe.uapi.bpf import ProgType
 
@@ -394,6 +397,63 @@ def test_a_module_that_goes_meanwhile(boot: Boot, mechanism: str) -> None:
         assert [(one.function, one.errno) for one in attachment.report.failed] == [
             ("nf_hook_slow [nf_tables]", errno.ENODEV)
         ]
+
+
+class Reloading:
+    """Loads the module anew, to another address, as soon as functions are planned; and back before that, if `again`."""
+
+    def __init__(self, fake: FakeKernel, *, again: bool = False) -> None:
+        self._fake, self._again = fake, again
+        self._before = (fake.root / "proc/modules").read_text()
+        self.n = 0
+
+    def plan(self, *arguments: Any, **options: Any) -> Any:
+        if self._again:
+            self._fake.list_modules(self._before)
+        planned = plan_attachment(*arguments, **options)
+        self.n += 1
+        self.reload()
+        return planned
+
+    def reload(self) -> None:
+        self._fake.list_modules(self._before.replace("0xffffffff", "0xfffffffe"))
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_a_module_that_is_loaded_anew_while_attaching(
+    boot: Boot, mechanism: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others are at the addresses now, and the kernel attached to these: everything is undone, and done anew."""
+    fake = boot()
+    reloading = Reloading(fake)
+    monkeypatch.setattr("multiprobe.links.attach.plan_attachment", reloading.plan)
+    with mp.attach(count, ["nf_hook_slow", "vfs_read"], mechanisms=mechanism) as attachment:
+        assert fake.attached() == {"vfs_read"}
+        assert attachment.report.attached == 1
+        assert [(one.request, one.code) for one in attachment.report.skipped] == [
+            ("nf_hook_slow [nf_tables]", "module_gone")
+        ]
+    assert reloading.n == 2
+
+
+def test_modules_that_never_rest(boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = boot()
+    reloading = Reloading(fake, again=True)
+    monkeypatch.setattr("multiprobe.links.attach.plan_attachment", reloading.plan)
+    with pytest.raises(AttachError, match="nothing stays attached: each time, a module"):
+        mp.attach(count, ["nf_hook_slow", "vfs_read"])
+    assert reloading.n == ATTEMPTS
+    assert fake.attached() == set()
+
+
+def test_a_module_that_is_loaded_anew_before_its_functions_are_added_again(boot: Boot) -> None:
+    fake = boot()
+    with mp.attach(count, ["nf_hook_slow", "vfs_read"], replaceable=True) as attachment:
+        attachment.drop(["nf_hook_slow", "vfs_read"])
+        Reloading(fake).reload()
+        with pytest.raises(AttachError, match=r"not attached again: nf_hook_slow \[nf_tables\]: ENODEV"):
+            attachment.add(["nf_hook_slow", "vfs_read"])
+        assert fake.attached() == {"vfs_read"}
 
 
 # Limits and switches

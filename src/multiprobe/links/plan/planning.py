@@ -19,6 +19,8 @@ from multiprobe.links.plan.usable import paired_mechanisms, usable_mechanisms
 from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.kernel.mechanism import Mechanism
     from multiprobe.links.plan.mechanisms import Mechanisms
@@ -81,6 +83,14 @@ def without_gone(chosen: FunctionSet, masks: bytes, usable: Mechanism) -> tuple[
     for position in positions:
         left[position] = 0
     return bytes(left), positions
+
+
+def gone_among(functions: FunctionSet, indices: Iterable[int]) -> set[int]:
+    """Those of the functions (by index) whose module was unloaded, or loaded anew, since the functions were read."""
+    table, rows = functions.table, functions.rows
+    modules = {index: module for index in indices if (module := table.modules[rows[index]])}
+    gone = Kernel.of(table).gone_modules(table.module_names[module] for module in set(modules.values()))
+    return {index for index, module in modules.items() if table.module_names[module] in gone}
 
 
 def limit_singles(plan: LinkPlan, most: int) -> tuple[LinkPlan, list[int]]:
