@@ -1,5 +1,5 @@
-"""Adds to the site what stands outside of docs/: how to contribute, security, the changelog by version; and the page of
-tested kernels, which `make vm-all` writes.
+"""Adds to the site what stands outside of docs/: how to install (from the README), how to contribute, security, the
+changelog by version; and the page of tested kernels, which `make vm-all` writes.
 """
 
 from __future__ import annotations
@@ -28,9 +28,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name in PAGES:
         text = within_site((ROOT / name).read_text(encoding="utf-8"))
         files.append(File.generated(config, name.lower(), content=text))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    files.append(File.generated(config, "install.md", content=within_site(install_section(readme))))
     if files.get_file_from_path("support.md") is None:
         files.append(File.generated(config, "support.md", content=NOT_YET))
     return files
+
+
+def install_section(readme: str) -> str:
+    """The README's section on installation, as a page."""
+    return "# Install" + readme.partition("\n## Install")[2].partition("\n## ")[0]
 
 
 def within_site(text: str) -> str:

@@ -19,7 +19,7 @@ from multiprobe.cli import group
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 #: Pages that tools/site_hooks.py adds to the site.
-OF_THE_SITE = {"support.md", "changelog.md", "contributing.md", "security.md"}
+OF_THE_SITE = {"install.md", "support.md", "changelog.md", "contributing.md", "security.md"}
 LANGUAGES = {"python", "console", "json", "text"}
 
 

@@ -31,3 +31,9 @@ def test_links(text: str, expected: str) -> None:
 
 def test_the_pages_exist() -> None:
     assert all((ROOT / name).exists() for name in hooks.PAGES)
+
+
+def test_the_section_on_installation_is_a_page() -> None:
+    page = hooks.install_section("# x\n\nfirst\n\n## Install\n\nlike this\n\n### more\n\n## Next\n\nlast\n")
+    assert page == "# Install\n\nlike this\n\n### more\n"
+    assert "pipx install" in hooks.install_section((ROOT / "README.md").read_text())
