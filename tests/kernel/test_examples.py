@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 from pathlib import Path
 
 import pytest
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
+NOTEBOOK = Path(__file__).parents[2] / "examples/notebooks/latency.ipynb"
 MAX_LINES = 40
 #: A part of what each must print, whatever the kernel.
 SAYS = {
@@ -42,3 +44,15 @@ def test_example(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(path.read_text().splitlines()) < MAX_LINES
     runpy.run_path(str(path), run_name="__main__")
     assert SAYS[path.stem] in capsys.readouterr().out
+
+
+@pytest.mark.once("6.12")
+def test_the_notebook(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its cells one after the other, but for the picture, which takes matplotlib."""
+    cells = json.loads(NOTEBOOK.read_text())["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    script = tmp_path / "notebook.py"
+    script.write_text("\n\n".join(source for source in sources if "matplotlib" not in source) + "\nprint(n[top[0]])\n")
+    runpy.run_path(str(script), run_name="__main__")
+    assert int(capsys.readouterr().out) > 100
+    assert any("image/png" in output.get("data", {}) for cell in cells for output in cell.get("outputs", ()))
