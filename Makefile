@@ -8,7 +8,7 @@ ALL_KERNELS := 6.1 6.12 6.12-rt 6.18 7.2 7.3 7.3-generic
 DEFAULT_KERNEL := 6.12
 WORKLOAD := for i in 1 2 3; do ls -lR /etc | cat >/dev/null; cat /proc/meminfo /proc/stat; done >/dev/null
 
-.PHONY: setup try test vm-all kernel-test unit faults crashes rights fuzz lint api pages vm bench soak docs clean site pictures
+.PHONY: setup try test vm-all kernel-test unit faults crashes rights fuzz lint api pages vm bench soak docs clean site deb pictures
 
 setup: kernels
 
@@ -120,6 +120,11 @@ pictures: setup
 			tools/pictures.py record $(abspath build/pictures) || exit 1; \
 	done
 	$(BIN)/python tools/pictures.py draw build/pictures docs/pictures
+
+# build/multiprobe_VERSION_ARCHITECTURE.deb, for the Debian that this runs on.
+deb: system
+	@tools/quietly "building a package in build" tools/make-deb build
+	@ls build/*.deb
 
 # The pages as a site, in build/site; a warning is an error.
 site: $(VENV)/.installed
