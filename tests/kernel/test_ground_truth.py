@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import forked
+import leftovers
 import pytest
 import shaped_workload as shape
 from ground_truth import Call, FunctionGraph, SystemCalls, read_strace, walk
@@ -38,9 +39,8 @@ ROUNDING = 2_000
 Tree = list[tuple[int, str, int | None]]
 STRACE = shutil.which("strace")
 """Where there is none the trace points alone tell how long system calls took."""
-#: Seen once, on 7.3: fprobe, on which kprobe.multi is built, warns of a return for which it kept nothing. It shares the
-#: stack of returns with the function_graph tracer, which these tests turn on and off beside it.
-KNOWN_COMPLAINT = r"WARNING: kernel/trace/fprobe\.c:\d+ at fprobe_return"
+#: fprobe shares the stack of returns with the function_graph tracer, which these tests turn on and off beside it.
+KNOWN_COMPLAINT = leftovers.FPROBE_RETURN
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "kernel"))
 
+from leftovers import FPROBE_RETURN as KNOWN
 from leftovers import complaints
 
 WARNING = """\
@@ -17,7 +18,6 @@ Call Trace:
  <TASK>
 ---[ end trace 0000000000000000 ]---"""
 OTHER = "BUG: unable to handle page fault"
-KNOWN = r"WARNING: kernel/trace/fprobe\.c:\d+ at fprobe_return"
 
 
 def test_a_warning_is_a_complaint_with_its_trace() -> None:

@@ -190,7 +190,7 @@ class Attaching:
         self.ledger.attach(mechanism, len(part.indices))
         self._n_singles += len(part.indices) if mechanism.is_single else 0
         wrong = differences(linked.links, self.functions)
-        if wrong:
+        if wrong and not gone_among(self.functions, part.indices):  # else everything will be undone
             raise AttachError(
                 f"the kernel attached to other functions than planned: {'; '.join(wrong[:5])}",
                 report=self.ledger.report(),

@@ -413,3 +413,19 @@ def test_extremes_keep_their_signs_in_loops() -> None:
     bench = Bench(program)
     bench.hit(1 << 40, (1 << 64) - 2, 1 << 50, 5)
     assert bench.array("out")[0] == (1 << 64) - 2
+
+
+def test_extremes_of_known_numbers_have_the_strongest_kind() -> None:
+    """As those of unknown ones have: 64 bits and a sign are not lost because the number without a type is chosen."""
+    out = mp.Array(mp.u64, 4)
+
+    @mp.program
+    def program(ctx):
+        out[0] = min(mp.i64(256), 3) << 70
+        out[1] = (min(mp.i64(256), 3) - 4) >> 1
+        out[2] = (min(mp.u64(256), 3) - 4) >> 1
+        out[3] = max(mp.i64(-1), mp.u64(1 << 63)) >> 1
+
+    bench = Bench(program)
+    bench.hit()
+    assert bench.array("out") == [0, (1 << 64) - 1, (1 << 63) - 1, (1 << 64) - (1 << 62)]

@@ -436,6 +436,17 @@ def test_a_module_that_is_loaded_anew_while_attaching(
     assert reloading.n == 2
 
 
+def test_a_module_that_was_attached_at_its_new_address(boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
+    """tracing.multi finds functions by their types: what is read back is elsewhere, and so is the module."""
+    fake = boot()
+    (address,) = [one.address for one in fake.functions if one.name == "nf_hook_slow"]
+    fake.told_addresses[address] = address + 0x1000
+    monkeypatch.setattr("multiprobe.links.attach.plan_attachment", Reloading(fake).plan)
+    with mp.attach(count, ["nf_hook_slow", "vfs_read"], mechanisms="tracing_multi") as attachment:
+        assert fake.attached() == {"vfs_read"}
+        assert [one.code for one in attachment.report.skipped] == ["module_gone"]
+
+
 def test_modules_that_never_rest(boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = boot()
     reloading = Reloading(fake, again=True)

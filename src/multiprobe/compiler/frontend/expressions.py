@@ -426,10 +426,11 @@ class Expressions:
             raise self.fail(node, "min and max compare two values or more")
         result = values[0]
         for other in values[1:]:
+            kind = kinds.join(kinds.alone(result), kinds.alone(other))
             if isinstance(result, Const) and isinstance(other, Const):
-                result = (max if is_max else min)(result, other, key=lambda const: const.value)
+                result = kinds.constant((max if is_max else min)(result.value, other.value), kind)
             else:
-                result = ir.Extreme(is_max, result, other, kinds.join(kinds.alone(result), kinds.alone(other)))
+                result = ir.Extreme(is_max, result, other, kind)
         return result
 
     def _absolute(self, node: ast.Call) -> Expression:

@@ -53,6 +53,14 @@ def alone(expression: Expression) -> str:
     return expression.kind
 
 
+def constant(number: int, kind: str) -> Const:
+    """A number of this kind, as 64 bits hold it."""
+    low = number & _HIGHEST
+    if kind == I64:
+        return Const(low - (_SIGN << 1) if low >= _SIGN else low, kind)
+    return Const(low if kind == U64 else number, kind)
+
+
 def fits(number: int) -> bool:
     """Whether a number fits in 64 bits, with or without a sign."""
     return _LOWEST <= number <= _HIGHEST
