@@ -7,7 +7,7 @@ multiprobe.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import TypeVar
 
 Run = TypeVar("Run")
@@ -19,10 +19,9 @@ def complete(
     run: Callable[[], Run],
     missed: Callable[[Run], dict[str, int]],
     *,
-    but: Collection[str] = (),
     is_right: Callable[[Run], bool] = lambda _: False,
 ) -> Run:
-    """The first run that missed nothing, causes in `but` aside, or whose result is right all the same.
+    """The first run that missed nothing, or whose result is right all the same.
 
     The misses are those of all tasks on the machine, so they may not concern the result. Fails where each of `TRIES`
     runs missed something, and none was right.
@@ -30,7 +29,7 @@ def complete(
     seen = {}
     for _ in range(TRIES):
         result = run()
-        seen = {cause: n for cause, n in missed(result).items() if n and cause not in but}
+        seen = {cause: n for cause, n in missed(result).items() if n}
         if not seen or is_right(result):
             return result
     raise AssertionError(f"something was missed in each of {TRIES} runs: {seen}")

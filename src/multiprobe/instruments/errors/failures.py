@@ -153,20 +153,17 @@ class Groups:
         self.deny = frozenset(deny)
         self.unhandled = unhandled
         self.n_left_out = 0
-        self._is_filtering = bool(self.allow or self.deny or unhandled)
         self._counts: dict[Kind, int] = {}
         self._examples: dict[Kind, FailedCall] = {}
 
     def add(self, failure: FailedCall) -> bool:
         """Count a failure; False if it is filtered out."""
-        if self._is_filtering and not self.wants(failure):
+        if not self.wants(failure):
             self.n_left_out += 1
             return False
         key = failure.kind
-        n = self._counts.get(key, 0)
-        self._counts[key] = n + 1
-        if not n:
-            self._examples[key] = failure
+        self._counts[key] = self._counts.get(key, 0) + 1
+        self._examples.setdefault(key, failure)
         return True
 
     def wants(self, failure: FailedCall) -> bool:

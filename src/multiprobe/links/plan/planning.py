@@ -19,7 +19,7 @@ from multiprobe.links.plan.usable import paired_mechanisms, usable_mechanisms
 from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
 
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.kernel.mechanism import Mechanism
@@ -69,28 +69,22 @@ def without_gone(chosen: FunctionSet, masks: bytes, usable: Mechanism) -> tuple[
 
     Another function may be at their addresses now.
     """
-    table = chosen.table
-    if len(table.module_names) < 2:
-        return masks, []
-    used = set(map(table.modules.__getitem__, chosen.rows))
-    gone = Kernel.of(table).gone_modules(table.module_names[module] for module in used)
+    gone = gone_among(chosen, range(len(chosen)))
     if not gone:
         return masks, []
-    positions = [
-        position for position, row in enumerate(chosen.rows) if masks[position] & usable and table.module(row) in gone
-    ]
+    positions = sorted(position for position in gone if masks[position] & usable)
     left = bytearray(masks)
     for position in positions:
         left[position] = 0
     return bytes(left), positions
 
 
-def gone_among(functions: FunctionSet, indices: Iterable[int]) -> set[int]:
+def gone_among(functions: FunctionSet, indices: Collection[int]) -> set[int]:
     """Those of the functions (by index) whose module was unloaded, or loaded anew, since the functions were read."""
     table, rows = functions.table, functions.rows
-    modules = {index: module for index in indices if (module := table.modules[rows[index]])}
-    gone = Kernel.of(table).gone_modules(table.module_names[module] for module in set(modules.values()))
-    return {index for index, module in modules.items() if table.module_names[module] in gone}
+    used = set(map(table.modules.__getitem__, map(rows.__getitem__, indices)))
+    gone = Kernel.of(table).gone_modules(table.module_names[module] for module in used)
+    return {index for index in indices if table.module(rows[index]) in gone} if gone else set()
 
 
 def limit_singles(plan: LinkPlan, most: int) -> tuple[LinkPlan, list[int]]:
