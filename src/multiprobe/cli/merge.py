@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from multiprobe.cli.command import SETTINGS, Command
-from multiprobe.cli.options import DEFAULT_TOP, debug_option, json_option, output_option, top_option
+from multiprobe.cli.options import DEFAULT_TOP, csv_option, debug_option, json_option, output_option, top_option
 from multiprobe.cli.results import Results
-from multiprobe.cli.run_files import csv_option, expand, label_cells, label_columns, number, shown
+from multiprobe.cli.run_files import expand, label_cells, label_columns, number, shown
 from multiprobe.output.table import Column, TextTable
 from multiprobe.output.units import percent_text, time_text
 from multiprobe.plurals import counted_text, plural_text

@@ -108,6 +108,9 @@ flame_option = click.option(
 json_option = click.option(
     "--json", cls=OutputOption, is_flag=True, help="Print one JSON object per line, for scripts."
 )
+csv_option = click.option(
+    "--csv", cls=OutputOption, is_flag=True, help="Print the rows as CSV; all else goes to standard error."
+)
 unsafe_option = click.option(
     "--unsafe", cls=AttachingOption, is_flag=True, help="Include functions known to hang a machine when traced."
 )
@@ -221,9 +224,7 @@ def _output_option(help_text: str) -> Callable[[F], F]:
 output_option = _output_option("Write the results to FILE.")
 _form_options = _together(
     json_option,
-    click.option(
-        "--csv", cls=OutputOption, is_flag=True, help="Print the rows as CSV; all else goes to standard error."
-    ),
+    csv_option,
     _output_option(
         "Write the results to FILE; otherwise, with --json, --csv or --folded, COMMAND prints to standard error."
     ),

@@ -5,18 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-import click
-
-from multiprobe.cli.options import OutputOption
 from multiprobe.errors import UsageError
 from multiprobe.output.table import Column
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-
-csv_option = click.option(
-    "--csv", cls=OutputOption, is_flag=True, help="Print the rows as CSV; all else goes to standard error."
-)
 
 
 def expand(paths: Iterable[str]) -> list[str]:
