@@ -11,12 +11,13 @@ import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event, Thread
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
 from rich.text import Text
 from textual.app import App
 from textual.binding import Binding
 from textual.containers import VerticalScroll
+from textual.drivers.linux_driver import LinuxDriver
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Footer, Input, Static
@@ -26,9 +27,11 @@ from multiprobe.names import printable
 from multiprobe.output.chart import chart_lines
 from multiprobe.output.frame import arrange
 from multiprobe.output.row_table import RowTable
+from multiprobe.output.screen_file import ScreenFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import Any
 
     from textual.app import ComposeResult
     from textual.binding import BindingType
@@ -53,9 +56,8 @@ class CallerCounts(Protocol):
         """Detach."""
 
 
-@dataclass
 class _Framed(Message):
-    frame: LiveFrame
+    """There is a newer frame."""
 
 
 @dataclass
@@ -133,6 +135,21 @@ class Chart(Widget):
         return Text("\n".join(lines), no_wrap=True)
 
 
+class _Driver(LinuxDriver):
+    """textual's, on a terminal that may be gone, or that nobody reads."""
+
+    def __init__(self, app: LiveScreen, **settings: Any) -> None:
+        super().__init__(app, **settings)
+        assert self._file is not None
+        self._screen_file = ScreenFile(self._file, app.is_over.is_set, app.on_gone)
+        self._file = cast("Any", self._screen_file)
+
+    def close(self) -> None:
+        """Wait for the last text, and close what was opened."""
+        super().close()
+        self._screen_file.close()
+
+
 class LiveScreen(App[None]):
     """The screen. `frames` is iterated in a thread of its own and may block; the application ends with it."""
 
@@ -155,9 +172,19 @@ class LiveScreen(App[None]):
         Binding("question_mark", "help", "Help", key_display="?"),
     ]
 
-    def __init__(self, frames: Iterable[LiveFrame], attach: Callable[[int], CallerCounts], *, sort: int = 0) -> None:
-        """attach: begins to count the callers of a function, by its index; sort: the column to sort by at first"""
-        super().__init__()
+    def __init__(
+        self,
+        frames: Iterable[LiveFrame],
+        attach: Callable[[int], CallerCounts],
+        *,
+        on_gone: Callable[[], object] = lambda: None,
+        sort: int = 0,
+    ) -> None:
+        """attach: begins to count the callers of a function, by its index; on_gone: called if the terminal is gone;
+        sort: the column to sort by at first"""
+        super().__init__(driver_class=_Driver)
+        self.is_over = Event()
+        self.on_gone = on_gone
         self._frames = frames
         self._count_callers = attach
         self._sort = sort
@@ -189,10 +216,12 @@ class LiveScreen(App[None]):
     def _make_frames(self) -> None:
         try:
             for frame in self._frames:
-                if not self.post_message(_Framed(frame)):
+                self._latest = frame
+                if not self.post_message(_Framed()):
                     return
         except BaseException as error:
             self.trouble = error
+        self.is_over.set()
         self.post_message(_Ended())
 
     def join(self) -> None:
@@ -202,9 +231,8 @@ class LiveScreen(App[None]):
             if thread.ident is not None:  # it was started
                 thread.join()
 
-    def on__framed(self, message: _Framed) -> None:
-        """Show a new frame."""
-        self._latest = message.frame
+    def on__framed(self) -> None:
+        """Show the newest frame."""
         self._show()
 
     def on__ended(self) -> None:
@@ -344,7 +372,7 @@ def show_screen(
     When this returns, nothing is attached for details any more. Raises what `frames` raised, and MultiprobeError if the
     screen failed.
     """
-    screen = LiveScreen(frames, attach, sort=sort)
+    screen = LiveScreen(frames, attach, on_gone=on_end, sort=sort)
     try:
         with _signals_kept(), _size_of_stderr():
             screen.run()

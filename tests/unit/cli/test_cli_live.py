@@ -201,6 +201,30 @@ def test_a_terminal_that_is_gone_ends_it(terminal: Terminal) -> None:
     assert terminal.process.wait(30) in (0, 1, 120)  # 120: the interpreter can't flush results that nobody reads
 
 
+def test_a_terminal_that_is_gone_ends_it_without_a_signal(terminal: Terminal, tmp_path: Path) -> None:
+    terminal.until("function_49")
+    terminal.press(b"\r")
+    terminal.until("ksys_read")
+    os.close(terminal.child)
+    os.close(terminal.parent)
+    terminal.parent, terminal.child = os.pipe()
+    assert terminal.process.wait(60) in (0, 1, 120)
+    assert (tmp_path / "log").read_text() == "attached 49\ndetached 49\n"
+
+
+def test_a_terminal_that_nobody_reads_holds_nothing_up_after_the_end(tmp_path: Path) -> None:
+    with (tmp_path / "results").open("w") as file:
+        terminal = Terminal(tmp_path / "log", stdout=file.fileno())
+    try:
+        terminal.until("function_41")
+        time.sleep(5)  # fifty frames that nobody reads: more than the terminal and textual's queue hold
+        terminal.process.send_signal(signal.SIGTERM)
+        assert terminal.process.wait(60) == 0
+        assert (tmp_path / "results").read_text() == "results: signal\n"
+    finally:
+        terminal.close()
+
+
 def test_results_go_to_a_file_and_the_screen_to_the_terminal(tmp_path: Path) -> None:
     with (tmp_path / "results").open("w") as file:
         terminal = Terminal(tmp_path / "log", stdout=file.fileno())
