@@ -31,7 +31,7 @@ from multiprobe.output.screen_file import ScreenFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from typing import Any
+    from io import TextIOWrapper
 
     from textual.app import ComposeResult
     from textual.binding import BindingType
@@ -138,11 +138,13 @@ class Chart(Widget):
 class _Driver(LinuxDriver):
     """textual's, on a terminal that may be gone, or that nobody reads."""
 
-    def __init__(self, app: LiveScreen, **settings: Any) -> None:
-        super().__init__(app, **settings)
+    def __init__(
+        self, app: LiveScreen, *, debug: bool = False, mouse: bool = True, size: tuple[int, int] | None = None
+    ) -> None:
+        super().__init__(app, debug=debug, mouse=mouse, size=size)
         assert self._file is not None
         self._screen_file = ScreenFile(self._file, app.is_over.is_set, app.on_gone)
-        self._file = cast("Any", self._screen_file)
+        self._file = cast("TextIOWrapper", self._screen_file)
 
     def close(self) -> None:
         """Wait for the last text, and close what was opened."""
