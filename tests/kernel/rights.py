@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import errno
 import functools
 import json
 import os
@@ -65,6 +66,8 @@ MAP_MIB = 512
 MOST_STEPS = 5
 REFUSED = (4, 5)
 WORKS, CURED, ELSEWHERE, WRONG = "works", "refused with tried advice", "refused until another boot", "wrong"
+UNTRIED = "not tried"
+KINDS = (WORKS, CURED, ELSEWHERE, UNTRIED, WRONG)
 calls = mp.PerFunction(mp.u64)
 large = mp.Array(mp.u64, MAP_MIB << 17)
 
@@ -366,12 +369,26 @@ def settings(wanted: dict[str, str]) -> Iterator[None]:
     before = {path: path.read_text() for path in paths}
     try:
         for path, value in wanted.items():
-            Path(path).write_text(value)
+            put(path, value)
         yield
     finally:
         for path, text in before.items():
             if path.read_text() != text:
                 path.write_text(text)
+
+
+class NoSuchSettingError(Exception):
+    """This kernel doesn't let anybody have this setting: 7.3 can't switch ftrace off."""
+
+
+def put(path: str, value: str) -> None:
+    """Write a setting. Raises NoSuchSettingError."""
+    try:
+        Path(path).write_text(value)
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+        raise NoSuchSettingError(f"this kernel refuses {Path(path).name} = {value}") from error
 
 
 @contextmanager
@@ -394,7 +411,7 @@ def cgroup(memory_mib: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What became of a mechanism in a cell: WORKS, CURED, ELSEWHERE or WRONG; and the advice, or what is wrong."""
+    """What became of a mechanism in a cell: one of KINDS; and the advice, or what is wrong."""
 
     kind: str
     text: str = ""
@@ -512,7 +529,10 @@ def _judge_advice(
 
 def judge_all(cell: Cell, mechanisms: tuple[str, ...]) -> dict[str, Judgement]:
     """What became of each mechanism in a cell."""
-    return {mechanism: judge(cell, mechanism, mechanisms) for mechanism in mechanisms}
+    try:
+        return {mechanism: judge(cell, mechanism, mechanisms) for mechanism in mechanisms}
+    except NoSuchSettingError as error:
+        return dict.fromkeys(mechanisms, Judgement(UNTRIED, str(error)))
 
 
 def usable_mechanisms() -> tuple[str, ...]:
@@ -567,7 +587,7 @@ def show(every: list[Cell], n: Counter[str]) -> None:
 
 def counted(n: Counter[str]) -> str:
     """The line of counts."""
-    return f"{n.total()} cells: " + ", ".join(f"{kind}: {n[kind]}" for kind in (WORKS, CURED, ELSEWHERE, WRONG))
+    return f"{n.total()} cells: " + ", ".join(f"{kind}: {n[kind]}" for kind in KINDS)
 
 
 def in_guest(only: str) -> int:

@@ -329,9 +329,9 @@ class Attachment:
         if self.is_closed:
             return
         with self._ledger.timed("detach"), ExitStack() as ending:
-            if self._watchdog is not None:
-                ending.callback(self._watchdog.stop)
             ending.callback(self._store.close)
+            if self._watchdog is not None:  # it has its part in the store
+                ending.callback(self._watchdog.stop)
             if self._follower is not None:
                 ending.callback(self._follower.close)
             ending.callback(self._links.close)

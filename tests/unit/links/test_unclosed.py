@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import gc
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 import multiprobe as mp
 from fake_kernel import LIKE_7_3, FakeKernel
+from multiprobe.maps.store import MapSet
 
 calls = mp.PerFunction(mp.u64)
 
@@ -79,3 +81,25 @@ def test_a_thread_that_can_not_be_started_is_an_error_of_ours(
             if thread is not threading.current_thread():
                 thread.join(5)
     assert threading.active_count() == n_threads
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_no_thread_uses_the_maps_of_an_attachment_that_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watchdog's thread starts its process a moment after attaching, which may be while the maps are closed."""
+    n_threads = threading.active_count()
+    real, waits = MapSet.close, []
+
+    def close_late(store: MapSet) -> None:
+        real(store)
+        end = time.monotonic() + 20
+        while threading.active_count() > n_threads and time.monotonic() < end:
+            waits.append("a thread is left")
+            time.sleep(0.01)
+
+    monkeypatch.setattr("multiprobe.links.guard.watchdog._FIRST_WAIT", 0.3)
+    monkeypatch.setattr(MapSet, "close", close_late)
+    with FakeKernel(tmp_path, LIKE_7_3):
+        mp.attach(count, "tcp_sendmsg", limits=mp.Limits(budget=0.05, watchdog=10)).detach()
+    assert waits == []
