@@ -8,7 +8,7 @@ ALL_KERNELS := 6.1 6.12 6.12-rt 6.18 7.2 7.3 7.3-generic
 DEFAULT_KERNEL := 6.12
 WORKLOAD := for i in 1 2 3; do ls -lR /etc | cat >/dev/null; cat /proc/meminfo /proc/stat; done >/dev/null
 
-.PHONY: setup try test vm-all kernel-test unit faults crashes rights fuzz lint api pages vm bench soak docs clean site deb pictures
+.PHONY: setup try test vm-all kernel-test unit user faults crashes rights fuzz lint api pages vm bench soak docs clean site deb pictures
 
 setup: kernels
 
@@ -52,6 +52,10 @@ kernel-test: setup
 # Only what needs neither root nor a kernel.
 unit: $(VENV)/.installed
 	$(BIN)/python -m pytest tests/unit tests/properties
+
+# Attaches to functions of programs that the tests compile, on the kernel of this machine; as root, or skips.
+user: $(VENV)/.installed
+	$(BIN)/python -m pytest tests/user
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check src tests bench examples

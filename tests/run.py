@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+IN_GUESTS = ("tests/kernel", "tests/user")
 PYTEST = ["-m", "pytest", "-p", "no:cacheprovider"]
 SUITES_AT_ONCE = 2
 SILENT_SECONDS = 1800
@@ -207,7 +208,7 @@ def run_again(counts: Counts, series: str, report: Path) -> tuple[Counts, list[s
     return after, [f"UNSTEADY: failed, and passed when run once more: {failure}" for failure in unsteady]
 
 
-def guest_command(series: str, kernels: list[str], report: Path, tests: Sequence[str] = ("tests/kernel",)) -> list[str]:
+def guest_command(series: str, kernels: list[str], report: Path, tests: Sequence[str] = IN_GUESTS) -> list[str]:
     """The command line that runs kernel tests in a guest, its report in a directory shared with it."""
     guest = ["--kernel", series, "--cpus", str(CPUS.get(series, 1)), "--share", str(report.parent)]
     pytest = [sys.executable, *PYTEST, "-vv", "-p", "no:hypothesispytest", f"--junitxml={report}", *tests]
@@ -259,6 +260,7 @@ def main(kernels: list[str], *, kernels_only: bool = False, reports: Path | None
         jobs: list[Future[Outcome | None]] = [pool.submit(run_in_guest, newest, kernels, reports)]
         if not kernels_only:
             jobs.append(pool.submit(run_here, "unit", "tests/unit", "tests/properties"))
+            jobs.append(pool.submit(run_here, "user", "tests/user"))
         jobs += [pool.submit(run_in_guest, series, kernels, reports) for series in others]
         if not kernels_only:
             jobs += [

@@ -2,6 +2,7 @@
 
 from . import inspect as inspect
 from .binaries.binary import Binary as Binary
+from .binaries.mixed import MixedFunctionSet as MixedFunctionSet
 from .binaries.rules import UserVerdict as UserVerdict
 from .binaries.sets import UserFunction as UserFunction
 from .binaries.sets import UserFunctionSet as UserFunctionSet

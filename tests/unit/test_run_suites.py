@@ -59,7 +59,7 @@ def test_tests_that_pass_run_once(suites: ModuleType, monkeypatch: pytest.Monkey
     monkeypatch.setattr(suites, "stream", guests.stream)
     outcome = suites.run_in_guest("6.12", ["6.1", "6.12"])
     assert (outcome.counts, outcome.is_complete, outcome.events) == (suites.Counts(passed=2), True, ())
-    assert guests.tests == [["tests/kernel"]]
+    assert guests.tests == [["tests/kernel", "tests/user"]]
     assert "--elsewhere=6.1" in guests.commands[0]
 
 

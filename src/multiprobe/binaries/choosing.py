@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from multiprobe.binaries.boundaries import why_no_boundary
+from multiprobe.binaries.rules import forbidding
 from multiprobe.binaries.sets import UserFunctionSet
 from multiprobe.errors import PatternError
 from multiprobe.functions.pattern import WILDCARDS, glob_to_regex
@@ -137,7 +138,7 @@ class _Chosen:
         if pattern.offset >= size:
             reason = f"{pattern.name} is {size} bytes long, so that +{pattern.offset:#x} lies outside of it"
             return "wrong_offset", reason
-        if self._table.facts[row]:
+        if int(self._table.facts[row]) & forbidding(when="entry"):
             return "", ""  # refused as a whole
         return why_no_boundary(self._code_of(row), pattern.offset, pattern.name)
 

@@ -56,6 +56,10 @@ class BinaryFile:
             raise DataError(f"{self.path} was changed while it was read")
         return found
 
+    def fileno(self) -> int:
+        """The descriptor, which stays the file's."""
+        return self._fd
+
     def close(self) -> None:
         """Close the file; again is nothing."""
         if self._fd >= 0:

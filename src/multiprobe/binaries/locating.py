@@ -41,6 +41,11 @@ def find_library(name: str, *, loader_cache: str = LOADER_CACHE) -> str:
     return next((path for path in tried if ".so" in path and os.path.isfile(path)), "")
 
 
+def is_library(name: str) -> bool:
+    """Whether the loader finds a library of this name."""
+    return bool(find_library(name))
+
+
 @cache
 def _libraries(loader_cache: str) -> dict[str, str]:
     try:

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 IFUNC = 1 << 0
 STUB = 1 << 1
 NO_CODE = 1 << 2
+GO = 1 << 3
+AT_RETURN = GO
+"""Facts that only forbid probes at the return."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +50,28 @@ RULES = (
         "is an indirect function (IFUNC): its symbol is that of the resolver, which runs once when a program is loaded "
         "and returns the function that is called; ask for that one, whose name ends in the processor's feature",
     ),
+    (
+        GO,
+        "go_return",
+        "is in a program written in Go, whose stacks move: a probe at the return would crash it; probe its entry",
+    ),
 )
 ATTACHABLE = UserVerdict("", "")
 
 
-def judge_user(facts: int, name: str) -> UserVerdict:
-    """The verdict on a function with these facts."""
+def forbidding(*, when: str) -> int:
+    """Mask of the facts that forbid a probe at this side: "entry", "return" or "session"."""
+    mask = sum(fact for fact, _, _ in RULES)
+    return mask & ~AT_RETURN if when == "entry" else mask
+
+
+def judge_user(facts: int, name: str, *, when: str = "entry", offset: int = 0) -> UserVerdict:
+    """The verdict on a probe at a function with these facts, `offset` bytes behind its entry."""
+    mask = forbidding(when=when)
     for fact, code, sentence in RULES:
-        if facts & fact:
+        if facts & fact & mask:
             return UserVerdict(code, f"{name} {sentence}")
+    if offset and when != "entry":
+        reason = f"{name} would be probed inside: a probe at the return must begin at the function's entry"
+        return UserVerdict("offset", reason)
     return ATTACHABLE

@@ -5,12 +5,19 @@ Sets are immutable and support `|`, `&` and `-`, as those of the kernel do. A se
 
 from __future__ import annotations
 
+import os
+from array import array
 from dataclasses import dataclass
+from itertools import compress
+from operator import not_
 from typing import TYPE_CHECKING
 
-from multiprobe.binaries.rules import UserVerdict, judge_user
+from multiprobe.binaries.rules import UserVerdict, forbidding, judge_user
 from multiprobe.errors import UsageError
 from multiprobe.functions.sets import Refusal
+from multiprobe.functions.table import NO_SLOTS
+from multiprobe.kernel.btf.format import RETURNS_UNKNOWN
+from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.markup import MAX_ROWS
 from multiprobe.markup import table as html_table
 from multiprobe.plurals import plural_text
@@ -19,6 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from multiprobe.binaries.table import UserTable
+
+
+NOT_ALLOWED = (
+    "not_allowed",
+    "a function of a binary is attached by uprobe_multi, which is not among the mechanisms to use",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +56,11 @@ class UserFunction:
     source: str
     verdict: UserVerdict
 
+    @property
+    def module(self) -> str:
+        """The name of the file, as `Function.module` is that of a kernel module."""
+        return os.path.basename(self.binary)
+
     def __str__(self) -> str:
         return f"{self.name}+{self.offset:#x}" if self.offset else self.name
 
@@ -65,28 +83,88 @@ class UserFunctionSet:
         self.places = tuple(places)
         self.unresolved = unresolved
 
+    positions = None
+    """As `FunctionSet.positions`: cookies go with the functions of the set."""
+
+    # -- columns of the chosen functions ---------------------------------------------------------------------------
+
+    def addresses(self) -> array[int]:
+        """The address of each function's symbol plus its offset, as in the file: array("Q")."""
+        addresses = self.table.addresses
+        return array("Q", [int(addresses[row]) + offset for row, offset in self.places])
+
+    def file_offsets(self) -> array[int]:
+        """Where each probe is in the file, in bytes: array("Q")."""
+        offsets = self.table.offsets
+        return array("Q", [int(offsets[row]) + offset for row, offset in self.places])
+
+    def slots(self) -> bytes:
+        """How many arguments each function takes: 255, unknown, one byte each."""
+        return bytes([NO_SLOTS]) * len(self)
+
+    argument_limits = slots
+
+    def returns(self) -> bytes:
+        """What the return register holds after each function: all of it may count, one byte each."""
+        return bytes([RETURNS_UNKNOWN]) * len(self)
+
+    def mechanisms(self, *, when: str = "entry") -> bytes:
+        """The mask of mechanisms that can attach to each function, on a kernel that has all; one byte each.
+
+        when: "entry", "return" or "session"
+        """
+        facts, mask = self.table.facts, forbidding(when=when)
+        is_inside = when != "entry"  # where no probe may be inside of a function
+        return bytes(
+            0 if int(facts[row]) & mask or (offset and is_inside) else Mechanism.UPROBE_MULTI
+            for row, offset in self.places
+        )
+
     # -- verdicts --------------------------------------------------------------------------------------------------
 
-    def attachable(self) -> UserFunctionSet:
-        """The functions that can be attached to."""
-        facts = self.table.facts
-        return UserFunctionSet(self.table, (place for place in self.places if not facts[place[0]]))
+    def attachable(self, mask: int = Mechanism.ALL, *, when: str = "entry") -> UserFunctionSet:
+        """The functions that a mechanism of `mask` can attach to; `when`: "entry", "return" or "session"."""
+        return UserFunctionSet(self.table, compress(self.places, self._can(mask, when)))
 
-    def refused(self) -> UserFunctionSet:
-        """The functions that can't be attached to."""
-        facts = self.table.facts
-        return UserFunctionSet(self.table, (place for place in self.places if facts[place[0]]))
+    def refused(self, mask: int = Mechanism.ALL, *, when: str = "entry") -> UserFunctionSet:
+        """The functions that no mechanism of `mask` can attach to; `when`: "entry", "return" or "session"."""
+        return UserFunctionSet(self.table, compress(self.places, map(not_, self._can(mask, when))))
 
-    def verdicts(self) -> list[UserVerdict]:
+    def n_attachable(self, mask: int = Mechanism.ALL, *, when: str = "entry") -> int:
+        """The number of functions that a mechanism of `mask` can attach to; `when`: as for `attachable`."""
+        return sum(self._can(mask, when))
+
+    def _can(self, mask: int, when: str) -> list[bool]:
+        return [bool(bits & mask) for bits in self.mechanisms(when=when)]
+
+    def verdicts(self, *, when: str = "entry") -> list[UserVerdict]:
         """The verdict on each function, in order."""
         table = self.table
-        return [judge_user(int(table.facts[row]), table.names[row]) for row, _ in self.places]
+        return [
+            judge_user(int(table.facts[row]), table.names[row], when=when, offset=offset) for row, offset in self.places
+        ]
 
-    def refusals(self) -> list[Refusal]:
-        """A Refusal for each function that can't be attached to, then `unresolved`."""
-        refused = self.refused()
-        found = zip(map(str, refused), refused.verdicts(), strict=True)
-        return [*(Refusal(name, verdict.code, verdict.reason) for name, verdict in found), *self.unresolved]
+    def refusals(self, mask: int = Mechanism.ALL, *, when: str = "entry") -> list[Refusal]:
+        """A Refusal for each function that no mechanism of `mask` can attach to at `when`, then `unresolved`."""
+        refused = self.refused(mask, when=when)
+        found = zip(map(str, refused), refused.verdicts(when=when), strict=True)
+        return [
+            *(
+                Refusal(name, verdict.code or NOT_ALLOWED[0], verdict.reason or NOT_ALLOWED[1])
+                for name, verdict in found
+            ),
+            *self.unresolved,
+        ]
+
+    def take(self, places: Sequence[int]) -> UserFunctionSet:
+        """The functions at these positions, in this order."""
+        return UserFunctionSet(self.table, map(self.places.__getitem__, places))
+
+    def label(self, place: int) -> str:
+        """The function at a position as it is printed: `name`, `name+0x10`."""
+        row, offset = self.places[place]
+        name = self.table.names[row]
+        return f"{name}+{offset:#x}" if offset else name
 
     # -- a sequence ------------------------------------------------------------------------------------------------
 

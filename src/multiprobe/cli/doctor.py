@@ -12,7 +12,7 @@ import click
 from multiprobe.cli.command import SETTINGS, Command
 from multiprobe.cli.options import general_options, json_option, output_option
 from multiprobe.cli.results import Results
-from multiprobe.kernel.diagnosis import Finding, diagnose_mechanisms, diagnose_needs
+from multiprobe.kernel.diagnosis import UPROBES, Finding, diagnose_mechanisms, diagnose_needs
 from multiprobe.kernel.examine import examine
 from multiprobe.vm.accelerator import describe
 from multiprobe.vm.requirements import find_missing, find_obstacle, install
@@ -36,11 +36,12 @@ SUMMARIES = {
     "kprobe_multi": "many functions by one link, through ftrace",
     "trampoline": "one function per link (fentry, fexit)",
     "kprobe": "one address per link, anywhere in a function",
+    UPROBES: "many functions of a program or library by one link",
 }
 VIRTUAL_MACHINES = "virtual machines"
 NOTHING_WORKS = (
-    "Nothing can be attached here. `--vm`{once_installed} runs any command of multiprobe in a throw-away virtual "
-    "machine instead: multiprobe count 'tcp_*' --vm -- COMMAND"
+    "Nothing can be attached to the kernel here. `--vm`{once_installed} runs any command of multiprobe in a throw-away "
+    "virtual machine instead: multiprobe count 'tcp_*' --vm -- COMMAND"
 )
 MARKS = {True: ("yes", "green"), False: ("no", "red"), None: ("unknown", "yellow")}
 
@@ -52,7 +53,7 @@ MARKS = {True: ("yes", "green"), False: ("no", "red"), None: ("unknown", "yellow
 def command(json: bool, output: str | None) -> int:
     """Check what this kernel and user allow, and what to change.
 
-    For each mechanism that attaches programs to kernel functions, shows whether it can be used, how this was
+    For each mechanism that attaches programs to functions, shows whether it can be used, how this was
     determined, and what to do if it can't. Nothing is attached: programs are loaded for the checks, and unloaded at
     once.
     """
@@ -121,7 +122,7 @@ def text_lines(state: State, mechanisms: list[Finding], needs: list[Finding]) ->
     yield ()
     for finding in needs:
         yield from _finding(finding, "")
-    if state.has_vm and not any(finding.usable for finding in mechanisms):
+    if state.has_vm and not any(finding.usable for finding in mechanisms if finding.subject != UPROBES):
         has_guests = all(finding.usable is not False for finding in needs if finding.subject == VIRTUAL_MACHINES)
         once_installed = "" if has_guests else ", once what it needs is installed,"
         yield ()

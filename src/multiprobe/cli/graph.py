@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from multiprobe.binaries.mixed import only_of_kernel
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
 from multiprobe.cli.options import (
@@ -81,7 +82,7 @@ class GraphMeasurement(Measurement[GraphOptions, GraphSample]):
 
     def finish(self, sample: GraphSample) -> None:
         """Write the trace and the flame graph."""
-        signatures = _signatures(self.instrument.functions) if self.options.args else {}
+        signatures = _signatures(only_of_kernel(self.instrument.functions, "graph --args")) if self.options.args else {}
         self.shown = ShownGraph(self.instrument, sample, signatures, self.workload)
         if self.options.perfetto is not None:
             self.shown.write_perfetto(self.options.perfetto)

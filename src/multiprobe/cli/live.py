@@ -17,8 +17,8 @@ from multiprobe.output.terminal import can_redraw
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.cli.signals import Until
-    from multiprobe.functions.sets import FunctionSet
     from multiprobe.output.frame import LiveFrame
 
 HISTORY = 180
@@ -54,7 +54,7 @@ class Live(Generic[SampleT]):
     """
 
     frame: Callable[[SampleT, SampleT | None], LiveFrame]
-    functions: FunctionSet
+    functions: AnyFunctionSet
     sort: int = 0
 
     def run(

@@ -12,6 +12,7 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING, TypeVar
 
 import multiprobe as mp
+from multiprobe.binaries.mixed import kernel_of
 from multiprobe.cli.live import check as check_live
 from multiprobe.cli.results import Results
 from multiprobe.cli.rights import require_rights
@@ -247,7 +248,9 @@ def _note_silence(measurement: Measurement[MeasuringOptions, SampleT], sample: S
     if measurement.figures(sample).get("calls") != 0 or len(measurement.instrument.functions) != 1:
         return
     (function,) = measurement.instrument.functions
-    kernel = mp.Kernel.of(measurement.instrument.functions.table)
+    kernel = kernel_of(measurement.instrument.functions)
+    if kernel is None:
+        return
     alike = [one.name for one in kernel.functions(f"{function.name}?*", f"_*{function.name}*", f"!{function.name}")]
     if alike:
         more = f" and {len(alike) - 5:,} more" if len(alike) > 5 else ""

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import multiprobe as mp
-from multiprobe.binaries.locating import find_library
+from multiprobe.binaries.locating import is_library
 from multiprobe.binaries.naming import requests, split_binary
 from multiprobe.errors import NoMatchError, UsageError
 from multiprobe.output.table import Column, TextTable, write_table
@@ -24,11 +24,7 @@ if TYPE_CHECKING:
 
 def split_requests(texts: Iterable[str]) -> tuple[list[BinaryRequest], list[str]]:
     """The requests for binaries, and the patterns for the kernel."""
-    return requests(texts, is_library=_is_library)
-
-
-def _is_library(name: str) -> bool:
-    return bool(find_library(name))
+    return requests(texts, is_library=is_library)
 
 
 def show(results: Results, request: BinaryRequest, *, only: bool | None, json: bool) -> None:
@@ -101,7 +97,7 @@ def explain(results: Results, name: str, *, json: bool) -> bool:
 
     Raises NoMatchError, with the reason, if there is no such function, UsageError for a pattern.
     """
-    found = split_binary(name, is_library=_is_library)
+    found = split_binary(name, is_library=is_library)
     if found is None:
         return False
     if not set("*?[!").isdisjoint(found[1]) or found[1].startswith("/"):

@@ -32,7 +32,7 @@ def compile_program(
     is_cached: bool = True,
     kernel: Kernel | None = None,
 ) -> Code:
-    """The program's code for a kind of hook ("kprobe_multi", "kprobe", "tracing") and a side of the function.
+    """The program's code for a kind of hook ("kprobe_multi", "kprobe", "tracing", "uprobe") and a side of the function.
 
     From the disk cache if it was compiled before (unless not `is_cached`); a program that uses the kernel's types is
     compiled for `kernel` (the running one, if None) and kept for it alone. Raises CompileError (the language),

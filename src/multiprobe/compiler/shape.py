@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from multiprobe.errors import UsageError
 from multiprobe.kernel.btf.format import RETURNS_UNKNOWN
 
-CONTEXTS = ("kprobe_multi", "kprobe", "tracing", "raw_tracepoint")
-"""The kinds of hook: "kprobe" is a single kprobe by perf event, "tracing" every trampoline, single or multi. A
-"raw_tracepoint" has only arguments, and can be run by BPF_PROG_TEST_RUN, without attaching it."""
+CONTEXTS = ("kprobe_multi", "kprobe", "tracing", "uprobe", "raw_tracepoint")
+"""The kinds of hook: "kprobe" is a single kprobe by perf event, "tracing" every trampoline, single or multi, "uprobe" a
+link on functions of a binary. A "raw_tracepoint" has only arguments, and can be run by BPF_PROG_TEST_RUN, without
+attaching it."""
+SLEEPABLE = ("tracing", "uprobe")
+"""The kinds of hook whose programs may wait for pages of user memory."""
 SIDES = ("entry", "return", "session")
 PER_FUNCTION = -1
 MAX_ARGUMENTS = 12
@@ -80,7 +83,9 @@ def check(context: str, when: str, shape: Shape) -> None:
             raise UsageError(f"{what}={word!r} means nothing", hint=f"use one of {', '.join(map(repr, known))}")
     if shape.session_side and (when != "session" or context not in ("kprobe", "tracing")):
         raise UsageError(f"no session is made of two programs at when={when!r} under {context}")
-    if shape.is_sleepable and context != "tracing":
+    if shape.is_sleepable and context not in SLEEPABLE:
         raise UsageError(f"a program at a {context} can't be sleepable", hint="use a tracing mechanism")
+    if context == "uprobe" and shape.function_from == "ip":
+        raise UsageError("functions of a binary have no fixed address", hint="use Shape(function_from='cookie')")
     if context == "kprobe_multi" and shape.function_from == "cookie":
         raise UsageError("under kprobe.multi a function is found by its address", hint="use Shape(function_from='ip')")

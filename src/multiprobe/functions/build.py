@@ -375,10 +375,10 @@ def _mark_blacklist(
 
 def _judge(facts: Facts) -> dict[str, NDArray[np.uint8]]:
     """The two masks of each function, from all rules."""
-    entry = np.full(len(facts), Mechanism.ALL, dtype=np.uint8)
+    entry = np.full(len(facts), Mechanism.KERNEL, dtype=np.uint8)
     leave = entry.copy()
     for rule in verdict.RULES:
         hit = facts & rule.fact != 0
-        entry[hit] &= np.uint8(Mechanism.ALL & ~rule.entry)
-        leave[hit] &= np.uint8(Mechanism.ALL & ~rule.exit)
+        entry[hit] &= np.uint8(Mechanism.KERNEL & ~rule.entry)
+        leave[hit] &= np.uint8(Mechanism.KERNEL & ~rule.exit)
     return {"mechanisms": entry, "return_mechanisms": leave}

@@ -39,8 +39,8 @@ class FunctionRecord:
 def records(chosen: FunctionSet, *, when: str = "entry") -> Iterator[FunctionRecord]:
     """A record for each function of a set, and for each request that named none, by what this kernel offers."""
     table, offers = chosen.table, chosen.table.offers
-    why_not = chosen.why_not(offers or Mechanism.ALL, when=when)
-    names = {mask: mechanism_names(mask & offers) for mask in range(Mechanism.ALL + 1)}
+    why_not = chosen.why_not(offers or Mechanism.KERNEL, when=when)
+    names = {mask: mechanism_names(mask & offers) for mask in range(Mechanism.KERNEL + 1)}
     for place, mask in enumerate(chosen.mechanisms(when=when)):
         row = chosen.rows[place]
         name = table.name(row)

@@ -195,25 +195,25 @@ class FunctionSet:
 
     # -- verdicts --------------------------------------------------------------------------------------------------
 
-    def attachable(self, mask: int = Mechanism.ALL, *, when: str = "entry") -> FunctionSet:
+    def attachable(self, mask: int = Mechanism.KERNEL, *, when: str = "entry") -> FunctionSet:
         """The functions that at least one mechanism of `mask` can attach to; `when`: "entry", "return" or "session"."""
         return self.where(self.mechanisms(when=when).translate(_selectors(mask, wanted=True)))
 
-    def refused(self, mask: int = Mechanism.ALL, *, when: str = "entry") -> FunctionSet:
+    def refused(self, mask: int = Mechanism.KERNEL, *, when: str = "entry") -> FunctionSet:
         """The functions that no mechanism of `mask` can attach to; `when`: "entry", "return" or "session"."""
         return self.where(self.mechanisms(when=when).translate(_selectors(mask, wanted=False)))
 
-    def n_attachable(self, mask: int = Mechanism.ALL, *, when: str = "entry") -> int:
+    def n_attachable(self, mask: int = Mechanism.KERNEL, *, when: str = "entry") -> int:
         """The number of functions that at least one mechanism of `mask` can attach to; `when`: as for `attachable`."""
         return self.mechanisms(when=when).translate(_selectors(mask, wanted=True)).count(1)
 
-    def refusals(self, mask: int = Mechanism.ALL, *, when: str = "entry") -> list[Refusal]:
+    def refusals(self, mask: int = Mechanism.KERNEL, *, when: str = "entry") -> list[Refusal]:
         """A Refusal for each function that no mechanism of `mask` can attach to at `when`, then `unresolved`."""
         selectors = self.mechanisms(when=when).translate(_selectors(mask, wanted=False))
         refuse = _Refusing(self, mask, when=when)
         return [*map(refuse, compress(range(len(self)), selectors)), *self.unresolved]
 
-    def why_not(self, mask: int = Mechanism.ALL, *, when: str = "entry") -> Callable[[int], Refusal]:
+    def why_not(self, mask: int = Mechanism.KERNEL, *, when: str = "entry") -> Callable[[int], Refusal]:
         """A function that takes a position and returns why mechanisms of `mask` can't attach there, at side `when`.
 
         The code of the Refusal that it returns is "" where all of them can.
@@ -355,7 +355,7 @@ class _Refusing:
 
     def __init__(self, chosen: FunctionSet, mask: int, *, when: str) -> None:
         self._chosen = chosen
-        self._mask = mask
+        self._mask = mask & Mechanism.KERNEL
         self._when = when
         self._rules: dict[int, Rule | None] = {}
 

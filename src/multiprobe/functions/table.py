@@ -136,7 +136,7 @@ class FunctionTable:
     @property
     def offers(self) -> Mechanism:
         """The mechanisms that the kernel was built with, by the evidence of its own symbols."""
-        return Mechanism(int(self.evidence.get("offers", Mechanism.ALL)))
+        return Mechanism(int(self.evidence.get("offers", Mechanism.KERNEL)))
 
     def raw_name(self, row: int) -> bytes:
         """The name of one function, as bytes."""

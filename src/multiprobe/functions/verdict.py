@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from multiprobe.arch import ALL
 from multiprobe.functions.unsafe import unsafe_reason
-from multiprobe.kernel.mechanism import MECHANISMS, Mechanism, mechanism_names
+from multiprobe.kernel.mechanism import Mechanism, mechanism_names
 
 NOT_TRACEABLE = 1 << 0
 UNSAFE = 1 << 1
@@ -88,7 +88,7 @@ RULES: tuple[Rule, ...] = (
     _both(
         INIT_SECTION,
         "init_section",
-        Mechanism.ALL,
+        Mechanism.KERNEL,
         "is in the init section, whose memory was freed after boot",
         "ftrace_free_init_mem drops its call sites; kprobes refuse freed text: EINVAL",
     ),
@@ -106,7 +106,7 @@ RULES: tuple[Rule, ...] = (
         "is not traceable: it has no ftrace call site (notrace, noinstr, assembly, or written for the tracer itself)",
         "not an ftrace_location: ENOENT (kprobe_multi, tracing_multi), EBUSY or EINVAL (trampoline)",
     ),
-    _both(UNSAFE, "unsafe", Mechanism.ALL, "is unsafe to trace", "this tool's own rule; unsafe=True lifts it"),
+    _both(UNSAFE, "unsafe", Mechanism.KERNEL, "is unsafe to trace", "this tool's own rule; unsafe=True lifts it"),
     _both(
         INSTANCE_UNKNOWN,
         "instance_unknown",
@@ -225,7 +225,7 @@ class Verdict:
 
 def mask_of(facts: int, *, when: str = "entry", unsafe: bool = False) -> int:
     """The mechanisms that can attach to a function with these facts. A session needs both sides."""
-    entry = leave = Mechanism.ALL
+    entry = leave = Mechanism.KERNEL
     for rule in RULES:
         if facts & rule.fact and not (unsafe and rule.fact == UNSAFE):
             entry &= ~rule.entry
@@ -266,16 +266,16 @@ def sentence_of(rule: Rule, name: str) -> str:
 def judge(facts: int, name: str, *, unsafe: bool = False) -> Verdict:
     """The verdict on a function with these facts."""
     entry = mask_of(facts, unsafe=unsafe)
-    code, reason = refusal_of(facts, name, mask=Mechanism.ALL, unsafe=unsafe)
+    code, reason = refusal_of(facts, name, mask=Mechanism.KERNEL, unsafe=unsafe)
     if not code:
-        code, reason = refusal_of(facts, name, mask=Mechanism.ALL, when="return", unsafe=unsafe)
+        code, reason = refusal_of(facts, name, mask=Mechanism.KERNEL, when="return", unsafe=unsafe)
     return Verdict(entry, mask_of(facts, when="return", unsafe=unsafe), code, reason, facts)
 
 
 def explain(facts: int, name: str, *, unsafe: bool = False) -> list[tuple[str, str, list[tuple[str, str, str]]]]:
     """For each mechanism and side: their names, and every rule against it as (code, sentence, source)."""
     answers = []
-    for mechanism, bit in MECHANISMS.items():
+    for bit in Mechanism.KERNEL:
         for side in ("entry", "return"):
             against = [
                 (rule.code, sentence_of(rule, name), rule.kernel)
@@ -284,5 +284,5 @@ def explain(facts: int, name: str, *, unsafe: bool = False) -> list[tuple[str, s
                 and (rule.entry if side == "entry" else rule.exit) & bit
                 and not (unsafe and rule.fact == UNSAFE)
             ]
-            answers.append((mechanism, side, against))
+            answers.append((bit.label, side, against))
     return answers

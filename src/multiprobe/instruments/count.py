@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Unpack
 
-    from multiprobe.functions.sets import Function, FunctionSet
+    from multiprobe.binaries.mixed import AnyFunction, AnyFunctionSet
 
 calls = mp.PerFunction(mp.u64)
 
@@ -49,7 +49,7 @@ class CountSample:
 class CallCount:
     """One function's calls: their number, the calls per second, the fraction of all counted calls, its index."""
 
-    function: Function
+    function: AnyFunction
     calls: int
     rate: float
     share: float
@@ -63,7 +63,7 @@ class CallCounter(Instrument[CountSample]):
         return CountSample(self.seconds, self._attachment.totals(calls))
 
 
-def start(functions: FunctionSet, *, when: str = "entry", **options: Unpack[AttachOptions]) -> CallCounter:
+def start(functions: AnyFunctionSet, *, when: str = "entry", **options: Unpack[AttachOptions]) -> CallCounter:
     """Attach to `functions` and count. `when` and the other options are those of `multiprobe.attach`."""
     return CallCounter(mp.attach(count, functions, when=when, **options))
 
@@ -76,7 +76,7 @@ def rank(totals: Sequence[int], *, top: int = 0) -> list[int]:
 
 
 def call_counts(
-    functions: Sequence[Function] | FunctionSet,
+    functions: Sequence[AnyFunction] | AnyFunctionSet,
     sample: CountSample,
     *,
     before: CountSample | None = None,

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.functions.kernel import Kernel
-    from multiprobe.functions.sets import FunctionSet
     from multiprobe.links.attachment import Attachment
     from multiprobe.links.guard.limits import Limits
     from multiprobe.links.plan.mechanisms import Mechanisms, Names
@@ -49,7 +49,7 @@ class Instrument(ABC, Generic[SampleT]):
         self._last: SampleT | None = None
 
     @property
-    def functions(self) -> FunctionSet:
+    def functions(self) -> AnyFunctionSet:
         """The attached functions, in index order."""
         return self._attachment.functions
 

@@ -14,24 +14,33 @@ if TYPE_CHECKING:
     from multiprobe.kernel.limits import KernelLimits
 
 MECHANISMS = ("tracing_multi", "kprobe_multi", "trampoline", "kprobe")
+UPROBES = "uprobe_multi"
 RIGHTS = ("CAP_BPF", "CAP_PERFMON")
 #: What a kernel needs for each mechanism; the options are looked up in its configuration.
 NEEDS = {
     "tracing_multi": "Linux 7.2 or newer with BPF trampolines",
     "kprobe_multi": "Linux 5.18 or newer with CONFIG_FPROBE=y",
     "trampoline": "a kernel with CONFIG_DEBUG_INFO_BTF=y and CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS=y",
+    "uprobe_multi": "Linux 6.6 or newer with CONFIG_UPROBES=y",
     "kprobe": "a kernel with CONFIG_KPROBES=y, CONFIG_KPROBE_EVENTS=y and CONFIG_PERF_EVENTS=y",
 }
 OPTIONS = {
     "tracing_multi": ("CONFIG_BPF_JIT", "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS", "CONFIG_DEBUG_INFO_BTF"),
     "kprobe_multi": ("CONFIG_BPF_SYSCALL", "CONFIG_BPF_EVENTS", "CONFIG_FPROBE"),
     "trampoline": ("CONFIG_BPF_JIT", "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS", "CONFIG_DEBUG_INFO_BTF"),
+    "uprobe_multi": ("CONFIG_BPF_EVENTS", "CONFIG_UPROBES", "CONFIG_UPROBE_EVENTS"),
     "kprobe": ("CONFIG_BPF_EVENTS", "CONFIG_PERF_EVENTS", "CONFIG_KPROBES", "CONFIG_KPROBE_EVENTS"),
 }
 #: Mechanisms that name a function by its type's number, and need no address.
 BY_NAME = ("tracing_multi", "trampoline")
 #: A series of kernels that has each mechanism, for `--vm`.
-VM_SERIES = {"tracing_multi": "7.3", "kprobe_multi": "6.12", "trampoline": "6.12", "kprobe": "6.12"}
+VM_SERIES = {
+    "tracing_multi": "7.3",
+    "kprobe_multi": "6.12",
+    "trampoline": "6.12",
+    "kprobe": "6.12",
+    "uprobe_multi": "6.12",
+}
 ELSEWHERE = "use another kernel or machine"
 AS_ROOT = "run as root"
 UNLOCK = "boot it without lockdown"
@@ -77,14 +86,26 @@ class _Obstacle:
 
 
 def diagnose_mechanisms(state: State) -> list[Finding]:
-    """One finding for each of `MECHANISMS`, in order of preference."""
+    """One finding for each of `MECHANISMS`, in order of preference, and one for functions of programs."""
     found = [diagnose_mechanism(state, name) for name in MECHANISMS]
     usable = [finding.subject for finding in found if finding.usable]
-    return [finding if finding.usable or not usable else _with_substitute(finding, usable[0]) for finding in found]
+    found = [finding if finding.usable or not usable else _with_substitute(finding, usable[0]) for finding in found]
+    return [*found, diagnose_uprobes(state)]
 
 
 def _with_substitute(finding: Finding, other: str) -> Finding:
     return replace(finding, advice=f"{other} is used instead; to have it: {finding.advice}")
+
+
+def diagnose_uprobes(state: State) -> Finding:
+    """The finding for functions of programs and libraries."""
+    name, answer = UPROBES, state.answers[UPROBES]
+    if answer.is_yes:
+        return Finding(name, True, answer.evidence, "")
+    if answer.is_no:
+        why = _join(f"this kernel lacks it: {answer.evidence}", _unset(state, name))
+        return Finding(name, False, why, _lacking(state, name))
+    return _unasked(state, name, answer)
 
 
 def diagnose_mechanism(state: State, name: str) -> Finding:

@@ -49,6 +49,7 @@ SYMBOLS = {
     "trampoline": ("bpf_trampoline_link_prog", "register_ftrace_direct"),
     "fsession": ("bpf_jit_supports_fsession",),
     "kprobe": ("register_kprobe", "perf_kprobe_init"),
+    "uprobe_multi": ("bpf_uprobe_multi_link_attach", "uprobe_register"),
 }
 
 
@@ -134,6 +135,14 @@ class Features:
     def kprobe_session(self) -> Answer:
         """The same, entry and return in one program."""
         return self._multi(ProgType.KPROBE, AttachType.TRACE_KPROBE_SESSION)
+
+    def uprobe_multi(self) -> Answer:
+        """One link on many functions of a binary."""
+        return self._multi(ProgType.KPROBE, AttachType.TRACE_UPROBE_MULTI)
+
+    def uprobe_session(self) -> Answer:
+        """The same, entry and return in one program."""
+        return self._multi(ProgType.KPROBE, AttachType.TRACE_UPROBE_SESSION)
 
     def tracing_multi(self) -> Answer:
         """One link on many functions, by trampolines."""
@@ -274,6 +283,10 @@ class Features:
 
 
 def _unreadable_link(prog_fd: int, kind: int, attach_type: int) -> bytearray:
+    if attach_type in (AttachType.TRACE_UPROBE_MULTI, AttachType.TRACE_UPROBE_SESSION):
+        return uapi.link_create_uprobe_multi(
+            prog_fd, attach_type=attach_type, flags=0, path=UNREADABLE, offsets=UNREADABLE, cookies=0, count=1, pid=0
+        )
     if kind == ProgType.KPROBE:
         return uapi.link_create_kprobe_multi(prog_fd, attach_type=attach_type, flags=0, count=1, addresses=UNREADABLE)
     return uapi.link_create_tracing_multi(prog_fd, attach_type=attach_type, ids=UNREADABLE, cookies=0, count=1)
@@ -315,6 +328,8 @@ PROBES: dict[str, Callable[[Features], Answer]] = {
     "trampoline": Features.trampoline,
     "fsession": Features.fsession,
     "kprobe": Features.kprobe,
+    "uprobe_multi": Features.uprobe_multi,
+    "uprobe_session": Features.uprobe_session,
     "attach_cookie": Features.attach_cookie,
     "func_ip": Features.func_ip,
     "read_kernel": Features.read_kernel,

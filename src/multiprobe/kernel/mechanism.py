@@ -1,4 +1,4 @@
-"""The four mechanisms that attach a program to a kernel function, as flags that combine to masks.
+"""The mechanisms that attach a program to a function of the kernel or of a binary, as flags that combine to masks.
 
 What a function can be attached by is decided by `functions.verdict`; what a kernel has is found by `kernel.features`.
 """
@@ -11,9 +11,10 @@ from multiprobe.errors import UsageError
 
 
 class Mechanism(IntFlag):
-    """A mechanism that attaches programs to kernel functions, or a mask of several, which iterates over its members.
+    """A mechanism that attaches programs to functions, or a mask of several, which iterates over its members.
 
-    TRACING_MULTI and KPROBE_MULTI attach many functions by one link, TRAMPOLINE and KPROBE one function each.
+    TRACING_MULTI and KPROBE_MULTI attach many functions of the kernel by one link, TRAMPOLINE and KPROBE one each;
+    UPROBE_MULTI attaches many functions of one binary by one link. KERNEL: all those for functions of the kernel.
     """
 
     NONE = 0
@@ -21,7 +22,9 @@ class Mechanism(IntFlag):
     KPROBE_MULTI = 2
     TRAMPOLINE = 4
     KPROBE = 8
-    ALL = 15
+    UPROBE_MULTI = 16
+    KERNEL = 15
+    ALL = 31
 
     @property
     def label(self) -> str:

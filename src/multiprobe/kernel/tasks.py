@@ -49,6 +49,11 @@ class Tasks:
         """The processes that are marked in these maps."""
         return replace(self, marks={name: fd.fileno() for name, fd in maps.items()})
 
+    @property
+    def only(self) -> int | None:
+        """The process, if only one is measured, without its children."""
+        return self.pid if self.marks is None else None
+
     def values(self) -> dict[str, int]:
         """The numbers to link a program with."""
         found = {} if self.pid is None else {"pid": self.pid}

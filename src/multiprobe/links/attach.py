@@ -8,9 +8,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from multiprobe.binaries.mixed import kernel_of
 from multiprobe.compiler.program import Program
 from multiprobe.errors import AttachError, MultiprobeError, NoMatchError, NotSupportedError, UsageError
-from multiprobe.functions.kernel import Kernel
 from multiprobe.kernel.mechanism import Mechanism, mechanism_names
 from multiprobe.kernel.tasks import Tasks
 from multiprobe.links.attaching import Attaching
@@ -19,13 +19,13 @@ from multiprobe.links.plan.mechanisms import Mechanisms
 from multiprobe.links.plan.memory import require_memory
 from multiprobe.links.plan.planning import plan_attachment
 from multiprobe.links.plan.request import choose, cookies_by_position, parse_side, require_kernel
-from multiprobe.links.plan.usable import require_switched_on, telling_why, usable_mechanisms, why_none, withholds
+from multiprobe.links.plan.usable import require_switched_on, telling_why, usable_for, why_none, withholds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.functions.kernel import Kernel
-    from multiprobe.functions.sets import FunctionSet
     from multiprobe.links.attachment import Attachment
     from multiprobe.links.objects import ObjectProgram
     from multiprobe.links.plan.mechanisms import Names
@@ -58,7 +58,8 @@ def attach(
     """Attach `program` to all of `functions`, in as few links as the kernel allows.
 
     program: made by `@mp.program`, or from `mp.load_object(…).programs`
-    functions: a FunctionSet from `kernel.functions(…)`; or a pattern, a list of patterns, of symbols or of addresses
+    functions: a set from `kernel.functions(…)` or `binary.functions(…)`; or a pattern, a list of patterns, of symbols,
+        of addresses, or of sets
     cookies: one integer (64 bits, unsigned) for each function, in order: `ctx.cookie` in the program
     when: "entry", "return" or "session" (both); the program's own `when`, or "entry", if not given
     mechanisms: `mp.Mechanisms(only=…, without=…, max_singles=…)`, or a name; the cheapest that can is chosen
@@ -75,7 +76,7 @@ def attach(
     side = _checked_side(when or program.when or "entry", on_bad)
     started, allowed = time.perf_counter(), Mechanisms.of(mechanisms)
     chosen = choose(functions, kernel, unsafe=unsafe)
-    usable = _usable(program, Kernel.of(chosen.table), allowed.allowed, when=side)
+    usable = _usable(program, chosen, allowed.allowed, when=side)
     placed = cookies_by_position(cookies, chosen)
     tasks = Tasks.of(pid, has_own=own, has_children=children, is_namespaced=_is_namespaced(program))
     for _ in range(ATTEMPTS):
@@ -84,7 +85,7 @@ def attach(
         if not plan.n_functions or on_bad == "error":
             _require_planned(chosen, ledger.report(), plan, on_bad, usable=usable, allowed=allowed.allowed)
         require_memory(ledger.report().kernel_memory.get("predicted", 0), plan, limits.max_memory)
-        with telling_why(Kernel.of(chosen.table), usable):
+        with telling_why(kernel_of(chosen), usable):
             attaching = Attaching(
                 program, chosen, plan, ledger, placed, tasks=tasks, limits=limits, is_replaceable=replaceable,
                 max_singles=allowed.max_singles, progress=progress,
@@ -131,13 +132,13 @@ def _require_types(program: object, kernel: object, limits: object, progress: ob
 
 
 def _require_planned(
-    chosen: FunctionSet, report: Report, plan: LinkPlan, on_bad: str, *, usable: Mechanism, allowed: Mechanism
+    chosen: AnyFunctionSet, report: Report, plan: LinkPlan, on_bad: str, *, usable: Mechanism, allowed: Mechanism
 ) -> None:
     """Raise AttachError where a function is skipped though none may be, and another error where all are.
 
     What the machine withholds from this user is explained in either case.
     """
-    is_withheld = not plan.n_functions and withholds(Kernel.of(chosen.table), report)
+    is_withheld = not plan.n_functions and withholds(kernel_of(chosen), report)
     if report.skipped and on_bad == "error" and not is_withheld:
         raise _refused(report, "nothing was attached: ")
     if not plan.n_functions:
@@ -158,23 +159,23 @@ def _checked_side(when: str, on_bad: str) -> str:
     return parse_side(when)
 
 
-def _usable(program: Program | ObjectProgram, kernel: Kernel, allowed: Mechanism, *, when: str) -> Mechanism:
-    usable = allowed & usable_mechanisms(kernel, when=when)
+def _usable(program: Program | ObjectProgram, chosen: AnyFunctionSet, allowed: Mechanism, *, when: str) -> Mechanism:
+    usable = allowed & usable_for(chosen, when=when)
     if not isinstance(program, Program):
         usable = program.require_usable(usable, when)
     elif program.sleepable:
-        usable = _require_trampolines(usable)
-    return require_switched_on(usable, kernel)
+        usable = _require_sleepable(usable)
+    return require_switched_on(usable, kernel_of(chosen))
 
 
-def _require_trampolines(usable: Mechanism) -> Mechanism:
-    trampolines = usable & (Mechanism.TRACING_MULTI | Mechanism.TRAMPOLINE)
-    if usable and not trampolines:
+def _require_sleepable(usable: Mechanism) -> Mechanism:
+    sleepable = usable & (Mechanism.TRACING_MULTI | Mechanism.TRAMPOLINE | Mechanism.UPROBE_MULTI)
+    if usable and not sleepable:
         raise NotSupportedError(
             f"a sleepable program can't be attached by {' or '.join(mechanism_names(usable))}: kprobes may not sleep",
             hint="allow tracing_multi or trampoline, or make the program without sleepable=True",
         )
-    return trampolines
+    return sleepable
 
 
 def _refused(report: Report, what: str, *, hint: str = "") -> AttachError:
@@ -185,13 +186,14 @@ def _refused(report: Report, what: str, *, hint: str = "") -> AttachError:
 
 
 def _nothing(
-    chosen: FunctionSet, report: Report, *, usable: Mechanism, side: str, allowed: Mechanism
+    chosen: AnyFunctionSet, report: Report, *, usable: Mechanism, side: str, allowed: Mechanism
 ) -> MultiprobeError:
     if not report.requested:
         return NoMatchError("no function matches", hint="`multiprobe functions PATTERN…` shows what a pattern matches")
     codes = {refusal.code for refusal in report.skipped}
-    if not usable or withholds(Kernel.of(chosen.table), report):
-        return why_none(Kernel.of(chosen.table), allowed=allowed, when=side)
+    kernel = kernel_of(chosen)
+    if not usable or withholds(kernel, report):
+        return why_none(kernel, allowed=allowed, when=side)
     if len(chosen) and any(mask & ~usable for mask in chosen.mechanisms(when=side)):
         names = mechanism_names(usable)
         return NotSupportedError(

@@ -9,6 +9,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from multiprobe.binaries.mixed import kernel_of, kernel_part, only_of_kernel
 from multiprobe.compiler.program import Program
 from multiprobe.errors import AttachError, KernelError, NotPermittedError, NotSupportedError, VerifierError
 from multiprobe.functions.kernel import Kernel
@@ -37,7 +38,7 @@ from multiprobe.plurals import plural_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from multiprobe.functions.sets import FunctionSet
+    from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.links.children import Follower
     from multiprobe.links.guard.guard import Guard
     from multiprobe.links.guard.limits import Limits
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 _FORBIDDEN = errno.EPERM
 _KPROBES = Mechanism.KPROBE_MULTI | Mechanism.KPROBE
+_HOLDING_MODULES = Mechanism.KERNEL & ~Mechanism.KPROBE
 UNCOUNTED = (
     "this kernel does not count the calls that kprobes miss (Linux 6.7 and later do): link_misses and recursion_misses "
     "are 0 whatever was missed"
@@ -63,7 +65,7 @@ class Attaching:
     def __init__(
         self,
         program: Program | ObjectProgram,
-        chosen: FunctionSet,
+        chosen: AnyFunctionSet,
         plan: LinkPlan,
         ledger: Ledger,
         cookies: array[int] | None,
@@ -109,7 +111,7 @@ class Attaching:
     def _follow(self, tasks: Tasks) -> Follower | None:
         if not tasks.has_children or not isinstance(self.program, Program):
             return None
-        return follow_children(tasks, Kernel.of(self.functions.table), self.ledger)
+        return follow_children(tasks, kernel_of(self.functions) or Kernel(), self.ledger)
 
     def _close_follower(self) -> None:
         if self.follower is not None:
@@ -118,7 +120,8 @@ class Attaching:
     def _make_loader(self, cookies: array[int] | None) -> Loader:
         plan, has_gate = self.plan, self.has_gate
         if not isinstance(self.program, Program):
-            return self.program.make_loader(self.functions, when=plan.when, pid=self.tasks.pid, has_gate=has_gate)
+            functions = only_of_kernel(self.functions, f"{self.program!r}")
+            return self.program.make_loader(functions, when=plan.when, pid=self.tasks.pid, has_gate=has_gate)
         possible = plan.possible
         return ProgramLoader(
             self.program,
@@ -262,12 +265,15 @@ class Attaching:
 
     def _remember(self, mechanism: Mechanism, refused: Mapping[int, int]) -> None:
         """Remember for this kernel build which functions are refused by the mechanism whatever the program."""
+        if mechanism == Mechanism.UPROBE_MULTI:  # whose refusals are found by an empty program each time
+            return
         when = self.plan.when
         is_paired = bool(mechanism & self.plan.paired)
         lasting = proven(mechanism, self.functions, refused, when=when, is_paired=is_paired)
         if lasting:
             labels = {self.functions.label(index): number for index, number in lasting.items()}
-            Culprits.remember(Kernel.of(self.functions.table).build_id, mechanism, labels, when=when)
+            kernel = kernel_of(self.functions)
+            Culprits.remember(kernel.build_id if kernel else "", mechanism, labels, when=when)
 
     def has_lost_modules(self) -> bool:
         """Whether modules of attached functions were unloaded since these were chosen: the links may be elsewhere.
@@ -352,13 +358,12 @@ class Attaching:
 
     def _note_modules(self) -> None:
         """Say which modules can't be unloaded meanwhile, and which take their probes along."""
-        table = self.functions.table
-        if len(table.module_names) < 2:
+        _, chosen = kernel_part(self.functions)
+        if chosen is None or len(chosen.table.module_names) < 2:
             return
-        modules = sorted(
-            {table.module_names[n] for n in set(map(table.modules.__getitem__, self.functions.rows))} - {""}
-        )
+        table = chosen.table
+        modules = sorted({table.module_names[n] for n in set(map(table.modules.__getitem__, chosen.rows))} - {""})
         if modules:
-            is_held = any(link.mechanism != Mechanism.KPROBE for link in self.links.links)
+            is_held = any(link.mechanism & _HOLDING_MODULES for link in self.links.links)
             fate = "can't be unloaded while this is attached" if is_held else "take their probes along when unloaded"
             self.ledger.note(f"modules that {fate}: {', '.join(modules)}")

@@ -10,9 +10,9 @@ from contextlib import ExitStack
 from html import escape
 from typing import TYPE_CHECKING, overload
 
+from multiprobe.binaries.mixed import identities, kernel_of
 from multiprobe.compiler.program import Program
 from multiprobe.errors import AttachError, UsageError, errno_name
-from multiprobe.functions.kernel import Kernel
 from multiprobe.links.guard.limits import Limits
 from multiprobe.links.guard.watchdog import Watchdog
 from multiprobe.links.pins import open_pins, pin, unpin
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from multiprobe.binaries.mixed import AnyFunction, AnyFunctionSet
     from multiprobe.functions.kernel import Kernel
-    from multiprobe.functions.sets import Function, FunctionSet
     from multiprobe.links.children import Follower
     from multiprobe.links.guard.guard import Guard
     from multiprobe.links.guard.replaceable import ReplaceableLinks
@@ -62,7 +62,7 @@ class Attachment:
     def __init__(
         self,
         program: Program | ObjectProgram,
-        functions: FunctionSet,
+        functions: AnyFunctionSet,
         *,
         links: ReplaceableLinks,
         store: MapSet | ObjectStore,
@@ -143,7 +143,7 @@ class Attachment:
             raise UsageError(f"{spec!r} has keys, not indices", hint="use attachment.map(spec).as_dict()")
         return found.totals()
 
-    def top(self, spec: MapSpec, n: int = 10) -> list[tuple[Function, int]]:
+    def top(self, spec: MapSpec, n: int = 10) -> list[tuple[AnyFunction, int]]:
         """The `n` functions with the largest totals of `spec`: (Function, total), largest first, without zeros."""
         totals = self.totals(spec)
         indices = sorted((i for i, total in enumerate(totals) if total), key=lambda i: (-totals[i], i))
@@ -238,9 +238,9 @@ class Attachment:
             )
 
     def _indices(self, functions: Functions) -> set[int]:
-        chosen = choose(functions, Kernel.of(self.functions.table), unsafe=True)
-        own = {address: index for index, address in enumerate(self.functions.addresses())}
-        found = {own.get(address) for address in chosen.addresses()}
+        chosen = choose(functions, kernel_of(self.functions), unsafe=True)
+        own = {identity: index for index, identity in enumerate(identities(self.functions))}
+        found = {own.get(identity) for identity in identities(chosen)}
         if None in found or chosen.unresolved:
             raise UsageError(
                 "some of these functions do not belong to this attachment", hint="attach them by another mp.attach(…)"

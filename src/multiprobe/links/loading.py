@@ -6,11 +6,12 @@ import os
 from array import array
 from typing import TYPE_CHECKING, Protocol
 
+from multiprobe.binaries.mixed import kernel_of, kernel_part, only_of_kernel
 from multiprobe.compiler.backend.debug_info import debug_info
 from multiprobe.compiler.code import KFUNC
 from multiprobe.compiler.compiling import compile_program
 from multiprobe.compiler.frontend.arguments import find_arguments
-from multiprobe.compiler.shape import ANY_NUMBER, MAX_ARGUMENTS, PER_FUNCTION, Shape
+from multiprobe.compiler.shape import ANY_NUMBER, MAX_ARGUMENTS, PER_FUNCTION, SLEEPABLE, Shape
 from multiprobe.compiler.verifier import explain
 from multiprobe.errors import KernelError, NotPermittedError, VerifierError
 from multiprobe.functions.kernel import Kernel
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
     from array import array
     from collections.abc import Mapping
 
+    from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.compiler.backend.debug_info import DebugInfo
     from multiprobe.compiler.code import Code
     from multiprobe.compiler.program import Program
     from multiprobe.compiler.shape import Argument
-    from multiprobe.functions.sets import FunctionSet
     from multiprobe.links.mechanisms.linked import Hook
     from multiprobe.links.objects import ObjectStore
     from multiprobe.maps.index import FunctionIndex
@@ -51,7 +52,10 @@ class Loader(Protocol):
     def may_misfit(self) -> bool: ...
 
     @property
-    def functions(self) -> FunctionSet: ...
+    def functions(self) -> AnyFunctionSet: ...
+
+    @property
+    def pid(self) -> int | None: ...
 
     @property
     def when(self) -> str: ...
@@ -79,7 +83,7 @@ class ProgramLoader:
     """The maps of one attachment, and instances of its program linked with them. Owns the maps (`store`).
 
     functions: in the order of their indices; cookies: the user's, in the same order, or None
-    contexts: the kinds of hook that the plan uses ("kprobe_multi", "kprobe", "tracing")
+    contexts: the kinds of hook that the plan uses ("kprobe_multi", "kprobe", "tracing", "uprobe")
     has_gate: instances can be replaced while attached, and their hits are counted
     paired: mask of the mechanisms in use for which a session is two programs
     """
@@ -89,7 +93,7 @@ class ProgramLoader:
     def __init__(
         self,
         program: Program,
-        functions: FunctionSet,
+        functions: AnyFunctionSet,
         cookies: array[int] | None,
         *,
         contexts: set[str],
@@ -116,13 +120,14 @@ class ProgramLoader:
             asks_for |= {"function"}
         self.has_cookies = cookies is not None or "cookie" in asks_for
         index = self._index(contexts, asks_for)
+        has_cookie_table = "cookie" in asks_for and (index is not None or "uprobe" in contexts)
         self.index_shift = index.shift if index else Shape().index_shift
         self.store = MapSet(
             program.maps.values(),
             n_functions=len(functions),
             n_cpus=load_n_cpus(),
             index=index,
-            cookies=self._cookie_table(cookies) if index and "cookie" in asks_for else None,
+            cookies=self._cookie_table(cookies) if has_cookie_table else None,
             arg_counts=functions.slots() if "arg_count" in asks_for and contexts - {"tracing"} else None,
             arg_limits=limits if has_limits else None,
             returns=returns if self.returns == PER_FUNCTION else None,
@@ -133,19 +138,27 @@ class ProgramLoader:
         self._codes: dict[tuple[str, str], Code] = {}
         self._debug: dict[tuple[str, str], tuple[FileDescriptor, DebugInfo]] = {}
 
+    @property
+    def pid(self) -> int | None:
+        """The process, if only one is measured, without its children."""
+        return self.tasks.only
+
     def _index(self, contexts: set[str], asks_for: frozenset[str]) -> FunctionIndex | None:
         wanted = asks_for & {"function", "cookie", "arg_count"}
         by_address = "kprobe_multi" in contexts or (self.has_cookies and "function" in asks_for)
-        return build_index(self.functions.addresses()) if wanted and by_address else None
+        first, functions = kernel_part(self.functions)
+        return build_index(functions.addresses(), base=first) if functions and wanted and by_address else None
 
     def _arguments(self) -> tuple[Argument, ...]:
-        return find_arguments(self.program, self.functions)
+        return find_arguments(self.program, only_of_kernel(self.functions, "ctx.args"))
 
     def _cookie_table(self, cookies: array[int] | None) -> array[int]:
         return array("Q", bytes(8 * len(self.functions))) if cookies is None else cookies
 
     def function_from(self, context: str) -> str:
         """Where programs of that kind take ctx.function from: the link's cookie, unless cookies are the user's."""
+        if context == "uprobe":
+            return "cookie"
         return "ip" if context == "kprobe_multi" or self.has_cookies else "cookie"
 
     def load(self, hook: Hook, context: str, *, gate: Mapping[str, int] | None = None) -> FileDescriptor:
@@ -155,7 +168,7 @@ class ProgramLoader:
         values = self.store.values(specs) | self._kernel_functions(code)
         values |= gate or {}
         values |= self.tasks.values()
-        flags = F_SLEEPABLE if self.program.sleepable and context == "tracing" else 0
+        flags = F_SLEEPABLE if self.program.sleepable and context in SLEEPABLE else 0
         btf, info = self._debug.get((context, hook.session_side), (None, None))
         try:
             return hook.load(
@@ -200,18 +213,24 @@ class ProgramLoader:
                 arguments=self.arguments,
                 n_arguments=Shape().n_arguments if context == "tracing" else self.n_arguments,
                 session_side=session_side,
-                is_sleepable=self.program.sleepable and context == "tracing",
+                is_sleepable=self.program.sleepable and context in SLEEPABLE,
             )
             self._codes[key] = compile_program(
-                self.program, context=context, when=self.when, shape=shape, kernel=Kernel.of(self.functions.table)
+                self.program, context=context, when=self.when, shape=shape, kernel=self._kernel()
             )
         return self._codes[key]
 
     def _kernel_functions(self, code: Code) -> dict[str, int]:
         """The BTF ids of the kernel functions that the code calls, by relocation key ("kfunc:NAME")."""
         keys = {relocation.key for relocation in code.relocations if relocation.kind == KFUNC}
-        table = self.functions.table
+        if not keys:
+            return {}
+        table = (self._kernel() or Kernel()).table
         return {key: table.btf_ids[row] for key in keys for row in table.rows_of_name(key.removeprefix("kfunc:"))[:1]}
+
+    def _kernel(self) -> Kernel | None:
+        """The kernel whose functions are attached; None if only functions of binaries are."""
+        return kernel_of(self.functions)
 
     def release(self) -> None:
         """Give back what loaded programs no longer need."""

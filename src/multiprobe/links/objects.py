@@ -163,6 +163,7 @@ class ObjectLoader:
 
     paired = Mechanism.NONE
     may_misfit = True
+    pid = None
 
     def __init__(self, program: ObjectProgram, functions: FunctionSet, *, when: str) -> None:
         self.program = program

@@ -13,6 +13,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from multiprobe.binaries.mixed import only_of_kernel
 from multiprobe.cachedir import path_of
 from multiprobe.errors import DataError, MultiprobeError, UsageError, errno_name
 from multiprobe.functions.kernel import Kernel
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any
 
+    from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.compiler.program import Program
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.links.objects import ObjectStore
@@ -56,7 +58,7 @@ class Pinned:
 def pin(
     directory: str | os.PathLike[str],
     program: Program,
-    functions: FunctionSet,
+    functions: AnyFunctionSet,
     links: ReplaceableLinks,
     store: MapSet | ObjectStore,
     follower: FileDescriptor | None = None,
@@ -70,7 +72,7 @@ def pin(
     if not isinstance(store, MapSet) or links.has_gate:
         raise UsageError(f"{program!r} can't be pinned", hint="attach it without budget=, careful= and replaceable=")
     maps = {name: store.map(spec) for name, spec in program.maps.items()}
-    parts = links.parts
+    parts, of_kernel = links.parts, only_of_kernel(functions, "pinning")
     with ExitStack() as undo:
         _make_directory(path)
         undo.callback(unpin, path)
@@ -79,7 +81,7 @@ def pin(
         _pin_all(path, "map", [_pinnable(name, one) for name, one in maps.items()])
         bpf.obj_pin(store.control.fd, os.path.join(path, "control"))
         _pin_all(path, "follower", [follower] if follower else [])
-        _pin_manifest(path, _manifest(program, functions, links, list(maps)))
+        _pin_manifest(path, _manifest(program, of_kernel, links, list(maps)))
         undo.pop_all()
 
 

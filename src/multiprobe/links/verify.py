@@ -5,23 +5,27 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING
 
+from multiprobe.binaries.mixed import binary_parts, kernel_part
 from multiprobe.kernel.mechanism import Mechanism
-from multiprobe.links.mechanisms import kprobe_multi, tracing_multi
+from multiprobe.links.mechanisms import kprobe_multi, tracing_multi, uprobe_multi
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from multiprobe.functions.sets import FunctionSet
+    from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.links.mechanisms.link import Link
 
 
-def differences(links: Sequence[Link], functions: FunctionSet) -> list[str]:
-    """How the addresses that the kernel tells of links differ from those of their functions, in words.
+def differences(links: Sequence[Link], functions: AnyFunctionSet) -> list[str]:
+    """How the places that the kernel tells of links differ from those of their functions, in words.
 
     Links whose addresses the kernel hides (kptr_restrict) or can't tell are taken on trust.
     """
     found: list[str] = []
     for link in links:
+        if link.mechanism == Mechanism.UPROBE_MULTI:
+            found += _in_binary(link, functions)
+            continue
         told = _read_back(link)
         planned = _addresses(link, functions)
         if told is not None and told != planned:
@@ -29,7 +33,19 @@ def differences(links: Sequence[Link], functions: FunctionSet) -> list[str]:
     return found
 
 
-def _addresses(link: Link, functions: FunctionSet) -> array[int]:
+def _in_binary(link: Link, functions: AnyFunctionSet) -> list[str]:
+    """The same for a link on a binary, by offsets in the file."""
+    told = uprobe_multi.read_back(link.fd, len(link.functions))
+    (_, chosen), *_ = binary_parts(functions.take(link.functions))
+    planned = chosen.file_offsets()
+    if told is None or told == array("Q", sorted(planned)):
+        return []
+    missing = [chosen.label(place) for place, offset in enumerate(planned) if offset not in set(told)]
+    extra = [f"offset {offset:#x} of {chosen.table.path}" for offset in sorted(set(told) - set(planned))]
+    return [f"{name} is not on the link" for name in missing] + [f"{one} is, and was not planned" for one in extra]
+
+
+def _addresses(link: Link, functions: AnyFunctionSet) -> array[int]:
     addresses = functions.addresses()
     if isinstance(link.functions, range) and len(link.functions) == len(addresses):
         return addresses
@@ -47,8 +63,9 @@ def _read_back(link: Link) -> array[int] | None:
     return None
 
 
-def _compare(planned: list[int], found: list[int], functions: FunctionSet) -> list[str]:
-    if found == planned:
+def _compare(planned: list[int], found: list[int], all_functions: AnyFunctionSet) -> list[str]:
+    _, functions = kernel_part(all_functions)
+    if found == planned or functions is None:
         return []
     call_sites = functions.call_offsets()
     missing = set(planned) - set(found)

@@ -43,8 +43,8 @@ def block_size(shift: int) -> int:
     return 4 << (BLOCK_BITS - shift)
 
 
-def build_index(addresses: Sequence[int]) -> FunctionIndex:
-    """The table for functions at `addresses`, whose places in the sequence are their indices.
+def build_index(addresses: Sequence[int], *, base: int = 0) -> FunctionIndex:
+    """The table for functions at `addresses`, whose places in the sequence are their indices, counted from `base`.
 
     Raises UsageError for an address that is listed twice, or addresses that are 2 GB and more apart. Fastest for
     ascending addresses.
@@ -56,13 +56,13 @@ def build_index(addresses: Sequence[int]) -> FunctionIndex:
     entries, first = block_size(shift) // 4, (block_size(shift) + DIRECTORY_SIZE) // 4
     table = array("I", [0]) * (first + len(blocks) * entries)
     order = None if ordered == given else sorted(range(len(given)), key=given.__getitem__)
-    entry = 0
+    entry = base
     for start, (number, low, high) in zip(range(first, len(table), entries), blocks, strict=True):
         table[entries + number % (DIRECTORY_SIZE // 4)] = 4 * start
         offset = start - (number << (BLOCK_BITS - shift))
         for unit in units[low:high]:  # every nanosecond here is paid for each of 45,000 functions
             entry += 1
-            table[unit + offset] = entry if order is None else order[entry - 1] + 1
+            table[unit + offset] = entry if order is None else order[entry - base - 1] + base + 1
     return FunctionIndex(table, shift, 4 * (len(table) - 1))
 
 

@@ -315,6 +315,32 @@ def link_create_kprobe_multi(
     return _opened(result, "link", "attaching by kprobe.multi", plural_text(len(addresses), "function"))
 
 
+def link_create_uprobe_multi(
+    prog: FileDescriptor,
+    attach_type: int,
+    path: str,
+    offsets: array[int],
+    *,
+    cookies: array[int] | None = None,
+    is_return: bool = False,
+    pid: int = 0,
+) -> FileDescriptor:
+    """One link on these `offsets` of a file (array 'Q'), with a cookie each; in all processes, or in one (`pid`)."""
+    name = c_string(os.fsencode(path))
+    attr = uapi.link_create_uprobe_multi(
+        prog.fileno(),
+        attach_type=attach_type,
+        flags=uapi.F_UPROBE_MULTI_RETURN if is_return else 0,
+        path=address_of(name),
+        offsets=offsets.buffer_info()[0] if offsets else 0,
+        cookies=cookies.buffer_info()[0] if cookies else 0,
+        count=len(offsets),
+        pid=pid,
+    )
+    result = _open(Cmd.LINK_CREATE, attr)
+    return _opened(result, "link", "attaching by uprobe.multi", plural_text(len(offsets), "function"))
+
+
 def link_create_tracing_multi(
     prog: FileDescriptor, attach_type: int, ids: array[int], *, cookies: array[int] | None = None
 ) -> FileDescriptor:
@@ -439,6 +465,19 @@ def tracing_multi_functions(link: FileDescriptor, count: int) -> tuple[int, arra
     except KernelError:
         return None
     return info.parse_tracing_multi(head.rest).count, ids, addresses, cookies
+
+
+def uprobe_multi_functions(link: FileDescriptor, count: int) -> tuple[int, array[int]] | None:
+    """(number of functions, offsets in the file) of a uprobe.multi link; None if the kernel refuses.
+
+    Linux kernel commit e56fdbfb06e2 ("bpf: Add link_info support for uprobe multi link") (in v6.8)
+    """
+    offsets = array("Q", bytes(8 * count))
+    try:
+        head = link_info(link, info.request_uprobe_multi(offsets.buffer_info()[0], count, 0, 0, 0))
+    except KernelError:
+        return None
+    return info.parse_uprobe_multi(head.rest).count, offsets
 
 
 def kernel_btf_name(btf: FileDescriptor) -> str:

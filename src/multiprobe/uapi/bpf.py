@@ -83,7 +83,9 @@ class AttachType(IntEnum):
     MODIFY_RETURN = 26
     PERF_EVENT = 41
     TRACE_KPROBE_MULTI = 42
+    TRACE_UPROBE_MULTI = 48
     TRACE_KPROBE_SESSION = 56
+    TRACE_UPROBE_SESSION = 57
     TRACE_FSESSION = 58
     TRACE_FENTRY_MULTI = 59
     TRACE_FEXIT_MULTI = 60
@@ -145,6 +147,7 @@ class FuncId(IntEnum):
 
 
 F_KPROBE_MULTI_RETURN = 1  # link_create.kprobe_multi.flags
+F_UPROBE_MULTI_RETURN = 1  # link_create.uprobe_multi.flags
 F_MMAPABLE = 1 << 10  # map_create.map_flags
 F_SLEEPABLE = 1 << 4  # prog_load.prog_flags
 F_USER_STACK = 1 << 8  # bpf_get_stackid flags
@@ -165,6 +168,7 @@ _RAW_TRACEPOINT = Struct("=QI4x")
 _BTF_LOAD = Struct("=QQIIII")
 _LINK_HEAD = Struct("=IIII")
 _KPROBE_MULTI = Struct("=IIIIIIQQQ")
+_UPROBE_MULTI = Struct("=IIIIQQQQIII4x")
 _TRACING_MULTI = Struct("=IIIIQQI4x")
 _TRACING = Struct("=IIIII4xQ")
 _PERF_EVENT = Struct("=IIIIQ")
@@ -280,6 +284,13 @@ def link_create_kprobe_multi(
 ) -> bytearray:
     """union bpf_attr for LINK_CREATE with kprobe_multi; arrays are given by their addresses."""
     return bytearray(_KPROBE_MULTI.pack(prog_fd, 0, attach_type, 0, flags, count, 0, addresses, cookies))
+
+
+def link_create_uprobe_multi(
+    prog_fd: int, *, attach_type: int, flags: int, path: int, offsets: int, cookies: int, count: int, pid: int
+) -> bytearray:
+    """union bpf_attr for LINK_CREATE with uprobe_multi: the address of the file's path, those of u64 arrays."""
+    return bytearray(_UPROBE_MULTI.pack(prog_fd, 0, attach_type, 0, path, offsets, 0, cookies, count, flags, pid))
 
 
 def link_create_tracing_multi(prog_fd: int, *, attach_type: int, ids: int, cookies: int, count: int) -> bytearray:

@@ -18,6 +18,7 @@ BTF_SIZE = 64
 _LINK_HEAD = Struct("=III4x")
 _KPROBE_MULTI = Struct("=QIIQQ")
 _TRACING_MULTI = Struct("=IIIIQQQ")
+_UPROBE_MULTI = Struct("=QQQQIIII")
 _TRACING = Struct("=IIIIQ")
 _PERF_KPROBE = Struct("=I4xQIIQQQ")
 _TOLD_SINCE_6_7 = 40
@@ -52,6 +53,15 @@ class KprobeMultiInfo:
     count: int
     flags: int
     missed: int
+
+
+@dataclass(frozen=True, slots=True)
+class UprobeMultiInfo:
+    """bpf_link_info.uprobe_multi: how many functions, the flags, and the only process (0: all)."""
+
+    count: int
+    flags: int
+    pid: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +172,17 @@ def parse_tracing_multi(rest: bytes) -> TracingMultiInfo:
 def request_tracing_multi(ids: int, count: int, addresses: int, cookies: int) -> bytes:
     """A link info that asks for ids (u32), addresses and cookies (u64), `count` of each."""
     return bytes(_LINK_HEAD.size) + _TRACING_MULTI.pack(0, count, 0, 0, ids, addresses, cookies)
+
+
+def parse_uprobe_multi(rest: bytes) -> UprobeMultiInfo:
+    """Decode the uprobe_multi part of a link info (its path and arrays are filled separately)."""
+    *_, count, flags, pid = _unpack(_UPROBE_MULTI, rest)
+    return UprobeMultiInfo(count, flags, pid)
+
+
+def request_uprobe_multi(offsets: int, count: int, cookies: int, path: int, path_size: int) -> bytes:
+    """A link info that asks for offsets and cookies (u64), `count` of each, and for the file's path."""
+    return bytes(_LINK_HEAD.size) + _UPROBE_MULTI.pack(path, offsets, 0, cookies, path_size, count, 0, 0)
 
 
 def parse_tracing(rest: bytes) -> TracingInfo:

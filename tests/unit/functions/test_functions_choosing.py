@@ -133,8 +133,8 @@ def test_many_addresses_at_once_are_answered_as_one_by_one(kernel: Kernel, monke
 def test_offsets_leave_single_kprobes_only(kernel: Kernel) -> None:
     chosen = kernel.functions("tcp_sendmsg+0x10", "tcp_recvmsg")
     assert chosen.offsets is not None
-    assert list(chosen.mechanisms()) == [Mechanism.KPROBE, Mechanism.ALL]
-    assert list(chosen.mechanisms(when="return")) == [0, Mechanism.ALL]
+    assert list(chosen.mechanisms()) == [Mechanism.KPROBE, Mechanism.KERNEL]
+    assert list(chosen.mechanisms(when="return")) == [0, Mechanism.KERNEL]
     assert list(chosen.addresses()) == [BASE + 0x120, BASE + 0x200]
     assert chosen.refusals(Mechanism.KPROBE_MULTI)[0].code == "offset"
     assert str(chosen[0]) == "tcp_sendmsg+0x10"

@@ -135,7 +135,7 @@ def test_namesakes_in_another_module_are_no_duplicates_for_trampolines(kernel: K
 
 
 def test_unsafe_lifts_only_our_own_refusal(kernel: Kernel) -> None:
-    assert kernel.functions("rcu_note", unsafe=True).mechanisms() == bytes([Mechanism.ALL])
+    assert kernel.functions("rcu_note", unsafe=True).mechanisms() == bytes([Mechanism.KERNEL])
     chosen = kernel.functions("migrate_disable", unsafe=True)
     assert set(mechanism_names(chosen.mechanisms()[0])) == BY_ADDRESS
     assert chosen[0].verdict.code == "deny_listed"

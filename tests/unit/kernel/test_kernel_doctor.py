@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from multiprobe.cli import doctor
 from multiprobe.kernel.config import KernelConfig
-from multiprobe.kernel.diagnosis import MECHANISMS, Finding, diagnose_mechanisms, diagnose_needs
+from multiprobe.kernel.diagnosis import MECHANISMS, UPROBES, Finding, diagnose_mechanisms, diagnose_needs
 from multiprobe.kernel.examine import ListState, State, examine
 from multiprobe.kernel.features import FEATURES, INCONCLUSIVE, Answer, forbidden, no, yes
 from multiprobe.kernel.limits import CAPABILITIES, KernelLimits, Lockdown
@@ -43,9 +43,10 @@ REFUSED = {name: replace(forbidden("loading: EPERM"), is_built_in=True) for name
 
 
 def find(state: State) -> dict[str, Finding]:
-    findings = diagnose_mechanisms(state)
+    *findings, uprobes = diagnose_mechanisms(state)
     assert [finding.subject for finding in findings] == list(MECHANISMS)
-    for finding in findings:
+    assert uprobes.subject == UPROBES
+    for finding in (*findings, uprobes):
         assert finding.why
         assert bool(finding.advice) == (finding.usable is not True), "advice where, and only where, it is needed"
     return {finding.subject: finding for finding in findings}
@@ -237,12 +238,14 @@ def test_virtual_machines(monkeypatch: pytest.MonkeyPatch) -> None:
     state = replace(GOOD, limits=NOBODY, answers=REFUSED)
     shown = run(monkeypatch, state)
     assert "yes     virtual machines\n        KVM can be used\n" in shown
-    assert "Nothing can be attached here. `--vm`" in shown
+    assert "Nothing can be attached to the kernel here. `--vm`" in shown
     monkeypatch.setattr(doctor, "find_missing", lambda: [Requirement("virtiofsd", ("virtiofsd",))])
     shown = run(monkeypatch, state)
     assert "no      virtual machines\n        not installed: virtiofsd\n        → " in shown
     assert "apt-get install virtiofsd" in shown
-    assert "Nothing can be attached here. `--vm`, once what it needs is installed, runs any command" in shown
+    assert (
+        "Nothing can be attached to the kernel here. `--vm`, once what it needs is installed, runs any command" in shown
+    )
     monkeypatch.setattr(doctor, "find_obstacle", lambda: ("forbidden", "run as root"))
     shown = run(monkeypatch, replace(state, has_vm=False))
     assert "no      virtual machines\n        forbidden\n        → run as root\n" in shown
@@ -253,8 +256,8 @@ def test_json(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = GOOD.answers | {"tracing_multi": no("EINVAL"), "kprobe": Answer(INCONCLUSIVE, "ENOMEM")}
     lines = [json.loads(line) for line in run(monkeypatch, replace(GOOD, answers=answers), "--json").splitlines()]
     mechanisms: list[dict[str, Any]] = [line for line in lines if line["type"] == "mechanism"]
-    assert [line["mechanism"] for line in mechanisms] == list(MECHANISMS)
-    assert [line["usable"] for line in mechanisms] == [False, True, True, None]
+    assert [line["mechanism"] for line in mechanisms] == [*MECHANISMS, UPROBES]
+    assert [line["usable"] for line in mechanisms] == [False, True, True, None, True]
     assert all(set(line) == {"type", "mechanism", "usable", "why", "advice"} for line in mechanisms)
     assert lines[0] == {
         "type": "machine",
@@ -279,7 +282,7 @@ def test_text(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no      kprobe_multi" in shown
     assert "Kernel lockdown: integrity, from /proc/cmdline." in shown
     assert "in a container (docker)" in shown
-    assert "Nothing can be attached here" in shown
+    assert "Nothing can be attached to the kernel here" in shown
     assert "--vm" in shown
 
 

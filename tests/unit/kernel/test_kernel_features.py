@@ -80,7 +80,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-LINKS = {"link:42": errno.EFAULT, "link:56": errno.EFAULT, "link:59": errno.EFAULT, "link:61": errno.EFAULT}
+LINKS = {f"link:{attach_type}": errno.EFAULT for attach_type in (42, 48, 56, 57, 59, 61)}
 
 
 def probe(root: Path, feature: str, **answers: int) -> tuple[str, str]:
@@ -204,7 +204,7 @@ def test_nothing_is_ever_attached(root: Path) -> None:
         features = Features(root=str(root))
         for feature in FEATURES:
             features.probe(feature)
-    assert len(seen) == 4
+    assert len(seen) == 6
     for _, attr in seen:
         attach_type = struct.unpack_from("<I", attr, 8)[0]
         is_kprobe = attach_type in (AttachType.TRACE_KPROBE_MULTI, AttachType.TRACE_KPROBE_SESSION)

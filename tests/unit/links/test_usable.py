@@ -62,7 +62,7 @@ def test_each_mechanism_is_named(
     examined(answer)
     error = why_none(FakeKernel(), when="entry")  # type: ignore[arg-type]
     assert type(error) is kind
-    for name in mechanism_names(Mechanism.ALL):
+    for name in mechanism_names(Mechanism.KERNEL):
         assert f"  {name}: {why}" in str(error)
     assert "--vm" in error.hint
     assert "doctor" in error.hint
@@ -91,12 +91,12 @@ def test_a_mechanism_that_was_forced() -> None:
 
 def test_sessions_are_paired_where_the_kernel_has_none() -> None:
     kernel: Any = FakeKernel()
-    kernel.offers = Mechanism.ALL
+    kernel.offers = Mechanism.KERNEL
     assert usable_mechanisms(kernel, when="session") == Mechanism.TRAMPOLINE | Mechanism.KPROBE
     assert paired_mechanisms(kernel, when="session") == Mechanism.TRAMPOLINE | Mechanism.KPROBE
     assert paired_mechanisms(kernel, when="return") == 0
     kernel.table = FakeTable("bpf_session_is_return", "bpf_jit_supports_fsession")
-    assert usable_mechanisms(kernel, when="session") == Mechanism.ALL
+    assert usable_mechanisms(kernel, when="session") == Mechanism.KERNEL
     assert paired_mechanisms(kernel, when="session") == Mechanism.KPROBE
     without = paired_mechanisms(kernel, when="session", may_fsession=False)
     assert without == Mechanism.TRAMPOLINE | Mechanism.KPROBE

@@ -40,7 +40,7 @@ def test_attach_a_program(kernel: mp.Kernel, program: Any) -> None:
 
 @pytest.mark.parametrize("functions", [None, 5.0, b"tcp_*", {"a": 1}, print])
 def test_attach_to_functions(kernel: mp.Kernel, functions: Any) -> None:
-    expected = "expected a FunctionSet, a pattern, or a list of patterns, symbols or addresses"
+    expected = "expected a set of functions, a pattern, or a list of patterns, symbols, addresses or sets"
     assert expected in refused(lambda: mp.attach(count, functions))
     assert expected in refused(lambda: mp.plan(functions))
 

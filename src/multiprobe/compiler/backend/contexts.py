@@ -292,7 +292,9 @@ class HookContext:
 
 
 class Registers(HookContext):
-    """Kprobes of both kinds: the context is the processor's registers."""
+    """Probes of which the context is the processor's registers: kprobes of both kinds, and uprobes."""
+
+    reads_stack_by = FuncId.PROBE_READ_KERNEL
 
     def arg(self, index: int) -> str:
         if self.when == "return":
@@ -327,7 +329,7 @@ class Registers(HookContext):
         buffer = e.stack("i64")
         address = e.make(f"add i64 {self.word(self.arch.stack_pointer)}, {self.arch.stack_offset + 8 * slot}")
         e.store(buffer, "0")
-        failed = e.call(FuncId.PROBE_READ_KERNEL, f"ptr {buffer}", "i32 8", f"i64 {address}")
+        failed = e.call(self.reads_stack_by, f"ptr {buffer}", "i32 8", f"i64 {address}")
         count_if(e, e.make(f"icmp ne i64 {failed}, 0"), FAILED_READS)
         return e.load(buffer)
 
@@ -365,6 +367,20 @@ class KprobeMulti(Registers):
             self.e.begin(clear)
             self.e.store(pointer, "0")
             self.e.begin(go)
+
+
+class Uprobe(KprobeMulti):
+    """Links of uprobe.multi and their sessions: the registers are the program's. The link's cookie is ctx.function."""
+
+    reads_stack_by = FuncId.PROBE_READ_USER
+
+    def cookie(self) -> str:
+        return self._cookie_from_table()
+
+    def arg_count(self) -> str:
+        raise self.refuse(
+            "ctx.arg_count is not known for functions of a binary", "ctx.arg(n) reads the n-th argument register"
+        )
 
 
 class Kprobe(Registers):
@@ -476,5 +492,6 @@ CONTEXTS: dict[str, type[HookContext]] = {
     "kprobe_multi": KprobeMulti,
     "kprobe": Kprobe,
     "tracing": Tracing,
+    "uprobe": Uprobe,
     "raw_tracepoint": RawTracepoint,
 }

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import multiprobe as mp
+from multiprobe.binaries.mixed import only_of_kernel
 from multiprobe.functions.kernel import Kernel
 from multiprobe.instruments.errors import program
 from multiprobe.instruments.errors.failures import FailedCall, FailureGroup, Groups, Joiner, decoded
@@ -91,7 +92,7 @@ class FailureCollector(Instrument[ErrorsSample]):
         """The recorded arguments of the call that failed first, by name, decoded by their types."""
         if failure.first is None:
             return {}
-        found = signature_of(self._attachment.functions, failure.first)
+        found = signature_of(only_of_kernel(self._attachment.functions, "errors"), failure.first)
         return found.arguments(failure.arguments)
 
 

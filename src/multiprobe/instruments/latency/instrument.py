@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Unpack
 
-    from multiprobe.functions.sets import Function, FunctionSet
+    from multiprobe.binaries.mixed import AnyFunction, AnyFunctionSet
     from multiprobe.links.attachment import Attachment
 
 SORTS = ("total", "self", "calls", "mean", "p50", "p90", "p99", "max")
@@ -36,7 +36,7 @@ class Latency:
     buckets: `buckets[b]` calls took a time of b bits, from 2^(b−1) to 2^b − 1 ns; the last bucket isn't 0
     """
 
-    function: Function
+    function: AnyFunction
     who: int
     calls: int
     running: int
@@ -133,7 +133,7 @@ class CallTimer(Instrument[LatencySample]):
 
 
 def _row(
-    function: Function, who: int, begun: int, total: int, own: int | None, longest: int, buckets: Iterable[int]
+    function: AnyFunction, who: int, begun: int, total: int, own: int | None, longest: int, buckets: Iterable[int]
 ) -> Latency:
     trimmed = list(buckets)
     while trimmed and not trimmed[-1]:
@@ -147,7 +147,7 @@ def _dense(buckets: Mapping[int, int]) -> list[int]:
 
 
 def start(
-    functions: FunctionSet, *, by: str | None = None, has_self: bool = False, **options: Unpack[AttachOptions]
+    functions: AnyFunctionSet, *, by: str | None = None, has_self: bool = False, **options: Unpack[AttachOptions]
 ) -> CallTimer:
     """Attach to `functions` and time their calls. The other options are those of `multiprobe.attach`.
 

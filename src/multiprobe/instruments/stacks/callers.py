@@ -9,7 +9,7 @@ import multiprobe as mp
 from multiprobe.kernel.resolve import Resolver
 
 if TYPE_CHECKING:
-    from multiprobe.functions.sets import FunctionSet
+    from multiprobe.binaries.mixed import AnyFunctionSet
 
 stacks = mp.StackTraces(max_entries=4096)
 seen = mp.Hash(mp.i64, mp.u64, 4096)
@@ -24,7 +24,7 @@ def note(ctx: mp.Context) -> None:
 class Callers:
     """Counts the callers of the only function in `function` from now on. Must be closed, which detaches."""
 
-    def __init__(self, function: FunctionSet, *, pid: int | None = None) -> None:
+    def __init__(self, function: AnyFunctionSet, *, pid: int | None = None) -> None:
         self._resolver = Resolver.load()
         self._name = function[0].name
         self._attachment = mp.attach(note, function, pid=pid, own=pid is not None)

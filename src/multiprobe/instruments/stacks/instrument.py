@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Unpack
 
-    from multiprobe.functions.sets import FunctionSet
+    from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.links.attachment import Attachment
 
 
@@ -80,7 +80,7 @@ class StackCounter(Instrument[StacksSample]):
 
 
 def start(
-    functions: FunctionSet,
+    functions: AnyFunctionSet,
     *,
     has_user: bool = False,
     is_timed: bool = False,
@@ -101,7 +101,7 @@ class Namer:
     """Names the frames of stacks, each once; `addresses(id)` gives a stack's, innermost first."""
 
     def __init__(
-        self, kernel: Resolver, user: UserResolver, functions: FunctionSet, addresses: Callable[[int], Sequence[int]]
+        self, kernel: Resolver, user: UserResolver, functions: AnyFunctionSet, addresses: Callable[[int], Sequence[int]]
     ) -> None:
         self._kernel = kernel
         self._user = user

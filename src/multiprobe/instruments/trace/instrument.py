@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import multiprobe as mp
+from multiprobe.binaries.mixed import only_of_kernel
 from multiprobe.errors import CompileError, UsageError
 from multiprobe.functions.kernel import Kernel
 from multiprobe.instruments.instrument import AttachOptions, Instrument
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any, Unpack
 
-    from multiprobe.functions.sets import Function, FunctionSet
+    from multiprobe.binaries.mixed import AnyFunction
+    from multiprobe.functions.sets import FunctionSet
     from multiprobe.kernel.btf.values import Spelled
     from multiprobe.links.attachment import Attachment
 
@@ -56,7 +58,7 @@ class TracedCall(NamedTuple):
     pid: int
     tid: int
     comm: str
-    function: Function
+    function: AnyFunction
     arguments: tuple[tuple[str, object], ...]
     members: Mapping[str, object] = {}
     duration: int | None = None
@@ -91,7 +93,7 @@ class CallTracer(Instrument[list[TracedCall]]):
         self._probe = probe
         decoders = {id(known): (known.decoder(), known.returned) for known in described}
         self._decoders = [decoders[id(known)] for known in described]
-        self._named: dict[int, Function] = {}
+        self._named: dict[int, AnyFunction] = {}
         self._callers = None if probe.stacks is None else StackNames(attachment, probe.stacks)
         self._unknown = (UNKNOWN.decoder(), UNKNOWN.returned)
         self._readers = [attachment.events(stream) for stream in probe.streams]
@@ -190,7 +192,7 @@ def start(
     except CompileError as error:
         raise UsageError(f"the filter can't be compiled: {error.message}", hint=error.hint) from error
     try:
-        described = describer.describe(attachment.functions)
+        described = describer.describe(only_of_kernel(attachment.functions, "trace"))
         table, steps = tables(described, most=probe.n_steps)
         steps.extend([0] * (2 * probe.n_steps - len(steps)))
         attachment.map(probe.steps).fill(steps)

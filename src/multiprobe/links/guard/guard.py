@@ -20,7 +20,7 @@ from multiprobe.links.report import Drop
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from multiprobe.functions.sets import FunctionSet
+    from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.links.guard.prices import Prices
     from multiprobe.links.guard.replaceable import Part, ReplaceableLinks
     from multiprobe.links.ledger import Ledger
@@ -75,7 +75,7 @@ class Guard:
         self,
         links: ReplaceableLinks,
         hits: ArrayMap,
-        functions: FunctionSet,
+        functions: AnyFunctionSet,
         *,
         budget: float | None,
         prices: Prices,

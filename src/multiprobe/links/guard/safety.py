@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from multiprobe.functions.kernel import Kernel
+from multiprobe.binaries.mixed import kernel_of
 from multiprobe.links.guard.guard import Guard
 from multiprobe.links.guard.prices import Prices
 from multiprobe.links.mechanisms.linking import CONTEXTS
@@ -37,5 +37,5 @@ def find_price(guard: Guard, loader: ProgramLoader, mechanism: Mechanism) -> Non
         return
     is_paired = bool(mechanism & loader.paired)
     n_insns = len(loader.code(CONTEXTS[mechanism], "entry" if is_paired else "").insns) // 8
-    kernel = Kernel.of(loader.functions.table)
+    kernel = kernel_of(loader.functions)
     prices.find(kernel, mechanism, when=loader.when, is_paired=is_paired, n_insns=n_insns)

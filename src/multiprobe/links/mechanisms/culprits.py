@@ -18,6 +18,7 @@ from multiprobe.links.mechanisms.errnos import meaning
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.functions.sets import FunctionSet
 
     Known = dict[str, dict[tuple[Mechanism, str], int]]
@@ -49,16 +50,19 @@ class Culprits:
             known.setdefault(label, {})[mechanism, when] = number
         write_own(_file(build_id), _format(known))
 
-    def without_known(self, masks: bytes, functions: FunctionSet, *, when: str) -> bytes:
-        """`masks` without the mechanisms that refused each function on this side before."""
+    def without_known(self, masks: bytes, functions: FunctionSet, *, when: str, first: int = 0) -> bytes:
+        """`masks` without the mechanisms that refused each function on this side before.
+
+        first: the place in `masks` of the first function
+        """
         changed = bytearray(masks)
         for position in self._places(functions):
             for mechanism, side in self._known[functions.label(position)]:
                 if side == when:
-                    changed[position] &= ~mechanism
+                    changed[first + position] &= ~mechanism
         return bytes(changed)
 
-    def reason(self, functions: FunctionSet, position: int) -> str:
+    def reason(self, functions: AnyFunctionSet, position: int) -> str:
         """Why a function was left out, and how to have it tried again."""
         refused = self._known.get(functions.label(position), {})
         answers = ", ".join(f"{errno_name(n)} from {m.label}: {meaning(m, n)}" for (m, _), n in refused.items())

@@ -34,6 +34,10 @@ _MEANINGS = {
     (Mechanism.KPROBE, errno.EILSEQ): "this offset is not the start of an instruction",
     (Mechanism.KPROBE, errno.EADDRNOTAVAIL): "several functions have this name",
     (Mechanism.KPROBE, errno.ENOENT): "there is no such symbol",
+    (Mechanism.UPROBE_MULTI, _ENOTSUPP): "its first instruction can't be probed: it has a LOCK or segment prefix, is "
+    "a breakpoint, or is none of the processor's",
+    (Mechanism.UPROBE_MULTI, errno.EINVAL): "it is not in the file, or not where a probe may be",
+    (Mechanism.UPROBE_MULTI, errno.EIO): "the kernel can't read this part of the file",
 }
 _MEANINGS_OF_ANY = {
     errno.ENODEV: "its module was unloaded meanwhile",

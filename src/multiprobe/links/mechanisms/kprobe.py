@@ -37,7 +37,7 @@ def pmu() -> tuple[int, int]:
 
 def attach(request: LinkRequest) -> Linked:
     """Attach the functions one by one, several at a time. Programs are shared by all links on a side."""
-    addresses = request.functions.addresses()
+    addresses = request.of_kernel.addresses()
     kprobe_pmu = pmu()
     with filling(Mechanism.KPROBE) as linked:
         programs = {}

@@ -32,7 +32,7 @@ def attach_type(when: str) -> int:
 
 def attach(request: LinkRequest) -> Linked:
     """Attach the functions by one link; by several only where the kernel lacks the memory for one."""
-    addresses, cookies = request.functions.addresses(), request.cookies
+    addresses, cookies = request.of_kernel.addresses(), request.cookies
     everything = range(len(addresses))
     with filling(Mechanism.KPROBE_MULTI) as linked:
         program = request.load(Hook(PROG_TYPE, attach_type(request.when)))

@@ -84,6 +84,8 @@ class Link:
             n_functions, missed = multi.count or None, multi.missed
         elif self.mechanism == Mechanism.TRACING_MULTI:
             n_functions = info.parse_tracing_multi(head.rest).count
+        elif self.mechanism == Mechanism.UPROBE_MULTI:
+            n_functions = info.parse_uprobe_multi(head.rest).count or None
         elif self.mechanism == Mechanism.KPROBE:
             n_functions, missed = 1, info.parse_perf_kprobe(head.rest).missed
         else:

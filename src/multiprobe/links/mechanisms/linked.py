@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from struct import pack
 from typing import TYPE_CHECKING, Protocol
 
+from multiprobe.functions.sets import FunctionSet
 from multiprobe.links.mechanisms.parallel import close_all
 from multiprobe.syscalls import bpf
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable, Iterator, Sequence
 
-    from multiprobe.functions.sets import FunctionSet
+    from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.kernel.mechanism import Mechanism
     from multiprobe.links.mechanisms.link import Link
     from multiprobe.syscalls.fd import FileDescriptor
@@ -84,9 +85,10 @@ class LinkRequest:
     is_paired: a session is two programs, one for each side
     may_misfit: the program's code may fit some functions and not others: the verifier's refusal is about one function
     progress: called with the number done, where functions go one by one
+    pid: the only process, where the mechanism can be told, or None
     """
 
-    functions: FunctionSet
+    functions: AnyFunctionSet
     indices: Sequence[int]
     cookies: array[int] | None
     when: str
@@ -94,6 +96,13 @@ class LinkRequest:
     progress: Callable[[int], None] | None = None
     is_paired: bool = False
     may_misfit: bool = False
+    pid: int | None = None
+
+    @property
+    def of_kernel(self) -> FunctionSet:
+        """The functions, all of the kernel."""
+        assert isinstance(self.functions, FunctionSet)
+        return self.functions
 
     @property
     def sides(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from array import array
 from typing import TYPE_CHECKING
 
 from multiprobe.kernel.mechanism import Mechanism
-from multiprobe.links.mechanisms import kprobe, kprobe_multi, tracing_multi, trampoline
+from multiprobe.links.mechanisms import kprobe, kprobe_multi, tracing_multi, trampoline, uprobe_multi
 from multiprobe.links.mechanisms.linked import LinkRequest
 
 if TYPE_CHECKING:
@@ -22,12 +22,14 @@ CONTEXTS = {
     Mechanism.TRACING_MULTI: "tracing",
     Mechanism.TRAMPOLINE: "tracing",
     Mechanism.KPROBE: "kprobe",
+    Mechanism.UPROBE_MULTI: "uprobe",
 }
 _ATTACH: dict[Mechanism, Callable[[LinkRequest], Linked]] = {
     Mechanism.KPROBE_MULTI: kprobe_multi.attach,
     Mechanism.TRACING_MULTI: tracing_multi.attach,
     Mechanism.TRAMPOLINE: trampoline.attach,
     Mechanism.KPROBE: kprobe.attach,
+    Mechanism.UPROBE_MULTI: uprobe_multi.attach,
 }
 
 
@@ -77,6 +79,7 @@ class Linking:
             _show(progress, len(indices)) if progress else None,
             is_paired,
             loader.may_misfit,
+            loader.pid,
         )
         try:
             with ledger.timed("attach"):
@@ -86,9 +89,10 @@ class Linking:
 
     def _kernel_cookies(self, context: str, indices: Sequence[int] | None) -> array[int] | None:
         """What the kernel is told for each of these functions (None: all), or None."""
-        if self.cookies is not None:
+        is_index = self.loader.function_from(context) == "cookie"
+        if self.cookies is not None and not (is_index and context == "uprobe"):
             return self.cookies if indices is None else array("Q", map(self.cookies.__getitem__, indices))
-        if self.loader.function_from(context) != "cookie":
+        if not is_index:
             return None
         return array("Q", range(len(self.loader.functions)) if indices is None else indices)
 

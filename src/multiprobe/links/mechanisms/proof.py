@@ -12,14 +12,14 @@ from multiprobe.links.mechanisms.linking import attach_by
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from multiprobe.functions.sets import FunctionSet
+    from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.kernel.mechanism import Mechanism
 
 _MAX_TRIES = 64
 
 
 def proven(
-    mechanism: Mechanism, functions: FunctionSet, refused: Mapping[int, int], *, when: str, is_paired: bool
+    mechanism: Mechanism, functions: AnyFunctionSet, refused: Mapping[int, int], *, when: str, is_paired: bool
 ) -> dict[int, int]:
     """Those of the refused functions (errno by index) on which an empty program fails with the same errno.
 

@@ -34,7 +34,7 @@ ATTACH_TYPES = {
 
 def attach(request: LinkRequest) -> Linked:
     """Attach the functions by one program and link for each BTF object."""
-    ids, indices = request.functions.btf_ids(), request.indices
+    ids, indices = request.of_kernel.btf_ids(), request.indices
     with filling(Mechanism.TRACING_MULTI) as linked:
         for module, positions in _by_module(request):
             try:
@@ -56,8 +56,8 @@ def attach(request: LinkRequest) -> Linked:
 def _by_module(request: LinkRequest) -> Iterator[tuple[str, list[int]]]:
     """The positions of the functions in each module; "" is vmlinux."""
     positions: dict[int, list[int]] = {}
-    table = request.functions.table
-    for position, row in enumerate(request.functions.rows):
+    table = request.of_kernel.table
+    for position, row in enumerate(request.of_kernel.rows):
         positions.setdefault(table.modules[row], []).append(position)
     return ((table.module_names[module], some) for module, some in positions.items())
 

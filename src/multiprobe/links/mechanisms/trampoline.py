@@ -34,7 +34,7 @@ ATTACH_TYPES = {
 
 def attach(request: LinkRequest) -> Linked:
     """Attach the functions one by one, several at a time, each with a program of its own."""
-    ids, rows, table = request.functions.btf_ids(), request.functions.rows, request.functions.table
+    ids, rows, table = request.of_kernel.btf_ids(), request.of_kernel.rows, request.of_kernel.table
     btf = _open_types({table.module(row) for row in rows} - {""})
 
     def open_one(position: int, side: str) -> Link:

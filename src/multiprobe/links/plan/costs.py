@@ -37,6 +37,9 @@ COSTS = {
     ("entry", Mechanism.KPROBE): Cost(20_000_000, 40_000_000, 325, False),
     ("return", Mechanism.KPROBE): Cost(20_000_000, 40_000_000, 631, False),
     ("session", Mechanism.KPROBE): Cost(40_000_000, 80_000_000, 956, False),
+    ("entry", Mechanism.UPROBE_MULTI): Cost(10_000, 20_000, 5_000, True),
+    ("return", Mechanism.UPROBE_MULTI): Cost(10_000, 20_000, 10_000, True),
+    ("session", Mechanism.UPROBE_MULTI): Cost(10_000, 20_000, 12_000, True),
 }
 
 EXPECTED_HITS = 1_000_000

@@ -7,41 +7,46 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from multiprobe.binaries.mixed import kernel_of, kernel_part
 from multiprobe.errors import UsageError
 from multiprobe.functions.kernel import Kernel
 from multiprobe.functions.sets import Refusal
+from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.links.ledger import Ledger
 from multiprobe.links.mechanisms.culprits import Culprits
 from multiprobe.links.plan.costs import COSTS
 from multiprobe.links.plan.memory import predict_memory
 from multiprobe.links.plan.plan import Group, LinkPlan, make_plan
-from multiprobe.links.plan.usable import paired_mechanisms, usable_mechanisms
+from multiprobe.links.plan.usable import paired_mechanisms, usable_for
 from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from multiprobe.functions.sets import FunctionSet
-    from multiprobe.kernel.mechanism import Mechanism
+    from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.links.plan.mechanisms import Mechanisms
 
 
 def plan_attachment(
-    chosen: FunctionSet, mechanisms: Mechanisms, *, when: str, usable: Mechanism | None = None
+    chosen: AnyFunctionSet,
+    mechanisms: Mechanisms,
+    *,
+    when: str,
+    usable: Mechanism | None = None,
 ) -> tuple[LinkPlan, Ledger]:
     """The plan, and a ledger in which everything that is not planned is skipped with its reason.
 
     `usable`: the mechanisms that may be used, when the caller knows better than the kernel's symbols. Raises UsageError
     when all would go one by one, and they are too many.
     """
-    kernel = Kernel.of(chosen.table)
     if usable is None:
-        usable = mechanisms.allowed & usable_mechanisms(kernel, when=when)
-    masks, gone = without_gone(chosen, chosen.mechanisms(when=when), usable)
-    culprits = Culprits.load(kernel.build_id)
-    if culprits:
-        masks = culprits.without_known(masks, chosen, when=when)
-    paired = paired_mechanisms(kernel, when=when, may_fsession=mechanisms.has_fsession)
+        usable = mechanisms.allowed & usable_for(chosen, when=when)
+    masks, gone = without(gone_among(chosen, range(len(chosen))), chosen.mechanisms(when=when), usable)
+    kernel, (first, of_kernel) = kernel_of(chosen), kernel_part(chosen)
+    culprits = Culprits.load(kernel.build_id if kernel else "")
+    if culprits and of_kernel is not None:
+        masks = culprits.without_known(masks, of_kernel, when=when, first=first)
+    paired = paired_mechanisms(kernel, when=when, may_fsession=mechanisms.has_fsession) if kernel else Mechanism.NONE
     plan = make_plan(masks, when=when, usable=usable, paired=paired)
     skipped = chosen.refusals(usable, when=when) if plan.refused or chosen.unresolved else []
     skipped += [Refusal(chosen.label(position), "module_gone", GONE) for position in gone]
@@ -56,7 +61,7 @@ def plan_attachment(
         Refusal(chosen.label(position), "too_many_singles", _over(mechanisms.max_singles)) for position in too_many
     ]
     ledger = Ledger(len(chosen) + len(chosen.unresolved), skipped)
-    if predicted := predict_memory(plan, chosen.table):
+    if kernel and (predicted := predict_memory(plan, kernel.table)):
         ledger.set_memory(predicted=predicted)
     return plan, ledger
 
@@ -64,27 +69,30 @@ def plan_attachment(
 GONE = "its module was unloaded, or loaded anew, since the kernel's functions were read: make a new mp.Kernel()"
 
 
-def without_gone(chosen: FunctionSet, masks: bytes, usable: Mechanism) -> tuple[bytes, list[int]]:
-    """`masks` with nothing where a function's module has gone, and the positions of those that would be carried.
-
-    Another function may be at their addresses now.
-    """
-    gone = gone_among(chosen, range(len(chosen)))
-    if not gone:
+def without(excluded: Collection[int], masks: bytes, usable: Mechanism) -> tuple[bytes, list[int]]:
+    """`masks` with nothing at the excluded positions, and those of them that would be carried."""
+    if not excluded:
         return masks, []
-    positions = sorted(position for position in gone if masks[position] & usable)
+    positions = sorted(position for position in excluded if masks[position] & usable)
     left = bytearray(masks)
     for position in positions:
         left[position] = 0
     return bytes(left), positions
 
 
-def gone_among(functions: FunctionSet, indices: Collection[int]) -> set[int]:
-    """Those of the functions (by index) whose module was unloaded, or loaded anew, since the functions were read."""
-    table, rows = functions.table, functions.rows
-    used = set(map(table.modules.__getitem__, map(rows.__getitem__, indices)))
+def gone_among(functions: AnyFunctionSet, indices: Collection[int]) -> set[int]:
+    """Those of the functions (by index) whose module was unloaded, or loaded anew, since the functions were read.
+
+    Another function may be at their addresses now.
+    """
+    first, chosen = kernel_part(functions)
+    if chosen is None:
+        return set()
+    table, rows = chosen.table, chosen.rows
+    own = indices if chosen is functions else [index for index in indices if first <= index < first + len(rows)]
+    used = set(map(table.modules.__getitem__, (rows[index - first] for index in own)))
     gone = Kernel.of(table).gone_modules(table.module_names[module] for module in used)
-    return {index for index in indices if table.module(rows[index]) in gone} if gone else set()
+    return {index for index in own if table.module(rows[index - first]) in gone} if gone else set()
 
 
 def limit_singles(plan: LinkPlan, most: int) -> tuple[LinkPlan, list[int]]:

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from multiprobe.functions.kernel import Kernel
+from multiprobe.binaries.mixed import kernel_of, owners
 from multiprobe.links.guard.limits import MAX_MEMORY, Limits
 from multiprobe.links.plan.costs import LOOP_TURN
 from multiprobe.links.plan.mechanisms import Mechanisms
@@ -14,12 +14,12 @@ from multiprobe.links.plan.memory import why_too_large
 from multiprobe.links.plan.planning import plan_attachment
 from multiprobe.links.plan.request import choose, parse_side, require_kernel
 from multiprobe.links.plan.steps import Step, steps_of
-from multiprobe.links.plan.usable import usable_mechanisms, why_none, withholds
+from multiprobe.links.plan.usable import usable_for, why_none, withholds
 from multiprobe.links.report import Report
 
 if TYPE_CHECKING:
+    from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.functions.kernel import Kernel
-    from multiprobe.functions.sets import FunctionSet
     from multiprobe.links.plan.mechanisms import Names
     from multiprobe.links.plan.request import Functions
 
@@ -62,21 +62,20 @@ def instruction_rate(*, turns: int = 100_000) -> float:
 
 
 def preview(
-    functions: FunctionSet, mechanisms: Mechanisms, *, when: str = "entry", max_memory: float = MAX_MEMORY
+    functions: AnyFunctionSet, mechanisms: Mechanisms, *, when: str = "entry", max_memory: float = MAX_MEMORY
 ) -> Plan:
     """What attaching to these functions by these mechanisms would come to.
 
     Raises NotSupportedError or NotPermittedError where nothing could be attached by any allowed mechanism.
     """
-    kernel = Kernel.of(functions.table)
-    if not mechanisms.allowed & usable_mechanisms(kernel, when=when):
+    kernel = kernel_of(functions)
+    if not mechanisms.allowed & usable_for(functions, when=when):
         raise why_none(kernel, allowed=mechanisms.allowed, when=when)
     plan, ledger = plan_attachment(functions, mechanisms, when=when)
     report = ledger.report()
     if not plan.n_functions and withholds(kernel, report):
         raise why_none(kernel, allowed=mechanisms.allowed, when=when)
-    table = functions.table
-    steps = steps_of(plan, [table.modules[row] for row in functions.rows])
+    steps = steps_of(plan, owners(functions))
     too_large = why_too_large(report.kernel_memory.get("predicted", 0), plan, max_memory)
     planned = replace(
         report,

@@ -6,6 +6,10 @@ from array import array
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from multiprobe.binaries.locating import is_library
+from multiprobe.binaries.mixed import MixedFunctionSet, joined
+from multiprobe.binaries.naming import requests
+from multiprobe.binaries.sets import UserFunctionSet
 from multiprobe.compiler.shape import SIDES
 from multiprobe.errors import UsageError
 from multiprobe.functions.kernel import Kernel
@@ -15,24 +19,35 @@ from multiprobe.plurals import plural_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from multiprobe.functions.kernel import Kernel
-    from multiprobe.functions.sets import Function, FunctionSet
+    from multiprobe.binaries.mixed import AnyFunctionSet
+    from multiprobe.binaries.naming import BinaryRequest
 
-    Functions = FunctionSet | Function | str | int | Iterable[str] | Iterable[int] | Iterable[Function]
+    Functions = (
+        AnyFunctionSet
+        | Function
+        | str
+        | int
+        | Iterable[str]
+        | Iterable[int]
+        | Iterable[Function]
+        | Iterable[FunctionSet | UserFunctionSet | MixedFunctionSet]
+    )
 
 _PATTERN_CHARACTERS = frozenset("*?[!/")
-_EXPECTED = "a FunctionSet, a pattern, or a list of patterns, symbols or addresses"
+_EXPECTED = "a set of functions, a pattern, or a list of patterns, symbols, addresses or sets"
 _MAX_COOKIE = (1 << 64) - 1
 
 
-def choose(functions: Functions, kernel: Kernel | None, *, unsafe: bool) -> FunctionSet:
-    """The functions meant by a set, a pattern, or a list of patterns, of symbols or of addresses.
+def choose(functions: Functions, kernel: Kernel | None, *, unsafe: bool) -> AnyFunctionSet:
+    """The functions meant by a set, a pattern, or a list of patterns, of symbols, of addresses, or of sets.
 
     A list of strings without any pattern character is a list of exact symbols: each is answered for by itself.
     """
     if isinstance(functions, FunctionSet):
         if kernel is not None and kernel.table is not functions.table:
             raise UsageError("these functions were chosen from another kernel= than the one given")
+        return functions
+    if isinstance(functions, UserFunctionSet | MixedFunctionSet):
         return functions
     if not _is_one(functions) and (isinstance(functions, bytes | dict) or not isinstance(functions, Iterable)):
         raise UsageError(f"invalid functions {functions!r}: expected {_EXPECTED}")
@@ -49,21 +64,45 @@ def _is_one(functions: object) -> bool:
     return isinstance(functions, str | int | Function)
 
 
-def _listed(items: Sequence[object], kernel: Kernel | None, *, unsafe: bool) -> FunctionSet:
+def _listed(items: Sequence[object], kernel: Kernel | None, *, unsafe: bool) -> AnyFunctionSet:
     if not items:
         raise UsageError(
             "no functions were requested", hint="give a pattern, symbols, addresses or kernel.functions(…)"
         )
-    kernel = kernel or Kernel()
+    sets = [item for item in items if isinstance(item, FunctionSet | UserFunctionSet | MixedFunctionSet)]
+    if len(sets) == len(items):
+        return joined(sets)
     strings = [item for item in items if isinstance(item, str)]
     if len(strings) == len(items):
-        if any(_PATTERN_CHARACTERS & set(text) or ":" in text for text in strings):
-            return kernel.functions(*strings, unsafe=unsafe)
-        return kernel.by_symbols(strings, unsafe=unsafe)
+        return choose_by_text(strings, kernel, unsafe=unsafe)
+    kernel = kernel or Kernel()
     numbers = [item.address + item.offset if isinstance(item, Function) else item for item in items]
     if all(isinstance(number, int) and not isinstance(number, bool) for number in numbers):
         return kernel.by_addresses(numbers, unsafe=unsafe)  # type: ignore[arg-type]
-    raise UsageError("functions must be all patterns, all symbols or all addresses", hint="split the request in two")
+    raise UsageError(
+        "functions must be all patterns, all symbols, all addresses or all sets", hint="split the request in two"
+    )
+
+
+def choose_by_text(texts: Sequence[str], kernel: Kernel | None, *, unsafe: bool) -> AnyFunctionSet:
+    """The functions meant by patterns or symbols, of the kernel and of binaries (`libc:mem*`)."""
+    of_binaries, of_kernel = requests(texts, is_library=is_library)
+    if not of_binaries:
+        return _of_kernel(of_kernel, kernel or Kernel(), unsafe=unsafe)
+    sets: list[AnyFunctionSet] = [_of_kernel(of_kernel, kernel or Kernel(), unsafe=unsafe)] if of_kernel else []
+    return joined([*sets, *map(_of_binary, of_binaries)])
+
+
+def _of_binary(request: BinaryRequest) -> UserFunctionSet:
+    from multiprobe.binaries.binary import Binary  # with NumPy
+
+    return Binary(request.binary).functions(*request.patterns)
+
+
+def _of_kernel(texts: Sequence[str], kernel: Kernel, *, unsafe: bool) -> FunctionSet:
+    if any(_PATTERN_CHARACTERS & set(text) or ":" in text for text in texts):
+        return kernel.functions(*texts, unsafe=unsafe)
+    return kernel.by_symbols(texts, unsafe=unsafe)
 
 
 def parse_side(when: str) -> str:
@@ -73,7 +112,7 @@ def parse_side(when: str) -> str:
     return when
 
 
-def cookies_by_position(cookies: Iterable[int] | None, chosen: FunctionSet) -> array[int] | None:
+def cookies_by_position(cookies: Iterable[int] | None, chosen: AnyFunctionSet) -> array[int] | None:
     """A cookie for each function of `chosen`: those given stand for the requests, one by one.
 
     For lists of symbols or addresses `cookies` go with the list's items; for sets with the functions in their order.

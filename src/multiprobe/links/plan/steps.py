@@ -39,16 +39,16 @@ class Step:
         }
 
 
-def steps_of(plan: LinkPlan, modules: Sequence[int]) -> list[Step]:
-    """The steps of a plan. `modules` numbers the module of each function: BTF objects are counted by it."""
-    return [_step(plan, group, modules) for group in plan.groups]
+def steps_of(plan: LinkPlan, owners: Sequence[object]) -> list[Step]:
+    """The steps of a plan. `owners`: of each function its module or binary, which a link of a batch may not leave."""
+    return [_step(plan, group, owners) for group in plan.groups]
 
 
-def _step(plan: LinkPlan, group: Group, modules: Sequence[int]) -> Step:
+def _step(plan: LinkPlan, group: Group, owners: Sequence[object]) -> Step:
     n, links = len(group.positions), plan.links_of(group)
     is_paired = bool(group.mechanism & plan.paired)
-    if group.mechanism == Mechanism.TRACING_MULTI:  # a program and a link for each BTF object
-        links = len({modules[position] for position in group.positions})
+    if group.mechanism & (Mechanism.TRACING_MULTI | Mechanism.UPROBE_MULTI):  # a link for each BTF object or binary
+        links = len({owners[position] for position in group.positions})
     calls = 2 * links
     if group.mechanism == Mechanism.KPROBE:  # a probe and a link each, programs shared
         calls += 2 if is_paired else 1

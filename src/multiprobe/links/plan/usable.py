@@ -9,12 +9,15 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from multiprobe.binaries.mixed import binary_parts, kernel_of
 from multiprobe.errors import NotPermittedError, NotSupportedError
+from multiprobe.kernel.features import Features
 from multiprobe.kernel.mechanism import Mechanism, mechanism_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.errors import MultiprobeError
     from multiprobe.functions.kernel import Kernel
     from multiprobe.kernel.diagnosis import Finding
@@ -39,6 +42,14 @@ def usable_mechanisms(kernel: Kernel, *, when: str) -> Mechanism:
     return offers
 
 
+def usable_for(functions: AnyFunctionSet, *, when: str) -> Mechanism:
+    """Mask of the mechanisms that the kernel offers for these functions and programs that run `when`."""
+    kernel = kernel_of(functions)
+    offers = Mechanism.NONE if kernel is None else usable_mechanisms(kernel, when=when)
+    has_uprobes = binary_parts(functions) and (when != "session" or not Features().probe("uprobe_session").is_no)
+    return offers | Mechanism.UPROBE_MULTI if has_uprobes else offers
+
+
 def has_fsession(kernel: Kernel) -> bool:
     """Whether the kernel was built with sessions that are one trampoline program."""
     return bool(kernel.table.rows_of_name("bpf_jit_supports_fsession"))
@@ -52,18 +63,20 @@ def paired_mechanisms(kernel: Kernel, *, when: str, may_fsession: bool = True) -
     return Mechanism.KPROBE | (Mechanism.NONE if is_single else Mechanism.TRAMPOLINE)
 
 
-def require_switched_on(usable: Mechanism, kernel: Kernel) -> Mechanism:
+def require_switched_on(usable: Mechanism, kernel: Kernel | None) -> Mechanism:
     """`usable` without what the system's switches silence: an attachment would succeed there, and never run.
 
     Raises NotSupportedError when nothing is left. Seen on 6.1 and 6.12: with kernel.ftrace_enabled=0 every mechanism
     counts 0, with the switch of kprobes off the single kprobes do.
     """
     left = usable
+    if kernel is None:
+        return usable
     if _reads_zero(_FTRACE_SWITCH):
-        left = Mechanism.NONE
+        left = usable & Mechanism.UPROBE_MULTI
     elif usable & Mechanism.KPROBE and _reads_zero(_KPROBES_SWITCH):
         left &= ~Mechanism.KPROBE
-    if usable and not left:
+    if usable & Mechanism.KERNEL and not left & Mechanism.KERNEL:
         raise _diagnosed(kernel, usable)
     return left
 
@@ -76,8 +89,18 @@ def _reads_zero(path: str) -> bool:
         return False
 
 
-def why_none(kernel: Kernel, *, allowed: Mechanism = Mechanism.ALL, when: str) -> MultiprobeError:
-    """The error for a kernel on which nothing of what was asked for can attach."""
+def why_none(kernel: Kernel | None, *, allowed: Mechanism = Mechanism.ALL, when: str) -> MultiprobeError:
+    """The error for a kernel on which nothing of what was asked for can attach; None: functions of binaries."""
+    if kernel is None:
+        if allowed & Mechanism.UPROBE_MULTI:
+            return NotSupportedError(
+                "this kernel has no uprobe sessions: no program can be attached to both sides of a binary's functions",
+                hint="attach to entries or returns; Linux 6.13 and later have sessions",
+            )
+        return NotSupportedError(
+            f"functions of a binary can't be attached by {allowed.label}",
+            hint="allow uprobe_multi, which attaches them",
+        )
     offered = usable_mechanisms(kernel, when=when)
     if offered and not offered & allowed:
         return NotSupportedError(
@@ -87,21 +110,23 @@ def why_none(kernel: Kernel, *, allowed: Mechanism = Mechanism.ALL, when: str) -
     return _diagnosed(kernel, allowed)
 
 
-def withholds(kernel: Kernel, report: Report) -> bool:
+def withholds(kernel: Kernel | None, report: Report) -> bool:
     """Whether functions were skipped because the machine shows no list, addresses or types of any function."""
     codes = {refusal.code for refusal in report.skipped}
+    if kernel is None:
+        return False
     return bool(codes & {"list_unreadable", "address_hidden"}) or (
         "no_btf" in codes and "btf_problem" in kernel.table.evidence
     )
 
 
 @contextmanager
-def telling_why(kernel: Kernel, mechanisms: Mechanism) -> Iterator[None]:
+def telling_why(kernel: Kernel | None, mechanisms: Mechanism) -> Iterator[None]:
     """Add the diagnosis of the mechanisms to what the kernel doesn't permit in the block, if it finds an obstacle."""
     try:
         yield
     except NotPermittedError as error:
-        state, found = _findings(mechanisms) if kernel.is_running else (None, [])
+        state, found = _findings(mechanisms) if kernel is None or kernel.is_running else (None, [])
         if state is None or not found:
             raise
         raise _told(state, mechanisms, found, error) from error
@@ -112,12 +137,12 @@ def _diagnosed(kernel: Kernel, allowed: Mechanism) -> MultiprobeError:
     if not kernel.is_running:
         problems = "; ".join(kernel.problems()) or "its symbols show none of the mechanisms"
         return NotSupportedError(f"nothing could be attached on that kernel: {problems}")
-    state, found = _findings(allowed)
+    state, found = _findings(allowed & Mechanism.KERNEL)
     return _told(state, allowed, found, *([] if found else kernel.problems()))
 
 
 def _told(state: State, allowed: Mechanism, found: list[Finding], *more: object) -> MultiprobeError:
-    by = "" if allowed == Mechanism.ALL else f" by {allowed.label}"
+    by = "" if allowed & Mechanism.KERNEL == Mechanism.KERNEL else f" by {allowed.label}"
     lines = [f"nothing can be attached{by} on this kernel ({state.release}):"]
     lines += [f"  {one.subject}: {one.why}" for one in found] + [f"  {one}" for one in more]
     pieces = dict.fromkeys(piece for one in found if one.remedy for piece in one.remedy.split("; "))
@@ -128,9 +153,10 @@ def _told(state: State, allowed: Mechanism, found: list[Finding], *more: object)
 
 def _findings(allowed: Mechanism) -> tuple[State, list[Finding]]:
     """The state of this machine, and what `multiprobe doctor` says of each allowed mechanism that can't be used."""
-    from multiprobe.kernel.diagnosis import diagnose_mechanism
+    from multiprobe.kernel.diagnosis import diagnose_mechanism, diagnose_uprobes
     from multiprobe.kernel.examine import examine
 
     state = examine()
-    found = [diagnose_mechanism(state, name) for name in mechanism_names(allowed)]
+    found = [diagnose_mechanism(state, name) for name in mechanism_names(allowed & Mechanism.KERNEL)]
+    found += [diagnose_uprobes(state)] if allowed & Mechanism.UPROBE_MULTI else []
     return state, [one for one in found if one.usable is not True]

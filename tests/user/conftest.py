@@ -1,0 +1,61 @@
+"""Tests that attach to functions of programs: on this machine's kernel, and on those of guests.
+
+They attach only to files that they compile themselves. Without the rights to attach, or a compiler, they skip.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import multiprobe as mp
+from multiprobe.kernel.features import Features
+
+PROGRAMS = Path(__file__).parent / "programs"
+Run = Callable[..., int]
+
+
+def _compile(source: str, path: Path, *flags: str) -> Path:
+    command = ["gcc", "-O2", "-g0", "-w", *flags, "-o", str(path), str(PROGRAMS / source), "-lpthread", "-ldl"]
+    subprocess.run(command, check=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the compiled program and library."""
+    answer = Features().probe("uprobe_multi")
+    if not answer.is_yes:
+        pytest.skip(f"this kernel has no uprobe_multi, for this user: {answer.evidence}")
+    if not shutil.which("gcc"):
+        pytest.skip("no compiler here: the tests need gcc")
+    folder = tmp_path_factory.mktemp("programs")
+    _compile("calls.c", folder / "calls", "-fno-inline")
+    _compile("library.c", folder / "library.so", "-shared", "-fPIC")
+    return folder
+
+
+@pytest.fixture
+def program(built: Path, tmp_path: Path) -> Path:
+    """A copy of the program for one test."""
+    return Path(shutil.copy(built / "calls", tmp_path / "calls"))
+
+
+@pytest.fixture
+def binary(program: Path) -> mp.Binary:
+    """Its functions."""
+    return mp.Binary(program)
+
+
+@pytest.fixture
+def run(program: Path) -> Run:
+    """Runs the program; answers its exit status."""
+
+    def run(mode: str, n: int = 1, *more: str) -> int:
+        return subprocess.run([program, mode, str(n), *more], check=False).returncode
+
+    return run

@@ -1,0 +1,83 @@
+"""What can't be attached to is refused with the reason, and nothing is attached elsewhere."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import multiprobe as mp
+from multiprobe.instruments.count import calls, count
+
+Run = Callable[..., int]
+
+
+def test_an_instruction_that_the_kernel_cannot_probe(binary: mp.Binary, run: Run) -> None:
+    with mp.attach(count, binary.functions("leaf", "prefixed", "first", "second")) as attachment:
+        assert run("prefixed", 3) == 0
+        assert run("plain", 3) == 0
+        assert list(attachment.totals(calls)) == [3, 0, 0, 0]
+    (failure,) = attachment.report.failed
+    assert (failure.function, failure.errno, failure.mechanism) == ("prefixed", 524, "uprobe_multi")
+    assert "LOCK or segment prefix" in failure.reason
+    assert attachment.report.attached == 3
+
+
+def test_nothing_is_left(binary: mp.Binary) -> None:
+    with pytest.raises(mp.AttachError, match="prefixed: ENOTSUPP from uprobe_multi") as caught:
+        mp.attach(count, binary.functions("prefixed"))
+    assert caught.value.report.attached == 0
+    with pytest.raises(mp.AttachError, match="everything was detached again"):
+        mp.attach(count, binary.functions("leaf", "prefixed"), on_bad="error")
+
+
+def test_functions_that_are_refused_as_such(binary: mp.Binary) -> None:
+    with pytest.raises(mp.NoMatchError, match="fork is not in"):
+        mp.attach(count, binary.functions("fork"))
+    with mp.attach(count, binary.functions("leaf", "no_such_function")) as attachment:
+        assert [one.code for one in attachment.report.skipped] == ["unknown_name"]
+    with pytest.raises(mp.NotSupportedError, match="can't be attached by kprobe_multi"):
+        mp.attach(count, binary.functions("leaf"), mechanisms="kprobe_multi")
+
+
+def test_a_file_that_was_replaced_or_deleted(binary: mp.Binary, built: Path, tmp_path: Path) -> None:
+    chosen = binary.functions("leaf")
+    shutil.copy(built / "library.so", tmp_path / "new")
+    os.replace(tmp_path / "new", binary.path)
+    with pytest.raises(mp.DataError, match="was replaced or changed since it was read"):
+        mp.attach(count, chosen)
+    os.unlink(binary.path)
+    with pytest.raises(mp.NoMatchError, match="there is no file"):
+        mp.attach(count, chosen)
+
+
+def test_a_file_that_is_deleted_while_attached(binary: mp.Binary, program: Path) -> None:
+    with subprocess.Popen([program, "plain", "7", "", "wait"], stdin=subprocess.PIPE) as process:
+        chosen = mp.Binary.of(process.pid).functions("leaf")
+        os.unlink(program)
+        with mp.attach(count, chosen) as attachment:
+            process.communicate(b"go\n")
+            assert list(attachment.totals(calls)) == [7]
+
+
+def test_processes_that_are_none(binary: mp.Binary) -> None:
+    chosen = binary.functions("leaf")
+    with pytest.raises(mp.NoMatchError, match="there is no process"):
+        mp.attach(count, chosen, pid=(1 << 22) - 1, children=False)
+    threads: list[int] = []
+    done = threading.Event()
+    thread = threading.Thread(target=lambda: (threads.append(threading.get_native_id()), done.wait()))
+    thread.start()
+    try:
+        while not threads:
+            pass
+        with pytest.raises(mp.UsageError, match="is a thread of process"):
+            mp.attach(count, chosen, pid=threads[0], children=False)
+    finally:
+        done.set()
+        thread.join()
