@@ -13,6 +13,7 @@ import pytest
 
 import multiprobe as mp
 from multiprobe.instruments.count import calls, count
+from multiprobe.links.mechanisms.red_zone import try_probe, why_harmful
 
 Run = Callable[..., int]
 
@@ -34,6 +35,18 @@ def test_nothing_is_left(binary: mp.Binary) -> None:
     assert caught.value.report.attached == 0
     with pytest.raises(mp.AttachError, match="everything was detached again"):
         mp.attach(count, binary.functions("leaf", "prefixed"), on_bad="error")
+
+
+def test_a_probe_never_changes_a_result(binary: mp.Binary, run: Run) -> None:
+    """`red_zone` begins with a five-byte nop, with a value below the stack pointer."""
+    n_hits, n_wrong = try_probe()
+    assert bool(n_wrong) == bool(why_harmful())
+    assert n_hits <= 100
+    with mp.attach(count, binary.functions("keeper", "red_zone")) as attachment:
+        assert run("red_zone", 50) == 0
+        assert list(attachment.totals(calls)) == ([50] if n_wrong else [50, 50])
+    refused = [(one.request, one.code) for one in attachment.report.skipped]
+    assert refused == ([("red_zone", "red_zone")] if n_wrong else [])
 
 
 def test_functions_that_are_refused_as_such(binary: mp.Binary) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from multiprobe.binaries import rules
+from multiprobe.binaries.code import starting_with
 from multiprobe.elf import PF_X, PT_LOAD, SHT_NOBITS
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from multiprobe.binaries.symbols import ElfSymbols
-    from multiprobe.elf import ElfSection, Segment
+    from multiprobe.elf import ElfBytes, ElfSection, Segment
 
 T = TypeVar("T", bound=np.generic)
 _OF_GO = (".gopclntab", ".data.rel.ro.gopclntab", ".go.buildinfo")
@@ -57,6 +58,10 @@ class UserTable:
         for row, name in enumerate(self.names):
             found.setdefault(name, []).append(row)
         return found
+
+    def starting_with(self, file: ElfBytes, offsets: Sequence[int], prefix: bytes) -> list[int]:
+        """The places in `offsets` at which the file has the bytes of `prefix`, ascending."""
+        return starting_with(file, offsets, prefix)
 
     def family(self, row: int) -> range:
         """The rows of all names of the function in `row`."""

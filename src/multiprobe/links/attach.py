@@ -15,9 +15,10 @@ from multiprobe.kernel.mechanism import Mechanism, mechanism_names
 from multiprobe.kernel.tasks import Tasks
 from multiprobe.links.attaching import Attaching
 from multiprobe.links.guard.limits import Limits
+from multiprobe.links.mechanisms.red_zone import harmful_probes
 from multiprobe.links.plan.mechanisms import Mechanisms
 from multiprobe.links.plan.memory import require_memory
-from multiprobe.links.plan.planning import plan_attachment
+from multiprobe.links.plan.planning import NOTHING, plan_attachment
 from multiprobe.links.plan.request import choose, cookies_by_position, parse_side, require_kernel
 from multiprobe.links.plan.usable import require_switched_on, telling_why, usable_for, why_none, withholds
 
@@ -77,10 +78,11 @@ def attach(
     started, allowed = time.perf_counter(), Mechanisms.of(mechanisms)
     chosen = choose(functions, kernel, unsafe=unsafe)
     usable = _usable(program, chosen, allowed.allowed, when=side)
+    harmful = harmful_probes(chosen) if usable & Mechanism.UPROBE_MULTI else NOTHING
     placed = cookies_by_position(cookies, chosen)
     tasks = Tasks.of(pid, has_own=own, has_children=children, is_namespaced=_is_namespaced(program))
     for _ in range(ATTEMPTS):
-        plan, ledger = plan_attachment(chosen, allowed, when=side, usable=usable)
+        plan, ledger = plan_attachment(chosen, allowed, when=side, usable=usable, harmful=harmful)
         ledger.add_time("plan", time.perf_counter() - started)
         if not plan.n_functions or on_bad == "error":
             _require_planned(chosen, ledger.report(), plan, on_bad, usable=usable, allowed=allowed.allowed)

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from elf_writer import IFUNC, Made, make_elf
+from elf_writer import CODE, IFUNC, Made, make_elf
 
 import multiprobe as mp
 from multiprobe.binaries.binary import Binary
+from multiprobe.binaries.code import PIECE, starting_with
 from multiprobe.binaries.mixed import MixedFunctionSet, binary_parts, identities, joined, kernel_of, kernel_part, owners
 from multiprobe.kernel.mechanism import Mechanism
 
@@ -81,3 +82,13 @@ def test_returns_of_go_are_refused(write: Write) -> None:
     go = Binary(write(make_elf([Made("main.main", 0)], extra={".gopclntab": b"\0"}), "go"))
     assert go.functions().n_attachable() == 1
     assert [refusal.code for refusal in go.functions().refusals(when="session")] == ["go_return"]
+
+
+@pytest.mark.parametrize("gap", [16, 1000, PIECE - 3, PIECE, 3 * PIECE])
+def test_which_functions_begin_with_certain_bytes(gap: int) -> None:
+    data = bytearray(5 * gap + len(CODE))
+    for place in (1, 3):
+        data[place * gap : place * gap + 4] = b"abcd"
+    offsets = [4 * gap, 3 * gap, 0, gap, 2 * gap, len(data) - 2]
+    assert starting_with(data, offsets, b"abcd") == [1, 3]
+    assert starting_with(data, [], b"abcd") == []

@@ -35,6 +35,12 @@ __asm__(".globl prefixed\n.type prefixed, @function\nprefixed: lock orl $0, (%rs
         "ret\n.size prefixed, . - prefixed\n");
 void prefixed(void);
 
+/* Keeps its result below the stack pointer; `red_zone` itself begins with the five-byte nop. */
+__asm__(".globl keeper\n.type keeper, @function\nkeeper: movq $0x1234, -8(%rsp)\n.size keeper, . - keeper\n"
+        ".globl red_zone\n.type red_zone, @function\nred_zone: .byte 0x0f, 0x1f, 0x44, 0, 0\n"
+        "movq -8(%rsp), %rax\nret\n.size red_zone, . - red_zone\n");
+long keeper(void);
+
 static void *in_thread(void *n) {
     for (long i = 0; i < (long)n; i++) leaf(i);
     return NULL;
@@ -42,12 +48,13 @@ static void *in_thread(void *n) {
 
 static long run(const char *mode, long n, const char *library) {
     pthread_t threads[4];
-    volatile long i;
+    volatile long i, wrong = 0;
     if (!strcmp(mode, "plain")) for (i = 0; i < n; i++) leaf(i);
     if (!strcmp(mode, "alias")) for (i = 0; i < n; i++) leaf_alias(i);
     if (!strcmp(mode, "recursion")) descend(n);
     if (!strcmp(mode, "tail")) for (i = 0; i < n; i++) first(i);
     if (!strcmp(mode, "prefixed")) for (i = 0; i < n; i++) prefixed();
+    if (!strcmp(mode, "red_zone")) for (i = 0; i < n; i++) wrong += keeper() != 0x1234;
     if (!strcmp(mode, "longjmp")) for (i = 0; i < n; i++) if (!setjmp(back)) jumper();
     if (!strcmp(mode, "threads")) {
         for (i = 0; i < 4; i++) pthread_create(&threads[i], NULL, in_thread, (void *)n);
@@ -68,7 +75,7 @@ static long run(const char *mode, long n, const char *library) {
         char name[] = "written on the stack";
         leaf(41); negative(); eight(1, 2, 3, 4, 5, 6, 7, 8); text(name);
     }
-    return 0;
+    return wrong;
 }
 
 int main(int argc, char **argv) {

@@ -21,10 +21,12 @@ from multiprobe.links.plan.usable import paired_mechanisms, usable_for
 from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.links.plan.mechanisms import Mechanisms
+
+NOTHING: Mapping[int, str] = {}
 
 
 def plan_attachment(
@@ -33,15 +35,18 @@ def plan_attachment(
     *,
     when: str,
     usable: Mechanism | None = None,
+    harmful: Mapping[int, str] = NOTHING,
 ) -> tuple[LinkPlan, Ledger]:
     """The plan, and a ledger in which everything that is not planned is skipped with its reason.
 
-    `usable`: the mechanisms that may be used, when the caller knows better than the kernel's symbols. Raises UsageError
-    when all would go one by one, and they are too many.
+    `usable`: the mechanisms that may be used, when the caller knows better than the kernel's symbols. `harmful`: the
+    positions of functions that a probe would change, with the reason. Raises UsageError when all would go one by one,
+    and they are too many.
     """
     if usable is None:
         usable = mechanisms.allowed & usable_for(chosen, when=when)
     masks, gone = without(gone_among(chosen, range(len(chosen))), chosen.mechanisms(when=when), usable)
+    masks, would_change = without(harmful, masks, usable)
     kernel, (first, of_kernel) = kernel_of(chosen), kernel_part(chosen)
     culprits = Culprits.load(kernel.build_id if kernel else "")
     if culprits and of_kernel is not None:
@@ -50,6 +55,7 @@ def plan_attachment(
     plan = make_plan(masks, when=when, usable=usable, paired=paired)
     skipped = chosen.refusals(usable, when=when) if plan.refused or chosen.unresolved else []
     skipped += [Refusal(chosen.label(position), "module_gone", GONE) for position in gone]
+    skipped += [Refusal(chosen.label(position), "red_zone", harmful[position]) for position in would_change]
     known = {refusal.request for refusal in skipped}
     skipped += [
         Refusal(chosen.label(position), "refused_before", culprits.reason(chosen, position))

@@ -1,0 +1,112 @@
+"""Probes on five-byte nops, which some kernels turn into calls: a call overwrites memory that a leaf function may use.
+
+Linux kernel commit ba2bfc97b462 ("uprobes/x86: Add support to optimize uprobes") (in v6.18): the call pushes its return
+address into the 128 bytes below the stack pointer, the red zone, where a function that calls no other keeps variables.
+Kernels that step over the red zone first, since 554ba38456da (in v7.2), do no harm. Which kind this is, a program of
+our own tells, which is probed while it counts its wrong results.
+"""
+
+from __future__ import annotations
+
+import os
+from array import array
+from functools import cache
+from struct import pack, unpack_from
+from typing import TYPE_CHECKING
+
+from multiprobe.binaries.mixed import binary_parts
+from multiprobe.errors import MultiprobeError
+from multiprobe.links.mechanisms.leaf_program import CALLS, NOP5, SITE, leaf_program
+from multiprobe.links.mechanisms.linked import Hook
+from multiprobe.links.mechanisms.uprobe_multi import PROG_TYPE, attach_type, open_unchanged
+from multiprobe.maps.maps import SharedArray
+from multiprobe.syscalls import bpf
+
+if TYPE_CHECKING:
+    from multiprobe.binaries.mixed import AnyFunctionSet
+    from multiprobe.syscalls.fd import FileDescriptor
+
+_MACHINE = "x86_64"
+_MAP_VALUE = 2  # BPF_PSEUDO_MAP_VALUE
+
+
+def harmful_probes(functions: AnyFunctionSet) -> dict[int, str]:
+    """The positions of functions of binaries whose results a probe would change here, each with the reason.
+
+    Runs a program, once in the life of this process, if a function begins with a five-byte nop.
+    """
+    found = nop_sites(functions)
+    why = why_harmful() if found else ""
+    return {place: f"{name} begins with a five-byte nop, and {why}" for place, name in found.items()} if why else {}
+
+
+def nop_sites(functions: AnyFunctionSet) -> dict[int, str]:
+    """The positions and labels of the functions that would be probed at a five-byte nop."""
+    found: dict[int, str] = {}
+    for first, part in binary_parts(functions) if os.uname().machine == _MACHINE else ():
+        with open_unchanged(part) as file:
+            found |= {
+                first + place: part.label(place) for place in part.table.starting_with(file, part.file_offsets(), NOP5)
+            }
+    return found
+
+
+@cache
+def why_harmful() -> str:
+    """Why a probe on a five-byte nop is refused on this kernel; "" if it does no harm."""
+    try:
+        n_hits, n_wrong = try_probe()
+    except (MultiprobeError, OSError) as error:
+        return f"whether this kernel's probes of those change results could not be tried: {error}"
+    if n_wrong:
+        return (
+            "this kernel turns a probe on it into a call that overwrites the caller's red zone: "
+            f"{n_wrong} of {CALLS} calls of a test function gave wrong results"
+        )
+    if n_hits != CALLS:
+        return f"a probe on one was hit {n_hits} times in {CALLS} calls"
+    return ""
+
+
+def try_probe() -> tuple[int, int]:
+    """How often a probe on the nop of a program of our own was hit, and how many of its results were wrong.
+
+    Raises KernelError, NotPermittedError, and OSError if the program can't be run.
+    """
+    fd = os.memfd_create("multiprobe-leaf", os.MFD_CLOEXEC)
+    try:
+        os.write(fd, leaf_program())
+        hits = SharedArray(8, name="hits")
+        try:
+            with _load_counter(hits) as program, _link(program, fd):
+                n_wrong = _run(f"/proc/self/fd/{fd}")
+            return unpack_from("<Q", hits.memory)[0], n_wrong
+        finally:
+            hits.close()
+    finally:
+        os.close(fd)
+
+
+def _load_counter(hits: SharedArray) -> FileDescriptor:
+    """A program that adds 1 to the first 8 bytes of `hits`."""
+    insns = (
+        (0x18, 1 | _MAP_VALUE << 4, 0, hits.fd.fileno()),  # r1 = the address of the map's value
+        (0, 0, 0, 0),
+        (0xB7, 2, 0, 1),  # r2 = 1
+        (0xDB, 1 | 2 << 4, 0, 0),  # lock *(u64 *)r1 += r2
+        (0xB7, 0, 0, 0),
+        (0x95, 0, 0, 0),
+    )
+    code = b"".join(pack("<BBhi", *insn) for insn in insns)
+    return Hook(PROG_TYPE, attach_type("entry")).load(code, name="hits")
+
+
+def _link(program: FileDescriptor, fd: int) -> FileDescriptor:
+    return bpf.link_create_uprobe_multi(program, attach_type("entry"), f"/proc/self/fd/{fd}", array("Q", [SITE]))
+
+
+def _run(path: str) -> int:
+    """The exit status of a program; CALLS if it ended otherwise."""
+    pid = os.posix_spawn(path, ["leaf"], {})
+    _, status = os.waitpid(pid, 0)
+    return os.WEXITSTATUS(status) if os.WIFEXITED(status) else CALLS
