@@ -40,6 +40,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def guest() -> None:
+    """For tests that attach to the kernel, too."""
+    if "multiprobe.guest=1" not in Path("/proc/cmdline").read_text().split():
+        pytest.skip("this test attaches to the kernel, too: in guests only")
+
+
+@pytest.fixture
 def program(built: Path, tmp_path: Path) -> Path:
     """A copy of the program for one test."""
     return Path(shutil.copy(built / "calls", tmp_path / "calls"))

@@ -202,9 +202,8 @@ def test_own_calls_are_left_out(binary: mp.Binary, run: Run) -> None:
         assert counted(attachment) == {"leaf": 5}
 
 
+@pytest.mark.usefixtures("guest")
 def test_children_are_followed(binary: mp.Binary, program: Path, run: Run) -> None:
-    if "multiprobe.guest=1" not in Path("/proc/cmdline").read_text().split():
-        pytest.skip("children are followed by a program on a tracepoint of the kernel: in guests only")
     with (
         subprocess.Popen([program, "forks", "7", "", "wait"], stdin=subprocess.PIPE) as process,
         mp.attach(count, binary.functions("leaf"), pid=process.pid) as attachment,

@@ -21,8 +21,8 @@ from multiprobe.plurals import plural_text
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.compiler.program import Program
-    from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.instrument import AttachOptions, Instrument
 
 EXAMPLES = """\
@@ -58,7 +58,7 @@ class CountMeasurement(Measurement[CountOptions, CountSample]):
         """The program that counts."""
         return count.count
 
-    def start(self, functions: FunctionSet, options: AttachOptions) -> Instrument[CountSample]:
+    def start(self, functions: AnyFunctionSet, options: AttachOptions) -> Instrument[CountSample]:
         """Attach and count."""
         return count.start(functions, when=self.when, **options)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from multiprobe.binaries.mixed import only_of_kernel
 from multiprobe.cli.live import History, Live
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
@@ -31,7 +32,7 @@ from multiprobe.plurals import plural_text
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from multiprobe.functions.sets import FunctionSet
+    from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.instruments.errors.failures import FailedCall, FailureGroup, Kind
     from multiprobe.instruments.instrument import AttachOptions
 
@@ -87,11 +88,11 @@ class ErrorsMeasurement(Measurement[ErrorsOptions, ErrorsSample]):
         self.has_table = not options.each
         self._kept: list[FailedCall] = []
 
-    def start(self, functions: FunctionSet, options: AttachOptions) -> FailureCollector:
+    def start(self, functions: AnyFunctionSet, options: AttachOptions) -> FailureCollector:
         """Attach and collect failures."""
         own = self.options
         return errors.start(
-            functions,
+            only_of_kernel(functions, "errors"),
             allow=frozenset().union(*own.allow),
             deny=frozenset().union(*own.deny),
             unhandled=own.unhandled,

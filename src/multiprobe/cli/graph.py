@@ -38,6 +38,7 @@ from multiprobe.plurals import plural_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.cli.workload import Workload
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.graph.calltree import Call, CallTree
@@ -75,10 +76,11 @@ class GraphMeasurement(Measurement[GraphOptions, GraphSample]):
     every = EVERY
     instrument: CallRecorder
 
-    def start(self, functions: FunctionSet, options: AttachOptions) -> CallRecorder:
+    def start(self, functions: AnyFunctionSet, options: AttachOptions) -> CallRecorder:
         """Attach and record."""
-        n_arguments = _most_arguments(functions) if self.options.args else -1
-        return graph.start(functions, max_events=self.options.max_events, n_arguments=n_arguments, **options)
+        of_kernel = only_of_kernel(functions, "graph")
+        n_arguments = _most_arguments(of_kernel) if self.options.args else -1
+        return graph.start(of_kernel, max_events=self.options.max_events, n_arguments=n_arguments, **options)
 
     def finish(self, sample: GraphSample) -> None:
         """Write the trace and the flame graph."""

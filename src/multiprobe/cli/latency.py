@@ -37,8 +37,8 @@ from multiprobe.plurals import plural_text
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.compiler.program import Program
-    from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.instrument import AttachOptions
 
 EXAMPLES = """\
@@ -78,7 +78,7 @@ class LatencyMeasurement(Measurement[LatencyOptions, LatencySample]):
         """The program for these options."""
         return LatencyProbe(by=self.options.by, has_self=self.options.has_self).program
 
-    def start(self, functions: FunctionSet, options: AttachOptions) -> CallTimer:
+    def start(self, functions: AnyFunctionSet, options: AttachOptions) -> CallTimer:
         """Attach and time calls."""
         return latency.start(functions, by=self.options.by, has_self=self.options.has_self, **options)
 
@@ -175,7 +175,7 @@ class LatencyHistory:
 
 
 def _make_screen(timer: CallTimer, names: TaskNames, *, sort: str, by: str | None) -> Live[LatencySample]:
-    index_of = {address: index for index, address in enumerate(timer.functions.addresses())}
+    index_of = {(one.module, one.address): index for index, one in enumerate(timer.functions)}
     history = History()
 
     def order(row: Latency, last: str) -> tuple[float | str, ...]:
@@ -186,7 +186,7 @@ def _make_screen(timer: CallTimer, names: TaskNames, *, sort: str, by: str | Non
         table = _table(sample.rows, names, by=by, sort=sort)
         rows = []
         for row, cells in zip(sample.rows, table.rows, strict=True):
-            index = index_of[row.function.address]
+            index = index_of[row.function.module, row.function.address]
             key = index | row.who << 32
             shown[key] = row
             text = f"{row.function} {cells[-1]}" if by else str(row.function)

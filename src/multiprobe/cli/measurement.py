@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from multiprobe.cli.options import MeasuringOptions
 
 if TYPE_CHECKING:
+    from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.cli.live import Live
     from multiprobe.cli.results import Results
     from multiprobe.cli.workload import Workload
     from multiprobe.compiler.program import Program
-    from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.instrument import AttachOptions, Instrument
     from multiprobe.output.page import Picture
     from multiprobe.output.table import TextTable
@@ -54,7 +54,7 @@ class Measurement(ABC, Generic[OptionsT_co, SampleT]):
         return None
 
     @abstractmethod
-    def start(self, functions: FunctionSet, options: AttachOptions) -> Instrument[SampleT]:
+    def start(self, functions: AnyFunctionSet, options: AttachOptions) -> Instrument[SampleT]:
         """Attach, and return the running instrument."""
 
     def begin(self) -> None:

@@ -12,12 +12,13 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING, TypeVar
 
 import multiprobe as mp
-from multiprobe.binaries.mixed import kernel_of
+from multiprobe.binaries.mixed import joined, kernel_of
 from multiprobe.cli.live import check as check_live
 from multiprobe.cli.results import Results
 from multiprobe.cli.rights import require_rights
 from multiprobe.cli.signals import Until
 from multiprobe.cli.slips import advise, on_command
+from multiprobe.cli.user_functions import split_requests
 from multiprobe.cli.workload import STDERR, STDOUT, Workload
 from multiprobe.errors import NoMatchError, NotSupportedError, PatternError
 from multiprobe.functions.request import why_no_match
@@ -33,9 +34,9 @@ from multiprobe.plurals import plural_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.cli.measurement import Measurement
     from multiprobe.cli.options import MeasuringOptions
-    from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.instrument import Instrument
     from multiprobe.output.page import Picture
 
@@ -71,7 +72,7 @@ def _measure(measurement: Measurement[MeasuringOptions, SampleT]) -> int:
         return _print_plan(measurement, functions) if options.dry_run else _run(measurement, functions)
 
 
-def _run(measurement: Measurement[MeasuringOptions, SampleT], functions: FunctionSet) -> int:
+def _run(measurement: Measurement[MeasuringOptions, SampleT], functions: AnyFunctionSet) -> int:
     options = measurement.options
     stdout = STDOUT if options.is_text or options.output is not None else STDERR
     workload = measurement.workload = Workload(options.command, stdout=stdout) if options.command else None
@@ -88,20 +89,32 @@ def _run(measurement: Measurement[MeasuringOptions, SampleT], functions: Functio
     return 0
 
 
-def _select(patterns: Sequence[str], *, unsafe: bool, kernel_files: str | None) -> FunctionSet:
-    """The functions of the running kernel that match, or of one known by copies of its files. Raises NoMatchError."""
-    with Progress("reading the kernel's functions"):
-        kernel = mp.Kernel.from_directory(kernel_files) if kernel_files else mp.Kernel()
-        functions = kernel.functions(*patterns, unsafe=unsafe)
+def _select(patterns: Sequence[str], *, unsafe: bool, kernel_files: str | None) -> AnyFunctionSet:
+    """The functions that match, of the kernel (or one known by copies of its files) and of binaries.
+
+    Raises NoMatchError.
+    """
+    of_binaries, of_kernel = split_requests(patterns)
+    sets: list[AnyFunctionSet] = []
+    if of_kernel or not of_binaries:
+        with Progress("reading the kernel's functions"):
+            kernel = mp.Kernel.from_directory(kernel_files) if kernel_files else mp.Kernel()
+            sets.append(kernel.functions(*of_kernel, unsafe=unsafe))
+    for request in of_binaries:
+        with Progress(f"reading the functions of {request.binary}"):
+            sets.append(mp.Binary(request.binary).functions(*request.patterns))
+    functions = joined(sets)
     if not len(functions) and not functions.unresolved:
+        chosen_from = kernel_of(functions)
+        why = why_no_match(chosen_from.table, of_kernel) if chosen_from else ""
         raise NoMatchError(
-            f"no function matches {' '.join(patterns)}{why_no_match(kernel.table, patterns)}",
+            f"no function matches {' '.join(patterns)}{why}",
             hint="`multiprobe functions PATTERN…` lists what a pattern matches; quote patterns in a shell",
         )
     return functions
 
 
-def _print_plan(measurement: Measurement[MeasuringOptions, SampleT], functions: FunctionSet) -> int:
+def _print_plan(measurement: Measurement[MeasuringOptions, SampleT], functions: AnyFunctionSet) -> int:
     options = measurement.options
     planned = preview(functions, options.mechanisms, when=measurement.when, max_memory=options.limits.max_memory)
     plan = planned.to_json(rate=instruction_rate())
@@ -112,7 +125,7 @@ def _print_plan(measurement: Measurement[MeasuringOptions, SampleT], functions: 
     return 0
 
 
-def _attach(measurement: Measurement[MeasuringOptions, SampleT], functions: FunctionSet) -> Instrument[SampleT]:
+def _attach(measurement: Measurement[MeasuringOptions, SampleT], functions: AnyFunctionSet) -> Instrument[SampleT]:
     workload = measurement.workload
     options = measurement.options.attach_options(None if workload is None else workload.pid)
     n = functions.n_attachable(when=measurement.when)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from multiprobe.binaries.mixed import only_of_kernel
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
 from multiprobe.cli.options import (
@@ -31,7 +32,7 @@ from multiprobe.plurals import plural_text
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from multiprobe.functions.sets import FunctionSet
+    from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.instruments.instrument import AttachOptions, Instrument
     from multiprobe.instruments.stacks.instrument import Stack
 
@@ -67,10 +68,16 @@ class StacksMeasurement(Measurement[StacksOptions, StacksSample]):
         super().__init__(options)
         self.when = "session" if options.time else "entry"
 
-    def start(self, functions: FunctionSet, options: AttachOptions) -> Instrument[StacksSample]:
+    def start(self, functions: AnyFunctionSet, options: AttachOptions) -> Instrument[StacksSample]:
         """Attach and count."""
         own = self.options
-        return stacks.start(functions, has_user=own.user, is_timed=own.time, max_stacks=own.max_stacks, **options)
+        return stacks.start(
+            only_of_kernel(functions, "stacks"),
+            has_user=own.user,
+            is_timed=own.time,
+            max_stacks=own.max_stacks,
+            **options,
+        )
 
     def finish(self, sample: StacksSample) -> None:
         """Write the flame graph."""

@@ -24,7 +24,7 @@ from multiprobe.plurals import plural_text
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from multiprobe.functions.sets import FunctionSet
+    from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.instruments.instrument import AttachOptions, Instrument
 
 EXAMPLES = """\
@@ -78,7 +78,7 @@ class TraceMeasurement(Measurement[TraceOptions, list[TracedCall]]):
         self.when = "entry" if options.entry else "session"
         self.shown = ShownTrace(most=options.max_events, is_kept=options.keeps_rows)
 
-    def start(self, functions: FunctionSet, options: AttachOptions) -> Instrument[list[TracedCall]]:
+    def start(self, functions: AnyFunctionSet, options: AttachOptions) -> Instrument[list[TracedCall]]:
         """Attach and trace."""
         own = self.options
         return trace.start(

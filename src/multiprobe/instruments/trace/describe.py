@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from multiprobe.arch import system_call_of
+from multiprobe.binaries.mixed import parts_of
 from multiprobe.compiler.frontend.typed import KernelTypes, close
 from multiprobe.errors import MultiprobeError, UsageError
+from multiprobe.functions.sets import FunctionSet
 from multiprobe.instruments.trace.arguments import (
     COUNTING,
     UNKNOWN,
@@ -29,8 +31,9 @@ from multiprobe.kernel.flag_names import load_gfp
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from multiprobe.binaries.mixed import AnyFunctionSet
+    from multiprobe.binaries.sets import UserFunctionSet
     from multiprobe.functions.kernel import Kernel
-    from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.trace.reads import Node
     from multiprobe.kernel.btf.types import Btf
     from multiprobe.kernel.btf.values import Signature, ValueType
@@ -78,12 +81,16 @@ class Describer:
         self._known: dict[tuple[str, int], Described] = {}
         self._calls: dict[str, Described | None] = {}
 
-    def describe(self, functions: FunctionSet) -> list[Described]:
+    def describe(self, functions: AnyFunctionSet) -> list[Described]:
         """The descriptions of the functions in order. Raises UsageError for a wanted path that no function has."""
-        ids = functions.btf_ids()
-        found = [self._one(functions, position, type_id) for position, type_id in enumerate(ids)]
+        found = [one for part in parts_of(functions) for one in self._part(part)]
         self._check()
         return found
+
+    def _part(self, functions: FunctionSet | UserFunctionSet) -> list[Described]:
+        if not isinstance(functions, FunctionSet):
+            return [UNKNOWN] * len(functions)  # of binaries no types are read
+        return [self._one(functions, position, type_id) for position, type_id in enumerate(functions.btf_ids())]
 
     def _one(self, functions: FunctionSet, position: int, type_id: int) -> Described:
         name = functions.table.name(functions.rows[position])

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from multiprobe.arch import native, system_call_of
+from multiprobe.binaries.mixed import kernel_of, only_of_kernel
 from multiprobe.compiler.frontend.typed import close
 from multiprobe.errors import MultiprobeError, UsageError
 from multiprobe.functions.kernel import Kernel
@@ -21,7 +22,7 @@ from multiprobe.kernel.btf.values import ValueType
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from multiprobe.functions.sets import FunctionSet
+    from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.instruments.trace.arguments import TracedArgument
     from multiprobe.instruments.trace.reads import Node
 
@@ -31,9 +32,9 @@ _REGISTERS = 'mp.cast("struct pt_regs *", ctx.arg(0))'
 class FilterNames:
     """Resolves names for a set of functions."""
 
-    def __init__(self, functions: FunctionSet) -> None:
+    def __init__(self, functions: AnyFunctionSet) -> None:
         self._functions = functions
-        self._describer = Describer(Kernel.of(functions.table), Wanted(depth=0))
+        self._describer = Describer(kernel_of(functions) or Kernel(), Wanted(depth=0))
         self._described = self._describer.describe(functions)
         self._n_calls = sum(known.is_syscall for known in self._described)
 
@@ -119,7 +120,8 @@ class FilterNames:
         shown = next(one for one in self._described[owner].shown if one.name == name)
         if not rest:
             return shown.behind if isinstance(shown.behind, Text) else Number(shown.type or ValueType("raw"), 8)
-        module, type_id = self._describer.parameter(self._functions, owner, shown.position)
+        functions = only_of_kernel(self._functions, "a filter of members")
+        module, type_id = self._describer.parameter(functions, owner, shown.position)
         types = self._describer.types
         behind = Behind(types, Planner())
         try:

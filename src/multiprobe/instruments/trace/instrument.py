@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import multiprobe as mp
-from multiprobe.binaries.mixed import only_of_kernel
+from multiprobe.binaries.mixed import kernel_of
 from multiprobe.errors import CompileError, UsageError
 from multiprobe.functions.kernel import Kernel
 from multiprobe.instruments.instrument import AttachOptions, Instrument
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any, Unpack
 
-    from multiprobe.binaries.mixed import AnyFunction
-    from multiprobe.functions.sets import FunctionSet
+    from multiprobe.binaries.mixed import AnyFunction, AnyFunctionSet
     from multiprobe.kernel.btf.values import Spelled
     from multiprobe.links.attachment import Attachment
 
@@ -167,7 +166,7 @@ def _drop_oldest(store: dict[Key, T]) -> None:
 
 
 def start(
-    functions: FunctionSet,
+    functions: AnyFunctionSet,
     *,
     filter: str | None = None,
     wanted: Wanted | None = None,
@@ -183,7 +182,7 @@ def start(
     entries_only: don't trace returns; has_stacks: record the kernel's stack of each call
     size: bytes of each ring buffer
     """
-    describer = Describer(Kernel.of(functions.table), wanted or Wanted())
+    describer = Describer(kernel_of(functions) or Kernel(), wanted or Wanted())
     n_steps = len(tables(describer.describe(functions))[1]) // 2
     condition = parse_filter(filter, FilterNames(functions).meaning) if filter is not None else Filter()
     probe = TraceProbe(condition, entries_only=entries_only, size=size, n_steps=n_steps, has_stacks=has_stacks)
@@ -192,7 +191,7 @@ def start(
     except CompileError as error:
         raise UsageError(f"the filter can't be compiled: {error.message}", hint=error.hint) from error
     try:
-        described = describer.describe(only_of_kernel(attachment.functions, "trace"))
+        described = describer.describe(attachment.functions)
         table, steps = tables(described, most=probe.n_steps)
         steps.extend([0] * (2 * probe.n_steps - len(steps)))
         attachment.map(probe.steps).fill(steps)

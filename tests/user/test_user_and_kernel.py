@@ -1,0 +1,92 @@
+"""Functions of programs and of the kernel in one attachment: one sequence of indices and cookies. In guests only."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import multiprobe as mp
+
+Run = Callable[..., int]
+pytestmark = pytest.mark.usefixtures("guest")
+calls = mp.PerFunction(mp.u64)
+cookies = mp.PerFunction(mp.u64)
+sums = mp.PerFunction(mp.u64)
+
+
+@mp.program
+def count(ctx: mp.Context) -> None:
+    calls[ctx.function] += 1
+    cookies[ctx.function] = ctx.cookie
+
+
+@mp.program(when="return")
+def add_results(ctx: mp.Context) -> None:
+    sums[ctx.function] += ctx.ret
+
+
+MECHANISMS = ("kprobe_multi", "tracing_multi", "trampoline", "kprobe")
+
+
+@pytest.fixture(params=MECHANISMS)
+def mechanism(request: pytest.FixtureRequest) -> str:
+    if not mp.Kernel().has(request.param):
+        pytest.skip(f"this kernel has no {request.param}")
+    return str(request.param)
+
+
+@pytest.mark.parametrize("is_kernel_first", [True, False])
+def test_one_sequence(binary: mp.Binary, run: Run, mechanism: str, is_kernel_first: bool) -> None:
+    of_kernel, of_binary = mp.Kernel().functions("vfs_mkdir", "vfs_rmdir"), binary.functions("second", "leaf")
+    sets = [of_kernel, of_binary] if is_kernel_first else [of_binary, of_kernel]
+    names = (
+        ["vfs_mkdir", "vfs_rmdir", "second", "leaf"]
+        if is_kernel_first
+        else ["second", "leaf", "vfs_mkdir", "vfs_rmdir"]
+    )
+    allowed = [mechanism, "uprobe_multi"]
+    with mp.attach(count, sets, cookies=[11, 22, 33, 44], mechanisms=allowed) as attachment:
+        assert [function.name for function in attachment.functions] == names
+        folder = Path(binary.path).parent / "folder"
+        for _ in range(3):
+            folder.mkdir()
+            folder.rmdir()
+        run("tail", 5)
+        run("plain", 7)
+        found = dict(zip(names, attachment.totals(calls), strict=True))
+        told = dict(zip(names, attachment.totals(cookies), strict=True))
+    assert attachment.report.mechanisms == {mechanism: 2, "uprobe_multi": 2}
+    assert found["vfs_mkdir"] >= 3
+    assert found["vfs_rmdir"] >= 3
+    assert (found["second"], found["leaf"]) == (5, 7)
+    assert told == dict(zip(names, (11, 22, 33, 44), strict=True))
+
+
+def test_results_of_both(binary: mp.Binary, run: Run) -> None:
+    """The kernel's results have types, those of a program are whole registers."""
+    with mp.attach(add_results, [binary.functions("leaf"), mp.Kernel().functions("vfs_mkdir")]) as attachment:
+        run("values")
+        (Path(binary.path).parent / "folder").mkdir()
+        assert list(attachment.totals(sums)) == [42, 0]
+
+
+def test_patterns_of_both(program: Path) -> None:
+    command = [
+        "count",
+        "vfs_mkdir",
+        f"{program}:leaf",
+        "--json",
+        "--",
+        "sh",
+        "-c",
+        f"{program} plain 9; mkdir {program}.d",
+    ]
+    ran = subprocess.run([sys.executable, "-m", "multiprobe", *command], capture_output=True, text=True, check=True)
+    rows = {row["function"]: row for row in map(json.loads, ran.stdout.splitlines()) if row["type"] == "function"}
+    assert (rows["leaf"]["calls"], rows["leaf"]["module"]) == (9, "calls")
+    assert rows["vfs_mkdir"]["calls"] >= 1
