@@ -102,8 +102,11 @@ class ArrayMap(SharedArray, Tabular):
             row[:] = memoryview(values)
 
     def per_cpu(self) -> list[array[int]]:
-        """A copy of the slots for each CPU, as array("Q") (for mp.u64; else the type's own code). Needs no NumPy."""
-        return [array(LETTERS[self.spec.value.name], row.tobytes()) for row in self._rows()]
+        """A copy of the slots for each CPU, as array("Q") (for mp.u64; else the type's own code). Needs no NumPy.
+
+        Where CPUs share rows, one for each row.
+        """
+        return [array(row.format, row.tobytes()) for row in self._rows()]
 
     def copies(self) -> list[bytes]:
         """The slots of each CPU as bytes, as they lie in memory; the fastest copy."""
@@ -124,7 +127,10 @@ class ArrayMap(SharedArray, Tabular):
             return array("Q", (sum(slot) & _MASK for slot in zip(*rows, strict=True)))
 
     def read(self, *, per_cpu: bool = False) -> NDArray[np.generic]:
-        """A copy of the values: shape (slots,), summed over CPUs, or (CPUs, slots) with `per_cpu`."""
+        """A copy of the values: shape (slots,), summed over CPUs, or (CPUs, slots) with `per_cpu`.
+
+        Where CPUs share rows, the first axis is as long as there are rows.
+        """
         import numpy as np
 
         made, size = self.layout, self.spec.value.size
