@@ -1,5 +1,5 @@
-"""Maps by function as on machines with many CPUs: programs pass the verifier, counts are exact, and the kernel allocates
-what is predicted."""
+"""Maps by function as on machines with many CPUs: programs pass the verifier, counts are exact, and the kernel
+allocates what is predicted."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_latency_is_measured_in_them() -> None:
     row = next(row for row in sample.rows if row.function.name == NAMES[0])
     assert row.calls >= N_CALLS
     assert sum(row.buckets) == row.calls
-    assert len(row.buckets) == row.longest.bit_length()
+    assert len(row.buckets) == row.longest.bit_length() + 1
     assert row.longest <= row.total
 
 
@@ -104,9 +104,18 @@ def allocated(fd: int) -> int:
     return int(found)
 
 
+def counts_memory() -> bool:
+    """Whether that is all of it: earlier kernels multiplied entries with the sizes of key and value."""
+    probe = mp.Hash(mp.u64, mp.u64, 1000)
+    with MapSet([probe], n_functions=1, n_cpus=1) as maps:
+        return allocated(maps.map(probe).fd.fileno()) > 1000 * 16
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_maps_for_all_functions_on_many_cpus(name: str) -> None:
     """On this machine's CPUs for hash tables, of which the kernel has a few more entries than asked for."""
+    if not counts_memory():
+        pytest.skip("this kernel guesses what maps take (Linux 6.4 and later count it)")
     specs = list(PROGRAMS[name].maps.values())
     with MapSet(specs, n_functions=FUNCTIONS, n_cpus=CPUS) as maps:
         taken = {spec: allocated(maps.map(spec).fd.fileno()) for spec in specs}

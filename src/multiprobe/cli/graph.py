@@ -25,6 +25,7 @@ from multiprobe.cli.params import OutputFile, WholeNumber
 from multiprobe.functions.kernel import Kernel
 from multiprobe.instruments.graph import instrument as graph
 from multiprobe.instruments.graph.instrument import MAX_EVENTS, CallRecorder, GraphSample
+from multiprobe.instruments.graph.program import GraphProbe
 from multiprobe.kernel.btf.values import signature
 from multiprobe.output.flame import flame_svg
 from multiprobe.output.folded import fold, folded_lines
@@ -35,7 +36,7 @@ from multiprobe.output.tree import HANG, tree_lines
 from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from multiprobe.cli.workload import Workload
     from multiprobe.functions.sets import FunctionSet
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from multiprobe.instruments.graph.instrument import ThreadCalls
     from multiprobe.instruments.instrument import AttachOptions
     from multiprobe.kernel.btf.values import Signature, Spelled
+    from multiprobe.maps import MapSpec
     from multiprobe.output.slices import Argument
 
 EXAMPLES = """\
@@ -74,9 +76,17 @@ class GraphMeasurement(Measurement[GraphOptions, GraphSample]):
     every = EVERY
     instrument: CallRecorder
 
+    def maps(self, functions: FunctionSet) -> Collection[MapSpec]:
+        """The program's maps."""
+        probe = GraphProbe(max_events=self.options.max_events, n_arguments=self._n_arguments(functions))
+        return probe.program.maps.values()
+
+    def _n_arguments(self, functions: FunctionSet) -> int:
+        return _most_arguments(functions) if self.options.args else -1
+
     def start(self, functions: FunctionSet, options: AttachOptions) -> CallRecorder:
         """Attach and record."""
-        n_arguments = _most_arguments(functions) if self.options.args else -1
+        n_arguments = self._n_arguments(functions)
         return graph.start(functions, max_events=self.options.max_events, n_arguments=n_arguments, **options)
 
     def finish(self, sample: GraphSample) -> None:
