@@ -164,12 +164,4 @@ class HistogramMap(ArrayMap):
 
     def unknown(self) -> int:
         """Counts that belong to no attached function: more than 0 is a defect."""
-        if not self._first:
-            return 0
-        import numpy as np
-
-        if self.layout.hot_rows is not None:
-            return int(self._totals()[: self._first].sum())
-        flat: NDArray[np.unsignedinteger] = np.frombuffer(self.memory, dtype=NUMPY[self.spec.value.name])
-        rows = flat[: self.layout.rows * (self.layout.row_size // self.spec.value.size)].reshape(self.layout.rows, -1)
-        return int(rows[:, : self._first].sum())
+        return super().unknown() if self.layout.hot_rows is None else int(self._totals()[: self._first].sum())

@@ -161,10 +161,9 @@ class ArrayMap(SharedArray, Tabular):
         """Counts that belong to no attached function: more than 0 is a defect."""
         if not self._first:
             return 0
-        made, size = self.layout, self.spec.value.size
-        return sum(
-            as_integers(self.memory[row * made.row_size :][:size], self.spec.value)[0] for row in range(made.rows)
-        )
+        made, size = self.layout, self._first * self.spec.value.size
+        starts = range(0, made.rows * made.row_size, made.row_size)
+        return sum(sum(as_integers(self.memory[start:][:size], self.spec.value)) for start in starts)
 
     def records(self) -> Table:
         """A record for each slot: "index" (for PerFunction, of the function in the attachment) and "value"."""
