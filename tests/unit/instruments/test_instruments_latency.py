@@ -10,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from multiprobe.compiler import ir
+from multiprobe.compiler.frontend.statements import build
 from multiprobe.errors import UsageError
 from multiprobe.instruments.latency import instrument as latency
 from multiprobe.instruments.latency.instrument import Latency, all_buckets, rank, self_time
@@ -55,6 +57,14 @@ class Machine:
     def open_calls(self) -> int:
         names = [name for name, item in self.bench.program.maps.items() if item in (self_time.sums, self_time.noted)]
         return sum(len(self.bench.table(name)) for name in names)
+
+
+@pytest.mark.parametrize("by", [None, "process", "thread"])
+@pytest.mark.parametrize("has_self", [False, True])
+def test_what_cpus_share_is_only_updated_atomically(by: str | None, has_self: bool) -> None:
+    statements = build(LatencyProbe(by=by, has_self=has_self).program, is_session=True).body
+    assert not any(isinstance(statement, ir.Store) for statement in statements)
+    assert "umax" in [statement.op for statement in statements if isinstance(statement, ir.Update)]
 
 
 def test_self_time_is_what_traced_children_leave() -> None:

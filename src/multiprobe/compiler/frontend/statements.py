@@ -205,7 +205,7 @@ class Builder(Expressions):
     def require_own_rows(self, node: ast.AST, spec: MapSpec) -> None:
         """Raise CompileError for a write that another CPU's write to the same row may undo."""
         if isinstance(spec, PerFunction) and spec.shared:
-            hint = "add to it, or replace it by m[f] = max(m[f], x) with x of its own type of 8 bytes"
+            hint = "add to it, or replace it by the larger one: m[f] = max(m[f], mp.u64(x))"
             raise self.fail(node, "CPUs may share these slots: a value can't be assigned", hint=hint)
 
     def _delete(self, node: ast.Delete) -> None:

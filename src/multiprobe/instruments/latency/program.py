@@ -116,7 +116,7 @@ def _by_function(maps: FunctionMaps, has_self: bool) -> Program:
         took = measure(mark, now)
         total[ctx.function] += took
         histogram.add(ctx.function, took)
-        longest[ctx.function] = max(longest[ctx.function], took)
+        longest[ctx.function] = max(longest[ctx.function], mp.u64(took))
         if has_self:
             own[ctx.function] += leave(ctx, mark, took)
 
@@ -141,7 +141,7 @@ def _by_task(maps: TaskMaps, has_self: bool, *, is_process: bool) -> Program:
         took = measure(mark, now)
         total[ctx.function, who] += took
         histogram[ctx.function, who, bit_length(took)] += 1
-        longest[ctx.function, who] = max(longest[ctx.function, who], took)
+        longest[ctx.function, who] = max(longest[ctx.function, who], mp.u64(took))
         if has_self:
             own[ctx.function, who] += leave(ctx, mark, took)
 
