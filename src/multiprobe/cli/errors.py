@@ -25,16 +25,18 @@ from multiprobe.errors import UsageError
 from multiprobe.instruments.errors import instrument as errors
 from multiprobe.instruments.errors.failures import error_name, parse_errors
 from multiprobe.instruments.errors.instrument import ErrorsSample, FailureCollector
+from multiprobe.instruments.errors.program import make_program
 from multiprobe.output.frame import LiveFrame, LiveRow
 from multiprobe.output.table import Column, TextTable
 from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.instruments.errors.failures import FailedCall, FailureGroup, Kind
     from multiprobe.instruments.instrument import AttachOptions
+    from multiprobe.maps import MapSpec
 
 EXAMPLES = """\
 Examples:
@@ -88,6 +90,14 @@ class ErrorsMeasurement(Measurement[ErrorsOptions, ErrorsSample]):
         self.has_table = not options.each
         self._kept: list[FailedCall] = []
 
+    def maps(self, functions: AnyFunctionSet) -> Collection[MapSpec]:
+        """The program's maps."""
+        return make_program(n_arguments=self._n_arguments).maps.values()
+
+    @property
+    def _n_arguments(self) -> int:
+        return N_ARGUMENTS if self.options.each or self.options.live else 0
+
     def start(self, functions: AnyFunctionSet, options: AttachOptions) -> FailureCollector:
         """Attach and collect failures."""
         own = self.options
@@ -96,7 +106,7 @@ class ErrorsMeasurement(Measurement[ErrorsOptions, ErrorsSample]):
             allow=frozenset().union(*own.allow),
             deny=frozenset().union(*own.deny),
             unhandled=own.unhandled,
-            n_arguments=N_ARGUMENTS if own.each or own.live else 0,
+            n_arguments=self._n_arguments,
             on_failure=self._print_failure if own.each else None,
             **options,
         )

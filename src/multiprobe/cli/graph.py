@@ -26,6 +26,7 @@ from multiprobe.cli.params import OutputFile, WholeNumber
 from multiprobe.functions.kernel import Kernel
 from multiprobe.instruments.graph import instrument as graph
 from multiprobe.instruments.graph.instrument import MAX_EVENTS, CallRecorder, GraphSample
+from multiprobe.instruments.graph.program import GraphProbe
 from multiprobe.kernel.btf.values import signature
 from multiprobe.output.flame import flame_svg
 from multiprobe.output.folded import fold, folded_lines
@@ -36,7 +37,7 @@ from multiprobe.output.tree import HANG, tree_lines
 from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.cli.workload import Workload
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from multiprobe.instruments.graph.instrument import ThreadCalls
     from multiprobe.instruments.instrument import AttachOptions
     from multiprobe.kernel.btf.values import Signature, Spelled
+    from multiprobe.maps import MapSpec
     from multiprobe.output.slices import Argument
 
 EXAMPLES = """\
@@ -76,10 +78,19 @@ class GraphMeasurement(Measurement[GraphOptions, GraphSample]):
     every = EVERY
     instrument: CallRecorder
 
+    def maps(self, functions: AnyFunctionSet) -> Collection[MapSpec]:
+        """The program's maps."""
+        of_kernel = only_of_kernel(functions, "graph")
+        probe = GraphProbe(max_events=self.options.max_events, n_arguments=self._n_arguments(of_kernel))
+        return probe.program.maps.values()
+
+    def _n_arguments(self, functions: FunctionSet) -> int:
+        return _most_arguments(functions) if self.options.args else -1
+
     def start(self, functions: AnyFunctionSet, options: AttachOptions) -> CallRecorder:
         """Attach and record."""
         of_kernel = only_of_kernel(functions, "graph")
-        n_arguments = _most_arguments(of_kernel) if self.options.args else -1
+        n_arguments = self._n_arguments(of_kernel)
         return graph.start(of_kernel, max_events=self.options.max_events, n_arguments=n_arguments, **options)
 
     def finish(self, sample: GraphSample) -> None:

@@ -6,7 +6,7 @@ Each command has a subclass, in the command's own module.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from multiprobe.cli.options import MeasuringOptions
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from multiprobe.cli.workload import Workload
     from multiprobe.compiler.program import Program
     from multiprobe.instruments.instrument import AttachOptions, Instrument
+    from multiprobe.maps import MapSpec
     from multiprobe.output.page import Picture
     from multiprobe.output.table import TextTable
 
@@ -52,6 +53,11 @@ class Measurement(ABC, Generic[OptionsT_co, SampleT]):
     def program_ahead(self) -> Program | None:
         """The program, if it is known before functions are selected: it is compiled before a virtual machine starts."""
         return None
+
+    def maps(self, functions: AnyFunctionSet) -> Collection[MapSpec]:
+        """The maps of the program, of which `--dry-run` says what they take."""
+        program = self.program_ahead()
+        return program.maps.values() if program else ()
 
     @abstractmethod
     def start(self, functions: AnyFunctionSet, options: AttachOptions) -> Instrument[SampleT]:

@@ -25,6 +25,7 @@ from multiprobe.functions.request import why_no_match
 from multiprobe.instruments.known_calls import verify
 from multiprobe.kernel.tasks import require_process
 from multiprobe.links.plan.preview import instruction_rate, preview
+from multiprobe.maps.store import HITS
 from multiprobe.output.page import page
 from multiprobe.output.progress import Progress
 from multiprobe.output.terminal import can_redraw, write_lines
@@ -116,7 +117,13 @@ def _select(patterns: Sequence[str], *, unsafe: bool, kernel_files: str | None) 
 
 def _print_plan(measurement: Measurement[MeasuringOptions, SampleT], functions: AnyFunctionSet) -> int:
     options = measurement.options
-    planned = preview(functions, options.mechanisms, when=measurement.when, max_memory=options.limits.max_memory)
+    planned = preview(
+        functions,
+        options.mechanisms,
+        when=measurement.when,
+        max_memory=options.limits.max_memory,
+        maps=[*measurement.maps(functions), *([HITS] if options.limits.is_guarded else [])],
+    )
     plan = planned.to_json(rate=instruction_rate())
     if options.json:
         measurement.results.json([plan])

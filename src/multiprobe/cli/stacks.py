@@ -22,7 +22,7 @@ from multiprobe.cli.options import (
 from multiprobe.cli.params import WholeNumber
 from multiprobe.instruments.stacks import instrument as stacks
 from multiprobe.instruments.stacks.instrument import StacksSample
-from multiprobe.instruments.stacks.program import MAX_STACKS, NO_STACK
+from multiprobe.instruments.stacks.program import MAX_STACKS, NO_STACK, StacksProbe
 from multiprobe.output.flame import flame_svg
 from multiprobe.output.folded import fold, folded_lines
 from multiprobe.output.page import Picture
@@ -30,11 +30,12 @@ from multiprobe.output.units import percent_text, time_text
 from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.instruments.instrument import AttachOptions, Instrument
     from multiprobe.instruments.stacks.instrument import Stack
+    from multiprobe.maps import MapSpec
 
 EXAMPLES = """\
 Examples:
@@ -67,6 +68,12 @@ class StacksMeasurement(Measurement[StacksOptions, StacksSample]):
     def __init__(self, options: StacksOptions) -> None:
         super().__init__(options)
         self.when = "session" if options.time else "entry"
+
+    def maps(self, functions: AnyFunctionSet) -> Collection[MapSpec]:
+        """The program's maps."""
+        own = self.options
+        probe = StacksProbe(has_user=own.user, is_timed=own.time, max_stacks=own.max_stacks)
+        return probe.program.maps.values()
 
     def start(self, functions: AnyFunctionSet, options: AttachOptions) -> Instrument[StacksSample]:
         """Attach and count."""

@@ -15,17 +15,20 @@ from multiprobe.cli.options import MeasuringOptions, OutputOption, SelectionOpti
 from multiprobe.cli.params import POSITIVE, Parsed, WholeNumber
 from multiprobe.instruments.trace import instrument as trace
 from multiprobe.instruments.trace.describe import MAX_DEPTH, Wanted, is_path
+from multiprobe.instruments.trace.filter import Filter
 from multiprobe.instruments.trace.instrument import TracedCall
+from multiprobe.instruments.trace.program import TraceProbe
 from multiprobe.names import printable
 from multiprobe.output.units import time_text
 from multiprobe.output.values import spell
 from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.instruments.instrument import AttachOptions, Instrument
+    from multiprobe.maps import MapSpec
 
 EXAMPLES = """\
 Examples:
@@ -77,6 +80,12 @@ class TraceMeasurement(Measurement[TraceOptions, list[TracedCall]]):
         super().__init__(options)
         self.when = "entry" if options.entry else "session"
         self.shown = ShownTrace(most=options.max_events, is_kept=options.keeps_rows)
+
+    def maps(self, functions: AnyFunctionSet) -> Collection[MapSpec]:
+        """The program's maps."""
+        own = self.options
+        probe = TraceProbe(Filter(), entries_only=own.entry, size=trace.RING_SIZE, has_stacks=own.stack)
+        return probe.program.maps.values()
 
     def start(self, functions: AnyFunctionSet, options: AttachOptions) -> Instrument[list[TracedCall]]:
         """Attach and trace."""

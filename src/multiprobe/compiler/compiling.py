@@ -15,6 +15,7 @@ from multiprobe.compiler.digest import digest
 from multiprobe.compiler.frontend.typed import KernelTypes
 from multiprobe.errors import NotSupportedError
 from multiprobe.functions.kernel import Kernel
+from multiprobe.maps.histogram import Histogram
 
 if TYPE_CHECKING:
     from multiprobe.compiler.code import Code
@@ -79,7 +80,10 @@ def compile_ahead(program: Program, *, when: str | None = None, has_gate: bool =
     hooks = [("kprobe_multi", "ip"), ("tracing", "cookie"), ("tracing", "ip")]
     hooks += [("kprobe", "cookie"), ("kprobe", "ip")] if side != "session" else []
     shape, n = shapes.Shape(has_gate=has_gate), 0
-    tasks = (replace(shape, leaves_out_own=True), replace(shape, has_marks=True), replace(shape, has_pid=True), shape)
+    tasks = [replace(shape, leaves_out_own=True), replace(shape, has_marks=True), replace(shape, has_pid=True), shape]
+    specs = sorted(program.maps.items())
+    hot_maps = tuple(name for name, spec in specs if isinstance(spec, Histogram) and spec.per_function)
+    tasks += [replace(one, hot_maps=hot_maps) for one in tasks[:2] if hot_maps]  # of all functions, on several CPUs
     for context, function_from in hooks:
         for one in tasks:
             try:

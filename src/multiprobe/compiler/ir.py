@@ -258,7 +258,8 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """`map[key] op= value` in one atomic step; `op`: add, and, or, xor."""
+    """`map[key] op= value` in one atomic step; `op`: add, and, or, xor; umax, smax, umin, smin: the larger or smaller
+    one, of 8 bytes."""
 
     line: int
     map: int

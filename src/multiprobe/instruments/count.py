@@ -1,6 +1,6 @@
 """Counts the calls of each attached function: the program, the instrument, and the rates it derives.
 
-Each CPU has a counter of its own for every function, so the counts are exact.
+Every function has counters of its own, to which CPUs add atomically, so the counts are exact.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from multiprobe.binaries.mixed import AnyFunction, AnyFunctionSet
 
-calls = mp.PerFunction(mp.u64)
+calls = mp.PerFunction(mp.u64, shared=True)
 
 
 @mp.program

@@ -33,6 +33,8 @@ from multiprobe.links.plan.planning import gone_among, limit_singles
 from multiprobe.links.report import Failure
 from multiprobe.links.verify import differences
 from multiprobe.maps.cpus import load_n_cpus
+from multiprobe.maps.memory import maps_bytes
+from multiprobe.maps.store import HITS
 from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
@@ -123,6 +125,8 @@ class Attaching:
             functions = only_of_kernel(self.functions, f"{self.program!r}")
             return self.program.make_loader(functions, when=plan.when, pid=self.tasks.pid, has_gate=has_gate)
         possible = plan.possible
+        specs = [*self.program.maps.values(), *([HITS] if has_gate else [])]
+        self.ledger.set_maps(maps_bytes(specs, len(self.functions), load_n_cpus()))
         return ProgramLoader(
             self.program,
             self.functions,
@@ -166,7 +170,7 @@ class Attaching:
             elif not self.guard.settle(self.links.parts[-1]):
                 self._leave_out(index for _, indices in pending for index in indices)
                 break
-        if self.ledger.report().kernel_memory:
+        if "predicted" in self.ledger.report().kernel_memory:
             self.ledger.set_memory(taken=max(0, kernel_bytes_used(load_meminfo()) - before))
         self._report_failures()
         self._report_uncounted()

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 
 from multiprobe.links.report import Report
 
+MENTIONED_BYTES = 1_000_000
+"""Maps that take less are not worth mentioning."""
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
@@ -76,9 +79,14 @@ class Ledger:
             self._budget = state
 
     def set_memory(self, **amounts: int) -> None:
-        """The kernel memory of the links, in bytes: `predicted` or `taken`."""
+        """The kernel memory in bytes: of the links `predicted` or `taken`, of the `maps`."""
         with self._lock:
             self._memory |= amounts
+
+    def set_maps(self, size: int) -> None:
+        """The kernel memory of the maps, in bytes, if it is worth mentioning."""
+        if size >= MENTIONED_BYTES:
+            self.set_memory(maps=size)
 
     def add_time(self, step: str, seconds: float) -> None:
         """So many seconds were spent on a step."""

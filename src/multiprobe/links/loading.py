@@ -19,6 +19,7 @@ from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.kernel.tasks import ALL_TASKS, Tasks
 from multiprobe.maps.cpus import load_n_cpus
 from multiprobe.maps.index import build_index
+from multiprobe.maps.layout import find_hot_maps
 from multiprobe.maps.store import MapSet
 from multiprobe.syscalls import bpf
 from multiprobe.uapi.bpf import F_SLEEPABLE
@@ -122,10 +123,12 @@ class ProgramLoader:
         index = self._index(contexts, asks_for)
         has_cookie_table = "cookie" in asks_for and (index is not None or "uprobe" in contexts)
         self.index_shift = index.shift if index else Shape().index_shift
+        n_functions, n_cpus = len(functions), load_n_cpus()
+        self.hot_maps = find_hot_maps(program.maps, n_functions, n_cpus)
         self.store = MapSet(
             program.maps.values(),
-            n_functions=len(functions),
-            n_cpus=load_n_cpus(),
+            n_functions=n_functions,
+            n_cpus=n_cpus,
             index=index,
             cookies=self._cookie_table(cookies) if has_cookie_table else None,
             arg_counts=functions.slots() if "arg_count" in asks_for and contexts - {"tracing"} else None,
@@ -214,6 +217,7 @@ class ProgramLoader:
                 n_arguments=Shape().n_arguments if context == "tracing" else self.n_arguments,
                 session_side=session_side,
                 is_sleepable=self.program.sleepable and context in SLEEPABLE,
+                hot_maps=self.hot_maps,
             )
             self._codes[key] = compile_program(
                 self.program, context=context, when=self.when, shape=shape, kernel=self._kernel()

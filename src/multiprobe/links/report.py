@@ -141,8 +141,8 @@ class Report:
     budget: with a budget, the part of CPU time that the probes used last ("share"), and what a hit costs
     links: open kernel links; mechanisms: functions attached by each mechanism, by its name
     missed: losses by cause (see `Attachment.missed`); verified: known calls that were looked for in the counts
-    kernel_memory: bytes that the kernel needs for the links, where it is much: "predicted", and "taken" (all that the
-        kernel allocated for itself while they were created); else empty
+    kernel_memory: bytes that the kernel needs, where it is much: for the links "predicted", and "taken" (all that the
+        kernel allocated for itself while they were created); for the program's maps "maps"; else empty
     processes: how many processes were measured by now, with `pid` and its children; else None
     notes: sentences; timings: seconds for "plan", "compile", "load", "attach" and, once detached, "detach"
     """

@@ -1,4 +1,4 @@
-"""Histograms, counted per CPU, for each function on request: the spec and the map."""
+"""Histograms, for each function on request: the spec and the map."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from multiprobe.errors import UsageError
 from multiprobe.maps.buckets import Buckets, Linear, Log2, Percentile, percentiles
-from multiprobe.maps.layout import Layout, per_cpu_layout
-from multiprobe.maps.maps import ArrayMap
+from multiprobe.maps.layout import Layout, hot_layout, rows_layout
+from multiprobe.maps.maps import ArrayMap, as_integers
+from multiprobe.maps.rows import TABLE, hot_rows
 from multiprobe.maps.specs import MapSpec
 from multiprobe.maps.types import NUMPY, u32, u64
 from multiprobe.table import Table
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Histogram(MapSpec):
-    """Counts of numbers by bucket, exact: each CPU has its own counters.
+    """Counts of numbers by bucket, exact: each CPU has its own counters, or adds atomically to those it shares.
 
     >>> sizes = Histogram()
     >>> times = Histogram(log2(bits=3), per_function=True)
@@ -55,8 +56,14 @@ class Histogram(MapSpec):
         return (self.kind, self.value.name, repr(self.buckets), self.per_function)
 
     def layout(self, n_functions: int, n_cpus: int) -> Layout:
-        n = n_functions + 1 if self.per_function else 1  # row 0 of the former: a function that isn't known
-        return per_cpu_layout(self, n * self.buckets.n_buckets, n_functions, n_cpus)
+        n, size = self.buckets.n_buckets, self.buckets.n_buckets * self.value.size
+        if not self.per_function:
+            return rows_layout(self, n, n_functions, n_cpus)
+        slots = (n_functions + 1) * n  # the first histogram: a function that isn't known
+        hot = hot_rows(size, n_functions, n_cpus)
+        if hot is not None:
+            return hot_layout(self, slots, n_functions, hot)
+        return rows_layout(self, slots, n_functions, n_cpus)
 
     def add(self, *values: int) -> None:
         """In a program: count a number, `h.add(number)`, or `h.add(ctx.function, number)`.
@@ -90,15 +97,48 @@ class HistogramMap(ArrayMap):
     def _first(self) -> int:
         return self.spec.buckets.n_buckets if self.spec.per_function else 0
 
+    def _rows(self) -> list[memoryview[int]]:
+        if self.layout.hot_rows is None:
+            return super()._rows()
+        return [as_integers(self._totals()[self._first :].tobytes(), u64)]  # type: ignore[arg-type]
+
+    def _totals(self) -> NDArray[np.uint64]:
+        """With hot rows: what all CPUs counted, by function (the unknown one first) and bucket, in one dimension."""
+        import numpy as np
+
+        hot, n, name = self.layout.hot_rows, self.spec.buckets.n_buckets, NUMPY[self.spec.value.name]
+        assert hot is not None
+        n_all = self.layout.slots // n
+        numbers = np.frombuffer(self.memory, dtype=np.uint32, count=n_all, offset=TABLE).astype(np.int64)
+        cold = np.frombuffer(self.memory, dtype=name, count=n_all * n, offset=hot.cold).reshape(n_all, n)
+        found: NDArray[np.uint64] = cold.astype(np.uint64)
+        called = np.flatnonzero((numbers > 0) & (numbers <= hot.n))
+        for row in range(hot.rows):
+            start = hot.hot + row * hot.size
+            counts = np.frombuffer(self.memory, dtype=name, count=hot.n * n, offset=start).reshape(hot.n, n)
+            found[called] += counts[numbers[called] - 1]
+        return found.reshape(-1)
+
     def read(self, *, per_cpu: bool = False) -> NDArray[np.generic]:
         """Counts, summed over CPUs: shape (buckets,), or (functions, buckets) for a histogram with `per_function`.
 
-        With `per_cpu`, one axis more in front: (CPUs, …).
+        With `per_cpu`, one axis more in front: (CPUs, …), of length 1 where CPUs share counters.
         """
-        flat = super().read(per_cpu=per_cpu)
+        flat: NDArray[np.generic]
+        if self.layout.hot_rows is None:
+            flat = super().read(per_cpu=per_cpu)
+        else:
+            flat = self._totals()[self._first :]
+            flat = flat.reshape(1, -1) if per_cpu else flat
         if not self.spec.per_function:
             return flat
         return flat.reshape(*flat.shape[:-1], -1, self.spec.buckets.n_buckets)
+
+    def clear(self) -> None:
+        """Set all counts to 0. Updates at the same moment may be lost."""
+        hot = self.layout.hot_rows
+        start = 0 if hot is None else hot.cold  # functions keep their hot rows
+        self.memory[start:] = bytes(self.size - start)
 
     def bounds(self) -> NDArray[np.float64]:
         """The lowest number in each bucket, and the first one above it: shape (buckets, 2)."""
@@ -124,10 +164,4 @@ class HistogramMap(ArrayMap):
 
     def unknown(self) -> int:
         """Counts that belong to no attached function: more than 0 is a defect."""
-        if not self._first:
-            return 0
-        import numpy as np
-
-        flat: NDArray[np.unsignedinteger] = np.frombuffer(self.memory, dtype=NUMPY[self.spec.value.name])
-        rows = flat[: self.layout.rows * (self.layout.row_size // self.spec.value.size)].reshape(self.layout.rows, -1)
-        return int(rows[:, : self._first].sum())
+        return super().unknown() if self.layout.hot_rows is None else int(self._totals()[: self._first].sum())

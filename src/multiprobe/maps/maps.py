@@ -102,8 +102,11 @@ class ArrayMap(SharedArray, Tabular):
             row[:] = memoryview(values)
 
     def per_cpu(self) -> list[array[int]]:
-        """A copy of the slots for each CPU, as array("Q") (for mp.u64; else the type's own code). Needs no NumPy."""
-        return [array(LETTERS[self.spec.value.name], row.tobytes()) for row in self._rows()]
+        """A copy of the slots for each CPU, as array("Q") (for mp.u64; else the type's own code). Needs no NumPy.
+
+        Where CPUs share rows, one for each row.
+        """
+        return [array(row.format, row.tobytes()) for row in self._rows()]
 
     def copies(self) -> list[bytes]:
         """The slots of each CPU as bytes, as they lie in memory; the fastest copy."""
@@ -124,7 +127,10 @@ class ArrayMap(SharedArray, Tabular):
             return array("Q", (sum(slot) & _MASK for slot in zip(*rows, strict=True)))
 
     def read(self, *, per_cpu: bool = False) -> NDArray[np.generic]:
-        """A copy of the values: shape (slots,), summed over CPUs, or (CPUs, slots) with `per_cpu`."""
+        """A copy of the values: shape (slots,), summed over CPUs, or (CPUs, slots) with `per_cpu`.
+
+        Where CPUs share rows, the first axis is as long as there are rows.
+        """
         import numpy as np
 
         made, size = self.layout, self.spec.value.size
@@ -155,10 +161,9 @@ class ArrayMap(SharedArray, Tabular):
         """Counts that belong to no attached function: more than 0 is a defect."""
         if not self._first:
             return 0
-        made, size = self.layout, self.spec.value.size
-        return sum(
-            as_integers(self.memory[row * made.row_size :][:size], self.spec.value)[0] for row in range(made.rows)
-        )
+        made, size = self.layout, self._first * self.spec.value.size
+        starts = range(0, made.rows * made.row_size, made.row_size)
+        return sum(sum(as_integers(self.memory[start:][:size], self.spec.value)) for start in starts)
 
     def records(self) -> Table:
         """A record for each slot: "index" (for PerFunction, of the function in the attachment) and "value"."""

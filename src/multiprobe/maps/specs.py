@@ -46,12 +46,18 @@ class MapSpec:
 
 
 class PerFunction(MapSpec):
-    """One slot per attached function and CPU, indexed by `ctx.function`; counters in it are exact. `value`: their type.
+    """One slot per attached function and CPU, indexed by `ctx.function`; counters in it are exact.
 
     >>> calls = PerFunction(u64)
+
+    value: the type of the counters
+    shared: on a machine with many CPUs, several of them may share a row of slots, which bounds the memory. Programs can
+        add to such slots, and replace them by `m[f] = max(m[f], x)` or `min`, but not assign to them otherwise.
+
+    Raises UsageError for another type.
     """
 
-    __slots__ = ()
+    __slots__ = ("shared",)
     kind = "per_function"
 
     if TYPE_CHECKING:  # what programs write; in Python there is nothing to index
@@ -59,8 +65,15 @@ class PerFunction(MapSpec):
         def __getitem__(self, index: int) -> int: ...
         def __setitem__(self, index: int, value: int) -> None: ...
 
+    def __init__(self, value: IntegerType, *, shared: bool = False) -> None:
+        super().__init__(value)
+        self.shared = bool(shared)
+
+    def shape(self) -> tuple[object, ...]:
+        return (*super().shape(), *(("shared",) if self.shared else ()))
+
     def __repr__(self) -> str:
-        return f"PerFunction({self.value!r})"
+        return f"PerFunction({self.value!r}{', shared=True' * self.shared})"
 
 
 class Array(MapSpec):

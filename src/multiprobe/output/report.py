@@ -86,12 +86,13 @@ def _step_lines(report: Fields) -> Iterator[str]:
 
 
 def _memory_lines(memory: Fields) -> Iterator[str]:
-    """The kernel memory of the links, if it is worth a line."""
-    predicted, taken = memory.get("predicted", 0), memory.get("taken")
-    if max(predicted, taken or 0) < _MEMORY:
-        return
-    about = f"about {_megabytes(predicted)}"
-    yield f"kernel memory for links: {about if taken is None else f'{_megabytes(taken)} ({about} predicted)'}"
+    """The kernel memory of links and maps, if it is worth a line each."""
+    predicted, taken, maps = memory.get("predicted", 0), memory.get("taken"), memory.get("maps", 0)
+    if max(predicted, taken or 0) >= _MEMORY:
+        about = f"about {_megabytes(predicted)}"
+        yield f"kernel memory for links: {about if taken is None else f'{_megabytes(taken)} ({about} predicted)'}"
+    if maps >= _MEMORY:
+        yield f"kernel memory for maps: {_megabytes(maps)}"
 
 
 def _megabytes(n: int) -> str:

@@ -61,6 +61,9 @@ CONSTRUCTS = {
     "narrow array": "small[1] = a\nsmall[2] -= 1\nsmall[2] *= 3\nreturn small[1] * 5 + small[2]",
     "atomic updates": "array[5] = 12\narray[5] += a\narray[5] |= 3\narray[5] &= 0xFFFF\narray[5] ^= 5\narray[5] -= 2\n"
     "return array[5]",
+    "atomic extremes": "array[5] = 12\narray[5] = max(array[5], a)\narray[6] = min(b, array[6])\n"
+    "table[a] = max(table[a], s)\ntable[b] = min(table[b], t)\n"
+    "return array[5] + array[6] * 3 + table[a] * 5 + table[b] * 7",
     "hash": "table[a] = s\ntable[a] += 3\nx = table[a]\nreturn x + table[a + 1]",
     "in": "table[7] = 1\nx = (7 in table) + (8 in table) * 2 + (8 not in table) * 4\ndel table[7]\n"
     "return x + (7 in table) * 8",

@@ -134,7 +134,7 @@ class Bench:
         return list(as_integers(bytes(memory[: made.slots * spec.value.size]), spec.value))
 
     def per_function(self, name: str) -> list[list[int]]:
-        """A PerFunction's values: for each CPU, one for each function; slot 0 (unknown) first."""
+        """A PerFunction's values: for each row, one for each function; slot 0 (unknown) first."""
         spec, made = self.program.maps[name], self.layouts[name]
         assert isinstance(spec, PerFunction)
         memory, _ = self.machine.find(self.machine.arrays[self._fd(name)], made.value_size)

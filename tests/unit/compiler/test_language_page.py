@@ -90,6 +90,8 @@ NAMED = {
         "else": "if and elif",
         "for i in range(…)": "for",
         "m[key] += …": "array",
+        "m[key] = max(m[key], x)": "atomic extremes",
+        "min": "atomic extremes",
         "m[key] = …": "array",
         "pass": "pass",
         "return": "test_attach.py: return",

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from multiprobe.compiler import ir
+from multiprobe.compiler.frontend.statements import build
 from multiprobe.errors import UsageError
 from multiprobe.instruments.latency import instrument as latency
 from multiprobe.instruments.latency.instrument import Latency, all_buckets, rank, self_time
@@ -57,6 +59,14 @@ class Machine:
         return sum(len(self.bench.table(name)) for name in names)
 
 
+@pytest.mark.parametrize("by", [None, "process", "thread"])
+@pytest.mark.parametrize("has_self", [False, True])
+def test_what_cpus_share_is_only_updated_atomically(by: str | None, has_self: bool) -> None:
+    statements = build(LatencyProbe(by=by, has_self=has_self).program, is_session=True).body
+    assert not any(isinstance(statement, ir.Store) for statement in statements)
+    assert "umax" in [statement.op for statement in statements if isinstance(statement, ir.Update)]
+
+
 def test_self_time_is_what_traced_children_leave() -> None:
     probe = LatencyProbe(by="thread", has_self=True)
     machine = Machine(probe)
@@ -74,7 +84,7 @@ def test_self_time_is_what_traced_children_leave() -> None:
     assert machine.table(probe.maps.total) == {(0, 5): 2221 + 2000, (1, 5): 2200}
     assert machine.table(probe.maps.own) == {(0, 5): 21 + 2000, (1, 5): 200}
     assert machine.table(probe.maps.calls) == {(0, 5): 3, (1, 5): 2}
-    assert machine.table(probe.maps.longest) == {(0, 5, 0): 2221, (1, 5, 0): 1100}
+    assert machine.table(probe.maps.longest) == {(0, 5): 2221, (1, 5): 1100}
     assert machine.table(probe.maps.histogram) == {(0, 5, 10): 2, (0, 5, 12): 1, (1, 5, 11): 2}
     assert machine.open_calls() == 0
 

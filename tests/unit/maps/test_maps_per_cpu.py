@@ -12,7 +12,8 @@ shared, own = mp.Array(mp.u32, 10), mp.Array(mp.u32, 10, per_cpu=True)
 def test_layouts() -> None:
     made = layout(own, 5, 3)
     assert (made.rows, made.row_size, made.slots, made.value_size) == (3, 64, 10, 192)
-    assert constants(own, made, "map0", n_functions=5) == {"map0.stride": 16, "map0.limit": 47, "n_functions": 5}
+    numbers = {"map0.stride": 16, "map0.limit": 47, "map0.mask": 3, "n_functions": 5}
+    assert constants(own, made, "map0", n_functions=5) == numbers
     assert constants(shared, layout(shared, 5, 3), "map0", n_functions=5) == {}
     table = layout(mp.Hash(mp.u32, mp.u16, per_cpu=True), 5, 3)
     assert (table.value_size, table.rows, table.row_size) == (2, 3, 24)

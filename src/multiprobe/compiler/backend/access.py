@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from multiprobe.compiler import ir
+from multiprobe.compiler.backend.atomics import EXTREMES, replace_by_extreme
 from multiprobe.compiler.backend.contexts import count_if
 from multiprobe.compiler.backend.strings import prepare, write
 from multiprobe.compiler.code import CONSTANT, MAP
@@ -126,8 +127,10 @@ class Access:
         return self._find_in_row(index, spec.value.size, cpu, slot, missing)
 
     def _find_in_row(self, index: int, size: int, cpu: str, slot: str, missing: str) -> str:
-        e = self.e
+        e, spec = self.e, self.specs[index]
         key = f"map{index}"
+        if isinstance(spec, PerFunction) and spec.shared:
+            cpu = e.make(f"and i64 {cpu}, {e.hole(CONSTANT, f'{key}.mask')}")
         row = e.make(f"mul i64 {cpu}, {e.hole(CONSTANT, f'{key}.stride')}")
         number = e.make(f"add i64 {row}, {slot}")
         return e.item(key, number, size, e.hole(CONSTANT, f"{key}.limit"), missing)
@@ -139,6 +142,9 @@ class Access:
     # Changing
 
     def _atomic(self, op: str, pointer: str, value: str, size: int) -> None:
+        if op in EXTREMES:
+            replace_by_extreme(self.e, EXTREMES[op], pointer, value)
+            return
         value = self.e.narrow(value, size)
         self.e.do(f"atomicrmw {op} ptr {pointer}, i{8 * size} {value} monotonic, align {size}")
 
@@ -146,7 +152,7 @@ class Access:
         """The first update of a key: insert it; if another CPU was faster, update what it inserted."""
         e, spec = self.e, self.specs[node.map]
         key = self._keys[node.map]
-        buffer = self._value(node.map, "0" if node.op == "and" else value)
+        buffer = self._value(node.map, self._first_value(node.op, value))
         arguments = (f"i64 {self._map(node.map)}", f"ptr {key}", f"ptr {buffer}", f"i64 {NO_EXIST}")
         failed = e.make(f"icmp ne i64 {e.call(FuncId.MAP_UPDATE_ELEM, *arguments)}, 0")
         again, end = e.label("again"), e.label("end")
@@ -161,6 +167,12 @@ class Access:
         e.begin(full)
         count_if(e, "true", FULL_MAPS)
         e.begin(end)
+
+    def _first_value(self, op: str, value: str) -> str:
+        """What the first update makes of a missing value, which counts as 0."""
+        if op in EXTREMES:
+            return self.e.make(f"select i1 {self.e.make(f'icmp {EXTREMES[op]} i64 {value}, 0')}, i64 {value}, i64 0")
+        return "0" if op == "and" else value
 
     def _put(self, index: int, key: str, value: str) -> None:
         buffer = self._value(index, value)

@@ -254,7 +254,8 @@ class Generator:
         return collecting.send(self, node, self.access.specs)
 
     def _tally(self, node: ir.Tally) -> str:
-        return collecting.tally(self, node, self.access.specs[node.map])
+        has_hot_rows = self.routine.maps[node.map] in self.shape.hot_maps
+        return collecting.tally(self, node, self.access.specs[node.map], has_hot_rows=has_hot_rows)
 
     def _stackid(self, node: ir.StackId) -> str:
         if self.shape.is_sleepable:

@@ -16,6 +16,7 @@ from multiprobe.maps.buckets import Linear, Log2
 from multiprobe.maps.events import RingBuffer
 from multiprobe.maps.histogram import Histogram
 from multiprobe.maps.layout import OUT_OF_RANGE
+from multiprobe.maps.rows import TABLE, USED
 from multiprobe.maps.specs import Hash
 from multiprobe.maps.stacks import COLLISIONS, FAILED
 from multiprobe.maps.types import Bytes, StringType, Vector
@@ -127,7 +128,7 @@ def _count(e: Emitter, array: str, offset: int) -> None:
 # Histograms
 
 
-def tally(g: Evaluator, node: ir.Tally, spec: MapSpec) -> str:
+def tally(g: Evaluator, node: ir.Tally, spec: MapSpec, *, has_hot_rows: bool) -> str:
     """Count a number in its bucket: whether there was one, as i1."""
     assert isinstance(spec, Histogram)
     e, key = g.e, f"map{node.map}"
@@ -142,10 +143,13 @@ def tally(g: Evaluator, node: ir.Tally, spec: MapSpec) -> str:
     e.do(f"store i1 false, ptr {result}")
     cpu = g.hook.read("cpu", 0)
     slot = _slot(g, node.function, lost)
-    first = e.make(f"add i64 {e.make(f'mul i64 {slot}, {buckets.n_buckets}')}, {bucket}")
-    row = e.make(f"mul i64 {cpu}, {e.hole(CONSTANT, f'{key}.stride')}")
-    position = e.make(f"add i64 {row}, {first}")
     size = spec.value.size
+    if has_hot_rows:
+        first = _first_of_row(e, key, slot, cpu, buckets.n_buckets, lost)
+    else:
+        row = e.make(f"mul i64 {cpu}, {e.hole(CONSTANT, f'{key}.stride')}")
+        first = e.make(f"add i64 {row}, {e.make(f'mul i64 {slot}, {buckets.n_buckets}')}")
+    position = e.make(f"add i64 {first}, {bucket}")
     pointer = e.item(key, position, size, e.hole(CONSTANT, f"{key}.limit"), lost)
     e.do(f"atomicrmw add ptr {pointer}, i{8 * size} 1 monotonic, align {size}")
     e.do(f"store i1 true, ptr {result}")
@@ -154,6 +158,37 @@ def tally(g: Evaluator, node: ir.Tally, spec: MapSpec) -> str:
     count_if(e, "true", OUT_OF_RANGE)
     e.begin(end)
     return e.make(f"load i1, ptr {result}")
+
+
+def _first_of_row(e: Emitter, key: str, slot: str, cpu: str, n_buckets: int, lost: str) -> str:
+    """The place of a function's first counter in a histogram with hot rows (`maps.rows`): in the hot row that this CPU
+    shares with others, if the function has hot rows; in the cold row otherwise."""
+
+    def constant(name: str) -> str:
+        return e.hole(CONSTANT, f"{key}.{name}")
+
+    result = e.stack("i64")
+    hot, cold, first, end = (e.label(hint) for hint in ("hot", "cold", "first", "end"))
+    entry = e.item(key, e.make(f"add i64 {slot}, {TABLE // 4}"), 4, constant("table"), lost)
+    number = e.load(entry, 4)
+    place = e.make(f"sub i64 {number}, 1")  # without a number: larger than all
+    e.branch(e.make(f"icmp ult i64 {place}, {constant('n_hot')}"), hot, cold)
+    e.begin(hot)
+    shared = e.make(f"and i64 {cpu}, {constant('mask')}")
+    row = e.make(f"mul i64 {shared}, {constant('stride')}")
+    inside = e.make(f"add i64 {e.make(f'mul i64 {place}, {n_buckets}')}, {constant('hot')}")
+    e.store(result, e.make(f"add i64 {row}, {inside}"))
+    e.jump(end)
+    e.begin(cold)
+    e.store(result, e.make(f"add i64 {e.make(f'mul i64 {slot}, {n_buckets}')}, {constant('cold')}"))
+    e.branch(e.make(f"icmp eq i64 {number}, 0"), first, end)
+    e.begin(first)
+    # seq_cst: for a monotonic one, LLVM takes the instruction that doesn't tell what was there.
+    given = e.make(f"atomicrmw add ptr {e.at(e.map_value(key), USED)}, i32 1 seq_cst, align 4")
+    given = e.make(f"add i32 {given}, 1")
+    e.make(f"cmpxchg ptr {entry}, i32 0, i32 {given} monotonic monotonic, align 4")
+    e.begin(end)
+    return e.load(result)
 
 
 def _slot(g: Evaluator, function: Expression | None, lost: str) -> str:

@@ -6,24 +6,27 @@ Knows control flow and which locals surely have a value; must not know LLVM, hoo
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from multiprobe.compiler import ir
 from multiprobe.compiler.frontend import kinds, language
 from multiprobe.compiler.frontend.expressions import Expressions, kind_of
+from multiprobe.compiler.frontend.extremes import extreme_update
 from multiprobe.compiler.frontend.scope import Facts, Scope
 from multiprobe.compiler.frontend.source import Source
 from multiprobe.compiler.frontend.typed import KernelTypes
 from multiprobe.compiler.ir import BOOL, Const, Expression, Routine, Statement
 from multiprobe.compiler.program import Helper, Program
 from multiprobe.functions.kernel import Kernel
-from multiprobe.maps.specs import Hash
+from multiprobe.maps.specs import Hash, PerFunction
 from multiprobe.maps.types import Integer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from multiprobe.compiler.shape import Argument
+    from multiprobe.maps.specs import MapSpec
 
 MAX_PASSES = 16
 MAX_DEPTH = 16
@@ -125,6 +128,10 @@ class Builder(Expressions):
         if len(node.targets) == 1 and isinstance(node.targets[0], ast.Tuple):
             self._unpack(node, node.targets[0])
             return
+        update = extreme_update(self, node) if len(node.targets) == 1 else None
+        if update is not None:
+            self.out.append(replace(update, line=self.line(node)))
+            return
         made = self.number(node.value)
         if len(node.targets) > 1:
             made = self.hold(node, made)
@@ -146,6 +153,7 @@ class Builder(Expressions):
             self.set_local(target, self.scope.qualified(target.id), made)
         elif isinstance(target, ast.Subscript):
             index, spec, key = self.item(target)
+            self.require_own_rows(target, spec)
             self.out.append(ir.Store(self.line(target), index, key, self.convert(target, spec.value, made)))
         elif isinstance(target, ast.Attribute) and self.is_context(target.value):
             self._set_session(target, made)
@@ -189,9 +197,16 @@ class Builder(Expressions):
                 key = tuple(p if isinstance(p, ir.Read | ir.String) else self.hold(target, p) for p in key)
             self.out.append(ir.Update(self.line(node), index, key, language.ATOMIC[op], made))
             return
+        self.require_own_rows(target, spec)
         held = tuple(p if isinstance(p, ir.String) else self.hold(target, p) for p in key)
         made = self.operate(node, op, ir.Load(index, held, kind), self.expression(node.value))
         self.out.append(ir.Store(self.line(node), index, held, self.convert(node, spec.value, made)))
+
+    def require_own_rows(self, node: ast.AST, spec: MapSpec) -> None:
+        """Raise CompileError for a write that another CPU's write to the same row may undo."""
+        if isinstance(spec, PerFunction) and spec.shared:
+            hint = "add to it, or replace it by the larger one: m[f] = max(m[f], mp.u64(x))"
+            raise self.fail(node, "CPUs may share these slots: a value can't be assigned", hint=hint)
 
     def _delete(self, node: ast.Delete) -> None:
         for target in node.targets:

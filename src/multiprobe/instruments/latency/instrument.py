@@ -117,13 +117,10 @@ class CallTimer(Instrument[LatencySample]):
 
     def _rows_by_task(self, maps: TaskMaps) -> Iterator[Latency]:
         attachment = self._attachment
-        longest: dict[tuple[int, int], int] = {}
         buckets: dict[tuple[int, int], dict[int, int]] = {}
-        for (index, who, _cpu), took in attachment.map(maps.longest).as_dict().items():
-            longest[index, who] = max(took, longest.get((index, who), 0))
         for (index, who, bucket), n in attachment.map(maps.histogram).as_dict().items():
             buckets.setdefault((index, who), {})[bucket] = n
-        total = attachment.map(maps.total).as_dict()
+        longest, total = attachment.map(maps.longest).as_dict(), attachment.map(maps.total).as_dict()
         own = attachment.map(maps.own).as_dict() if self.has_self else None
         for key, begun in sorted(attachment.map(maps.calls).as_dict().items()):
             yield _row(

@@ -28,7 +28,7 @@ class LatencyProbe:
     calls: calls that began
     total, own, longest: nanoseconds of calls that returned (`own` is `calls` without `has_self`)
     histogram: calls by the bit length of their nanoseconds
-    With `by`, the keys of `longest` and `histogram` have a third part: the CPU, and the bit length.
+    With `by`, the keys of `histogram` have a third part, the bit length.
     """
 
     def __init__(self, *, by: str | None = None, has_self: bool = False) -> None:
@@ -66,13 +66,13 @@ class TaskMaps(NamedTuple):
 
 
 def _function_maps(has_self: bool) -> FunctionMaps:
-    calls, total, own, longest = (mp.PerFunction(mp.u64) for _ in range(4))
+    calls, total, own, longest = (mp.PerFunction(mp.u64, shared=True) for _ in range(4))
     return FunctionMaps(calls, total, own if has_self else calls, longest, mp.Histogram(per_function=True))
 
 
 def _task_maps(has_self: bool) -> TaskMaps:
-    calls, total, own = (mp.Hash((mp.u32, mp.i32), mp.u64, MAX_KEYS) for _ in range(3))
-    longest, histogram = (mp.Hash((mp.u32, mp.i32, mp.u32), mp.u64, n * MAX_KEYS) for n in (1, 4))
+    calls, total, own, longest = (mp.Hash((mp.u32, mp.i32), mp.u64, MAX_KEYS) for _ in range(4))
+    histogram = mp.Hash((mp.u32, mp.i32, mp.u32), mp.u64, 4 * MAX_KEYS)
     return TaskMaps(calls, total, own if has_self else calls, longest, histogram)
 
 
@@ -116,8 +116,7 @@ def _by_function(maps: FunctionMaps, has_self: bool) -> Program:
         took = measure(mark, now)
         total[ctx.function] += took
         histogram.add(ctx.function, took)
-        if took > longest[ctx.function]:
-            longest[ctx.function] = took
+        longest[ctx.function] = max(longest[ctx.function], mp.u64(took))
         if has_self:
             own[ctx.function] += leave(ctx, mark, took)
 
@@ -142,8 +141,7 @@ def _by_task(maps: TaskMaps, has_self: bool, *, is_process: bool) -> Program:
         took = measure(mark, now)
         total[ctx.function, who] += took
         histogram[ctx.function, who, bit_length(took)] += 1
-        if took > longest[ctx.function, who, ctx.cpu]:
-            longest[ctx.function, who, ctx.cpu] = took
+        longest[ctx.function, who] = max(longest[ctx.function, who], mp.u64(took))
         if has_self:
             own[ctx.function, who] += leave(ctx, mark, took)
 

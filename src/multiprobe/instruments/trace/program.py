@@ -210,7 +210,7 @@ class TraceProbe:
         self.blocks = mp.RingBuffer(Block, size=size)
         self.more = mp.RingBuffer(More, size=size)
         self.left = mp.RingBuffer(Left, size=size)
-        self.table = mp.PerFunction(mp.u32)
+        self.table = mp.PerFunction(mp.u32, shared=True)
         self.n_steps = FEW_STEPS if n_steps <= FEW_STEPS else MOST_STEPS
         self.steps = mp.Array(mp.u64, 2 * self.n_steps)
         self.keep = mp.Hash((mp.u64, mp.u64, mp.u32), mp.u64, MAX_KEPT)

@@ -1,4 +1,4 @@
-"""Predicts the kernel memory of a plan's links, and refuses a plan that would take too much of what is available."""
+"""Predicts the kernel memory of links and maps; refuses links that would take too much of what is available."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.kernel.memory import load_meminfo
 from multiprobe.kernel.return_nodes import parse_return_nodes
 from multiprobe.maps.cpus import load_n_cpus
+from multiprobe.maps.memory import maps_bytes
 from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from multiprobe.functions.table import FunctionTable
     from multiprobe.links.plan.plan import LinkPlan
+    from multiprobe.maps.specs import MapSpec
 
 TRAMPOLINE_BYTES, TRAMPOLINE_CPU_BYTES = 2_000, 8
 """Of a function attached by trampoline: its image, structures and direct call; and for each CPU, a reference count."""
@@ -31,6 +35,11 @@ def predict_memory(plan: LinkPlan, table: FunctionTable) -> int:
     n_cpus = _n_cpus()
     found = n_trampolines * (TRAMPOLINE_BYTES + TRAMPOLINE_CPU_BYTES * n_cpus)
     return found + (nodes.bytes_for(n_returns, when=plan.when, n_cpus=n_cpus) if nodes and has_nodes else 0)
+
+
+def predict_maps(specs: Iterable[MapSpec], n_functions: int) -> int:
+    """Bytes of kernel memory for a program's maps. Raises UsageError for a map that is too large for programs."""
+    return maps_bytes(specs, n_functions, _n_cpus())
 
 
 def why_too_large(predicted: int, plan: LinkPlan, limit: float) -> str:

@@ -10,7 +10,7 @@ from multiprobe.binaries.mixed import kernel_of, owners
 from multiprobe.links.guard.limits import MAX_MEMORY, Limits
 from multiprobe.links.plan.costs import LOOP_TURN
 from multiprobe.links.plan.mechanisms import Mechanisms
-from multiprobe.links.plan.memory import why_too_large
+from multiprobe.links.plan.memory import predict_maps, why_too_large
 from multiprobe.links.plan.planning import plan_attachment
 from multiprobe.links.plan.request import choose, parse_side, require_kernel
 from multiprobe.links.plan.steps import Step, steps_of
@@ -18,10 +18,14 @@ from multiprobe.links.plan.usable import usable_for, why_none, withholds
 from multiprobe.links.report import Report
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from multiprobe.binaries.mixed import AnyFunctionSet
+    from multiprobe.compiler.program import Program
     from multiprobe.functions.kernel import Kernel
     from multiprobe.links.plan.mechanisms import Names
     from multiprobe.links.plan.request import Functions
+    from multiprobe.maps.specs import MapSpec
 
 
 NO_LIMITS = Limits()
@@ -62,9 +66,14 @@ def instruction_rate(*, turns: int = 100_000) -> float:
 
 
 def preview(
-    functions: AnyFunctionSet, mechanisms: Mechanisms, *, when: str = "entry", max_memory: float = MAX_MEMORY
+    functions: AnyFunctionSet,
+    mechanisms: Mechanisms,
+    *,
+    when: str = "entry",
+    max_memory: float = MAX_MEMORY,
+    maps: Iterable[MapSpec] = (),
 ) -> Plan:
-    """What attaching to these functions by these mechanisms would come to.
+    """What attaching to these functions by these mechanisms would come to, for a program with these maps.
 
     Raises NotSupportedError or NotPermittedError where nothing could be attached by any allowed mechanism.
     """
@@ -72,6 +81,7 @@ def preview(
     if not mechanisms.allowed & usable_for(functions, when=when):
         raise why_none(kernel, allowed=mechanisms.allowed, when=when)
     plan, ledger = plan_attachment(functions, mechanisms, when=when)
+    ledger.set_maps(predict_maps(maps, plan.n_functions))
     report = ledger.report()
     if not plan.n_functions and withholds(kernel, report):
         raise why_none(kernel, allowed=mechanisms.allowed, when=when)
@@ -95,14 +105,17 @@ def plan(
     unsafe: bool = False,
     limits: Limits = NO_LIMITS,
     kernel: Kernel | None = None,
+    program: Program | None = None,
 ) -> Plan:
     """What `mp.attach` would do with these options, without attaching; needs no rights.
 
     functions, when, mechanisms, unsafe, limits, kernel: as for `mp.attach`; a kernel from `Kernel.from_directory` may
         be planned for as well
+    program: with it, the report's `kernel_memory` says what its maps would take ("maps", from 1 MB on)
 
     Raises UsageError, and NotSupportedError or NotPermittedError if nothing could be attached.
     """
     require_kernel(kernel)
     chosen, allowed = choose(functions, kernel, unsafe=unsafe), Mechanisms.of(mechanisms)
-    return preview(chosen, allowed, when=parse_side(when), max_memory=limits.max_memory)
+    maps = program.maps.values() if program else ()
+    return preview(chosen, allowed, when=parse_side(when), max_memory=limits.max_memory, maps=maps)
