@@ -66,7 +66,7 @@ class WholeNumber(Parsed[int]):
         self.least, self.most = least, most
 
     def parse(self, text: str) -> int:
-        number = int(text) if text.isascii() and text.isdigit() else -1
+        number = int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else -1
         if number < self.least or (self.most is not None and number > self.most):
             limit = "" if self.most is None else f" to {self.most:,}"
             raise ValueError(f"invalid number {text!r}: expected a whole number from {self.least}{limit}")

@@ -361,7 +361,10 @@ def test_only_what_follows_a_string_counts_it() -> None:
     ("pointer", "following", "is_count"),
     [
         *((pointer, "len", True) for pointer in ("buf", "name", "s")),
-        *(("buf", name, True) for name in ("count", "cnt", "size", "buflen", "nbytes", "maxlen", "data_len", "n", "max")),
+        *(
+            ("buf", name, True)
+            for name in ("count", "cnt", "size", "buflen", "nbytes", "maxlen", "data_len", "n", "max")
+        ),
         *(("name", name, True) for name in ("namlen", "name_len", "namelen", "count")),
         *(("name", name, False) for name in ("size", "n", "nr", "mode", "flags", "offset")),
         *(("buf", name, False) for name in ("pos", "off", "mode", "flags", "lenient", "type", "elem_size")),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _FORMATS = "/sys/kernel/tracing/events/syscalls/sys_enter_{}/format"
 _CALL = re.compile(r"name: sys_enter_(\w+)")
-_FIELD = re.compile(r"field:(.+?)(\w+);\s*offset:(\d+);\s*size:(\d+);\s*signed:\d;")
+_FIELD = re.compile(r"field:(.+?)(\w+);\s*offset:([0-9]{1,9});\s*size:([0-9]{1,9});\s*signed:\d;")
 _FIRST_ARGUMENT = 16
 """The offset of a system call's first argument in its record."""
 _INTS = re.compile(r"\b(int|pid_t|key_t|mqd_t|clockid_t|timer_t|long|ssize_t|off_t|loff_t)\b")
