@@ -200,7 +200,7 @@ def _nothing(
         )
     words = "; ".join(str(refusal) for refusal in report.skipped[:3])
     more = f"{_none_of(report.requested)}: " if report.requested > 1 else ""
-    unknown = report.skipped[0].request if codes == {"unknown_name"} else ""
+    unknown = report.skipped[0].request.rpartition(":")[2] if codes == {"unknown_name"} else ""
     hint = f"`multiprobe functions '*{unknown}*'` lists the functions with this in their names"
     return NoMatchError(more + words, hint=hint if unknown else "`multiprobe functions --why NAME` explains each")
 
