@@ -9,7 +9,14 @@ import time
 from typing import TYPE_CHECKING
 
 from multiprobe.compiler.program import Program
-from multiprobe.errors import AttachError, MultiprobeError, NoMatchError, NotSupportedError, UsageError
+from multiprobe.errors import (
+    AttachError,
+    MultiprobeError,
+    NoMatchError,
+    NotSupportedError,
+    UsageError,
+    telling_shortage,
+)
 from multiprobe.functions.kernel import Kernel
 from multiprobe.kernel.mechanism import Mechanism, mechanism_names
 from multiprobe.kernel.tasks import Tasks
@@ -38,6 +45,7 @@ ATTEMPTS = 3
 """So often are functions attached whose modules go meanwhile."""
 
 
+@telling_shortage("attaching")
 def attach(
     program: Program | ObjectProgram,
     functions: Functions,

@@ -33,6 +33,7 @@ from multiprobe.links.report import Failure
 from multiprobe.links.verify import differences
 from multiprobe.maps.cpus import load_n_cpus
 from multiprobe.plurals import plural_text
+from multiprobe.threads import uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -136,11 +137,14 @@ class Attaching:
 
     def __exit__(self, *_: object) -> None:
         if not self.is_finished:
-            try:
-                self.links.close()
-            finally:
-                self.loader.close()
-                self._close_follower()
+            uninterrupted(self._undo)
+
+    def _undo(self) -> None:
+        try:
+            self.links.close()
+        finally:
+            self.loader.close()
+            self._close_follower()
 
     # Attaching
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from multiprobe.links.mechanisms.parallel import close_all
 from multiprobe.syscalls import bpf
+from multiprobe.threads import uninterrupted
 
 if TYPE_CHECKING:
     from array import array
@@ -151,5 +152,5 @@ def filling(mechanism: Mechanism) -> Iterator[Linked]:
     try:
         yield linked
     except BaseException:
-        linked.close()
+        uninterrupted(linked.close)
         raise
