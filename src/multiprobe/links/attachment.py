@@ -333,7 +333,7 @@ class Attachment:
     def _detach(self) -> None:
         with self._ledger.timed("detach"), ExitStack() as ending:
             ending.callback(self._store.close)
-            if self._watchdog is not None:  # it has its part in the store
+            if self._watchdog is not None:  # it watches links being closed, and uses the control map
                 ending.callback(self._watchdog.stop)
             if self._follower is not None:
                 ending.callback(self._follower.close)
