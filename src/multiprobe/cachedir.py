@@ -145,7 +145,14 @@ def drop_old(path: str, names: re.Pattern[str], *, keep: int) -> None:
 
 
 def path_of(path: object) -> str:
-    """A path as text. Raises UsageError for what is no path."""
+    """A path as text. Raises UsageError for what is no path, and for a text that no file can be called."""
     if not isinstance(path, str | bytes | os.PathLike):
         raise UsageError(f"invalid path {path!r}: expected the name of a file or directory")
-    return os.fsdecode(path)
+    text = os.fsdecode(path)
+    try:
+        has_nul = b"\0" in os.fsencode(text)
+    except UnicodeEncodeError:
+        raise UsageError(f"invalid path {text!r}: the file system's encoding has no such name") from None
+    if has_nul:
+        raise UsageError(f"invalid path {text!r}: it has a NUL")
+    return text

@@ -22,6 +22,19 @@ about it. This module imports nothing of multiprobe.
 from __future__ import annotations
 
 import errno as _errno
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RESOURCES = {
+    _errno.ENOMEM: "make maps smaller, or raise the limit of memory of the cgroup (memory.max)",
+    _errno.EMFILE: "raise the limit of file descriptors with `ulimit -n` (beyond the hard limit as root)",
+    _errno.ENFILE: "as root: raise fs.file-max, the machine's limit of open files",
+}
+"""What to do where a resource is short, by errno."""
 
 
 class MultiprobeError(Exception):
@@ -117,11 +130,22 @@ class KernelError(MultiprobeError, OSError):
     def __init__(self, operation: str, number: int, *, subject: str = "", hint: str = "") -> None:
         name = errno_name(number)
         message = f"{operation}{f' ({subject})' if subject else ''}: {name}"
-        super().__init__(message, hint=hint)
+        super().__init__(message, hint=hint or RESOURCES.get(number, ""))
         self.operation = operation
         self.subject = subject
         self.errno = number
         self.errno_name = name
+
+
+@contextmanager
+def telling_shortage(operation: str) -> Iterator[None]:
+    """Raise an OSError of this block that is about a resource (a file can't be opened: EMFILE) as a KernelError."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, MultiprobeError) or error.errno not in RESOURCES:
+            raise
+        raise KernelError(operation, error.errno, subject=os.fsdecode(error.filename or "")) from error
 
 
 class VerifierError(KernelError):

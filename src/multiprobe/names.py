@@ -21,6 +21,11 @@ def decode_name(raw: bytes) -> str:
     return raw.partition(b"\0")[0].decode(errors="surrogateescape")
 
 
+def encode_name(text: str) -> bytes:
+    """The bytes to look up a name by, whatever it holds."""
+    return text.encode(errors="surrogatepass")
+
+
 def printable(text: str) -> str:
     """`text` on one line, without characters that a terminal acts on or UTF-8 can't encode."""
     return text if text.isprintable() else "".join(map(_escaped, text))

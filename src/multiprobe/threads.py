@@ -1,13 +1,19 @@
-"""Starts threads, with an error of ours where the kernel refuses to (EAGAIN of clone(2))."""
+"""Starts threads, with an error of ours where the kernel refuses to (EAGAIN of clone(2)); `uninterrupted` does work
+that Ctrl-C doesn't cut off.
+"""
 
 from __future__ import annotations
 
 import errno
 import resource
 from mmap import mmap
-from threading import Event, Thread
+from threading import Event, Lock, Thread, current_thread, main_thread
+from typing import TYPE_CHECKING
 
 from multiprobe.errors import KernelError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _BEGINNING = 1 << 20
 """Bytes, more than a thread takes until it runs its function."""
@@ -47,3 +53,39 @@ def require(n: int, purpose: str) -> None:
         end.set()
         for thread in started:
             thread.join()
+
+
+def uninterrupted(work: Callable[[], object]) -> None:
+    """Do `work` to its end, whatever the handler of a signal raises meanwhile (Ctrl-C); that is raised afterwards.
+
+    Handlers run in the main thread alone, so the work is done in another one. Where no thread can be started, it is
+    done in this one.
+    """
+    if current_thread() is not main_thread():
+        work()
+        return
+    claim, is_done = Lock(), Event()
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        if not claim.acquire(blocking=False):
+            return
+        try:
+            work()
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            is_done.set()
+
+    helper = Thread(target=run, name="closing", daemon=True)
+    try:
+        start(helper, "closing")
+        helper.join()
+    except KernelError:
+        run()
+    except BaseException:
+        run()  # if the helper has not begun
+        is_done.wait()
+        raise
+    if errors:
+        raise errors[0]

@@ -129,6 +129,10 @@ class FakeKernel:
                 return self._made(nr, arguments, name)
             except Refused as refused:
                 return -refused.number
+            except OSError as error:  # an object of the fake's is a file of this process
+                if error.errno != errno.EMFILE:
+                    raise
+                return -errno.EMFILE
 
     def _name(self, nr: int, arguments: tuple[int, ...]) -> str:
         return _COMMANDS.get(arguments[0], f"command {arguments[0]}") if nr == raw.BPF else NAMES.get(nr, f"call {nr}")
@@ -165,11 +169,14 @@ class FakeKernel:
 
     def install(self, made: Object) -> int:
         """A new descriptor of an object."""
-        if len(self.descriptors) >= self.max_descriptors:
+        try:
+            if len(self.descriptors) >= self.max_descriptors:
+                raise OSError(errno.EMFILE, "the fake's limit")
+            fd = made.open()
+        except OSError as error:  # the limit of this process, too
             if not made.n_references:
                 self._drop(made)
-            raise Refused(errno.EMFILE)
-        fd = made.open()
+            raise Refused(error.errno or errno.EMFILE) from None
         self.descriptors[fd] = made
         made.n_references += 1
         return fd

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from ctypes import memmove, string_at
 from struct import unpack, unpack_from
 
@@ -40,7 +41,7 @@ def text(address: int, size: int = 256) -> str:
     refuse_if(not 0 <= address - _FIRST_PAGE < 1 << 47, errno.EFAULT)
     found = string_at(address)
     refuse_if(len(found) >= size, errno.ENAMETOOLONG)
-    return found.decode()
+    return os.fsdecode(found)
 
 
 def numbers(address: int, count: int, letter: str) -> list[int]:

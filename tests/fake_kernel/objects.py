@@ -47,7 +47,11 @@ class Map(Object):
         self._wake = -1
         if self.kind == MapType.RINGBUF:
             self.file = self._file(2 * mmap.PAGESIZE + 2 * self.max_entries)
-            self._readable, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            try:
+                self._readable, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            except OSError:
+                os.close(self.file)
+                raise
         elif self.kind == MapType.ARRAY:
             self.file = self._file(self.max_entries * -(-self.value_size // 8) * 8)
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterator
+from threading import Thread, current_thread, main_thread
 
 import pytest
 
@@ -61,3 +65,52 @@ for spare in map(int, sys.argv[1:]):
 """
     ended = subprocess.run([sys.executable, "-c", code, *map(str, SPARE)], capture_output=True, text=True, check=True)
     assert ended.stdout.split("\n")[:-1] == [f"{spare} 0" for spare in SPARE]
+
+
+class RungError(Exception):
+    pass
+
+
+def ring(number: int) -> None:
+    """The main thread runs the handler of a signal, which raises, while another one works."""
+    signal.pthread_kill(main_thread().ident or 0, number)
+    time.sleep(0.01)
+
+
+@pytest.fixture
+def ringing() -> Iterator[int]:
+    def raise_(*_: object) -> None:
+        raise RungError
+
+    before = signal.signal(signal.SIGUSR2, raise_)
+    yield signal.SIGUSR2
+    signal.signal(signal.SIGUSR2, before)
+
+
+def test_a_signal_does_not_cut_work_off(ringing: int) -> None:
+    done: list[int] = []
+
+    def work() -> None:
+        for n in range(5):
+            if n == 2:
+                ring(ringing)
+            done.append(n)
+
+    with pytest.raises(RungError):
+        threads.uninterrupted(work)
+    assert done == [0, 1, 2, 3, 4]
+
+
+def test_what_the_work_raises_is_raised() -> None:
+    with pytest.raises(ZeroDivisionError):
+        threads.uninterrupted(lambda: 1 // 0)
+
+
+def test_without_a_thread_it_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_self: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(Thread, "start", refuse)
+    done: list[Thread] = []
+    threads.uninterrupted(lambda: done.append(current_thread()))
+    assert done == [main_thread()]

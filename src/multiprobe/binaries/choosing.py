@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from multiprobe.binaries.table import UserTable
 
-_OFFSET = re.compile(r"(?P<name>.+)\+(?P<offset>0x[0-9a-fA-F]+|\d+)", re.DOTALL)
+_OFFSET = re.compile(r"(?P<name>.+)\+(?P<offset>0x[0-9a-fA-F]+|[0-9]{1,20})", re.DOTALL)
 MAX_OFFSET = 1 << 32
 N_ALIKE, MOST_ALIKE = 3, 500
 MOST_ADVICE = 20

@@ -100,4 +100,4 @@ def find_soname(name: str, libraries: dict[str, str]) -> str:
 
 def _version(soname: str) -> list[tuple[int, str]]:
     parts = soname.partition(".so")[2].split(".")
-    return [(int(part) if part.isascii() and part.isdecimal() else -1, part) for part in parts]
+    return [(int(part) if part.isascii() and part.isdecimal() and len(part) < 20 else -1, part) for part in parts]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import multiprobe as mp
 from multiprobe.errors import MultiprobeError
+from multiprobe.names import encode_name
 
 if TYPE_CHECKING:
     import click
@@ -33,7 +34,7 @@ def _names(prefix: str) -> list[str]:
         table = mp.Kernel().table
     except (MultiprobeError, OSError):
         return []
-    return list(islice(dict.fromkeys(map(table.name, table.rows_of_prefix(prefix.encode()))), MOST_NAMES))
+    return list(islice(dict.fromkeys(map(table.name, table.rows_of_prefix(encode_name(prefix)))), MOST_NAMES))
 
 
 def _files(prefix: str) -> list[str]:

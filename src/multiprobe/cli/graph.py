@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from multiprobe.binaries.mixed import only_of_kernel
+from multiprobe.cli.files import naming, writing
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
 from multiprobe.cli.options import (
@@ -98,9 +99,10 @@ class GraphMeasurement(Measurement[GraphOptions, GraphSample]):
         signatures = _signatures(only_of_kernel(self.instrument.functions, "graph --args")) if self.options.args else {}
         self.shown = ShownGraph(self.instrument, sample, signatures, self.workload)
         if self.options.perfetto is not None:
-            self.shown.write_perfetto(self.options.perfetto)
+            with naming(self.options.perfetto):
+                self.shown.write_perfetto(self.options.perfetto)
         if self.options.flame is not None:
-            with open(self.options.flame, "w", encoding="utf-8") as file:
+            with writing(self.options.flame) as file:
                 file.writelines(picture.svg for picture in self.pictures(sample))
 
     def pictures(self, sample: GraphSample) -> Iterator[Picture]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from multiprobe.cli.files import writing
 from multiprobe.cli.live import History, Live
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
@@ -113,7 +114,7 @@ class LatencyMeasurement(Measurement[LatencyOptions, LatencySample]):
         """Write the heat map."""
         self.history.add(sample, is_last=True)
         if self.options.heatmap is not None:
-            with open(self.options.heatmap, "w", encoding="utf-8") as file:
+            with writing(self.options.heatmap) as file:
                 file.writelines(picture.svg for picture in self.pictures(sample))
 
     def pictures(self, sample: LatencySample) -> Iterator[Picture]:

@@ -16,7 +16,7 @@ import click
 
 from multiprobe.cli.command import Command, without_vm
 from multiprobe.cli.group import COMPLETING, answer_shell, parse
-from multiprobe.errors import MultiprobeError, VerifierError
+from multiprobe.errors import RESOURCES, MultiprobeError, VerifierError
 from multiprobe.output.terminal import prepare, write_lines
 from multiprobe.vm import rerun_in_vm
 
@@ -100,7 +100,11 @@ def _explain(error: BaseException, *, is_debug: bool) -> tuple[str, str, int]:
         return error.format_message(), "", error.exit_code
     if isinstance(error, OSError) and error.strerror:
         what = error.filename or ("standard output" if _is_output_broken() else "input or output")
-        return f"{what}: {error.strerror}", "", 4 if isinstance(error, PermissionError) else 1
+        return (
+            f"{what}: {error.strerror}",
+            RESOURCES.get(error.errno or 0, ""),
+            4 if isinstance(error, PermissionError) else 1,
+        )
     if isinstance(error, MemoryError):
         return "out of memory", "name fewer functions, or raise the limit (ulimit -v, memory.max)", 1
     hint = "" if is_debug else "--debug shows a traceback"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import multiprobe as mp
 from multiprobe.binaries.mixed import joined, kernel_of
+from multiprobe.cli.files import writing
 from multiprobe.cli.live import check as check_live
 from multiprobe.cli.results import Results
 from multiprobe.cli.rights import require_rights
@@ -259,7 +260,7 @@ def _write_page(
 ) -> None:
     """The page of `--html`; its title is the command line."""
     title = f"multiprobe {shlex.join(sys.argv[1:])}"
-    with open(path, "w", encoding="utf-8") as file:
+    with writing(path) as file:
         file.write(page(title, rows, report, pictures))
 
 

@@ -66,7 +66,7 @@ class WholeNumber(Parsed[int]):
         self.least, self.most = least, most
 
     def parse(self, text: str) -> int:
-        number = int(text) if text.isascii() and text.isdigit() else -1
+        number = int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else -1
         if number < self.least or (self.most is not None and number > self.most):
             limit = "" if self.most is None else f" to {self.most:,}"
             raise ValueError(f"invalid number {text!r}: expected a whole number from {self.least}{limit}")
@@ -127,11 +127,20 @@ class SavedRunFile(OutputFile):
 
     def parse(self, text: str) -> str:
         target = os.path.realpath(super().parse(text))
-        if os.path.exists(target) and not os.path.isfile(target):
+        if os.path.exists(text) and not os.path.isfile(text):
             raise ValueError(f"{text!r} is no regular file: a saved run would take its place")
+        if any(_is_stream(text, fd) for fd in (0, 1, 2)):
+            raise ValueError(f"{text!r} is a standard stream of this command: name another file")
         if not os.access(os.path.dirname(target), os.W_OK):
             raise ValueError(f"cannot replace {text!r}: use a file in a directory that you can write to")
         return text
+
+
+def _is_stream(path: str, fd: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(fd))
+    except OSError:
+        return False
 
 
 NATURAL, POSITIVE = WholeNumber(0), WholeNumber(1)

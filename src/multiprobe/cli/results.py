@@ -7,9 +7,11 @@ locale.
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
+from multiprobe.cli.files import writing
 from multiprobe.cli.workload import describe_status
 from multiprobe.output.json_lines import write_json_lines
 from multiprobe.output.report import report_lines
@@ -30,12 +32,13 @@ if TYPE_CHECKING:
 class Results:
     """Writes results to a file, or to standard output if `path` is None. Must be closed.
 
-    Each line of text is made printable: names of processes and files, which it contains, are chosen by any user.
+    Raises OSErrors that name the file. Each line of text is made printable: names of processes and files, which it
+    contains, are chosen by any user.
     """
 
     def __init__(self, path: str | None = None, *, is_text: bool = True) -> None:
-        self._owned = None if path is None else open(path, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
-        self.file: TextIO = self._owned or sys.stdout
+        self._owned = ExitStack()
+        self.file: TextIO = sys.stdout if path is None else self._owned.enter_context(writing(path))
         if not is_text and isinstance(self.file, TextIOWrapper):
             self.file.reconfigure(encoding="utf-8")
 
@@ -87,5 +90,4 @@ class Results:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._owned is not None:
-            self._owned.close()
+        self._owned.__exit__(kind, error, trace)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from multiprobe.binaries.mixed import only_of_kernel
+from multiprobe.cli.files import writing
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
 from multiprobe.cli.options import (
@@ -90,7 +91,7 @@ class StacksMeasurement(Measurement[StacksOptions, StacksSample]):
         """Write the flame graph."""
         if self.options.flame is None:
             return
-        with open(self.options.flame, "w", encoding="utf-8") as file:
+        with writing(self.options.flame) as file:
             file.writelines(picture.svg for picture in self.pictures(sample))
 
     def pictures(self, sample: StacksSample) -> Iterator[Picture]:

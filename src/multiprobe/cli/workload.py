@@ -10,9 +10,10 @@ import os
 import signal
 import sys
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from multiprobe.errors import UsageError, errno_name
+from multiprobe.errors import KernelError, UsageError, errno_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,19 +50,27 @@ class Workload:
         self.command = tuple(command)
         self.status: int | None = None
         path = find_program(self.command[0])
-        gate_out, gate_in = os.pipe()
-        report_out, report_in = os.pipe()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        self.pid = os.fork()
-        if self.pid == 0:
-            os.close(gate_in)  # so that the child sees the pipe close if this process dies
-            _become(path, self.command, gate=gate_out, report=report_in, stdout=stdout)
+        try:
+            self._start(path, stdout)
+        except OSError as error:
+            hint = "there are too many processes (ulimit -u, pids.max)" if error.errno == errno.EAGAIN else ""
+            raise KernelError("starting", error.errno or 0, subject=self.command[0], hint=hint) from error
+
+    def _start(self, path: str, stdout: int) -> None:
+        with ExitStack() as undo:
+            gate_out, self._gate = _pipe(undo)
+            self._report, report_in = _pipe(undo)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            self.pid = os.fork()
+            if self.pid == 0:
+                os.close(self._gate)  # so that the child sees the pipe close if this process dies
+                _become(path, self.command, gate=gate_out, report=report_in, stdout=stdout)
+            undo.callback(_kill, self.pid)
+            self.end_fd = os.pidfd_open(self.pid)  # readable once the child has exited
+            undo.pop_all()
         os.close(gate_out)
         os.close(report_in)
-        self._gate = gate_in
-        self._report = report_out
-        self.end_fd = os.pidfd_open(self.pid)  # readable once the child has exited
 
     def release(self) -> None:
         """Execute the command. Raises UsageError if the kernel refuses to."""
@@ -115,6 +124,19 @@ class Workload:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _pipe(undo: ExitStack) -> tuple[int, int]:
+    """The two ends of a new pipe, which `undo` closes."""
+    ends = os.pipe()
+    for end in ends:
+        undo.callback(os.close, end)
+    return ends
+
+
+def _kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
 
 
 def _become(path: str, command: Sequence[str], *, gate: int, report: int, stdout: int) -> None:

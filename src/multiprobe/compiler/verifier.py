@@ -44,8 +44,8 @@ _MEANINGS = (
     (r"At program exit|R0 has", "the kernel allows programs of this kind only certain results"),
 )
 """What the verifier says, and what it means."""
-_INSTRUCTION = re.compile(r"\s*(\d+): \([0-9a-f]{2}\)")
-_NAMED = re.compile(r"(?:from |at |unreachable )insn (\d+)")
+_INSTRUCTION = re.compile(r"\s*([0-9]{1,9}): \([0-9a-f]{2}\)")
+_NAMED = re.compile(r"(?:from |at |unreachable )insn ([0-9]{1,9})\b")
 
 
 def explain(error: VerifierError, code: Code, program: Program) -> VerifierError:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from multiprobe.functions.notations import system_call_function, why_in_user_space
 from multiprobe.functions.pattern import ADDRESS, in_modules, parse_pattern
 from multiprobe.functions.sets import FunctionSet, Refusal
+from multiprobe.names import encode_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +75,7 @@ def resolve(table: FunctionTable, patterns: Sequence[Pattern], *, unsafe: bool) 
         if pattern.kind == ADDRESS:
             _answer_address(answers, position, pattern.text, pattern.address)
             continue
-        rows = table.rows_of_name(pattern.name) if known is None else known.get(pattern.name.encode(), [])
+        rows = table.rows_of_name(pattern.name) if known is None else known.get(encode_name(pattern.name), [])
         _answer_symbol(answers, position, pattern, rows)
     return answers.make(unsafe=unsafe)
 
@@ -113,7 +114,7 @@ def _unknown(table: FunctionTable, pattern: Pattern) -> str:
         if elsewhere:
             homes = ", ".join(sorted({table.module(row) or "vmlinux" for row in elsewhere}))
             return f"no module {pattern.module!r} has a function {name}; it is in {homes}"
-    parts = [table.name(row) for row in table.rows_of_prefix(f"{name}.".encode())] if name else []
+    parts = [table.name(row) for row in table.rows_of_prefix(encode_name(f"{name}."))] if name else []
     if parts:
         return (
             f"no function is called {name}: the compiler made {', '.join(parts[:3])} of it, and its arguments may "
@@ -142,7 +143,9 @@ def _near(table: FunctionTable, name: str) -> list[str]:
     bare = name.strip("_")
     call = system_call_function(bare.removeprefix("sys_"))
     found = [other for other in (call, bare, f"_{bare}", f"__{bare}") if other != name and table.rows_of_name(other)]
-    alike = [table.name(row) for row in table.rows_of_prefix(name[:N_ALIKE].encode())] if len(name) > N_ALIKE else []
+    alike = (
+        [table.name(row) for row in table.rows_of_prefix(encode_name(name[:N_ALIKE]))] if len(name) > N_ALIKE else []
+    )
     return list(dict.fromkeys((*found, *get_close_matches(name, alike[:MOST_ALIKE], 3, 0.8))))[:3]
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from multiprobe.names import encode_name
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -79,7 +81,7 @@ class Names:
     def named(self, name: str, module: str | None = None) -> list[Symbol]:
         """All text symbols of that name (of one module: "" is vmlinux), by address."""
         found = []
-        for row in self._rows_named(name.encode()):
+        for row in self._rows_named(encode_name(name)):
             address = int(self._symbols.addresses[row])
             home = self._symbols.module_names[self._symbols.modules[row]]
             if self._symbols.types[row] in b"tTwW" and address and module in (None, home):
@@ -89,7 +91,7 @@ class Names:
 
     def data(self, name: str) -> int | None:
         """The address of the one symbol of that name, of any type (data too), or None."""
-        addresses = {int(self._symbols.addresses[row]) for row in self._rows_named(name.encode())} - {0}
+        addresses = {int(self._symbols.addresses[row]) for row in self._rows_named(encode_name(name))} - {0}
         return addresses.pop() if len(addresses) == 1 else None
 
     def _rows_named(self, name: bytes) -> list[int]:

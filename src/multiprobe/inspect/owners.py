@@ -6,10 +6,12 @@ The parsers are pure. Processes that exit during the walk, or that can't be read
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 
 from multiprobe.names import decode_name
 
+_NUMBER = re.compile("[0-9]{1,20}")
 _LINK_FILES = ("anon_inode:bpf_link", "anon_inode:[bpf_link]")
 _PERF_FILE = "anon_inode:[perf_event]"
 _HEAD = 4096
@@ -64,7 +66,7 @@ def parse_functions(text: str) -> tuple[FunctionLine, ...]:
     found = []
     for line in lines:
         fields = line.split(None, len(titles) - 1)
-        if len(fields) != len(titles) or not all(field.isdecimal() for field in fields[:-1]):
+        if len(fields) != len(titles) or not all(_NUMBER.fullmatch(field) for field in fields[:-1]):
             break
         numbers = [0, 0, *map(int, fields[:-1])][-3:]
         found.append(FunctionLine(numbers[0], numbers[1], numbers[2], fields[-1].partition("+")[0]))

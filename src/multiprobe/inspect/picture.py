@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from multiprobe.arch import native
 from multiprobe.errors import NoMatchError, NotPermittedError, NotSupportedError, UsageError
+from multiprobe.functions.pattern import WILDCARDS
 from multiprobe.inspect import ops as ftrace_ops
 from multiprobe.inspect.callsite import SITE_BYTES, destination, is_trampoline, trampoline_name
 from multiprobe.inspect.disassembly import Instruction, disassemble, disassemble_routine
@@ -141,10 +142,9 @@ def find_function(sources: Sources, function: str) -> Symbol:
     home = None if not colon else "" if module == "vmlinux" else module
     found = names.named(name, home)
     if not found:
-        raise NoMatchError(
-            f"this kernel has no function {function!r}",
-            hint=f"`multiprobe functions '*{name}*'` lists the ones with this in their name",
-        )
+        similar = name if WILDCARDS.intersection(name) else f"*{name}*"
+        hint = f"`multiprobe functions '{similar}'` lists the functions with such names"
+        raise NoMatchError(f"this kernel has no function {function!r}", hint=hint)
     if len(found) > 1:
         addresses = ", ".join(f"{symbol.address:#x}" for symbol in found)
         raise UsageError(f"{len(found)} functions are named {name}", hint=f"give one by its address: {addresses}")

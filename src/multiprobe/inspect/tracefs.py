@@ -13,7 +13,7 @@ FLAGS = {
     "O": "calls its ops without a list",
     "M": "was called by several ops, or directly, at some time",
 }
-_FIRST_LINE = re.compile(r"(?P<name>\S+)(?: \[(?P<module>[^\]]+)\])? \((?P<count>\d+)\)(?P<rest>.*)")
+_FIRST_LINE = re.compile(r"(?P<name>\S+)(?: \[(?P<module>[^\]]+)\])? \((?P<count>[0-9]{1,19})\)(?P<rest>.*)")
 _FIRST_WORD = re.compile(r"^[^\s#]", re.MULTILINE)
 _INDENTS = ("\t", " ")
 _TRAMPOLINE = re.compile(r"tramp: (?P<trampoline>\S+) \((?P<function>[^)+]+)")

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from multiprobe.errors import UsageError
+from multiprobe.errors import RESOURCES, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,7 +86,9 @@ def require_process(pid: int, *, proc: str = "/proc", may_end: bool = False) -> 
     try:
         with open(f"{proc}/{pid}/status", "rb") as file:
             text = file.read()
-    except OSError:
+    except OSError as error:
+        if error.errno in RESOURCES:
+            raise
         if may_end:
             return
         raise UsageError(f"no process has the id {pid}") from None
@@ -111,8 +113,10 @@ def load_processes(*, proc: str = "/proc") -> dict[int, Born]:
             try:
                 with open(f"{proc}/{name}/stat", "rb") as file:
                     found[int(name)] = parse_stat(file.read())
-            except OSError:  # it has ended
-                continue
+            except OSError as error:
+                if error.errno in RESOURCES:
+                    raise
+                continue  # it has ended
     return found
 
 

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 from multiprobe.binaries.mixed import kernel_of
 from multiprobe.compiler.program import Program
-from multiprobe.errors import AttachError, MultiprobeError, NoMatchError, NotSupportedError, UsageError
+from multiprobe.errors import (
+    AttachError,
+    MultiprobeError,
+    NoMatchError,
+    NotSupportedError,
+    UsageError,
+    telling_shortage,
+)
 from multiprobe.kernel.mechanism import Mechanism, mechanism_names
 from multiprobe.kernel.tasks import Tasks
 from multiprobe.links.attaching import Attaching
@@ -39,6 +46,7 @@ ATTEMPTS = 3
 """So often are functions attached whose modules go meanwhile."""
 
 
+@telling_shortage("attaching")
 def attach(
     program: Program | ObjectProgram,
     functions: Functions,
@@ -204,7 +212,7 @@ def _nothing(
         )
     words = "; ".join(str(refusal) for refusal in report.skipped[:3])
     more = f"{_none_of(report.requested)}: " if report.requested > 1 else ""
-    unknown = report.skipped[0].request if codes == {"unknown_name"} else ""
+    unknown = report.skipped[0].request.rpartition(":")[2] if codes == {"unknown_name"} else ""
     hint = f"`multiprobe functions '*{unknown}*'` lists the functions with this in their names"
     return NoMatchError(more + words, hint=hint if unknown else "`multiprobe functions --why NAME` explains each")
 

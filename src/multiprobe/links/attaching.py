@@ -36,6 +36,7 @@ from multiprobe.maps.cpus import load_n_cpus
 from multiprobe.maps.memory import maps_bytes
 from multiprobe.maps.store import HITS
 from multiprobe.plurals import plural_text
+from multiprobe.threads import uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -143,11 +144,14 @@ class Attaching:
 
     def __exit__(self, *_: object) -> None:
         if not self.is_finished:
-            try:
-                self.links.close()
-            finally:
-                self.loader.close()
-                self._close_follower()
+            uninterrupted(self._undo)
+
+    def _undo(self) -> None:
+        try:
+            self.links.close()
+        finally:
+            self.loader.close()
+            self._close_follower()
 
     # Attaching
 

@@ -23,6 +23,7 @@ from multiprobe.maps.maps import ArrayMap, HashMap
 from multiprobe.maps.reading import EventReader
 from multiprobe.maps.ringbuf import RingBufferMap
 from multiprobe.plurals import plural_text
+from multiprobe.threads import uninterrupted
 
 if TYPE_CHECKING:
     from array import array
@@ -326,11 +327,13 @@ class Attachment:
 
     def detach(self) -> None:
         """Detach from every function. When it returns, no link and no program is left in the kernel, unless pinned."""
-        if self.is_closed:
-            return
+        if not self.is_closed:
+            uninterrupted(self._detach)
+
+    def _detach(self) -> None:
         with self._ledger.timed("detach"), ExitStack() as ending:
             ending.callback(self._store.close)
-            if self._watchdog is not None:  # it has its part in the store
+            if self._watchdog is not None:  # it watches links being closed, and uses the control map
                 ending.callback(self._watchdog.stop)
             if self._follower is not None:
                 ending.callback(self._follower.close)
@@ -359,7 +362,7 @@ class Attachment:
     def __del__(self) -> None:
         if not getattr(self, "_is_closed", True) and not self.is_closed:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
-            self.detach()
+            self._detach()  # anywhere in other code, which may hold the locks that starting a thread takes
 
     def __enter__(self) -> Attachment:
         self._require_open()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,6 +43,17 @@ if TYPE_CHECKING:
     from multiprobe.syscalls.fd import FileDescriptor
 
 VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What `pin` writes about an attachment. links: of each, the mechanism and the indices of its functions."""
+
+    program: str
+    addresses: list[int]
+    n_programs: int
+    links: list[tuple[Mechanism, list[int]]]
+    maps: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +191,10 @@ def open_pins(directory: str | os.PathLike[str], program: Program, kernel: Kerne
     """Open what `pin` pinned. Raises DataError for another directory, UsageError for another program."""
     path = path_of(directory)
     manifest = _load_manifest(path)
-    if manifest["program"] != program.name:
-        raise UsageError(f"{path} holds program {manifest['program']!r}, not {program.name!r}")
-    functions = (kernel or Kernel()).by_addresses(manifest["addresses"], unsafe=True)
-    if len(functions) != len(manifest["addresses"]):
+    if manifest.program != program.name:
+        raise UsageError(f"{path} holds program {manifest.program!r}, not {program.name!r}")
+    functions = (kernel or Kernel()).by_addresses(manifest.addresses, unsafe=True)
+    if len(functions) != len(manifest.addresses):
         raise DataError(f"functions pinned in {path} are no longer there: a module was unloaded")
     links = ReplaceableLinks(None, 0)
     ledger = Ledger(len(functions))
@@ -192,12 +203,12 @@ def open_pins(directory: str | os.PathLike[str], program: Program, kernel: Kerne
         for linked in _open_links(path, manifest):
             links.adopt(Part(linked, None))
             ledger.attach(linked.mechanism, len({index for link in linked.links for index in link.functions}))
-        store = PinnedMaps(path, program.maps, manifest["maps"], len(functions))
+        store = PinnedMaps(path, program.maps, manifest.maps, len(functions))
         undo.pop_all()
     return Pinned(functions, links, store, ledger)
 
 
-def _load_manifest(path: str) -> dict[str, Any]:
+def _load_manifest(path: str) -> Manifest:
     try:
         fd = bpf.obj_get(os.path.join(path, "manifest"), "map manifest")
     except MultiprobeError as error:
@@ -205,23 +216,55 @@ def _load_manifest(path: str) -> dict[str, Any]:
     with fd:
         size = bpf.map_info(fd).value_size
         data = bpf.map_lookup(fd, bytes(4), size) or b""
-    with suppress(ValueError):
-        found: dict[str, Any] = json.loads(data.rstrip(b"\0"))
-        if found.get("version") == VERSION:
-            return found
-    raise DataError(f"{path} was pinned by another version of multiprobe")
+    return parse_manifest(data.rstrip(b"\0"), path)
 
 
-def _open_links(path: str, manifest: dict[str, Any]) -> list[Linked]:
+def parse_manifest(data: bytes, path: str) -> Manifest:
+    """What `pin` wrote. Raises DataError, naming `path`, for anything else."""
+    try:
+        found = json.loads(data)
+        if found["version"] == VERSION:
+            return _manifest_of(found)
+    except (ValueError, LookupError, TypeError, RecursionError, UsageError):
+        pass  # the same sentence
+    raise DataError(f"{path} was not pinned by this version of multiprobe")
+
+
+def _manifest_of(found: dict[str, Any]) -> Manifest:
+    made = Manifest(
+        program=str(found["program"]),
+        addresses=_numbers(found["addresses"], below=1 << 64),
+        n_programs=_number(found["n_programs"], below=1 << 32),
+        links=[
+            (parse_mechanism(one["mechanism"]), _numbers(one["functions"], below=len(found["addresses"])))
+            for one in found["links"]
+        ],
+        maps=[str(name) for name in found["maps"]],
+    )
+    if not made.links:
+        raise ValueError("an attachment without links")
+    return made
+
+
+def _number(found: object, *, below: int) -> int:
+    if type(found) is not int or not 0 <= found < below:
+        raise ValueError(f"{found!r} is not a number below {below}")
+    return found
+
+
+def _numbers(found: list[object], *, below: int) -> list[int]:
+    return [_number(one, below=below) for one in found]
+
+
+def _open_links(path: str, manifest: Manifest) -> list[Linked]:
     """The links, those of a mechanism together; the programs go with the first."""
     found: dict[Mechanism, Linked] = {}
     try:
-        for number, one in enumerate(manifest["links"]):
-            mechanism = parse_mechanism(one["mechanism"])
+        for number, (mechanism, indices) in enumerate(manifest.links):
             linked = found.setdefault(mechanism, Linked(mechanism))
             fd = bpf.obj_get(os.path.join(path, f"link{number}"), f"link {number}")
-            linked.links.append(Link(fd, mechanism, one["functions"]))
-        for number in range(manifest["n_programs"]):
+            linked.links.append(Link(fd, mechanism, indices))
+        for number in range(manifest.n_programs):
             fd = bpf.obj_get(os.path.join(path, f"program{number}"), f"program {number}")
             next(iter(found.values())).programs.append(fd)
     except BaseException:

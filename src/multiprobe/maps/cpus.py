@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from multiprobe.errors import DataError
+from multiprobe.errors import RESOURCES, DataError
 
 POSSIBLE = "/sys/devices/system/cpu/possible"
 
@@ -13,6 +13,8 @@ def load_n_cpus(path: str = POSSIBLE) -> int:
         with open(path, encoding="ascii") as file:
             return parse_n_cpus(file.read())
     except OSError as error:
+        if error.errno in RESOURCES:
+            raise
         raise DataError(f"{path} can't be read: {error.strerror}", hint="is sysfs mounted on /sys?") from error
 
 

@@ -29,11 +29,6 @@ LICENSE = b"Dual MIT/GPL"
 _LOG_SIZE = 1 << 20
 NO_REASON = "no reason given"
 LOG_CUT = "[the log was too long: here the kernel cut it off]"
-_RESOURCES = {
-    errno.ENOMEM: "make maps smaller, or raise the limit of memory of the cgroup (memory.max)",
-    errno.EMFILE: "raise the limit of file descriptors with `ulimit -n` (beyond the hard limit as root)",
-    errno.ENFILE: "as root: raise fs.file-max, the machine's limit of open files",
-}
 _RIGHTS, _ADMIN = "CAP_BPF and CAP_PERFMON", "CAP_SYS_ADMIN"
 _RETRIES = 5  # the verifier answers EAGAIN when a signal interrupts it
 
@@ -71,7 +66,7 @@ def error(operation: str, number: int, subject: str = "", *, needs: str = _RIGHT
         return KernelError(
             operation, number, subject=subject, hint="this kernel has no bpf(2): CONFIG_BPF_SYSCALL is off"
         )
-    return KernelError(operation, number, subject=subject, hint=_RESOURCES.get(number, ""))
+    return KernelError(operation, number, subject=subject)
 
 
 # Maps

@@ -79,8 +79,8 @@ def _image_pattern() -> re.Pattern[str]:
 
 
 def version_key(version: str) -> list[str]:
-    """The runs of digits of a version."""
-    return re.findall(r"\d+", version)
+    """The runs of digits of a version, of which long ones are cut: a package index may hold anything."""
+    return [run[:18] for run in re.findall(r"[0-9]+", version)]
 
 
 def _order(candidate: Candidate) -> tuple[bool, list[int], bool]:
@@ -124,7 +124,7 @@ def without_modules(packages: Iterable[apt.Package]) -> list[Candidate]:
 
 def _release_of_debian(candidate: Candidate) -> int:
     """Debian's release that a kernel was built for, from its version (deb12, bpo13, …); plain versions come first."""
-    match = re.search(r"(?:deb|bpo)(\d+)", f"{candidate.release} {candidate.image.version}")
+    match = re.search(r"(?:deb|bpo)([0-9]{1,9})", f"{candidate.release} {candidate.image.version}")
     return int(match[1]) if match else 0
 
 

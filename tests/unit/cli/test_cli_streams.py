@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fake_kernel import LIKE_6_12, FakeKernel
 from multiprobe.cli.main import run
 
 if TYPE_CHECKING:
@@ -60,9 +61,43 @@ def test_a_file_has_the_results_and_nothing_else(
         assert json.loads(text.splitlines()[-1])["command"]["status"] == 0
 
 
-def test_a_file_that_is_full_is_an_error(world: FakeWorld, capfd: pytest.CaptureFixture[str]) -> None:
-    assert run(["count", "tcp_*", "-d", "0", "--output", "/dev/full"]) == 1
-    assert "No space left on device" in capfd.readouterr().err
+@pytest.mark.parametrize("form", FORMS)
+def test_a_file_that_is_full_is_an_error(form: list[str], world: FakeWorld, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["count", "tcp_*", *form, "-d", "0", "--output", "/dev/full"]) == 1
+    assert capfd.readouterr().err.endswith("multiprobe: /dev/full: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["count", "vfs_read", "--html", "/dev/full"],
+        ["latency", "vfs_read", "--heatmap", "/dev/full"],
+        ["graph", "vfs_read", "--perfetto", "/dev/full"],
+        ["graph", "vfs_read", "--flame", "/dev/full"],
+        ["stacks", "vfs_read", "--flame", "/dev/full"],
+        ["trace", "vfs_read", "-o", "/dev/full"],
+        ["inspect", "vfs_read", "-o", "/dev/full"],
+        ["functions", "vfs_read", "-o", "/dev/full"],
+        ["doctor", "-o", "/dev/full"],
+    ],
+)
+def test_what_can_not_be_written_is_named(words: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    more = ["-d", "0"] if words[0] not in ("inspect", "functions", "doctor") else []
+    with FakeKernel(tmp_path, LIKE_6_12), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.geteuid", lambda: 0)
+        assert run([*words, *more]) == 1
+    assert "multiprobe: /dev/full: No space left on device\n" in capfd.readouterr().err
+
+
+def test_a_run_is_not_saved_over_what_is_printed(world: FakeWorld, tmp_path: Path) -> None:
+    """A file is replaced as a whole: what standard output wrote to it would be lost."""
+    for target in ("/dev/stdout", str(tmp_path / "results")):
+        with open(tmp_path / "results", "w") as out:
+            words = [sys.executable, "-m", "multiprobe", "count", "x", "-d", "0", "--save", target]
+            done = subprocess.run(words, stdout=out, stderr=subprocess.PIPE, text=True)
+        assert (done.returncode, "is a standard stream" in done.stderr) == (2, True), done.stderr
+    piped = subprocess.run([*words[:-1], "/dev/stdout"], capture_output=True, text=True)
+    assert (piped.returncode, "is no regular file" in piped.stderr) == (2, True), piped.stderr
 
 
 CLOSED = """

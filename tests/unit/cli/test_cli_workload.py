@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from multiprobe.cli.workload import Workload, describe_status, find_program
-from multiprobe.errors import UsageError
+from multiprobe.errors import KernelError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,6 +67,26 @@ def test_no_descriptor_is_left() -> None:
         workload.release()
         workload.wait()
     assert open_fds() == before
+
+
+@pytest.mark.parametrize(("name", "after"), [("pipe", 0), ("pipe", 1), ("fork", 0), ("pidfd_open", 0)])
+def test_one_that_can_not_be_started_leaves_nothing(name: str, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, left = getattr(os, name), [after]
+
+    def fail(*arguments: int) -> object:
+        if left[0]:
+            left[0] -= 1
+            return real(*arguments)
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    before = os.listdir("/proc/self/fd")
+    monkeypatch.setattr(os, name, fail)
+    with pytest.raises(KernelError, match=r"starting \(true\): EAGAIN") as caught:
+        Workload(["true"])
+    assert "ulimit -u" in caught.value.hint
+    assert os.listdir("/proc/self/fd") == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
 
 
 def test_the_child_gets_no_descriptor_of_ours(capfd: pytest.CaptureFixture[str]) -> None:

@@ -357,6 +357,26 @@ def test_only_what_follows_a_string_counts_it() -> None:
     assert dict(arguments)["buf"] == '"hello"'
 
 
+@pytest.mark.parametrize(
+    ("pointer", "following", "is_count"),
+    [
+        *((pointer, "len", True) for pointer in ("buf", "name", "s")),
+        *(
+            ("buf", name, True)
+            for name in ("count", "cnt", "size", "buflen", "nbytes", "maxlen", "data_len", "n", "max")
+        ),
+        *(("name", name, True) for name in ("namlen", "name_len", "namelen", "count")),
+        *(("name", name, False) for name in ("size", "n", "nr", "mode", "flags", "offset")),
+        *(("buf", name, False) for name in ("pos", "off", "mode", "flags", "lenient", "type", "elem_size")),
+    ],
+)
+def test_what_counts_the_bytes_of_a_string(pointer: str, following: str, is_count: bool) -> None:
+    """Names of parameters after a `char *`, as they occur in kernels; a wrong one would cut off a string that ends."""
+    text = WRITE.replace("* buf;", f"* {pointer};").replace("size_t count", f"size_t {following}")
+    arguments, _ = parse_format(text).decoder()([1, 0x1000, 2, 0, 0, 0], {0: "hello"})
+    assert dict(arguments)[pointer] == ('"he"' if is_count else '"hello"')
+
+
 def test_a_buffer_that_a_system_call_fills_is_shown_after_the_return() -> None:
     read = parse_format(WRITE.replace("sys_enter_write", "sys_enter_read").replace("const char *", "char *"))
     assert read.steps == (ReadStep(1, (0,), is_filled=True),)

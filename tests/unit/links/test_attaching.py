@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
 import resource
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ from fake_kernel import FUNCTIONS, LIKE_6_1, LIKE_6_12, LIKE_7_3, FakeFunction, 
 from multiprobe.errors import AttachError, KernelError, NotPermittedError, NotSupportedError, UsageError, VerifierError
 from multiprobe.links.attach import ATTEMPTS
 from multiprobe.links.attaching import UNCOUNTED
+from multiprobe.links.mechanisms.singles import SPARE
 from multiprobe.links.plan.planning import plan_attachment
 from multiprobe.syscalls import bpf, raw
 from multiprobe.uapi.bpf import ProgType
@@ -293,18 +296,50 @@ def test_a_program_that_the_verifier_refuses(boot: Boot, mechanism: str) -> None
 @pytest.mark.parametrize("mechanism", ["trampoline", "kprobe"])
 def test_descriptors_that_run_out_half_way(boot: Boot, mechanism: str) -> None:
     fake = boot()
-    fake.max_descriptors = 20
+    fake.max_descriptors = 20 + SPARE
     with mp.attach(count, "tcp_*", mechanisms=mechanism) as attachment:
         report = attachment.report
         assert report.attached + len(report.failed) == len(TCP)
-        assert report.attached == len(fake.links)
+        assert 0 < report.attached == len(fake.links)
         assert {one.errno for one in report.failed} == {errno.EMFILE}
+        assert len(fake.descriptors) <= 20, "files must be read, and programs started, with what is left"
         assert all("ulimit -n" in str(one) for one in report.failed)
         assert any("`ulimit -n" in note for note in report.notes)
     with pytest.raises(AttachError, match="EMFILE") as caught:
         mp.attach(count, "tcp_*", mechanisms=mechanism, on_bad="error")
     assert "raise the limit with `ulimit -n" in caught.value.hint
     assert fake.left() == []
+
+
+@pytest.mark.parametrize("mechanism", ["kprobe_multi", "trampoline", "kprobe"])
+def test_whatever_descriptor_is_the_last(boot: Boot, mechanism: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files, pipes and maps of this process: with one more each time, until it is enough. Nothing is left, and the
+    error says that descriptors are short, not that the kernel lacks something."""
+    fake = boot()
+    kernel = mp.Kernel()
+    mp.attach(count, "tcp_*", mechanisms=mechanism, kernel=kernel).close()
+    monkeypatch.setattr("multiprobe.links.mechanisms.singles.raise_descriptor_limit", lambda: 0)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before, said = os.listdir("/proc/self/fd"), []
+    lowest = os.dup(0)
+    os.close(lowest)
+    for n in range(40):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + n, hard))
+        try:
+            with mp.attach(count, "tcp_*", mechanisms=mechanism, kernel=kernel) as attachment:
+                assert attachment.report.attached
+                attachment.totals(calls)
+            break
+        except (KernelError, AttachError) as error:
+            said.append(f"{error} {error.hint}")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert fake.left() == []
+        assert os.listdir("/proc/self/fd") == before
+    else:
+        pytest.fail("not even 40 descriptors are enough")
+    assert said
+    assert all("EMFILE" in one and "ulimit -n" in one for one in said), said
 
 
 def test_the_soft_limit_of_descriptors_is_raised(boot: Boot) -> None:
@@ -535,6 +570,35 @@ def test_links_are_closed_before_their_programs(boot: Boot) -> None:
         fake.calls.clear()
     kinds = [call.split()[1] for call in fake.calls if call.startswith("close")]
     assert kinds[:5] == ["Link", "Event", "Link", "Event", "Program"]
+
+
+@pytest.mark.parametrize("mechanism", ["kprobe", "trampoline"])
+def test_a_signal_while_detaching_leaves_nothing(boot: Boot, mechanism: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in a notebook, whose process goes on."""
+    fake = boot()
+    close, left = os.close, [0]
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def close_and_ring(fd: int) -> None:
+        close(fd)
+        left[0] -= 1
+        if left[0] == 0:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR2)
+
+    before = signal.signal(signal.SIGUSR2, interrupt)
+    monkeypatch.setattr(os, "close", close_and_ring)
+    try:
+        for n in range(1, 6):
+            attachment = mp.attach(count, ["tcp_ack", "tcp_sendmsg", "tcp_recvmsg"], mechanisms=mechanism)
+            left[0] = n
+            with pytest.raises(KeyboardInterrupt):
+                attachment.close()
+            assert attachment.is_closed
+            assert fake.left() == []
+    finally:
+        signal.signal(signal.SIGUSR2, before)
 
 
 def test_an_attachment_is_closed_once(boot: Boot) -> None:

@@ -88,13 +88,13 @@ def test_no_thread_uses_the_maps_of_an_attachment_that_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The watchdog's thread starts its process a moment after attaching, which may be while the maps are closed."""
-    n_threads = threading.active_count()
+    before = set(threading.enumerate())
     real, waits = MapSet.close, []
 
     def close_late(store: MapSet) -> None:
         real(store)
         end = time.monotonic() + 20
-        while threading.active_count() > n_threads and time.monotonic() < end:
+        while set(threading.enumerate()) - before - {threading.current_thread()} and time.monotonic() < end:
             waits.append("a thread is left")
             time.sleep(0.01)
 

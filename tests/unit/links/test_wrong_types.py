@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 
 import multiprobe as mp
 from fake_kernel import LIKE_7_3, FakeKernel
+from multiprobe.errors import MultiprobeError
 from multiprobe.instruments.trace.filter import parse_filter
 
 calls = mp.PerFunction(mp.u64)
@@ -94,6 +97,41 @@ def test_paths(kernel: mp.Kernel, path: Any, tmp_path: Path) -> None:
         lambda: mp.Attachment.from_pins(path, count),
     ):
         assert "expected the name of a file or directory" in refused(made)
+
+
+@pytest.mark.parametrize("path", ["a\0b", "\ud800", b"\0"])
+def test_paths_that_no_file_can_have(kernel: mp.Kernel, path: Any) -> None:
+    for made in (
+        lambda: mp.load_object(path),
+        lambda: mp.Run.load(path),
+        lambda: mp.merge([path]),
+        lambda: mp.diff(path, path),
+        lambda: mp.Kernel.from_directory(path),
+        lambda: mp.Attachment.from_pins(path, count),
+        lambda: mp.Binary(f"./{os.fsdecode(path)}"),
+    ):
+        assert "invalid" in refused(made)
+
+
+@pytest.mark.parametrize("name", ["x\udcff", "\ud800", "\0", "é"])
+def test_names_that_are_not_utf8(kernel: mp.Kernel, name: str) -> None:
+    """Arguments of a command line may hold any bytes; no function, type or module is called so."""
+    with mp.attach(count, NAME, replaceable=True) as attachment:
+        for look in (
+            lambda: kernel.functions(name)[0],
+            lambda: kernel.by_symbols([name])[0],
+            lambda: kernel.function(name),
+            lambda: kernel.functions(takes=name),
+            lambda: mp.attach(count, [name]),
+            lambda: attachment.drop([name]),
+            lambda: mp.inspect.function(name),
+            lambda: mp.inspect.mix([name]).rows[0],
+            lambda: mp.Binary("/bin/true").functions(name)[0],
+        ):
+            with pytest.raises((MultiprobeError, IndexError)):
+                look()
+        with suppress(MultiprobeError):
+            mp.struct(name)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _FORMATS = "/sys/kernel/tracing/events/syscalls/sys_enter_{}/format"
 _CALL = re.compile(r"name: sys_enter_(\w+)")
-_FIELD = re.compile(r"field:(.+?)(\w+);\s*offset:(\d+);\s*size:(\d+);\s*signed:\d;")
+_FIELD = re.compile(r"field:(.+?)(\w+);\s*offset:([0-9]{1,9});\s*size:([0-9]{1,9});\s*signed:\d;")
 _FIRST_ARGUMENT = 16
 """The offset of a system call's first argument in its record."""
 _INTS = re.compile(r"\b(int|pid_t|key_t|mqd_t|clockid_t|timer_t|long|ssize_t|off_t|loff_t)\b")
@@ -85,7 +85,11 @@ class TracedArgument:
 
 COUNTING = ("int", "unsigned")
 """The kinds of values that count bytes, and of results that say how many bytes a call wrote."""
-_COUNTS = frozenset(("count", "len", "length", "size", "buflen", "bufsize", "buf_len", "buf_size", "nbytes", "nr", "n"))
+_COUNTS = frozenset(
+    ("count", "cnt", "length", "nbytes", "bufsize", "buf_size", "buffer_size", "max", "nr", "n", "size")
+)
+_OF_OTHER_THINGS = frozenset(("nr", "n", "size"))
+"""What may count something else after a name: `kmem_cache_create(name, size)`."""
 
 
 def count_after(parameters: Sequence[tuple[str, ValueType | None]], n: int) -> tuple[int, ValueType] | None:
@@ -93,7 +97,14 @@ def count_after(parameters: Sequence[tuple[str, ValueType | None]], n: int) -> t
     if n + 1 >= len(parameters):
         return None
     name, type_ = parameters[n + 1]
-    return (n + 1, type_) if name in _COUNTS and type_ and type_.kind in COUNTING else None
+    return (n + 1, type_) if _counts(name, parameters[n][0]) and type_ and type_.kind in COUNTING else None
+
+
+def _counts(name: str, pointer: str) -> bool:
+    """Whether a parameter of this name, after a pointer of that name, counts bytes: `len`, `buflen`, `name_len`, …"""
+    if pointer.endswith("name") and name in _OF_OTHER_THINGS:
+        return False
+    return name in _COUNTS or name.endswith("len")
 
 
 @dataclass(frozen=True, slots=True)

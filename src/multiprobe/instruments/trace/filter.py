@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import errno
+import re
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _COMM = 'put the name in quotes: comm == "bash"'
 RETURNED = ("ret", "duration")
 """Names known at the return only; locals of the program."""
+_ARGUMENT = re.compile("arg[0-9]{1,9}")
 ANYWHERE = ("pid", "tid", "comm", "cpu")
 CALLS = ("min", "max", "abs", "bool")
 _HINT = "a filter is a Python expression with arg0 … arg11, parameters by name, ret, duration (ns), pid, tid, comm, cpu"
@@ -64,7 +66,7 @@ def plain_meaning(path: str) -> Meaning:
 
 def place_of(name: str) -> int | None:
     """7 for `arg7`; None for any other name."""
-    return int(name[3:]) if name.startswith("arg") and name[3:].isdigit() else None
+    return int(name[3:]) if _ARGUMENT.fullmatch(name) else None
 
 
 def register(place: int) -> str:

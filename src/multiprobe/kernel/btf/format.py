@@ -10,6 +10,7 @@ import struct
 from dataclasses import dataclass
 
 from multiprobe.errors import DataError
+from multiprobe.names import encode_name
 
 MAGIC = 0xEB9F
 HEADER = struct.Struct("<HBBIIIII")
@@ -107,7 +108,7 @@ def find_function(sections: Sections, name: str) -> int | None:
 
     One walk in plain Python: for a single function that is faster than importing NumPy.
     """
-    wanted = sections.strings.find(b"\0" + name.encode() + b"\0") + 1
+    wanted = sections.strings.find(b"\0" + encode_name(name) + b"\0") + 1
     words = sections.types.cast("I")
     sizes = sections.record_words
     at, last, type_id = 0, len(words) - RECORD_WORDS if wanted else -1, 1

@@ -16,6 +16,7 @@ from multiprobe.errors import DataError
 from multiprobe.kernel.btf import columns as records
 from multiprobe.kernel.btf import format as fmt
 from multiprobe.kernel.btf.spelling import integer_name
+from multiprobe.names import encode_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -270,7 +271,7 @@ class TypeRecords:
     def type_ids(self, name: str, *kinds: int) -> list[int]:
         """The ids of all types with this bare name, of these kinds (any, if none is given), the base's first."""
         found = self.base.type_ids(name, *kinds) if self.base else []
-        is_named = np.isin(self.name_offsets, self._string_offsets(name.encode())) & (self.kinds != fmt.VOID)
+        is_named = np.isin(self.name_offsets, self._string_offsets(encode_name(name))) & (self.kinds != fmt.VOID)
         if kinds:
             is_named &= records.is_kind(self.kinds, kinds)
         return found + (np.flatnonzero(is_named) + self.first_id).tolist()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from contextlib import ExitStack
 from signal import SIGKILL
 from struct import pack_into
 from typing import TYPE_CHECKING
@@ -66,22 +67,20 @@ class Watchdog:
             self._done.release()
 
     def _watched(self) -> None:
-        beats_out, beats_in = os.pipe()
-        process = os.pidfd_open(os.getpid())
-        try:
-            os.set_blocking(beats_in, False)
-            child = self._spawn(beats_out, process)
+        with ExitStack() as ending:
+            beats_out, beats_in = os.pipe()
+            ending.callback(os.close, beats_in)
+            with ExitStack() as theirs:
+                theirs.callback(os.close, beats_out)
+                process = os.pidfd_open(os.getpid())
+                theirs.callback(os.close, process)
+                os.set_blocking(beats_in, False)
+                child = self._spawn(beats_out, process)
+            ending.callback(_end, child)
             if self._at_once:
                 pack_into("<I", self._control.memory, OWN + 4, child)
             self._is_up.set()
-        finally:
-            os.close(beats_out)
-            os.close(process)
-        try:
             self._beat(beats_in)
-        finally:
-            os.close(beats_in)
-            _end(child)
 
     def _spawn(self, beats: int, process: int) -> int:
         control = self._control.fd.fileno()

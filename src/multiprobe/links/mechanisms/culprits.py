@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     Known = dict[str, dict[tuple[Mechanism, str], int]]
 
 
+_MOST_DIGITS = 6
+"""Of an errno."""
+
+
 class Culprits:
     """`{function label: {(mechanism, side): errno}}` of one kernel build; false when empty."""
 
@@ -89,7 +93,7 @@ def _parse(data: bytes) -> Known:
         hook, _, rest = line.partition(" ")
         mechanism, _, side = hook.partition(":")
         number, _, label = rest.partition(" ")
-        if mechanism in MECHANISMS and side in SIDES and number.isdigit() and label:
+        if mechanism in MECHANISMS and side in SIDES and number.isdigit() and len(number) < _MOST_DIGITS and label:
             known.setdefault(label, {})[MECHANISMS[mechanism], side] = int(number)
     return known
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from multiprobe.errors import NotSupportedError
+from multiprobe.errors import RESOURCES, NotSupportedError
 from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.links.mechanisms.link import Link
 from multiprobe.links.mechanisms.linked import Hook, Linked, LinkRequest, filling
@@ -29,6 +29,8 @@ def pmu() -> tuple[int, int]:
         with open(f"{_PMU}/type") as kind, open(f"{_PMU}/format/retprobe") as bit:
             return int(kind.read()), int(bit.read().strip().removeprefix("config:"))
     except OSError as error:
+        if error.errno in RESOURCES:
+            raise
         raise NotSupportedError(
             f"single kprobes are not available here: {_PMU} is missing",
             hint="the kernel needs CONFIG_KPROBES and CONFIG_PERF_EVENTS",

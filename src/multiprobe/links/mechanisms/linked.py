@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from multiprobe.functions.sets import FunctionSet
 from multiprobe.links.mechanisms.parallel import close_all
 from multiprobe.syscalls import bpf
+from multiprobe.threads import uninterrupted
 
 if TYPE_CHECKING:
     from array import array
@@ -160,5 +161,5 @@ def filling(mechanism: Mechanism) -> Iterator[Linked]:
     try:
         yield linked
     except BaseException:
-        linked.close()
+        uninterrupted(linked.close)
         raise

@@ -6,6 +6,7 @@ seen on 6.1 to 7.3), so a few threads are all that helps.
 
 from __future__ import annotations
 
+import errno
 import resource
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from multiprobe.links.mechanisms.linked import Linked, LinkRequest
 
 THREADS = 4
+SPARE = 16
+"""Descriptors that are given back where they ran out: files must be read, programs started, pipes made."""
 
 
 def attach_each(open_one: Callable[[int, str], Link], request: LinkRequest, linked: Linked) -> None:
@@ -46,6 +49,7 @@ def attach_each(open_one: Callable[[int, str], Link], request: LinkRequest, link
 
     try:
         in_parallel(work, range(len(request.indices)), n_threads=THREADS)
+        _give_back(opened, refused)
     finally:
         linked.links += [link for position in sorted(opened) for link in opened[position]]
     if misfits and not opened:
@@ -53,6 +57,20 @@ def attach_each(open_one: Callable[[int, str], Link], request: LinkRequest, link
     linked.verdicts |= {request.indices[position]: error.cause for position, error in misfits.items()}
     refused |= {position: error.errno for position, error in misfits.items()}
     linked.refused |= {request.indices[position]: number for position, number in refused.items()}
+
+
+def _give_back(opened: dict[int, list[Link]], refused: dict[int, int]) -> None:
+    """Where descriptors ran out, detach the last functions again, until SPARE ones are free."""
+    if errno.EMFILE not in refused.values():
+        return
+    n_free = 0
+    for position in sorted(opened, reverse=True):
+        if n_free >= SPARE:
+            return
+        for link in opened.pop(position):
+            link.close()
+            n_free += 2
+        refused[position] = errno.EMFILE
 
 
 def raise_descriptor_limit() -> int:
