@@ -86,7 +86,19 @@ ALLOWED = {
         "table",
         "façade",
     },
-    "façade": {"binaries", "errors", "functions", "inspect", "maps", "compiler", "links", "kernel", "runs", "table"},
+    "façade": {
+        "binaries",
+        "errors",
+        "functions",
+        "inspect",
+        "instruments",
+        "maps",
+        "compiler",
+        "links",
+        "kernel",
+        "runs",
+        "table",
+    },
     "__main__": {"cli"},
 }
 ROOMS = {path.stem if path.is_file() else path.name for path in SOURCE.iterdir()} - {"__init__", "__pycache__", "py"}

@@ -37,11 +37,11 @@ from multiprobe.plurals import plural_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from multiprobe.cli.workload import Workload
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.graph.calltree import Call, CallTree
     from multiprobe.instruments.graph.instrument import ThreadCalls
     from multiprobe.instruments.instrument import AttachOptions
+    from multiprobe.instruments.workload import Workload
     from multiprobe.kernel.btf.values import Signature, Spelled
     from multiprobe.output.slices import Argument
 

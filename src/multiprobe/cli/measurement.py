@@ -14,10 +14,10 @@ from multiprobe.cli.options import MeasuringOptions
 if TYPE_CHECKING:
     from multiprobe.cli.live import Live
     from multiprobe.cli.results import Results
-    from multiprobe.cli.workload import Workload
     from multiprobe.compiler.program import Program
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.instrument import AttachOptions, Instrument
+    from multiprobe.instruments.workload import Workload
     from multiprobe.output.page import Picture
     from multiprobe.output.table import TextTable
 
@@ -62,6 +62,10 @@ class Measurement(ABC, Generic[OptionsT_co, SampleT]):
 
     def look(self, sample: SampleT) -> bool:
         """Process a sample during the measurement, if `is_looking`. True ends the measurement."""
+        return False
+
+    def runs_again(self) -> bool:
+        """After COMMAND has ended: whether it shall run once more. Its next process is `workload` then."""
         return False
 
     def table(self, sample: SampleT, before: SampleT | None, rows: int) -> TextTable:

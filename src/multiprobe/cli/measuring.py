@@ -17,10 +17,10 @@ from multiprobe.cli.results import Results
 from multiprobe.cli.rights import require_rights
 from multiprobe.cli.signals import Until
 from multiprobe.cli.slips import advise, on_command
-from multiprobe.cli.workload import STDERR, STDOUT, Workload
 from multiprobe.errors import NoMatchError, NotSupportedError, PatternError
 from multiprobe.functions.request import why_no_match
 from multiprobe.instruments.known_calls import verify
+from multiprobe.instruments.workload import STDERR, STDOUT, Workload
 from multiprobe.kernel.tasks import require_process
 from multiprobe.links.plan.preview import instruction_rate, preview
 from multiprobe.output.page import page
@@ -73,7 +73,7 @@ def _measure(measurement: Measurement[MeasuringOptions, SampleT]) -> int:
 def _run(measurement: Measurement[MeasuringOptions, SampleT], functions: FunctionSet) -> int:
     options = measurement.options
     stdout = STDOUT if options.is_text or options.output is not None else STDERR
-    workload = measurement.workload = Workload(options.command, stdout=stdout) if options.command else None
+    measurement.workload = Workload(options.command, stdout=stdout) if options.command else None
     try:
         with _attach(measurement, functions) as instrument:
             measurement.instrument = instrument
@@ -82,8 +82,8 @@ def _run(measurement: Measurement[MeasuringOptions, SampleT], functions: Functio
             _report(measurement, watch(measurement), began)
             _detach(measurement)
     finally:
-        if workload is not None:
-            workload.close()
+        if measurement.workload is not None:
+            measurement.workload.close()
     return 0
 
 
@@ -122,23 +122,34 @@ def _attach(measurement: Measurement[MeasuringOptions, SampleT], functions: Func
 
 def watch(measurement: Measurement[MeasuringOptions, SampleT]) -> SampleT:
     """Start COMMAND and measure until the end: of time, command or process, or Ctrl-C. Returns the last sample."""
-    options, workload = measurement.options, measurement.workload
+    options = measurement.options
     pid_fd = -1
     if options.pid is not None:
         try:
             pid_fd = os.pidfd_open(options.pid)
         except ProcessLookupError:  # it has exited since
             return measurement.instrument.finish()
-    fds = [*([workload.end_fd] if workload else []), *([pid_fd] if pid_fd >= 0 else [])]
+    fds = [pid_fd] if pid_fd >= 0 else []
     try:
-        with Until(duration=options.duration, process_fds=fds) as until:
-            if workload is not None:
-                workload.release()
-            _watch_until(measurement, until)
-            return measurement.instrument.finish()
+        sample = None
+        while sample is None:
+            sample = _watch_run(measurement, fds)
+        return sample
     finally:
         if pid_fd >= 0:
             os.close(pid_fd)
+
+
+def _watch_run(measurement: Measurement[MeasuringOptions, SampleT], fds: Sequence[int]) -> SampleT | None:
+    """The same for one run of COMMAND. Returns None if it shall run again."""
+    workload = measurement.workload
+    fds = [*([workload.end_fd] if workload else []), *fds]
+    with Until(duration=measurement.options.duration, process_fds=fds) as until:
+        if workload is not None:
+            workload.release()
+        _watch_until(measurement, until)
+        runs_again = until.why == "process" and measurement.runs_again()
+        return None if runs_again else measurement.instrument.finish()
 
 
 def _watch_until(measurement: Measurement[MeasuringOptions, SampleT], until: Until) -> None:

@@ -82,12 +82,15 @@ class MeasuringCommand(Command):
 
 
 def measuring_command(
-    name: str, options: type[OptionsT], *, examples: str
+    name: str, options: type[OptionsT], *, examples: str, ending: str = ENDING
 ) -> Callable[[Callable[[OptionsT], Measurement[OptionsT, Any]]], MeasuringCommand]:
-    """Decorate a function that makes a measurement of its options: its docstring becomes the command's help."""
+    """Decorate a function that makes a measurement of its options: its docstring becomes the command's help.
+
+    ending: the paragraph on what is measured, and until when
+    """
 
     def decorate(make: Callable[[OptionsT], Measurement[OptionsT, Any]]) -> MeasuringCommand:
-        text = f"{inspect.cleandoc(make.__doc__ or '')}\n\n{SELECTING}\n\n{ENDING}"
+        text = f"{inspect.cleandoc(make.__doc__ or '')}\n\n{SELECTING}\n\n{ending}"
         command = click.command(name, cls=MeasuringCommand, help=text, epilog=examples, context_settings=SETTINGS)(make)
         command.options = options
         return command

@@ -41,15 +41,16 @@ KINDS = {
     "errors": RowKind("group", ERROR_KEYS, ("count",)),
     "stacks": RowKind("stack", ("module", "function", "frames"), ("calls",)),
 }
+COVERED = "`multiprobe coverage --against FILE` compares with a saved run of coverage"
 
 
 def kind_of(command: str, settings: Mapping[str, object]) -> RowKind:
-    """The kind of rows of a command with these settings. Raises UsageError for commands whose rows are single calls."""
+    """The kind of rows of a command with these settings. Raises UsageError for commands that have no numbers."""
     kind = KINDS.get(command)
     if kind is None:
         raise UsageError(
-            f"runs of {command[:50]} can't be added up or compared: their rows are single calls",
-            hint=f"use runs of {', '.join(KINDS)}",
+            f"runs of {command[:50]} can't be added up or compared: their rows are not numbers of calls",
+            hint=COVERED if command == "coverage" else f"use runs of {', '.join(KINDS)}",
         )
     keys = (*kind.keys, *(("name",) if settings.get("by") else ()))
     more = {"latency": ("self_ns", "self"), "stacks": ("ns", "time")}.get(command)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from multiprobe.cli.workload import Workload, describe_status, find_program
 from multiprobe.errors import UsageError
+from multiprobe.instruments.workload import Workload, describe_status, find_program
 
 if TYPE_CHECKING:
     from pathlib import Path
