@@ -259,7 +259,7 @@ def _summary(sample: Coverage) -> str:
 @click.option(
     "--against",
     cls=SelectionOption,
-    type=click.Path(exists=True, dir_okay=False),
+    type=click.Path(),
     metavar="FILE",
     help="Compare with a run of coverage that --save wrote: what is new, what is gone.",
 )
