@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from multiprobe.cli.options import MeasuringOptions
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.instrument import AttachOptions, Instrument
     from multiprobe.instruments.workload import Workload
+    from multiprobe.output.metrics import Family, MetricsServer
     from multiprobe.output.page import Picture
     from multiprobe.output.table import TextTable
 
@@ -36,6 +38,7 @@ class Measurement(ABC, Generic[OptionsT_co, SampleT]):
     instrument: the running instrument, from `begin` on
     workload: the process of COMMAND, if any
     results: the stream of the results
+    metrics_server: that of `--metrics`
     """
 
     when = "entry"
@@ -45,9 +48,15 @@ class Measurement(ABC, Generic[OptionsT_co, SampleT]):
     instrument: Instrument[SampleT]
     workload: Workload | None = None
     results: Results
+    metrics_server: MetricsServer | None = None
 
     def __init__(self, options: OptionsT_co) -> None:
         self.options = options
+
+    @property
+    def reading(self) -> AbstractContextManager[object]:
+        """To be held while samples are taken: a server of metrics takes them in a thread of its own."""
+        return nullcontext() if self.metrics_server is None else self.metrics_server.lock
 
     def program_ahead(self) -> Program | None:
         """The program, if it is known before functions are selected: it is compiled before a virtual machine starts."""
@@ -74,6 +83,10 @@ class Measurement(ABC, Generic[OptionsT_co, SampleT]):
 
     def screen(self) -> Live[SampleT]:
         """The full-screen view of `--live`."""
+        raise NotImplementedError
+
+    def metrics(self, sample: SampleT) -> Iterable[Family]:
+        """The numbers of a sample that `--metrics` serves."""
         raise NotImplementedError
 
     @abstractmethod

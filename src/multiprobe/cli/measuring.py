@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import multiprobe as mp
 from multiprobe.cli.live import check as check_live
+from multiprobe.cli.metrics import open_metrics, serving
 from multiprobe.cli.results import Results
 from multiprobe.cli.rights import require_rights
 from multiprobe.cli.signals import Until
@@ -75,6 +76,9 @@ def _run(measurement: Measurement[MeasuringOptions, SampleT], functions: Functio
     stdout = STDOUT if options.is_text or options.output is not None else STDERR
     measurement.workload = Workload(options.command, stdout=stdout) if options.command else None
     try:
+        measurement.metrics_server = open_metrics(
+            options
+        )  # before attaching, which may take long: the port may be in use
         with _attach(measurement, functions) as instrument:
             measurement.instrument = instrument
             measurement.begin()
@@ -82,6 +86,8 @@ def _run(measurement: Measurement[MeasuringOptions, SampleT], functions: Functio
             _report(measurement, watch(measurement), began)
             _detach(measurement)
     finally:
+        if measurement.metrics_server is not None:
+            measurement.metrics_server.close()
         if measurement.workload is not None:
             measurement.workload.close()
     return 0
@@ -147,7 +153,8 @@ def _watch_run(measurement: Measurement[MeasuringOptions, SampleT], fds: Sequenc
     with Until(duration=measurement.options.duration, process_fds=fds) as until:
         if workload is not None:
             workload.release()
-        _watch_until(measurement, until)
+        with serving(measurement):
+            _watch_until(measurement, until)
         runs_again = until.why == "process" and measurement.runs_again()
         return None if runs_again else measurement.instrument.finish()
 
@@ -164,8 +171,9 @@ def _watch_until(measurement: Measurement[MeasuringOptions, SampleT], until: Unt
         _watch_table(measurement, until)
         return
     while not until.wait(measurement.every):
-        if instrument.poll() or (measurement.is_looking and measurement.look(instrument.sample())):
-            return
+        with measurement.reading:
+            if instrument.poll() or (measurement.is_looking and measurement.look(instrument.sample())):
+                return
 
 
 def _watch_table(measurement: Measurement[MeasuringOptions, SampleT], until: Until) -> None:
@@ -175,8 +183,11 @@ def _watch_table(measurement: Measurement[MeasuringOptions, SampleT], until: Unt
     instrument = measurement.instrument
     before: SampleT | None = None
     with LiveTable(sys.stderr) as live:
-        while not until.wait(measurement.every) and not instrument.poll():
-            sample = instrument.sample()
+        while not until.wait(measurement.every):
+            with measurement.reading:
+                if instrument.poll():
+                    return
+                sample = instrument.sample()
             if measurement.is_looking and measurement.look(sample):
                 return
             functions = plural_text(instrument.report.attached, "function")

@@ -73,8 +73,7 @@ class MeasuringCommand(Command):
         program = measurement.program_ahead()
         if program is not None:
             options = measurement.options
-            has_gate = options.budget is not None or options.careful
-            compile_ahead(program, when=measurement.when, has_gate=has_gate)
+            compile_ahead(program, when=measurement.when, has_gate=options.limits.is_guarded)
 
     def invoke(self, ctx: click.Context) -> int:
         """Measure, and return the exit status."""
