@@ -269,7 +269,7 @@ def command(options: CoverageOptions) -> CoverageMeasurement:
     """Find out which functions a command ran, with its children.
 
     Prints the functions in the order of their first calls, with the task that made them; how much of each module ran;
-    and the system calls, the hooks of security modules and the capabilities among them. After its first call a function
-    costs less than one that is counted.
+    and the system calls, the hooks of security modules and the capabilities among them. After its first
+    call on a CPU, a function's probe only reads a flag.
     """
     return CoverageMeasurement(options)

@@ -23,6 +23,7 @@ ROW_TYPES = {
     "stacks": ("stack",),
     "graph": ("call",),
     "trace": ("call",),
+    "record": ("call",),
     "coverage": ("function",),
 }
 """The types of the rows of each command."""
