@@ -242,6 +242,8 @@ COMMANDS = {
     "errors": command("errors", "vfs_read", "vfs_write", "-d", "0"),
     "graph": command("graph", "vfs_read", "vfs_write", "-d", "0"),
     "stacks": command("stacks", "vfs_read", "--json", "-d", "0"),
+    "record": command("record", "vfs_read", "--until", "ret < 0", "--json", "-d", "0"),
+    "coverage": command("coverage", "vfs_read", "tcp_ack", "--json", "--runs", "2", "--", "true"),
     "inspect": command("inspect", "vfs_read", is_attached=True),
     "functions": command("functions", "vfs_*"),
     "doctor": command("doctor"),

@@ -42,6 +42,11 @@ from .functions.sets import Function as Function
 from .functions.sets import FunctionSet as FunctionSet
 from .functions.sets import Refusal as Refusal
 from .functions.verdict import Verdict as Verdict
+from .instruments.coverage.covered import CheckedCapability as CheckedCapability
+from .instruments.coverage.covered import Coverage as Coverage
+from .instruments.coverage.covered import CoveredFunction as CoveredFunction
+from .instruments.coverage.covered import FirstHit as FirstHit
+from .instruments.coverage.instrument import coverage as coverage
 from .kernel.diagnosis import Finding as Finding
 from .kernel.mechanism import Mechanism as Mechanism
 from .kernel.usability import features as features

@@ -54,6 +54,8 @@ COMMANDS: dict[str, tuple[tuple[str, ...], bool]] = {
     "errors": (("errors", "vfs_*", "-d", "2"), False),
     "graph": (("graph", "vfs_read", "vfs_write", "-d", "2"), False),
     "stacks": (("stacks", "vfs_open", "-d", "2"), True),
+    "record": (("record", "vfs_*", "--until", "ret == -99", "-d", "2"), True),
+    "coverage": (("coverage", "vfs_*", "--", "sh", "-c", "ls -R /etc; sleep 1"), True),
     "functions": (("functions", "vfs_*"), False),
     "inspect": (("inspect",), False),
     "doctor": (("doctor",), False),

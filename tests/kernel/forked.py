@@ -26,7 +26,7 @@ import missed
 import numpy  # noqa: F401  (heavy modules are imported before the forks)
 from llvmlite import binding  # noqa: F401
 
-from multiprobe.cli import count, errors, graph, inspect, latency, main, stacks, trace  # noqa: F401
+from multiprobe.cli import count, coverage, errors, graph, inspect, latency, main, record, stacks, trace  # noqa: F401
 from multiprobe.compiler import pipeline  # noqa: F401
 from multiprobe.functions import sources  # noqa: F401
 from multiprobe.instruments.stacks import callers  # noqa: F401

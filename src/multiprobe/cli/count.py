@@ -10,10 +10,19 @@ import click
 from multiprobe.cli.live import History, Live
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
-from multiprobe.cli.options import MeasuringOptions, SelectionOption, live_option, measuring_options, top_option
+from multiprobe.cli.metrics import BY_FUNCTION, MOST, label_of, summed
+from multiprobe.cli.options import (
+    MeasuringOptions,
+    SelectionOption,
+    live_option,
+    measuring_options,
+    metrics_option,
+    top_option,
+)
 from multiprobe.instruments import count
 from multiprobe.instruments.count import CallCount, CountSample, call_counts
 from multiprobe.output.frame import LiveFrame, LiveRow
+from multiprobe.output.metrics import ListedRows, NumberFamily, single
 from multiprobe.output.table import Column, TextTable
 from multiprobe.output.units import percent_text
 from multiprobe.plurals import plural_text
@@ -24,6 +33,7 @@ if TYPE_CHECKING:
     from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.compiler.program import Program
     from multiprobe.instruments.instrument import AttachOptions, Instrument
+    from multiprobe.output.metrics import Family
 
 EXAMPLES = """\
 Examples:
@@ -53,6 +63,7 @@ class CountMeasurement(Measurement[CountOptions, CountSample]):
     def __init__(self, options: CountOptions) -> None:
         super().__init__(options)
         self.when = "return" if options.is_return else "entry"
+        self._listed = ListedRows(options.limit(MOST))
 
     def program_ahead(self) -> Program:
         """The program that counts."""
@@ -69,6 +80,14 @@ class CountMeasurement(Measurement[CountOptions, CountSample]):
     def screen(self) -> Live[CountSample]:
         """All functions that were called, and the recent rates of one."""
         return _make_screen(self.instrument)
+
+    def metrics(self, sample: CountSample) -> Iterator[Family]:
+        """The calls of the functions with the most of them, and of all others together."""
+        calls = summed((label_of(one.function), one.calls) for one in self._counts(sample, top=0))
+        listed, others = self._listed.choose(calls)
+        rows = {labels: calls[labels] for labels in listed}
+        yield NumberFamily("multiprobe_calls", "Calls by function.", BY_FUNCTION, rows)
+        yield single("multiprobe_other_calls", "Calls of functions that are not listed.", others, is_counter=True)
 
     def figures(self, sample: CountSample) -> dict[str, object]:
         """The number of all calls."""
@@ -138,6 +157,7 @@ def _to_json(row: CallCount) -> dict[str, object]:
 @click.option("--return", "is_return", cls=SelectionOption, is_flag=True, help="Count returns instead of entries.")
 @top_option
 @live_option
+@metrics_option
 @measuring_options
 def command(options: CountOptions) -> CountMeasurement:
     """Count the calls of every selected function.

@@ -12,12 +12,14 @@ from multiprobe.binaries.mixed import only_of_kernel
 from multiprobe.cli.live import History, Live
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
+from multiprobe.cli.metrics import BY_FUNCTION, MOST, label_of, summed
 from multiprobe.cli.options import (
     MeasuringOptions,
     OutputOption,
     SelectionOption,
     live_option,
     measuring_options,
+    metrics_option,
     top_option,
 )
 from multiprobe.cli.params import Parsed
@@ -27,6 +29,7 @@ from multiprobe.instruments.errors.failures import error_name, parse_errors
 from multiprobe.instruments.errors.instrument import ErrorsSample, FailureCollector
 from multiprobe.instruments.errors.program import make_program
 from multiprobe.output.frame import LiveFrame, LiveRow
+from multiprobe.output.metrics import ListedRows, NumberFamily, single
 from multiprobe.output.table import Column, TextTable
 from multiprobe.plurals import plural_text
 
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from multiprobe.instruments.errors.failures import FailedCall, FailureGroup, Kind
     from multiprobe.instruments.instrument import AttachOptions
     from multiprobe.maps import MapSpec
+    from multiprobe.output.metrics import Family
 
 EXAMPLES = """\
 Examples:
@@ -89,6 +93,7 @@ class ErrorsMeasurement(Measurement[ErrorsOptions, ErrorsSample]):
         super().__init__(options)
         self.has_table = not options.each
         self._kept: list[FailedCall] = []
+        self._listed = ListedRows(options.limit(MOST))
 
     def maps(self, functions: AnyFunctionSet) -> Collection[MapSpec]:
         """The program's maps."""
@@ -118,6 +123,20 @@ class ErrorsMeasurement(Measurement[ErrorsOptions, ErrorsSample]):
     def screen(self) -> Live[ErrorsSample]:
         """All groups of equal failures; of one, its path and an example with arguments."""
         return _make_screen(self.instrument)
+
+    def metrics(self, sample: ErrorsSample) -> Iterator[Family]:
+        """Failures by the function that failed first, errno and outcome; those with the most of them."""
+        failures = summed((self._labels(group.example), group.count) for group in sample.groups)
+        listed, others = self._listed.choose(failures)
+        rows = {labels: failures[labels] for labels in listed}
+        labels = (*BY_FUNCTION, "errno", "outcome")
+        yield NumberFamily("multiprobe_failures", "Failed calls, by the function that failed first.", labels, rows)
+        yield single("multiprobe_other_failures", "Failed calls that are not listed.", others, is_counter=True)
+
+    def _labels(self, failure: FailedCall) -> tuple[str, ...]:
+        first = failure.first
+        function = ("?", "") if first is None else label_of(self.instrument.functions[first])
+        return (*function, _error(failure), _outcome_word(failure))
 
     def figures(self, sample: ErrorsSample) -> dict[str, object]:
         """The numbers of failures."""
@@ -250,6 +269,10 @@ def _outcome(collector: FailureCollector, failure: FailedCall) -> str:
     return f"returned by {_name(collector, failure.end)} as {error_name(failure.end_error)}"
 
 
+def _outcome_word(failure: FailedCall) -> str:
+    return "unknown" if failure.end is None else "handled" if failure.is_handled else "returned"
+
+
 def _columns() -> tuple[Column, ...]:
     return (
         Column("COUNT", True, 1),
@@ -289,7 +312,7 @@ def _common_json(collector: FailureCollector, failure: FailedCall) -> dict[str, 
         "first": _name(collector, failure.first),
         "path": [_name(collector, index) for index in failure.path],
         "is_cut": failure.is_cut,
-        "outcome": "unknown" if failure.end is None else "handled" if failure.is_handled else "returned",
+        "outcome": _outcome_word(failure),
         "end": None if failure.end is None else _name(collector, failure.end),
         "end_error": error_name(failure.end_error) if failure.end_error else None,
     }
@@ -316,6 +339,7 @@ def _common_json(collector: FailureCollector, failure: FailedCall) -> dict[str, 
 @click.option("--each", cls=OutputOption, is_flag=True, help="Print each failure when it happens, with arguments.")
 @top_option
 @live_option
+@metrics_option
 @measuring_options
 def command(options: ErrorsOptions) -> ErrorsMeasurement:
     """Find failed calls of the selected functions, and the function that failed first.

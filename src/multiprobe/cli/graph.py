@@ -41,11 +41,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from multiprobe.binaries.mixed import AnyFunctionSet
-    from multiprobe.cli.workload import Workload
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.graph.calltree import Call, CallTree
     from multiprobe.instruments.graph.instrument import ThreadCalls
     from multiprobe.instruments.instrument import AttachOptions
+    from multiprobe.instruments.workload import Workload
     from multiprobe.kernel.btf.values import Signature, Spelled
     from multiprobe.maps import MapSpec
     from multiprobe.output.slices import Argument

@@ -20,6 +20,8 @@ SECTIONS: dict[str, dict[str, str]] = {
         "errors": "Find calls that fail, the first to fail, and the path of the error.",
         "graph": "Show the tree of calls between functions, with durations.",
         "stacks": "Count or time the stacks that lead to functions.",
+        "record": "Record calls until a condition holds, and print the last ones.",
+        "coverage": "Find out which functions a command ran.",
     },
     "Compare": {
         "merge": "Add up saved runs of many hosts.",

@@ -12,24 +12,35 @@ from multiprobe.cli.files import writing
 from multiprobe.cli.live import History, Live
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
+from multiprobe.cli.metrics import BY_FUNCTION, MOST, label_of
 from multiprobe.cli.options import (
     MeasuringOptions,
     OutputOption,
     SelectionOption,
     live_option,
     measuring_options,
+    metrics_option,
     top_option,
 )
 from multiprobe.cli.params import OutputFile
 from multiprobe.errors import UsageError
 from multiprobe.instruments.latency import instrument as latency
-from multiprobe.instruments.latency.instrument import SORTS, CallTimer, Latency, LatencySample, all_buckets, rank
+from multiprobe.instruments.latency.instrument import (
+    SORTS,
+    CallTimer,
+    Latency,
+    LatencySample,
+    add_buckets,
+    all_buckets,
+    rank,
+)
 from multiprobe.instruments.latency.over_time import FINEST, OverTime
 from multiprobe.instruments.latency.program import BY, LatencyProbe
 from multiprobe.instruments.task_names import TaskNames
 from multiprobe.output.frame import LiveFrame, LiveRow
 from multiprobe.output.heat import HeatMap, heat_svg
 from multiprobe.output.histogram import log2_bounds, log2_lines, sparkline, used_range
+from multiprobe.output.metrics import ListedRows, TimeFamily, single
 from multiprobe.output.page import Picture
 from multiprobe.output.table import Column, TextTable
 from multiprobe.output.units import time_text
@@ -41,6 +52,7 @@ if TYPE_CHECKING:
     from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.compiler.program import Program
     from multiprobe.instruments.instrument import AttachOptions
+    from multiprobe.output.metrics import Family
 
 EXAMPLES = """\
 Examples:
@@ -66,6 +78,8 @@ class LatencyOptions(MeasuringOptions):
         MeasuringOptions.__post_init__(self)
         if self.sort == "self" and not self.has_self:
             raise UsageError("--sort self needs --self")
+        if self.by is not None and self.metrics is not None:
+            raise UsageError("--by and --metrics exclude each other: there would be a series for every process")
 
 
 class LatencyMeasurement(Measurement[LatencyOptions, LatencySample]):
@@ -74,6 +88,10 @@ class LatencyMeasurement(Measurement[LatencyOptions, LatencySample]):
     when = "session"
     has_table = True
     instrument: CallTimer
+
+    def __init__(self, options: LatencyOptions) -> None:
+        super().__init__(options)
+        self._listed = ListedRows(options.limit(MOST))
 
     def program_ahead(self) -> Program:
         """The program for these options."""
@@ -124,6 +142,19 @@ class LatencyMeasurement(Measurement[LatencyOptions, LatencySample]):
             title, subtitle = f"Time in {' '.join(self.options.patterns)}", "how long calls took, by when they returned"
             columns = HeatMap(heat.columns, heat.ends, heat.start)
             yield Picture(title, heat_svg(columns, title=title, subtitle=subtitle))
+
+    def metrics(self, sample: LatencySample) -> Iterator[Family]:
+        """The distributions of the functions in which most time was spent, and the calls of all others."""
+        times: dict[tuple[str, ...], tuple[list[int], int]] = {}
+        for row in sample.rows:  # functions of the same name are added up
+            buckets, total = times.get(label_of(row.function), ([], 0))
+            times[label_of(row.function)] = add_buckets(buckets, row.buckets), total + row.total
+        listed, _ = self._listed.choose({labels: total for labels, (_, total) in times.items()})
+        rows = {labels: times[labels] for labels in listed}
+        others = sum(sum(buckets) for labels, (buckets, _) in times.items() if labels not in rows)
+        yield TimeFamily("multiprobe_call_duration_seconds", "How long calls took.", BY_FUNCTION, rows)
+        yield single("multiprobe_other_calls", "Calls of functions that are not listed.", others, is_counter=True)
+        yield single("multiprobe_running_calls", "Calls that have not returned, or were missed.", sample.n_running)
 
     def figures(self, sample: LatencySample) -> dict[str, object]:
         """The number of all calls, and their time."""
@@ -288,6 +319,7 @@ def _to_json(row: Latency, names: TaskNames, *, by: str | None) -> dict[str, obj
 )
 @top_option
 @live_option
+@metrics_option
 @measuring_options
 def command(options: LatencyOptions) -> LatencyMeasurement:
     """Time the calls of every selected function.

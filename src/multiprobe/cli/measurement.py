@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from multiprobe.cli.options import MeasuringOptions
@@ -15,10 +16,11 @@ if TYPE_CHECKING:
     from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.cli.live import Live
     from multiprobe.cli.results import Results
-    from multiprobe.cli.workload import Workload
     from multiprobe.compiler.program import Program
     from multiprobe.instruments.instrument import AttachOptions, Instrument
+    from multiprobe.instruments.workload import Workload
     from multiprobe.maps import MapSpec
+    from multiprobe.output.metrics import Family, MetricsServer
     from multiprobe.output.page import Picture
     from multiprobe.output.table import TextTable
 
@@ -37,6 +39,7 @@ class Measurement(ABC, Generic[OptionsT_co, SampleT]):
     instrument: the running instrument, from `begin` on
     workload: the process of COMMAND, if any
     results: the stream of the results
+    metrics_server: that of `--metrics`
     """
 
     when = "entry"
@@ -46,9 +49,15 @@ class Measurement(ABC, Generic[OptionsT_co, SampleT]):
     instrument: Instrument[SampleT]
     workload: Workload | None = None
     results: Results
+    metrics_server: MetricsServer | None = None
 
     def __init__(self, options: OptionsT_co) -> None:
         self.options = options
+
+    @property
+    def reading(self) -> AbstractContextManager[object]:
+        """To be held while samples are taken: a server of metrics takes them in a thread of its own."""
+        return nullcontext() if self.metrics_server is None else self.metrics_server.lock
 
     def program_ahead(self) -> Program | None:
         """The program, if it is known before functions are selected: it is compiled before a virtual machine starts."""
@@ -70,12 +79,20 @@ class Measurement(ABC, Generic[OptionsT_co, SampleT]):
         """Process a sample during the measurement, if `is_looking`. True ends the measurement."""
         return False
 
+    def runs_again(self) -> bool:
+        """After COMMAND has ended: whether it shall run once more. Its next process is `workload` then."""
+        return False
+
     def table(self, sample: SampleT, before: SampleT | None, rows: int) -> TextTable:
         """The table of so many rows that a terminal shows during the measurement."""
         raise NotImplementedError
 
     def screen(self) -> Live[SampleT]:
         """The full-screen view of `--live`."""
+        raise NotImplementedError
+
+    def metrics(self, sample: SampleT) -> Iterable[Family]:
+        """The numbers of a sample that `--metrics` serves."""
         raise NotImplementedError
 
     @abstractmethod

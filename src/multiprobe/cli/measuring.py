@@ -15,15 +15,16 @@ import multiprobe as mp
 from multiprobe.binaries.mixed import joined, kernel_of
 from multiprobe.cli.files import writing
 from multiprobe.cli.live import check as check_live
+from multiprobe.cli.metrics import open_metrics, serving
 from multiprobe.cli.results import Results
 from multiprobe.cli.rights import require_rights
 from multiprobe.cli.signals import Until
 from multiprobe.cli.slips import advise, on_command
 from multiprobe.cli.user_functions import split_requests
-from multiprobe.cli.workload import STDERR, STDOUT, Workload
 from multiprobe.errors import NoMatchError, NotSupportedError, PatternError
 from multiprobe.functions.request import why_no_match
 from multiprobe.instruments.known_calls import verify
+from multiprobe.instruments.workload import STDERR, STDOUT, Workload
 from multiprobe.kernel.tasks import require_process
 from multiprobe.links.plan.preview import instruction_rate, preview
 from multiprobe.maps.store import HITS
@@ -77,8 +78,11 @@ def _measure(measurement: Measurement[MeasuringOptions, SampleT]) -> int:
 def _run(measurement: Measurement[MeasuringOptions, SampleT], functions: AnyFunctionSet) -> int:
     options = measurement.options
     stdout = STDOUT if options.is_text or options.output is not None else STDERR
-    workload = measurement.workload = Workload(options.command, stdout=stdout) if options.command else None
+    measurement.workload = Workload(options.command, stdout=stdout) if options.command else None
     try:
+        measurement.metrics_server = open_metrics(
+            options
+        )  # before attaching, which may take long: the port may be in use
         with _attach(measurement, functions) as instrument:
             measurement.instrument = instrument
             measurement.begin()
@@ -86,8 +90,10 @@ def _run(measurement: Measurement[MeasuringOptions, SampleT], functions: AnyFunc
             _report(measurement, watch(measurement), began)
             _detach(measurement)
     finally:
-        if workload is not None:
-            workload.close()
+        if measurement.metrics_server is not None:
+            measurement.metrics_server.close()
+        if measurement.workload is not None:
+            measurement.workload.close()
     return 0
 
 
@@ -144,23 +150,35 @@ def _attach(measurement: Measurement[MeasuringOptions, SampleT], functions: AnyF
 
 def watch(measurement: Measurement[MeasuringOptions, SampleT]) -> SampleT:
     """Start COMMAND and measure until the end: of time, command or process, or Ctrl-C. Returns the last sample."""
-    options, workload = measurement.options, measurement.workload
+    options = measurement.options
     pid_fd = -1
     if options.pid is not None:
         try:
             pid_fd = os.pidfd_open(options.pid)
         except ProcessLookupError:  # it has exited since
             return measurement.instrument.finish()
-    fds = [*([workload.end_fd] if workload else []), *([pid_fd] if pid_fd >= 0 else [])]
+    fds = [pid_fd] if pid_fd >= 0 else []
     try:
-        with Until(duration=options.duration, process_fds=fds) as until:
-            if workload is not None:
-                workload.release()
-            _watch_until(measurement, until)
-            return measurement.instrument.finish()
+        sample = None
+        while sample is None:
+            sample = _watch_run(measurement, fds)
+        return sample
     finally:
         if pid_fd >= 0:
             os.close(pid_fd)
+
+
+def _watch_run(measurement: Measurement[MeasuringOptions, SampleT], fds: Sequence[int]) -> SampleT | None:
+    """The same for one run of COMMAND. Returns None if it shall run again."""
+    workload = measurement.workload
+    fds = [*([workload.end_fd] if workload else []), *fds]
+    with Until(duration=measurement.options.duration, process_fds=fds) as until:
+        if workload is not None:
+            workload.release()
+        with serving(measurement):
+            _watch_until(measurement, until)
+        runs_again = until.why == "process" and measurement.runs_again()
+        return None if runs_again else measurement.instrument.finish()
 
 
 def _watch_until(measurement: Measurement[MeasuringOptions, SampleT], until: Until) -> None:
@@ -175,8 +193,9 @@ def _watch_until(measurement: Measurement[MeasuringOptions, SampleT], until: Unt
         _watch_table(measurement, until)
         return
     while not until.wait(measurement.every):
-        if instrument.poll() or (measurement.is_looking and measurement.look(instrument.sample())):
-            return
+        with measurement.reading:
+            if instrument.poll() or (measurement.is_looking and measurement.look(instrument.sample())):
+                return
 
 
 def _watch_table(measurement: Measurement[MeasuringOptions, SampleT], until: Until) -> None:
@@ -186,8 +205,11 @@ def _watch_table(measurement: Measurement[MeasuringOptions, SampleT], until: Unt
     instrument = measurement.instrument
     before: SampleT | None = None
     with LiveTable(sys.stderr) as live:
-        while not until.wait(measurement.every) and not instrument.poll():
-            sample = instrument.sample()
+        while not until.wait(measurement.every):
+            with measurement.reading:
+                if instrument.poll():
+                    return
+                sample = instrument.sample()
             if measurement.is_looking and measurement.look(sample):
                 return
             functions = plural_text(instrument.report.attached, "function")

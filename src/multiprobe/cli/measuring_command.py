@@ -73,8 +73,7 @@ class MeasuringCommand(Command):
         program = measurement.program_ahead()
         if program is not None:
             options = measurement.options
-            has_gate = options.budget is not None or options.careful
-            compile_ahead(program, when=measurement.when, has_gate=has_gate)
+            compile_ahead(program, when=measurement.when, has_gate=options.limits.is_guarded)
 
     def invoke(self, ctx: click.Context) -> int:
         """Measure, and return the exit status."""
@@ -82,12 +81,15 @@ class MeasuringCommand(Command):
 
 
 def measuring_command(
-    name: str, options: type[OptionsT], *, examples: str
+    name: str, options: type[OptionsT], *, examples: str, ending: str = ENDING
 ) -> Callable[[Callable[[OptionsT], Measurement[OptionsT, Any]]], MeasuringCommand]:
-    """Decorate a function that makes a measurement of its options: its docstring becomes the command's help."""
+    """Decorate a function that makes a measurement of its options: its docstring becomes the command's help.
+
+    ending: the paragraph on what is measured, and until when
+    """
 
     def decorate(make: Callable[[OptionsT], Measurement[OptionsT, Any]]) -> MeasuringCommand:
-        text = f"{inspect.cleandoc(make.__doc__ or '')}\n\n{SELECTING}\n\n{ENDING}"
+        text = f"{inspect.cleandoc(make.__doc__ or '')}\n\n{SELECTING}\n\n{ending}"
         command = click.command(name, cls=MeasuringCommand, help=text, epilog=examples, context_settings=SETTINGS)(make)
         command.options = options
         return command

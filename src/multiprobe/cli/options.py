@@ -14,19 +14,31 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import click
 
 from multiprobe.cli.completing import complete_pattern
-from multiprobe.cli.params import NATURAL, POSITIVE, Duration, MechanismName, OutputFile, Percentage, SavedRunFile
+from multiprobe.cli.params import (
+    NATURAL,
+    POSITIVE,
+    Duration,
+    Listening,
+    MechanismName,
+    OutputFile,
+    Percentage,
+    SavedRunFile,
+)
 from multiprobe.errors import NotSupportedError, UsageError
 from multiprobe.kernel.mechanism import MECHANISMS
 from multiprobe.links.guard.limits import MAX_MEMORY, Limits
 from multiprobe.links.plan.mechanisms import FSESSION, MAX_SINGLES, Mechanisms
 
 if TYPE_CHECKING:
+    from multiprobe.cli.params import ListenAddress
     from multiprobe.instruments.instrument import AttachOptions
 
 F = TypeVar("F", bound=Callable[..., Any] | click.Command)
 
 DEFAULT_TOP = 40
 """Rows of text shown unless `--top` is given."""
+METRICS_BUDGET = 0.05
+"""With `--metrics`, which is for days, the part of CPU time that probes may use unless `--budget` is given."""
 
 
 class SelectionOption(click.Option):
@@ -104,6 +116,13 @@ folded_option = click.option(
 )
 flame_option = click.option(
     "--flame", cls=OutputOption, type=OutputFile(), metavar="FILE", help="Write a flame graph as SVG."
+)
+metrics_option = click.option(
+    "--metrics",
+    cls=OutputOption,
+    type=Listening(),
+    metavar="[HOST]:PORT",
+    help="Serve the numbers to Prometheus while it measures, on the loopback interface unless HOST is given.",
 )
 json_option = click.option(
     "--json", cls=OutputOption, is_flag=True, help="Print one JSON object per line, for scripts."
@@ -266,8 +285,8 @@ def _has_zstd() -> bool:
 class MeasuringOptions:
     """What was given to a measuring command; each command adds its own options.
 
-    `command` follows `--`. `line` is the whole command line, from the command's name. `top`, `live` and `folded` are
-    options of some commands only.
+    `command` follows `--`. `line` is the whole command line, from the command's name. `top`, `live`, `folded`
+    and `metrics` are options of some commands only.
     always_own: the command never leaves out multiprobe's own processes
     """
 
@@ -301,6 +320,7 @@ class MeasuringOptions:
     top: int | None = None
     live: bool = False
     folded: bool = False
+    metrics: ListenAddress | None = None
 
     def __post_init__(self) -> None:
         """Raise UsageError for options that exclude each other, before anything is measured."""
@@ -315,6 +335,10 @@ class MeasuringOptions:
         printing = [f"--{name}" for name in ("json", "csv", "folded") if getattr(self, name)]
         if len(printing) > 1:
             raise UsageError(f"{' and '.join(printing)} exclude each other: all print to standard output")
+        if self.metrics is not None and self.live:
+            raise UsageError("--metrics and --live exclude each other", hint="a dashboard shows what --metrics serves")
+        if self.metrics is not None and find_spec("prometheus_client") is None:
+            raise NotSupportedError("--metrics needs prometheus_client", hint="pip install 'multiprobe[metrics]'")
         if self.parquet is not None and find_spec("pyarrow") is None:
             raise NotSupportedError("--parquet needs pyarrow", hint="pip install 'multiprobe[arrow]'")
         if self.save is not None and self.save.endswith(".zst") and not _has_zstd():
@@ -357,7 +381,8 @@ class MeasuringOptions:
     @property
     def limits(self) -> Limits:
         """The limits of the attachment."""
-        return Limits(budget=self.budget, careful=self.careful, watchdog=self.watchdog, max_memory=self.max_memory)
+        budget = METRICS_BUDGET if self.metrics is not None and self.budget is None else self.budget
+        return Limits(budget=budget, careful=self.careful, watchdog=self.watchdog, max_memory=self.max_memory)
 
     def attach_options(self, workload_pid: int | None) -> AttachOptions:
         """The options of `multiprobe.attach`; `workload_pid` is the process of COMMAND."""

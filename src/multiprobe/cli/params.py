@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import click
@@ -20,6 +21,7 @@ OTHER_NAMES = {
     "kret": "kprobe, at the return",
 }
 """What mechanisms are called elsewhere, by the beginning of the name."""
+LOOPBACK = "127.0.0.1"
 LONGEST = 1e9
 """The longest duration, in seconds."""
 
@@ -141,6 +143,27 @@ def _is_stream(path: str, fd: int) -> bool:
         return os.path.samestat(os.stat(path), os.fstat(fd))
     except OSError:
         return False
+
+
+@dataclass(frozen=True, slots=True)
+class ListenAddress:
+    """Where a server listens; port 0 is any that is free."""
+
+    host: str
+    port: int
+
+
+class Listening(Parsed[ListenAddress]):
+    """An address to listen at: `HOST:PORT`, `[IPV6]:PORT`, or `:PORT` on the loopback interface."""
+
+    name = "address"
+
+    def parse(self, text: str) -> ListenAddress:
+        host, _, port = text.rpartition(":")
+        bare = host.removeprefix("[").removesuffix("]")
+        if not port.isascii() or not port.isdigit() or int(port) > 65535 or (":" in bare and bare == host):
+            raise ValueError(f"invalid address {text!r}: use :9435, 0.0.0.0:9435 or [::]:9435")
+        return ListenAddress(bare or LOOPBACK, int(port))
 
 
 NATURAL, POSITIVE = WholeNumber(0), WholeNumber(1)

@@ -12,7 +12,7 @@ from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 from multiprobe.cli.files import writing
-from multiprobe.cli.workload import describe_status
+from multiprobe.instruments.workload import describe_status
 from multiprobe.output.json_lines import write_json_lines
 from multiprobe.output.report import report_lines
 from multiprobe.output.table import write_table
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import TextIO
 
-    from multiprobe.cli.workload import Workload
+    from multiprobe.instruments.workload import Workload
     from multiprobe.output.table import TextTable
     from multiprobe.output.terminal import Spans
 

@@ -6,8 +6,8 @@ import os
 import shlex
 import sys
 
-from multiprobe.cli.workload import find_program
 from multiprobe.errors import NotPermittedError, UsageError
+from multiprobe.instruments.workload import find_program
 from multiprobe.kernel.limits import load_capabilities, may_run_guests
 
 _NEEDED = {"CAP_BPF", "CAP_PERFMON"}

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Container, Sequence
 
-from multiprobe.cli.workload import find_program
 from multiprobe.errors import MultiprobeError, UsageError
+from multiprobe.instruments.workload import find_program
 
 
 def advise(error: MultiprobeError, patterns: Sequence[str]) -> None:

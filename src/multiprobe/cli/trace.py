@@ -40,7 +40,8 @@ Examples:
   multiprobe trace vfs_write --args file.f_path.dentry.d_name.name,count --filter 'ret != count'
   multiprobe trace vfs_open --depth 1 --stack --max-events 10               whole structs, and the callers"""
 
-_INDENT = 48
+HEADING = f"{'TIME':>12}  CPU  {'PID':>7}  {'COMMAND':15}  CALL"
+INDENT = 48
 EVERY = 0.1
 """Seconds between two reads of the ring buffers."""
 
@@ -102,7 +103,7 @@ class TraceMeasurement(Measurement[TraceOptions, list[TracedCall]]):
     def begin(self) -> None:
         """Print the heading."""
         if self.options.is_text:
-            self.results.lines([f"{'TIME':>12}  CPU  {'PID':>7}  {'COMMAND':15}  CALL"])
+            self.results.lines([HEADING])
 
     def look(self, sample: list[TracedCall]) -> bool:
         """Print calls. True after the last one that is wanted."""
@@ -110,7 +111,7 @@ class TraceMeasurement(Measurement[TraceOptions, list[TracedCall]]):
         if self.options.json:
             self.results.json(map(self.shown.to_json, chosen))
         elif self.options.is_text:
-            self.results.lines(chain.from_iterable(map(self.shown.lines, chosen)), hang=_INDENT)
+            self.results.lines(chain.from_iterable(map(self.shown.lines, chosen)), hang=INDENT)
         return self.shown.is_full
 
     def finish(self, sample: list[TracedCall]) -> None:
@@ -164,7 +165,7 @@ class ShownTrace:
             line = f"{line}{returned}  [{time_text(call.duration)}]"
         yield line
         if call.stack is not None:
-            yield from (f"{'':{_INDENT}}{frame}" for frame in call.stack or ("(no stack could be taken)",))
+            yield from (f"{'':{INDENT}}{frame}" for frame in call.stack or ("(no stack could be taken)",))
 
     def to_json(self, call: TracedCall) -> dict[str, object]:
         """A call as a JSON object."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, overload
 from multiprobe.binaries.mixed import identities, kernel_of
 from multiprobe.compiler.program import Program
 from multiprobe.errors import AttachError, UsageError, errno_name
+from multiprobe.kernel.tasks import require_process
 from multiprobe.links.guard.limits import Limits
 from multiprobe.links.guard.watchdog import Watchdog
 from multiprobe.links.pins import open_pins, pin, unpin
@@ -22,6 +23,7 @@ from multiprobe.links.report import Drop
 from multiprobe.maps.maps import ArrayMap, HashMap
 from multiprobe.maps.reading import EventReader
 from multiprobe.maps.ringbuf import RingBufferMap
+from multiprobe.maps.store import MapSet
 from multiprobe.plurals import plural_text
 from multiprobe.threads import uninterrupted
 
@@ -48,7 +50,6 @@ if TYPE_CHECKING:
     from multiprobe.maps.opening import Map
     from multiprobe.maps.specs import Array, Hash, MapSpec, PerFunction
     from multiprobe.maps.stacks import StackTraces, StackTracesMap
-    from multiprobe.maps.store import MapSet
 
 
 class Attachment:
@@ -247,6 +248,19 @@ class Attachment:
                 "some of these functions do not belong to this attachment", hint="attach them by another mp.attach(…)"
             )
         return {index for index in found if index is not None}
+
+    def follow(self, pid: int) -> None:
+        """Measure another process, too, with its children; `pid` as for `mp.attach`.
+
+        Raises UsageError for an attachment without `pid`, without children (see the notes of its report), or closed.
+        """
+        self._require_open()
+        require_process(pid, may_end=True)
+        if self._follower is None or not isinstance(self._store, MapSet):
+            raise UsageError(
+                "this attachment follows no process", hint="attach with pid=…, on a kernel that can follow its children"
+            )
+        self._follower.mark(pid, left_out=self._store.own())
 
     # Pins
 

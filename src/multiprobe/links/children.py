@@ -118,7 +118,7 @@ class Follower(Closing):
                 break
             self._set(new, 1)
             known |= new
-        self._n_marked = 1 + len(known)
+        self._n_marked += 1 + len(known)
 
     def _set(self, processes: Iterable[int], mark: int) -> None:
         for one in processes:

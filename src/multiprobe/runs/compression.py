@@ -16,7 +16,7 @@ from multiprobe.errors import DataError, NotSupportedError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CHUNK = 1 << 18
+CHUNK = 1 << 14
 """Bytes that are read, or decompressed, in one step at most."""
 _IS_BUILTIN = sys.version_info >= (3, 14)
 _ZSTD = "compression.zstd" if _IS_BUILTIN else "zstandard"

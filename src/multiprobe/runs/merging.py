@@ -76,7 +76,7 @@ def merge(runs: Iterable[Source]) -> Merged:
 
     runs: each an `mp.Run` or the path of one; files are read one after another, so that any number fits in memory
     Raises OSError, DataError and NotSupportedError as `Run.load` does; UsageError for no run, runs of different
-    commands or settings, and of commands whose rows are single calls. A run that is given twice counts once.
+    commands or settings, and of commands whose rows are no numbers of calls. A run that is given twice counts once.
     """
     merging = Merging()
     for source in runs:

@@ -23,6 +23,8 @@ ROW_TYPES = {
     "stacks": ("stack",),
     "graph": ("call",),
     "trace": ("call",),
+    "record": ("call",),
+    "coverage": ("function",),
 }
 """The types of the rows of each command."""
 

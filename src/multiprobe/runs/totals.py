@@ -7,6 +7,7 @@ from operator import add, itemgetter
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import DataError, UsageError
+from multiprobe.instruments.latency.quantiles import bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ N_BUCKETS = 65
 MAX_ROWS = 2_000_000
 """Different rows of all runs together."""
 _MOST = 1 << 64
+_BUCKETS = {bounds(bucket): bucket for bucket in range(N_BUCKETS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +43,16 @@ KINDS = {
     "errors": RowKind("group", ERROR_KEYS, ("count",)),
     "stacks": RowKind("stack", ("module", "function", "frames"), ("calls",)),
 }
+COVERED = "`multiprobe coverage --against FILE` compares with a saved run of coverage"
 
 
 def kind_of(command: str, settings: Mapping[str, object]) -> RowKind:
-    """The kind of rows of a command with these settings. Raises UsageError for commands whose rows are single calls."""
+    """The kind of rows of a command with these settings. Raises UsageError for commands that have no numbers."""
     kind = KINDS.get(command)
     if kind is None:
         raise UsageError(
-            f"runs of {command[:50]} can't be added up or compared: their rows are single calls",
-            hint=f"use runs of {', '.join(KINDS)}",
+            f"runs of {command[:50]} can't be added up or compared: their rows are not numbers of calls",
+            hint=COVERED if command == "coverage" else f"use runs of {', '.join(KINDS)}",
         )
     keys = (*kind.keys, *(("name",) if settings.get("by") else ()))
     more = {"latency": ("self_ns", "self"), "stacks": ("ns", "time")}.get(command)
@@ -90,6 +93,7 @@ class Totals:
         self.kind = kind
         self.by_key: dict[Key, Total] = {}
         self._key_of = _key_getter(kind.keys)
+        self._sums = tuple(enumerate(kind.sums))
 
     def add(self, rows: Iterable[Mapping[str, object]], path: str, *, run: int = 0, host: int = 0) -> None:
         """Add rows of a run, of the host with this number. Raises DataError, naming `path`, for invalid ones."""
@@ -108,8 +112,11 @@ class Totals:
         if total is None:
             total = self._new_total(key)
         sums = total.sums
-        for place, name in enumerate(self.kind.sums):
-            sums[place] += _number(row[name])
+        for place, name in self._sums:
+            number = row[name]
+            if type(number) is not int or not 0 <= number < _MOST:
+                raise ValueError(f"{number!r} is no count")
+            sums[place] += number
         if self.kind.longest:
             total.longest = max(total.longest, _number(row[self.kind.longest]))
         if self.kind.has_histogram:
@@ -154,8 +161,9 @@ def _add_histogram(buckets: list[int], histogram: object) -> None:
     """Add `[[low, high, n], …]`; the bucket of low ≤ t < high has the number of the bits of low."""
     if type(histogram) is not list:
         raise ValueError("its histogram is no list")
+    known, most = _BUCKETS, _MOST
     for low, high, n in histogram:
-        bucket = low.bit_length()
-        if high != 1 << bucket or (low and low != high >> 1) or type(n) is not int or not 0 <= n < _MOST:
+        bucket = known.get((low, high))
+        if bucket is None or type(n) is not int or not 0 <= n < most:
             raise ValueError("its histogram has other buckets")
         buckets[bucket] += n

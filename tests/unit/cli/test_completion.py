@@ -24,7 +24,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("words", "completed"),
     [
-        ("co", {"count", "completion"}),
+        ("co", {"count", "coverage", "completion"}),
         ("count vfs_re", {"vfs_read", "vfs_rename"}),
         ("count !vfs_re", {"!vfs_read", "!vfs_rename"}),
         ("functions vfs_re", {"vfs_read", "vfs_rename"}),

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
     Kind = tuple[int, tuple[int | None, ...], bool, int | None, int]
 
+MAX_OPEN = 1 << 16
+"""Failures that are kept until they end: beyond, the oldest count as failures whose end was not seen."""
+MAX_KINDS = 100_000
+"""Kinds of failures that are told apart by their paths: later ones are told apart by the first function only."""
 NULL = 4096
 """The error number of a returned null pointer: one above the largest errno."""
 
@@ -113,8 +117,10 @@ class Joiner:
         """Add a beginning; yields the failure if it has ended, too (in the outermost call)."""
         if failure.end is not None:
             yield failure
-        else:
-            self._open[identity] = failure
+            return
+        self._open[identity] = failure
+        if len(self._open) > MAX_OPEN:
+            yield self._open.pop(next(iter(self._open)))
 
     def end(self, identity: int, function: int | None, error: int) -> Iterator[FailedCall]:
         """Add an end: in `function`, which returned `error` (0: handled). Yields the failure."""
@@ -161,6 +167,8 @@ class Groups:
         if not self.wants(failure):
             self.n_left_out += 1
             return False
+        if len(self._counts) >= MAX_KINDS and failure.kind not in self._counts:
+            failure = failure._replace(path=failure.path[-1:], is_cut=True)
         key = failure.kind
         self._counts[key] = self._counts.get(key, 0) + 1
         self._examples.setdefault(key, failure)

@@ -178,7 +178,13 @@ def all_buckets(rows: Iterable[Latency]) -> list[int]:
     """The sum of the buckets of all rows."""
     together: list[int] = []
     for row in rows:
-        together += [0] * (len(row.buckets) - len(together))
-        for bucket, n in enumerate(row.buckets):
-            together[bucket] += n
+        add_buckets(together, row.buckets)
+    return together
+
+
+def add_buckets(together: list[int], buckets: Sequence[int]) -> list[int]:
+    """Add the numbers of `buckets` to `together`, which grows if it is shorter. Returns it."""
+    together += [0] * (len(buckets) - len(together))
+    for bucket, n in enumerate(buckets):
+        together[bucket] += n
     return together

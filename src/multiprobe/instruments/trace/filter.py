@@ -76,6 +76,15 @@ def register(place: int) -> str:
     return f"ctx.arg({place})"
 
 
+_TIME = re.compile(r"""("[^"]*"|'[^']*')|\b(\d+(?:\.\d+)?)(ns|us|µs|ms|s)\b""")
+_UNITS = {"ns": 1, "us": 1_000, "µs": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
+
+
+def in_nanoseconds(text: str) -> str:
+    """A filter with its times (`50ms`, `1.5s`) as numbers of nanoseconds; strings in it are left alone."""
+    return _TIME.sub(lambda found: found[1] or str(round(float(found[2]) * _UNITS[found[3]])), text)
+
+
 def parse_filter(text: str, meaning: Callable[[str], Meaning] = plain_meaning) -> Filter:
     """Parse and split a filter; `meaning` resolves a path such as `sk.__sk_common.skc_num`. Raises UsageError."""
     try:
@@ -86,7 +95,7 @@ def parse_filter(text: str, meaning: Callable[[str], Meaning] = plain_meaning) -
 
 def _split(text: str, meaning: Callable[[str], Meaning]) -> Filter:
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
+        tree = ast.parse(in_nanoseconds(text).strip(), mode="eval").body
     except (SyntaxError, ValueError) as error:
         column = (getattr(error, "offset", None) or 1) - 1
         message = getattr(error, "msg", str(error))

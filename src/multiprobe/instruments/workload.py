@@ -47,7 +47,7 @@ class Workload:
     """
 
     def __init__(self, command: Sequence[str], *, stdout: int = STDOUT) -> None:
-        self.command = tuple(command)
+        self.command, self._stdout = tuple(command), stdout
         self.status: int | None = None
         path = find_program(self.command[0])
         try:
@@ -81,6 +81,11 @@ class Workload:
             is_script = int(failure) == errno.ENOEXEC
             hint = "it has no #! line: name its interpreter, as in: -- sh FILE" if is_script else ""
             raise UsageError(f"cannot run {self.command[0]!r}: {errno_name(int(failure))}", hint=hint)
+
+    def again(self) -> Workload:
+        """Another child for the same command; this one is closed."""
+        self.close()
+        return Workload(self.command, stdout=self._stdout)
 
     def poll(self) -> int | None:
         """The exit status if the command has exited, else None."""

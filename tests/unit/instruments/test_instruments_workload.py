@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from multiprobe.cli.workload import Workload, describe_status, find_program
 from multiprobe.errors import KernelError, UsageError
+from multiprobe.instruments.workload import Workload, describe_status, find_program
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,1 @@
+"""Which functions ran at all."""

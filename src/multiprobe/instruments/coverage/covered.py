@@ -1,0 +1,119 @@
+"""`Coverage`: which functions ran, in which runs, who called them first, and what follows from their names. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from multiprobe.arch import system_call_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from multiprobe.functions.sets import Function, FunctionSet
+    from multiprobe.links.report import Report
+
+HOOKS = "security_"
+"""How the kernel calls the functions through which it asks security modules (security/security.c)."""
+
+
+@dataclass(frozen=True, slots=True)
+class FirstHit:
+    """The first call of a function.
+
+    run: in which run, from 1; ns: nanoseconds since that run began
+    process, thread: ids in the pid namespace of this process (negative: outside of it); name: of the thread
+    """
+
+    run: int
+    ns: int
+    process: int
+    thread: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class CoveredFunction:
+    """A function that ran.
+
+    n_runs: in how many runs; first: its first call, None if the event about it was lost
+    """
+
+    function: Function
+    n_runs: int
+    first: FirstHit | None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedCapability:
+    """A capability that was asked for.
+
+    name: as CAP_SYS_ADMIN; granted, denied: how often the answer was yes and no, in all runs
+    """
+
+    name: str
+    granted: int
+    denied: int
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Which functions ran; from `mp.coverage`.
+
+    seconds: how long it measured; n_runs: of the command
+    functions: all that were attached; covered: those that ran, in the order of their first calls
+    capabilities: asked for, by number; None if `security_capable` is not among the functions, or could not be attached
+    report: of the attachment; statuses: how each run ended (negative: the signal that killed it)
+    """
+
+    seconds: float
+    n_runs: int
+    functions: FunctionSet
+    covered: Sequence[CoveredFunction]
+    capabilities: Sequence[CheckedCapability] | None = None
+    report: Report | None = None
+    statuses: tuple[int, ...] = ()
+
+    @property
+    def always(self) -> list[CoveredFunction]:
+        """The functions that ran in every run."""
+        return [one for one in self.covered if one.n_runs == self.n_runs]
+
+    @property
+    def sometimes(self) -> list[CoveredFunction]:
+        """The functions that ran in some of the runs only."""
+        return [one for one in self.covered if one.n_runs != self.n_runs]
+
+    @property
+    def system_calls(self) -> list[str]:
+        """The names of the system calls whose wrappers (`__x64_sys_openat`) ran, sorted."""
+        return sorted({system_call_of(one.function.name) for one in self.covered} - {""})
+
+    @property
+    def lsm_hooks(self) -> list[str]:
+        """The functions of the kernel image that ask security modules (`security_file_open`), sorted."""
+        kernel = (one.function.name for one in self.covered if not one.function.module)
+        return sorted({name for name in kernel if name.startswith(HOOKS)})
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleCoverage:
+    """How many functions of a module ("": the kernel image) ran, and ran in every run, of those attached."""
+
+    module: str
+    attached: int
+    covered: int
+    always: int
+
+
+def by_module(coverage: Coverage) -> list[ModuleCoverage]:
+    """A row for each module of the attached functions: those with the most covered functions first."""
+    numbers: dict[str, list[int]] = {}
+    for function in coverage.functions:
+        numbers.setdefault(function.module, [0, 0, 0])[0] += 1
+    for one in coverage.covered:
+        counts = numbers[one.function.module]
+        counts[1] += 1
+        counts[2] += one.n_runs == coverage.n_runs
+    rows = [ModuleCoverage(module, *counts) for module, counts in numbers.items()]
+    return sorted(rows, key=lambda row: (-row.covered, -row.attached, row.module))

@@ -1,0 +1,1 @@
+"""The last calls before a condition holds."""

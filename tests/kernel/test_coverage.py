@@ -1,0 +1,97 @@
+"""Coverage of real commands: what must differ does, ftrace's own tracer saw nothing else, capabilities have answers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import forked
+import pytest
+
+import multiprobe as mp
+
+PATTERNS = ["vfs_*", "do_sys_open*", "*fadvise*", "__x64_sys_*", "path_*", "security_*", "do_filp_open", "do_exit"]
+TRACEFS = Path("/sys/kernel/tracing")
+TRACED = f'echo $$ >{TRACEFS}/set_ftrace_pid; echo function >{TRACEFS}/current_tracer; exec "$@"'
+
+
+def names(covered: object) -> set[str]:
+    return {one.function.name for one in covered}  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "file"
+    path.write_text("text\n")
+    return path
+
+
+def test_a_file_that_is_missing_is_not_read(file: Path) -> None:
+    there = mp.coverage(["cat", str(file)], PATTERNS, runs=5)
+    missing = mp.coverage(["cat", f"{file}.missing"], PATTERNS, runs=5)
+    assert (there.statuses, missing.statuses) == ((0,) * 5, (1,) * 5)
+    only = names(there.always) - names(missing.covered)
+    assert {"generic_fadvise", "__x64_sys_fadvise64"} <= only
+    assert {"vfs_open", "do_sys_openat2", "do_exit", "__x64_sys_exit_group"} <= names(missing.always)
+    assert "__x64_sys_mkdir" not in names(there.covered) | names(missing.covered)
+    assert {"openat", "execve", "close"} <= set(there.system_calls)
+    assert "security_file_open" in there.lsm_hooks
+    firsts = [one.first for one in there.covered]
+    assert all(first is not None for first in firsts)
+    assert {first.name for first in firsts if first} >= {"cat"}
+    assert there.report is not None
+    assert there.report.processes == 5
+
+
+@pytest.fixture
+def tracer() -> Iterator[None]:
+    """ftrace's function tracer, ready to be started; off again afterwards."""
+    options = {"set_ftrace_filter": " ".join(PATTERNS), "options/function-fork": "1"}
+    try:
+        for name, text in options.items():
+            (TRACEFS / name).write_text(text)
+        yield
+    finally:
+        for name, text in {"current_tracer": "nop", "set_ftrace_filter": "", "set_ftrace_pid": ""}.items():
+            (TRACEFS / name).write_text(text)
+        (TRACEFS / "options/function-fork").write_text("0")
+
+
+def test_nothing_that_ftrace_sees_is_missing(file: Path, tracer: None) -> None:
+    covered = mp.coverage(["cat", str(file)], PATTERNS)
+    subprocess.run(["sh", "-c", TRACED, "sh", "cat", str(file)], check=True, capture_output=True)
+    lines = [line.split() for line in (TRACEFS / "trace").read_text().splitlines() if not line.startswith("#")]
+    seen = {line[-2] for line in lines if line[0].startswith("cat-")}
+    assert len(seen) > 10
+    assert seen & names_of(covered.functions) - names(covered.covered) == set()
+
+
+def names_of(functions: mp.FunctionSet) -> set[str]:
+    return {function.name for function in functions}
+
+
+def test_capabilities_are_granted_and_denied(file: Path) -> None:
+    granted = mp.coverage(["chown", "1", str(file)], ["security_capable"])
+    assert granted.capabilities is not None
+    assert [(one.name, one.denied) for one in granted.capabilities if one.name == "CAP_CHOWN"] == [("CAP_CHOWN", 0)]
+    command = ["setpriv", "--reuid", "65534", "--clear-groups", "chown", "0", str(file)]
+    denied = mp.coverage(command, ["security_capable"])
+    assert denied.capabilities is not None
+    assert [(one.name, one.granted) for one in denied.capabilities if one.denied and one.name == "CAP_CHOWN"] == [
+        ("CAP_CHOWN", 0)
+    ]
+
+
+def test_the_command_against_a_saved_run(file: Path) -> None:
+    saved = f"{file}.jsonl.gz"
+    ended = forked.run(["coverage", *PATTERNS, "--runs", "3", "--save", saved, "--", "cat", f"{file}.missing"])
+    assert ended.returncode == 0, ended.stderr
+    assert "in each of 3 runs" in ended.stdout
+    ended = forked.run(
+        ["coverage", *PATTERNS, "--against", saved, "-o", f"{file}.json", "--json", "--", "cat", str(file)]
+    )
+    assert ended.returncode == 0, ended.stderr
+    report = json.loads(Path(f"{file}.json").read_text().splitlines()[-1])
+    assert {"module": "", "function": "generic_fadvise"} in report["against"]["new"]

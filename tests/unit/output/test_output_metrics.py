@@ -1,0 +1,105 @@
+"""Metrics: what Prometheus reads is what was given, whatever names hold; ports that can't be had are errors."""
+
+from __future__ import annotations
+
+import socket
+import urllib.request
+from collections.abc import Callable, Iterable
+
+import pytest
+
+pytest.importorskip("prometheus_client")
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open
+from prometheus_client.parser import text_string_to_metric_families as parse
+
+from multiprobe.errors import UsageError
+from multiprobe.output.metrics import (
+    BOUNDS,
+    Family,
+    ListedRows,
+    MetricsServer,
+    NumberFamily,
+    TimeFamily,
+    cumulative,
+    single,
+)
+
+NASTY = 'a"b\\c\nd\x1b[31m\udcff\u202e{}=,#'
+OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
+
+
+def served(source: Callable[[], Iterable[Family]], *, accept: str = "text/plain") -> str:
+    server = MetricsServer("127.0.0.1", 0)
+    try:
+        with server.serving(source):
+            request = urllib.request.Request(f"http://{server.address}/metrics", headers={"Accept": accept})
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                text: str = answer.read().decode()
+                return text
+    finally:
+        server.close()
+
+
+def families() -> Iterable[Family]:
+    yield NumberFamily("x_calls", "Calls.", ("function", "module"), {("a", ""): 3, (NASTY, "m"): 1 << 60})
+    yield single("x_now", "Now.", 1.5)
+    yield TimeFamily("x_seconds", "Times.", ("function",), {("a",): ([1, 0, 2], 1_500_000_000)})
+
+
+@pytest.mark.parametrize(("accept", "parser"), [("text/plain", parse), (OPEN_METRICS, parse_open)])
+def test_what_is_read_is_what_was_given(accept: str, parser: Callable[[str], Iterable[object]]) -> None:
+    text = served(families, accept=accept)
+    read = {(one.name, *one.labels.values()): one.value for f in parser(text) for one in f.samples}  # type: ignore[attr-defined]
+    assert read["x_calls_total", "a", ""] == 3
+    (nasty,) = [labels for labels in read if labels[0] == "x_calls_total" and labels[2] == "m"]
+    assert nasty[1] == 'a"b\\c\\nd\\x1b[31m\\xff\\u202e{}=,#'
+    assert read[nasty] == 1 << 60
+    assert read["x_now",] == 1.5
+    assert read["x_seconds_count", "a"] == 3
+    assert read["x_seconds_sum", "a"] == 1.5
+    assert read["x_seconds_bucket", "a", "+Inf"] == read["x_seconds_bucket", "a", "1.023e-06"] == 3
+
+
+def test_buckets_have_exact_bounds() -> None:
+    buckets = [0] * 36
+    buckets[10], buckets[11], buckets[35] = 5, 7, 2  # 512 … 1023 ns, 1024 … 2047 ns, above 17 s
+    found = cumulative(buckets)
+    assert len(found) == len(BOUNDS) + 1
+    assert found[0] == ("1.023e-06", 5)
+    assert found[1] == ("4.095e-06", 12)
+    assert found[-2:] == [("17.179869183", 12), ("+Inf", 14)]
+    numbers = [n for _, n in found]
+    assert numbers == sorted(numbers)
+
+
+def test_listed_rows_stay_and_the_rest_only_grows() -> None:
+    rows = ListedRows(2)
+    assert rows.choose({("a",): 1}) == ([("a",)], 0)
+    assert rows.choose({("a",): 1, ("b",): 5, ("c",): 9}) == ([("a",), ("c",)], 5)
+    assert rows.choose({("a",): 1, ("b",): 500, ("c",): 9, ("d",): 1}) == ([("a",), ("c",)], 501)
+    assert ListedRows(None).choose({("a",): 1, ("b",): 5}) == ([("b",), ("a",)], 0)
+    assert ListedRows(0).choose({("a",): 1}) == ([], 1)
+
+
+def test_nothing_is_asked_outside_of_the_block() -> None:
+    server = MetricsServer("127.0.0.1", 0)
+    try:
+        with server.serving(families):
+            assert len(list(server.collect())) == 3
+        assert list(server.collect()) == []
+    finally:
+        server.close()
+
+
+def test_a_port_in_use() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(UsageError, match=rf"cannot serve metrics at 127.0.0.1:{port}: Address already in use"):
+            MetricsServer("127.0.0.1", port)
+
+
+def test_an_address_that_is_not_ours() -> None:
+    with pytest.raises(UsageError, match=r"cannot serve metrics at 192\.0\.2\.1:9435"):
+        MetricsServer("192.0.2.1", 9435)
+    with pytest.raises(UsageError, match=r"cannot serve metrics at no\.such.host.invalid:9435"):
+        MetricsServer("no.such.host.invalid", 9435)
