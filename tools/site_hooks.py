@@ -1,18 +1,30 @@
 """Adds to the site what stands outside of docs/: how to install (from the README), how to contribute, security, the
-changelog by version; and the page of tested kernels, which `make vm-all` writes.
+changelog by version; the page of tested kernels, which `make vm-all` writes; and the reference of the command line, from
+the declarations of the commands.
 """
 
 from __future__ import annotations
 
+import inspect
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
+from multiprobe.cli.command import Command
+from multiprobe.cli.group import commands
+
 if TYPE_CHECKING:
+    from mkdocs.structure.pages import Page
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
 
 ROOT = Path(__file__).parents[1]
+COMMANDS = "<!-- commands -->"
+"""Where a page has the reference of the command line."""
+SHORT = re.compile(r"<code>(?=[^<]{1,28}</code>)")
 PAGES = ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
 NOT_YET = """# Kernels
 
@@ -33,6 +45,38 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     if files.get_file_from_path("support.md") is None:
         files.append(File.generated(config, "support.md", content=NOT_YET))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Insert the reference of the command line."""
+    return markdown.replace(COMMANDS, "\n".join(command_reference())) if COMMANDS in markdown else markdown
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Keep short pieces of code, options above all, on one line (docs/site.css)."""
+    return SHORT.sub('<code class="short">', html)
+
+
+def command_reference() -> Iterator[str]:
+    """Every command in Markdown: usage, description, options by section, examples."""
+    root = click.Context(commands, info_name="multiprobe", **commands.context_settings)
+    for name in commands.list_commands(root):
+        command = commands.get_command(root, name)
+        assert isinstance(command, Command)
+        context = click.Context(command, info_name=name, parent=root)
+        usage = " ".join(command.collect_usage_pieces(context))
+        yield f"## multiprobe {name}\n\n```text\n{context.command_path} {usage}\n```\n"
+        yield escaped(inspect.cleandoc(command.help or "")) + "\n"
+        yield "| option | meaning |\n|---|---|"
+        for section, options in command.options_by_section(context).items():
+            yield f"| **{section}** | |"
+            yield from (f"| `{names}` | {escaped(meaning)} |" for names, meaning in options)
+        yield f"\n```text\n{(command.epilog or '').strip()}\n```\n"
+
+
+def escaped(text: str) -> str:
+    """Text in which Markdown finds nothing of its own."""
+    return re.sub(r"([\\*_`|])", r"\\\1", text.replace("&", "&amp;").replace("<", "&lt;"))
 
 
 def install_section(readme: str) -> str:

@@ -1,12 +1,11 @@
 """Every Python block and every `multiprobe` command line of README and docs, run on a real kernel.
 
 Blocks of Python are programs of their own. Command lines must end with status 0; those that would start another virtual
-machine are left to the VM's own tests.
+machine are left to the VM's own tests. What a page shows as the output has the words and columns of what is printed.
 """
 
 from __future__ import annotations
 
-import re
 import shlex
 from pathlib import Path
 
@@ -14,9 +13,7 @@ import forked
 import pytest
 
 import multiprobe as mp
-
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+from doc_blocks import ROOT, Block, blocks, command_lines, differences, outputs
 
 pytestmark = [
     pytest.mark.once("6.12"),
@@ -27,37 +24,41 @@ pytestmark = [
 ]
 
 
-def blocks(language: str) -> list[object]:
-    found = []
-    for page in PAGES:
-        for match in re.finditer(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
-            if match[1] == language:
-                line = page.read_text()[: match.start()].count("\n") + 1
-                found.append(pytest.param(match[2], id=f"{page.name}:{line}"))
+PROGRAMS = [block for block in blocks() if block.language == "python"]
+SHOWN = dict(outputs())
+"""What pages show as the output of a block, by the block."""
+
+
+def commands() -> dict[str, list[str]]:
+    """Every command line of the pages, with the outputs that they show for it."""
+    found: dict[str, list[str]] = {}
+    for block in blocks():
+        if block.language == "console":
+            lines = command_lines(block)
+            for line in lines:
+                found.setdefault(line, [])
+            if block in SHOWN:
+                found[lines[-1]].append(SHOWN[block].text)
     return found
 
 
-def commands() -> list[str]:
-    lines = [line for block in blocks("console") for line in block.values[0].splitlines()]  # type: ignore[attr-defined]
-    words = [shlex.split(line.removeprefix("$ "), comments=True) for line in lines if line.startswith("$ multiprobe ")]
-    return sorted({shlex.join(word[1:]) for word in words if word[1] != "vm" and not _starts_a_vm(word)})
+COMMANDS = commands()
 
 
-def _starts_a_vm(words: list[str]) -> bool:
-    return any(word == "--vm" or word.startswith("--vm=") for word in words)
-
-
-@pytest.mark.parametrize("block", blocks("python"))
-def test_python(block: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("block", PROGRAMS, ids=lambda block: block.id)
+def test_python(block: Block, tmp_path: Path) -> None:
     script = tmp_path / "example.py"
-    script.write_text(block)
+    script.write_text(block.text)
     ended = forked.run_script(script)
     assert ended.returncode == 0, ended.stderr
+    if block in SHOWN:
+        assert differences(SHOWN[block].text, ended.stdout) == []
 
 
-@pytest.mark.parametrize("command", commands())
+@pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_command(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)  # some run a script of examples/
     ended = forked.run(shlex.split(command))
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout or command == "inspect --json"  # nothing is attached
+    assert [differences(shown, ended.stdout) for shown in COMMANDS[command]] == [[] for _ in COMMANDS[command]]

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
+import doc_blocks
 import multiprobe as mp
+from doc_blocks import ROOT
 from multiprobe import errors
 from multiprobe.cli import group
 
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "CONTRIBUTING.md", *doc_blocks.PAGES]
 #: Pages that tools/site_hooks.py adds to the site.
 OF_THE_SITE = {"install.md", "support.md", "changelog.md", "contributing.md", "security.md"}
 LANGUAGES = {"python", "console", "json", "text"}
@@ -25,13 +26,7 @@ LANGUAGES = {"python", "console", "json", "text"}
 
 def blocks(language: str) -> list[object]:
     """All blocks of a language, as pytest parameters."""
-    found = []
-    for page in PAGES:
-        for match in re.finditer(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
-            if match[1] == language:
-                line = page.read_text()[: match.start()].count("\n") + 1
-                found.append(pytest.param(match[2], id=f"{page.name}:{line}"))
-    return found
+    return [pytest.param(one.text, id=one.id) for one in doc_blocks.blocks(PAGES) if one.language == language]
 
 
 def commands() -> list[object]:

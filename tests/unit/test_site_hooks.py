@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from multiprobe.cli.group import SECTIONS
+
 ROOT = Path(__file__).parents[2]
-spec = importlib.util.spec_from_file_location("site_hooks", ROOT / "tools/site_hooks.py")
-assert spec is not None
-assert spec.loader is not None
-hooks = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(hooks)
+
+
+def load(name: str) -> ModuleType:
+    """A module of tools/, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"tools/{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+hooks = load("site_hooks")
+docstrings = load("site_docstrings")
 
 
 @pytest.mark.parametrize(
@@ -37,3 +49,24 @@ def test_the_section_on_installation_is_a_page() -> None:
     page = hooks.install_section("# x\n\nfirst\n\n## Install\n\nlike this\n\n### more\n\n## Next\n\nlast\n")
     assert page == "# Install\n\nlike this\n\n### more\n"
     assert "pipx install" in hooks.install_section((ROOT / "README.md").read_text())
+
+
+def test_the_reference_has_every_command_with_its_options_by_section() -> None:
+    text = "\n".join(hooks.command_reference())
+    for commands in SECTIONS.values():
+        assert all(f"\n## multiprobe {name}\n" in f"\n{text}" for name in commands)
+    assert "| **When to stop** | |\n| `-d, --duration TIME` | Stop after this time" in text
+    assert "| `-h, --help` |" in text
+    assert r"a glob ('tcp\_\*')" in text
+
+
+def test_short_code_is_kept_on_one_line() -> None:
+    html = hooks.on_page_content(f"<code>--pid</code> <code>{'x' * 40}</code>", *[None] * 3)
+    assert html == f'<code class="short">--pid</code> <code>{"x" * 40}</code>'
+
+
+def test_parameters_in_docstrings_are_a_list() -> None:
+    text = "What it does.\n\nfirst: one\n    more\nother, third: two\n\nRaises what: it must."
+    assert docstrings.with_lists(text) == (
+        "What it does.\n\n- first: one\n    more\n- other, third: two\n\nRaises what: it must."
+    )

@@ -42,18 +42,21 @@ class Command(click.Command):
     def compile_ahead(self, ctx: click.Context) -> None:
         """Compile what the command needs into the cache, before it runs in a virtual machine, where that takes long."""
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write a section for each kind of option."""
+    def options_by_section(self, ctx: click.Context) -> dict[str, list[tuple[str, str]]]:
+        """(name and value, help) of each option, by the sections that have any."""
         sections: dict[str, list[tuple[str, str]]] = {title: [] for title in SECTIONS}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
             if record is not None and isinstance(param, click.Option):
                 other = GeneralOption.section if param is self.get_help_option(ctx) else OTHERS
                 sections[getattr(param, "section", other)].append(record)
-        for title, records in sections.items():
-            if records:
-                with formatter.section(title):
-                    formatter.write_dl(records)
+        return {title: records for title, records in sections.items() if records}
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a section for each kind of option."""
+        for title, records in self.options_by_section(ctx).items():
+            with formatter.section(title):
+                formatter.write_dl(records)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples with their line breaks."""
