@@ -1,7 +1,7 @@
 """Blocks of README and docs, and whether the outputs that they show are what commands print.
 
-An output is compared by the shapes of its lines: numbers, times, addresses, names of functions and files, bars and branches are
-left open; headings, columns, units and sentences are the same, word by word.
+An output is compared by the shapes of its lines: numbers, times, addresses, names of functions and files, bars and
+branches are left open; headings, columns, units and sentences are the same, word by word.
 """
 
 from __future__ import annotations
@@ -101,7 +101,9 @@ def differences(shown: str, printed: str) -> list[str]:
     shown_lines, printed_lines = _lines(shown), _lines(printed)
     found = [f"not printed: {line}" for line in shown_lines if shape(line) not in set(map(shape, printed_lines))]
     known = {shape(line) for line in shown_lines}
-    return found + [f"not shown: {line}" for line in _report(printed_lines) if _report(shown_lines) and shape(line) not in known]
+    return found + [
+        f"not shown: {line}" for line in _report(printed_lines) if _report(shown_lines) and shape(line) not in known
+    ]
 
 
 def _lines(text: str) -> list[str]:
