@@ -29,6 +29,7 @@ from multiprobe.links.mechanisms.linking import CONTEXTS, Linking
 from multiprobe.links.mechanisms.proof import proven
 from multiprobe.links.mechanisms.singles import raise_descriptor_limit
 from multiprobe.links.plan.plan import make_plan
+from multiprobe.links.plan.memory import require_room
 from multiprobe.links.plan.planning import gone_among, limit_singles
 from multiprobe.links.report import Failure
 from multiprobe.links.verify import differences
@@ -127,7 +128,9 @@ class Attaching:
             return self.program.make_loader(functions, when=plan.when, pid=self.tasks.pid, has_gate=has_gate)
         possible = plan.possible
         specs = [*self.program.maps.values(), *([HITS] if has_gate else [])]
-        self.ledger.set_maps(maps_bytes(specs, len(self.functions), load_n_cpus()))
+        size = maps_bytes(specs, len(self.functions), load_n_cpus())
+        require_room(size)
+        self.ledger.set_maps(size)
         return ProgramLoader(
             self.program,
             self.functions,

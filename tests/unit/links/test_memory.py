@@ -11,7 +11,7 @@ import pytest
 import multiprobe as mp
 from fake_kernel import LIKE_6_12, LIKE_7_3, FakeKernel
 from multiprobe.cli.main import run
-from multiprobe.errors import UsageError
+from multiprobe.errors import KernelError, UsageError
 from multiprobe.kernel.return_nodes import NODE, ReturnNodes
 from multiprobe.links.plan.memory import TRAMPOLINE_BYTES, TRAMPOLINE_CPU_BYTES
 
@@ -143,3 +143,23 @@ def test_a_dry_run_says_that_it_would_be_refused(boot: Boot, capsys: pytest.Capt
     assert (plan["kernel_memory"], plan["notes"]) == ({"predicted": predicted}, [])
     assert run([*words, "-d", "0"]) == 2
     assert "--max-memory" in capsys.readouterr().err
+
+
+def test_maps_larger_than_a_cgroup_leaves_are_refused_before_they_are_made(boot: Boot) -> None:
+    fake = boot(LIKE_7_3)
+    (fake.root / "proc/self/cgroup").write_text("0::/own\n")
+    own = fake.root / "sys/fs/cgroup/own"
+    own.mkdir(parents=True, exist_ok=True)
+    for name, text in (("max", str(100 << 20)), ("current", str(60 << 20)), ("stat", "anon 1\nfile 1048576\n")):
+        (own / f"memory.{name}").write_text(text)
+    large = mp.Array(mp.u64, 64 << 17)
+
+    @mp.program
+    def fill(ctx):
+        large[ctx.function] += 1
+
+    with pytest.raises(KernelError, match=r"67\.\d MB of maps, and 43\.0 MB left in the cgroup\): ENOMEM") as caught:
+        mp.attach(fill, NAMES)
+    assert "memory.max" in caught.value.hint
+    (own / "memory.max").write_text("max\n")
+    mp.attach(fill, NAMES).detach()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
-from multiprobe.errors import DataError, UsageError
+from multiprobe.errors import DataError, KernelError, UsageError
+from multiprobe.kernel.cgroup import load_bytes_left
 from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.kernel.memory import load_meminfo
 from multiprobe.kernel.return_nodes import parse_return_nodes
+from multiprobe.links.ledger import MENTIONED_BYTES
 from multiprobe.maps.cpus import load_n_cpus
 from multiprobe.maps.memory import maps_bytes
 from multiprobe.plurals import plural_text
@@ -40,6 +43,17 @@ def predict_memory(plan: LinkPlan, table: FunctionTable) -> int:
 def predict_maps(specs: Iterable[MapSpec], n_functions: int) -> int:
     """Bytes of kernel memory for a program's maps. Raises UsageError for a map that is too large for programs."""
     return maps_bytes(specs, n_functions, _n_cpus())
+
+
+def require_room(size: int) -> None:
+    """Raise KernelError (ENOMEM) for maps that take more bytes than the cgroups of this process leave it.
+
+    The kernel would refuse them with the same errno, or, as 7.3 does, end this process for want of memory.
+    """
+    left = load_bytes_left() if size >= MENTIONED_BYTES else None
+    if left is not None and size > left:
+        subject = f"{size / 1e6:,.1f} MB of maps, and {left / 1e6:,.1f} MB left in the cgroup"
+        raise KernelError("creating maps", errno.ENOMEM, subject=subject)
 
 
 def why_too_large(predicted: int, plan: LinkPlan, limit: float) -> str:
