@@ -28,8 +28,8 @@ from multiprobe.links.mechanisms.errnos import RESOURCES, is_about_the_kind, mea
 from multiprobe.links.mechanisms.linking import CONTEXTS, Linking
 from multiprobe.links.mechanisms.proof import proven
 from multiprobe.links.mechanisms.singles import raise_descriptor_limit
-from multiprobe.links.plan.plan import make_plan
 from multiprobe.links.plan.memory import require_room
+from multiprobe.links.plan.plan import make_plan
 from multiprobe.links.plan.planning import gone_among, limit_singles
 from multiprobe.links.report import Failure
 from multiprobe.links.verify import differences
