@@ -21,7 +21,7 @@ from multiprobe.cli import group
 PAGES = [ROOT / "CONTRIBUTING.md", *doc_blocks.PAGES]
 #: Pages that tools/site_hooks.py adds to the site.
 OF_THE_SITE = {"install.md", "support.md", "changelog.md", "contributing.md", "security.md"}
-LANGUAGES = {"python", "console", "json", "text"}
+LANGUAGES = {"python", "console", "json", "text", "yaml", "ini"}
 
 
 def blocks(language: str) -> list[object]:

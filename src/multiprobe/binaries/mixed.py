@@ -148,7 +148,7 @@ def kernel_part(functions: AnyFunctionSet) -> tuple[int, FunctionSet | None]:
 
 def only_of_kernel(functions: AnyFunctionSet, what: str) -> FunctionSet:
     """The functions, if all are the kernel's. Raises NotSupportedError, which says `what` takes no others."""
-    if not isinstance(functions, FunctionSet):
+    if isinstance(functions, UserFunctionSet | MixedFunctionSet):
         raise NotSupportedError(f"{what} takes functions of the kernel only, not those of programs and libraries")
     return functions
 

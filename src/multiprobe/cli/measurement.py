@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from multiprobe.instruments.instrument import AttachOptions, Instrument
     from multiprobe.instruments.workload import Workload
     from multiprobe.maps import MapSpec
-    from multiprobe.output.metrics import Family, MetricsServer
+    from multiprobe.output.metrics import Family
+    from multiprobe.output.metrics_server import MetricsServer
     from multiprobe.output.page import Picture
     from multiprobe.output.table import TextTable
 

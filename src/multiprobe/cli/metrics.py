@@ -9,7 +9,8 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, TypeVar
 
 import multiprobe as mp
-from multiprobe.output.metrics import Family, MetricsServer, NumberFamily, single
+from multiprobe.errors import NotSupportedError
+from multiprobe.output.metrics import Family, NumberFamily, single
 from multiprobe.output.terminal import write_lines
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from multiprobe.binaries.mixed import AnyFunction
     from multiprobe.cli.measurement import Measurement
     from multiprobe.cli.options import MeasuringOptions
+    from multiprobe.output.metrics_server import MetricsServer
 
 SampleT = TypeVar("SampleT")
 MOST = 1_000
@@ -29,6 +31,12 @@ def open_metrics(options: MeasuringOptions) -> MetricsServer | None:
     """The server of `--metrics`, or None; its address is printed. Raises UsageError and NotSupportedError."""
     if options.metrics is None:
         return None
+    try:
+        from multiprobe.output.metrics_server import MetricsServer
+    except ImportError as error:
+        raise NotSupportedError(
+            "--metrics needs prometheus_client", hint="pip install 'multiprobe[metrics]'"
+        ) from error
     server = MetricsServer(options.metrics.host, options.metrics.port)
     write_lines([f"metrics: http://{server.address}/metrics"], sys.stderr)
     return server

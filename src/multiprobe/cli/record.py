@@ -13,7 +13,7 @@ from multiprobe.cli.measuring_command import measuring_command
 from multiprobe.cli.options import MeasuringOptions, OutputOption, StoppingOption, measuring_options
 from multiprobe.cli.params import Duration, WholeNumber
 from multiprobe.cli.trace import HEADING, INDENT, ShownTrace
-from multiprobe.instruments.record.instrument import CallRecorder, Recording, start
+from multiprobe.instruments.record.instrument import FlightRecorder, Recording, start
 from multiprobe.instruments.record.program import DEFAULT_RECORDS, MAX_RECORDS
 from multiprobe.output.units import time_text
 from multiprobe.plurals import plural_text
@@ -49,9 +49,9 @@ class RecordMeasurement(Measurement[RecordOptions, Recording]):
 
     when = "session"
     every = EVERY
-    instrument: CallRecorder
+    instrument: FlightRecorder
 
-    def start(self, functions: AnyFunctionSet, options: AttachOptions) -> CallRecorder:
+    def start(self, functions: AnyFunctionSet, options: AttachOptions) -> FlightRecorder:
         """Attach and record."""
         own = self.options
         return start(

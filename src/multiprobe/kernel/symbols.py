@@ -93,7 +93,9 @@ def parse_kallsyms(data: bytes) -> Symbols:
         raise columns.complain("kallsyms", data, int(starts[wrong]), "the address isn't hexadecimal")
 
     tabs = np.flatnonzero(text == columns.TAB)
-    _check_modules(data, text, starts, line_ends, tabs, np.searchsorted(line_ends, tabs), width)
+    stray = _stray_tab(text, starts + width + 3, line_ends, tabs, np.searchsorted(line_ends, tabs))
+    if stray >= 0:
+        raise columns.complain("kallsyms", data, stray, "no `[module]` after the tab")
     named = columns.name_columns(text, starts + width + 3, line_ends, tabs)
     return Symbols(
         names=named.names,
@@ -106,26 +108,19 @@ def parse_kallsyms(data: bytes) -> Symbols:
     )
 
 
-def _check_modules(
-    data: bytes,
+def _stray_tab(
     text: NDArray[np.uint8],
-    starts: NDArray[np.int64],
+    name_starts: NDArray[np.int64],
     line_ends: NDArray[np.int64],
     tabs: NDArray[np.int64],
-    rows: NDArray[np.int64],
-    width: int,
-) -> None:
-    """Every tab must start the one `[module]` that ends its line, after a name."""
-    import numpy as np
-
-    from multiprobe.kernel import text_columns as columns
-
+    rows: NDArray[np.intp],
+) -> int:
+    """The first tab, of those in lines `rows`, that doesn't start the one `[module]` after a name; -1: none."""
     ends = line_ends[rows]
-    good = (tabs > starts[rows] + width + 3) & (ends - tabs > 3)
+    good = (tabs > name_starts[rows]) & (ends - tabs > 3)
     good[1:] &= rows[1:] != rows[:-1]
     good &= (text[tabs + 1] == ord("[")) & (text[ends - 1] == ord("]"))
-    if not good.all():
-        raise columns.complain("kallsyms", data, int(tabs[np.argmin(good)]), "no `[module]` after the tab")
+    return -1 if good.all() else int(tabs[good.argmin()])
 
 
 def load_kallsyms(path: str = KALLSYMS) -> Symbols:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,6 +36,8 @@ def measurement(instrument: FakeInstrument, **options: Any) -> Any:
         every=0.001,
         is_looking=False,
         has_table=False,
+        metrics_server=None,
+        reading=nullcontext(),
     )
 
 

@@ -18,6 +18,7 @@ from multiprobe.cli.command import n_own, without_vm
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import MeasuringCommand
 from multiprobe.cli.options import SECTIONS, MeasuringOptions
+from multiprobe.cli.params import ListenAddress
 from multiprobe.errors import NotSupportedError, UsageError
 
 MEASURING = ("count", "errors", "graph", "latency", "stacks", "trace")
@@ -48,6 +49,7 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "--filter": ("ret < 0", "ret < 0"),
     "--depth": ("3", 3),
     "--kernel-files": ("files", "files"),
+    "--metrics": (":9435", ListenAddress("127.0.0.1", 9435)),
 }
 NEEDED = {"--command-only": ["--", "true"], "--no-children": ["--pid", "7"], "--kernel-files": ["--dry-run"]}
 """What an option can't be given without."""
@@ -112,7 +114,7 @@ def test_every_option_arrives_typed(
 def test_options_and_fields_are_the_same(name: str) -> None:
     held = {field.name for field in fields(command(name).options)}  # type: ignore[arg-type]
     parsed = {str(param.name) for param in command(name).params}
-    optional = {"top", "live", "folded"}
+    optional = {"top", "live", "folded", "metrics"}
     assert held - parsed - optional == {"command", "line"}
     assert parsed - held == {"vm", "debug"}
     own = options(name, "x")

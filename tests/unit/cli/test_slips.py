@@ -32,10 +32,10 @@ SLIPS = [
     ("count 'vfs_read{@=count()}'", 2, "no function has such a name", "written in Python"),
     # User space.
     ("count malloc", 3, "malloc is a function of programs and libraries", ""),
-    ("count libc:malloc", 3, "malloc is a function of programs and libraries", ""),
-    ("count libssl:anything", 3, "anything is a function of programs and libraries", ""),
+    ("count libc:malloc", 5, "this kernel can't attach functions of binaries by one link (uprobe_multi)", ""),
+    ("count libc:mallocc", 3, "libc.so.6 is called mallocc", ""),
     ("count uprobe:/bin/bash:readline", 2, "not to those of programs and libraries", "'syscall:*'"),
-    ("count /usr/bin/python3:main", 2, "not to those of programs and libraries", "'syscall:*'"),
+    ("count /bin/sh:nosuch", 3, "/bin/sh", ""),
     # Misspelt names.
     ("count vfs_raed", 3, "there is vfs_read", "multiprobe functions '*vfs_raed*'"),
     ("count __vfs_read", 3, "there is vfs_read", ""),

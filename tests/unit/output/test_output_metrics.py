@@ -17,12 +17,12 @@ from multiprobe.output.metrics import (
     BOUNDS,
     Family,
     ListedRows,
-    MetricsServer,
     NumberFamily,
     TimeFamily,
     cumulative,
     single,
 )
+from multiprobe.output.metrics_server import MetricsServer
 
 NASTY = 'a"b\\c\nd\x1b[31m\udcff\u202e{}=,#'
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"

@@ -60,7 +60,7 @@ class Recording:
     overwritten: int
 
 
-class CallRecorder(Instrument[Recording]):
+class FlightRecorder(Instrument[Recording]):
     """A running recording. `poll` is true once the condition has held."""
 
     def __init__(
@@ -152,7 +152,7 @@ def start(
     last: float | None = None,
     records: int = DEFAULT_RECORDS,
     **options: Unpack[AttachOptions],
-) -> CallRecorder:
+) -> FlightRecorder:
     """Attach to `functions` and record their calls. The other options are those of `multiprobe.attach`.
 
     until: the condition, a Python expression as a filter of `trace`; it is asked at each call, and stops the rings
@@ -168,7 +168,7 @@ def start(
         raise UsageError(f"the condition can't be compiled: {error.message}", hint=error.hint) from error
     try:
         described = describer.describe(attachment.functions)
-        made = CallRecorder(attachment, probe, described, last=last)
+        made = FlightRecorder(attachment, probe, described, last=last)
         attachment.map(probe.table).fill(tables(described)[0])  # last: from here on, calls are recorded
         return made
     except BaseException:

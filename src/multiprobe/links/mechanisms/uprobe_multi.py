@@ -153,7 +153,11 @@ def open_link(
 def _require_feature(name: str) -> None:
     answer = Features().probe(name)
     if answer.is_no:
-        what = "can't attach one program to both sides of functions" if name == "uprobe_session" else "can't attach"
+        what = (
+            "can't attach one program to both sides of functions"
+            if name == "uprobe_session"
+            else "can't attach functions"
+        )
         raise NotSupportedError(f"this kernel {what} of binaries by one link ({name}): {answer.evidence}")
 
 
