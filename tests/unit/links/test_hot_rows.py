@@ -88,3 +88,18 @@ def test_every_view_of_a_histogram_with_hot_rows(fake: FakeKernel, monkeypatch: 
         assert not attachment.read(sizes).any()
         fake.fire("vfs_write", 4, cpu=9)
         assert attachment.read(sizes).sum() == attachment.read(sizes)[1, 4] == 1
+
+
+def test_pinned_histograms_keep_their_hot_rows(fake: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    small(monkeypatch, n_hot=1)
+    directory = fake.root / "sys/fs/bpf/measure"
+    with mp.attach(measure, NAMES) as attachment:
+        attachment.pin(directory)
+        for cpu in range(N_CPUS):
+            fake.fire("vfs_write", 4, cpu=cpu)
+            fake.fire("vfs_open", 1, cpu=cpu)
+    with mp.Attachment.from_pins(directory, measure) as again:
+        assert again.map(sizes).layout.hot_rows is not None
+        assert again.read(sizes).sum(axis=1).tolist() == [0, N_CPUS, N_CPUS]
+        assert again.totals(calls).tolist() == [0, N_CPUS, N_CPUS]
+        again.unpin(directory)

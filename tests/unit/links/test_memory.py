@@ -12,8 +12,15 @@ import multiprobe as mp
 from fake_kernel import LIKE_6_12, LIKE_7_3, FakeKernel
 from multiprobe.cli.main import run
 from multiprobe.errors import KernelError, UsageError
+from multiprobe.instruments.errors.program import make_program
+from multiprobe.instruments.graph.program import GraphProbe
+from multiprobe.instruments.latency.program import LatencyProbe
+from multiprobe.instruments.stacks.program import StacksProbe
+from multiprobe.instruments.trace.instrument import RING_SIZE
 from multiprobe.kernel.return_nodes import NODE, ReturnNodes
 from multiprobe.links.plan.memory import TRAMPOLINE_BYTES, TRAMPOLINE_CPU_BYTES
+from multiprobe.maps.memory import maps_bytes
+from multiprobe.maps.store import HITS
 
 NODES = ReturnNodes(NODE, has_rings=True)
 NAMES = ["vfs_read", "vfs_write", "vfs_open"]
@@ -163,3 +170,41 @@ def test_maps_larger_than_a_cgroup_leaves_are_refused_before_they_are_made(boot:
     assert "memory.max" in caught.value.hint
     (own / "memory.max").write_text("max\n")
     mp.attach(fill, NAMES).detach()
+
+
+MAPS = {
+    ("latency",): LatencyProbe().program,
+    ("latency", "--by", "thread", "--self"): LatencyProbe(by="thread", has_self=True).program,
+    ("errors",): make_program(),
+    ("errors", "--each"): make_program(n_arguments=6),
+    ("graph", "--max-events", "70000"): GraphProbe(max_events=70_000).program,
+    ("stacks", "--time", "--user"): StacksProbe(has_user=True, is_timed=True, max_stacks=1 << 14).program,
+}
+
+
+@pytest.mark.parametrize("words", MAPS)
+def test_a_dry_run_says_what_maps_take(boot: Boot, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
+    boot(LIKE_7_3)
+    predicted = maps_bytes(MAPS[words].maps.values(), 3, 32)
+    assert run([words[0], *NAMES, *words[1:], "--mechanism", "kprobe_multi", "--dry-run", "--json"]) == 0
+    expected = {"maps": predicted} if predicted >= 1_000_000 else {}
+    assert json.loads(capsys.readouterr().out)["kernel_memory"] == expected
+    assert run([words[0], *NAMES, *words[1:], "--mechanism", "kprobe_multi", "--dry-run"]) == 0
+    assert (f"kernel memory for maps: {predicted / 1e6:.1f} MB" in capsys.readouterr().out) == bool(expected)
+
+
+def test_rings_of_trace_and_hits_of_a_budget_are_counted(boot: Boot, capsys: pytest.CaptureFixture[str]) -> None:
+    boot(LIKE_7_3)
+    assert run(["trace", *NAMES, "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["kernel_memory"]["maps"] > 5 * RING_SIZE
+    assert run(["errors", *NAMES, "--dry-run", "--json", "--budget", "5%", "--mechanism", "kprobe_multi"]) == 0
+    found = json.loads(capsys.readouterr().out)["kernel_memory"]["maps"]
+    assert found == maps_bytes([*make_program().maps.values(), HITS], 3, 32)
+
+
+def test_plan_and_report_say_the_same_about_maps(boot: Boot) -> None:
+    boot(LIKE_7_3)
+    program = make_program()
+    planned = mp.plan(NAMES, when="session", mechanisms="kprobe_multi", program=program).report.kernel_memory
+    with mp.attach(program, NAMES, mechanisms="kprobe_multi") as attachment:
+        assert attachment.report.kernel_memory == planned == {"maps": maps_bytes(program.maps.values(), 3, 32)}
