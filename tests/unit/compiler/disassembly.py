@@ -56,7 +56,11 @@ def one(opcode: int, dst: int, src: int, offset: int, immediate: int) -> str:
 def memory(opcode: int, dst: int, src: int, offset: int, immediate: int) -> str:
     size = SIZES[opcode & 0x18]
     base = dst if opcode & 7 in (2, 3) else src
-    place = f"*({size} *)(r{base} {'-' if offset < 0 else '+'} {abs(offset)})"
+    at = f"r{base} {'-' if offset < 0 else '+'} {abs(offset)}"
+    place = f"*({size} *)({at})"
+    if opcode & 0xE0 == 0xC0 and immediate == 0xF1:
+        assert size == "u64"
+        return f"r0 = cmpxchg_64({at}, r0, r{src})"
     if opcode & 0xE0 == 0xC0:
         return f"lock {place} {ATOMIC[immediate & 0xF0]} r{src}"
     return f"r{dst} = {place}" if opcode & 7 == 1 else f"{place} = {f'r{src}' if opcode & 7 == 3 else immediate}"
