@@ -18,6 +18,7 @@ from multiprobe.cli.params import (
     NATURAL,
     POSITIVE,
     Duration,
+    ListenAddress,
     Listening,
     MechanismName,
     OutputFile,
@@ -30,7 +31,6 @@ from multiprobe.links.guard.limits import MAX_MEMORY, Limits
 from multiprobe.links.plan.mechanisms import FSESSION, MAX_SINGLES, Mechanisms
 
 if TYPE_CHECKING:
-    from multiprobe.cli.params import ListenAddress
     from multiprobe.instruments.instrument import AttachOptions
 
 F = TypeVar("F", bound=Callable[..., Any] | click.Command)
