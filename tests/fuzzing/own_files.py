@@ -20,6 +20,7 @@ from multiprobe.compiler import cache as program_cache
 from multiprobe.compiler.code import Code, Relocation
 from multiprobe.functions import cache as table_cache
 from multiprobe.links.mechanisms.culprits import Culprits
+from multiprobe.links.mechanisms.tried import format_tried, parse_tried
 from multiprobe.links.pins import parse_manifest
 from multiprobe.runs.compression import HAS_ZSTD
 from multiprobe.vm import accelerator, kernels
@@ -79,6 +80,7 @@ def own_files(directory: Path) -> Iterator[Target]:
     yield from _saved_runs(directory)
     yield Target("kernel.json", (_KERNEL,), _kernel_json(directory), (b"{", b"[", b"null", b"1e999"))
     yield Target("accelerator", (b'{"kvm": true}',), _answer(directory), (b"{", b"[", b"null", b"1"))
+    yield Target("tried", (format_tried({1, 1 << 40}, {7}),), parse_tried)
     yield Target("culprits", (_CULPRITS,), _culprits(directory), (b":", b" ", b"\n", b"9" * 5000, b"-1", b"\xb2"))
     yield Target("pins", (_MANIFEST,), partial(parse_manifest, path="x"), (b"{", b"[", b"null", b"-1", b"true", b'"'))
 

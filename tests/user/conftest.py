@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,15 @@ def _compile(source: str, path: Path, *flags: str) -> Path:
     command = ["gcc", "-O2", "-g0", "-w", *flags, "-o", str(path), str(PROGRAMS / source), "-lpthread", "-ldl"]
     subprocess.run(command, check=True)
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The cache is the tests' own."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MULTIPROBE_CACHE", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -121,6 +121,17 @@ def test_arguments_strings_and_cookies(binary: mp.Binary, run: Run) -> None:
     assert events["text"].text == "written on the stack"
 
 
+def test_a_sleepable_program_reads_what_is_paged_out(binary: mp.Binary, run: Run) -> None:
+    @mp.program(sleepable=True)
+    def read(ctx: mp.Context) -> None:
+        seen.send(function=ctx.function, cookie=0, first=0, last=0, text=mp.user_string(ctx.arg(0)))
+
+    with mp.attach(read, binary.functions("text")) as attachment:
+        assert run("untouched") == 0
+        assert [one.text for one in attachment.events(seen, timeout=1)] == ["never read before"]
+        assert attachment.missed()["failed_reads"] == 0
+
+
 def test_results(binary: mp.Binary, run: Run) -> None:
     with mp.attach(add_results, binary.functions("leaf", "eight", "negative", "text")) as attachment:
         assert run("values") == 0

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from multiprobe.kernel.features import Features
+from multiprobe.links.mechanisms.red_zone import try_probe
 
 
 def multiprobe(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -52,7 +53,7 @@ def test_trace(program: Path) -> None:
     if Features().probe("uprobe_session").is_no:
         pytest.skip("this kernel has no uprobe_session")
     shown = multiprobe(*arguments).stdout
-    assert "leaf(" in shown
+    assert "leaf(arg0=0x29, " in shown
     assert "= 0x2a" in shown
 
 
@@ -61,6 +62,14 @@ def test_what_takes_functions_of_the_kernel_only(program: Path) -> None:
         ran = multiprobe(command, f"{program}:leaf", "--", "true")
         assert ran.returncode == 5
         assert f"{command} takes functions of the kernel only" in ran.stderr
+
+
+def test_functions_says_what_a_probe_would_change(program: Path) -> None:
+    is_harmed = bool(try_probe()[1])
+    rows = {row["function"]: row["code"] for row in records("functions", f"{program}:red_zone", f"{program}:leaf")}
+    assert rows == {"red_zone": "red_zone" if is_harmed else "", "leaf": ""}
+    shown = multiprobe("functions", "--why", f"{program}:red_zone").stdout
+    assert ("refused: red_zone: red_zone begins with a five-byte nop, and this kernel" in shown) == is_harmed
 
 
 def test_a_dry_run(program: Path) -> None:

@@ -6,13 +6,14 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 import multiprobe as mp
 from multiprobe.instruments.count import calls, count
+from multiprobe.links.mechanisms import uprobe_multi
 from multiprobe.links.mechanisms.red_zone import try_probe, why_harmful
 
 Run = Callable[..., int]
@@ -27,6 +28,30 @@ def test_an_instruction_that_the_kernel_cannot_probe(binary: mp.Binary, run: Run
     assert (failure.function, failure.errno, failure.mechanism) == ("prefixed", 524, "uprobe_multi")
     assert "LOCK or segment prefix" in failure.reason
     assert attachment.report.attached == 3
+
+
+def test_what_was_tried_is_remembered_for_this_file(
+    binary: mp.Binary, built: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = binary.functions("leaf", "prefixed", "first")
+    mp.attach(count, chosen).close()
+    asked: list[Sequence[int]] = []
+
+    def ask(_file: object, offsets: Sequence[int], *, when: str) -> dict[int, int]:
+        asked.append(offsets)
+        return {}
+
+    monkeypatch.setattr(uprobe_multi, "_try", ask)
+    with mp.attach(count, chosen) as attachment:
+        run("plain", 2)
+        assert list(attachment.totals(calls)) == [2, 0, 0]
+    assert not asked
+    assert [failure.function for failure in attachment.report.failed] == ["prefixed"]
+    mp.attach(count, binary.functions("second", "leaf")).close()
+    assert asked == [list(binary.functions("second").file_offsets())]
+    shutil.copy(built / "calls", binary.path)  # of another time: it may be another file
+    mp.attach(count, mp.Binary(binary.path).functions("leaf")).close()
+    assert len(asked) == 2
 
 
 def test_nothing_is_left(binary: mp.Binary) -> None:

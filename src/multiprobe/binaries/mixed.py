@@ -143,7 +143,9 @@ def parts_of(functions: AnyFunctionSet) -> tuple[Target, ...]:
 
 def kernel_part(functions: AnyFunctionSet) -> tuple[int, FunctionSet | None]:
     """The functions of the kernel, or None, and the position of the first one."""
-    return next(((first, part) for first, part in _placed(functions) if isinstance(part, FunctionSet)), (0, None))
+    return next(
+        ((first, part) for first, part in _placed(functions) if not isinstance(part, UserFunctionSet)), (0, None)
+    )
 
 
 def only_of_kernel(functions: AnyFunctionSet, what: str) -> FunctionSet:

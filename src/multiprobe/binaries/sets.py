@@ -25,6 +25,9 @@ from multiprobe.plurals import plural_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from multiprobe.binaries.table import UserTable
 
 
@@ -74,7 +77,7 @@ class UserFunctionSet:
     unresolved: a Refusal for each request that no function answers
     """
 
-    __slots__ = ("places", "table", "unresolved")
+    __slots__ = ("_file_offsets", "places", "table", "unresolved")
 
     def __init__(
         self, table: UserTable, places: Iterable[tuple[int, int]], *, unresolved: tuple[Refusal, ...] = ()
@@ -82,6 +85,7 @@ class UserFunctionSet:
         self.table = table
         self.places = tuple(places)
         self.unresolved = unresolved
+        self._file_offsets: array[int] | None = None
 
     positions = None
     """As `FunctionSet.positions`: cookies go with the functions of the set."""
@@ -90,13 +94,21 @@ class UserFunctionSet:
 
     def addresses(self) -> array[int]:
         """The address of each function's symbol plus its offset, as in the file: array("Q")."""
-        addresses = self.table.addresses
-        return array("Q", [int(addresses[row]) + offset for row, offset in self.places])
+        return self._probes(self.table.addresses)
 
     def file_offsets(self) -> array[int]:
-        """Where each probe is in the file, in bytes: array("Q")."""
-        offsets = self.table.offsets
-        return array("Q", [int(offsets[row]) + offset for row, offset in self.places])
+        """Where each probe is in the file, in bytes: array("Q"), shared: don't change it."""
+        if self._file_offsets is None:
+            self._file_offsets = self._probes(self.table.offsets)
+        return self._file_offsets
+
+    def _probes(self, column: NDArray[np.uint64]) -> array[int]:
+        """Where each function begins, by a column of the table, plus the bytes from there to its probe."""
+        starts = column[self._rows()].tolist()
+        return array("Q", [start + offset for start, (_, offset) in zip(starts, self.places, strict=True)])
+
+    def _rows(self) -> list[int]:
+        return [row for row, _ in self.places]
 
     def slots(self) -> bytes:
         """How many arguments each function takes: 255, unknown, one byte each."""
@@ -113,12 +125,11 @@ class UserFunctionSet:
 
         when: "entry", "return" or "session"
         """
-        facts, mask = self.table.facts, forbidding(when=when)
-        is_inside = when != "entry"  # where no probe may be inside of a function
-        return bytes(
-            0 if int(facts[row]) & mask or (offset and is_inside) else Mechanism.UPROBE_MULTI
-            for row, offset in self.places
-        )
+        can = self.table.facts[self._rows()] & forbidding(when=when) == 0
+        if when != "entry":  # only there may a probe be inside of a function
+            can &= [not offset for _, offset in self.places]
+        masks: bytes = (can * int(Mechanism.UPROBE_MULTI)).astype("u1").tobytes()
+        return masks
 
     # -- verdicts --------------------------------------------------------------------------------------------------
 
@@ -157,7 +168,9 @@ class UserFunctionSet:
         ]
 
     def take(self, places: Sequence[int]) -> UserFunctionSet:
-        """The functions at these positions, in this order."""
+        """The functions at these positions, in this order (the set itself, if these are all positions in order)."""
+        if len(places) == len(self) and list(places) == list(range(len(self))):
+            return self
         return UserFunctionSet(self.table, map(self.places.__getitem__, places))
 
     def label(self, place: int) -> str:

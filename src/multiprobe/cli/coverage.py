@@ -75,9 +75,7 @@ class CoverageMeasurement(Measurement[CoverageOptions, "Coverage"]):
 
     def __init__(self, options: CoverageOptions) -> None:
         super().__init__(options)
-        self.before = None if options.against is None else Run.load(options.against)
-        if self.before is not None:  # raises before anything is measured
-            compare_coverage(set(), set(), self.before)
+        self.before: Run | None = None
         self._n_begun = 1
         self._directories: dict[str, str] = {}
 
@@ -86,8 +84,11 @@ class CoverageMeasurement(Measurement[CoverageOptions, "Coverage"]):
         return program.cover
 
     def start(self, functions: AnyFunctionSet, options: AttachOptions) -> CoverageCollector:
-        """Attach."""
+        """Attach, once the run to compare with is there."""
         of_kernel = only_of_kernel(functions, "coverage")
+        if self.options.against is not None:
+            self.before = Run.load(self.options.against)
+            compare_coverage(set(), set(), self.before)  # raises if it is no run of coverage
         self._directories = load_module_directories(Kernel.of(of_kernel.table).release)
         return start(of_kernel, **options)
 

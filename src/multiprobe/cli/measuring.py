@@ -104,17 +104,17 @@ def _select(patterns: Sequence[str], *, unsafe: bool, kernel_files: str | None) 
     """
     of_binaries, of_kernel = split_requests(patterns)
     sets: list[AnyFunctionSet] = []
+    why = ""
     if of_kernel or not of_binaries:
         with Progress("reading the kernel's functions"):
             kernel = mp.Kernel.from_directory(kernel_files) if kernel_files else mp.Kernel()
             sets.append(kernel.functions(*of_kernel, unsafe=unsafe))
+        why = why_no_match(kernel.table, of_kernel) if not len(sets[0]) else ""
     for request in of_binaries:
         with Progress(f"reading the functions of {request.binary}"):
             sets.append(mp.Binary(request.binary).functions(*request.patterns))
     functions = joined(sets)
     if not len(functions) and not functions.unresolved:
-        chosen_from = kernel_of(functions)
-        why = why_no_match(chosen_from.table, of_kernel) if chosen_from else ""
         raise NoMatchError(
             f"no function matches {' '.join(patterns)}{why}",
             hint="`multiprobe functions PATTERN…` lists what a pattern matches; quote patterns in a shell",

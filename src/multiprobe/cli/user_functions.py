@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import multiprobe as mp
 from multiprobe.binaries.locating import is_library
 from multiprobe.binaries.naming import requests, split_binary
+from multiprobe.binaries.rules import UserVerdict
 from multiprobe.errors import NoMatchError, UsageError
+from multiprobe.links.mechanisms.red_zone import harmful_probes
 from multiprobe.output.table import Column, TextTable, write_table
 from multiprobe.output.terminal import write_lines
 from multiprobe.plurals import plural_text
@@ -31,12 +34,14 @@ def show(results: Results, request: BinaryRequest, *, only: bool | None, json: b
     """List the functions of one binary. Raises NoMatchError if there is none."""
     binary = mp.Binary(request.binary)
     chosen = binary.functions(*request.patterns)
-    shown = list(_records(binary, chosen, only=only))
+    every = list(_records(binary, chosen))
+    shown = [record for record in every if only is None or _is_attachable(record) == only]
     if json:
         results.json(shown)
     elif shown:
         write_table(_table(shown), results.file)
-    n_attachable, n_refused = len(chosen.attachable()), len(chosen.refusals())
+    n_attachable = sum(map(_is_attachable, every))
+    n_refused = len(every) - n_attachable
     summary = (
         f"{plural_text(len(chosen), 'function')} of {binary.path}: {n_attachable:,} attachable, {n_refused:,} refused"
     )
@@ -47,12 +52,15 @@ def show(results: Results, request: BinaryRequest, *, only: bool | None, json: b
         raise NoMatchError(reason, hint=f"multiprobe functions '{request.binary}:*' lists all of them")
 
 
-def _records(binary: Binary, chosen: UserFunctionSet, *, only: bool | None) -> Iterator[dict[str, object]]:
+def _is_attachable(record: dict[str, object]) -> bool:
+    return not record["code"]
+
+
+def _records(binary: Binary, chosen: UserFunctionSet) -> Iterator[dict[str, object]]:
     """A record for each function of a set, and for each request that named none."""
-    for function in chosen:
-        if only is None or function.verdict.is_attachable == only:
-            yield _record(function)
-    for refusal in chosen.unresolved if not only else ():
+    for function in judged(chosen):
+        yield _record(function)
+    for refusal in chosen.unresolved:
         yield {
             "type": "user_function",
             "function": refusal.request,
@@ -66,6 +74,14 @@ def _records(binary: Binary, chosen: UserFunctionSet, *, only: bool | None) -> I
             "reason": refusal.reason,
             "code": refusal.code,
         }
+
+
+def judged(chosen: UserFunctionSet) -> Iterator[UserFunction]:
+    """The functions with their verdicts on this kernel, which may turn probes on some instructions into harm."""
+    harmful = harmful_probes(chosen)
+    for position, function in enumerate(chosen):
+        is_harmed = position in harmful and function.verdict.is_attachable
+        yield replace(function, verdict=UserVerdict("red_zone", harmful[position])) if is_harmed else function
 
 
 def _record(function: UserFunction) -> dict[str, object]:
@@ -107,9 +123,11 @@ def explain(results: Results, name: str, *, json: bool) -> bool:
     if not len(chosen):
         raise NoMatchError(str(chosen.unresolved[0]))
     if json:
-        results.json({**_record(function), "type": "user_why", "build_id": binary.build_id} for function in chosen)
+        results.json(
+            {**_record(function), "type": "user_why", "build_id": binary.build_id} for function in judged(chosen)
+        )
     else:
-        results.lines([line for function in chosen for line in _why_lines(binary, function)])
+        results.lines([line for function in judged(chosen) for line in _why_lines(binary, function)])
     return True
 
 

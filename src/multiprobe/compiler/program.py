@@ -40,8 +40,8 @@ class Program:
     function: the Python function; when: the side where it runs, "entry", "return" or "session", or None (see
         `mp.attach`)
     loop_limit: turns after which a loop is ended, and counted as cut_loops
-    sleepable: the program may wait for pages of user memory; it runs in trampolines only, on the functions that the
-        kernel allows for it
+    sleepable: the program may wait for pages of user memory; it runs in trampolines, on the functions that the kernel
+        allows for it, and in functions of programs
 
     Raises UsageError for another `when`, and for an object without Python code.
     """

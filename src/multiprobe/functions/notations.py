@@ -22,7 +22,7 @@ _EVENTS = frozenset({"tracepoint", "t", "rawtracepoint", "rt"})
 _USER = frozenset({"uprobe", "u", "uretprobe", "ur", "usdt", "U"})
 _CLOCKS = frozenset({"profile", "interval", "software", "hardware", "watchpoint", "iter"})
 _SYSTEM_CALL_EVENTS = ("syscalls:sys_enter_", "syscalls:sys_exit_")
-_KERNEL_ONLY = "multiprobe attaches to functions of the kernel"
+_ATTACHES = "multiprobe attaches to functions"
 #: Functions of the C library that people ask for, and that no kernel has.
 _C_LIBRARY = (
     r"[mc]alloc|realloc|free|f?printf|puts|strlen|strcpy|strdup|f(open|close|read|write|gets)|getenv|main|exit|execve|popen"
@@ -42,19 +42,23 @@ def refuse_other_notations(text: str, kind: str, rest: str) -> None:
     if kind in _EVENTS:
         begins = next((begins for begins in _SYSTEM_CALL_EVENTS if rest.startswith(begins)), "")
         hint = f"write 'syscall:{rest.removeprefix(begins)}' for the system call" if begins else "bpftrace does"
-        raise PatternError(f"invalid pattern {text!r}: {_KERNEL_ONLY}, not to tracepoints", pattern=text, hint=hint)
+        raise PatternError(f"invalid pattern {text!r}: {_ATTACHES}, not to tracepoints", pattern=text, hint=hint)
     if kind in _USER:
-        refuse_user_space(text)
+        raise PatternError(
+            f"invalid pattern {text!r}: {kind} is a kind of probe in bpftrace",
+            pattern=text,
+            hint=f"write {rest!r}: the file, and the function in it",
+        )
     if kind in _CLOCKS:
-        raise PatternError(f"invalid pattern {text!r}: {_KERNEL_ONLY}, not to {kind} events", pattern=text)
+        raise PatternError(f"invalid pattern {text!r}: {_ATTACHES}, not to {kind} events", pattern=text)
 
 
 def refuse_user_space(text: str) -> None:
     """Raise PatternError for a function of a program or a library."""
     raise PatternError(
-        f"invalid pattern {text!r}: {_KERNEL_ONLY}, not to those of programs and libraries",
+        f"invalid pattern {text!r}: a kernel has no functions of programs and libraries",
         pattern=text,
-        hint="the system calls that a program makes are 'syscall:*'; bpftrace attaches to functions of programs",
+        hint="mp.Binary('FILE').functions('NAME') has them; on the command line, and in mp.attach, write 'FILE:NAME'",
     )
 
 
@@ -82,5 +86,5 @@ def system_call_function(name: str) -> str:
 def why_in_user_space(name: str, module: str) -> str:
     """Why a kernel has no function of this name, if the name is one of the C library's; else ""."""
     if module.startswith("lib") or re.fullmatch(_C_LIBRARY, name):
-        return f"{name} is a function of programs and libraries; {_KERNEL_ONLY}"
+        return f"{name} is a function of programs and libraries: write the file before it, as 'libc:{name}'"
     return ""

@@ -21,7 +21,7 @@ from multiprobe.cli.options import SECTIONS, MeasuringOptions
 from multiprobe.cli.params import ListenAddress
 from multiprobe.errors import NotSupportedError, UsageError
 
-MEASURING = ("count", "errors", "graph", "latency", "stacks", "trace")
+MEASURING = ("count", "coverage", "errors", "graph", "latency", "record", "stacks", "trace")
 
 EXAMPLES: dict[str, tuple[str, object]] = {
     "--pid": (str(os.getpid()), os.getpid()),
@@ -50,8 +50,18 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "--depth": ("3", 3),
     "--kernel-files": ("files", "files"),
     "--metrics": (":9435", ListenAddress("127.0.0.1", 9435)),
+    "--runs": ("3", 3),
+    "--against": ("run.gz", "run.gz"),
+    "--until": ("ret < 0", "ret < 0"),
+    "--last": ("2s", 2.0),
+    "--records": ("100", 100),
 }
-NEEDED = {"--command-only": ["--", "true"], "--no-children": ["--pid", "7"], "--kernel-files": ["--dry-run"]}
+NEEDED = {
+    "--command-only": ["--", "true"],
+    "--no-children": ["--pid", "7"],
+    "--kernel-files": ["--dry-run"],
+    "--runs": ["--", "true"],
+}
 """What an option can't be given without."""
 
 
@@ -193,7 +203,11 @@ def test_invalid_values(words: list[str], message: str) -> None:
     [
         ("latency", ["--command-only"], "--command-only needs a COMMAND"),
         ("count", ["--command-only", "--pid", "1", "--", "true"], "--command-only and --pid exclude each other"),
-        *((name, ["--no-children", "--", "true"], "--no-children needs --pid or --command-only") for name in MEASURING),
+        *(
+            (name, ["--no-children", "--", "true"], "--no-children needs --pid or --command-only")
+            for name in MEASURING
+            if name != "coverage"
+        ),
         ("count", ["--kernel-files", "."], "--kernel-files needs --dry-run"),
         ("stacks", ["--json", "--csv", "--folded"], "--json and --csv and --folded exclude each other"),
         ("latency", ["--sort", "self"], "--sort self needs --self"),

@@ -31,11 +31,16 @@ SLIPS = [
     ("count 'kprobe:vfs_read { @ = count() }'", 2, "kprobe is a kind of probe", ""),
     ("count 'vfs_read{@=count()}'", 2, "no function has such a name", "written in Python"),
     # User space.
-    ("count malloc", 3, "malloc is a function of programs and libraries", ""),
-    ("count libc:malloc", 5, "this kernel can't attach functions of binaries by one link (uprobe_multi)", ""),
-    ("count libc:mallocc", 3, "libc.so.6 is called mallocc", ""),
-    ("count uprobe:/bin/bash:readline", 2, "not to those of programs and libraries", "'syscall:*'"),
-    ("count /bin/sh:nosuch", 3, "/bin/sh", ""),
+    ("count malloc", 3, "malloc is a function of programs and libraries", "'*malloc*'"),
+    (
+        "count libc:malloc",
+        5,
+        "this kernel can't attach a program to functions of binaries: it has no uprobe_multi",
+        "doctor",
+    ),
+    ("count libc:nothing", 3, "no function of", "is called nothing"),
+    ("count uprobe:/bin/bash:readline", 2, "uprobe is a kind of probe in bpftrace", "write '/bin/bash:readline'"),
+    ("count /no/such/file:main", 3, "there is no file /no/such/file", ""),
     # Misspelt names.
     ("count vfs_raed", 3, "there is vfs_read", "multiprobe functions '*vfs_raed*'"),
     ("count __vfs_read", 3, "there is vfs_read", ""),

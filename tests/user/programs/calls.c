@@ -27,6 +27,9 @@ NOINLINE long eight(long a, long b, long c, long d, long e, long f, long g, long
 }
 NOINLINE long text(const char *name) { KEEP; return strlen(name); }
 
+/* On a page of its own, which nothing else reads. */
+__attribute__((aligned(4096))) const char untouched[4096] = "never read before";
+
 static jmp_buf back;
 NOINLINE void jumper(void) { KEEP; longjmp(back, 1); }
 
@@ -65,6 +68,7 @@ static long run(const char *mode, long n, const char *library) {
         while (wait(NULL) > 0);
         leaf(0);
     }
+    if (!strcmp(mode, "untouched")) text(untouched);
     if (!strcmp(mode, "dlopen")) {
         void *handle = dlopen(library, RTLD_NOW);
         if (!handle) return 9;

@@ -156,6 +156,10 @@ class Described:
 
 _NOTHING: Mapping[str, object] = {}
 UNKNOWN = Described((), NO_TYPES.returned)
+REGISTERS = Described(
+    tuple(TracedArgument(f"arg{n}", n, ValueType("raw")) for n in range(N_ARGUMENTS)), NO_TYPES.returned
+)
+"""Of a function without types: the registers in which it may have arguments."""
 
 
 def load_syscall(name: str) -> Described | None:

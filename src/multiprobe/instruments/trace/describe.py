@@ -15,6 +15,7 @@ from multiprobe.errors import MultiprobeError, UsageError
 from multiprobe.functions.sets import FunctionSet
 from multiprobe.instruments.trace.arguments import (
     COUNTING,
+    REGISTERS,
     UNKNOWN,
     Described,
     TracedArgument,
@@ -89,7 +90,7 @@ class Describer:
 
     def _part(self, functions: FunctionSet | UserFunctionSet) -> list[Described]:
         if not isinstance(functions, FunctionSet):
-            return [UNKNOWN] * len(functions)  # of binaries no types are read
+            return [REGISTERS] * len(functions)  # of binaries no types are read
         return [self._one(functions, position, type_id) for position, type_id in enumerate(functions.btf_ids())]
 
     def _one(self, functions: FunctionSet, position: int, type_id: int) -> Described:

@@ -11,7 +11,7 @@ import errno
 from multiprobe.errors import errno_name
 from multiprobe.kernel.mechanism import Mechanism
 
-_ENOTSUPP = 524  # include/linux/errno.h: not an errno of user space
+ENOTSUPP = 524  # include/linux/errno.h: not an errno of user space
 _BATCH = frozenset(
     {errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENODEV, errno.EFAULT, errno.ENOSPC, errno.EMFILE, errno.ENFILE}
 )
@@ -34,7 +34,7 @@ _MEANINGS = {
     (Mechanism.KPROBE, errno.EILSEQ): "this offset is not the start of an instruction",
     (Mechanism.KPROBE, errno.EADDRNOTAVAIL): "several functions have this name",
     (Mechanism.KPROBE, errno.ENOENT): "there is no such symbol",
-    (Mechanism.UPROBE_MULTI, _ENOTSUPP): "its first instruction can't be probed: it has a LOCK or segment prefix, is "
+    (Mechanism.UPROBE_MULTI, ENOTSUPP): "its first instruction can't be probed: it has a LOCK or segment prefix, is "
     "a breakpoint, or is none of the processor's",
     (Mechanism.UPROBE_MULTI, errno.EINVAL): "it is not in the file, or not where a probe may be",
     (Mechanism.UPROBE_MULTI, errno.EIO): "the kernel can't read this part of the file",
@@ -44,7 +44,7 @@ _MEANINGS_OF_ANY = {
     errno.ENOMEM: "the kernel ran out of memory for it",
     errno.EMFILE: "this process has no file descriptor left (ulimit -n)",
     errno.ENFILE: "this machine has no file descriptor left (fs.file-max)",
-    _ENOTSUPP: "too many arguments for a trampoline",
+    ENOTSUPP: "too many arguments for a trampoline",
     errno.EAGAIN: "the function is being live-patched",
 }
 
@@ -56,9 +56,9 @@ def is_about_the_batch(mechanism: Mechanism, number: int) -> bool:
 
 RESOURCES = frozenset({errno.EMFILE, errno.ENFILE})
 """Errnos of a process or machine that has no more descriptors: no other mechanism helps."""
-_KIND = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.E2BIG, _ENOTSUPP})
+_KIND = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.E2BIG, ENOTSUPP})
 _FUNCTION = frozenset(
-    {errno.EINVAL, errno.ENOENT, errno.ESRCH, errno.EOPNOTSUPP, errno.EILSEQ, errno.EADDRNOTAVAIL, _ENOTSUPP}
+    {errno.EINVAL, errno.ENOENT, errno.ESRCH, errno.EOPNOTSUPP, errno.EILSEQ, errno.EADDRNOTAVAIL, ENOTSUPP}
 )
 
 

@@ -23,9 +23,10 @@ from multiprobe.kernel.features import Features
 from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.links.mechanisms.batch import attach_batch
 from multiprobe.links.mechanisms.bisect import NoCulpritError, find_culprits
-from multiprobe.links.mechanisms.errnos import is_about_the_batch
+from multiprobe.links.mechanisms.errnos import ENOTSUPP, is_about_the_batch
 from multiprobe.links.mechanisms.link import Link
 from multiprobe.links.mechanisms.linked import Hook, Linked, filling, load_empty
+from multiprobe.links.mechanisms.tried import Tried
 from multiprobe.syscalls import bpf
 from multiprobe.uapi.bpf import AttachType, ProgType
 
@@ -57,19 +58,25 @@ def attach(request: LinkRequest) -> Linked:
 def _attach_binary(request: LinkRequest, functions: UserFunctionSet, first: int, linked: Linked) -> None:
     """Attach the functions of one binary; the first of them is at position `first` of the request."""
     offsets = functions.file_offsets()
-    program = linked.programs[0]
+    program, indices = linked.programs[0], request.indices[first : first + len(offsets)]
+    cookies = None if request.cookies is None else request.cookies[first : first + len(offsets)]
+    everything = range(len(offsets))
     with open_unchanged(functions) as file:
 
         def open_part(part: Sequence[int]) -> Link:
-            wanted = array("Q", [offsets[position - first] for position in part])
-            cookies = array("Q", map(request.cookie, part))
-            fd = open_link(program, file, wanted, cookies, when=request.when, pid=request.pid or 0)
-            return Link(fd, Mechanism.UPROBE_MULTI, [request.indices[position] for position in part])
+            if part is everything:
+                wanted, given, placed = offsets, cookies, indices
+            else:
+                wanted = array("Q", map(offsets.__getitem__, part))
+                given = None if cookies is None else array("Q", map(cookies.__getitem__, part))
+                placed = [indices[place] for place in part]
+            fd = open_link(program, file, wanted, given, when=request.when, pid=request.pid or 0)
+            return Link(fd, Mechanism.UPROBE_MULTI, placed)
 
         refused = refused_by_kernel(file, offsets, when=request.when)
-        linked.refused |= {request.indices[first + place]: number for place, number in refused.items()}
-        good = [first + place for place in range(len(offsets)) if place not in refused]
-        attach_batch(open_part, good, linked, indices=request.indices)
+        linked.refused |= {indices[place]: number for place, number in refused.items()}
+        good = [place for place in everything if place not in refused] if refused else everything
+        attach_batch(open_part, good, linked, indices=indices)
 
 
 @contextmanager
@@ -84,8 +91,24 @@ def open_unchanged(functions: UserFunctionSet) -> Iterator[BinaryFile]:
 
 def refused_by_kernel(file: BinaryFile, offsets: array[int], *, when: str) -> dict[int, int]:
     """The places in `offsets` of the instructions that the kernel can't probe, each with the errno."""
+    tried = Tried.load(file.key)
+    if tried.good.issuperset(offsets):
+        return {}
+    known = tried.good | tried.refused
+    new = [place for place, offset in enumerate(offsets) if offset not in known]
+    found: dict[int, int] = {}
+    if new:
+        refused = _try(file, [offsets[place] for place in new], when=when)
+        found = {new[place]: number for place, number in refused.items()}
+        lasting = {offsets[place] for place, number in found.items() if number == ENOTSUPP}
+        tried.add((offsets[place] for place in new if place not in found), lasting)
+    return {place: ENOTSUPP for place, offset in enumerate(offsets) if offset in tried.refused} | found
+
+
+def _try(file: BinaryFile, offsets: Sequence[int], *, when: str) -> dict[int, int]:
+    """The places in `offsets` that the kernel refuses in this process, each with the errno."""
     places = range(len(offsets))
-    with mapped(file), load_empty(Hook(PROG_TYPE, attach_type(when))) as program, ExitStack() as accepted:
+    with load_empty(Hook(PROG_TYPE, attach_type(when))) as program, ExitStack() as accepted, mapped(file):
 
         def open_part(part: Sequence[int]) -> None:
             wanted = array("Q", map(offsets.__getitem__, part))
@@ -153,12 +176,11 @@ def open_link(
 def _require_feature(name: str) -> None:
     answer = Features().probe(name)
     if answer.is_no:
-        what = (
-            "can't attach one program to both sides of functions"
-            if name == "uprobe_session"
-            else "can't attach functions"
+        sides = " to both sides of" if name == "uprobe_session" else " to"
+        raise NotSupportedError(
+            f"this kernel can't attach a program{sides} functions of binaries: it has no {name} ({answer.evidence})",
+            hint="`multiprobe doctor` shows what this kernel has; Linux 6.6 and later can, with sessions 6.13",
         )
-        raise NotSupportedError(f"this kernel {what} of binaries by one link ({name}): {answer.evidence}")
 
 
 def read_back(link: FileDescriptor, n: int) -> array[int] | None:
