@@ -35,8 +35,9 @@ def test_what_the_compiler_takes_the_verifier_takes(mechanism: str, when: str) -
     for seed in range(N_PROGRAMS):
         try:
             run(seed, mechanism, when, kernel)
-        except NotSupportedError as error:
-            pytest.skip(f"this kernel has no {mechanism} at {when}: {error}")
+        except NotSupportedError:
+            is_session = (mechanism, when) == ("kprobe_multi", "session")
+            pytest.skip(f"this kernel has no {'kprobe_session' if is_session else mechanism}")
         except CompileError as error:
             if not any(what in str(error) for what in TOO_MUCH):
                 raise
