@@ -7,7 +7,7 @@ from __future__ import annotations
 import errno
 import resource
 from mmap import mmap
-from threading import Event, Lock, Thread, current_thread, main_thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import KernelError
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _BEGINNING = 1 << 20
 """Bytes, more than a thread takes until it runs its function."""
 _USUAL_STACK = 8 << 20
+_TRIES = 3
 
 
 def start(thread: Thread, purpose: str) -> None:
@@ -56,36 +57,17 @@ def require(n: int, purpose: str) -> None:
 
 
 def uninterrupted(work: Callable[[], object]) -> None:
-    """Do `work` to its end, whatever the handler of a signal raises meanwhile (Ctrl-C); that is raised afterwards.
+    """Do `work` to its end, though the handler of a signal may raise meanwhile (Ctrl-C); that is raised afterwards.
 
-    Handlers run in the main thread alone, so the work is done in another one. Where no thread can be started, it is
-    done in this one.
+    work: what can be done again, as closing can: it is, where an exception cut it off. In this thread, which may hold
+        locks that the work takes.
     """
-    if current_thread() is not main_thread():
-        work()
-        return
-    claim, is_done = Lock(), Event()
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        if not claim.acquire(blocking=False):
-            return
+    raised: BaseException | None = None
+    for _ in range(_TRIES):
         try:
             work()
+            break
         except BaseException as error:
-            errors.append(error)
-        finally:
-            is_done.set()
-
-    helper = Thread(target=run, name="closing", daemon=True)
-    try:
-        start(helper, "closing")
-        helper.join()
-    except KernelError:
-        run()
-    except BaseException:
-        run()  # if the helper has not begun
-        is_done.wait()
-        raise
-    if errors:
-        raise errors[0]
+            raised = raised or error
+    if raised is not None:
+        raise raised

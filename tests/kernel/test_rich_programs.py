@@ -14,6 +14,7 @@ import pytest
 
 import multiprobe as mp
 from multiprobe.errors import CompileError, NotSupportedError, VerifierError
+from multiprobe.kernel.mechanism import parse_mechanism
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "properties")]
 
@@ -21,7 +22,7 @@ from rich_programs import RichGenerator, rich_program  # noqa: E402
 
 N_PROGRAMS = int(os.environ.get("MULTIPROBE_PROGRAMS", "20")) // 5
 SIDES = ("entry", "return", "session")
-TARGETS = ["vfs_statfs", "vfs_getattr_nosec", "vfs_llseek"]
+CANDIDATES = ["vfs_statfs", "vfs_getattr_nosec", "vfs_llseek", "vfs_fsync_range", "vfs_mkdir", "vfs_read"]
 TOO_MUCH = ("bytes of stack", "does not fit in 64 bits")
 """What the compiler says of programs that chance has made too large."""
 
@@ -34,8 +35,9 @@ def test_what_the_compiler_takes_the_verifier_takes(mechanism: str, when: str) -
     for seed in range(N_PROGRAMS):
         try:
             run(seed, mechanism, when, kernel)
-        except NotSupportedError as error:
-            pytest.skip(f"this kernel has no {mechanism} at {when}: {error}")
+        except NotSupportedError:
+            is_session = (mechanism, when) == ("kprobe_multi", "session")
+            pytest.skip(f"this kernel has no {'kprobe_session' if is_session else mechanism}")
         except CompileError as error:
             if not any(what in str(error) for what in TOO_MUCH):
                 raise
@@ -55,7 +57,9 @@ def test_what_the_compiler_takes_the_verifier_takes(mechanism: str, when: str) -
 def run(seed: int, mechanism: str, when: str, kernel: mp.Kernel) -> None:
     """Attach it, hit it, and read all of its maps."""
     program = rich_program(seed, when=when)
-    with mp.attach(program, TARGETS, mechanisms=mechanism, kernel=kernel) as attachment:
+    # Where the compiler changed the arguments of a function, no trampoline fits it.
+    targets = kernel.by_symbols(CANDIDATES).attachable(parse_mechanism(mechanism), when=when)
+    with mp.attach(program, targets, mechanisms=mechanism, kernel=kernel) as attachment:
         for _ in range(3):
             os.statvfs("/")
         for spec in program.maps.values():
@@ -63,5 +67,5 @@ def run(seed: int, mechanism: str, when: str, kernel: mp.Kernel) -> None:
                 attachment.events(spec, timeout=0).take()
             elif not isinstance(spec, mp.StackTraces):
                 attachment.map(spec).read()
-        assert attachment.report.attached == len(TARGETS)
+        assert attachment.report.attached == len(targets) > 0
         attachment.missed()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
-from contextlib import ExitStack
+import resource
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 import multiprobe as mp
-from multiprobe.kernel.mechanism import Mechanism
+from multiprobe.kernel.mechanism import Mechanism, parse_mechanism
 
 calls = mp.PerFunction(mp.u64)
 arguments = mp.Hash((mp.u32, mp.u32), mp.u64, 64)
@@ -153,3 +157,34 @@ def parameters(kernel: mp.Kernel, name: str) -> list[str]:
     signature = str(answer["signature"])
     inside = signature[signature.index("(") + 1 : signature.rindex(")")]
     return [part.replace("*", " ").split()[-1] for part in inside.split(",")]
+
+
+@contextmanager
+def descriptors_left(n: int) -> Iterator[None]:
+    """So many more can be opened; root may raise the limit again afterwards."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + n, lowest + n))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize("mechanism", ["trampoline", "kprobe"])
+def test_descriptors_that_run_out_are_no_fault_of_the_functions(mechanism: str, kernel: mp.Kernel) -> None:
+    """What is left attaches and works, the report says what was missing, and the next attachment has all functions."""
+    chosen = kernel.functions("vmlinux:vfs_*").attachable(parse_mechanism(mechanism))
+    with descriptors_left(60), mp.attach(count, chosen, mechanisms=mechanism, kernel=kernel) as attachment:
+        report = attachment.report
+        assert 0 < report.attached < len(chosen)
+        assert {one.errno for one in report.failed} == {errno.EMFILE}
+        assert any("ulimit -n" in note for note in report.notes)
+        assert subprocess.run(["true"], check=True).returncode == 0, "files and pipes are left for everything else"
+        attachment.missed()
+    with descriptors_left(3), pytest.raises(mp.KernelError, match="EMFILE") as caught:
+        mp.attach(count, chosen, mechanisms=mechanism, kernel=kernel)
+    assert "ulimit -n" in caught.value.hint
+    with mp.attach(count, chosen, mechanisms=mechanism, kernel=kernel) as attachment:
+        assert attachment.report.attached == len(chosen)

@@ -47,8 +47,8 @@ class Binary:
         self.path = find_binary(os.fspath(name))
         self._problems: list[str] = []
         with BinaryFile(self.path) as file:
-            check_kind(file, os.uname().machine)
             try:
+                check_kind(file, os.uname().machine)
                 self.table = _read(file, self._problems)
             except DataError as error:
                 raise error if self.path in str(error) else DataError(f"{self.path}: {error}") from error

@@ -345,23 +345,35 @@ class Attachment:
             uninterrupted(self._detach)
 
     def _detach(self) -> None:
-        with self._ledger.timed("detach"), ExitStack() as ending:
+        """May be done again, where Ctrl-C has cut it off."""
+        with self._ledger.timed("detach"):
+            try:
+                if not self._is_closed:
+                    self._note_end()
+            except Exception:
+                self._close_all()
+                raise
+            self._close_all()
+
+    def _note_end(self) -> None:
+        """Switch the programs off, and keep the numbers that are gone with the links."""
+        if self._guard is not None:
+            self._guard.stop()
+        if not self._is_pinned:
+            self._store.deactivate()
+        self._n_links_at_end = len(self._links.links)
+        self._count_processes()
+        self._missed = self.missed() if self._missed is None else self._missed
+
+    def _close_all(self) -> None:
+        self._is_closed = True
+        with ExitStack() as ending:
             ending.callback(self._store.close)
             if self._watchdog is not None:  # it watches links being closed, and uses the control map
                 ending.callback(self._watchdog.stop)
             if self._follower is not None:
                 ending.callback(self._follower.close)
             ending.callback(self._links.close)
-            if self._guard is not None:
-                self._guard.stop()
-            try:
-                if not self._is_pinned:
-                    self._store.deactivate()
-                self._n_links_at_end = len(self._links.links)
-                self._count_processes()
-                self._missed = self.missed() if self._missed is None else self._missed
-            finally:
-                self._is_closed = True
 
     close = detach
 
@@ -376,7 +388,7 @@ class Attachment:
     def __del__(self) -> None:
         if not getattr(self, "_is_closed", True) and not self.is_closed:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
-            self._detach()  # anywhere in other code, which may hold the locks that starting a thread takes
+            self.detach()
 
     def __enter__(self) -> Attachment:
         self._require_open()

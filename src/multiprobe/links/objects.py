@@ -290,8 +290,8 @@ def load_object(
     Loads each program whose section says how to attach it and whose kind this kernel has; attaching another one says
     why it was not loaded. Needs the system's libbpf 1.0 or newer.
 
-    Raises UsageError (no such program or variable, a value that does not fit), DataError (not a BPF object),
-    NotSupportedError (no libbpf), NotPermittedError, VerifierError, KernelError.
+    Raises OSError (the file can't be read), UsageError (no such program or variable, a value that does not fit),
+    DataError (not a BPF object), NotSupportedError (no libbpf), NotPermittedError, VerifierError, KernelError.
     """
     name = os.path.basename(path_of(path))
     data = _read(path, name)

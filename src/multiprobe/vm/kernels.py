@@ -159,7 +159,7 @@ def cached(series: str) -> BootKernel | None:
         kernel = BootKernel(**{**fields, "image": target / fields["image"], "modules": modules})
     except (ValueError, KeyError, TypeError):
         return None
-    return kernel if kernel.image.is_file() else None
+    return kernel if os.path.isfile(kernel.image) else None
 
 
 def all_cached() -> list[BootKernel]:
@@ -172,7 +172,7 @@ def all_cached() -> list[BootKernel]:
 
 def of_image(image: Path, modules: Path | None = None) -> BootKernel:
     """A kernel of the user's; without `modules`, everything that the guest needs must be built in."""
-    if not image.is_file():
+    if not os.path.isfile(image):
         raise VmError(f"kernel image {image} can't be booted: not a file", hint="give the path of a bzImage or vmlinuz")
     if not _is_bootable(image):
         raise VmError(

@@ -16,6 +16,20 @@ OF_THE_SYSTEM = (
     *("etc/ssl/private", "etc/pki/tls/private", "etc/letsencrypt", "etc/wireguard", "etc/openvpn", "etc/ppp/*-secrets"),
     *("etc/ipsec.secrets", "etc/NetworkManager/system-connections", "etc/wpa_supplicant", "etc/kubernetes"),
     *("etc/apt/auth.conf", "etc/apt/auth.conf.d", "etc/credstore*", "var/lib/systemd/credential.secret"),
+    *(
+        "etc/mysql/debian.cnf",
+        "etc/postfix/sasl_passwd*",
+        "etc/exim4/passwd.client",
+        "etc/bind/rndc.key",
+        "etc/rancher",
+    ),
+    *(
+        "etc/ceph/*.keyring",
+        "etc/docker/key.json",
+        "var/lib/rancher",
+        "var/lib/samba/private",
+        "var/lib/cloud/instances",
+    ),
     *("var/lib/sss/secrets", "run/secrets", "run/credentials", "run/agenix", "var/lib/kubelet"),
 )
 #: The same, below each user's home directory.
@@ -24,6 +38,9 @@ OF_A_USER = (
     *(".pypirc", ".npmrc", ".cargo/credentials*", ".config/gcloud", ".config/gh", ".config/git/credentials"),
     *(".password-store", ".local/share/keyrings", ".vault-token", ".terraform.d", ".mozilla", ".config/chromium"),
     *(".config/google-chrome", ".thunderbird", ".bash_history", ".zsh_history", ".python_history"),
+    *(".local/share/fish/fish_history", ".psql_history", ".mysql_history", ".sqlite_history", ".node_repl_history"),
+    *(".config/rclone", ".config/op", ".config/sops", ".config/hub", ".config/containers/auth.json", ".config/doctl"),
+    *(".oci", ".s3cfg", ".boto", ".gem/credentials", ".m2/settings.xml", ".subversion/auth", ".config/Bitwarden*"),
 )
 
 

@@ -205,13 +205,15 @@ class ReplaceableLinks:
             return found
 
     def close(self) -> None:
-        """Detach everything."""
+        """Detach everything. Can be done again, where it was cut off."""
         with self.lock:
-            parts, self.parts = self.parts, []
+            parts = list(self.parts)
         with suppress(OSError):
             close_all([link for part in parts for link in part.linked.links])
         for part in parts:
             part.close()
+        with self.lock:
+            self.parts = []
 
 
 def _indices(links: Sequence[Link]) -> Sequence[int]:

@@ -40,10 +40,8 @@ class Watchdog:
         self._seconds = seconds
         self._what = what
         self._ledger = ledger
-        self._stop = threading.Lock()
-        self._done = threading.Lock()
-        self._stop.acquire()
-        self._done.acquire()
+        self._stop = threading.Event()
+        self._done = threading.Event()
         self._at_once = at_once
         self._is_up = threading.Event()
         thread = threading.Thread(target=self._run, args=(0 if at_once else _FIRST_WAIT,), daemon=True)
@@ -52,19 +50,19 @@ class Watchdog:
             self._is_up.wait()
 
     def stop(self) -> None:
-        """End the watch."""
-        self._stop.release()
-        self._done.acquire()
+        """End the watch. Can be done again."""
+        self._stop.set()
+        self._done.wait()
 
     def _run(self, first_wait: float) -> None:
         try:
-            if not self._stop.acquire(timeout=first_wait):
+            if not self._stop.wait(first_wait):
                 self._watched()
         except OSError as error:
             self._ledger.note(f"there is no watchdog: {error.strerror}")
         finally:
             self._is_up.set()
-            self._done.release()
+            self._done.set()
 
     def _watched(self) -> None:
         with ExitStack() as ending:
@@ -93,14 +91,14 @@ class Watchdog:
         return os.posix_spawn(sys.executable, arguments, os.environ, file_actions=actions, setpgroup=0)
 
     def _beat(self, beats: int) -> None:
-        while not self._stop.acquire(timeout=self._seconds / _BEATS):
+        while not self._stop.wait(self._seconds / _BEATS):
             try:
                 os.write(beats, b".")
             except BlockingIOError:  # it doesn't read: it is stopped itself
                 continue
             except BrokenPipeError:
                 self._ledger.note("the watchdog ended before its time: nobody watches this process")
-                self._stop.acquire()
+                self._stop.wait()
                 return
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from itertools import islice
 from threading import Lock, Thread
+from time import sleep
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from multiprobe import threads
@@ -63,9 +64,8 @@ def in_parallel(work: Callable[[T], object], items: Iterable[T], *, n_threads: i
     try:
         with suppress(KernelError):
             for _ in range(n_threads - 1):
-                helper = Thread(target=drain)
-                threads.start(helper, "closing and attaching")
-                helpers.append(helper)
+                helpers.append(Thread(target=drain))  # before it is started, so that Ctrl-C finds it
+                threads.start(helpers[-1], "closing and attaching")
         drain()
         wait(helpers)
     except BaseException as interrupted:  # Ctrl-C: each thread ends its present item
@@ -76,6 +76,11 @@ def in_parallel(work: Callable[[T], object], items: Iterable[T], *, n_threads: i
 
 
 def wait(helpers: Iterable[Thread]) -> None:
-    """Wait until all have ended."""
+    """Wait until all that were started have ended."""
     for helper in helpers:
-        helper.join()
+        while helper.ident is not None:
+            try:
+                helper.join()
+                break
+            except RuntimeError:  # it is just beginning
+                sleep(0.001)
