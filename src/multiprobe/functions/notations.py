@@ -34,10 +34,10 @@ _C_LIBRARY = (
 def refuse_other_notations(text: str, kind: str, rest: str) -> None:
     """Raise PatternError if `text`, which is `kind`:`rest`, is a probe in the notation of bpftrace."""
     if kind in _ENTRY or kind in _RETURN:
+        tool = "ftrace" if kind in _FTRACE else "bpftrace"
         how = "a return is measured with --return, when='return'" if kind in _RETURN else ""
         raise PatternError(
-            f"invalid pattern {text!r}: {kind} is a kind of probe in {'ftrace' if kind in _FTRACE else 'bpftrace'}, not a "
-            "module",
+            f"invalid pattern {text!r}: {kind} is a kind of probe in {tool}, not a module",
             pattern=text,
             hint=f"write {rest!r}: multiprobe chooses the mechanism; {how or 'to choose it, use --mechanism'}",
         )
