@@ -92,8 +92,10 @@ def shape(line: str) -> str:
 
 
 def is_by_chance(line: str) -> bool:
-    """Whether a line tells of events that were missed, in a measurement that may miss some or not."""
-    return line.startswith("missed: ") or any(line.endswith(f": {meaning}") for meaning in MEANINGS.values())
+    """Whether a line tells of events that were missed, which it may or not, or that attaching took long."""
+    return line.startswith(("missed: ", "attached in ")) or any(
+        line.endswith(f": {meaning}") for meaning in MEANINGS.values()
+    )
 
 
 def differences(shown: str, printed: str) -> list[str]:

@@ -1,6 +1,6 @@
 """Adds to the site what stands outside of docs/: how to install (from the README), how to contribute, security, the
-changelog by version; the page of tested kernels, which `make vm-all` writes; and the reference of the command line, from
-the declarations of the commands.
+changelog by version; the page of tested kernels, which `make vm-all` writes; and the reference of the command line,
+from the declarations of the commands.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Pictures in a browser: what their scripts make of the URL's fragment. Only where there is a Chromium."""
+"""Pictures and pages in a browser: what their scripts make of the URL's fragment. Only where there is a Chromium."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import xml.etree.ElementTree as ET
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from multiprobe.output.flame import flame_svg
+from multiprobe.output.page import page
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 STACKS = {
@@ -29,22 +31,18 @@ class Shown:
     found: str
 
 
+def load(file: Path, text: str, fragment: str) -> str:
+    """The document that a browser makes of a file at a permalink."""
+    assert BROWSER is not None
+    file.write_text(text, encoding="utf-8")
+    profile = f"--user-data-dir={file.parent / 'profile'}"
+    words = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", profile, "--dump-dom", file.as_uri() + fragment]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+
 def show(folder: Path, fragment: str) -> Shown:
     """The flame graph at a permalink."""
-    assert BROWSER is not None
-    file = folder / "flame.svg"
-    file.write_text(flame_svg(STACKS, title="t", unit="calls"), encoding="utf-8")
-    profile = f"--user-data-dir={folder / 'profile'}"
-    words = [
-        BROWSER,
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        profile,
-        "--dump-dom",
-        f"{file.as_uri()}{fragment}",
-    ]
-    root = ET.fromstring(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+    root = ET.fromstring(load(folder / "flame.svg", flame_svg(STACKS, title="t", unit="calls"), fragment))
     frames = [item for item in root.iter() if "f" in item.get("class", "").split()]
     in_sight = [item for item in frames if "x" not in item.get("class", "").split()]
     boxes = {"/".join([item.get("data-d", ""), item.get("data-n", "")]): item.find("{*}rect") for item in in_sight}
@@ -89,3 +87,13 @@ def test_an_expression_that_is_none_is_said_to_be_so(tmp_path: Path) -> None:
     shown = show(tmp_path, "#search=(vfs&regex=1")
     assert shown.marked == set()
     assert shown.found.startswith("Invalid regular expression")
+
+
+def test_a_permalink_sorts_and_searches_the_table_of_a_page(tmp_path: Path) -> None:
+    rows = [{"function": name, "calls": n} for name, n in (("vfs_read", 5), ("tcp_ack", 9), ("vfs_open", 7))]
+    nothing: dict[str, object] = {key: [] for key in ("skipped", "failed", "dropped", "notes", "verified")}
+    report = {"requested": 3, "attached": 3, "links": 1, "mechanisms": {}, "missed": {}} | nothing
+    html = load(tmp_path / "page.html", page("count", rows, report), "#sort=-calls&search=vfs")
+    shown = re.findall(r"<tr( hidden=\"\")?><td>(\w+)", html)
+    assert shown == [(' hidden=""', "tcp_ack"), ("", "vfs_open"), ("", "vfs_read")]
+    assert "2 of 3 rows" in html

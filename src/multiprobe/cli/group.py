@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
+import shlex
 from collections.abc import Sequence
 from types import ModuleType
 
@@ -71,8 +73,11 @@ class Commands(click.Group):
         """Resolve as click does, but suggest a similar name for an unknown one."""
         names = self.list_commands(ctx)
         if args[0] not in names:
-            near = difflib.get_close_matches(args[0], names, 1)
-            ctx.fail(f"no such command {args[0]!r}" + (f", did you mean {near[0]!r}?" if near else ""))
+            near = difflib.get_close_matches(args[0], [*names, *WORDS], 1)
+            advice = f", did you mean {near[0]!r}?" if near else ""
+            if not near and re.search(r"[_*:]", args[0]):
+                advice = f": a pattern follows a command, as in multiprobe count {shlex.quote(args[0])}"
+            ctx.fail(f"no such command {args[0]!r}{advice}")
         return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
@@ -111,7 +116,8 @@ def parse(arguments: Sequence[str]) -> click.Context:
     Raises click.UsageError, or click.exceptions.Exit after `--help` and `--version`.
     """
     if arguments and arguments[0] in WORDS:
-        arguments = [*arguments[1:2], WORDS[arguments[0]]]
+        command = arguments[1:2] if arguments[0] == "help" else []
+        arguments = [*command, WORDS[arguments[0]]]
     if not arguments or arguments[0].startswith("-"):
         commands.make_context("multiprobe", list(arguments)).fail(f"no such command {arguments[0]!r}")  # "-", "--"
     parent = click.Context(commands, info_name="multiprobe")

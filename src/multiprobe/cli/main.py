@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from multiprobe.cli import slips
 from multiprobe.cli.command import Command, without_vm
 from multiprobe.cli.group import COMPLETING, answer_shell, parse
 from multiprobe.errors import RESOURCES, MultiprobeError, VerifierError
@@ -95,7 +96,7 @@ def _explain(error: BaseException, *, is_debug: bool) -> tuple[str, str, int]:
         return str(error), error.hint, error.exit_status
     if isinstance(error, click.UsageError):
         path = error.ctx.command_path if error.ctx else "multiprobe"
-        return error.format_message(), f"{path} --help", error.exit_code
+        return error.format_message().replace("\n\t", " "), slips.elsewhere(error) or f"{path} --help", error.exit_code
     if isinstance(error, click.ClickException):
         return error.format_message(), "", error.exit_code
     if isinstance(error, OSError) and error.strerror:

@@ -116,6 +116,8 @@ class OutputFile(Parsed[str]):
     name = "file"
 
     def parse(self, text: str) -> str:
+        if not text:
+            raise ValueError("expected the name of a file, got an empty text")
         if text.startswith("-"):
             raise ValueError(f"expected a file, got {text!r}: write ./{text} for a file of this name")
         folder = os.path.dirname(text) or "."

@@ -8,8 +8,25 @@ from __future__ import annotations
 import os
 from collections.abc import Container, Sequence
 
+import click
+
 from multiprobe.errors import MultiprobeError, UsageError
 from multiprobe.instruments.workload import find_program
+
+ELSEWHERE = {
+    **dict.fromkeys(("-t", "--time", "--timeout", "--seconds"), "-d TIME, as in -d 10 or -d 500ms"),
+    **dict.fromkeys(("-c", "--cmd", "--command"), "-- COMMAND…, after all patterns"),
+    **dict.fromkeys(("-v", "--verbose"), "--debug shows a traceback with an error"),
+    **dict.fromkeys(("-j", "--format"), "--json or --csv"),
+    "-e": "programs are written in Python: see `multiprobe run --help`",
+    "-l": "`multiprobe functions PATTERN…` lists functions",
+}
+"""What is written here for options of other tools."""
+
+
+def elsewhere(error: click.UsageError) -> str:
+    """The advice for an option that other tools have, or ""."""
+    return ELSEWHERE.get(error.option_name, "") if isinstance(error, click.NoSuchOption) else ""
 
 
 def advise(error: MultiprobeError, patterns: Sequence[str]) -> None:

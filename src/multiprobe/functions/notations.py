@@ -16,12 +16,13 @@ SYSTEM_CALL = "syscall"
 """`syscall:openat` is the kernel's function for a system call, on any architecture."""
 
 _HEXADECIMAL = "[0-9a-fA-F]{16}"
-_ENTRY = frozenset({"kprobe", "k", "fentry", "f", "kfunc"})
-_RETURN = frozenset({"kretprobe", "kr", "fexit", "fr", "kretfunc"})
-_EVENTS = frozenset({"tracepoint", "t", "rawtracepoint", "rt"})
+_FTRACE = frozenset({"p", "r"})
+_ENTRY = frozenset({"kprobe", "k", "fentry", "f", "kfunc", "p"})
+_RETURN = frozenset({"kretprobe", "kr", "fexit", "fr", "kretfunc", "r"})
+_EVENTS = frozenset({"tracepoint", "t", "rawtracepoint", "rt", "syscalls", "raw_syscalls", "sched"})
 _USER = frozenset({"uprobe", "u", "uretprobe", "ur", "usdt", "U"})
 _CLOCKS = frozenset({"profile", "interval", "software", "hardware", "watchpoint", "iter"})
-_SYSTEM_CALL_EVENTS = ("syscalls:sys_enter_", "syscalls:sys_exit_")
+_SYSTEM_CALL_EVENT = re.compile(r"(?:syscalls:)?sys_(?:enter|exit)_(\w+)")
 _ATTACHES = "multiprobe attaches to functions"
 #: Functions of the C library that people ask for, and that no kernel has.
 _C_LIBRARY = (
@@ -33,15 +34,16 @@ _C_LIBRARY = (
 def refuse_other_notations(text: str, kind: str, rest: str) -> None:
     """Raise PatternError if `text`, which is `kind`:`rest`, is a probe in the notation of bpftrace."""
     if kind in _ENTRY or kind in _RETURN:
+        tool = "ftrace" if kind in _FTRACE else "bpftrace"
         how = "a return is measured with --return, when='return'" if kind in _RETURN else ""
         raise PatternError(
-            f"invalid pattern {text!r}: {kind} is a kind of probe in bpftrace, not a module",
+            f"invalid pattern {text!r}: {kind} is a kind of probe in {tool}, not a module",
             pattern=text,
             hint=f"write {rest!r}: multiprobe chooses the mechanism; {how or 'to choose it, use --mechanism'}",
         )
     if kind in _EVENTS:
-        begins = next((begins for begins in _SYSTEM_CALL_EVENTS if rest.startswith(begins)), "")
-        hint = f"write 'syscall:{rest.removeprefix(begins)}' for the system call" if begins else "bpftrace does"
+        call = _SYSTEM_CALL_EVENT.fullmatch(rest)
+        hint = f"write 'syscall:{call[1]}' for the system call" if call else "bpftrace does"
         raise PatternError(f"invalid pattern {text!r}: {_ATTACHES}, not to tracepoints", pattern=text, hint=hint)
     if kind in _USER:
         raise PatternError(
@@ -63,9 +65,15 @@ def refuse_user_space(text: str) -> None:
 
 
 def refuse_no_name(text: str, name: str) -> None:
-    """Raise PatternError for a name with parentheses, commas or braces, and for an address without 0x."""
+    """Raise PatternError for a name with parentheses, commas or braces, for an address without 0x, a tracepoint."""
     if name.endswith("()"):
         hint = f"write {name[:-2]!r}"
+    elif re.fullmatch(r"[\w*?]*\{[\w*?,]*,[\w*?,]*\}[\w*?]*", name):
+        hint = f"write {name} without quotes, so that the shell expands the braces"
+    elif re.fullmatch(r"\^?[\w.*+?\\]*([|^$]|\([\w|]+\))[\w.*+?\\()|$]*", name):
+        hint = f"write '/{name}/': a regular expression, which matches whole names, stands between slashes"
+    elif call := _SYSTEM_CALL_EVENT.fullmatch(name):
+        hint = f"{name} is a tracepoint: write 'syscall:{call[1]}' for the system call"
     elif "," in name:
         hint = f"write {' '.join(part for part in name.split(',') if part)}: several patterns are several arguments"
     elif "{" in name or "(" in name or ";" in name:
@@ -80,7 +88,8 @@ def refuse_no_name(text: str, name: str) -> None:
 def system_call_function(name: str) -> str:
     """The kernel's function (or a glob of them) for a system call's name, as `__x64_sys_openat` for `openat`."""
     arch = find(os.uname().machine)
-    return (arch.wrappers[0] if arch else "sys_") + name
+    wrapper = arch.wrappers[0] if arch else "sys_"
+    return wrapper + name.removeprefix(wrapper).removeprefix("sys_")
 
 
 def why_in_user_space(name: str, module: str) -> str:

@@ -5,12 +5,13 @@ The result has the order of the request. A function requested twice is attached 
 
 from __future__ import annotations
 
+import re
 from array import array
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from multiprobe.functions.notations import system_call_function, why_in_user_space
-from multiprobe.functions.pattern import ADDRESS, in_modules, parse_pattern
+from multiprobe.functions.pattern import ADDRESS, VMLINUX, in_modules, parse_pattern
 from multiprobe.functions.sets import FunctionSet, Refusal
 from multiprobe.names import encode_name
 
@@ -120,12 +121,18 @@ def _unknown(table: FunctionTable, pattern: Pattern) -> str:
             f"no function is called {name}: the compiler made {', '.join(parts[:3])} of it, and its arguments may "
             f"have changed; ask for '{name}.*' if that will do"
         )
+    if not pattern.module and in_modules(table, range(table.n), name):
+        return f"{name} is no function: the functions of {_home(name)} are '{name}:*'"
     user_space = why_in_user_space(name, pattern.module)
     if user_space:
         return user_space
     advice = "it may have been inlined or renamed, or its module isn't loaded"
     near = _near(table, name)
     return f"no function is called {name}: {advice}" + (f"; there is {', '.join(near)}" if near else "")
+
+
+def _home(module: str) -> str:
+    return "the kernel image" if module == VMLINUX else f"the module {module}"
 
 
 def why_no_match(table: FunctionTable, patterns: Sequence[str]) -> str:
@@ -138,11 +145,12 @@ def why_no_match(table: FunctionTable, patterns: Sequence[str]) -> str:
 
 
 def _near(table: FunctionTable, name: str) -> list[str]:
-    """A few names that look like a misspelt one: with other underscores in front, a few letters different, or those of
-    a system call."""
-    bare = name.strip("_")
-    call = system_call_function(bare.removeprefix("sys_"))
-    found = [other for other in (call, bare, f"_{bare}", f"__{bare}") if other != name and table.rows_of_name(other)]
+    """A few names that look like a misspelt one: with other underscores in front, in small letters, a few letters
+    different, without what a compiler appends, or those of a system call."""
+    plain = re.sub(r"\W", "_", name.partition(".")[0]).lower()
+    bare = plain.strip("_")
+    others = (system_call_function(bare), plain, bare, f"_{bare}", f"__{bare}")
+    found = [other for other in others if other != name and table.rows_of_name(other)]
     alike = (
         [table.name(row) for row in table.rows_of_prefix(encode_name(name[:N_ALIKE]))] if len(name) > N_ALIKE else []
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import signal
 import sys
 import time
@@ -36,7 +37,8 @@ def find_program(name: str) -> str:
             raise UsageError(
                 f"cannot run {path!r}: it is not executable", hint=f"chmod +x {path}, or name its interpreter"
             )
-    raise UsageError(f"cannot run {name!r}: no such program", hint="the command after -- is not run by a shell")
+    hint = f": -- sh -c {shlex.quote(name)} is" if " " in name else ""
+    raise UsageError(f"cannot run {name!r}: no such program", hint=f"the command after -- is not run by a shell{hint}")
 
 
 class Workload:

@@ -1,4 +1,5 @@
-// Sorts the table by a click on a head, and shows the rows that contain every word of the search.
+// Sorts the table by a click on a head, shows the rows that contain every word of the search, and keeps both in the URL's
+// fragment: #sort=-calls&search=vfs (the minus: largest first).
 (() => {
   const table = document.getElementById("rows");
   if (!table) return;
@@ -14,8 +15,18 @@
     typeof a === "string" && typeof b === "string" ? a.localeCompare(b, "en", { numeric: true })
       : typeof a === "number" && typeof b === "number" ? a - b : typeof a === "number" ? -1 : 1;
 
-  const sort = (n) => {
+  const kept = new URLSearchParams(location.hash.slice(1));
+  const keep = (name, text) => {
+    if (text) kept.set(name, text); else kept.delete(name);
+    try { history.replaceState(null, "", `#${kept}`); } catch { /* a page without an address of its own */ }
+  };
+
+  const click = (n) => {
     const falls = heads[n].ariaSort ? heads[n].ariaSort === "ascending" : heads[n].className === "number";
+    sort(n, falls);
+    keep("sort", (falls ? "-" : "") + heads[n].textContent);
+  };
+  const sort = (n, falls) => {
     heads.forEach((head) => head.removeAttribute("aria-sort"));
     heads[n].ariaSort = falls ? "descending" : "ascending";
     rows.sort((one, other) => {
@@ -26,8 +37,8 @@
     body.append(...rows);
   };
   heads.forEach((head, n) => {
-    head.addEventListener("click", () => sort(n));
-    head.addEventListener("keydown", (event) => { if (event.key === "Enter") sort(n); });
+    head.addEventListener("click", () => click(n));
+    head.addEventListener("keydown", (event) => { if (event.key === "Enter") click(n); });
   });
 
   const show = () => {
@@ -39,6 +50,9 @@
     });
     count.textContent = `${shown.length} of ${rows.length} rows`;
   };
-  search.addEventListener("input", show);
+  search.addEventListener("input", () => { show(); keep("search", search.value); });
+  const by = kept.get("sort") ?? "", column = heads.findIndex((head) => head.textContent === by.replace(/^-/, ""));
+  if (column >= 0) sort(column, by.startsWith("-"));
+  search.value = kept.get("search") ?? "";
   show();
 })();

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _MANY = 1e6
 """So many degrees of freedom are as good as infinitely many."""
+_LARGE = 1e9
 _TINY = 1e-300
 _LEAST = 1e-8
 """No variance is taken for smaller: values of one hundredth of a per cent apart are the same."""
@@ -149,6 +150,8 @@ def two_sided_p(t: float, freedom: float) -> float:
 def binomial_p(before: int, after: int, share: float) -> float:
     """The two-sided probability of such counts, if each call falls before with the probability `share`."""
     n = before + after
+    if n > _LARGE and 0 < share < 1:  # the beta function below would be a difference of numbers that are too large
+        return math.erfc(abs(before - n * share) / math.sqrt(2 * n * share * (1 - share)))
     at_least = incomplete_beta(before, after + 1, share) if before else 1.0
     at_most = incomplete_beta(after, before + 1, 1 - share) if after else 1.0
     return min(1.0, 2 * min(at_least, at_most)) if n else 1.0

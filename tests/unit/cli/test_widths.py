@@ -385,6 +385,43 @@ def test_what_is_examined_fits(
         check(terminal, whole, names)
 
 
+@pytest.mark.usefixtures("measured")
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("command", ["merge", "diff"])
+@pytest.mark.parametrize("name", ["count", "latency", "errors", "stacks time"])
+def test_saved_runs_fit(
+    name: str,
+    command: str,
+    width: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for file in ("a.jsonl", "b.jsonl"):
+        assert run([*MEASURING[name], "-d", "0", "--save", file]) == 0
+    capsys.readouterr()
+    words = [command, "a.jsonl", "b.jsonl"]
+    whole = in_full(words, capsys)
+    assert whole
+    for encoding in ENCODINGS:
+        terminal = Terminal(width, encoding, monkeypatch)
+        assert terminal.run(*words) == 0
+        check(terminal, whole, ["tcp_diag_dump"] if command == "merge" and name != "errors" else [])
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("words", [["libc:mem*", "libc:*alloc"], ["--why", "libc:malloc"]], ids=str)
+def test_functions_of_libraries_fit(
+    words: list[str], width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = in_full(["functions", *words], capsys)
+    for encoding in ENCODINGS:
+        terminal = Terminal(width, encoding, monkeypatch)
+        assert terminal.run("functions", *words) == 0
+        check(terminal, whole, ["malloc"])
+
+
 PLAIN = pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
 COLOURED = ("count", "latency")
 COLOUR = re.compile(r"\x1b\[[\d;]*m")

@@ -126,3 +126,11 @@ def test_counting_alone_is_a_lower_bound_of_the_variance() -> None:
     assert moderated_p_values([*quiet, tested])[-1] > 0.01
     assert moderated_p_values([*quiet, Samples([0.0, 0.0], [1.0, 1.0], noise=1e-6)])[-1] < 1e-4
     assert moderated_p_values([*quiet, Samples([0.0, 0.0], [1.0, 1.0], noise=1e-6, chance=0.25)])[-1] == 0.25
+
+
+@pytest.mark.parametrize("n", [2 * 10**9, 10**15, 1 << 64])
+def test_counts_of_any_size_have_a_probability(n: int) -> None:
+    deviation = math.isqrt(n) // 2  # one standard deviation of n calls that fall on two sides
+    assert binomial_p(n // 2, n // 2, 0.5) == 1
+    assert binomial_p(n // 2 + deviation, n // 2 - deviation, 0.5) == pytest.approx(0.3173, rel=1e-3)
+    assert binomial_p(n, n // 2, 0.5) == 0

@@ -9,7 +9,6 @@ import ast
 import errno
 import re
 from dataclasses import dataclass
-from functools import partial
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,16 @@ _ARGUMENT = re.compile("arg[0-9]{1,9}")
 ANYWHERE = ("pid", "tid", "comm", "cpu")
 CALLS = ("min", "max", "abs", "bool")
 _HINT = "a filter is a Python expression with arg0 … arg11, parameters by name, ret, duration (ns), pid, tid, comm, cpu"
+_OTHER_SIGNS = {
+    "&&": "write `and` for &&: a filter is a Python expression",
+    r"\|\|": "write `or` for ||: a filter is a Python expression",
+    "->": "write a dot for ->, as in file.f_flags",
+    r"!(?!=)": "write `not` for !: a filter is a Python expression",
+    r"(?<![=!<>])=(?!=)": "write == to compare: a filter is a Python expression",
+    r"\d(ns|us|µs|ms|s)\b": "write times in nanoseconds: 10_000_000 is 10 ms",
+}
+"""What is written for signs and units that Python lacks, by a regular expression for them."""
+_COMM_LENGTH = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +108,8 @@ def _split(text: str, meaning: Callable[[str], Meaning]) -> Filter:
     except (SyntaxError, ValueError) as error:
         column = (getattr(error, "offset", None) or 1) - 1
         message = getattr(error, "msg", str(error))
-        raise UsageError(f"the filter can't be read: {message}\n    {text}\n    {' ' * column}^", hint=_HINT) from None
+        hint = next((advice for sign, advice in _OTHER_SIGNS.items() if re.search(sign, text)), _HINT)
+        raise UsageError(f"the filter can't be read: {message}\n    {text}\n    {' ' * column}^", hint=hint) from None
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, int) and node.value.bit_length() > 64:
             raise UsageError(
@@ -114,6 +124,24 @@ def _split(text: str, meaning: Callable[[str], Meaning]) -> Filter:
         else:
             entry.append(f"({ast.unparse(_FilterNames(meaning).visit(term))})")
     return Filter(" and ".join(entry), " and ".join(returned), tuple(keeper.kept), tuple(keeper.signed))
+
+
+def _refuse_positive_errno(node: ast.Compare) -> None:
+    """Raise UsageError for `ret == ENOENT`, which no call fulfils."""
+    sides = (node.left, *node.comparators)
+    names = {part.id for part in sides if isinstance(part, ast.Name)}
+    errnos = names & set(errno.errorcode.values())
+    if "ret" in names and errnos and isinstance(node.ops[0], ast.Eq):
+        name = errnos.pop()
+        raise UsageError(f"{ast.unparse(node)} is true of no failure: errnos are negative", hint=f"ret == -{name}")
+
+
+def _same_comm(text: str) -> str:
+    """The comparison of the command's name, as Python source for the probe."""
+    if len(text.encode()) > _COMM_LENGTH:
+        short = text.encode()[:_COMM_LENGTH].decode(errors="ignore")
+        raise UsageError(f"comm is never {text!r}: the kernel keeps {_COMM_LENGTH} bytes of a name", hint=f'"{short}"')
+    return f"ctx.comm == {text!r}"
 
 
 def _asks(node: ast.AST, names: tuple[str, ...]) -> bool:
@@ -183,12 +211,13 @@ class _FilterNames(ast.NodeTransformer):
         if texts is None:
             if "comm" in map(path_of, (node.left, *node.comparators)):
                 raise UsageError(f"comm can only be compared with strings: {ast.unparse(node)}", hint=_COMM)
+            _refuse_positive_errno(node)
             return self.generic_visit(node)
         operand = node.left if path_of(node.left) else node.comparators[0]
         path, op = path_of(operand), node.ops[0]
         if not path or not isinstance(op, ast.Eq | ast.NotEq | ast.In | ast.NotIn):
             raise UsageError(f"strings can only be compared with ==, != and in: {ast.unparse(node)}", hint=_HINT)
-        same = self._same(path) if path != "comm" else partial("ctx.comm == {!r}".format)
+        same = self._same(path) if path != "comm" else _same_comm
         found = " or ".join(f"({same(text)})" for text in texts)
         return _parsed(f"({found})" if isinstance(op, ast.Eq | ast.In) else f"(not ({found}))")
 
