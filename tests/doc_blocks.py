@@ -92,8 +92,8 @@ def shape(line: str) -> str:
 
 
 def is_by_chance(line: str) -> bool:
-    """Whether a line tells of events that were missed, which it may or not, or that attaching took long."""
-    return line.startswith(("missed: ", "attached in ")) or any(
+    """Whether a line tells of missed events, or that attaching took long or much memory: it may be there or not."""
+    return line.startswith(("missed: ", "attached in ", "kernel memory ")) or any(
         line.endswith(f": {meaning}") for meaning in MEANINGS.values()
     )
 

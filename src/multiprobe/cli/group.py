@@ -116,8 +116,8 @@ def parse(arguments: Sequence[str]) -> click.Context:
     Raises click.UsageError, or click.exceptions.Exit after `--help` and `--version`.
     """
     if arguments and arguments[0] in WORDS:
-        command = arguments[1:2] if arguments[0] == "help" else []
-        arguments = [*command, WORDS[arguments[0]]]
+        after = arguments[1:2] if arguments[0] == "help" else []
+        arguments = [*after, WORDS[arguments[0]]]
     if not arguments or arguments[0].startswith("-"):
         commands.make_context("multiprobe", list(arguments)).fail(f"no such command {arguments[0]!r}")  # "-", "--"
     parent = click.Context(commands, info_name="multiprobe")

@@ -83,7 +83,6 @@ SLIPS = [
     ("trace vfs_read --filter 'ret < 0 || cpu == 1'", 2, "can't be read", "write `or` for ||"),
     ("trace vfs_read --filter '!ret'", 2, "can't be read", "write `not` for !"),
     ("trace vfs_read --filter 'file->f_flags == 1'", 2, "can't be read", "write a dot for ->"),
-    ("trace vfs_read --filter 'duration > 10ms'", 2, "can't be read", "10_000_000 is 10 ms"),
     ("trace vfs_read --filter 'ret == ENOENT'", 2, "errnos are negative", "ret == -ENOENT"),
     ("trace vfs_read --filter 'comm == \"a-name-of-a-program\"'", 2, "the kernel keeps 15 bytes", '"a-name-of-a-pro"'),
     # Other notations and tools.

@@ -32,9 +32,8 @@ _OTHER_SIGNS = {
     "->": "write a dot for ->, as in file.f_flags",
     r"!(?!=)": "write `not` for !: a filter is a Python expression",
     r"(?<![=!<>])=(?!=)": "write == to compare: a filter is a Python expression",
-    r"\d(ns|us|µs|ms|s)\b": "write times in nanoseconds: 10_000_000 is 10 ms",
 }
-"""What is written for signs and units that Python lacks, by a regular expression for them."""
+"""What is written for signs that Python lacks, by a regular expression for them."""
 _COMM_LENGTH = 15
 
 
