@@ -57,6 +57,17 @@ def test_trace(program: Path) -> None:
     assert "= 0x2a" in shown
 
 
+@pytest.mark.usefixtures("guest")
+def test_coverage(program: Path) -> None:
+    *rows, report = records("coverage", f"{program}:*", "security_file_*", "--", str(program), "tail", "3")
+    ran = {row["function"] for row in rows if row["module"] == program.name}
+    assert {"main", "first", "second"} <= ran
+    assert not {"leaf", "descend", "negative"} & ran
+    covered = {row["module"]: row["covered"] for row in report["modules"]}
+    assert covered[program.name] == len(ran)
+    assert covered[""] == len(report["lsm_hooks"]) > 0
+
+
 def test_what_takes_functions_of_the_kernel_only(program: Path) -> None:
     for command in ("errors", "graph", "stacks"):
         ran = multiprobe(command, f"{program}:leaf", "--", "true")

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from multiprobe.binaries.mixed import only_of_kernel
+from multiprobe.binaries.mixed import kernel_of
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
 from multiprobe.cli.options import MeasuringOptions, SelectionOption, measuring_options, top_option
 from multiprobe.cli.params import POSITIVE
 from multiprobe.errors import UsageError
-from multiprobe.functions.kernel import Kernel
 from multiprobe.instruments.coverage import program
 from multiprobe.instruments.coverage.covered import by_module
 from multiprobe.instruments.coverage.instrument import EVERY, start
@@ -85,12 +84,12 @@ class CoverageMeasurement(Measurement[CoverageOptions, "Coverage"]):
 
     def start(self, functions: AnyFunctionSet, options: AttachOptions) -> CoverageCollector:
         """Attach, once the run to compare with is there."""
-        of_kernel = only_of_kernel(functions, "coverage")
         if self.options.against is not None:
             self.before = Run.load(self.options.against)
             compare_coverage(set(), set(), self.before)  # raises if it is no run of coverage
-        self._directories = load_module_directories(Kernel.of(of_kernel.table).release)
-        return start(of_kernel, **options)
+        kernel = kernel_of(functions)
+        self._directories = load_module_directories(kernel.release) if kernel else {}
+        return start(functions, **options)
 
     def begin(self) -> None:
         """Begin the first run: what was called until now does not count."""

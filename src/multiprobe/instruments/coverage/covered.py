@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from multiprobe.arch import system_call_of
+from multiprobe.functions.sets import Function
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from multiprobe.functions.sets import Function, FunctionSet
+    from multiprobe.binaries.mixed import AnyFunction, AnyFunctionSet
     from multiprobe.links.report import Report
 
 HOOKS = "security_"
@@ -39,7 +40,7 @@ class CoveredFunction:
     n_runs: in how many runs; first: its first call, None if the event about it was lost
     """
 
-    function: Function
+    function: AnyFunction
     n_runs: int
     first: FirstHit | None
 
@@ -68,7 +69,7 @@ class Coverage:
 
     seconds: float
     n_runs: int
-    functions: FunctionSet
+    functions: AnyFunctionSet
     covered: Sequence[CoveredFunction]
     capabilities: Sequence[CheckedCapability] | None = None
     report: Report | None = None
@@ -87,18 +88,23 @@ class Coverage:
     @property
     def system_calls(self) -> list[str]:
         """The names of the system calls whose wrappers (`__x64_sys_openat`) ran, sorted."""
-        return sorted({system_call_of(one.function.name) for one in self.covered} - {""})
+        return sorted(set(map(system_call_of, self._names_in_image())) - {""})
 
     @property
     def lsm_hooks(self) -> list[str]:
         """The functions of the kernel image that ask security modules (`security_file_open`), sorted."""
-        kernel = (one.function.name for one in self.covered if not one.function.module)
-        return sorted({name for name in kernel if name.startswith(HOOKS)})
+        return sorted({name for name in self._names_in_image() if name.startswith(HOOKS)})
+
+    def _names_in_image(self) -> Iterator[str]:
+        """The names of the functions of the kernel image that ran."""
+        for one in self.covered:
+            if isinstance(one.function, Function) and not one.function.module:
+                yield one.function.name
 
 
 @dataclass(frozen=True, slots=True)
 class ModuleCoverage:
-    """How many functions of a module ("": the kernel image) ran, and ran in every run, of those attached."""
+    """How many functions of a module ("": the kernel image) or binary ran, and ran in every run, of those attached."""
 
     module: str
     attached: int
@@ -107,7 +113,7 @@ class ModuleCoverage:
 
 
 def by_module(coverage: Coverage) -> list[ModuleCoverage]:
-    """A row for each module of the attached functions: those with the most covered functions first."""
+    """A row for each module and binary of the attached functions: those with the most covered functions first."""
     numbers: dict[str, list[int]] = {}
     for function in coverage.functions:
         numbers.setdefault(function.module, [0, 0, 0])[0] += 1

@@ -11,7 +11,7 @@ from select import select
 from typing import TYPE_CHECKING
 
 import multiprobe as mp
-from multiprobe.binaries.mixed import only_of_kernel
+from multiprobe.binaries.mixed import kernel_part
 from multiprobe.errors import MultiprobeError, UsageError
 from multiprobe.instruments.coverage import program
 from multiprobe.instruments.coverage.covered import CheckedCapability, Coverage, CoveredFunction, FirstHit
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Unpack
 
-    from multiprobe.functions.sets import FunctionSet
+    from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.links.attachment import Attachment
     from multiprobe.links.plan.request import Functions
 
@@ -45,7 +45,6 @@ class CoverageCollector(Instrument[Coverage]):
     def __init__(self, attachment: Attachment, checks: Attachment | None) -> None:
         super().__init__(attachment)
         self._checks = checks
-        self._functions = only_of_kernel(attachment.functions, "coverage")
         self._n_ended = 0
         self._is_open = True
         self._run_began = time.monotonic_ns()
@@ -111,7 +110,7 @@ class CoverageCollector(Instrument[Coverage]):
         return Coverage(
             self.seconds,
             max(1, self._n_ended + self._is_open),
-            self._functions,
+            self.functions,
             list(self._covered()),
             None if self._checks is None else list(_capabilities(self._checks)),
         )
@@ -128,7 +127,7 @@ class CoverageCollector(Instrument[Coverage]):
         known = sorted((index for index in self._first if counts[index]), key=self._order)
         unknown = (index for index, n in enumerate(counts) if n and index not in self._first)
         for index in (*known, *unknown):
-            yield CoveredFunction(self._functions[index], counts[index], self._first.get(index))
+            yield CoveredFunction(self.functions[index], counts[index], self._first.get(index))
 
     def _order(self, index: int) -> tuple[int, int]:
         return self._first[index].run, self._first[index].ns
@@ -146,7 +145,7 @@ def _capabilities(checks: Attachment) -> Iterator[CheckedCapability]:
             yield CheckedCapability(capability_name(number), granted, denied)
 
 
-def start(functions: FunctionSet, **options: Unpack[AttachOptions]) -> CoverageCollector:
+def start(functions: AnyFunctionSet, **options: Unpack[AttachOptions]) -> CoverageCollector:
     """Attach to `functions`, and begin the first run. The options are those of `multiprobe.attach`.
 
     If `security_capable` is one of the functions, the capabilities that it is asked for are counted, too.
@@ -160,12 +159,12 @@ def start(functions: FunctionSet, **options: Unpack[AttachOptions]) -> CoverageC
 
 
 def _attach_checks(attachment: Attachment, options: AttachOptions) -> Attachment | None:
-    chosen = next((one for one in attachment.functions if str(one) == program.CAPABILITY_CHECK), None)
-    if chosen is None:
+    _, of_kernel = kernel_part(attachment.functions)
+    if of_kernel is None or program.CAPABILITY_CHECK not in of_kernel:
         return None
     alone: AttachOptions = {**options, "limits": Limits(watchdog=0), "progress": None}
     try:
-        return mp.attach(program.check, [chosen.name], **alone)
+        return mp.attach(program.check, [program.CAPABILITY_CHECK], **alone)
     except MultiprobeError as error:
         attachment.note(f"capabilities are not known: {error}")
         return None
@@ -183,7 +182,7 @@ def coverage(
     """
     if runs < 1:
         raise UsageError(f"invalid runs={runs}: expected at least 1")
-    chosen = only_of_kernel(choose(functions, options.get("kernel"), unsafe=options.get("unsafe", False)), "coverage")
+    chosen = choose(functions, options.get("kernel"), unsafe=options.get("unsafe", False))
     workload = Workload(command)
     try:
         options["pid"] = workload.pid
