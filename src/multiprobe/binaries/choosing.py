@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from multiprobe.binaries.boundaries import why_no_boundary
-from multiprobe.binaries.rules import forbidding
+from multiprobe.binaries.rules import NO_SYMBOLS, forbidding
 from multiprobe.binaries.sets import UserFunctionSet
 from multiprobe.errors import PatternError
 from multiprobe.functions.pattern import WILDCARDS, glob_to_regex
@@ -80,7 +80,7 @@ def choose(table: UserTable, texts: Sequence[str], *, code_of: Callable[[int], b
     wanted = [pattern for pattern in parsed if not pattern.is_exclusion]
     chosen = _Chosen(table, code_of)
     if not len(table):
-        chosen.refuse(" ".join(texts) or "*", "no_symbols", why_no_symbols(table))
+        chosen.refuse(" ".join(texts) or "*", NO_SYMBOLS, why_no_symbols(table))
         return chosen.make(set(), in_request_order=True)
     if not wanted:
         chosen.add(range(len(table)))

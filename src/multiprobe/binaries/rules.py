@@ -13,6 +13,9 @@ NO_CODE = 1 << 2
 GO = 1 << 3
 AT_RETURN = GO
 """Facts that only forbid probes at the return."""
+NO_SYMBOLS = "no_symbols"
+SYMBOLS_HINT = "install its debug symbols, which name its functions: in Debian, the package …-dbgsym"
+"""The code of a refusal for a file without symbols, and what to do about it."""
 
 
 @dataclass(frozen=True, slots=True)

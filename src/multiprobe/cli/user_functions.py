@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import multiprobe as mp
 from multiprobe.binaries.locating import is_library
 from multiprobe.binaries.naming import requests, split_binary
-from multiprobe.binaries.rules import UserVerdict
+from multiprobe.binaries.rules import NO_SYMBOLS, SYMBOLS_HINT, UserVerdict
 from multiprobe.errors import NoMatchError, UsageError
 from multiprobe.links.mechanisms.red_zone import harmful_probes
 from multiprobe.output.table import Column, TextTable, write_table
@@ -49,7 +49,9 @@ def show(results: Results, request: BinaryRequest, *, only: bool | None, json: b
     if not len(chosen):
         asked = " ".join(request.patterns)
         reason = str(chosen.unresolved[0]) if chosen.unresolved else f"no function of {binary.path} matches {asked}"
-        raise NoMatchError(reason, hint=f"multiprobe functions '{request.binary}:*' lists all of them")
+        is_stripped = any(refusal.code == NO_SYMBOLS for refusal in chosen.unresolved)
+        hint = SYMBOLS_HINT if is_stripped else f"multiprobe functions '{request.binary}:*' lists all of them"
+        raise NoMatchError(reason, hint=hint)
 
 
 def _is_attachable(record: dict[str, object]) -> bool:

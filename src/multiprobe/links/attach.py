@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from multiprobe.binaries.mixed import kernel_of
+from multiprobe.binaries.rules import NO_SYMBOLS, SYMBOLS_HINT
 from multiprobe.compiler.program import Program
 from multiprobe.errors import (
     AttachError,
@@ -213,8 +214,12 @@ def _nothing(
     words = "; ".join(str(refusal) for refusal in report.skipped[:3])
     more = f"{_none_of(report.requested)}: " if report.requested > 1 else ""
     unknown = report.skipped[0].request.rpartition(":")[2] if codes == {"unknown_name"} else ""
-    hint = f"`multiprobe functions '*{unknown}*'` lists the functions with this in their names"
-    return NoMatchError(more + words, hint=hint if unknown else "`multiprobe functions --why NAME` explains each")
+    hint = "`multiprobe functions --why NAME` explains each"
+    if unknown:
+        hint = f"`multiprobe functions '*{unknown}*'` lists the functions with this in their names"
+    elif codes == {NO_SYMBOLS}:
+        hint = SYMBOLS_HINT
+    return NoMatchError(more + words, hint=hint)
 
 
 def _none_of(n: int) -> str:
