@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from functools import cache
 
-from multiprobe.binaries.loader_cache import find_soname, parse_levels, parse_loader_cache
+from multiprobe.binaries.libraries import LOADER_CACHE, find_library
 from multiprobe.errors import NoMatchError, NotPermittedError, UsageError
 
-LOADER_CACHE = "/etc/ld.so.cache"
-LIBRARY_FOLDERS = ("/lib64", "/usr/lib64", "/lib", "/usr/lib")
 _MAX_LINKS = 40
 
 
@@ -30,31 +27,6 @@ def find_binary(name: str, *, loader_cache: str = LOADER_CACHE) -> str:
             hint=f"give the path; for a file of this folder: ./{name}",
         )
     return found
-
-
-def find_library(name: str, *, loader_cache: str = LOADER_CACHE) -> str:
-    """The path of a library that the loader finds for programs of this machine by default, or ""."""
-    found = find_soname(name, _libraries(loader_cache))
-    if found:
-        return found
-    tried = (f"{folder}/{file}" for folder in LIBRARY_FOLDERS for file in (name, f"{name}.so"))
-    return next((path for path in tried if ".so" in path and os.path.isfile(path)), "")
-
-
-def is_library(name: str) -> bool:
-    """Whether the loader finds a library of this name."""
-    return bool(find_library(name))
-
-
-@cache
-def _libraries(loader_cache: str) -> dict[str, str]:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            levels = parse_levels(file.read())
-        with open(loader_cache, "rb") as file:
-            return parse_loader_cache(file.read(), os.uname().machine, levels)
-    except OSError:
-        return {}
 
 
 def _in_its_root(path: str) -> str:

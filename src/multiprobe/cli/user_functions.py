@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import multiprobe as mp
-from multiprobe.binaries.locating import is_library
+from multiprobe.binaries.libraries import is_library
 from multiprobe.binaries.naming import requests, split_binary
 from multiprobe.binaries.rules import NO_SYMBOLS, SYMBOLS_HINT, UserVerdict
 from multiprobe.errors import NoMatchError, UsageError

@@ -13,10 +13,11 @@ from struct import pack
 import pytest
 
 import multiprobe as mp
-from multiprobe.binaries import locating
+from multiprobe.binaries import libraries, locating
 from multiprobe.binaries.binary import Binary
+from multiprobe.binaries.libraries import LOADER_CACHE, find_library
 from multiprobe.binaries.loader_cache import find_soname, parse_levels, parse_loader_cache
-from multiprobe.binaries.locating import find_binary, find_library, follow_links, library_of, program_of
+from multiprobe.binaries.locating import find_binary, follow_links, library_of, program_of
 from multiprobe.binaries.naming import BinaryRequest, requests, split_binary
 from multiprobe.errors import NoMatchError, NotPermittedError, PatternError, UsageError
 
@@ -81,7 +82,7 @@ def test_the_cache_of_this_machine() -> None:
         expected.setdefault(name, path)
     if not expected:
         pytest.skip("no cache")
-    assert parse_loader_cache(Path(locating.LOADER_CACHE).read_bytes(), "x86_64") == expected
+    assert parse_loader_cache(Path(LOADER_CACHE).read_bytes(), "x86_64") == expected
 
 
 V2 = "cx16 lahf_lm popcnt sse4_1 sse4_2 ssse3"
@@ -125,7 +126,7 @@ def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_binary("tool", loader_cache="/nonexistent") == f"{tmp_path}/tool"
     with pytest.raises(NoMatchError, match="no library libnone"):
         find_binary("libnone")
-    monkeypatch.setattr(locating, "LIBRARY_FOLDERS", (str(tmp_path),))
+    monkeypatch.setattr(libraries, "LIBRARY_FOLDERS", (str(tmp_path),))
     (tmp_path / "libown.so").write_text("")
     assert find_library("libown", loader_cache="/nonexistent") == f"{tmp_path}/libown.so"
 

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from multiprobe.binaries.locating import is_library
+from multiprobe.binaries.libraries import is_library
 from multiprobe.binaries.mixed import MixedFunctionSet, joined
 from multiprobe.binaries.naming import requests
 from multiprobe.binaries.sets import UserFunctionSet
