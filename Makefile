@@ -31,9 +31,11 @@ kernels: system
 	@$(MAKE) --no-print-directory $(VENV)/.installed
 	@$(BIN)/multiprobe vm --fetch $(KERNELS:%=--kernel %) >/dev/null
 
-# Boots a kernel, attaches to every function that it lets us, runs a workload, and prints what ran. Fetches that kernel alone.
+# Counts the functions of a program on this machine. Then boots a kernel, attaches to every function that it lets us, runs a
+# workload, and prints what ran. Fetches that kernel alone.
 try: system
 	@$(MAKE) --no-print-directory $(VENV)/.installed
+	@tools/try-user-space
 	$(BIN)/multiprobe count '*' --vm=$(DEFAULT_KERNEL) --top 20 -- sh -c '$(WORKLOAD)'
 
 test: setup
