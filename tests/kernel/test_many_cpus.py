@@ -62,13 +62,15 @@ def test_counts_are_exact_in_rows_that_cpus_share(mechanism: str) -> None:
         os.getpgid(0)  # the function with the hot rows
         children = [subprocess.Popen([sys.executable, "-c", CALLS]) for _ in range(N_PROCESSES)]
         assert [child.wait() for child in children] == [0] * N_PROCESSES
-        assert attachment.missed() == dict.fromkeys(attachment.missed(), 0)
-        assert attachment.totals(calls)[0] >= N_PROCESSES * N_CALLS
+        missed = {cause: n for cause, n in attachment.missed().items() if n}
+        assert set(missed) <= ({"recursion_misses"} if mechanism == "tracing_multi" else set()), missed
+        n_missed = missed.get("recursion_misses", 0)  # while the program of another task was preempted
+        assert attachment.totals(calls)[0] >= N_PROCESSES * N_CALLS - n_missed
         found = dict(zip(NAMES, attachment.totals(calls), strict=True))
         counts = dict(zip(NAMES, attachment.read(sizes).tolist(), strict=True))
         assert {name: sum(buckets) for name, buckets in counts.items()} == found
         pids = [child.pid for child in children]
-        assert counts[NAMES[0]][1 + pids[0].bit_length()] >= N_CALLS
+        assert counts[NAMES[0]][1 + pids[0].bit_length()] >= N_CALLS - n_missed
         assert attachment.read(largest, per_cpu=True).max(axis=0)[0] >= max(pids)
         assert attachment.map(by_key).as_dict()[0] <= -max(pids)
 
