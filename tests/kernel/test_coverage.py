@@ -13,7 +13,11 @@ import pytest
 
 import multiprobe as mp
 
-PATTERNS = ["vfs_*", "do_sys_open*", "*fadvise*", "__x64_sys_*", "path_*", "security_*", "do_filp_open", "do_exit"]
+MANY = ["vfs_*", "do_sys_open*", "*fadvise*", "__x64_sys_*", "path_*", "security_*", "do_filp_open", "do_exit"]
+FEW = ["vfs_open", "vfs_read", "vfs_fstat", "vfs_statx", "do_sys_openat2", "*fadvise*", "do_filp_open", "do_exit"]
+FEW += ["__x64_sys_" + name for name in ("openat", "execve", "close", "exit_group", "mkdir", "read", "mmap", "brk")]
+FEW += ["security_file_open", "security_mmap_file", "security_bprm_check", "path_openat"]
+PATTERNS = MANY if mp.Kernel().has("kprobe_multi") else FEW  # one by one, many take minutes
 TRACEFS = Path("/sys/kernel/tracing")
 TRACED = f'echo $$ >{TRACEFS}/set_ftrace_pid; echo function >{TRACEFS}/current_tracer; exec "$@"'
 
