@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import forked
+import missed
 import pytest
 
 import multiprobe as mp
@@ -20,6 +21,14 @@ FEW += ["security_file_open", "security_mmap_file", "security_bprm_check", "path
 PATTERNS = MANY if mp.Kernel().has("kprobe_multi") else FEW  # one by one, many take minutes
 TRACEFS = Path("/sys/kernel/tracing")
 TRACED = f'echo $$ >{TRACEFS}/set_ftrace_pid; echo function >{TRACEFS}/current_tracer; exec "$@"'
+
+
+def cover(command: list[str], patterns: list[str], *, runs: int = 1) -> mp.Coverage:
+    """Coverage; calls that the kernel missed in it are noted, since they may be the only ones of a function."""
+    found = mp.coverage(command, patterns, runs=runs)
+    assert found.report is not None
+    missed.note(json.dumps(found.report.to_json()))
+    return found
 
 
 def names(covered: object) -> set[str]:
@@ -34,8 +43,8 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_file_that_is_missing_is_not_read(file: Path) -> None:
-    there = mp.coverage(["cat", str(file)], PATTERNS, runs=5)
-    missing = mp.coverage(["cat", f"{file}.missing"], PATTERNS, runs=5)
+    there = cover(["cat", str(file)], PATTERNS, runs=5)
+    missing = cover(["cat", f"{file}.missing"], PATTERNS, runs=5)
     assert (there.statuses, missing.statuses) == ((0,) * 5, (1,) * 5)
     only = names(there.always) - names(missing.covered)
     assert {"generic_fadvise", "__x64_sys_fadvise64"} <= only
@@ -66,7 +75,7 @@ def tracer() -> Iterator[None]:
 
 
 def test_nothing_that_ftrace_sees_is_missing(file: Path, tracer: None) -> None:
-    covered = mp.coverage(["cat", str(file)], PATTERNS)
+    covered = cover(["cat", str(file)], PATTERNS)
     subprocess.run(["sh", "-c", TRACED, "sh", "cat", str(file)], check=True, capture_output=True)
     lines = [line.split() for line in (TRACEFS / "trace").read_text().splitlines() if not line.startswith("#")]
     own = [line for line in lines if line[0].startswith("cat-") and line[2][2] == "."]  # no interrupts
@@ -81,11 +90,11 @@ def names_of(functions: mp.FunctionSet) -> set[str]:
 
 
 def test_capabilities_are_granted_and_denied(file: Path) -> None:
-    granted = mp.coverage(["chown", "1", str(file)], ["security_capable"])
+    granted = cover(["chown", "1", str(file)], ["security_capable"])
     assert granted.capabilities is not None
     assert [(one.name, one.denied) for one in granted.capabilities if one.name == "CAP_CHOWN"] == [("CAP_CHOWN", 0)]
     command = ["setpriv", "--reuid", "65534", "--clear-groups", "chown", "0", str(file)]
-    denied = mp.coverage(command, ["security_capable"])
+    denied = cover(command, ["security_capable"])
     assert denied.capabilities is not None
     assert {one.name for one in denied.capabilities if one.denied} & {"CAP_DAC_READ_SEARCH", "CAP_CHOWN"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -71,9 +72,11 @@ def test_results_of_both(binary: mp.Binary, run: Run) -> None:
     """The kernel's results have types, those of a program are whole registers."""
     with mp.attach(add_results, [binary.functions("leaf"), mp.Kernel().functions("vfs_rmdir")]) as attachment:
         run("values")
-        with pytest.raises(OSError, match="not empty") as refused:
+        with pytest.raises(OSError, match="not empty"):
             Path(binary.path).parent.rmdir()  # the program is in it
-        assert list(attachment.totals(sums)) == [42, 2**64 - (refused.value.errno or 0)]
+        of_binary, of_kernel = attachment.totals(sums)
+    assert of_binary == 42
+    assert 2**64 - of_kernel in (errno.ENOTEMPTY, 2 * errno.ENOTEMPTY), "overlayfs asks its upper layer, too"
 
 
 def test_patterns_of_both(program: Path) -> None:
