@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[3]
-DASHBOARD = ROOT / "share/grafana/multiprobe.json"
-RULES = ROOT / "share/prometheus/multiprobe.rules.yml"
+DASHBOARD = ROOT / "share/multiprobe/grafana/multiprobe.json"
+RULES = ROOT / "share/multiprobe/prometheus/multiprobe.rules.yml"
 COUNTERS = ("calls", "other_calls", "failures", "other_failures", "missed")
 GAUGES = ("functions", "measured_seconds", "info", "running_calls")
 SERVED = {

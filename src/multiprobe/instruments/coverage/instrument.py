@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from select import select
+from select import POLLIN, poll
 from typing import TYPE_CHECKING
 
 import multiprobe as mp
@@ -201,6 +201,8 @@ def coverage(
 def _run(workload: Workload, collector: CoverageCollector) -> int:
     """Run the command to its end. Returns its status."""
     workload.release()
-    while not select([workload.end_fd], [], [], EVERY)[0]:
+    ended = poll()
+    ended.register(workload.end_fd, POLLIN)
+    while not ended.poll(1000 * EVERY):
         collector.poll()
     return workload.wait()
