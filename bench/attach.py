@@ -17,24 +17,14 @@ from array import array
 import multiprobe as mp
 from multiprobe.functions.sets import FunctionSet
 from multiprobe.instruments.count import count
+from raw import LINK_CREATE, PROG_LOAD, PROG_TYPE_KPROBE, RETURN_0, raw_bpf
 
-SYS_BPF, PROG_LOAD, LINK_CREATE = 321, 5, 28
-PROG_TYPE_KPROBE, TRACE_KPROBE_MULTI = 2, 42
-RETURN_0 = bytes([0xB7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0])
-
-libc = ctypes.CDLL(None, use_errno=True)
+TRACE_KPROBE_MULTI = 42
 
 
 @mp.program
 def empty(ctx):
     return
-
-
-def raw_bpf(command: int, attr: bytes) -> int:
-    result: int = libc.syscall(SYS_BPF, command, ctypes.create_string_buffer(attr, len(attr)), len(attr))
-    if result < 0:
-        raise OSError(ctypes.get_errno(), "bpf")
-    return result
 
 
 def raw_attach(addresses: array[int]) -> tuple[float, float]:

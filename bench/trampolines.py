@@ -22,12 +22,9 @@ from typing import Any
 import multiprobe as mp
 from multiprobe.functions.sets import FunctionSet
 from multiprobe.kernel.mechanism import Mechanism
+from raw import LINK_CREATE, PROG_LOAD, RETURN_0, raw_bpf
 
-SYS_BPF, PROG_LOAD, LINK_CREATE = 321, 5, 28
 PROG_TYPE_TRACING, TRACE_FENTRY_MULTI = 26, 59
-RETURN_0 = bytes([0xB7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0])
-
-libc = ctypes.CDLL(None, use_errno=True)
 
 
 @mp.program
@@ -40,13 +37,6 @@ def say(**figures: Any) -> None:
 
 
 # A batch
-
-
-def raw_bpf(command: int, attr: bytes) -> int:
-    result: int = libc.syscall(SYS_BPF, command, ctypes.create_string_buffer(attr, len(attr)), len(attr))
-    if result < 0:
-        raise OSError(ctypes.get_errno(), "bpf")
-    return result
 
 
 def raw_attach(ids: array[int]) -> tuple[float, float]:

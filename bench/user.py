@@ -20,26 +20,16 @@ import time
 from array import array
 
 import multiprobe as mp
+from raw import LINK_CREATE, PROG_LOAD, PROG_TYPE_KPROBE, RETURN_0, raw_bpf
 
-SYS_BPF, PROG_LOAD, LINK_CREATE = 321, 5, 28
-PROG_TYPE_KPROBE, TRACE_UPROBE_MULTI = 2, 48
-RETURN_0 = bytes([0xB7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0])
+TRACE_UPROBE_MULTI = 48
 FUNCTION = ".globl f{0}\n.type f{0}, @function\nf{0}: push %rbp\nmov %rsp, %rbp\npop %rbp\nret\n.size f{0}, . - f{0}\n"
 MAPPING = "import ctypes, sys; ctypes.CDLL(sys.argv[1]); print(flush=True); sys.stdin.read()"
-
-libc = ctypes.CDLL(None, use_errno=True)
 
 
 @mp.program
 def empty(ctx):
     return
-
-
-def raw_bpf(command: int, attr: bytes) -> int:
-    result: int = libc.syscall(SYS_BPF, command, ctypes.create_string_buffer(attr, len(attr)), len(attr))
-    if result < 0:
-        raise OSError(ctypes.get_errno(), "bpf")
-    return result
 
 
 def raw_attach(path: str, offsets: array[int]) -> tuple[float, float]:

@@ -80,9 +80,7 @@ def _run(measurement: Measurement[MeasuringOptions, SampleT], functions: AnyFunc
     stdout = STDOUT if options.is_text or options.output is not None else STDERR
     measurement.workload = Workload(options.command, stdout=stdout) if options.command else None
     try:
-        measurement.metrics_server = open_metrics(
-            options
-        )  # before attaching, which may take long: the port may be in use
+        measurement.metrics_server = open_metrics(options)  # first: the port may be in use, and attaching takes long
         with _attach(measurement, functions) as instrument:
             measurement.instrument = instrument
             measurement.begin()

@@ -276,7 +276,7 @@ class Attaching:
 
     def _remember(self, mechanism: Mechanism, refused: Mapping[int, int]) -> None:
         """Remember for this kernel build which functions are refused by the mechanism whatever the program."""
-        if mechanism == Mechanism.UPROBE_MULTI:  # whose refusals are found by an empty program each time
+        if mechanism == Mechanism.UPROBE_MULTI:  # which remembers them by file: mechanisms.tried
             return
         when = self.plan.when
         is_paired = bool(mechanism & self.plan.paired)

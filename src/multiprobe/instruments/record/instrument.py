@@ -13,13 +13,14 @@ import multiprobe as mp
 from multiprobe.errors import CompileError, UsageError
 from multiprobe.functions.kernel import Kernel
 from multiprobe.instruments.instrument import AttachOptions, Instrument
-from multiprobe.instruments.record.program import DEFAULT_RECORDS, N_ARGUMENTS, WORDS, RecordProbe
+from multiprobe.instruments.record.program import DEFAULT_RECORDS, WORDS, RecordProbe
 from multiprobe.instruments.task_names import task_ids
 from multiprobe.instruments.trace.describe import Describer, Wanted
 from multiprobe.instruments.trace.filter import parse_filter
 from multiprobe.instruments.trace.filter_names import FilterNames
 from multiprobe.instruments.trace.instrument import TracedCall
 from multiprobe.instruments.trace.program import tables
+from multiprobe.instruments.trace.reads import N_ARGUMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

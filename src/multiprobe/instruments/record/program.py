@@ -5,13 +5,13 @@ Nothing is read while it records. When the condition holds, the program itself s
 
 from __future__ import annotations
 
-import linecache
 from typing import TYPE_CHECKING
 
 import multiprobe as mp
 from multiprobe.arch import native
-from multiprobe.errors import CompileError, UsageError
-from multiprobe.instruments.trace.program import POINTER, SYSCALL
+from multiprobe.errors import UsageError
+from multiprobe.instruments.generated import make_generated
+from multiprobe.instruments.trace.program import MAX_KEPT, POINTER, RESULT, SYSCALL
 from multiprobe.kernel.btf.values import MAX_ERRNO
 
 if TYPE_CHECKING:
@@ -21,13 +21,11 @@ if TYPE_CHECKING:
 WORDS = 9
 """Words of 64 bits in a record. At the entry: time, function << 1, thread, six arguments. At the return: time,
 function << 1 | 1, thread, time of the entry, returned value. The time is written last: until then it is 0."""
-N_ARGUMENTS = 6
 DEFAULT_RECORDS, MAX_RECORDS = 1 << 14, 1 << 20
 """Records of each CPU."""
 ASKED = 1 << 63
 """In the session of a call: the part of the condition that is known at the entry holds."""
 MAX_THREADS = 1 << 14
-MAX_KEPT = 1 << 16
 
 
 class Held(mp.Event):
@@ -48,13 +46,7 @@ def record(ctx):
         begin = mark & MAX_POSITIVE
         if not begin:
             return
-        end = ctx.time
-        duration = end - begin
-        ret = ctx.ret
-        if ret < -MAX_ERRNO and table[ctx.function] & POINTER:
-            ret = ret & MAX_POSITIVE
-        thread = mp.u64(ctx.ns_pid << 32 | mp.u32(ctx.ns_tid))
-        at = heads[0]
+{result}        at = heads[0]
         heads[0] = at + 1
         at = (at & LAST) * WORDS
         ring[at] = 0
@@ -134,20 +126,12 @@ class RecordProbe:
     def _program(self, condition: Filter | None) -> Program:
         entered, returned = ("", "") if condition is None else _conditions(condition)
         registers = ", ".join(f"registers.{name}" for name in native().system_call_arguments)
-        source = _SOURCE.format(entered=entered, returned=returned, registers=registers)
-        file = f"<record {abs(hash(source)):x}>"
-        linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+        source = _SOURCE.format(entered=entered, returned=returned, registers=registers, result=RESULT)
         names: dict[str, object] = _CONSTANTS | {
             "mp": mp, "LAST": self.records - 1, "ring": self.ring, "heads": self.heads, "names": self.names,
             "keep": self.keep, "table": self.table, "frozen": self.frozen, "held": self.held,
         }  # fmt: skip
-        try:
-            exec(compile(source, file, "exec"), names)
-        except SyntaxError as error:
-            raise CompileError(f"the condition can't be compiled: {error.msg}") from error
-        record = names["record"]
-        assert callable(record)
-        return mp.program(record, when="session")
+        return make_generated("record", source, names, when="session", what="condition")
 
 
 def _conditions(condition: Filter) -> tuple[str, str]:

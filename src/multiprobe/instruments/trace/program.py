@@ -6,13 +6,13 @@ arguments) are in tables; a `ReadStep` of `trace.reads` is two numbers there.
 
 from __future__ import annotations
 
-import linecache
 from array import array
 from typing import TYPE_CHECKING
 
 import multiprobe as mp
 from multiprobe.arch import native
-from multiprobe.errors import CompileError, UsageError
+from multiprobe.errors import UsageError
+from multiprobe.instruments.generated import make_generated
 from multiprobe.instruments.trace.filter import Filter
 from multiprobe.instruments.trace.reads import (
     ARGUMENT_MASK,
@@ -73,18 +73,21 @@ Left = _event("Left", **_CALL, end=mp.u64, function=mp.u32, cpu=mp.u32, ret=mp.i
 """A call returned."""
 
 
-_RETURN = """\
-    if ctx.is_return:
-        begin = ctx.session
-        if not begin:
-            return
+RESULT = """\
         end = ctx.time
         duration = end - begin
         ret = ctx.ret
         if ret < -MAX_ERRNO and table[ctx.function] & POINTER:
             ret = ret & MAX_POSITIVE
         thread = mp.u64(ctx.ns_pid << 32 | mp.u32(ctx.ns_tid))
-        buffer = 0
+"""
+"""Of a call that returns: the time, and the result as conditions see it."""
+_RETURN = """\
+    if ctx.is_return:
+        begin = ctx.session
+        if not begin:
+            return
+{result}        buffer = 0
         if table[ctx.function] & FILLS:
             buffer = fills[thread, begin]
             del fills[thread, begin]
@@ -244,28 +247,22 @@ class TraceProbe:
 
         is_session = self.when == "session"
         source = _SOURCE.format(
-            leave=_RETURN.format(returned=wanted.returned or "True", found=_found(wanted)) if is_session else "",
+            leave=_RETURN.format(returned=wanted.returned or "True", found=_found(wanted), result=RESULT)
+            if is_session
+            else "",
             entry=wanted.entry or "True",
             kept=_kept(wanted) if is_session else "",
             fill="fills[thread, begin] = address" if is_session else "pass",
             registers=", ".join(f"registers.{name}" for name in native().system_call_arguments),
             stack="" if self.stacks is None else ", stack=stacks.id(ctx)",
         )
-        file = f"<trace {abs(hash(source)):x}>"
-        linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
         names: dict[str, object] = _CONSTANTS | {
             "mp": mp, "pick": pick, "walk": walk, "send_text": send_text,
             "send_filled": send_filled, "fills": self.fills, "last": 2 * self.n_steps - 1,
             "table": self.table, "steps": self.steps, "keep": self.keep, "stacks": self.stacks, "left": self.left,
             "entered": self.entered, "more": self.more, "blocks": self.blocks, "texts": texts,
         }  # fmt: skip
-        try:
-            exec(compile(source, file, "exec"), names)
-        except SyntaxError as error:
-            raise CompileError(f"the filter can't be compiled: {error.msg}") from error
-        trace = names["trace"]
-        assert callable(trace)
-        return mp.program(trace, when=self.when)
+        return make_generated("trace", source, names, when=self.when, what="filter")
 
 
 def tables(described: Sequence[Described], *, most: int = MOST_STEPS) -> tuple[array[int], array[int]]:
