@@ -15,6 +15,7 @@ class Profile:
     lists_addresses: tracefs has available_filter_functions_addrs (6.5)
     tells_links: link info gives addresses of kprobe.multi links and perf events (6.6), and calls missed (6.7)
     tells_cookies: link info gives cookies of trampolines and of kprobe.multi
+    tells_batches: link info gives the functions of tracing_multi links (7.3; fdinfo gives them from the start)
     refuses_ambiguous: a kprobe by a name that several functions have is EADDRNOTAVAIL (6.7, and 6.1 of Debian)
     refuses_noreturn: fexit programs for functions that never return are EINVAL (6.16, and 6.12 of Debian)
     uid: of its user; the directories of tracefs and debugfs are root's
@@ -32,6 +33,7 @@ class Profile:
     lists_addresses: bool = True
     tells_links: bool = True
     tells_cookies: bool = True
+    tells_batches: bool = True
     refuses_ambiguous: bool = True
     refuses_noreturn: bool = True
     rights: frozenset[str] = ALL_RIGHTS

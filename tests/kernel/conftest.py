@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import os
 import re
@@ -14,9 +13,9 @@ from pathlib import Path
 import leftovers
 import missed
 import pytest
+from words import words
 
 import multiprobe as mp
-from multiprobe.kernel.btf.types import load_btf
 from multiprobe.kernel.features import Features
 from multiprobe.kernel.mechanism import MECHANISMS
 
@@ -41,14 +40,6 @@ _REASON = re.compile(r"this kernel has no ([\w.]+)")
 def is_guest() -> bool:
     """Whether this kernel is one that was booted to be thrown away."""
     return GUEST_MARK in Path("/proc/cmdline").read_text().split()
-
-
-@functools.cache
-def words() -> set[str]:
-    """The kernel's symbols, and the values of enum bpf_attach_type."""
-    symbols = {line.split()[2] for line in Path("/proc/kallsyms").read_text().splitlines()}
-    btf = load_btf()
-    return symbols.union(*(btf.enumerators(one) for one in btf.type_ids("bpf_attach_type")))
 
 
 def is_allowed(reason: str) -> bool:

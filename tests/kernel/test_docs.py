@@ -1,11 +1,14 @@
 """Every Python block and every `multiprobe` command line of README and docs, run on a real kernel.
 
 Blocks of Python are programs of their own. Command lines must end with status 0; those that would start another virtual
-machine are left to the VM's own tests. What a page shows as the output has the words and columns of what is printed.
+machine are left to the VM's own tests. On a kernel like that of the pages, what a page shows as the output has the
+words and columns of what is printed.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import shlex
 from pathlib import Path
 
@@ -24,6 +27,8 @@ pytestmark = [
 ]
 
 
+LIKE_THAT_OF_THE_PAGES = re.match(r"6\.12\..*-cloud-amd64$", os.uname().release) is not None
+"""Where the outputs that pages show come from; other kernels have other functions, files and features."""
 PROGRAMS = [block for block in blocks() if block.language == "python"]
 SHOWN = dict(outputs())
 """What pages show as the output of a block, by the block."""
@@ -52,7 +57,7 @@ def test_python(block: Block, tmp_path: Path) -> None:
     ended = forked.run_script(script)
     assert ended.returncode == 0, ended.stderr
     needs_disks = "/sys/block" in block.text  # of which a guest may have none: then nothing is printed
-    if block in SHOWN and (ended.stdout or not needs_disks):
+    if LIKE_THAT_OF_THE_PAGES and block in SHOWN and (ended.stdout or not needs_disks):
         assert differences(SHOWN[block].text, ended.stdout) == []
 
 
@@ -62,4 +67,5 @@ def test_command(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = forked.run(shlex.split(command))
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout or command == "inspect --json"  # nothing is attached
-    assert [differences(shown, ended.stdout) for shown in COMMANDS[command]] == [[] for _ in COMMANDS[command]]
+    if LIKE_THAT_OF_THE_PAGES:
+        assert [differences(shown, ended.stdout) for shown in COMMANDS[command]] == [[] for _ in COMMANDS[command]]

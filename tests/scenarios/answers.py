@@ -286,13 +286,9 @@ def test_tracing_multi(profile: Profile, kernel: mp.Kernel) -> None:
         assert bpf._bpf(Cmd.LINK_CREATE, attr) == -errno.EFAULT
         with link(program, list(numbers.values()), [1, 2, 3]) as made:
             order = sorted(range(3), key=lambda place: numbers[names[place]])
-            assert seen(made) == Seen(
-                LinkType.TRACING_MULTI,
-                3,
-                "entry",
-                tuple(call_site(kernel, names[place]) for place in order),
-                tuple(place + 1 for place in order),
-            )
+            sites = tuple(call_site(kernel, names[place]) for place in order)
+            told = Seen(LinkType.TRACING_MULTI, 3, "entry", sites, tuple(place + 1 for place in order))
+            assert seen(made) == (told if profile.tells_batches else Seen(LinkType.TRACING_MULTI, 0))
 
 
 # Trampolines

@@ -103,6 +103,8 @@ def _kprobe_multi(link: FileDescriptor, told: info.KprobeMultiInfo) -> Seen:
 
 
 def _tracing_multi(link: FileDescriptor, told: info.TracingMultiInfo) -> Seen:
+    if not told.attach_type:
+        return Seen(LinkType.TRACING_MULTI, 0)
     n = told.count
     numbers, addresses, cookies = array("I", bytes(4 * n)), array("Q", bytes(8 * n)), array("Q", bytes(8 * n))
     request = info.request_tracing_multi(
