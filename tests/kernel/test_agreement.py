@@ -44,12 +44,12 @@ def observed(attachment: mp.Attachment) -> dict[int, tuple[int, int, int]]:
 
     A function that the kernel refused before was left out of the plan; one that it refused now has a row and no calls.
     """
-    failed = {refusal.request for refusal in attachment.report.failed}
+    failed = {failure.function for failure in attachment.report.failed}
     rows = zip(*(attachment.totals(spec) for spec in (calls, cookies, sums)), strict=True)
     return {
         function.address: row
         for function, row in zip(attachment.functions, rows, strict=True)
-        if function.name not in failed
+        if str(function) not in failed
     }
 
 
