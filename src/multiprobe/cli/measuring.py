@@ -16,6 +16,7 @@ from multiprobe.binaries.mixed import joined, kernel_of
 from multiprobe.cli.files import writing
 from multiprobe.cli.live import check as check_live
 from multiprobe.cli.metrics import open_metrics, serving
+from multiprobe.cli.params import is_stream
 from multiprobe.cli.results import Results
 from multiprobe.cli.rights import require_rights
 from multiprobe.cli.signals import Until
@@ -77,7 +78,7 @@ def _measure(measurement: Measurement[MeasuringOptions, SampleT]) -> int:
 
 def _run(measurement: Measurement[MeasuringOptions, SampleT], functions: AnyFunctionSet) -> int:
     options = measurement.options
-    stdout = STDOUT if options.is_text or options.output is not None else STDERR
+    stdout = STDOUT if options.is_text or _has_own_file(options.output) else STDERR
     measurement.workload = Workload(options.command, stdout=stdout) if options.command else None
     try:
         measurement.metrics_server = open_metrics(options)  # first: the port may be in use, and attaching takes long
@@ -93,6 +94,11 @@ def _run(measurement: Measurement[MeasuringOptions, SampleT], functions: AnyFunc
         if measurement.workload is not None:
             measurement.workload.close()
     return 0
+
+
+def _has_own_file(output: str | None) -> bool:
+    """Whether results go to another file than standard output."""
+    return output is not None and not is_stream(output, STDOUT)
 
 
 def _select(patterns: Sequence[str], *, unsafe: bool, kernel_files: str | None) -> AnyFunctionSet:

@@ -133,14 +133,15 @@ class SavedRunFile(OutputFile):
         target = os.path.realpath(super().parse(text))
         if os.path.exists(text) and not os.path.isfile(text):
             raise ValueError(f"{text!r} is no regular file: a saved run would take its place")
-        if any(_is_stream(text, fd) for fd in (0, 1, 2)):
+        if any(is_stream(text, fd) for fd in (0, 1, 2)):
             raise ValueError(f"{text!r} is a standard stream of this command: name another file")
         if not os.access(os.path.dirname(target), os.W_OK):
             raise ValueError(f"cannot replace {text!r}: use a file in a directory that you can write to")
         return text
 
 
-def _is_stream(path: str, fd: int) -> bool:
+def is_stream(path: str, fd: int) -> bool:
+    """Whether a path leads to the file that is open as `fd`."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(fd))
     except OSError:
