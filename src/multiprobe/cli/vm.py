@@ -10,6 +10,7 @@ import click
 
 from multiprobe.cli.command import SETTINGS, Command
 from multiprobe.cli.options import debug_option
+from multiprobe.cli.params import Mebibytes
 from multiprobe.errors import UsageError
 from multiprobe.output.progress import Progress
 from multiprobe.output.table import Column, TextTable, write_table
@@ -44,7 +45,7 @@ _YES_NO = {True: "yes", False: "no"}
 @click.option("--kernel-image", metavar="FILE", type=click.Path(path_type=Path), help="Boot this kernel instead.")
 @click.option("--modules", metavar="DIR", type=click.Path(path_type=Path), help="Its lib/modules/RELEASE.")
 @click.option("--cpus", metavar="N", type=click.IntRange(1, 255), default=1, show_default=True, help="Number of CPUs.")
-@click.option("--memory", metavar="M", type=click.IntRange(256), help="Memory in MiB.  [default: up to 3072]")
+@click.option("--memory", metavar="M", type=Mebibytes(256), help="Memory in MiB.  [default: up to 3072]")
 @click.option(
     "--share", metavar="DIR", type=click.Path(path_type=Path), multiple=True, help="Make DIR writable; repeatable."
 )
