@@ -26,8 +26,8 @@ ROOT = Path(__file__).parents[1]
 COMMANDS = "<!-- commands -->"
 """Where a page has the reference of the command line."""
 INLINE = re.compile(r"(?<!</span>)<code>([^<]+)</code>")
-LONGEST_WORD = 28
-"""Letters of a word of code that is not broken."""
+LONGEST_WORD, LONGEST_PIECE = 28, 14
+"""Letters of a word of code that is not broken, and of a piece of several words."""
 PICTURE = re.compile(r'<img [^>]*src="([^"]+)"[^>]*>')
 PAGES = ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
 NOT_YET = """# Kernels
@@ -67,8 +67,10 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
 def _unbroken(match: re.Match[str]) -> str:
     """A piece of code whose short words stand in elements of their own; one of a single short word is one."""
     words = match[1].split(" ")
+    if len(unescape(match[1])) <= (LONGEST_WORD if len(words) == 1 else LONGEST_PIECE):
+        return f'<code class="word">{match[1]}</code>'
     if len(words) == 1:
-        return f'<code class="word">{match[1]}</code>' if len(unescape(match[1])) <= LONGEST_WORD else match[0]
+        return match[0]
     kept = (f'<span class="word">{word}</span>' if 1 < len(unescape(word)) <= LONGEST_WORD else word for word in words)
     return f"<code>{' '.join(kept)}</code>"
 
