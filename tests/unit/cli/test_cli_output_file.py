@@ -5,16 +5,23 @@ from __future__ import annotations
 import csv
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import pytest
+from measured import patch_instruments
 
 import multiprobe as mp
 from fake_kernel import LIKE_6_12, FakeKernel
 from multiprobe.cli.group import SECTIONS, commands
 from multiprobe.cli.main import run
+
+if TYPE_CHECKING:
+    from .conftest import FakeWorld
 
 SAYS = ["--", "sh", "-c", "echo said; echo told >&2"]
 FORMS = ("--json", "--csv", "--folded")
@@ -37,6 +44,17 @@ LINES = {
 WITHOUT_RESULTS = {"run", "vm", "completion"}
 """What they print is the output of a script, of a command, or a script."""
 MEASURING = list(SECTIONS["Measure"])
+PATCHED = """
+import os, pathlib
+from fake_kernel import LIKE_6_12, FakeKernel
+from multiprobe.cli.main import run
+os.geteuid = lambda: 0
+directory = pathlib.Path(sys.argv[1])
+directory.mkdir()
+with FakeKernel(directory, LIKE_6_12):
+    sys.exit(run(sys.argv[2:]))
+"""
+"""A program that runs a command line on a fake kernel."""
 CHANGING = re.compile(r"\d[\d,.]*( ?(ns|µs|ms|s))?")
 """What two runs of the same command line differ in."""
 
@@ -149,6 +167,23 @@ def test_a_file_has_what_standard_output_had(
     assert file.read_text() or form in ("--csv", "--folded")
 
 
+@pytest.mark.parametrize(("name", "form"), [cell for cell in CELLS if cell[0] in MEASURING])
+def test_all_rows_are_in_the_file(
+    name: str, form: str, world: FakeWorld, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Names with commas, quotes and control characters among them."""
+    patch_instruments(world, monkeypatch)
+    words = [name, "*", "-d", "0", *([form] if form else [])]
+    assert run(words) == 0
+    printed = capfd.readouterr().out
+    assert run([*words, "-o", "results"]) == 0
+    assert capfd.readouterr().out == ""
+    found = Path("results").read_text()
+    CHECKS[form](found)
+    assert found == printed
+    assert len(found.splitlines()) > 3
+
+
 @cells
 def test_a_file_that_becomes_full_is_named(name: str, form: str, capfd: pytest.CaptureFixture[str]) -> None:
     status = run([*line_of(name, form), "-o", "/dev/full", *says_of(name)])
@@ -180,3 +215,25 @@ def test_a_page_does_not_change_the_results(
     page = (tmp_path / "page.html").read_text()
     assert page.startswith("<!DOCTYPE html>")
     assert page.endswith("</html>\n")
+
+
+def test_two_options_do_not_write_to_the_same_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "link").symlink_to("results")
+    for words in (["-o", "results", "--html", "results"], ["--save", "./results", "--flame", "link"]):
+        assert run(["stacks", "vfs_read", *words, *SAYS]) == 2
+        out, err = capfd.readouterr()
+        assert (out, "name the same file" in err) == ("", True), err
+    assert not (tmp_path / "results").exists()
+    assert run(["stacks", "vfs_read", "-o", "/dev/null", "--html", "/dev/null", "-d", "0"]) == 0
+
+
+def test_a_file_that_is_standard_output(tmp_path: Path) -> None:
+    """COMMAND does not write into the results either."""
+    script = f"import sys\nsys.path[:0] = {sys.path!r}\n{PATCHED}"
+    words = ["count", "vfs_read", "--json", "-o", "/dev/stdout", *SAYS]
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "fake"), *words], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["type"] for line in done.stdout.splitlines()][-1] == "report"
+    assert "said" in done.stderr.splitlines()
