@@ -61,6 +61,7 @@ SLIPS = [
     ("count vfs_read --", 2, "no command after --", ""),
     ("count vfs_read -- ./notes.txt", 2, "it is not executable", "chmod +x ./notes.txt"),
     ("count vfs_read -- ./directory", 2, "it is a directory", ""),
+    ("count vfs_read -- script.sh", 2, "cannot run 'script.sh': no such program", "write ./script.sh"),
     ("count vfs_read -- nosuchcommand", 2, "no such program", ""),
     ("count vfs_read -- ./script", 2, "ENOEXEC", "-- sh FILE"),
     # Options.
