@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 SampleT = TypeVar("SampleT")
 MANY = 1_000
 """So many attached functions make it worth saying how long attaching and detaching took."""
+OF_MEASUREMENTS = ("csv", "folded", "live", "parquet", "html", "save", "flame", "heatmap", "perfetto")
+"""Options that `--dry-run` leaves without effect."""
 STEPS = (("attach", "attached"), ("detach", "detached"))
 
 
@@ -140,6 +142,9 @@ def _print_plan(measurement: Measurement[MeasuringOptions, SampleT], functions: 
         measurement.results.json([plan])
     else:
         measurement.results.report(plan, None, is_plan=True)
+    unused = [f"--{name}" for name in OF_MEASUREMENTS if getattr(options, name, None)]
+    if unused:
+        write_lines([f"note: --dry-run measures nothing, so nothing is done for {', '.join(unused)}"], sys.stderr)
     return 0
 
 

@@ -237,3 +237,16 @@ def test_a_file_that_is_standard_output(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert [json.loads(line)["type"] for line in done.stdout.splitlines()][-1] == "report"
     assert "said" in done.stderr.splitlines()
+
+
+def test_a_plan_goes_to_the_file_and_no_other_is_written(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["stacks", "vfs_read", "--dry-run", "-o", "plan", "--html", "page.html", "--flame", "flame.svg"]
+    assert run(words) == 0
+    out, err = capfd.readouterr()
+    assert (out, err.splitlines()[-1]) == (
+        "",
+        "note: --dry-run measures nothing, so nothing is done for --html, --flame",
+    )
+    assert "1 function" in (tmp_path / "plan").read_text()
+    assert not (tmp_path / "page.html").exists()
+    assert not (tmp_path / "flame.svg").exists()
