@@ -265,7 +265,7 @@ def plot(rows: list[dict[str, object]], target: Path) -> None:
     figure.savefig(target, metadata={"Date": None})
 
 
-#: rich's own has fonts from elsewhere.
+#: rich's own has fonts from elsewhere, and cuts the last line's letters below their base line.
 FORMAT = """\
 <svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
 <style>
@@ -276,12 +276,11 @@ FORMAT = """\
 .{unique_id}-title {{ font-family: sans-serif; font-size: 16px; }}
 {styles}
 </style>
-<defs><clipPath id="{unique_id}-clip-terminal">
-<rect x="0" y="0" width="{terminal_width}" height="{terminal_height}"/></clipPath>
+<defs>
 {lines}
 </defs>
 {chrome}
-<g transform="translate({terminal_x}, {terminal_y})" clip-path="url(#{unique_id}-clip-terminal)">
+<g transform="translate({terminal_x}, {terminal_y})">
 {backgrounds}
 <g class="{unique_id}-matrix">
 {matrix}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 COMMANDS = "<!-- commands -->"
 """Where a page has the reference of the command line."""
-SHORT = re.compile(r"<code>(?=[^<]{1,28}</code>)")
+INLINE = re.compile(r"(?<!</span>)<code>([^<]+)</code>")
+LONGEST_WORD, LONGEST_PIECE = 28, 14
+"""Letters of a word of code that is not broken, and of a piece of several words."""
+PICTURE = re.compile(r'<img [^>]*src="([^"]+)"[^>]*>')
 PAGES = ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
 NOT_YET = """# Kernels
 
@@ -53,8 +57,22 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Keep short pieces of code, options above all, on one line (docs/site.css)."""
-    return SHORT.sub('<code class="short">', html)
+    """Words of code, options above all, are not broken at their hyphens (docs/site.css); pictures lead to themselves, so
+    that a phone can show them in full; a page that a link names by its file is named without the ending."""
+    html = INLINE.sub(_unbroken, html)
+    html = PICTURE.sub(r'<a class="picture" href="\1">\g<0></a>', html)
+    return re.sub(r">([a-z-]+)\.md</a>", r">\1</a>", html)
+
+
+def _unbroken(match: re.Match[str]) -> str:
+    """A piece of code whose short words stand in elements of their own; one of a single short word is one."""
+    words = match[1].split(" ")
+    if len(unescape(match[1])) <= (LONGEST_WORD if len(words) == 1 else LONGEST_PIECE):
+        return f'<code class="word">{match[1]}</code>'
+    if len(words) == 1:
+        return match[0]
+    kept = (f'<span class="word">{word}</span>' if 1 < len(unescape(word)) <= LONGEST_WORD else word for word in words)
+    return f"<code>{' '.join(kept)}</code>"
 
 
 def command_reference() -> Iterator[str]:

@@ -20,8 +20,6 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-BUILD = ["-m", "build", "--no-isolation", "--skip-dependency-check", "--outdir"]
-NOT_PACKED = (".git", ".venv*", "__pycache__", "*.egg-info", ".*_cache", ".hypothesis", "build", "dist")
 
 
 TYPED = """
@@ -104,26 +102,9 @@ mp.program(lambda: None)  # error
 """What programs use that are written with types; a type checker finds an error in each line that says so, no others."""
 
 
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the checkout, as a build leaves files behind."""
-    folder = tmp_path_factory.mktemp("build") / "tree"
-    return Path(shutil.copytree(ROOT, folder, symlinks=True, ignore=shutil.ignore_patterns(*NOT_PACKED)))
-
-
-@pytest.fixture(scope="module")
-def distributions(tree: Path) -> dict[str, Path]:
-    """The source distribution, and the wheel that is built from it, by their endings."""
-    ended = run(sys.executable, *BUILD, str(tree.parent / "dist"), str(tree))
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    built = {path.suffix: path for path in (tree.parent / "dist").iterdir()}
-    assert set(built) == {".gz", ".whl"}
-    return built
-
-
-@pytest.fixture(scope="module")
-def wheel(distributions: dict[str, Path]) -> Path:
-    return distributions[".whl"]
+def run(*command: str, cwd: Path = Path("/")) -> subprocess.CompletedProcess[str]:
+    """Run a command without this checkout on Python's path."""
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -138,11 +119,6 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (site,) = folder.glob("lib/python*/site-packages")
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return made
-
-
-def run(*command: str, cwd: Path = Path("/")) -> subprocess.CompletedProcess[str]:
-    """Run a command without this checkout on Python's path."""
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")

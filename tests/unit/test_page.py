@@ -126,3 +126,8 @@ def test_names_that_would_be_elements() -> None:
     found = check(page("<script>alert(1)</script>", [{"function": "<img onerror=x>", "n": 1}], REPORT))
     assert "img" not in found.tags
     assert found.rows[-1] == ["<img onerror=x>", "1"]
+
+
+def test_columns_without_anything_are_left_out_and_ids_are_no_quantities() -> None:
+    rows = [{"function": "f", "module": "", "directory": None, "thread": 4194303, "calls": 4194303}]
+    assert check(page("t", rows, REPORT)).rows[-2:] == [["function", "thread", "calls"], ["f", "4194303", "4,194,303"]]

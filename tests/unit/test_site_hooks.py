@@ -60,9 +60,23 @@ def test_the_reference_has_every_command_with_its_options_by_section() -> None:
     assert r"a glob ('tcp\_\*')" in text
 
 
-def test_short_code_is_kept_on_one_line() -> None:
-    html = hooks.on_page_content(f"<code>--pid</code> <code>{'x' * 40}</code>", *[None] * 3)
-    assert html == f'<code class="short">--pid</code> <code>{"x" * 40}</code>'
+def shown(html: str) -> str:
+    return hooks.on_page_content(html, *[None] * 3)
+
+
+def test_short_words_of_code_are_not_broken() -> None:
+    assert shown("<code>--pid</code>") == '<code class="word">--pid</code>'
+    assert shown("<code>--top N</code>") == '<code class="word">--top N</code>'
+    words = "<code>" + " ".join(f'<span class="word">{word}</span>' for word in ("ls", "--all", "--recursive"))
+    assert shown("<code>ls --all --recursive x</code>") == f"{words} x</code>"
+    for kept in (f"<code>{'x' * 40}</code>", "<pre><span></span><code>a-b\n</code></pre>", "<code><b>x-y</b></code>"):
+        assert shown(kept) == kept
+
+
+def test_pictures_lead_to_themselves_and_pages_have_names() -> None:
+    picture = '<img alt="what" src="../pictures/mix.svg" />'
+    assert shown(picture) == f'<a class="picture" href="../pictures/mix.svg">{picture}</a>'
+    assert shown('see <a href="../json/">json.md</a>') == 'see <a href="../json/">json</a>'
 
 
 def test_parameters_in_docstrings_are_a_list() -> None:

@@ -6,6 +6,7 @@ click only parses: `main` calls `invoke` on the command of a parsed context.
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -13,6 +14,7 @@ import click
 
 from multiprobe.cells import fold
 from multiprobe.cli.options import OTHERS, SECTIONS, GeneralOption
+from multiprobe.cli.params import OutputFile
 from multiprobe.errors import UsageError
 from multiprobe.output.terminal import columns_of, spelled
 
@@ -27,7 +29,9 @@ class Command(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse as click does, but never take the word after a bare `--vm` as its value."""
         n = n_own(args, is_interspersed=ctx.allow_interspersed_args)
-        return super().parse_args(ctx, [*_with_closed_vm(args[:n]), *args[n:]])
+        rest = super().parse_args(ctx, [*_with_closed_vm(args[:n]), *args[n:]])
+        _require_distinct_files(self, ctx)
+        return rest
 
     def invoke(self, ctx: click.Context) -> int:
         """Run the command, and return its exit status."""
@@ -90,6 +94,19 @@ def _with_closed_vm(words: Sequence[str]) -> list[str]:
         if word == "--vm" and "." in following and following.replace(".", "").isdecimal():
             raise UsageError(f"--vm {following}: the version must follow an equals sign", hint=f"use --vm={following}")
     return ["--vm=" if word == "--vm" else word for word in words]
+
+
+def _require_distinct_files(command: click.Command, ctx: click.Context) -> None:
+    """Raise UsageError for options that name the same regular file: each would write over what another wrote."""
+    options: dict[str, str] = {}
+    for param in command.params:
+        path = ctx.params.get(param.name or "") if isinstance(param.type, OutputFile) else None
+        if not isinstance(path, str) or (os.path.exists(path) and not os.path.isfile(path)):
+            continue
+        option = max(param.opts, key=len)
+        other = options.setdefault(os.path.realpath(path), option)
+        if other != option:
+            raise UsageError(f"{other} and {option} name the same file, {path}", hint="name a file for each")
 
 
 def without_vm(words: Sequence[str], *, is_interspersed: bool) -> list[str]:

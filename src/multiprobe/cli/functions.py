@@ -22,9 +22,10 @@ from multiprobe.cli.options import (
 )
 from multiprobe.cli.params import NATURAL
 from multiprobe.cli.results import Results
+from multiprobe.cli.slips import advise
 from multiprobe.cli.user_functions import explain, show, split_requests
 from multiprobe.compiler.shape import SIDES
-from multiprobe.errors import NoMatchError, UsageError
+from multiprobe.errors import NoMatchError, PatternError, UsageError
 from multiprobe.functions.describe import records, why
 from multiprobe.functions.pattern import parse_pattern
 from multiprobe.output.table import Column, TextTable, write_table
@@ -92,8 +93,12 @@ class FunctionsOptions:
 
 def run(options: FunctionsOptions) -> int:
     """Select and list functions. Returns the exit status."""
-    with Results(options.output, is_text=not options.json) as results:
-        return _run(options, results)
+    try:
+        with Results(options.output, is_text=not options.json) as results:
+            return _run(options, results)
+    except (NoMatchError, PatternError) as error:
+        advise(error, options.patterns)
+        raise
 
 
 def _run(options: FunctionsOptions, results: Results) -> int:

@@ -13,6 +13,7 @@ import click
 
 import multiprobe
 from multiprobe.cli.command import SETTINGS, fitted_help
+from multiprobe.cli.slips import COMMANDS
 
 SECTIONS: dict[str, dict[str, str]] = {
     "Measure": {
@@ -73,7 +74,8 @@ class Commands(click.Group):
         """Resolve as click does, but suggest a similar name for an unknown one."""
         names = self.list_commands(ctx)
         if args[0] not in names:
-            near = difflib.get_close_matches(args[0], [*names, *WORDS], 1)
+            meant = COMMANDS.get(args[0])
+            near = [meant] if meant else difflib.get_close_matches(args[0], [*names, *WORDS], 1)
             advice = f", did you mean {near[0]!r}?" if near else ""
             if not near and re.search(r"[_*:]", args[0]):
                 advice = f": a pattern follows a command, as in multiprobe count {shlex.quote(args[0])}"
@@ -124,7 +126,13 @@ def parse(arguments: Sequence[str]) -> click.Context:
     name, command, rest = commands.resolve_command(parent, list(arguments))
     assert name is not None
     assert command is not None
-    return command.make_context(name, rest, parent=parent)
+    try:
+        return command.make_context(name, rest, parent=parent)
+    except click.UsageError as error:
+        error.ctx = error.ctx or click.Context(
+            command, info_name=name, parent=parent
+        )  # so that it can name the command
+        raise
 
 
 def answer_shell() -> int:

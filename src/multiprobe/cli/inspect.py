@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import TYPE_CHECKING
 
@@ -90,6 +91,9 @@ def _table(grid: Grid) -> TextTable:
 
 
 def _show_function(results: Results, function: str, *, programs: bool, json: bool) -> Iterable[Missing]:
+    if not set("*?[").isdisjoint(function):
+        hint = f"multiprobe inspect --mix {shlex.quote(function)} shows what is attached to all that it matches"
+        raise UsageError(f"expected one function, not the pattern {function!r}", hint=hint)
     picture: FunctionPicture = mp.inspect.function(function, programs=programs)
     if json:
         results.json(records.picture_records(picture))

@@ -99,18 +99,23 @@ class LatencyMeasurement(Measurement[LatencyOptions, LatencySample]):
 
     def start(self, functions: AnyFunctionSet, options: AttachOptions) -> CallTimer:
         """Attach and time calls."""
+        if self._has_heat:
+            import_module("numpy")  # before the measurement begins: it takes time, which the heat map would show
         return latency.start(functions, by=self.options.by, has_self=self.options.has_self, **options)
+
+    @property
+    def _has_heat(self) -> bool:
+        return self.options.heatmap is not None or self.options.html is not None
 
     def begin(self) -> None:
         """Begin to record the names of tasks and the distribution over time."""
-        has_heat = self.options.heatmap is not None or self.options.html is not None
+        has_heat = self._has_heat
         self.history = LatencyHistory(
             by=self.options.by, has_heat=has_heat, n_functions=self.instrument.report.attached
         )
         self.is_looking = has_heat or self.options.by is not None
         if self.history.heat is not None:
             self.every = self.history.heat.step
-            import_module("numpy")  # now, since importing it later would delay the first sample
             self.history.begin(self.instrument.sample())
 
     def look(self, sample: LatencySample) -> bool:

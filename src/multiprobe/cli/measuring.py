@@ -16,6 +16,7 @@ from multiprobe.binaries.mixed import joined, kernel_of
 from multiprobe.cli.files import writing
 from multiprobe.cli.live import check as check_live
 from multiprobe.cli.metrics import open_metrics, serving
+from multiprobe.cli.params import is_stream
 from multiprobe.cli.results import Results
 from multiprobe.cli.rights import require_rights
 from multiprobe.cli.signals import Until
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 SampleT = TypeVar("SampleT")
 MANY = 1_000
 """So many attached functions make it worth saying how long attaching and detaching took."""
+OF_MEASUREMENTS = ("csv", "folded", "live", "parquet", "html", "save", "flame", "heatmap", "perfetto")
+"""Options that `--dry-run` leaves without effect."""
 STEPS = (("attach", "attached"), ("detach", "detached"))
 
 
@@ -77,7 +80,7 @@ def _measure(measurement: Measurement[MeasuringOptions, SampleT]) -> int:
 
 def _run(measurement: Measurement[MeasuringOptions, SampleT], functions: AnyFunctionSet) -> int:
     options = measurement.options
-    stdout = STDOUT if options.is_text or options.output is not None else STDERR
+    stdout = STDOUT if options.is_text or _has_own_file(options.output) else STDERR
     measurement.workload = Workload(options.command, stdout=stdout) if options.command else None
     try:
         measurement.metrics_server = open_metrics(options)  # first: the port may be in use, and attaching takes long
@@ -93,6 +96,11 @@ def _run(measurement: Measurement[MeasuringOptions, SampleT], functions: AnyFunc
         if measurement.workload is not None:
             measurement.workload.close()
     return 0
+
+
+def _has_own_file(output: str | None) -> bool:
+    """Whether results go to another file than standard output."""
+    return output is not None and not is_stream(output, STDOUT)
 
 
 def _select(patterns: Sequence[str], *, unsafe: bool, kernel_files: str | None) -> AnyFunctionSet:
@@ -134,6 +142,9 @@ def _print_plan(measurement: Measurement[MeasuringOptions, SampleT], functions: 
         measurement.results.json([plan])
     else:
         measurement.results.report(plan, None, is_plan=True)
+    unused = [f"--{name}" for name in OF_MEASUREMENTS if getattr(options, name, None)]
+    if unused:
+        write_lines([f"note: --dry-run measures nothing, so nothing is done for {', '.join(unused)}"], sys.stderr)
     return 0
 
 

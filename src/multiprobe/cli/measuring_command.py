@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -49,7 +50,9 @@ class MeasuringCommand(Command):
         try:
             rest = super().parse_args(ctx, args[:n])
         except click.NoSuchOption as error:
-            advice = "" if command else on_command([word for word in args if not word.startswith("-")])
+            option = error.option_name
+            before = itertools.takewhile(lambda word: not word.startswith(option), args)
+            advice = "" if command else on_command([word for word in before if not word.startswith("-")])
             if advice:
                 raise UsageError(error.format_message(), hint=advice) from error
             raise

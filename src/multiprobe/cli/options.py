@@ -16,13 +16,13 @@ import click
 from multiprobe.cli.completing import complete_pattern
 from multiprobe.cli.params import (
     NATURAL,
-    POSITIVE,
     Duration,
     ListenAddress,
     Listening,
     MechanismName,
     OutputFile,
     Percentage,
+    ProcessId,
     SavedRunFile,
 )
 from multiprobe.errors import NotSupportedError, UsageError
@@ -144,7 +144,7 @@ _selection_options = _together(
         "--pid",
         "-p",
         cls=SelectionOption,
-        type=POSITIVE,
+        type=ProcessId(),
         metavar="PID",
         help="Measure only this process and its children; stop when it exits.",
     ),

@@ -19,6 +19,8 @@ OTHER_NAMES = {
     **dict.fromkeys(("fentry", "fexit", "fsession", "kfunc"), "trampoline for one function, tracing_multi for a batch"),
     "fprobe": "kprobe_multi",
     "kret": "kprobe, at the return",
+    "uprobe": "uprobe_multi",
+    "ftrace": "kprobe_multi",
 }
 """What mechanisms are called elsewhere, by the beginning of the name."""
 LOOPBACK = "127.0.0.1"
@@ -73,6 +75,38 @@ class WholeNumber(Parsed[int]):
             limit = "" if self.most is None else f" to {self.most:,}"
             raise ValueError(f"invalid number {text!r}: expected a whole number from {self.least}{limit}")
         return number
+
+
+class ProcessId(WholeNumber):
+    """The id of a process."""
+
+    name = "process id"
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def parse(self, text: str) -> int:
+        try:
+            return super().parse(text)
+        except ValueError:
+            how = f"`pidof -s {text}` prints that of a program" if text.isidentifier() else "as ps prints it"
+            raise ValueError(f"invalid process id {text!r}: expected one number, {how}") from None
+
+
+class Mebibytes(Parsed[int]):
+    """An amount of memory in MiB: a number, alone or with M or G."""
+
+    name = "memory"
+
+    def __init__(self, least: int) -> None:
+        self.least = least
+
+    def parse(self, text: str) -> int:
+        number = text.upper().removesuffix("IB").removesuffix("B").removesuffix("M").removesuffix("G")
+        size = int(number) * (1024 if "G" in text.upper() else 1) if number.isdecimal() and len(number) <= 9 else -1
+        if size < self.least:
+            raise ValueError(f"invalid amount {text!r}: expected {self.least} MiB or more, such as 2048 or 2G")
+        return size
 
 
 class Percentage(Parsed[float]):
@@ -133,14 +167,15 @@ class SavedRunFile(OutputFile):
         target = os.path.realpath(super().parse(text))
         if os.path.exists(text) and not os.path.isfile(text):
             raise ValueError(f"{text!r} is no regular file: a saved run would take its place")
-        if any(_is_stream(text, fd) for fd in (0, 1, 2)):
+        if any(is_stream(text, fd) for fd in (0, 1, 2)):
             raise ValueError(f"{text!r} is a standard stream of this command: name another file")
         if not os.access(os.path.dirname(target), os.W_OK):
             raise ValueError(f"cannot replace {text!r}: use a file in a directory that you can write to")
         return text
 
 
-def _is_stream(path: str, fd: int) -> bool:
+def is_stream(path: str, fd: int) -> bool:
+    """Whether a path leads to the file that is open as `fd`."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(fd))
     except OSError:

@@ -41,7 +41,9 @@ def command(script: str, arguments: tuple[str, ...]) -> int:
 
 def run(script: str, arguments: Sequence[str]) -> int:
     """Run the script. Returns the exit status; errors of multiprobe are raised."""
-    code = _compile(_read(script), script)
+    source = _read(script)
+    _require_python(source, script)
+    code = _compile(source, script)
     if code is None:
         return 1
     sys.argv = [script, *arguments]
@@ -67,6 +69,17 @@ def _read(script: str) -> bytes:
             return file.read()
     except OSError as error:
         raise UsageError(f"cannot read the script {script}: {error.strerror}") from error
+
+
+def _require_python(source: bytes, script: str) -> None:
+    """Raise UsageError for a script in another language, as its first line or its name says."""
+    first = source.partition(b"\n")[0].decode(errors="replace")
+    if script.endswith(".bt") or "bpftrace" in first:
+        hint = "write it in Python: the page one-liners has bpftrace's tutorial in both languages"
+        raise UsageError(f"{script} is a script of bpftrace, not a Python program", hint=hint)
+    if first.startswith("#!") and "py" not in first:
+        hint = f"programs of the shell are measured: multiprobe count PATTERN… -- {script}"
+        raise UsageError(f"{script} is a script for {first.removeprefix('#!').strip()}, not for Python", hint=hint)
 
 
 def _compile(source: bytes, script: str) -> CodeType | None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import click
 
 from multiprobe.cli.command import SETTINGS, Command
 from multiprobe.cli.options import debug_option
+from multiprobe.cli.params import Mebibytes
 from multiprobe.errors import UsageError
 from multiprobe.output.progress import Progress
+from multiprobe.output.table import Column, TextTable, write_table
+from multiprobe.output.terminal import write_lines
 from multiprobe.vm import kernels, session
 from multiprobe.vm.requirements import require_guest
 
@@ -27,6 +31,8 @@ directories given by --share.
 
 Exit status: that of the command; 1 if the guest could not be started or was lost."""
 
+_YES_NO = {True: "yes", False: "no"}
+
 
 @click.command(
     "vm",
@@ -39,7 +45,7 @@ Exit status: that of the command; 1 if the guest could not be started or was los
 @click.option("--kernel-image", metavar="FILE", type=click.Path(path_type=Path), help="Boot this kernel instead.")
 @click.option("--modules", metavar="DIR", type=click.Path(path_type=Path), help="Its lib/modules/RELEASE.")
 @click.option("--cpus", metavar="N", type=click.IntRange(1, 255), default=1, show_default=True, help="Number of CPUs.")
-@click.option("--memory", metavar="M", type=click.IntRange(256), help="Memory in MiB.  [default: up to 3072]")
+@click.option("--memory", metavar="M", type=Mebibytes(256), help="Memory in MiB.  [default: up to 3072]")
 @click.option(
     "--share", metavar="DIR", type=click.Path(path_type=Path), multiple=True, help="Make DIR writable; repeatable."
 )
@@ -75,7 +81,7 @@ def command(
     with Progress(is_bytes=True) as progress:
         if fetch:
             for kernel in kernels.fetch(wanted, refresh=refresh, on_progress=progress.step):
-                click.echo(f"{kernel.series}\t{kernel.version}\t{kernel.image}")
+                write_lines([f"{kernel.series}  {kernel.version}  {kernel.image}"], sys.stdout)
             return 0
         if len(wanted) > 1:
             raise UsageError("a guest runs one kernel", hint="give --kernel once, or --fetch to fetch several")
@@ -104,8 +110,9 @@ def _list() -> int:
     fetched = {kernel.series: kernel for kernel in kernels.all_cached()}
     with Progress("reading the lists of packages"):
         there = kernels.newest(kernels.available(kernels.open_archive()))
+    rows = []
     for series in sorted({*fetched, *there}, key=kernels.series_key):
-        newest = there[series].image.version if series in there else "-"
-        newest += "" if series not in there or there[series].has_modules else " without modules"
-        click.echo(f"{series}\t{newest}\t{f'fetched: {fetched[series].version}' if series in fetched else ''}".rstrip())
+        newest = (there[series].image.version, _YES_NO[there[series].has_modules]) if series in there else ("-", "")
+        rows.append((series, *newest, fetched[series].version if series in fetched else ""))
+    write_table(TextTable(tuple(map(Column, ("SERIES", "NEWEST", "MODULES", "FETCHED"))), rows), sys.stdout)
     return 0

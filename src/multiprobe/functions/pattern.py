@@ -60,7 +60,9 @@ def parse_pattern(text: str) -> Pattern:
         module, _, rest = rest.partition(":")
         if not module:
             raise PatternError(
-                f"invalid pattern {text!r}: no module before the colon", pattern=text, hint="write vmlinux:NAME"
+                f"invalid pattern {text!r}: no module before the colon",
+                pattern=text,
+                hint=notations.NO_SOURCES if "/" in rest else "write vmlinux:NAME",
             )
         notations.refuse_other_notations(text, module, rest)
     if not rest:
@@ -71,7 +73,7 @@ def parse_pattern(text: str) -> Pattern:
         raise PatternError(
             f"invalid pattern {text!r}: names of functions have no spaces, only ASCII",
             pattern=text,
-            hint="pass several patterns as several arguments",
+            hint=notations.hint_on_spaces(text),
         )
     notations.refuse_no_name(text, rest)
     if module == notations.SYSTEM_CALL:

@@ -148,7 +148,7 @@ def _near(table: FunctionTable, name: str) -> list[str]:
     """A few names that look like a misspelt one: with other underscores in front, in small letters, a few letters
     different, without what a compiler appends, or those of a system call."""
     plain = re.sub(r"\W", "_", name.partition(".")[0]).lower()
-    bare = plain.strip("_")
+    bare = plain.strip("_").removeprefix("nr_")
     others = (system_call_function(bare), plain, bare, f"_{bare}", f"__{bare}")
     found = [other for other in others if other != name and table.rows_of_name(other)]
     alike = (

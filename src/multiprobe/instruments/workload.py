@@ -37,8 +37,10 @@ def find_program(name: str) -> str:
             raise UsageError(
                 f"cannot run {path!r}: it is not executable", hint=f"chmod +x {path}, or name its interpreter"
             )
-    hint = f": -- sh -c {shlex.quote(name)} is" if " " in name else ""
-    raise UsageError(f"cannot run {name!r}: no such program", hint=f"the command after -- is not run by a shell{hint}")
+    hint = "the command after -- is not run by a shell" + (f": -- sh -c {shlex.quote(name)} is" if " " in name else "")
+    if os.path.isfile(name):
+        hint = f"write ./{name} for the file in this directory"
+    raise UsageError(f"cannot run {name!r}: no such program", hint=hint)
 
 
 class Workload:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _HIDDEN = ("type", "schema")
 _LAST = "address"
+_IDS = frozenset({"process", "thread", "pid", "tid", "id", "caller"})
+"""Numbers that are not quantities."""
 _LONG = 32
 """Letters of a cell from which its text goes on to a second line."""
 _NS = "_ns"
@@ -77,7 +79,7 @@ def _picture(picture: Picture) -> str:
 
 def _table(rows: Sequence[Row]) -> Iterator[str]:
     every = dict.fromkeys(name for row in rows for name in row)
-    used = {name for row in rows for name, item in row.items() if item is not None}
+    used = {name for row in rows for name, item in row.items() if item not in (None, "")}
     names = sorted((name for name in every if name in used and name not in _HIDDEN), key=_LAST.__eq__)
     if not names:
         yield "<p>Nothing was seen.</p>"
@@ -111,7 +113,7 @@ def _cell(name: str, item: object) -> str:
         return f"<td{kind}>{xml_text(text)}</td>"
     assert isinstance(item, (int, float))
     is_time = name.endswith(_NS) or name in ("ns", "duration")
-    text = time_text(item) if is_time else f"{item:,}"
+    text = time_text(item) if is_time else str(item) if name in _IDS else f"{item:,}"
     return f'<td class="number" data-value="{item}">{text}</td>'
 
 

@@ -184,7 +184,7 @@ def test_durations(text: str, seconds: float) -> None:
         ),
         *((["--budget", text], f"invalid percentage {text!r}") for text in ("0", "100%", "x%", "nan")),
         *((["--max-memory", text], f"invalid percentage {text!r}") for text in ("101%", "-1", "x%", "nan")),
-        *((["--pid", text], f"invalid number {text!r}: expected a whole number from 1") for text in ("0", "-1", "x")),
+        *((["--pid", text], f"invalid process id {text!r}: expected one number") for text in ("0", "-1", "x")),
         (["--mechanism", "magic"], "invalid mechanism 'magic': expected one of tracing_multi, kprobe_multi"),
         (["--mechanism", "fsession"], "invalid mechanism 'fsession'"),
         (["--parquet", "/no/such/place"], "cannot write '/no/such/place'"),

@@ -61,6 +61,7 @@ SLIPS = [
     ("count vfs_read --", 2, "no command after --", ""),
     ("count vfs_read -- ./notes.txt", 2, "it is not executable", "chmod +x ./notes.txt"),
     ("count vfs_read -- ./directory", 2, "it is a directory", ""),
+    ("count vfs_read -- script.sh", 2, "cannot run 'script.sh': no such program", "write ./script.sh"),
     ("count vfs_read -- nosuchcommand", 2, "no such program", ""),
     ("count vfs_read -- ./script", 2, "ENOEXEC", "-- sh FILE"),
     # Options.
@@ -68,7 +69,6 @@ SLIPS = [
     ("count vfs_read -o --json", 2, "expected a file, got '--json'", ""),
     ("count vfs_read -d 10x", 2, "invalid duration '10x'", ""),
     ("count vfs_read --tpo 3", 2, "--top", ""),
-    ("count vfs_read --pid bash", 2, "invalid number 'bash'", ""),
     ("count vfs_read --budget 500%", 2, "use 5% or 0.05", ""),
     ("count vfs_read --mechanism fentry", 2, "fentry is trampoline", ""),
     ("count vfs_read --mechanism fexit.multi", 2, "fexit.multi is tracing_multi", ""),
@@ -109,6 +109,83 @@ SLIPS = [
     ("stacks vfs_read --flame=", 2, "expected the name of a file", ""),
     ("count vfs_read -- 'ls /'", 2, "cannot run 'ls /'", "-- sh -c 'ls /' is"),
     ("count vfs_read --vm 6.12", 2, "the version must follow an equals sign", "--vm=6.12"),
+    # Binaries.
+    ("count uretprobe:/bin/bash:readline", 2, "uretprobe is a kind of probe", "'/bin/bash:readline': the file"),
+    ("count uretprobe:/bin/bash:readline", 2, "uretprobe is a kind of probe", "--return"),
+    ("count usdt:/usr/bin/python3:function__entry", 2, "not to usdt probes", "bpftrace does"),
+    ("count sh:main", 3, "and sh no module", "/sh:main' for functions of that program"),
+    ("count 'sh:*'", 3, "no module sh is loaded", "/sh:*' for functions of that program"),
+    ("count script:main", 3, "script no module", "write './script:main'"),
+    ("count ./script.sh:main", 1, "is a script, run by /bin/sh", ""),
+    ("count c:malloc", 3, "and c no module", "write 'libc:malloc'"),
+    ("count libc", 3, "no function is called libc", "write 'libc:*'"),
+    ("count /bin/sh", 2, "a kernel has no functions of programs", "write '/bin/sh:*'"),
+    ("functions sh", 3, "no function is called sh", "/sh:*'"),
+    ("functions /bin/sh", 2, "a kernel has no functions of programs", "'/bin/sh:NAME'"),
+    ("functions /etc/passwd:x", 1, "/etc/passwd is not an ELF file", ""),
+    ("count vfs_read --mechanism uprobe", 2, "uprobe is uprobe_multi", ""),
+    # Processes.
+    ("count vfs_read --pid bash", 2, "invalid process id 'bash'", "`pidof -s bash`"),
+    ("count vfs_read --pid 1,2", 2, "expected one number", ""),
+    ("count vfs_read --comm bash", 2, "No such option '--comm'", "--filter 'comm == "),
+    ("count vfs_read --tid 17", 2, "No such option '--tid'", "--filter 'tid == 17'"),
+    ("count vfs_read -p 4194305", 2, "no process has the id 4194305", ""),
+    # strace, perf, ftrace, retsnoop and the tools of bcc.
+    ("trace -e openat", 2, "No such option '-e'", "a system call is 'syscall:openat'"),
+    ("trace -e trace=openat ls", 2, "No such option '-e'", "a system call is 'syscall:openat'"),
+    ("count __NR_getppid", 3, "there is __x64_sys_getppid", ""),
+    ("count SYS_getppid", 3, "there is __x64_sys_getppid", ""),
+    ("count 'sys_*'", 3, "no function matches", "'syscall:*'"),
+    ("count 'syscalls:*'", 2, "not to tracepoints", "'syscall:*'"),
+    ("count syscall:getppid,getpid", 2, "no function has such a name", "write syscall:getppid syscall:getpid"),
+    ("count p::vfs_read", 2, "p is a kind of probe in ftrace", "write 'vfs_read'"),
+    ("trace 'r::vfs_read \"%d\", retval'", 2, "r is a kind of probe in ftrace", "write 'vfs_read'"),
+    ("trace 'vfs_read (retval < 0)'", 2, "names of functions have no spaces", "trace vfs_read --filter 'ret < 0'"),
+    ("trace 'vfs_read(struct file *f)'", 2, "names of functions have no spaces", "write 'vfs_read'"),
+    ("count vfs_read%return", 2, "no function has such a name", "write 'vfs_read'; a return"),
+    ("count net/ipv4/tcp.c", 2, "no function has such a name", "not by source file"),
+    ("errors ':kernel/bpf/*.c'", 2, "no module before the colon", "not by source file"),
+    ("count 'nf_tables.ko:*'", 2, "a module is named without .ko", "write 'nf_tables:*'"),
+    ("count vfs_read 5", 2, "no function has such a name", "-d 5 measures for 5 seconds"),
+    ("count vfs_read sleep 1", 2, "no function has such a name", "vfs_read -- sleep 1"),
+    ("count vfs_read -i 1", 2, "No such option '-i'", "--live"),
+    ("stacks vfs_read --kstack", 2, "No such option '--kstack'", "multiprobe stacks"),
+    ("stacks vfs_read -U", 2, "No such option '-U'", "--user"),
+    ("count vfs_read -F 99", 2, "No such option '-F'", "use perf"),
+    ("count vfs_read -a", 2, "No such option '-a'", "the whole system is measured"),
+    ("trace vfs_read -T", 2, "No such option '-T'", "durations"),
+    ("count -r vfs_.*", 2, "No such option '-r'", "between slashes"),
+    ("errors -a vfs_read", 2, "No such option '-a'", "a pattern needs no option"),
+    ("errors -x EINVAL vfs_read", 2, "No such option '-x'", "--allow NAMES"),
+    ("errors vfs_read --allow ENOENTT", 2, "unknown error ENOENTT", ""),
+    ("latency vfs_read --hist", 2, "No such option '--hist'", "shows the distribution"),
+    ("latency vfs_read -m", 2, "No such option '-m'", "--json has nanoseconds"),
+    ("count vfs_read --kernel 6.12", 2, "No such option '--kernel'", "--vm=6.12"),
+    ("count vfs_read --vm7.3", 2, "No such option '--vm7.3'", "--vm=7.3"),
+    ("-p 1", 2, "No such option '-p'", "options follow a command"),
+    ("list", 2, "did you mean 'functions'?", ""),
+    ("probe vfs_read", 2, "did you mean 'trace'?", ""),
+    ("perf stat", 2, "did you mean 'count'?", ""),
+    ("flame vfs_read", 2, "did you mean 'stacks'?", ""),
+    ("funcslower vfs_read", 2, "did you mean 'trace'?", ""),
+    ("stacks vfs_read --flame", 2, "requires an argument", "multiprobe stacks --help"),
+    ("inspect 'vfs_*'", 2, "expected one function", "multiprobe inspect --mix 'vfs_*'"),
+    ("run prog.bt", 2, "prog.bt is a script of bpftrace", "in Python"),
+    ("run script.sh", 2, "script.sh is a script for /bin/sh", "multiprobe count PATTERN… -- script.sh"),
+    ("run -e 'kprobe:vfs_read { }'", 2, "No such option '-e'", "multiprobe run FILE"),
+    ("vm --memory lots true", 2, "invalid amount 'lots'", ""),
+    ("count help", 3, "no function is called help", "multiprobe help COMMAND"),
+    # Filters, again.
+    ("trace vfs_read -f 'elapsed > 1ms'", 2, "'elapsed'", "write duration"),
+    ("trace vfs_read -f 'nsecs > 1'", 2, "'nsecs'", "write duration"),
+    ("trace vfs_read -f 'errno == 2'", 2, "'errno'", "ret == -ENOENT"),
+    ("trace vfs_read -f 'ret == NULL'", 2, "'NULL'", "write 0"),
+    ("trace vfs_read -f 'ret == \"-ENOENT\"'", 2, "can't be compared with a string", "leave out the quotes"),
+    ("trace vfs_read -f 'args.count > 0'", 2, "'args'", "no args in front"),
+    ("trace vfs_read -f '/pid == 1/'", 2, "can't be read", "leave out the slashes"),
+    ("trace vfs_read -f 'pid is 1'", 2, "a filter can't use `is`", "compare with =="),
+    ("trace vfs_read -f 'duration > 1msec'", 2, "can't be read", "ns, us, ms and s"),
+    ("trace vfs_read -f 'arg1 > 4k'", 2, "can't be read", "4096"),
 ]
 
 
@@ -128,6 +205,8 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "script"
     script.write_text("echo no first line\n")
     script.chmod(0o755)
+    (tmp_path / "script.sh").write_text("#!/bin/sh\n")
+    (tmp_path / "prog.bt").write_text("kprobe:vfs_read { @ = count(); }\n")
 
 
 @pytest.mark.parametrize(("line", "status", "message", "hint"), SLIPS)
@@ -137,6 +216,12 @@ def test_slip(line: str, status: int, message: str, hint: str, capsys: pytest.Ca
     assert message in said
     assert hint in said
     assert "internal error" not in said
+
+
+def test_what_is_written_almost_right_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    """An errno with its sign, a time with a space before its unit."""
+    assert run(["errors", "vfs_read", "--allow", "-ENOENT,eio", "-d", "0"]) == 0
+    assert run(["trace", "vfs_read", "-f", "duration > 10 ms", "-d", "0"]) == 0
 
 
 @pytest.mark.parametrize("words", [["help"], ["help", "count"], ["count", "--help"]])

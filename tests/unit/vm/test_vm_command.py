@@ -59,7 +59,7 @@ def test_a_shell_by_default(asked: dict[str, object], monkeypatch: pytest.Monkey
 def test_fetching(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "fetch", lambda series, **_: [KERNEL for _ in series])
     ended = CliRunner().invoke(command, ["--fetch", "-k", "6.12", "-k", "6.12"], catch_exceptions=False)
-    assert ended.output == "6.12\t6.12.1-1\t/k\n" * 2
+    assert ended.output == "6.12  6.12.1-1  /k\n" * 2
 
 
 def test_two_kernels_are_too_many(asked: dict[str, object]) -> None:

@@ -207,7 +207,9 @@ def path_of(frames: Sequence[int], depth: int) -> tuple[tuple[int | None, ...], 
 def parse_errors(words: Iterable[str]) -> frozenset[str]:
     """Names of errors from comma-separated lists. Raises ValueError with the first unknown name."""
     known = {error_name(number) for number in range(1, NULL + 1)}
-    names = frozenset(name.strip().upper() for word in words for name in word.split(",") if name.strip())
+    names = frozenset(
+        name.strip().upper().removeprefix("-") for word in words for name in word.split(",") if name.strip()
+    )
     for name in sorted(names):
         if name not in known:
             raise ValueError(name)

@@ -32,9 +32,21 @@ _OTHER_SIGNS = {
     "->": "write a dot for ->, as in file.f_flags",
     r"!(?!=)": "write `not` for !: a filter is a Python expression",
     r"(?<![=!<>])=(?!=)": "write == to compare: a filter is a Python expression",
+    r"^\s*/.*/\s*$": "leave out the slashes, which are bpftrace's: a filter is a Python expression",
+    r"\d\s*([mun]?secs?|min|m|h)\b": "the units of time are ns, us, ms and s",
+    r"\d\s*[kKMG]i?B?\b": "write a size as a number: 4096, or 4 << 10",
 }
 """What is written for signs that Python lacks, by a regular expression for them."""
 _COMM_LENGTH = 15
+_DURATION = "write duration, the time of the call: duration > 10ms"
+OTHER_NAMES = {
+    **dict.fromkeys(("elapsed", "nsecs", "latency", "time", "dur"), _DURATION),
+    **dict.fromkeys(("NULL", "null", "false"), "write 0"),
+    "true": "write 1",
+    "errno": "write ret, which is negative if a call fails: ret == -ENOENT",
+    "args": "parameters need no args in front of them: count, file.f_flags",
+}
+"""What is written here for names of other languages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +96,7 @@ def register(place: int) -> str:
     return f"ctx.arg({place})"
 
 
-_TIME = re.compile(r"""("[^"]*"|'[^']*')|\b(\d+(?:\.\d+)?)(ns|us|µs|ms|s)\b""")
+_TIME = re.compile(r"""("[^"]*"|'[^']*')|\b(\d+(?:\.\d+)?)\s?(ns|us|µs|ms|s)\b""")
 _UNITS = {"ns": 1, "us": 1_000, "µs": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 
 
@@ -206,6 +218,8 @@ class _FilterNames(ast.NodeTransformer):
         return _parsed(self.meaning(path).code)
 
     def visit_Compare(self, node: ast.Compare) -> ast.AST:
+        if any(isinstance(op, ast.Is | ast.IsNot) for op in node.ops):
+            raise UsageError(f"a filter can't use `is`: {ast.unparse(node)}", hint="compare with == or !=")
         texts = _texts(node)
         if texts is None:
             if "comm" in map(path_of, (node.left, *node.comparators)):
@@ -223,7 +237,9 @@ class _FilterNames(ast.NodeTransformer):
     def _same(self, path: str) -> Callable[[str], str]:
         known = self.meaning(path) if _is_argument(path) else None
         if known is None or known.kind == "number":
-            raise UsageError(f"{path} is a number and can't be compared with a string")
+            raise UsageError(
+                f"{path} is a number and can't be compared with a string", hint=f"leave out the quotes: {path} == …"
+            )
         code, given = known.code, known.code
         if known.kind == "ipv4":
             return lambda text: f"{code} == {_ipv4(text)}"

@@ -14,7 +14,7 @@ from multiprobe.errors import MultiprobeError, UsageError
 from multiprobe.functions.kernel import Kernel
 from multiprobe.instruments.trace.arguments import COUNTING
 from multiprobe.instruments.trace.describe import Describer, Wanted
-from multiprobe.instruments.trace.filter import ANYWHERE, RETURNED, Meaning, constants, place_of, register
+from multiprobe.instruments.trace.filter import ANYWHERE, OTHER_NAMES, RETURNED, Meaning, constants, place_of, register
 from multiprobe.instruments.trace.members import Behind
 from multiprobe.instruments.trace.reads import Filled, Number, Planner, Pointer, Text
 from multiprobe.kernel.btf.values import ValueType
@@ -51,7 +51,8 @@ class FilterNames:
             names = {one for known in self._described for one in known.names}
             raise UsageError(
                 f"filter: none of these functions has an argument {name!r}",
-                hint=close(name, {*constants()} if name.isupper() else {*names, *RETURNED, *ANYWHERE})
+                hint=OTHER_NAMES.get(name)
+                or close(name, {*constants()} if name.isupper() else {*names, *RETURNED, *ANYWHERE})
                 or f"there are: {', '.join(sorted(names)[:12])}; strings need quotes",
             )
         if self._n_calls and any(self._described[place].is_syscall for place in owners):
@@ -78,7 +79,11 @@ class FilterNames:
             if shown is None:
                 label = system_call_of(self._functions[place].name)
                 names = {one.name for other in self._described for one in other.shown}
-                hint = close(name, names) or f"{label} has: {', '.join(one.name for one in known.shown)}"
+                hint = (
+                    OTHER_NAMES.get(name)
+                    or close(name, names)
+                    or f"{label} has: {', '.join(one.name for one in known.shown)}"
+                )
                 raise UsageError(f"filter: system call {label} has no argument {name!r}", hint=hint)
             found[shown.position, type(shown.behind), shown.count and shown.count[0]] = shown
         if len(found) > 1:
