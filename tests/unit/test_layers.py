@@ -118,7 +118,7 @@ ROOMS = {path.stem if path.is_file() else path.name for path in SOURCE.iterdir()
 MAX_MODULE_LINES = 500
 MAX_FUNCTION_LINES = 60
 MAX_MEDIAN_FUNCTION_LINES = 7
-HEAVY = {"numpy", "llvmlite", "rich", "textual", "pyarrow", "pandas", "capstone", "asyncio", "prometheus_client"}
+HEAVY = {"numpy", "llvmlite", "rich", "textual", "pyarrow", "pandas", "capstone", "asyncio", "http", "distributed"}
 """Libraries that may be imported inside functions, and with them our own modules that import these at their top."""
 
 MAX_ANY = 54
