@@ -42,6 +42,9 @@ from .functions.sets import Function as Function
 from .functions.sets import FunctionSet as FunctionSet
 from .functions.sets import Refusal as Refusal
 from .functions.verdict import Verdict as Verdict
+from .hosts.fleet import fleet as fleet
+from .hosts.outcome import Fleet as Fleet
+from .hosts.outcome import FleetHost as FleetHost
 from .instruments.coverage.covered import CheckedCapability as CheckedCapability
 from .instruments.coverage.covered import Coverage as Coverage
 from .instruments.coverage.covered import CoveredFunction as CoveredFunction

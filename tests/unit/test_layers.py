@@ -80,6 +80,7 @@ ALLOWED = {
         "links",
     },
     "runs": {*BASE, "functions", "links", "instruments", "table", "façade"},
+    "hosts": {*BASE, "syscalls", "runs", "façade"},
     "output": {"cells", "errors", "markup", "names", "plurals", "threads"},
     "vm": {*BASE, "elf", "arch", "uapi", "syscalls", "output", "façade"},
     "cli": {
@@ -93,6 +94,7 @@ ALLOWED = {
         "instruments",
         "inspect",
         "runs",
+        "hosts",
         "output",
         "vm",
         "table",
@@ -109,6 +111,7 @@ ALLOWED = {
         "links",
         "kernel",
         "runs",
+        "hosts",
         "table",
     },
     "__main__": {"cli"},
