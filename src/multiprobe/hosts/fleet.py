@@ -146,7 +146,9 @@ def _measure(
 _STATES: dict[object, str] = {True: "measuring", False: "ended"}
 
 
-def _wait(running: Future[dict[str, object]], look: Callable[[], None], stop: Callable[[int], object]) -> dict[str]:
+def _wait(
+    running: Future[dict[str, object]], look: Callable[[], None], stop: Callable[[int], object]
+) -> dict[str, object]:
     """Wait for all hosts. The first interrupt ends the measurement, the second one kills it."""
     is_interrupted = False
     while True:
