@@ -50,6 +50,10 @@ from .instruments.coverage.covered import Coverage as Coverage
 from .instruments.coverage.covered import CoveredFunction as CoveredFunction
 from .instruments.coverage.covered import FirstHit as FirstHit
 from .instruments.coverage.instrument import coverage as coverage
+from .instruments.record.instrument import HeldCall as HeldCall
+from .instruments.record.instrument import Recording as Recording
+from .instruments.record.instrument import record as record
+from .instruments.trace.instrument import TracedCall as TracedCall
 from .kernel.diagnosis import Finding as Finding
 from .kernel.mechanism import Mechanism as Mechanism
 from .kernel.usability import features as features
