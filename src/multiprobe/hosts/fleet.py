@@ -158,7 +158,7 @@ def _wait(
             except NotYetError:
                 look()
         except KeyboardInterrupt:
-            stop(signal.SIGKILL if is_interrupted else signal.SIGINT)
+            stop(signal.SIGKILL if is_interrupted else worker.END)
             if is_interrupted:
                 raise
             is_interrupted = True

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 PROGRAM = (sys.executable, "-m", "multiprobe")
 PATIENCE = 60.0
+END = signal.SIGTERM
+"""The signal that ends a measurement with results: SIGINT is ignored by what a shell starts in the background."""
 _LAST = 4096
 """Bytes of standard error that are looked at for the reason of a failure."""
 
@@ -67,7 +69,7 @@ class Job:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=stderr,
-                preexec_fn=partial(set_parent_death_signal, signal.SIGINT),
+                preexec_fn=partial(set_parent_death_signal, END),
             )
         return cls(process, directory)
 
@@ -77,9 +79,9 @@ class Job:
         try:
             while not (await asyncio.wait([ended], timeout=1.0))[0]:
                 if time.monotonic() - self.asked > PATIENCE:
-                    self.stop(signal.SIGINT)
+                    self.stop(END)
         finally:
-            self.stop(signal.SIGINT)
+            self.stop(END)
         if (file := self._directory / "run.jsonl.gz").exists():
             self.run = file.read_bytes()
         return Ending(ended.result(), _reason((self._directory / "stderr").read_bytes()[-_LAST:]))
@@ -124,7 +126,7 @@ def look(token: str) -> bool:
 
 
 def stop(token: str, number: int) -> None:
-    """Send a signal to a measurement: SIGINT ends it with results."""
+    """Send a signal to a measurement: END ends it with results."""
     if token in _JOBS:
         _JOBS[token].stop(number)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from multiprobe.runs.host import Host
 
 
 async def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a shell's background
     address, described = sys.argv[1:]
     host = json.loads(described)
     os.environ["FLEET_HOST"] = described
