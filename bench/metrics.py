@@ -1,4 +1,4 @@
-"""A scrape of `--metrics`: milliseconds of processor time and kB of text, for counters and for histograms.
+"""A scrape of `--metrics`: milliseconds of processor time and kB that are sent, for counters and for histograms.
 
     .venv/bin/python bench/metrics.py [--functions 2000] [--scrapes 20]
 
@@ -11,11 +11,11 @@ import argparse
 import json
 import statistics
 import time
+import urllib.request
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, generate_latest
-
-from multiprobe.output.metrics import Family, MetricsServer, NumberFamily, TimeFamily
+from multiprobe.output.metrics import Family, NumberFamily, TimeFamily
+from multiprobe.output.metrics_server import MetricsServer
 
 LABELS = ("function", "module")
 
@@ -31,26 +31,29 @@ def main() -> None:
     rows = {name: ([9] * 30, 10**9) for name in names}
     times = TimeFamily("multiprobe_call_duration_seconds", "Times.", LABELS, rows)
     for command, family in (("count", calls), ("latency", times)):
-        print(json.dumps({"command": command, "functions": options.functions, **scrape(family, options.scrapes)}))
+        for encoding in ("identity", "gzip"):
+            found = scrape(family, options.scrapes, encoding)
+            print(json.dumps({"command": command, "encoding": encoding, "functions": options.functions, **found}))
 
 
-def scrape(family: Family, n: int) -> dict[str, float]:
-    """The median of `n` scrapes."""
+def scrape(family: Family, n: int, encoding: str) -> dict[str, float]:
+    """The median of `n` scrapes, those who ask and who answer together."""
 
     def source() -> Iterator[Family]:
         yield family
 
-    server, registry, taken = MetricsServer("127.0.0.1", 0), CollectorRegistry(), []
-    registry.register(server)
+    server, taken, size = MetricsServer("127.0.0.1", 0), [], 0
+    request = urllib.request.Request(f"http://{server.address}/metrics", headers={"Accept-Encoding": encoding})
     try:
         with server.serving(source):
             for _ in range(n):
                 began = time.process_time()
-                text = generate_latest(registry)
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    size = len(answer.read())
                 taken.append(time.process_time() - began)
     finally:
         server.close()
-    return {"ms": round(1000 * statistics.median(taken), 1), "kb": len(text) >> 10}
+    return {"ms": round(1000 * statistics.median(taken), 1), "kb": size >> 10}
 
 
 if __name__ == "__main__":

@@ -23,9 +23,10 @@ from multiprobe.output.table import Column, TextTable
 from multiprobe.output.units import time_text
 from multiprobe.plurals import plural_text
 from multiprobe.runs.comparing import FDR, LEAST, Difference, diff
+from multiprobe.runs.grouping import KernelDifference, diff_kernels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 EXAMPLES = """\
 Examples:
@@ -68,6 +69,12 @@ class DiffCommand(Command):
     metavar="10%",
     help="Claim no smaller change.",
 )
+@click.option(
+    "--by",
+    cls=SelectionOption,
+    type=click.Choice(["kernel"]),
+    help="Compare the runs of each kernel with those of the next newer one.",
+)
 @json_option
 @output_option
 @top_option
@@ -77,6 +84,7 @@ def command(
     after: tuple[str, ...] | None,
     fdr: float,
     least: float,
+    by: str | None,
     json: bool,
     output: str | None,
     top: int | None,
@@ -85,19 +93,37 @@ def command(
 
     BEFORE and AFTER are files of saved runs, or directories of them. Several runs on each side show what varies by
     itself: then changes are claimed that this can't explain. With one run on a side the sizes of differences are
-    printed, and nothing is claimed. Functions that only one of two kernels has are listed, with the reason.
+    printed, and nothing is claimed. Functions that only one of two kernels has are listed, with the reason. With --by
+    kernel, all runs are grouped by their kernels.
     """
+    if by is not None:
+        kernels = list(diff_kernels(expand([*before, *(after or ())]), fdr=fdr, least=least))
+        with Results(output, is_text=not json) as results:
+            print_kernels(kernels, results, is_json=json, top=top)
+        return 0
     sides = _sides(before, after)
     found = diff(expand(sides[0]), expand(sides[1]), fdr=fdr, least=least)
     with Results(output, is_text=not json) as results:
-        if json:
-            results.json(found.to_json())
-            return 0
-        changes = found.claims if found.is_tested else [row for row in found.rows if row["is_large"]]
-        rows = shown(changes, top, DEFAULT_TOP)
-        results.table(table(found, rows), n_more=len(changes) - len(rows))
-        results.lines(summary(found, len(changes)))
+        _print(found, results, is_json=json, top=top)
     return 0
+
+
+def print_kernels(found: Iterable[KernelDifference], results: Results, *, is_json: bool, top: int | None) -> None:
+    """Print the comparisons of kernels, each under the releases of the two."""
+    for one in found:
+        if not is_json:
+            results.lines([f"{one.before} → {one.after}"])
+        _print(one.difference, results, is_json=is_json, top=top)
+
+
+def _print(found: Difference, results: Results, *, is_json: bool, top: int | None) -> None:
+    if is_json:
+        results.json(found.to_json())
+        return
+    changes = found.claims if found.is_tested else [row for row in found.rows if row["is_large"]]
+    rows = shown(changes, top, DEFAULT_TOP)
+    results.table(table(found, rows), n_more=len(changes) - len(rows))
+    results.lines(summary(found, len(changes)))
 
 
 def _sides(before: Sequence[str], after: Sequence[str] | None) -> tuple[Sequence[str], Sequence[str]]:

@@ -27,6 +27,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "coverage": "Find out which functions a command ran.",
     },
     "Compare": {
+        "fleet": "Measure on many hosts at once, through Dask.",
         "merge": "Add up saved runs of many hosts.",
         "diff": "Compare saved runs: what is new, gone, more, less, slower, faster.",
     },

@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, TypeVar
 
 import multiprobe as mp
-from multiprobe.errors import NotSupportedError
 from multiprobe.output.metrics import Family, NumberFamily, single
 from multiprobe.output.terminal import write_lines
 
@@ -28,15 +27,11 @@ BY_FUNCTION = ("function", "module")
 
 
 def open_metrics(options: MeasuringOptions) -> MetricsServer | None:
-    """The server of `--metrics`, or None; its address is printed. Raises UsageError and NotSupportedError."""
+    """The server of `--metrics`, or None; its address is printed. Raises UsageError."""
     if options.metrics is None:
         return None
-    try:
-        from multiprobe.output.metrics_server import MetricsServer
-    except ImportError as error:
-        raise NotSupportedError(
-            "--metrics needs prometheus_client", hint="pip install 'multiprobe[metrics]'"
-        ) from error
+    from multiprobe.output.metrics_server import MetricsServer
+
     server = MetricsServer(options.metrics.host, options.metrics.port)
     write_lines([f"metrics: http://{server.address}/metrics"], sys.stderr)
     return server

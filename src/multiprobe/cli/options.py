@@ -337,8 +337,6 @@ class MeasuringOptions:
             raise UsageError(f"{' and '.join(printing)} exclude each other: all print to standard output")
         if self.metrics is not None and self.live:
             raise UsageError("--metrics and --live exclude each other", hint="a dashboard shows what --metrics serves")
-        if self.metrics is not None and find_spec("prometheus_client") is None:
-            raise NotSupportedError("--metrics needs prometheus_client", hint="pip install 'multiprobe[metrics]'")
         if self.parquet is not None and find_spec("pyarrow") is None:
             raise NotSupportedError("--parquet needs pyarrow", hint="pip install 'multiprobe[arrow]'")
         if self.save is not None and self.save.endswith(".zst") and not _has_zstd():

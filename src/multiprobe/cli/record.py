@@ -13,7 +13,7 @@ from multiprobe.cli.measuring_command import measuring_command
 from multiprobe.cli.options import MeasuringOptions, OutputOption, StoppingOption, measuring_options
 from multiprobe.cli.params import Duration, WholeNumber
 from multiprobe.cli.trace import HEADING, INDENT, ShownTrace
-from multiprobe.instruments.record.instrument import FlightRecorder, Recording, start
+from multiprobe.instruments.record.instrument import EVERY, FlightRecorder, Recording, start
 from multiprobe.instruments.record.program import DEFAULT_RECORDS, MAX_RECORDS
 from multiprobe.output.units import time_text
 from multiprobe.plurals import plural_text
@@ -31,8 +31,6 @@ Examples:
   multiprobe record 'blk_*' --until 'duration > 50ms' --last 2s      the two seconds before a slow call
   multiprobe record 'tcp_*' --until 'ret == -ECONNRESET' --json -o reset.json
   multiprobe record 'vfs_*' --last 1s -- ./flaky-test                what a command did last"""
-
-EVERY = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,15 +80,7 @@ class RecordMeasurement(Measurement[RecordOptions, Recording]):
         """Print all calls, and whether the condition held."""
         shown = ShownTrace(most=None, is_kept=False)
         self.results.lines([HEADING, *(line for call in sample.calls for line in shown.lines(call)), ""], hang=INDENT)
-        self.results.lines(_summary(sample, self.options.until, self._held(sample)))
-
-    def _held(self, sample: Recording) -> TracedCall | None:
-        """The call in which the condition held."""
-        held = sample.held
-        if held is None:
-            return None
-        function = self.instrument.functions[held.function]
-        return next((call for call in sample.calls if (call.begin, call.function) == (held.begin, function)), None)
+        self.results.lines(_summary(sample, self.options.until, sample.held_call))
 
 
 def _summary(sample: Recording, until: str | None, held: TracedCall | None) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ Labels: TypeAlias = tuple[str, ...]
 
 BOUNDS = tuple(range(10, 36, 2))
 """The buckets of histograms: times of at most so many bits, 1 µs to 17 s in steps of 4."""
+_SPELLED = tuple((bits, str(((1 << bits) - 1) / 1e9)) for bits in BOUNDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +64,11 @@ class ListedRows:
         return listed, sum(rows.values()) - sum(rows[labels] for labels in listed)
 
 
-def cumulative(buckets: Sequence[int]) -> list[tuple[str, float]]:
+def cumulative(buckets: Sequence[int]) -> list[tuple[str, int]]:
     """The buckets of a histogram as Prometheus counts them: numbers of times up to a bound, in seconds.
 
     A time of at most n bits is at most 2ⁿ−1 ns: the bounds are exact.
     """
-    sums = [(str(((1 << bits) - 1) / 1e9), float(sum(buckets[: bits + 1]))) for bits in BOUNDS]
-    return [*sums, ("+Inf", float(sum(buckets)))]
+    sums = [0, *accumulate(buckets)]
+    last = len(buckets)
+    return [*((bound, sums[min(bits + 1, last)]) for bits, bound in _SPELLED), ("+Inf", sums[-1])]

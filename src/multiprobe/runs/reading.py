@@ -10,7 +10,9 @@ import json
 import zlib
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, BinaryIO
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, BinaryIO, cast
 from zlib import crc32
 
 from multiprobe.errors import DataError
@@ -19,7 +21,7 @@ from multiprobe.runs.compression import CutOffError, read_chunks
 from multiprobe.runs.info import Fields, RunInfo, parse_info
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from types import TracebackType
     from typing import Self, TypeAlias
 
@@ -195,7 +197,7 @@ class RunReader:
         """The objects of the next lines: all in one step, which takes half the time, or one by one to name a bad
         one."""
         with suppress(ValueError, RecursionError):
-            found: list[Row] = _DECODER.decode((b"[" + b",".join(lines) + b"]").decode())
+            found: list[Row] = _decode_many(b"[" + b",".join(lines) + b"]")
             if len(found) == len(lines) and all(type(item) is dict for item in found):
                 return found
         return [self._parse_at(number, line) for number, line in enumerate(lines, self._n_lines + 1)]
@@ -228,3 +230,13 @@ def _refuse_constant(name: str) -> float:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def _many_decoder() -> Callable[[bytes], list[Row]]:
+    """What decodes a list of objects: orjson if it is installed, which takes a third of the time."""
+    if find_spec("orjson") is None:
+        return lambda text: _DECODER.decode(text.decode())
+    return cast("Callable[[bytes], list[Row]]", import_module("orjson").loads)
+
+
+_decode_many = _many_decoder()

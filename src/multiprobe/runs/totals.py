@@ -163,7 +163,6 @@ def _add_histogram(buckets: list[int], histogram: object) -> None:
         raise ValueError("its histogram is no list")
     known, most = _BUCKETS, _MOST
     for low, high, n in histogram:
-        bucket = known.get((low, high))
-        if bucket is None or type(n) is not int or not 0 <= n < most:
+        if type(n) is not int or not 0 <= n < most:
             raise ValueError("its histogram has other buckets")
-        buckets[bucket] += n
+        buckets[known[low, high]] += n

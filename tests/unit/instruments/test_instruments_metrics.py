@@ -15,7 +15,6 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 import multiprobe as mp
 from fake_kernel import LIKE_7_3, FakeKernel
-from multiprobe.cli import options
 from multiprobe.cli.main import run
 from multiprobe.instruments.workload import Workload
 
@@ -134,11 +133,3 @@ def test_what_excludes_metrics(
 ) -> None:
     assert run([*words, "vfs_read", "-d", "0", "--metrics", ":0"]) == 2
     assert message in capsys.readouterr().err
-
-
-def test_without_the_library(
-    fake: FakeKernel, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(options, "find_spec", lambda _: None)
-    assert run(["count", "vfs_read", "-d", "0", "--metrics", ":0"]) == 5
-    assert "pip install 'multiprobe[metrics]'" in capsys.readouterr().err

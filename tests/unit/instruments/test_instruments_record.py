@@ -192,3 +192,26 @@ def test_the_command(
     assert (report["held"]["function"], report["calls"]) == ("vfs_write", 2)
     assert run(["record", *NAMES, "--until", "ret == 99", "--", "true"]) == 0
     assert "ret == 99: never" in capsys.readouterr().out
+
+
+def test_recording_from_python(fake: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def sleep(_seconds: float) -> None:
+        fake.fire("vfs_read", returned=1)
+        fake.fire("vfs_write", 3, returned=-28, cpu=1, tgid=77)
+
+    monkeypatch.setattr(instrument.time, "sleep", sleep)
+    found = mp.record(NAMES, until="ret == -ENOSPC")
+    assert told(found) == [("vfs_read", 1), ("vfs_write", -28)]
+    assert found.held_call is not None
+    assert (found.held_call.function.name, found.held_call.pid, found.held_call.raw) == ("vfs_write", 77, -28)
+
+
+def test_recording_from_python_ends_by_time(fake: FakeKernel) -> None:
+    found = mp.record(NAMES, until="ret == -ENOSPC", duration=0)
+    assert (list(found.calls), found.held, found.held_call) == ([], None, None)
+
+
+@pytest.mark.parametrize("options", [{}, {"duration": -1.0}, {"duration": float("nan")}])
+def test_recording_from_python_needs_an_end(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="expected a condition or seconds"):
+        mp.record(NAMES, **options)

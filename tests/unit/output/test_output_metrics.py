@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
 import urllib.request
 from collections.abc import Callable, Iterable
@@ -9,10 +10,15 @@ from collections.abc import Callable, Iterable
 import pytest
 
 pytest.importorskip("prometheus_client")
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client import generate_latest as plain_text
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.openmetrics.exposition import generate_latest as open_text
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from multiprobe.errors import UsageError
+from multiprobe.names import printable
 from multiprobe.output.metrics import (
     BOUNDS,
     Family,
@@ -60,6 +66,40 @@ def test_what_is_read_is_what_was_given(accept: str, parser: Callable[[str], Ite
     assert read["x_seconds_bucket", "a", "+Inf"] == read["x_seconds_bucket", "a", "1.023e-06"] == 3
 
 
+class Library:
+    """The same families as objects of prometheus_client."""
+
+    def collect(self) -> Iterable[Metric]:
+        calls = CounterMetricFamily("x_calls", "Calls.", labels=("function", "module"))
+        calls.add_metric(("a", ""), 3)
+        calls.add_metric((printable(NASTY), "m"), 1 << 60)
+        now = GaugeMetricFamily("x_now", "Now.", value=1.5)
+        times = HistogramMetricFamily("x_seconds", "Times.", labels=("function",))
+        times.add_metric(("a",), buckets=cumulative([1, 0, 2]), sum_value=1.5)
+        return [calls, now, times]
+
+
+@pytest.mark.parametrize(("accept", "oracle"), [("text/plain", plain_text), (OPEN_METRICS, open_text)])
+def test_the_text_is_that_of_prometheus_client(accept: str, oracle: Callable[[CollectorRegistry], bytes]) -> None:
+    registry = CollectorRegistry()
+    registry.register(Library())
+    parser = parse if accept == "text/plain" else parse_open
+    assert list(parser(served(families, accept=accept))) == list(parser(oracle(registry).decode()))
+
+
+def test_an_answer_is_compressed_for_who_asks() -> None:
+    server = MetricsServer("127.0.0.1", 0)
+    headers = {"Accept-Encoding": "gzip", "Accept": OPEN_METRICS}
+    try:
+        with server.serving(families):
+            request = urllib.request.Request(f"http://{server.address}/", headers=headers)
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                assert answer.headers["Content-Type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+                assert gzip.decompress(answer.read()) == served(families, accept=OPEN_METRICS).encode()
+    finally:
+        server.close()
+
+
 def test_buckets_have_exact_bounds() -> None:
     buckets = [0] * 36
     buckets[10], buckets[11], buckets[35] = 5, 7, 2  # 512 … 1023 ns, 1024 … 2047 ns, above 17 s
@@ -85,8 +125,8 @@ def test_nothing_is_asked_outside_of_the_block() -> None:
     server = MetricsServer("127.0.0.1", 0)
     try:
         with server.serving(families):
-            assert len(list(server.collect())) == 3
-        assert list(server.collect()) == []
+            assert len(server.collect()) == 3
+        assert server.collect() == []
     finally:
         server.close()
 

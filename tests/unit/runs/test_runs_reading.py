@@ -23,6 +23,16 @@ SUFFIXES = ["jsonl", "jsonl.gz", pytest.param("jsonl.zst", marks=needs_zstd)]
 ROWS = [called("vfs_read", 7), called("nf_hook", 5, "nf"), called("évil\n\ud800", 1)]
 
 
+@pytest.fixture(params=["json", "orjson"], autouse=True)
+def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both decoders of rows, each in every test: they refuse the same lines."""
+    if request.param == "orjson":
+        pytest.importorskip("orjson")
+    else:
+        monkeypatch.setattr(reading, "find_spec", lambda _: None)
+    monkeypatch.setattr(reading, "_decode_many", reading._many_decoder())
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "a.jsonl"

@@ -5,11 +5,13 @@ The program is in `record.program`; arguments are decoded as `trace` does, witho
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import multiprobe as mp
+from multiprobe.binaries.mixed import only_of_kernel
 from multiprobe.errors import CompileError, UsageError
 from multiprobe.functions.kernel import Kernel
 from multiprobe.instruments.instrument import AttachOptions, Instrument
@@ -21,6 +23,7 @@ from multiprobe.instruments.trace.filter_names import FilterNames
 from multiprobe.instruments.trace.instrument import TracedCall
 from multiprobe.instruments.trace.program import tables
 from multiprobe.instruments.trace.reads import N_ARGUMENTS
+from multiprobe.links.plan.request import choose
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -31,14 +34,22 @@ if TYPE_CHECKING:
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.trace.arguments import Described
     from multiprobe.links.attachment import Attachment
+    from multiprobe.links.plan.request import Functions
 
     Key = tuple[int, int]
     Words = Sequence[int]
 
+EVERY = 0.1
+"""Seconds between two looks at whether the condition has held."""
+
 
 @dataclass(frozen=True, slots=True)
 class HeldCall:
-    """The call in which the condition held: when (CLOCK_MONOTONIC, ns), the packed thread, its beginning, function."""
+    """The call in which the condition held.
+
+    time: when it held; begin: when the call began, both CLOCK_MONOTONIC in ns
+    thread: process (high 32 bits) and thread; function: the index of its function among the attached ones
+    """
 
     time: int
     thread: int
@@ -59,6 +70,15 @@ class Recording:
     calls: Sequence[TracedCall]
     held: HeldCall | None
     overwritten: int
+
+    @property
+    def held_call(self) -> TracedCall | None:
+        """The recorded call in which the condition held; None if it never held, or the rings don't hold it."""
+        held = self.held
+        if held is None:
+            return None
+        thread = task_ids(held.thread)
+        return next((call for call in self.calls if (call.begin, (call.pid, call.tid)) == (held.begin, thread)), None)
 
 
 class FlightRecorder(Instrument[Recording]):
@@ -175,3 +195,32 @@ def start(
     except BaseException:
         attachment.close()
         raise
+
+
+def record(
+    functions: Functions,
+    *,
+    until: str | None = None,
+    duration: float | None = None,
+    last: float | None = None,
+    records: int = DEFAULT_RECORDS,
+    **options: Unpack[AttachOptions],
+) -> Recording:
+    """Record calls in memory, of which the newest overwrite the oldest, and return the last ones at the end.
+
+    functions: as for `mp.attach`, of the kernel
+    until: end when this Python expression holds for a call, as a filter of `multiprobe trace`: "ret == -ENOSPC"
+    duration: end after so many seconds at the latest; one of the two is needed
+    last: keep the calls of so many seconds before the end (None: all that the rings hold)
+    records: room for so many entries and returns on each CPU, rounded up to a power of two
+    The other options are those of `mp.attach`. Raises UsageError for an invalid condition or time, or neither of them,
+    and whatever `mp.attach` raises.
+    """
+    if (until is None and duration is None) or (duration is not None and not 0 <= duration < math.inf):
+        raise UsageError(f"invalid until={until!r}, duration={duration!r}: expected a condition or seconds ≥ 0")
+    chosen = only_of_kernel(choose(functions, options.get("kernel"), unsafe=options.get("unsafe", False)), "record")
+    with start(chosen, until=until, last=last, records=records, **options) as recorder:
+        ends = time.monotonic() + (math.inf if duration is None else duration)
+        while not recorder.poll() and (left := ends - time.monotonic()) > 0:
+            time.sleep(min(left, EVERY))
+        return recorder.finish()

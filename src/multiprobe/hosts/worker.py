@@ -1,0 +1,144 @@
+"""What a Dask worker does for a fleet: it runs multiprobe's own command line, in a process of its own.
+
+`hosts.fleet` names these functions, and each worker imports them from the multiprobe that it has: no code travels. The
+process ends when the worker does, and when nobody has asked for it for PATIENCE seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import multiprobe
+from multiprobe.errors import NotSupportedError
+from multiprobe.hosts.line import require_measuring, with_file
+from multiprobe.runs.host import Host, this_host
+from multiprobe.syscalls.namespaces import set_parent_death_signal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PROGRAM = (sys.executable, "-m", "multiprobe")
+PATIENCE = 60.0
+END = signal.SIGTERM
+"""The signal that ends a measurement with results: SIGINT is ignored by what a shell starts in the background."""
+_LAST = 4096
+"""Bytes of standard error that are looked at for the reason of a failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Introduction:
+    """A worker: the version of its multiprobe, its host, and whether it is root there."""
+
+    version: str
+    host: Host
+    is_root: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a measurement ended: its exit status (negative: the signal that killed it), and what it said of a failure."""
+
+    status: int
+    message: str
+
+
+class Job:
+    """A measurement on this worker. `run`: the bytes of its saved run, once it has ended."""
+
+    def __init__(self, process: asyncio.subprocess.Process, directory: str) -> None:
+        self.process, self._directory = process, Path(directory)
+        self.asked = time.monotonic()
+        self.run = b""
+
+    @classmethod
+    async def start(cls, line: Sequence[str], directory: str) -> Job:
+        """Start the command line; its files are in the directory."""
+        with open(Path(directory, "stderr"), "wb") as stderr:
+            process = await asyncio.create_subprocess_exec(
+                *PROGRAM,
+                *with_file(line, str(Path(directory, "run.jsonl.gz"))),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=stderr,
+                preexec_fn=partial(set_parent_death_signal, END),
+            )
+        return cls(process, directory)
+
+    async def wait(self) -> Ending:
+        """Wait for its end; interrupt it when nobody asks any more."""
+        ended = asyncio.ensure_future(self.process.wait())
+        try:
+            while not (await asyncio.wait([ended], timeout=1.0))[0]:
+                if time.monotonic() - self.asked > PATIENCE:
+                    self.stop(END)
+        finally:
+            self.stop(END)
+        if (file := self._directory / "run.jsonl.gz").exists():
+            self.run = file.read_bytes()
+        return Ending(ended.result(), _reason((self._directory / "stderr").read_bytes()[-_LAST:]))
+
+    def stop(self, number: int) -> None:
+        """Send a signal, if it still runs."""
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+
+
+_JOBS: dict[str, Job] = {}
+"""The measurements of this worker, by token: each from its start until it was collected."""
+
+
+def introduce() -> Introduction:
+    """What the client must know of a worker before it asks for more."""
+    return Introduction(multiprobe.__version__, this_host(), os.geteuid() == 0)
+
+
+async def measure(token: str, line: Sequence[str], version: str) -> Ending:
+    """Run a measuring command line from beginning to end.
+
+    Raises UsageError for any other command, NotSupportedError for a client of another version.
+    """
+    if version != multiprobe.__version__:
+        raise NotSupportedError(f"it has multiprobe {multiprobe.__version__}, and the client {version}")
+    require_measuring(line)
+    with TemporaryDirectory(prefix="multiprobe-") as directory:
+        job = _JOBS[token] = await Job.start(line, directory)
+        ending = await job.wait()
+    asyncio.get_running_loop().call_later(PATIENCE, _JOBS.pop, token, None)
+    return ending
+
+
+def look(token: str) -> bool:
+    """Whether a measurement still runs. It goes on only for as long as this is asked."""
+    job = _JOBS.get(token)
+    if job is None:
+        return False
+    job.asked = time.monotonic()
+    return job.process.returncode is None
+
+
+def stop(token: str, number: int) -> None:
+    """Send a signal to a measurement: END ends it with results."""
+    if token in _JOBS:
+        _JOBS[token].stop(number)
+
+
+def collect(token: str) -> bytes:
+    """The saved run of a measurement that has ended, compressed by gzip; b"" if there is none."""
+    job = _JOBS.pop(token, None)
+    return b"" if job is None else job.run
+
+
+def _reason(stderr: bytes) -> str:
+    """What multiprobe said last of an error, in one line without its hint."""
+    lines = stderr.decode(errors="surrogateescape").splitlines()
+    said = [line.removeprefix("multiprobe: ") for line in lines if line.startswith("multiprobe: ")]
+    return said[-1] if said else "".join(lines[-1:])
