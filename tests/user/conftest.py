@@ -49,6 +49,16 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def throws(built: Path, tmp_path: Path) -> Path:
+    """A program in C++ that throws exceptions."""
+    if not shutil.which("g++"):
+        pytest.skip("no compiler for C++ here: the test needs g++")
+    path = tmp_path / "throws"
+    subprocess.run(["g++", "-O1", "-fno-inline", "-o", str(path), str(PROGRAMS / "throws.cpp")], check=True)
+    return path
+
+
+@pytest.fixture
 def guest() -> None:
     """For tests that attach to the kernel, too."""
     if "multiprobe.guest=1" not in Path("/proc/cmdline").read_text().split():
