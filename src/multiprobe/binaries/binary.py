@@ -6,6 +6,8 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from multiprobe.binaries.choosing import choose
 from multiprobe.binaries.debug_files import build_id, open_debug_file, unpack_debugdata
 from multiprobe.binaries.file import BinaryFile, check_kind
@@ -76,7 +78,9 @@ class Binary:
         The order is that of addresses, or of the request if all patterns are names. Requests without a match are in
         the set's `unresolved`. Raises PatternError for an invalid pattern, DataError if the file has changed since.
         """
-        table = replace(self.table, facts=self.table.facts & (0xFF - AT_RETURN)) if unsafe else self.table
+        table = self.table
+        if unsafe:
+            table = replace(table, facts=np.bitwise_and(table.facts, np.uint8(0xFF - AT_RETURN)))
         return choose(table, patterns, code_of=self._code_of)
 
     def problems(self) -> list[str]:

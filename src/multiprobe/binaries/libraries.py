@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from functools import cache
-
 from typing import TYPE_CHECKING
 
 from multiprobe.binaries.loader_cache import find_soname, parse_levels, parse_loader_cache

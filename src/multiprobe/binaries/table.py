@@ -60,6 +60,13 @@ class UserTable:
             found.setdefault(name, []).append(row)
         return found
 
+    @cached_property
+    def extent(self) -> tuple[int, int]:
+        """The file offsets at which the first function begins and the last one ends; (0, 0) without functions."""
+        has_code = self.facts & rules.NO_CODE == 0
+        begins = self.offsets[has_code]
+        return (int(begins.min()), int((begins + self.sizes[has_code]).max())) if len(begins) else (0, 0)
+
     def starting_with(self, file: ElfBytes, offsets: Sequence[int], prefix: bytes) -> list[int]:
         """The places in `offsets` at which the file has the bytes of `prefix`, ascending."""
         return starting_with(file, offsets, prefix)
@@ -99,9 +106,9 @@ def build_table(
         sorted_addresses,
         offsets,
         _join(picked, [one.sizes for one in tables], np.uint64)[order],
-        (is_ifunc * rules.IFUNC | is_stub * rules.STUB | ~has_code * rules.NO_CODE | _language(tables, sections)).astype(
-            np.uint8
-        ),
+        (
+            is_ifunc * rules.IFUNC | is_stub * rules.STUB | ~has_code * rules.NO_CODE | _language(tables, sections)
+        ).astype(np.uint8),
         np.searchsorted(sorted_addresses, sorted_addresses).astype(np.int64),
         frozenset[str]().union(*(one.imported for one in tables)),
     )
