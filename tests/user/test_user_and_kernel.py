@@ -105,7 +105,7 @@ def test_an_error_of_the_kernel_reaches_the_program(program: Path) -> None:
 
 def test_stacks_of_both(framed: Path) -> None:
     arguments = (f"{framed}:asks", "vfs_open", "--user", "--json", "--", "sh", "-c", f"{framed} errors 4")
-    *stacks, report = run_json("stacks", *arguments)
+    *stacks, _ = run_json("stacks", *arguments)
     of_program = [stack for stack in stacks if stack["function"] == "asks"]
     assert [(stack["calls"], stack["frames"][-2]) for stack in of_program] == [(4, f"copes ({framed.name})")]
     assert all("do_filp_open" in " ".join(stack["frames"]) for stack in stacks if stack["function"] == "vfs_open")

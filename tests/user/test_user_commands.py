@@ -95,6 +95,14 @@ def test_errors(program: Path) -> None:
     assert report["failures"] == 5
 
 
+@needs_sessions
+def test_record(program: Path) -> None:
+    arguments = (f"{program}:leaf", f"{program}:first", "--until", "ret == 6 and arg0 == 5", "--", str(program))
+    *calls, report = records("record", *arguments, "plain", "10")
+    assert [call["arguments"]["arg0"] for call in calls] == [f"{n:#x}" for n in range(6)]
+    assert (report["held"]["function"], calls[-1]["returned"]) == ("leaf", "0x6")
+
+
 def test_stacks(framed: Path) -> None:
     stack, report = records("stacks", f"{framed}:asks", "--", str(framed), "errors", "10")
     assert (stack["calls"], report["not_taken"]) == (10, {})

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import multiprobe as mp
+from multiprobe.binaries.mixed import kernel_of
 from multiprobe.errors import CompileError, UsageError
 from multiprobe.functions.kernel import Kernel
 from multiprobe.instruments.instrument import AttachOptions, Instrument
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from multiprobe.functions.sets import FunctionSet
+    from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.instruments.trace.arguments import Described
     from multiprobe.links.attachment import Attachment
 
@@ -147,7 +148,7 @@ def _order(record: tuple[int, Words]) -> tuple[int, int]:
 
 
 def start(
-    functions: FunctionSet,
+    functions: AnyFunctionSet,
     *,
     until: str | None = None,
     last: float | None = None,
@@ -160,7 +161,7 @@ def start(
     last: keep the calls of so many seconds before that (None: all that the rings hold)
     records: room for so many entries and returns on each CPU, rounded up to a power of two
     """
-    describer = Describer(Kernel.of(functions.table), Wanted(depth=0))
+    describer = Describer(kernel_of(functions) or Kernel(), Wanted(depth=0))
     condition = None if until is None else parse_filter(until, FilterNames(functions).meaning)
     probe = RecordProbe(condition, records=records)
     try:
