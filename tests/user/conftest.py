@@ -49,6 +49,30 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def throws(built: Path, tmp_path: Path) -> Path:
+    """A program in C++ that throws exceptions."""
+    if not shutil.which("g++"):
+        pytest.skip("no compiler for C++ here: the test needs g++")
+    path = tmp_path / "throws"
+    subprocess.run(["g++", "-O1", "-fno-inline", "-o", str(path), str(PROGRAMS / "throws.cpp")], check=True)
+    return path
+
+
+@pytest.fixture
+def framed(built: Path, tmp_path: Path) -> Path:
+    """The program with frame pointers, by which the kernel finds the callers."""
+    flags = ("-fno-omit-frame-pointer", "-mno-omit-leaf-frame-pointer", "-fno-optimize-sibling-calls")
+    return _compile("calls.c", tmp_path / "framed", "-fno-inline", *flags)
+
+
+@pytest.fixture
+def sessions(built: Path) -> None:
+    """For tests that need sessions."""
+    if Features().probe("uprobe_session").is_no:
+        pytest.skip("this kernel has no uprobe sessions")
+
+
+@pytest.fixture
 def guest() -> None:
     """For tests that attach to the kernel, too."""
     if "multiprobe.guest=1" not in Path("/proc/cmdline").read_text().split():

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,6 +78,37 @@ def test_results_of_both(binary: mp.Binary, run: Run) -> None:
         of_binary, of_kernel = attachment.totals(sums)
     assert of_binary == 42
     assert 2**64 - of_kernel in (errno.ENOTEMPTY, 2 * errno.ENOTEMPTY), "overlayfs asks its upper layer, too"
+
+
+def run_json(*arguments: str) -> list[dict[str, Any]]:
+    ran = subprocess.run([sys.executable, "-m", "multiprobe", *arguments], capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in ran.stdout.splitlines()]
+
+
+@pytest.mark.usefixtures("sessions")
+def test_one_tree(program: Path) -> None:
+    """Calls of the kernel stand below the function of the program that made the system call."""
+    *calls, _ = run_json("graph", "--json", f"{program}:opens", "vfs_open", "--", str(program), "opens", "3")
+    found = {call["id"]: call for call in calls}
+    by_caller = [found[call["caller"]]["function"] for call in calls if call["function"] == "vfs_open"]
+    assert by_caller.count("opens") == 3
+
+
+@pytest.mark.usefixtures("sessions")
+def test_an_error_of_the_kernel_reaches_the_program(program: Path) -> None:
+    arguments = (f"{program}:opens", "do_sys_openat2", "do_filp_open", "--", str(program), "fails", "3")
+    *groups, _ = run_json("errors", "--json", *arguments)
+    (group,) = [group for group in groups if group["path"][0] == "opens"]
+    assert (group["count"], group["error"], group["end_error"]) == (3, "ENOENT", "-1")
+    assert group["path"][-1] == "do_filp_open"
+
+
+def test_stacks_of_both(framed: Path) -> None:
+    arguments = (f"{framed}:asks", "vfs_open", "--user", "--json", "--", "sh", "-c", f"{framed} errors 4")
+    *stacks, _ = run_json("stacks", *arguments)
+    of_program = [stack for stack in stacks if stack["function"] == "asks"]
+    assert [(stack["calls"], stack["frames"][-2]) for stack in of_program] == [(4, f"copes ({framed.name})")]
+    assert all("do_filp_open" in " ".join(stack["frames"]) for stack in stacks if stack["function"] == "vfs_open")
 
 
 def test_patterns_of_both(program: Path) -> None:

@@ -13,6 +13,8 @@ import pytest
 from multiprobe.kernel.features import Features
 from multiprobe.links.mechanisms.red_zone import try_probe
 
+needs_sessions = pytest.mark.usefixtures("sessions")
+
 
 def multiprobe(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "multiprobe", *arguments]
@@ -68,11 +70,51 @@ def test_coverage(program: Path) -> None:
     assert covered[""] == len(report["lsm_hooks"]) > 0
 
 
-def test_what_takes_functions_of_the_kernel_only(program: Path) -> None:
-    for command in ("errors", "graph", "stacks"):
-        ran = multiprobe(command, f"{program}:leaf", "--", "true")
-        assert ran.returncode == 5
-        assert f"{command} takes functions of the kernel only" in ran.stderr
+@needs_sessions
+def test_graph(program: Path) -> None:
+    *calls, report = records("graph", f"{program}:first", f"{program}:second", "--", str(program), "tail", "3")
+    found = {call["id"]: call for call in calls}
+    below = [(found[call["caller"]]["function"], call["function"]) for call in calls if call["caller"] is not None]
+    assert below == [("first", "second")] * 3
+    assert {call["thread"] for call in calls} == {calls[0]["process"]}
+    assert report["attached"] == 2
+
+
+@needs_sessions
+def test_graph_with_arguments(program: Path) -> None:
+    call, _ = records("graph", "--args", f"{program}:leaf", "--", str(program), "values", "1")
+    assert (call["arguments"]["arg0"], call["returned"]) == ("0x29", "0x2a")
+
+
+@needs_sessions
+def test_errors(program: Path) -> None:
+    arguments = (f"{program}:finds", f"{program}:asks", f"{program}:copes", "--", str(program), "errors", "10")
+    group, report = records("errors", *arguments)
+    assert (group["count"], group["error"], group["first"], group["outcome"]) == (5, "-1", "finds", "handled")
+    assert group["path"] == ["copes", "asks", "finds"]
+    assert report["failures"] == 5
+
+
+@needs_sessions
+def test_record(program: Path) -> None:
+    arguments = (f"{program}:leaf", f"{program}:first", "--until", "ret == 6 and arg0 == 5", "--", str(program))
+    *calls, report = records("record", *arguments, "plain", "10")
+    assert [call["arguments"]["arg0"] for call in calls] == [f"{n:#x}" for n in range(6)]
+    assert (report["held"]["function"], calls[-1]["returned"]) == ("leaf", "0x6")
+
+
+def test_stacks(framed: Path) -> None:
+    stack, report = records("stacks", f"{framed}:asks", "--", str(framed), "errors", "10")
+    assert (stack["calls"], report["not_taken"]) == (10, {})
+    assert stack["frames"][-3:] == [f"run ({framed.name})", f"copes ({framed.name})", "asks"]
+
+
+@needs_sessions
+def test_timed_stacks(framed: Path) -> None:
+    stack, _ = records("stacks", "--time", f"{framed}:asks", "--", str(framed), "errors", "10")
+    assert stack["calls"] == 10
+    assert stack["frames"][-2:] == [f"copes ({framed.name})", "asks"]
+    assert stack["ns"] > 0
 
 
 def test_functions_says_what_a_probe_would_change(program: Path) -> None:

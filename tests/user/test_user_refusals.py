@@ -74,6 +74,16 @@ def test_a_probe_never_changes_a_result(binary: mp.Binary, run: Run) -> None:
     assert refused == ([("red_zone", "red_zone")] if n_wrong else [])
 
 
+def test_exceptions_pass(throws: Path) -> None:
+    """A probe at the return would end the program; one at the entry doesn't."""
+    chosen = mp.Binary(throws).functions("_Z6passesi", "_Z6raisesi")
+    with mp.attach(count, chosen) as attachment:
+        assert subprocess.run([throws], check=False).returncode == 5
+        assert list(attachment.totals(calls)) == [10, 10]
+    with pytest.raises(mp.NoMatchError, match="throws or catches exceptions"):
+        mp.attach(count, chosen, when="return")
+
+
 def test_functions_that_are_refused_as_such(binary: mp.Binary) -> None:
     with pytest.raises(mp.NoMatchError, match="fork is not in"):
         mp.attach(count, binary.functions("fork"))

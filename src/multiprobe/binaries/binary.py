@@ -6,10 +6,13 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from multiprobe.binaries.choosing import choose
 from multiprobe.binaries.debug_files import build_id, open_debug_file, unpack_debugdata
 from multiprobe.binaries.file import BinaryFile, check_kind
 from multiprobe.binaries.locating import find_binary, library_of, program_of
+from multiprobe.binaries.rules import AT_RETURN
 from multiprobe.binaries.symbols import SOURCES, read_symbols
 from multiprobe.binaries.table import build_table
 from multiprobe.elf import PT_LOAD, SHT_SYMTAB, parse_sections, parse_segments
@@ -64,17 +67,21 @@ class Binary:
         """
         return cls(library_of(pid, library) if library else program_of(pid))
 
-    def functions(self, *patterns: str) -> UserFunctionSet:
+    def functions(self, *patterns: str, unsafe: bool = False) -> UserFunctionSet:
         """The functions that match any of `patterns`; all without one.
 
         patterns: a name, `name+0x10` (where an instruction begins), a glob `PyObject_*`, a `/regular expression/`;
             `!pattern` excludes its matches, at any position
+        unsafe: allow probes at returns that may crash a program: in Go, and in files that throw exceptions
 
         A function with several names is selected by each of them, once. A name selects all functions that have it.
         The order is that of addresses, or of the request if all patterns are names. Requests without a match are in
         the set's `unresolved`. Raises PatternError for an invalid pattern, DataError if the file has changed since.
         """
-        return choose(self.table, patterns, code_of=self._code_of)
+        table = self.table
+        if unsafe:
+            table = replace(table, facts=np.bitwise_and(table.facts, np.uint8(0xFF - AT_RETURN)))
+        return choose(table, patterns, code_of=self._code_of)
 
     def problems(self) -> list[str]:
         """What could not be used, a sentence each: debug files of another build, damaged debug information."""

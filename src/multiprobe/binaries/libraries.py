@@ -1,11 +1,18 @@
-"""Finds the libraries that the loader finds, by name."""
+"""Finds the libraries that the loader finds, by name, and by them tells patterns for binaries from the kernel's."""
 
 from __future__ import annotations
 
 import os
 from functools import cache
+from typing import TYPE_CHECKING
 
 from multiprobe.binaries.loader_cache import find_soname, parse_levels, parse_loader_cache
+from multiprobe.binaries.naming import requests
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from multiprobe.binaries.naming import BinaryRequest
 
 LOADER_CACHE = "/etc/ld.so.cache"
 LIBRARY_FOLDERS = ("/lib64", "/usr/lib64", "/lib", "/usr/lib")
@@ -23,6 +30,11 @@ def find_library(name: str, *, loader_cache: str = LOADER_CACHE) -> str:
 def is_library(name: str) -> bool:
     """Whether the loader finds a library of this name."""
     return bool(find_library(name))
+
+
+def split_requests(texts: Iterable[str]) -> tuple[list[BinaryRequest], list[str]]:
+    """The requests for each binary, and the patterns for the kernel."""
+    return requests(texts, is_library=is_library)
 
 
 @cache

@@ -11,7 +11,8 @@ IFUNC = 1 << 0
 STUB = 1 << 1
 NO_CODE = 1 << 2
 GO = 1 << 3
-AT_RETURN = GO
+THROWS = 1 << 4
+AT_RETURN = GO | THROWS
 """Facts that only forbid probes at the return."""
 NO_SYMBOLS = "no_symbols"
 SYMBOLS_HINT = "install its debug symbols, which name its functions: in Debian, the package …-dbgsym"
@@ -57,6 +58,12 @@ RULES = (
         GO,
         "go_return",
         "is in a program written in Go, whose stacks move: a probe at the return would crash it; probe its entry",
+    ),
+    (
+        THROWS,
+        "exceptions",
+        "is in a file that throws or catches exceptions (C++, Rust): one that passes through a function with a probe "
+        "at the return ends the program; probe its entry, or allow it as unsafe where none passes",
     ),
 )
 ATTACHABLE = UserVerdict("", "")

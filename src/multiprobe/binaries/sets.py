@@ -126,7 +126,7 @@ class UserFunctionSet:
         when: "entry", "return" or "session"
         """
         can = self.table.facts[self._rows()] & forbidding(when=when) == 0
-        if when != "entry":  # only there may a probe be inside of a function
+        if when != "entry" and any(offset for _, offset in self.places):  # only at the entry may a probe be inside
             can &= [not offset for _, offset in self.places]
         masks: bytes = (can * int(Mechanism.UPROBE_MULTI)).astype("u1").tobytes()
         return masks

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound=np.generic)
 _OF_GO = (".gopclntab", ".data.rel.ro.gopclntab", ".go.buildinfo")
+_OF_EXCEPTIONS = frozenset(("__gxx_personality_v0", "__cxa_throw", "_Unwind_RaiseException", "rust_eh_personality"))
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,13 @@ class UserTable:
         for row, name in enumerate(self.names):
             found.setdefault(name, []).append(row)
         return found
+
+    @cached_property
+    def extent(self) -> tuple[int, int]:
+        """The file offsets at which the first function begins and the last one ends; (0, 0) without functions."""
+        has_code = self.facts & rules.NO_CODE == 0
+        begins = self.offsets[has_code]
+        return (int(begins.min()), int((begins + self.sizes[has_code]).max())) if len(begins) else (0, 0)
 
     def starting_with(self, file: ElfBytes, offsets: Sequence[int], prefix: bytes) -> list[int]:
         """The places in `offsets` at which the file has the bytes of `prefix`, ascending."""
@@ -98,15 +106,19 @@ def build_table(
         sorted_addresses,
         offsets,
         _join(picked, [one.sizes for one in tables], np.uint64)[order],
-        (is_ifunc * rules.IFUNC | is_stub * rules.STUB | ~has_code * rules.NO_CODE | _is_go(sections)).astype(np.uint8),
+        (
+            is_ifunc * rules.IFUNC | is_stub * rules.STUB | ~has_code * rules.NO_CODE | _language(tables, sections)
+        ).astype(np.uint8),
         np.searchsorted(sorted_addresses, sorted_addresses).astype(np.int64),
         frozenset[str]().union(*(one.imported for one in tables)),
     )
 
 
-def _is_go(sections: Iterable[ElfSection]) -> np.uint8:
-    """The fact GO if the file has the line table of Go's run time."""
-    return np.uint8(rules.GO if any(one.name in _OF_GO for one in sections) else 0)
+def _language(tables: Iterable[ElfSymbols], sections: Iterable[ElfSection]) -> np.uint8:
+    """The fact GO if the file has the line table of Go's run time, THROWS if it has or uses that of exceptions."""
+    throws = any(not _OF_EXCEPTIONS.isdisjoint(names) for table in tables for names in (table.imported, table.names))
+    is_go = any(one.name in _OF_GO for one in sections)
+    return np.uint8((rules.GO if is_go else 0) | (rules.THROWS if throws else 0))
 
 
 def _join(picked: Sequence[NDArray[np.int64]], columns: Iterable[NDArray[T]], kind: type[T]) -> NDArray[T]:

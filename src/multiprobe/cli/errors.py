@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from multiprobe.binaries.mixed import only_of_kernel
+from multiprobe.binaries.mixed import binary_parts
 from multiprobe.cli.live import History, Live
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
@@ -107,7 +107,7 @@ class ErrorsMeasurement(Measurement[ErrorsOptions, ErrorsSample]):
         """Attach and collect failures."""
         own = self.options
         return errors.start(
-            only_of_kernel(functions, "errors"),
+            functions,
             allow=frozenset().union(*own.allow),
             deny=frozenset().union(*own.deny),
             unhandled=own.unhandled,
@@ -183,6 +183,9 @@ class ErrorsMeasurement(Measurement[ErrorsOptions, ErrorsSample]):
         if n := self.instrument.n_untyped:
             functions = plural_text(n, "function")
             self.results.lines([f"{functions} without type information: shown on paths, but never as failing"])
+        if n := sum(len(part) for _, part in binary_parts(self.instrument.functions)):
+            functions = plural_text(n, "function")
+            self.results.lines([f"{functions} of programs: a result that is a negative int counts as a failure"])
 
     def _print_failure(self, failure: FailedCall) -> None:
         """Print a failure when it has ended, and keep it for a table."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import multiprobe as mp
+from multiprobe.binaries.libraries import split_requests
 from multiprobe.cli.command import SETTINGS, Command
 from multiprobe.cli.completing import complete_pattern
 from multiprobe.cli.options import (
@@ -23,7 +24,7 @@ from multiprobe.cli.options import (
 from multiprobe.cli.params import NATURAL
 from multiprobe.cli.results import Results
 from multiprobe.cli.slips import advise
-from multiprobe.cli.user_functions import explain, show, split_requests
+from multiprobe.cli.user_functions import explain, show
 from multiprobe.compiler.shape import SIDES
 from multiprobe.errors import NoMatchError, PatternError, UsageError
 from multiprobe.functions.describe import records, why

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from multiprobe.binaries.mixed import only_of_kernel
 from multiprobe.cli.files import naming, writing
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
@@ -24,11 +23,11 @@ from multiprobe.cli.options import (
     measuring_options,
 )
 from multiprobe.cli.params import OutputFile, WholeNumber
-from multiprobe.functions.kernel import Kernel
 from multiprobe.instruments.graph import instrument as graph
 from multiprobe.instruments.graph.instrument import MAX_EVENTS, CallRecorder, GraphSample
 from multiprobe.instruments.graph.program import GraphProbe
-from multiprobe.kernel.btf.values import signature
+from multiprobe.instruments.signatures import signatures
+from multiprobe.kernel.btf.values import UNKNOWN
 from multiprobe.output.flame import flame_svg
 from multiprobe.output.folded import fold, folded_lines
 from multiprobe.output.page import Picture
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from multiprobe.binaries.mixed import AnyFunctionSet
-    from multiprobe.functions.sets import FunctionSet
     from multiprobe.instruments.graph.calltree import Call, CallTree
     from multiprobe.instruments.graph.instrument import ThreadCalls
     from multiprobe.instruments.instrument import AttachOptions
@@ -81,23 +79,21 @@ class GraphMeasurement(Measurement[GraphOptions, GraphSample]):
 
     def maps(self, functions: AnyFunctionSet) -> Collection[MapSpec]:
         """The program's maps."""
-        of_kernel = only_of_kernel(functions, "graph")
-        probe = GraphProbe(max_events=self.options.max_events, n_arguments=self._n_arguments(of_kernel))
+        probe = GraphProbe(max_events=self.options.max_events, n_arguments=self._n_arguments(functions))
         return probe.program.maps.values()
 
-    def _n_arguments(self, functions: FunctionSet) -> int:
+    def _n_arguments(self, functions: AnyFunctionSet) -> int:
         return _most_arguments(functions) if self.options.args else -1
 
     def start(self, functions: AnyFunctionSet, options: AttachOptions) -> CallRecorder:
         """Attach and record."""
-        of_kernel = only_of_kernel(functions, "graph")
-        n_arguments = self._n_arguments(of_kernel)
-        return graph.start(of_kernel, max_events=self.options.max_events, n_arguments=n_arguments, **options)
+        n_arguments = self._n_arguments(functions)
+        return graph.start(functions, max_events=self.options.max_events, n_arguments=n_arguments, **options)
 
     def finish(self, sample: GraphSample) -> None:
         """Write the trace and the flame graph."""
-        signatures = _signatures(only_of_kernel(self.instrument.functions, "graph --args")) if self.options.args else {}
-        self.shown = ShownGraph(self.instrument, sample, signatures, self.workload)
+        known = signatures(self.instrument.functions) if self.options.args else []
+        self.shown = ShownGraph(self.instrument, sample, known, self.workload)
         if self.options.perfetto is not None:
             with naming(self.options.perfetto):
                 self.shown.write_perfetto(self.options.perfetto)
@@ -135,18 +131,8 @@ class GraphMeasurement(Measurement[GraphOptions, GraphSample]):
         return iter(folded_lines(self.shown.folded()))
 
 
-def _most_arguments(functions: FunctionSet) -> int:
-    return max((known.n_registers for known in _signatures(functions).values()), default=0)
-
-
-def _signatures(functions: FunctionSet) -> dict[int, Signature]:
-    """The signatures of the functions by index, for those with type information."""
-    found = {}
-    for index, (row, type_id) in enumerate(zip(functions.rows, functions.btf_ids(), strict=True)):
-        btf = Kernel.of(functions.table).btf_of(functions.table.module(row)) if type_id else None
-        if btf is not None:
-            found[index] = signature(btf, type_id)
-    return found
+def _most_arguments(functions: AnyFunctionSet) -> int:
+    return max((known.n_registers for known in signatures(functions)), default=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +156,7 @@ class ShownGraph:
 
     recorder: CallRecorder
     sample: GraphSample
-    signatures: Mapping[int, Signature]
+    signatures: Sequence[Signature]
     workload: Workload | None
 
     def tracks(self) -> list[Track]:
@@ -197,8 +183,8 @@ class ShownGraph:
 
     def arguments(self, call: Call) -> dict[str, Spelled]:
         """Arguments by name, and under "=" the returned value; empty if they weren't recorded."""
-        known = self.signatures.get(call.function)
-        if known is None:
+        known = self.signatures[call.function] if self.signatures else UNKNOWN
+        if known is UNKNOWN:
             return {}
         spelled: dict[str, Spelled] = known.arguments(call.arguments)
         returned = known.returned.read_returned(call.returned) if call.returned is not None else None

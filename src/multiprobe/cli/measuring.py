@@ -12,6 +12,7 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING, TypeVar
 
 import multiprobe as mp
+from multiprobe.binaries.libraries import split_requests
 from multiprobe.binaries.mixed import joined, kernel_of
 from multiprobe.cli.files import writing
 from multiprobe.cli.live import check as check_live
@@ -21,7 +22,6 @@ from multiprobe.cli.results import Results
 from multiprobe.cli.rights import require_rights
 from multiprobe.cli.signals import Until
 from multiprobe.cli.slips import advise, on_command
-from multiprobe.cli.user_functions import split_requests
 from multiprobe.errors import NoMatchError, NotSupportedError, PatternError
 from multiprobe.functions.request import why_no_match
 from multiprobe.instruments.known_calls import verify
@@ -118,7 +118,7 @@ def _select(patterns: Sequence[str], *, unsafe: bool, kernel_files: str | None) 
         why = why_no_match(kernel.table, of_kernel) if not len(sets[0]) else ""
     for request in of_binaries:
         with Progress(f"reading the functions of {request.binary}"):
-            sets.append(mp.Binary(request.binary).functions(*request.patterns))
+            sets.append(mp.Binary(request.binary).functions(*request.patterns, unsafe=unsafe))
     functions = joined(sets)
     if not len(functions) and not functions.unresolved:
         raise NoMatchError(

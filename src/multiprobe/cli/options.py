@@ -131,7 +131,10 @@ csv_option = click.option(
     "--csv", cls=OutputOption, is_flag=True, help="Print the rows as CSV; all else goes to standard error."
 )
 unsafe_option = click.option(
-    "--unsafe", cls=AttachingOption, is_flag=True, help="Include functions known to hang a machine when traced."
+    "--unsafe",
+    cls=AttachingOption,
+    is_flag=True,
+    help="Include functions known to hang a machine, or to crash their program, when traced.",
 )
 vm_option = click.option(
     "--vm", cls=GeneralOption, metavar="[=VERSION]", help="Run this command in a throw-away virtual machine."

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from multiprobe.binaries.mixed import only_of_kernel
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
 from multiprobe.cli.options import MeasuringOptions, OutputOption, StoppingOption, measuring_options
@@ -52,9 +51,7 @@ class RecordMeasurement(Measurement[RecordOptions, Recording]):
     def start(self, functions: AnyFunctionSet, options: AttachOptions) -> FlightRecorder:
         """Attach and record."""
         own = self.options
-        return start(
-            only_of_kernel(functions, "record"), until=own.until, last=own.last, records=own.records, **options
-        )
+        return start(functions, until=own.until, last=own.last, records=own.records, **options)
 
     def figures(self, sample: Recording) -> dict[str, object]:
         """What was recorded, and whether the condition held."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from multiprobe.binaries.mixed import only_of_kernel
+from multiprobe.binaries.mixed import binary_parts
 from multiprobe.cli.files import writing
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
@@ -43,6 +43,7 @@ Examples:
   multiprobe stacks vfs_fsync -d 10                          what writes to disk
   multiprobe stacks 'tcp_send*' --user --pid 4242            with the stack of the process
   multiprobe stacks schedule --time --flame wait.svg -- make where a command waits
+  multiprobe stacks './a.out:work' -- ./a.out                who calls a function of a program
   multiprobe stacks kmem_cache_alloc --folded -d 5 | flamegraph.pl >a.svg"""
 
 DEFAULT_TOP = 10
@@ -73,14 +74,15 @@ class StacksMeasurement(Measurement[StacksOptions, StacksSample]):
     def maps(self, functions: AnyFunctionSet) -> Collection[MapSpec]:
         """The program's maps."""
         own = self.options
-        probe = StacksProbe(has_user=own.user, is_timed=own.time, max_stacks=own.max_stacks)
+        has_programs = bool(binary_parts(functions))
+        probe = StacksProbe(has_user=own.user, is_timed=own.time, has_programs=has_programs, max_stacks=own.max_stacks)
         return probe.program.maps.values()
 
     def start(self, functions: AnyFunctionSet, options: AttachOptions) -> Instrument[StacksSample]:
         """Attach and count."""
         own = self.options
         return stacks.start(
-            only_of_kernel(functions, "stacks"),
+            functions,
             has_user=own.user,
             is_timed=own.time,
             max_stacks=own.max_stacks,
@@ -134,7 +136,7 @@ class StacksMeasurement(Measurement[StacksOptions, StacksSample]):
         calls, ways = plural_text(sample.n_calls, "call"), plural_text(len(sample.stacks), "different stack")
         self.results.lines([f"{calls} by {ways} in {sample.seconds:.2f} s"])
         self.results.lines(
-            f"of {plural_text(n, 'call')} the kernel's stack could not be taken ({reason})"
+            f"of {plural_text(n, 'call')} the stack could not be taken ({reason})"
             for reason, n in sample.not_taken.items()
         )
 
@@ -190,9 +192,10 @@ def _cells(stack: Stack, everything: int, *, is_timed: bool) -> list[str]:
 @top_option
 @measuring_options
 def command(options: StacksOptions) -> StacksMeasurement:
-    """Count the kernel stacks that lead to the selected functions.
+    """Count the stacks that lead to the selected functions.
 
     Each different stack is printed once, with the function on top and its callers below, in descending order of calls,
-    or of time with --time. Stacks are taken at the entry of a function.
+    or of time with --time. Stacks are taken at the entry of a function: of functions of the kernel the kernel's stack,
+    of those of programs and libraries the stack of the process, as far as frame pointers lead.
     """
     return StacksMeasurement(options)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import multiprobe as mp
 from multiprobe.binaries.libraries import is_library
-from multiprobe.binaries.naming import requests, split_binary
+from multiprobe.binaries.naming import split_binary
 from multiprobe.binaries.rules import NO_SYMBOLS, SYMBOLS_HINT, UserVerdict
 from multiprobe.errors import NoMatchError, UsageError
 from multiprobe.links.mechanisms.red_zone import harmful_probes
@@ -17,17 +17,12 @@ from multiprobe.output.terminal import write_lines
 from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from multiprobe.binaries.binary import Binary
     from multiprobe.binaries.naming import BinaryRequest
     from multiprobe.binaries.sets import UserFunction, UserFunctionSet
     from multiprobe.cli.results import Results
-
-
-def split_requests(texts: Iterable[str]) -> tuple[list[BinaryRequest], list[str]]:
-    """The requests for binaries, and the patterns for the kernel."""
-    return requests(texts, is_library=is_library)
 
 
 def show(results: Results, request: BinaryRequest, *, only: bool | None, json: bool) -> None:

@@ -84,6 +84,18 @@ def test_returns_of_go_are_refused(write: Write) -> None:
     assert [refusal.code for refusal in go.functions().refusals(when="session")] == ["go_return"]
 
 
+def test_returns_in_files_with_exceptions_are_unsafe(write: Write) -> None:
+    symbols = [Made("_Z4workv", 0), Made("__gxx_personality_v0", None)]
+    thrower = Binary(write(make_elf(symbols), "thrower"))
+    assert [refusal.code for refusal in thrower.functions("_Z4workv").refusals(when="return")] == ["exceptions"]
+    assert thrower.functions("_Z4workv").n_attachable() == 1
+    assert thrower.functions("_Z4workv", unsafe=True).n_attachable(when="session") == 1
+
+
+def test_a_set_of_no_functions_has_no_verdicts(one: Binary) -> None:
+    assert one.functions("no_such_function").n_attachable(when="return") == 0
+
+
 @pytest.mark.parametrize("gap", [16, 1000, PIECE - 3, PIECE, 3 * PIECE])
 def test_which_functions_begin_with_certain_bytes(gap: int) -> None:
     data = bytearray(5 * gap + len(CODE))

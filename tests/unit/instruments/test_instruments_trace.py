@@ -21,7 +21,8 @@ from multiprobe.compiler.compiling import compile_program
 from multiprobe.compiler.frontend.arguments import find_arguments
 from multiprobe.compiler.shape import Shape
 from multiprobe.instruments.errors import program as errors_probe
-from multiprobe.instruments.errors.instrument import return_kinds, signature_of
+from multiprobe.instruments.errors.instrument import return_kinds
+from multiprobe.instruments.signatures import signatures
 from multiprobe.instruments.trace.arguments import UNKNOWN, Described, TracedArgument, parse_format
 from multiprobe.instruments.trace.describe import Describer, Wanted
 from multiprobe.instruments.trace.filter import Filter, parse_filter
@@ -287,7 +288,7 @@ def test_arguments_after_the_address_of_a_returned_struct(tmp_path: Path) -> Non
     assert described.returned(0xFFFFC90000000000) == "*(struct nodemask_t *)0xffffc90000000000"
     assert FilterNames(mems).meaning("name").kind == "text"
     assert graph_command._most_arguments(mems) == 3
-    assert signature_of(mems, 0).arguments((1, 7, 0)) == {"count": 7, "name": "0x0"}
+    assert signatures(mems)[0].arguments((1, 7, 0)) == {"count": 7, "name": "0x0"}
     assert return_kinds(mems) == [errors_probe.NEVER]
     assert return_kinds(area) == [errors_probe.LONG]
     (described,) = Describer(kernel, Wanted()).describe(area)

@@ -1,5 +1,6 @@
 /* Calls its functions as often as it is told, in every way in which a function can be called. */
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdio.h>
@@ -26,6 +27,18 @@ NOINLINE long eight(long a, long b, long c, long d, long e, long f, long g, long
     return a + b + c + d + e + f + 10 * g + 100 * h;
 }
 NOINLINE long text(const char *name) { KEEP; return strlen(name); }
+
+/* An error that `finds` makes, `asks` returns, and `copes` handles. */
+NOINLINE int finds(int n) { KEEP; return n % 2 ? -1 : 0; }
+NOINLINE int asks(int n) { int found = finds(n); KEEP; return found; }
+NOINLINE int copes(int n) { int found = asks(n); KEEP; return found < 0 ? 7 : 8; }
+
+NOINLINE int opens(const char *path) {
+    int file = open(path, O_RDONLY);
+    KEEP;
+    if (file >= 0) close(file);
+    return file;
+}
 
 /* On a page of its own, which nothing else reads. */
 __attribute__((aligned(4096))) const char untouched[4096] = "never read before";
@@ -68,6 +81,9 @@ static long run(const char *mode, long n, const char *library) {
         while (wait(NULL) > 0);
         leaf(0);
     }
+    if (!strcmp(mode, "opens")) for (i = 0; i < n; i++) opens("/proc/self/exe");
+    if (!strcmp(mode, "fails")) for (i = 0; i < n; i++) opens("/proc/no such file");
+    if (!strcmp(mode, "errors")) for (i = 0; i < n; i++) copes(i);
     if (!strcmp(mode, "untouched")) text(untouched);
     if (!strcmp(mode, "dlopen")) {
         void *handle = dlopen(library, RTLD_NOW);

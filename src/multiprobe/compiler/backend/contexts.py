@@ -377,6 +377,9 @@ class Uprobe(KprobeMulti):
     def cookie(self) -> str:
         return self._cookie_from_table()
 
+    def kernel_entry(self) -> str:
+        return "0"  # each hit is an entry of its own
+
     def arg_count(self) -> str:
         raise self.refuse(
             "ctx.arg_count is not known for functions of a binary", "ctx.arg(n) reads the n-th argument register"

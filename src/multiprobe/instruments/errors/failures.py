@@ -24,6 +24,8 @@ MAX_KINDS = 100_000
 """Kinds of failures that are told apart by their paths: later ones are told apart by the first function only."""
 NULL = 4096
 """The error number of a returned null pointer: one above the largest errno."""
+OF_PROGRAM = 1 << 13
+"""Added to the negative number that a function of a program returned, which need not be an errno."""
 
 
 class FailedCall(NamedTuple):
@@ -70,7 +72,9 @@ class FailedCall(NamedTuple):
 
 
 def error_name(number: int) -> str:
-    """An errno by name, or "NULL"."""
+    """An errno by name, "NULL", or the number that a function of a program returned, as "-1"."""
+    if number > OF_PROGRAM:
+        return f"{OF_PROGRAM - number}"
     return "NULL" if number == NULL else errno_name(number)
 
 
@@ -206,7 +210,7 @@ def path_of(frames: Sequence[int], depth: int) -> tuple[tuple[int | None, ...], 
 
 def parse_errors(words: Iterable[str]) -> frozenset[str]:
     """Names of errors from comma-separated lists. Raises ValueError with the first unknown name."""
-    known = {error_name(number) for number in range(1, NULL + 1)}
+    known = {error_name(number) for first in (0, OF_PROGRAM) for number in range(first + 1, first + NULL + 1)}
     names = frozenset(
         name.strip().upper().removeprefix("-") for word in words for name in word.split(",") if name.strip()
     )

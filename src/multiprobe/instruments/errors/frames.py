@@ -6,6 +6,10 @@ call, by which a later call shows that it wasn't made below it: the task's last 
 or the stack, which grows downwards, is less deep. Neither is ever so during a call, except that exec and signals
 change the user's registers. An interrupt has another stack: it is over when the stack of the outermost call is used
 again.
+
+Frames of functions of programs are on the process's stack, which is larger; a hit of their probes is itself an entry
+into the kernel. So only the depth of the stack counts for them. No call of the kernel is in progress while the program
+runs.
 """
 
 from __future__ import annotations
@@ -21,14 +25,17 @@ MAX_CALLS = 65_536
 """Calls in progress whose path is known; beyond that, the least recently used ones are lost."""
 TAIL_CALL = 1 << 8
 """Set in what `make_top` returns: the call may be a tail call of the one below it."""
-FUNCTION, ENTRY_SHIFT, ENTRY, POINTER_SHIFT = (1 << 24) - 1, 24, 0xFF, 32
+FUNCTION, OF_PROGRAM, ENTRY_SHIFT, ENTRY, POINTER_SHIFT = (1 << 23) - 1, 1 << 23, 24, 0xFF, 32
+PROGRAMS = 1 << 2
+"""Set in the cookie of a function of a program or library."""
 STACK_BITS = 14
 """Stacks are aligned to 16 kB, or more."""
 BOTTOM = ((1 << 64) - 1) ^ ((1 << STACK_BITS) - 1 << POINTER_SHIFT)
 """Keeps of a frame's stack pointer the lowest address of its stack."""
 
 frames = mp.LruHash(mp.u64, mp.u64, MAX_CALLS)
-"""By call (task and depth): index + 1 of its function (24 bits), `ctx.kernel_entry` (8 bits), `ctx.stack_pointer`."""
+"""By call (task and depth): index + 1 of its function (23 bits), OF_PROGRAM or 0, `ctx.kernel_entry` (8 bits),
+`ctx.stack_pointer`."""
 
 
 @mp.helper
@@ -47,6 +54,12 @@ def end_caller(call: int) -> None:
 def has_returned(frame: int, new: int, outermost: int) -> bool:
     """Whether the call that left `frame` has returned, as the call of the frame `new` begins."""
     pointer, here = frame >> POINTER_SHIFT, new >> POINTER_SHIFT
+    if (frame | new) & OF_PROGRAM:
+        if (frame ^ new) & OF_PROGRAM:
+            return bool(new & OF_PROGRAM)
+        if pointer == here:  # a tail call, or the next call after one that has returned
+            return function_of(frame) == function_of(new)
+        return mp.i32(here - pointer) > 0
     if (frame ^ new) >> ENTRY_SHIFT & ENTRY:
         return True
     if (pointer ^ here) >> STACK_BITS:  # an interrupt begins, or is over
@@ -72,14 +85,19 @@ def top(task: int, depth: int, new: int) -> int:
     return depth
 
 
-def make_frame(*, has_types: bool) -> Callable[[mp.Context], int]:
-    """The helper that makes the frame of a call that begins. Without the kernel's types its entry isn't known."""
+def make_frame(*, has_types: bool, has_programs: bool = False) -> Callable[[mp.Context], int]:
+    """The helper that makes the frame of a call that begins. Without the kernel's types its entry isn't known.
+
+    has_programs: some functions are of programs, which their cookies tell
+    """
 
     @mp.helper
     def frame_of(ctx: mp.Context) -> int:
         frame = ctx.stack_pointer << POINTER_SHIFT | mp.u64(ctx.function + 1) & FUNCTION
         if has_types:
             frame = frame | (ctx.kernel_entry & ENTRY) << ENTRY_SHIFT
+        if has_programs:
+            frame = frame | (OF_PROGRAM if ctx.cookie & PROGRAMS else 0)
         return frame
 
     return frame_of

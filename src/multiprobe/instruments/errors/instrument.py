@@ -1,7 +1,8 @@
 """Collects failed calls of the attached functions, and groups equal ones: the instrument and its samples.
 
 The program is in `errors.program`; `errors.failures` joins its events to failures. Which return values are errors is
-derived from the kernel's types.
+derived from the kernel's types. Of functions of programs and libraries no types are known: each is taken to return an
+int.
 """
 
 from __future__ import annotations
@@ -10,20 +11,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import multiprobe as mp
-from multiprobe.binaries.mixed import only_of_kernel
+from multiprobe.binaries.mixed import parts_of
 from multiprobe.functions.kernel import Kernel
+from multiprobe.functions.sets import FunctionSet
 from multiprobe.instruments.errors import program
 from multiprobe.instruments.errors.failures import FailedCall, FailureGroup, Groups, Joiner, decoded
+from multiprobe.instruments.errors.frames import PROGRAMS
 from multiprobe.instruments.instrument import AttachOptions, Instrument
-from multiprobe.kernel.btf.values import UNKNOWN, signature, value_type
+from multiprobe.instruments.signatures import signatures
+from multiprobe.kernel.btf.values import value_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
     from typing import Unpack
 
-    from multiprobe.functions.sets import FunctionSet
+    from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.kernel.btf.types import Btf
-    from multiprobe.kernel.btf.values import Signature, Spelled
+    from multiprobe.kernel.btf.values import Spelled
     from multiprobe.links.attachment import Attachment
 
 
@@ -92,12 +96,12 @@ class FailureCollector(Instrument[ErrorsSample]):
         """The recorded arguments of the call that failed first, by name, decoded by their types."""
         if failure.first is None:
             return {}
-        found = signature_of(only_of_kernel(self._attachment.functions, "errors"), failure.first)
+        (found,) = signatures(self._attachment.functions.take([failure.first]))
         return found.arguments(failure.arguments)
 
 
 def start(
-    functions: FunctionSet,
+    functions: AnyFunctionSet,
     *,
     allow: Collection[str] = (),
     deny: Collection[str] = (),
@@ -114,13 +118,18 @@ def start(
     on_failure: called with each failure that has ended, from within `poll`, `sample` and `finish`
     """
     kinds = return_kinds(functions)
-    made = program.make_program(n_arguments=n_arguments, has_types=kinds.count(UNTYPED) < len(kinds))
+    of_kernel = [kind for kind in kinds if kind != OF_PROGRAMS]
+    made = program.make_program(
+        n_arguments=n_arguments,
+        has_types=of_kernel.count(UNTYPED) < len(of_kernel),
+        has_programs=len(of_kernel) < len(kinds),
+    )
     attachment = mp.attach(made, functions, cookies=cookies_of(functions, kinds), **options)
     groups = Groups(allow=allow, deny=deny, unhandled=unhandled)
     return FailureCollector(attachment, groups, on_failure=on_failure, n_untyped=kinds.count(UNTYPED))
 
 
-def cookies_of(functions: FunctionSet, kinds: Sequence[int]) -> list[int]:
+def cookies_of(functions: AnyFunctionSet, kinds: Sequence[int]) -> list[int]:
     """The kinds as cookies: one for each function, or, for functions requested by name, one for each request."""
     if functions.positions is None:
         return [max(0, kind) for kind in kinds]
@@ -132,10 +141,22 @@ def cookies_of(functions: FunctionSet, kinds: Sequence[int]) -> list[int]:
 
 UNTYPED = -1
 """The kind of functions without type information; the program treats them as never failing."""
+OF_PROGRAMS = PROGRAMS | program.INT
+"""The kind of functions of programs and libraries."""
 
 
-def return_kinds(functions: FunctionSet) -> list[int]:
-    """For each function, how its return type reports errors: NEVER, INT, LONG or POINTER of `errors.program`."""
+def return_kinds(functions: AnyFunctionSet) -> list[int]:
+    """For each function, how its return type reports errors: NEVER, INT, LONG or POINTER of `errors.program`, or
+    OF_PROGRAMS.
+    """
+    return [
+        kind
+        for part in parts_of(functions)
+        for kind in (_kinds(part) if isinstance(part, FunctionSet) else [OF_PROGRAMS] * len(part))
+    ]
+
+
+def _kinds(functions: FunctionSet) -> list[int]:
     table, known = functions.table, dict[tuple[int, int], int]()
     kinds = []
     for row, type_id in zip(functions.rows, functions.btf_ids(), strict=True):
@@ -162,11 +183,3 @@ def return_kind(btf: Btf, type_id: int) -> int:
     if found.kind == "int":
         return {32: program.INT, 64: program.LONG}.get(found.bits, program.NEVER)
     return program.NEVER
-
-
-def signature_of(functions: FunctionSet, index: int) -> Signature:
-    """The signature of the function at this index, from the kernel's types."""
-    table, row = functions.table, functions.rows[index]
-    type_id = table.btf_ids[row]
-    btf = Kernel.of(functions.table).btf_of(table.module(row)) if type_id else None
-    return UNKNOWN if btf is None else signature(btf, type_id)

@@ -11,9 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import multiprobe as mp
-from multiprobe.instruments.errors.failures import NULL
+from multiprobe.instruments.errors.failures import NULL, OF_PROGRAM
 from multiprobe.instruments.errors.frames import (
     MAX_CALLS,
+    PROGRAMS,
     TAIL_CALL,
     end_caller,
     frames,
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from multiprobe.compiler.program import Program
 
 NEVER, INT, LONG, POINTER = 0, 1, 2, 3
-"""A function's cookie: it returns no errors, an int, a long, or a pointer."""
+"""A function's cookie, with PROGRAMS or without: it returns no errors, an int, a long, or a pointer."""
+KIND = 3
 LONGEST_PATH = 16
 MAX_ARGUMENTS = 6
 DEEPEST = 255
@@ -75,12 +77,16 @@ lost = mp.Array(mp.u64, 1)
 
 
 @mp.helper
-def error_of(kind: int, ret: int) -> int:
-    """The errno that a call returned, NULL for a null pointer, 0 for no error."""
+def error_of(cookie: int, ret: int) -> int:
+    """The errno that a call returned, NULL for a null pointer, 0 for no error; what a program returned is above
+    OF_PROGRAM.
+    """
+    kind = cookie & KIND
     if kind == POINTER and ret == 0:
         return NULL
     number = mp.i32(ret) if kind == INT else ret
-    return -number if kind and -MAX_ERRNO <= number < 0 else 0
+    found = -number if kind and -MAX_ERRNO <= number < 0 else 0
+    return found + OF_PROGRAM if found and cookie & PROGRAMS else found
 
 
 @mp.helper
@@ -89,9 +95,10 @@ def caller(task: int, depth: int, up: int) -> int:
     return function_of(frames[task << 8 | depth - up]) if depth >= up else 0
 
 
-def make_program(*, n_arguments: int = 0, has_types: bool = True) -> Program:
-    """The program; it records the first `n_arguments` (up to 6) of every call. `has_types`: the kernel has BTF."""
-    keep, tell, frame_of = _keeper(n_arguments), _teller(n_arguments), make_frame(has_types=has_types)
+def make_program(*, n_arguments: int = 0, has_types: bool = True, has_programs: bool = False) -> Program:
+    """The program; it records `n_arguments` (up to 6) of every call. `has_types`: the kernel has BTF."""
+    keep, tell = _keeper(n_arguments), _teller(n_arguments)
+    frame_of = make_frame(has_types=has_types, has_programs=has_programs)
 
     @mp.program(when="session")
     def errors(ctx: mp.Context) -> None:
@@ -142,7 +149,7 @@ def make_program(*, n_arguments: int = 0, has_types: bool = True) -> Program:
             opened[above] = error
             identities[above] = identity
             below |= 1 << depth - 1
-        elif ctx.cookie and below >> depth - 1 & 1:
+        elif ctx.cookie & KIND and below >> depth - 1 & 1:
             opened[above] = opened[above] | FOLLOWED
         states[task] = below << 8 | depth
 

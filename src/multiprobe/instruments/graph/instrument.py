@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from multiprobe.functions.sets import FunctionSet
+    from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.links.attachment import Attachment
 
 MAX_EVENTS = 100_000
@@ -87,7 +87,7 @@ class CallRecorder(Instrument[GraphSample]):
 
 
 def start(
-    functions: FunctionSet, *, max_events: int = MAX_EVENTS, n_arguments: int = -1, **options: Unpack[AttachOptions]
+    functions: AnyFunctionSet, *, max_events: int = MAX_EVENTS, n_arguments: int = -1, **options: Unpack[AttachOptions]
 ) -> CallRecorder:
     """Attach to `functions` and record their calls. The other options are those of `multiprobe.attach`.
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import multiprobe as mp
-from multiprobe.binaries.mixed import only_of_kernel
+from multiprobe.binaries.mixed import kernel_of
 from multiprobe.errors import CompileError, UsageError
 from multiprobe.functions.kernel import Kernel
 from multiprobe.instruments.instrument import AttachOptions, Instrument
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from multiprobe.functions.sets import FunctionSet
+    from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.instruments.trace.arguments import Described
     from multiprobe.links.attachment import Attachment
     from multiprobe.links.plan.request import Functions
@@ -167,7 +167,7 @@ def _order(record: tuple[int, Words]) -> tuple[int, int]:
 
 
 def start(
-    functions: FunctionSet,
+    functions: AnyFunctionSet,
     *,
     until: str | None = None,
     last: float | None = None,
@@ -180,7 +180,7 @@ def start(
     last: keep the calls of so many seconds before that (None: all that the rings hold)
     records: room for so many entries and returns on each CPU, rounded up to a power of two
     """
-    describer = Describer(Kernel.of(functions.table), Wanted(depth=0))
+    describer = Describer(kernel_of(functions) or Kernel(), Wanted(depth=0))
     condition = None if until is None else parse_filter(until, FilterNames(functions).meaning)
     probe = RecordProbe(condition, records=records)
     try:
@@ -208,7 +208,7 @@ def record(
 ) -> Recording:
     """Record calls in memory, of which the newest overwrite the oldest, and return the last ones at the end.
 
-    functions: as for `mp.attach`, of the kernel
+    functions: as for `mp.attach`
     until: end when this Python expression holds for a call, as a filter of `multiprobe trace`: "ret == -ENOSPC"
     duration: end after so many seconds at the latest; one of the two is needed
     last: keep the calls of so many seconds before the end (None: all that the rings hold)
@@ -218,7 +218,7 @@ def record(
     """
     if (until is None and duration is None) or (duration is not None and not 0 <= duration < math.inf):
         raise UsageError(f"invalid until={until!r}, duration={duration!r}: expected a condition or seconds ≥ 0")
-    chosen = only_of_kernel(choose(functions, options.get("kernel"), unsafe=options.get("unsafe", False)), "record")
+    chosen = choose(functions, options.get("kernel"), unsafe=options.get("unsafe", False))
     with start(chosen, until=until, last=last, records=records, **options) as recorder:
         ends = time.monotonic() + (math.inf if duration is None else duration)
         while not recorder.poll() and (left := ends - time.monotonic()) > 0:

@@ -5,14 +5,16 @@ The program is in `stacks.program`. Calls whose stack could not be taken are cou
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import multiprobe as mp
+from multiprobe.binaries.mixed import binary_parts
 from multiprobe.errors import errno_name
 from multiprobe.instruments.instrument import AttachOptions, Instrument
-from multiprobe.instruments.stacks.program import MAX_STACKS, NO_STACK, NOT_TAKEN, StacksProbe
-from multiprobe.instruments.stacks.user_symbols import UserResolver
+from multiprobe.instruments.stacks.program import MAX_STACKS, NO_STACK, NOT_ASKED, NOT_TAKEN, OF_PROGRAM, StacksProbe
+from multiprobe.instruments.stacks.user_symbols import Mapping, UserResolver
 from multiprobe.kernel.resolve import Resolver
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from multiprobe.binaries.mixed import AnyFunctionSet
+    from multiprobe.binaries.sets import UserFunctionSet
     from multiprobe.links.attachment import Attachment
 
 
@@ -89,12 +92,24 @@ def start(
 ) -> StackCounter:
     """Attach to `functions` and count their stacks. The other options are those of `multiprobe.attach`.
 
-    has_user: record the process's stack, too; is_timed: measure how long calls take; max_stacks: room for so many
-    different stacks
+    has_user: record the process's stack, too (of functions of programs it is recorded anyway)
+    is_timed: measure how long calls take; max_stacks: room for so many different stacks
     """
-    probe = StacksProbe(has_user=has_user, is_timed=is_timed, max_stacks=max_stacks)
+    cookies = cookies_of(functions)
+    probe = StacksProbe(has_user=has_user, is_timed=is_timed, has_programs=cookies is not None, max_stacks=max_stacks)
     when = "session" if is_timed else "entry"
-    return StackCounter(mp.attach(probe.program, functions, when=when, **options), probe)
+    return StackCounter(mp.attach(probe.program, functions, when=when, cookies=cookies, **options), probe)
+
+
+def cookies_of(functions: AnyFunctionSet) -> list[int] | None:
+    """The cookies that tell the program which functions are of programs; None if there is none."""
+    found = binary_parts(functions)
+    if not found:
+        return None
+    cookies = [0] * len(functions)
+    for first, part in found:
+        cookies[first : first + len(part)] = [OF_PROGRAM] * len(part)
+    return cookies
 
 
 class Namer:
@@ -113,6 +128,8 @@ class Namer:
 
     def frames(self, function: int, kernel: int, user: int, pid: int) -> tuple[str, ...]:
         """From the outermost frame of the process to the function itself."""
+        if kernel == NOT_ASKED:
+            return self._of_program(function, user, pid)
         inner = self._inner.get((function, kernel))
         if inner is None:
             label = str(self._functions[function])
@@ -124,6 +141,14 @@ class Namer:
             addresses = reversed(self._addresses(user))
             outer = self._outer[user, pid] = tuple(self._user.label(pid, address) for address in addresses)
         return outer + inner
+
+    def _of_program(self, function: int, user: int, pid: int) -> tuple[str, ...]:
+        """The frames of a process down to a function of its program, which is on top of its stack."""
+        own, *callers = (self._addresses(user) if user < NO_STACK else ()) or (0,)
+        first, part = next(one for one in reversed(binary_parts(self._functions)) if one[0] <= function)
+        if own:
+            self._user.add(pid, _mapping(part, function - first, own))
+        return (*(self._user.caller(pid, address) for address in reversed(callers)), part.label(function - first))
 
     def callers(self, function: int, kernel: int) -> tuple[str, ...]:
         """The kernel's frames around the function, innermost first."""
@@ -143,6 +168,13 @@ class Namer:
             caller, exact = self._kernel.caller(address), self._kernel.resolve(address)
             found = self._known[address] = _NamedAddress(caller.label, exact.label, caller.is_generated)
         return found
+
+
+def _mapping(functions: UserFunctionSet, position: int, address: int) -> Mapping:
+    """Where the code of a binary is in a process that has one of its functions at this address."""
+    first, last = functions.table.extent
+    start = address - functions.file_offsets()[position]
+    return Mapping(start + first, start + last, first, os.path.abspath(functions.table.path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +197,11 @@ def named(namer: Namer, hits: dict[tuple[int, ...], int], total: dict[tuple[int,
 
 
 def not_taken(hits: dict[tuple[int, ...], int]) -> dict[str, int]:
-    """The calls whose kernel stack could not be taken, by the name of the errno."""
+    """The calls whose stack (of functions of the kernel, the kernel's) could not be taken, by the name of the errno."""
     found: dict[str, int] = {}
-    for (_, kernel, _, _), n in hits.items():
-        if kernel >= NOT_TAKEN or kernel == NO_STACK:
-            reason = errno_name((1 << 64) - kernel) if kernel >= NOT_TAKEN else "unknown"
+    for (_, kernel, user, _), n in hits.items():
+        stack = user if kernel == NOT_ASKED else kernel
+        if stack >= NOT_TAKEN or stack == NO_STACK:
+            reason = errno_name((1 << 64) - stack) if stack >= NOT_TAKEN else "unknown"
             found[reason] = found.get(reason, 0) + n
     return found

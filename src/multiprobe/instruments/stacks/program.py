@@ -23,17 +23,22 @@ NO_STACK = (1 << _ID_BITS) - 1
 NOT_TAKEN = 1 << 63
 """Ids from here on are negative errnos."""
 NOT_ASKED = -1 & (1 << 64) - 1
-"""The id of a user stack that is not recorded."""
+"""The id of a stack that is not recorded."""
+OF_PROGRAM = 1
+"""The cookie of a function of a program or library."""
 
 
 class StacksProbe:
     """A program and its maps.
 
     hits, total: (function, kernel stack, user stack, pid) → calls, and ns spent in them (only with `is_timed`); the pid
-    is 0 and the user stack NOT_ASKED unless `has_user`
+    is 0 and the user stack NOT_ASKED unless `has_user`. Calls of functions with the cookie OF_PROGRAM have the
+    process's stack only, for which `has_programs` is needed: their kernel stack is NOT_ASKED.
     """
 
-    def __init__(self, *, has_user: bool, is_timed: bool, max_stacks: int = MAX_STACKS) -> None:
+    def __init__(
+        self, *, has_user: bool, is_timed: bool, has_programs: bool = False, max_stacks: int = MAX_STACKS
+    ) -> None:
         if not 0 < max_stacks < NO_STACK:
             raise UsageError(f"invalid max_stacks={max_stacks}: expected 1 to {NO_STACK - 1:,}")
         key = (mp.u32, mp.u64, mp.u64, mp.i32)
@@ -41,16 +46,19 @@ class StacksProbe:
         self.hits = mp.Hash(key, mp.u64, max_stacks)
         self.total = mp.Hash(key, mp.u64, max_stacks)
         self.is_timed = is_timed
-        self.has_user = has_user
+        self.has_user = has_user or has_programs
+        self.asks_user, self.has_programs = has_user, has_programs
         self.program = _timed(self) if is_timed else _counted(self)
 
 
 def _counted(probe: StacksProbe) -> Program:
-    stacks, hits, has_user = probe.stacks, probe.hits, probe.has_user
+    stacks, hits, has_user, has_programs = probe.stacks, probe.hits, probe.asks_user, probe.has_programs
 
     @mp.program
     def count_stacks(ctx: mp.Context) -> None:
-        if has_user:
+        if has_programs and ctx.cookie == OF_PROGRAM:
+            hits[ctx.function, NOT_ASKED, mp.u64(stacks.id(ctx, user=True)), ctx.ns_pid] += 1
+        elif has_user:
             hits[ctx.function, mp.u64(stacks.id(ctx)), mp.u64(stacks.id(ctx, user=True)), ctx.ns_pid] += 1
         else:
             hits[ctx.function, mp.u64(stacks.id(ctx)), NOT_ASKED, 0] += 1
@@ -59,13 +67,14 @@ def _counted(probe: StacksProbe) -> Program:
 
 
 def _timed(probe: StacksProbe) -> Program:
-    stacks, hits, total, has_user = probe.stacks, probe.hits, probe.total, probe.has_user
+    stacks, hits, total = probe.stacks, probe.hits, probe.total
+    has_user, has_programs = probe.asks_user, probe.has_programs
     first = mp.Array(mp.u64, 1)
 
     @mp.program(when="session")
     def time_stacks(ctx: mp.Context) -> None:
         if not ctx.is_return:
-            stack = stacks.id(ctx)
+            stack = stacks.id(ctx, user=True) if has_programs and ctx.cookie == OF_PROGRAM else stacks.id(ctx)
             now = ctx.time
             if not first[0]:
                 first[0] = now
@@ -77,6 +86,10 @@ def _timed(probe: StacksProbe) -> Program:
         if not mark or took > ctx.time - first[0]:
             return  # its entry came before the program: the session holds an arbitrary value
         taken = mark & NO_STACK
+        if has_programs and ctx.cookie == OF_PROGRAM:
+            hits[ctx.function, NOT_ASKED, taken, ctx.ns_pid] += 1
+            total[ctx.function, NOT_ASKED, taken, ctx.ns_pid] += took
+            return
         # The user stack is the same at the return.
         user = mp.u64(stacks.id(ctx, user=True)) if has_user else NOT_ASKED
         pid = ctx.ns_pid if has_user else 0

@@ -110,17 +110,33 @@ class UserResolver:
         kept = [m for m in self._maps.get(pid, ()) if not any(f.start < m.end and m.start < f.end for f in fresh)]
         self._maps[pid] = sorted([*fresh, *kept], key=lambda mapping: mapping.start)
 
-    def label(self, pid: int, address: int) -> str:
-        """The label of a frame: `function (file)`, `file+0x1234`, or the bare address."""
+    def add(self, pid: int, mapping: Mapping) -> None:
+        """Note a mapping that was found out otherwise, unless those of the process have been read."""
+        if self._find(pid, mapping.start) is None and self._find(pid, mapping.end - 1) is None:
+            self._maps[pid] = sorted([*self._maps.get(pid, ()), mapping], key=lambda one: one.start)
+
+    def _find(self, pid: int, address: int) -> Mapping | None:
+        """The mapping of a process that contains the address."""
         mappings = self._maps.get(pid, [])
         at = bisect_right(mappings, address, key=lambda mapping: mapping.start) - 1
-        if at < 0 or address >= mappings[at].end or not mappings[at].path.startswith("/"):
-            return f"{address:#x}" if at < 0 or address >= mappings[at].end else mappings[at].path or f"{address:#x}"
-        mapping = mappings[at]
-        offset = address - mapping.start + mapping.offset
+        return mappings[at] if at >= 0 and address < mappings[at].end else None
+
+    def label(self, pid: int, address: int) -> str:
+        """The label of a frame: `function (file)`, `file+0x1234`, or the bare address."""
+        return self._label(pid, address, address)
+
+    def caller(self, pid: int, address: int) -> str:
+        """The same, given the address to return to: a call may be a function's last instruction."""
+        return self._label(pid, address, address - 1)
+
+    def _label(self, pid: int, address: int, inside: int) -> str:
+        mapping = self._find(pid, inside)
+        if mapping is None or not mapping.path.startswith("/"):
+            return (mapping and mapping.path) or f"{address:#x}"
+        start = mapping.start - mapping.offset
         file = os.path.basename(mapping.path)
-        name = self._functions_of(pid, mapping.path).name(offset)
-        return f"{name} ({file})" if name else f"{file}+{offset:#x}"
+        name = self._functions_of(pid, mapping.path).name(inside - start)
+        return f"{name} ({file})" if name else f"{file}+{address - start:#x}"
 
     def _functions_of(self, pid: int, path: str) -> ElfFunctions:
         found = self._files.get(path)

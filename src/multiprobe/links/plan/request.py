@@ -6,9 +6,8 @@ from array import array
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from multiprobe.binaries.libraries import is_library
+from multiprobe.binaries.libraries import split_requests
 from multiprobe.binaries.mixed import MixedFunctionSet, joined
-from multiprobe.binaries.naming import requests
 from multiprobe.binaries.sets import UserFunctionSet
 from multiprobe.compiler.shape import SIDES
 from multiprobe.errors import UsageError
@@ -86,17 +85,17 @@ def _listed(items: Sequence[object], kernel: Kernel | None, *, unsafe: bool) -> 
 
 def choose_by_text(texts: Sequence[str], kernel: Kernel | None, *, unsafe: bool) -> AnyFunctionSet:
     """The functions meant by patterns or symbols, of the kernel and of binaries (`libc:mem*`)."""
-    of_binaries, of_kernel = requests(texts, is_library=is_library)
+    of_binaries, of_kernel = split_requests(texts)
     if not of_binaries:
         return _of_kernel(of_kernel, kernel or Kernel(), unsafe=unsafe)
     sets: list[AnyFunctionSet] = [_of_kernel(of_kernel, kernel or Kernel(), unsafe=unsafe)] if of_kernel else []
-    return joined([*sets, *map(_of_binary, of_binaries)])
+    return joined([*sets, *(_of_binary(request, unsafe=unsafe) for request in of_binaries)])
 
 
-def _of_binary(request: BinaryRequest) -> UserFunctionSet:
+def _of_binary(request: BinaryRequest, *, unsafe: bool) -> UserFunctionSet:
     from multiprobe.binaries.binary import Binary  # with NumPy
 
-    return Binary(request.binary).functions(*request.patterns)
+    return Binary(request.binary).functions(*request.patterns, unsafe=unsafe)
 
 
 def _of_kernel(texts: Sequence[str], kernel: Kernel, *, unsafe: bool) -> FunctionSet:
