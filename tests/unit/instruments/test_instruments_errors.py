@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from multiprobe.instruments.errors import program as errors_probe
-from multiprobe.instruments.errors.failures import NULL, FailedCall, Joiner, decoded
-from multiprobe.instruments.errors.instrument import UNTYPED, cookies_of
+from multiprobe.instruments.errors.failures import NULL, OF_PROGRAM, FailedCall, Joiner, decoded
+from multiprobe.instruments.errors.instrument import OF_PROGRAMS, UNTYPED, cookies_of
 from multiprobe.instruments.errors.program import INT, LONG, NEVER, POINTER
 
 if TYPE_CHECKING:
@@ -52,10 +52,15 @@ class Machine:
     """
 
     def __init__(self, *, n_arguments: int = 0, hook: str = "tracing", is_paired: bool = False) -> None:
-        program = errors_probe.make_program(n_arguments=n_arguments)
-        shapes = [Shape(session_side=side) for side in (("entry", "return") if is_paired else ("",))]
-        self.bench = Bench(program, hook, "session", addresses=ADDRESSES, cookies=KINDS, shape=shapes[0])
-        self.leaving = Bench(program, hook, "session", shapes[-1], ADDRESSES, cookies=KINDS, machine=self.bench.machine)
+        is_user = hook == "uprobe"
+        kinds = (OF_PROGRAMS,) * len(KINDS) if is_user else KINDS
+        program = errors_probe.make_program(n_arguments=n_arguments, has_types=not is_user, has_programs=is_user)
+        source = "cookie" if is_user else "ip"
+        shapes = [
+            Shape(session_side=side, function_from=source) for side in (("entry", "return") if is_paired else ("",))
+        ]
+        self.bench = Bench(program, hook, "session", addresses=ADDRESSES, cookies=kinds, shape=shapes[0])
+        self.leaving = Bench(program, hook, "session", shapes[-1], ADDRESSES, cookies=kinds, machine=self.bench.machine)
         self.hook = hook
         self.time = 0
         self.stacks: dict[int, list[int]] = {}
@@ -83,7 +88,12 @@ class Machine:
         self.time += 1
         user = self.bench.machine.put(words(*[self.entry] * 21))
         kfuncs = {"kfunc:bpf_session_cookie": session, "kfunc:bpf_session_is_return": is_return}
-        facts = {"ip": ADDRESSES[function], "cookie": KINDS[function], "ret": ret & MASK, "time": self.time}
+        facts = {
+            "ip": ADDRESSES[function],
+            "cookie": function if self.hook == "uprobe" else KINDS[function],
+            "ret": ret & MASK,
+            "time": self.time,
+        }
         facts |= {"task_btf": 0, "user_registers": user, "arg_count": len(arguments), "pid_tgid": 7 << 32 | tid}
         pointer = self.stacks[tid][-1]
         context = None
@@ -136,6 +146,29 @@ def test_an_error_that_goes_all_the_way_up() -> None:
     assert (failure.path, failure.error) == ((1, 2, 0), ENOENT)
     assert (failure.end, failure.end_error, failure.is_cut) == (1, EIO, False)
     assert (failure.pid, failure.tid) == (7, 5)
+
+
+def test_negative_results_of_programs() -> None:
+    (failure,) = run(Machine(hook="uprobe"), (1,), (2,), (0,), (0, -1), (2, 0xFFFF_FFFF), (1, 7))
+    assert (failure.path, failure.error, failure.errors) == ((1, 2, 0), OF_PROGRAM + 1, {"-1"})
+    assert (failure.end, failure.end_error) == (1, 0)
+    (failure,) = run(Machine(hook="uprobe"), (1,), (0,), (0, -22), (1, -1))
+    assert (failure.errors, failure.end, failure.end_error) == ({"-22", "-1"}, 1, OF_PROGRAM + 1)
+    assert not run(Machine(hook="uprobe"), (1,), (0,), (0, 0), (1, -5000))
+
+
+def test_calls_that_longjmp_left_are_no_callers() -> None:
+    machine = Machine(hook="uprobe")
+    outer = machine.enter(1)
+    machine.enter(2)
+    machine.enter(0)
+    machine.miss()
+    machine.miss()
+    inner = machine.enter(3, at=stack_top(5) - FRAME - FRAME // 2)
+    machine.leave(3, inner, -1)
+    machine.leave(1, outer, -1)
+    (failure,) = machine.failures()
+    assert failure.path == (1, 3)
 
 
 def test_an_error_that_is_handled() -> None:

@@ -79,6 +79,7 @@ def test_paths() -> None:
 
 def test_names_of_errors() -> None:
     assert parse_errors(["enoent, EAGAIN", "NULL"]) == {"ENOENT", "EAGAIN", "NULL"}
+    assert parse_errors(["-1,-22"]) == {"-1", "-22"}
     assert parse_errors(["ERESTARTSYS,EOPNOTSUPP"]) == {"ERESTARTSYS", "EOPNOTSUPP"}
     with pytest.raises(ValueError, match="ENONSENSE"):
         parse_errors(["ENONSENSE"])

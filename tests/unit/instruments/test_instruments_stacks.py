@@ -1,13 +1,20 @@
 from __future__ import annotations
 
 import errno
+import sys
+from pathlib import Path
 from typing import Any
 
-from multiprobe.instruments.stacks.instrument import Namer, Stack, named, not_taken
-from multiprobe.instruments.stacks.program import NO_STACK, NOT_ASKED
+from multiprobe.binaries.binary import Binary
+from multiprobe.instruments.stacks.instrument import Namer, Stack, cookies_of, named, not_taken
+from multiprobe.instruments.stacks.program import NO_STACK, NOT_ASKED, OF_PROGRAM
 from multiprobe.instruments.stacks.user_symbols import UserResolver
 from multiprobe.kernel.resolve import Resolver
 from multiprobe.kernel.symbols import parse_kallsyms
+
+sys.path[:0] = [str(Path(__file__).parents[1] / "binaries")]
+
+from elf_writer import Made, make_elf  # noqa: E402
 
 KALLSYMS = (
     b"ffffffff81000000 T entry_SYSCALL_64\n"
@@ -57,6 +64,18 @@ def test_recursion_is_kept() -> None:
 def test_the_process_stands_around_the_kernel() -> None:
     stacks = {1: [0xFFFFFFFF81003000, KSYS], 2: [0x1000, 0x2000]}
     assert namer(stacks).frames(0, 1, 2, 77) == ("0x2000", "0x1000", "ksys_read", "vfs_read")
+
+
+def test_a_function_of_a_program_stands_on_the_stack_of_its_process(tmp_path: Path) -> None:
+    (tmp_path / "program").write_bytes(make_elf([Made("outer", 0), Made("inner", 1)]))
+    chosen = Binary(tmp_path / "program").functions("inner")
+    at = 0x5555_0000_0000 + chosen.file_offsets()[0]
+    stacks = {3: [at, at - 10, 0x7FFF_0000_1000]}
+    found = Namer(Resolver(parse_kallsyms(KALLSYMS)), UserResolver(), chosen, stacks.__getitem__)
+    assert found.frames(0, NOT_ASKED, 3, 77) == ("0x7fff00001000", "outer (program)", "inner")
+    assert found.frames(0, NOT_ASKED, FAILED, 77) == ("inner",)
+    assert cookies_of(chosen) == [OF_PROGRAM]
+    assert not_taken({(0, NOT_ASKED, FAILED, 77): 2, (0, NOT_ASKED, 3, 77): 1}) == {"EFAULT": 2}
 
 
 def test_what_could_not_be_taken_has_the_function_alone() -> None:

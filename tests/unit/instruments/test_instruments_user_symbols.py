@@ -49,6 +49,16 @@ def test_what_has_no_name() -> None:
     resolver.look(1 << 30)
 
 
+def test_a_mapping_that_was_found_out_otherwise() -> None:
+    resolver = UserResolver()
+    resolver.add(7, Mapping(0x5000, 0x7000, 0x1000, "/no such file"))
+    resolver.add(7, Mapping(0x6000, 0x8000, 0x1000, "/another"))
+    assert resolver.label(7, 0x5010) == "no such file+0x1010"
+    assert resolver.caller(7, 0x7000) == "no such file+0x3000"
+    assert resolver.label(7, 0x7000) == "0x7000"
+    assert resolver.caller(7, 0x5000) == "0x5000"
+
+
 def test_what_is_gone_is_still_known(tmp_path: os.PathLike[str]) -> None:
     folder = os.path.join(tmp_path, "7")
     os.mkdir(folder)
