@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PROGRAM = (sys.executable, "-m", "multiprobe")
-PATIENCE = 60.0
+PATIENCE = 400.0
+"""Longer than Dask waits for a worker that hangs (300 s): until then the client hears of none, and asks none."""
 END = signal.SIGTERM
 """The signal that ends a measurement with results: SIGINT is ignored by what a shell starts in the background."""
 _LAST = 4096
