@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYetError
@@ -46,7 +47,8 @@ def fleet(
     line: a measuring command with its patterns and options: ["count", "vfs_*", "--duration", "10"]
     scheduler: its address ("tcp://…", "tls://…"), or a `distributed.Client`; TLS as Dask's configuration has it
     save: a directory for the saved runs, which is made
-    on_progress: called every 2 seconds with the state of each host by its name: "measuring", "ended", "lost"
+    on_progress: called every 2 seconds with the state of each host, "measuring", "ended" or "lost", by its name (and
+        its worker's address, where several have the name)
     Workers need the same version of multiprobe, and its rights: of several on a host, one that is root is asked. The
     first KeyboardInterrupt ends the measurement on all hosts, with results; a second one kills it there.
     Raises UsageError for a line that does not measure; MultiprobeError without a scheduler or without workers;
@@ -130,7 +132,8 @@ def _measure(
 ) -> list[FleetHost]:
     """Measure on the hosts. Returns them with how it ended there."""
     addresses = [host.worker for host in hosts]
-    names = {host.worker: host.name for host in hosts}
+    often = Counter(host.name for host in hosts)
+    names = {host.worker: host.name if often[host.name] == 1 else f"{host.name} ({host.worker})" for host in hosts}
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(ask, worker.measure, ask.token, line, multiprobe.__version__, of=addresses)
 

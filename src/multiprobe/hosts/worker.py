@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PROGRAM = (sys.executable, "-m", "multiprobe")
-PATIENCE = 60.0
+PATIENCE = 400.0
+"""Longer than Dask waits for a worker that hangs (300 s): until then the client hears of none, and asks none."""
 END = signal.SIGTERM
 """The signal that ends a measurement with results: SIGINT is ignored by what a shell starts in the background."""
 _LAST = 4096
@@ -94,6 +95,8 @@ class Job:
 
 _JOBS: dict[str, Job] = {}
 """The measurements of this worker, by token: each from its start until it was collected."""
+_STOPPED: set[str] = set()
+"""Measurements that were to end before they had begun."""
 
 
 def introduce() -> Introduction:
@@ -111,6 +114,8 @@ async def measure(token: str, line: Sequence[str], version: str) -> Ending:
     require_measuring(line)
     with TemporaryDirectory(prefix="multiprobe-") as directory:
         job = _JOBS[token] = await Job.start(line, directory)
+        if token in _STOPPED:
+            job.stop(END)
         ending = await job.wait()
     asyncio.get_running_loop().call_later(PATIENCE, _JOBS.pop, token, None)
     return ending
@@ -129,6 +134,8 @@ def stop(token: str, number: int) -> None:
     """Send a signal to a measurement: END ends it with results."""
     if token in _JOBS:
         _JOBS[token].stop(number)
+    else:
+        _STOPPED.add(token)
 
 
 def collect(token: str) -> bytes:

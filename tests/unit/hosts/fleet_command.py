@@ -1,7 +1,7 @@
 """multiprobe's command line on a fake kernel, on which vfs_read is called as often as FLEET_HOST says (`calls`).
 
-Its `action`: "exit" ends it with an error before it measures; "die" kills the worker that started it while it measures;
-"junk" saves what is no run.
+Its `action`: "exit" ends it with an error before it measures; "junk" saves what is no run; while it measures, "die"
+kills and "hang" stops the worker that started it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,6 +19,7 @@ from multiprobe.cli.main import run
 from multiprobe.runs import this_run
 from multiprobe.runs.host import Host
 
+SIGNALS = {"die": signal.SIGKILL, "hang": signal.SIGSTOP}
 HOST = json.loads(os.environ["FLEET_HOST"])
 watch = measuring._watch_until
 
@@ -37,9 +37,8 @@ def main() -> int:
         def watch_and_call(*arguments: object) -> None:
             for _ in range(HOST.get("calls", 1)):
                 fake.fire("vfs_read", 1, 2, 3, 4)
-            if action == "die":
-                os.kill(os.getppid(), signal.SIGKILL)
-                time.sleep(60)
+            if action in SIGNALS:
+                os.kill(os.getppid(), SIGNALS[action])
             Path(os.environ["TMPDIR"], f"measuring-{HOST['name']}").touch()
             watch(*arguments)
             Path(os.environ["TMPDIR"], f"ended-{HOST['name']}").touch()

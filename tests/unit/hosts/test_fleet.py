@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("distributed")
-from distributed import LocalCluster
+import dask
+from distributed import LocalCluster, Security
 
 import multiprobe as mp
 from multiprobe.cli.main import run
@@ -26,20 +29,25 @@ WORKER = Path(__file__).with_name("fleet_worker.py")
 TESTS = WORKER.parents[2]
 SECONDS = 60
 """How long to wait for processes: workers import much."""
+ROLES = ("scheduler", "worker", "client")
 COUNT = ["count", "vfs_*", "--duration", "0.1"]
 
 Start = Callable[..., str]
 
 
 @pytest.fixture
-def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Starts a scheduler with workers of the given hosts; returns its address."""
+def start(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Starts a scheduler with workers of the given hosts; returns its address.
+
+    Its parameter is how long the scheduler waits for a worker that hangs.
+    """
     monkeypatch.setattr(fleets, "EVERY", 0.05)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     paths = [str(TESTS), *sys.path]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in paths if path))
     workers: list[subprocess.Popen[bytes]] = []
-    with LocalCluster(n_workers=0, processes=False, dashboard_address=":0", protocol="tcp://") as cluster:
+    patience = dask.config.set({"distributed.scheduler.worker-ttl": getattr(request, "param", "300s")})
+    with patience, LocalCluster(n_workers=0, processes=False, dashboard_address=":0", protocol="tcp://") as cluster:
 
         def begin(*hosts: dict[str, object]) -> str:
             for host in hosts:
@@ -78,6 +86,13 @@ def test_two_hosts(start: Start, tmp_path: Path) -> None:
     assert sorted(mp.Run.load(path).host.name for path in found.paths) == ["a", "b"]
     assert {"a": "measuring", "b": "measuring"} in seen
     assert sorted(os.listdir(tmp_path / "runs")) == sorted(os.path.basename(path) for path in found.paths)
+
+
+@pytest.mark.parametrize("start", ["5s"], indirect=True)
+def test_a_worker_that_hangs_is_lost_and_disturbs_no_other(start: Start, tmp_path: Path) -> None:
+    address = start({"name": "good"}, {"name": "hangs", "action": "hang"})
+    found = mp.fleet(["count", "vfs_*", "--duration", "1"], scheduler=address, save=tmp_path / "runs")
+    assert [(host.name, host.state) for host in found.hosts] == [("good", "measured"), ("hangs", "lost")]
 
 
 def test_a_host_is_asked_once_and_its_worker_is_root(start: Start, tmp_path: Path) -> None:
@@ -154,6 +169,29 @@ def test_kernels_are_compared(start: Start, capsys: pytest.CaptureFixture[str]) 
     assert "6.2.9 → 6.12.1" in out
     assert "6.12.1 → 7.3.0" in out
     assert out.index("6.2.9 →") < out.index("6.12.1 →")
+
+
+def test_tls_is_as_dask_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Certificates come from Dask's configuration; without them the scheduler is out of reach."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl makes the certificates, and is not installed")
+    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
+    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test", "-keyout"]
+    subprocess.run([*words, key, "-out", certificate], check=True, capture_output=True)
+    files = {f"{role}.{what}": path for role in ROLES for what, path in (("key", key), ("cert", certificate))}
+    tls = {f"distributed.comm.tls.{name}": path for name, path in ({"ca-file": certificate} | files).items()}
+    monkeypatch.setattr("multiprobe.hosts.connecting.CONNECTING", 5)
+    with ExitStack() as ends:
+        with dask.config.set(tls):
+            cluster = LocalCluster(
+                n_workers=0, processes=False, dashboard_address=":0", protocol="tls://", security=Security()
+            )
+            address = ends.enter_context(cluster).scheduler_address
+            assert address.startswith("tls://")
+            with pytest.raises(MultiprobeError, match="has no workers"):
+                mp.fleet(COUNT, scheduler=address, save=tmp_path)
+        with pytest.raises(MultiprobeError, match="cannot reach the scheduler at tls://"):
+            mp.fleet(COUNT, scheduler=address, save=tmp_path)
 
 
 def test_there_is_no_worker(start: Start, tmp_path: Path) -> None:
