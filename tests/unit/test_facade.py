@@ -20,13 +20,13 @@ PUBLIC = [
     "Failure", "Finding", "FirstHit", "Function", "FunctionSet", "Gap", "Hash", "HashMap", "Histogram", "HistogramMap",
     "Host", "IncompleteError", "Kernel", "KernelError", "Limits", "Link", "LinkState", "LruHash", "Mechanism",
     "Mechanisms", "Merged", "MixedFunctionSet", "Moment", "MultiprobeError", "NoMatchError", "NotPermittedError",
-    "NotSupportedError", "PatternError", "PerFunction", "Plan", "Program", "Refusal", "Report", "RingBuffer",
-    "RingBufferMap", "Run", "RunInfo", "StackTraces", "StackTracesMap", "Struct", "Table", "UsageError", "UserFunction",
-    "UserFunctionSet", "UserVerdict", "Value", "Verdict", "Verified", "VerifierError", "VmError", "VmLostError",
-    "__version__", "address_of", "array_of", "attach", "bool_", "bytes_", "cast", "container_of", "coverage", "diff",
-    "enum", "features", "helper", "i16", "i32", "i64", "i8", "inspect", "kernel_bytes", "kernel_string", "linear",
-    "load_object", "log2", "merge", "per_cpu", "plan", "program", "string", "struct", "u16", "u32", "u64", "u8",
-    "union", "user_string",
+    "NotSupportedError", "PatternError", "PerFunction", "PerTask", "PerTaskMap", "Plan", "Program", "Refusal", "Report",
+    "RingBuffer", "RingBufferMap", "Run", "RunInfo", "StackTraces", "StackTracesMap", "Struct", "Table", "UsageError",
+    "UserFunction", "UserFunctionSet", "UserVerdict", "Value", "Verdict", "Verified", "VerifierError", "VmError",
+    "VmLostError", "__version__", "address_of", "array_of", "attach", "bool_", "bytes_", "cast", "container_of",
+    "coverage", "diff", "enum", "features", "helper", "i16", "i32", "i64", "i8", "inspect", "kernel_bytes",
+    "kernel_string", "linear", "load_object", "log2", "merge", "per_cpu", "plan", "program", "string", "struct", "u16",
+    "u32", "u64", "u8", "union", "user_string",
 ]
 # fmt: on
 
