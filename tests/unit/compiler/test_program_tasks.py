@@ -49,6 +49,13 @@ def test_a_deleted_value_is_0_again() -> None:
     assert bench.hit(0, 0, 0, task_btf=70).array("seen")[:2] == [0, 0]
 
 
+def test_a_deletion_during_another_access_is_counted() -> None:
+    bench = Bench(use).hit(0, 0, 0, task_btf=70)
+    find = bench.machine._storage
+    bench.machine._storage = lambda number, r: -16 if number == 157 else find(number, r)
+    assert bench.hit(0, 0, 1, task_btf=70).losses() == {"full_maps": 1}
+
+
 @mp.program
 def read_only(ctx):
     seen[0] = depth[ctx.task] + (ctx.task in depth)

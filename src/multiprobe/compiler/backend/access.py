@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from multiprobe.compiler.backend.evaluator import Evaluator
 
 ANY, NO_EXIST = 0, 1
+_EBUSY = -16
 
 
 class Access:
@@ -87,10 +88,15 @@ class Access:
 
     def delete(self, node: ir.Delete) -> None:
         if isinstance(self.specs[node.map], PerTask):
-            self.e.call(FuncId.TASK_STORAGE_DELETE, f"i64 {self._map(node.map)}", f"ptr {self._task()}")
+            self._delete_of_task(node.map)
             return
         key = self._key(node.map, node.key)
         self.e.call(FuncId.MAP_DELETE_ELEM, f"i64 {self._map(node.map)}", f"ptr {key}")
+
+    def _delete_of_task(self, index: int) -> None:
+        arguments = (f"i64 {self._map(index)}", f"ptr {self._task()}")
+        answer = self.e.call(FuncId.TASK_STORAGE_DELETE, *arguments)
+        count_if(self.e, self.e.make(f"icmp eq i64 {answer}, {_EBUSY}"), FULL_MAPS)
 
     # Finding
 
