@@ -88,6 +88,8 @@ from .maps.specs import LruHash as LruHash
 from .maps.specs import PerFunction as PerFunction
 from .maps.stacks import StackTraces as StackTraces
 from .maps.stacks import StackTracesMap as StackTracesMap
+from .maps.tasks import PerTask as PerTask
+from .maps.tasks import PerTaskMap as PerTaskMap
 from .maps.types import array_of as array_of
 from .maps.types import bool_ as bool_
 from .maps.types import bytes_ as bytes_

@@ -14,7 +14,7 @@ from fake_kernel.linking import open_link, open_tracepoint
 from fake_kernel.memory import Attr, Refused, read, refuse_if, text, write
 from fake_kernel.objects import F_MMAPABLE, Btf, Event, Link, Map, Object, Program, Stats
 from fake_kernel.profiles import CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN
-from multiprobe.uapi.bpf import F_SLEEPABLE, AttachType, MapType, ProgType
+from multiprobe.uapi.bpf import F_NO_PREALLOC, F_SLEEPABLE, AttachType, MapType, ProgType
 
 if TYPE_CHECKING:
     from fake_kernel.kernel import FakeKernel
@@ -42,13 +42,16 @@ def map_create(kernel: FakeKernel, attr: Attr) -> int:
     kind, key_size, value_size, max_entries, flags = (attr.u32(4 * n) for n in range(5))
     name = _name(attr, 28)
     refuse_if(not kernel.profile.may(CAP_BPF), errno.EPERM)
-    refuse_if(kind not in _KNOWN_MAPS or not max_entries, errno.EINVAL)
+    refuse_if(kind not in _KNOWN_MAPS or bool(max_entries) == (kind == MapType.TASK_STORAGE), errno.EINVAL)
     refuse_if(value_size > _MAX_VALUE, errno.E2BIG)
     refuse_if(flags & F_MMAPABLE and kind != MapType.ARRAY, errno.EINVAL)
     if kind == MapType.RINGBUF:
         refuse_if(key_size or value_size or max_entries % _PAGE or max_entries & max_entries - 1, errno.EINVAL)
     elif kind == MapType.STACK_TRACE:
         refuse_if(key_size != 4 or value_size < 8 or value_size % 8 or value_size // 8 > _MAX_STACK, errno.EINVAL)
+    elif kind == MapType.TASK_STORAGE:
+        has_types = kernel.get(attr.u32(48), Btf) and attr.u32(52) and attr.u32(56)
+        refuse_if(key_size != 4 or not value_size or flags != F_NO_PREALLOC or not has_types, errno.EINVAL)
     elif kind in _TABLES:
         refuse_if(not key_size or not value_size or key_size > 512, errno.EINVAL)
     else:
@@ -76,10 +79,16 @@ def _value(kernel: FakeKernel, one: Map, key: bytes) -> bytes:
         index = int.from_bytes(key, "little")
         refuse_if(index >= one.max_entries, errno.ENOENT)
         return os.pread(one.file, one.value_size, index * -(-one.value_size // 8) * 8)
-    found = one.items.get(key)
+    found = one.items.get(_task_of(key) if one.kind == MapType.TASK_STORAGE else key)
     if found is None:
         raise Refused(errno.ENOENT)
     return found
+
+
+def _task_of(key: bytes) -> bytes:
+    """The id of the task that a pidfd stands for, as programs see it here."""
+    with open(f"/proc/self/fdinfo/{int.from_bytes(key, 'little')}") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("Pid:")).to_bytes(8, "little")
 
 
 def map_lookup_elem(kernel: FakeKernel, attr: Attr) -> int:

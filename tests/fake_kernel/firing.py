@@ -74,7 +74,7 @@ def _run(kernel: FakeKernel, link: Link, probe: Probe, call: Call, session: byte
     machine.facts = {
         "cpu": call.cpu, "pid_tgid": call.tgid << 32 | call.tgid, "time": 1000, "ip": call.function.address,
         "cookie": probe.cookie, "arg_count": len(call.function.parameters), "ret": call.returned, "task": 0,
-        "task_btf": 0, "user_registers": machine.put(bytes(336)),
+        "task_btf": call.tgid, "user_registers": machine.put(bytes(336)),
         "bpf_session_is_return": int(is_return), "bpf_session_cookie": at,
     }  # fmt: skip
     answer = machine.run(program.insns, _context(link, call))
@@ -136,7 +136,8 @@ def _put(machine: Machine, fd: int, one: Map, cpu: int) -> mmap.mmap | None:
         for number in machine.stacks.values():
             one.items[number.to_bytes(4, "little")] = pack("<Q", number).ljust(one.value_size, b"\0")
         return None
-    table = machine.add_table(fd, one.key_size, one.value_size, one.max_entries)
+    key_size = 8 if one.kind == MapType.TASK_STORAGE else one.key_size
+    table = machine.add_table(fd, key_size, one.value_size, one.max_entries or 1 << 20)
     start = _slot(one, cpu)
     for key, value in one.items.items():
         table.places[key] = machine.put(value[start : start + one.value_size])

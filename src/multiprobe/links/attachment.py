@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from multiprobe.maps.opening import Map
     from multiprobe.maps.specs import Array, Hash, MapSpec, PerFunction
     from multiprobe.maps.stacks import StackTraces, StackTracesMap
+    from multiprobe.maps.tasks import PerTask, PerTaskMap
 
 
 class Attachment:
@@ -100,6 +101,8 @@ class Attachment:
     def map(self, spec: RingBuffer[EventT]) -> RingBufferMap[EventT]: ...
     @overload
     def map(self, spec: StackTraces) -> StackTracesMap: ...
+    @overload
+    def map(self, spec: PerTask) -> PerTaskMap: ...
     @overload
     def map(self, spec: MapSpec) -> Map: ...
     def map(self, spec: MapSpec) -> Map:

@@ -76,20 +76,20 @@ def pin(
 ) -> None:
     """Pin links, programs and maps in a new directory; on an error nothing stays pinned.
 
-    Raises UsageError for maps that only this process can read (ring buffers, stacks) and for a directory that can't be
-    made, KernelError when it is in no BPF file system.
+    Raises UsageError for maps that can't be pinned (ring buffers, stacks, values by task) and for a directory that
+    can't be made, KernelError when it is in no BPF file system.
     """
     path = path_of(directory)
     if not isinstance(store, MapSet) or links.has_gate:
         raise UsageError(f"{program!r} can't be pinned", hint="attach it without budget=, careful= and replaceable=")
-    maps = {name: store.map(spec) for name, spec in program.maps.items()}
+    maps = {name: _pinnable(name, store.map(spec)) for name, spec in program.maps.items()}
     parts, of_kernel = links.parts, only_of_kernel(functions, "pinning")
     with ExitStack() as undo:
         _make_directory(path)
         undo.callback(unpin, path)
         _pin_all(path, "link", [link.fd for part in parts for link in part.linked.links])
         _pin_all(path, "program", [one for part in parts for one in part.linked.open_programs()])
-        _pin_all(path, "map", [_pinnable(name, one) for name, one in maps.items()])
+        _pin_all(path, "map", maps.values())
         bpf.obj_pin(store.control.fd, os.path.join(path, "control"))
         _pin_all(path, "follower", [follower] if follower else [])
         _pin_manifest(path, _manifest(program, of_kernel, links, list(maps)))

@@ -12,8 +12,9 @@ from multiprobe.maps.maps import ArrayMap, HashMap
 from multiprobe.maps.ringbuf import RingBufferMap
 from multiprobe.maps.specs import Hash, MapSpec
 from multiprobe.maps.stacks import StackTraces, StackTracesMap
+from multiprobe.maps.tasks import PerTask, PerTaskMap
 
-Map = ArrayMap | HashMap | RingBufferMap[Any] | StackTracesMap
+Map = ArrayMap | HashMap | RingBufferMap[Any] | StackTracesMap | PerTaskMap
 
 
 def open_map(spec: MapSpec, made: Layout, *, name: str = "") -> Map:
@@ -23,6 +24,8 @@ def open_map(spec: MapSpec, made: Layout, *, name: str = "") -> Map:
         return RingBufferMap(spec, made, name=label)
     if isinstance(spec, StackTraces):
         return StackTracesMap(spec, made, name=label)
+    if isinstance(spec, PerTask):
+        return PerTaskMap(spec, made, name=label)
     if isinstance(spec, Hash):
         return HashMap(spec, made, name=label)
     if not made.is_mapped:

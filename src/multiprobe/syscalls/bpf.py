@@ -17,8 +17,8 @@ from multiprobe.plurals import plural_text
 from multiprobe.syscalls.fd import FileDescriptor, NewDescriptor
 from multiprobe.syscalls.raw import BPF, address_of, c_string, call, call_opening
 from multiprobe.uapi import bpf as uapi
-from multiprobe.uapi import info
-from multiprobe.uapi.bpf import LOG_INSNS, LOG_STATS, AttachType, Cmd
+from multiprobe.uapi import btf, info
+from multiprobe.uapi.bpf import F_NO_PREALLOC, LOG_INSNS, LOG_STATS, AttachType, Cmd, MapType
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,6 +79,15 @@ def map_create(
     attr = uapi.map_create(kind, key_size, value_size, max_entries, flags=flags, name=name)
     subject = f"map {name!r}, {max_entries} × {value_size} bytes"
     return _opened(_open(Cmd.MAP_CREATE, attr), f"map {name}", "creating a map", subject)
+
+
+def task_storage_create(value_size: int, *, name: str) -> FileDescriptor:
+    """Create a map of values by task: the kernel wants to know the types of key and value (a pidfd, and 8 bytes)."""
+    with btf_load(btf.key_and_value()) as types:
+        attr = uapi.map_create(
+            MapType.TASK_STORAGE, 4, value_size, 0, flags=F_NO_PREALLOC, name=name, btf=types.fileno(), types=(1, 2)
+        )
+        return _opened(_open(Cmd.MAP_CREATE, attr), f"map {name}", "creating a map", f"map {name!r}, values by task")
 
 
 def map_lookup(map_fd: FileDescriptor, key: bytes, value_size: int) -> bytes | None:

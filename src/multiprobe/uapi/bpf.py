@@ -62,6 +62,7 @@ class MapType(IntEnum):
     LRU_HASH = 9
     LRU_PERCPU_HASH = 10
     RINGBUF = 27
+    TASK_STORAGE = 29
 
 
 class ProgType(IntEnum):
@@ -137,6 +138,8 @@ class FuncId(IntEnum):
     COPY_FROM_USER = 148
     PER_CPU_PTR = 153
     THIS_CPU_PTR = 154
+    TASK_STORAGE_GET = 156
+    TASK_STORAGE_DELETE = 157
     GET_CURRENT_TASK_BTF = 158
     GET_FUNC_IP = 173
     GET_ATTACH_COOKIE = 174
@@ -148,7 +151,8 @@ class FuncId(IntEnum):
 
 F_KPROBE_MULTI_RETURN = 1  # link_create.kprobe_multi.flags
 F_UPROBE_MULTI_RETURN = 1  # link_create.uprobe_multi.flags
-F_MMAPABLE = 1 << 10  # map_create.map_flags
+F_NO_PREALLOC, F_MMAPABLE = 1 << 0, 1 << 10  # map_create.map_flags
+F_STORAGE_CREATE = 1  # BPF_LOCAL_STORAGE_GET_F_CREATE, bpf_task_storage_get flags
 F_SLEEPABLE = 1 << 4  # prog_load.prog_flags
 F_USER_STACK = 1 << 8  # bpf_get_stackid flags
 RB_NO_WAKEUP, RB_FORCE_WAKEUP = 1, 2  # bpf_ringbuf_submit flags
@@ -180,11 +184,20 @@ def object_name(name: str) -> bytes:
     return "".join(c if c.isascii() and (c.isalnum() or c in "_.") else "_" for c in name)[:15].encode()
 
 
-def map_create(kind: int, key_size: int, value_size: int, max_entries: int, *, flags: int, name: str) -> bytearray:
-    """union bpf_attr for MAP_CREATE."""
-    return bytearray(
-        _MAP_CREATE.pack(kind, key_size, value_size, max_entries, flags, 0, 0, object_name(name), 0, 0, 0, 0, 0, 0)
-    )
+def map_create(
+    kind: int,
+    key_size: int,
+    value_size: int,
+    max_entries: int,
+    *,
+    flags: int,
+    name: str,
+    btf: int = 0,
+    types: tuple[int, int] = (0, 0),
+) -> bytearray:
+    """union bpf_attr for MAP_CREATE; `types` are the BTF ids of key and value in `btf`."""
+    sizes = (kind, key_size, value_size, max_entries, flags, 0, 0, object_name(name))
+    return bytearray(_MAP_CREATE.pack(*sizes, 0, btf, *types, 0, 0))
 
 
 def map_elem(fd: int, key: int, value: int, *, flags: int = 0) -> bytearray:

@@ -60,6 +60,22 @@ def one_function(name: str, strings: Strings) -> bytes:
         + _PARAM.pack(strings.offset("ctx"), 2)
         + _TYPE.pack(strings.offset(identifier(name)), KIND_FUNC << 24, 3)
     )
+    return _object(types, strings)
+
+
+def key_and_value() -> bytes:
+    """BTF with the types of a map whose keys are `int` (type id 1) and whose values are `u64` (type id 2)."""
+    strings = Strings()
+    types = (
+        _TYPE.pack(strings.offset("int"), KIND_INT << 24, 4)
+        + _WORD.pack(_INT_SIGNED | 32)
+        + _TYPE.pack(strings.offset("u64"), KIND_INT << 24, 8)
+        + _WORD.pack(64)
+    )
+    return _object(types, strings)
+
+
+def _object(types: bytes, strings: Strings) -> bytes:
     text = bytes(strings)
     return _HEADER.pack(MAGIC, VERSION, 0, _HEADER.size, 0, len(types), len(types), len(text)) + types + text
 

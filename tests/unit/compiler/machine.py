@@ -94,6 +94,10 @@ class Machine:
             self.handles[self.allocate(8)] = fd
         return self.tables[fd]
 
+    def add_storage(self, fd: int, value_size: int) -> HashTable:
+        """Values by task: a table whose keys are what the helper answers for the current task."""
+        return self.add_table(fd, 8, value_size, 1 << 20)
+
     def add_ring(self, fd: int, size: int) -> Ring:
         if fd not in self.rings:
             self.rings[fd] = Ring(size)
@@ -263,6 +267,8 @@ class Machine:
             return self.facts[simple[number]]
         if number in (1, 2, 3):
             return self._table(number, r)
+        if number in (156, 157):
+            return self._storage(number, r)
         if number == 148:
             self.swapped = {page for page in self.swapped if page != r[3] >> 12}
             return 0
@@ -370,6 +376,14 @@ class Machine:
             table.places[key] = self.allocate(table.value_size)
         self.write(table.places[key], table.value_size, self.read(r[3], table.value_size))
         return 0
+
+    def _storage(self, number: int, r: list[int]) -> int:
+        table, key = self.tables[self.handles[r[1]]], r[2].to_bytes(8, "little")
+        if number == 157:
+            return 0 if table.places.pop(key, None) is not None else -2
+        if key not in table.places and r[4] == 1 and len(table.places) < table.max_entries:
+            table.places[key] = self.allocate(table.value_size)
+        return table.places.get(key, 0)
 
     def contents(self, fd: int) -> dict[bytes, int]:
         """A hash table as a dict."""

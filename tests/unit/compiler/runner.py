@@ -103,6 +103,8 @@ class Bench:
         self.layouts[name] = made
         if spec.kind in ("hash", "lru_hash"):
             self.machine.add_table(fd, made.key_size, made.value_size, made.max_entries)
+        elif spec.kind == "per_task":
+            self.machine.add_storage(fd, made.value_size)
         elif spec.kind == "ring_buffer":
             self.machine.add_ring(fd, made.max_entries)
             self._add_bytes(f"map{place}.lost", LOST_FD + place, bytes(64), 8)

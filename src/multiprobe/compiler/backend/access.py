@@ -15,8 +15,9 @@ from multiprobe.compiler.code import CONSTANT, MAP
 from multiprobe.compiler.ir import BOOL, Expression
 from multiprobe.maps.layout import FULL_MAPS, OUT_OF_RANGE
 from multiprobe.maps.specs import Array, Hash, MapSpec, PerFunction
+from multiprobe.maps.tasks import PerTask
 from multiprobe.maps.types import StringType
-from multiprobe.uapi.bpf import FuncId
+from multiprobe.uapi.bpf import F_STORAGE_CREATE, FuncId
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from multiprobe.compiler.backend.evaluator import Evaluator
 
 ANY, NO_EXIST = 0, 1
+_EBUSY = -16
 
 
 class Access:
@@ -53,7 +55,9 @@ class Access:
         # Opaque: LLVM would otherwise join the pointer with other numbers that are compared with 0, which the verifier
         # refuses ("pointer arithmetic on map_value_or_null").
         e = self.e
-        is_there = e.make(f"icmp ne ptr {self._lookup(node.map, self._key(node.map, node.key))}, null")
+        is_task = isinstance(self.specs[node.map], PerTask)
+        pointer = self._of_task(node.map) if is_task else self._lookup(node.map, self._key(node.map, node.key))
+        is_there = e.make(f"icmp ne ptr {pointer}, null")
         return e.make(f"icmp ne i64 {e.opaque(e.make(f'zext i1 {is_there} to i64'))}, 0")
 
     def store(self, node: ir.Store) -> None:
@@ -63,16 +67,16 @@ class Access:
             self._put(node.map, self._key(node.map, node.key), value)
             return
         lost, end = self.e.label("lost"), self.e.label("end")
-        pointer = self._find(node.map, node.key, lost)
+        pointer = self._find(node.map, node.key, lost, is_change=True)
         self.e.store(pointer, value, spec.value.size)
         self.e.jump(end)
-        self._lose(lost, end)
+        self._lose(spec, lost, end)
 
     def update(self, node: ir.Update) -> None:
         spec = self.specs[node.map]
         value = self.g.integer(node.value)
         missing, end = self.e.label("missing"), self.e.label("end")
-        pointer = self._find(node.map, node.key, missing)
+        pointer = self._find(node.map, node.key, missing, is_change=True)
         self._atomic(node.op, pointer, value, spec.value.size)
         self.e.jump(end)
         if isinstance(spec, Hash):
@@ -80,28 +84,43 @@ class Access:
             self._insert(node, value)
             self.e.begin(end)
         else:
-            self._lose(missing, end)
+            self._lose(spec, missing, end)
 
     def delete(self, node: ir.Delete) -> None:
+        if isinstance(self.specs[node.map], PerTask):
+            self._delete_of_task(node.map)
+            return
         key = self._key(node.map, node.key)
         self.e.call(FuncId.MAP_DELETE_ELEM, f"i64 {self._map(node.map)}", f"ptr {key}")
 
+    def _delete_of_task(self, index: int) -> None:
+        arguments = (f"i64 {self._map(index)}", f"ptr {self._task()}")
+        answer = self.e.call(FuncId.TASK_STORAGE_DELETE, *arguments)
+        count_if(self.e, self.e.make(f"icmp eq i64 {answer}, {_EBUSY}"), FULL_MAPS)
+
     # Finding
 
-    def _find(self, index: int, key: ir.Key, missing: str) -> str:
-        """The address of the value at a key; the program goes on at `missing` if there is none."""
+    def _find(self, index: int, key: ir.Key, missing: str, *, is_change: bool = False) -> str:
+        """The address of the value at a key; the program goes on at `missing` if there is none.
+
+        A task gets its value when it is first changed.
+        """
         spec = self.specs[index]
+        if isinstance(spec, PerTask):
+            return self._existing(self._of_task(index, F_STORAGE_CREATE if is_change else 0), missing)
         if isinstance(spec, Hash):
-            pointer = self._lookup(index, self._key(index, key))
-            found = self.e.label("found")
-            self.e.branch(self.e.make(f"icmp ne ptr {pointer}, null"), found, missing)
-            self.e.begin(found)
-            return pointer
+            return self._existing(self._lookup(index, self._key(index, key)), missing)
         assert not isinstance(key[0], ir.String)
         if isinstance(spec, PerFunction):
             return self._find_slot(index, spec, key[0], missing)
         assert isinstance(spec, Array)
         return self._find_item(index, spec, key[0], missing)
+
+    def _existing(self, pointer: str, missing: str) -> str:
+        found = self.e.label("found")
+        self.e.branch(self.e.make(f"icmp ne ptr {pointer}, null"), found, missing)
+        self.e.begin(found)
+        return pointer
 
     def _find_item(self, index: int, spec: Array, key: Expression, missing: str) -> str:
         e, item = self.e, self.g.integer(key)
@@ -138,6 +157,16 @@ class Access:
     def _lookup(self, index: int, key: str) -> str:
         answer = self.e.call(FuncId.MAP_LOOKUP_ELEM, f"i64 {self._map(index)}", f"ptr {key}")
         return self.e.make(f"inttoptr i64 {answer} to ptr")
+
+    def _of_task(self, index: int, flags: int = 0) -> str:
+        """The address of the current task's value, or null."""
+        arguments = (f"i64 {self._map(index)}", f"ptr {self._task()}", "i64 0", f"i64 {flags}")
+        return self.e.make(f"inttoptr i64 {self.e.call(FuncId.TASK_STORAGE_GET, *arguments)} to ptr")
+
+    def _task(self) -> str:
+        known = self.e.known("task_btf")
+        task = known or self.e.remember("task_btf", self.e.call(FuncId.GET_CURRENT_TASK_BTF))
+        return self.e.make(f"inttoptr i64 {task} to ptr")
 
     # Changing
 
@@ -180,9 +209,9 @@ class Access:
         answer = self.e.call(FuncId.MAP_UPDATE_ELEM, *arguments)
         count_if(self.e, self.e.make(f"icmp ne i64 {answer}, 0"), FULL_MAPS)
 
-    def _lose(self, label: str, end: str) -> None:
+    def _lose(self, spec: MapSpec, label: str, end: str) -> None:
         self.e.begin(label)
-        count_if(self.e, "true", OUT_OF_RANGE)
+        count_if(self.e, "true", FULL_MAPS if isinstance(spec, PerTask) else OUT_OF_RANGE)
         self.e.begin(end)
 
     # Memory

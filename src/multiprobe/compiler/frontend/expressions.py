@@ -19,6 +19,7 @@ from multiprobe.compiler.program import Helper, Program, is_module
 from multiprobe.compiler.shape import MAX_ARGUMENTS
 from multiprobe.errors import CompileError
 from multiprobe.maps.specs import Hash, MapSpec, PerFunction
+from multiprobe.maps.tasks import PerTask
 from multiprobe.maps.types import WORD, Integer, StringType
 
 if TYPE_CHECKING:
@@ -317,7 +318,10 @@ class Expressions:
         return self.used.index(position), item
 
     def key(self, spec: MapSpec, node: ast.expr) -> ir.Key:
-        """The parts of a map's key."""
+        """The parts of a map's key; none for the current task, which is the only key of a PerTask."""
+        if isinstance(spec, PerTask):
+            self._require_task(node)
+            return ()
         if not isinstance(spec, Hash):
             return (self.number(node),)
         parts = [node]
@@ -329,6 +333,10 @@ class Expressions:
             self._key_string(part) if isinstance(type_, StringType) else self.number(part)
             for part, type_ in zip(parts, spec.keys, strict=True)
         )
+
+    def _require_task(self, node: ast.expr) -> None:
+        if not isinstance(node, ast.Attribute) or not self.is_context(node.value) or node.attr != "task":
+            raise self.fail(node, "the only key of this map is the current task", hint="m[ctx.task]")
 
     def _key_string(self, node: ast.expr) -> ir.String:
         found = need_string(self, node)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from multiprobe.compiler import ir
 from multiprobe.compiler.ir import BOOL, Const, Expression
 from multiprobe.maps.specs import Hash
+from multiprobe.maps.tasks import PerTask
 
 if TYPE_CHECKING:
     from multiprobe.compiler.frontend.building import ExpressionBuilder
@@ -34,7 +35,7 @@ def contains(builder: ExpressionBuilder, node: ast.Compare, right: ast.expr, *, 
     """`key in table`, `number in (1, 2, 3)`, or their opposites."""
     found = builder.map_of(right)
     made: Expression
-    if found is not None and isinstance(found[1], Hash):
+    if found is not None and isinstance(found[1], Hash | PerTask):
         made = ir.Contains(found[0], builder.key(found[1], node.left))
     else:
         numbers = _numbers(builder, right)

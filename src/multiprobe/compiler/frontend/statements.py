@@ -20,6 +20,7 @@ from multiprobe.compiler.ir import BOOL, Const, Expression, Routine, Statement
 from multiprobe.compiler.program import Helper, Program
 from multiprobe.functions.kernel import Kernel
 from multiprobe.maps.specs import Hash, PerFunction
+from multiprobe.maps.tasks import PerTask
 from multiprobe.maps.types import Integer
 
 if TYPE_CHECKING:
@@ -211,8 +212,8 @@ class Builder(Expressions):
     def _delete(self, node: ast.Delete) -> None:
         for target in node.targets:
             found = self.map_of(target.value) if isinstance(target, ast.Subscript) else None
-            if found is None or not isinstance(found[1], Hash):
-                raise self.fail(target, "only keys of a Hash can be deleted")
+            if found is None or not isinstance(found[1], Hash | PerTask):
+                raise self.fail(target, "only keys of a Hash can be deleted, and values of a PerTask")
             assert isinstance(target, ast.Subscript)
             self.out.append(ir.Delete(self.line(target), found[0], self.key(found[1], target.slice)))
 
