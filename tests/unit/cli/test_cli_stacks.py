@@ -61,7 +61,7 @@ def test_text(stacking: FakeWorld, capsys: pytest.CaptureFixture[str]) -> None:
         "         2     25.0%  tcp_sendmsg",
         "",
     ]
-    assert "of 2 calls the kernel's stack could not be taken (EFAULT)" in lines
+    assert "of 2 calls the stack could not be taken (EFAULT)" in lines
     assert stacking.attachments[0].options["when"] == "entry"
 
 

@@ -51,12 +51,25 @@ class StacksProbe:
         self.program = _timed(self) if is_timed else _counted(self)
 
 
+@mp.helper
+def _is_program(ctx: mp.Context) -> bool:
+    """Whether the function is of a program."""
+    return ctx.cookie == OF_PROGRAM
+
+
+@mp.helper
+def _never(ctx: mp.Context) -> bool:
+    """Replaces `_is_program` where none is."""
+    return False
+
+
 def _counted(probe: StacksProbe) -> Program:
-    stacks, hits, has_user, has_programs = probe.stacks, probe.hits, probe.asks_user, probe.has_programs
+    stacks, hits, has_user = probe.stacks, probe.hits, probe.asks_user
+    is_program = _is_program if probe.has_programs else _never
 
     @mp.program
     def count_stacks(ctx: mp.Context) -> None:
-        if has_programs and ctx.cookie == OF_PROGRAM:
+        if is_program(ctx):
             hits[ctx.function, NOT_ASKED, mp.u64(stacks.id(ctx, user=True)), ctx.ns_pid] += 1
         elif has_user:
             hits[ctx.function, mp.u64(stacks.id(ctx)), mp.u64(stacks.id(ctx, user=True)), ctx.ns_pid] += 1
@@ -68,13 +81,13 @@ def _counted(probe: StacksProbe) -> Program:
 
 def _timed(probe: StacksProbe) -> Program:
     stacks, hits, total = probe.stacks, probe.hits, probe.total
-    has_user, has_programs = probe.asks_user, probe.has_programs
+    has_user, is_program = probe.asks_user, _is_program if probe.has_programs else _never
     first = mp.Array(mp.u64, 1)
 
     @mp.program(when="session")
     def time_stacks(ctx: mp.Context) -> None:
         if not ctx.is_return:
-            stack = stacks.id(ctx, user=True) if has_programs and ctx.cookie == OF_PROGRAM else stacks.id(ctx)
+            stack = stacks.id(ctx, user=True) if is_program(ctx) else stacks.id(ctx)
             now = ctx.time
             if not first[0]:
                 first[0] = now
@@ -86,7 +99,7 @@ def _timed(probe: StacksProbe) -> Program:
         if not mark or took > ctx.time - first[0]:
             return  # its entry came before the program: the session holds an arbitrary value
         taken = mark & NO_STACK
-        if has_programs and ctx.cookie == OF_PROGRAM:
+        if is_program(ctx):
             hits[ctx.function, NOT_ASKED, taken, ctx.ns_pid] += 1
             total[ctx.function, NOT_ASKED, taken, ctx.ns_pid] += took
             return
