@@ -282,7 +282,7 @@ def sweep(
 
     times: how many calls fail, from the chosen one on
     """
-    operation = OPERATIONS[name]
+    operation, threads = OPERATIONS[name], set(threading.enumerate())
     try:
         commands = _run(operation, fake, kernel)
     except MultiprobeError:
@@ -304,7 +304,7 @@ def sweep(
                     outcome = _untold(error) or type(error).__name__
                 except Exception as error:
                     outcome = f"untrue: {type(error).__name__}: {error}"
-                outcome = _left(fake) or _remembered(fake, number) or outcome
+                outcome = _left(fake, threads) or _remembered(fake, number) or outcome
                 yield Made(name, fake.profile.release, call, command, number, n, outcome)
 
 
@@ -320,10 +320,10 @@ def _run(operation: Callable[[FakeKernel, mp.Kernel], None], fake: FakeKernel, k
     return [call for call in fake.calls if not call.startswith("close")]
 
 
-def _left(fake: FakeKernel) -> str:
+def _left(fake: FakeKernel, known: set[threading.Thread]) -> str:
+    """What an operation has left; `known`: the threads that were there before."""
     left = fake.left()
-    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
-    threads = [thread.name for thread in others if _lives(thread)]
+    threads = [thread.name for thread in threading.enumerate() if thread not in known and _lives(thread)]
     fake.forget()
     return f"untrue: left {left or threads}" if left or threads else ""
 
