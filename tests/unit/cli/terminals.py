@@ -90,7 +90,7 @@ def can_be_read(name: str, lines: list[str]) -> bool:
     edges = {
         match.start()
         for line in lines
-        if re.search(r"\b(FUNCTION|LINK)\b", line)
+        if re.search(r"\b(FUNCTION|LINK|HOST)\b", line)
         for match in re.finditer(r"\S+", line)
     }
     columns = [(0, None), *((start, end) for start in edges for end in (*edges, None) if end is None or start < end)]

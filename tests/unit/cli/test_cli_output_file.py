@@ -17,8 +17,11 @@ from measured import patch_instruments
 
 import multiprobe as mp
 from fake_kernel import LIKE_6_12, FakeKernel
+from multiprobe.cli import fleet as fleet_command
 from multiprobe.cli.group import SECTIONS, commands
 from multiprobe.cli.main import run
+from multiprobe.hosts.outcome import Fleet, FleetHost
+from multiprobe.runs.host import Host
 
 if TYPE_CHECKING:
     from .conftest import FakeWorld
@@ -40,6 +43,7 @@ LINES = {
     "functions": ["functions", "vfs_*"],
     "inspect": ["inspect"],
     "doctor": ["doctor"],
+    "fleet": ["fleet", "--scheduler", "tcp://head:8786", "count", "vfs_*"],
 }
 WITHOUT_RESULTS = {"run", "vm", "completion"}
 """What they print is the output of a script, of a command, or a script."""
@@ -68,8 +72,12 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    """A working directory with two saved runs."""
+    """A working directory with two saved runs, which are also those of the hosts of a fleet."""
     monkeypatch.chdir(tmp_path)
+    hosts = tuple(
+        FleetHost(Host(name=name), "tcp://", "measured", path=f"{name}.jsonl") for name in ("before", "after")
+    )
+    monkeypatch.setattr(fleet_command, "fleet", lambda line, **_: Fleet(tuple(line), hosts))
     for name in ("before.jsonl", "after.jsonl"):
         assert run(["count", "vfs_*", "-d", "0", "--save", name]) == 0
     capfd.readouterr()
@@ -97,8 +105,9 @@ CELLS = [(name, form) for name in LINES for form in ("", *FORMS) if not form or 
 cells = pytest.mark.parametrize(("name", "form"), CELLS)
 
 
-def line_of(name: str, form: str) -> list[str]:
-    return [*LINES[name], *([form] if form else [])]
+def line_of(name: str, form: str, *options: str) -> list[str]:
+    command, *words = LINES[name]
+    return [command, *([form] if form else []), *options, *words]
 
 
 def says_of(name: str) -> list[str]:
@@ -158,7 +167,7 @@ def test_a_file_has_what_standard_output_had(
     printed = capfd.readouterr().out.replace("said\n", "", 1)
     file = tmp_path / "results"
     file.write_text("what was there before\n" * 1000)
-    assert run([*line_of(name, form), "-o", str(file), *says_of(name)]) == 0
+    assert run([*line_of(name, form, "-o", str(file)), *says_of(name)]) == 0
     out, err = capfd.readouterr()
     assert out == ("said\n" if name in MEASURING else "")
     assert ("told" in err.splitlines()) == (name in MEASURING)
@@ -186,7 +195,7 @@ def test_all_rows_are_in_the_file(
 
 @cells
 def test_a_file_that_becomes_full_is_named(name: str, form: str, capfd: pytest.CaptureFixture[str]) -> None:
-    status = run([*line_of(name, form), "-o", "/dev/full", *says_of(name)])
+    status = run([*line_of(name, form, "-o", "/dev/full"), *says_of(name)])
     err = capfd.readouterr().err
     is_empty = form in ("--csv", "--folded") and status == 0
     assert is_empty or (status, err.splitlines()[-1]) == (1, "multiprobe: /dev/full: No space left on device"), err
@@ -197,7 +206,7 @@ def test_a_file_that_becomes_full_is_named(name: str, form: str, capfd: pytest.C
 def test_a_file_that_can_not_be_written_is_found_at_once(
     name: str, form: str, file: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert run([*line_of(name, form), "-o", file, *says_of(name)]) == 2
+    assert run([*line_of(name, form, "-o", file), *says_of(name)]) == 2
     out, err = capfd.readouterr()
     assert out == "", "COMMAND was not started"
     assert "--output" in err
@@ -209,7 +218,7 @@ def test_a_file_that_can_not_be_written_is_found_at_once(
 def test_a_page_does_not_change_the_results(
     name: str, form: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert run([*line_of(name, form), "-o", "results", "--html", "page.html", *says_of(name)]) == 0
+    assert run([*line_of(name, form, "-o", "results", "--html", "page.html"), *says_of(name)]) == 0
     assert capfd.readouterr().out == "said\n"
     CHECKS[form]((tmp_path / "results").read_text())
     page = (tmp_path / "page.html").read_text()

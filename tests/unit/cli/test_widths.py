@@ -19,9 +19,12 @@ from terminals import ENCODINGS, WIDTHS, Terminal, can_be_read, check, in_full
 import multiprobe as mp
 from fake_kernel import FUNCTIONS, FakeFunction, FakeKernel
 from multiprobe.cells import cell_width
+from multiprobe.cli import fleet as fleet_command
 from multiprobe.cli import measuring
 from multiprobe.cli.group import SECTIONS
 from multiprobe.cli.main import run
+from multiprobe.hosts.outcome import Fleet, FleetHost
+from multiprobe.runs.host import Host
 from multiprobe.vm import kernels, requirements
 
 if TYPE_CHECKING:
@@ -70,8 +73,13 @@ EXAMINING = {
     "dry run": (["count", "vfs_*", LONG, "migrate_disable", "--dry-run"], ["migrate_disable", "tracing_multi"]),
     "no match": (["count", f"{LONG}_{LONG}"], [f"{LONG}_{LONG}"]),
     "usage": (["count", "--duration", LONG], [LONG]),
+    "fleet": (["fleet", "--scheduler", "tcp://head:8786", "count", "*"], [LONG, "measured", "lost"]),
 }
-STATUS = {"no match": 3, "usage": 2}
+STATUS = {"no match": 3, "usage": 2, "fleet": 1}
+HOSTS = (
+    FleetHost(Host(name=LONG, kernel="6.12.117+deb12-cloud-amd64"), "tcp://node-a.example:38123", "measured"),
+    FleetHost(None, "tcp://node-b.example:40021", "lost", "it does not answer: CommClosedError: in <TCP (closed)>"),
+)
 
 
 @mp.program
@@ -112,6 +120,7 @@ def test_what_is_examined_fits(
     name: str, width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(measuring, "instruction_rate", lambda: 1e9)
+    monkeypatch.setattr(fleet_command, "fleet", lambda line, **_: Fleet(tuple(line), HOSTS))
     words, names = EXAMINING[name]
     whole = in_full(words, capsys)
     for encoding in ENCODINGS:

@@ -211,9 +211,8 @@ def path_of(frames: Sequence[int], depth: int) -> tuple[tuple[int | None, ...], 
 def parse_errors(words: Iterable[str]) -> frozenset[str]:
     """Names of errors from comma-separated lists. Raises ValueError with the first unknown name."""
     known = {error_name(number) for first in (0, OF_PROGRAM) for number in range(first + 1, first + NULL + 1)}
-    names = frozenset(
-        name.strip().upper().removeprefix("-") for word in words for name in word.split(",") if name.strip()
-    )
+    given = [name.strip().upper() for word in words for name in word.split(",") if name.strip()]
+    names = frozenset(name if name in known else name.removeprefix("-") for name in given)
     for name in sorted(names):
         if name not in known:
             raise ValueError(name)
