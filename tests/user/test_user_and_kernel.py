@@ -90,8 +90,9 @@ def test_one_tree(program: Path) -> None:
     """Calls of the kernel stand below the function of the program that made the system call."""
     *calls, _ = run_json("graph", "--json", f"{program}:opens", "vfs_open", "--", str(program), "opens", "3")
     found = {call["id"]: call for call in calls}
-    callers = [call["caller"] for call in calls if call["function"] == "vfs_open"]  # the loader opens files, too
-    assert [found[caller]["function"] for caller in callers if caller is not None] == ["opens"] * 3
+    callers = [found.get(call["caller"]) for call in calls if call["function"] == "vfs_open"]
+    # The loader opens files, too; and overlayfs opens a file of another file system, by vfs_open below vfs_open.
+    assert [caller["function"] for caller in callers if caller].count("opens") == 3
 
 
 @pytest.mark.usefixtures("sessions")
