@@ -24,6 +24,7 @@ NOT_AN_OUTPUT = {
     "objects.md": "a program that needs an object file",
     "safety.md": "the watchdog's message",
     "commands.md": "a command for a virtual machine",
+    "fleet.md": "commands for several hosts",
     "mechanisms.md": "commands for the files of another kernel",
 }
 """Pages whose text blocks aren't what the block before printed."""
