@@ -40,13 +40,12 @@ def enter(ctx: mp.Context) -> int:
     task = task_of(ctx)
     state = sums[task]
     depth = state & DEEPEST
-    if depth and depth < DEEPEST:
+    if depth == DEEPEST:
+        depth = 0
+    if depth:
         key = task << DEPTH_BITS | depth
         noted[key] += (state >> DEPTH_BITS) + 1 - noted[key]
-        sums[task] += 1
-    else:
-        depth = 0
-        sums[task] += 1 - state
+    sums[task] += 1 if depth else 1 - state
     return ctx.time << DEPTH_BITS | depth
 
 
