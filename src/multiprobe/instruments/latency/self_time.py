@@ -6,8 +6,9 @@ one, for which it is 0; what was added when it returns is the time spent below i
 in one is attributed to the interrupted call. A task is followed across CPUs; the idle tasks, which all have tid 0, are
 told apart by CPU.
 
-A task's entries in the tables stay when its calls have returned, and serve its next calls: looking an entry up costs a
-tenth of inserting and deleting it. Those of ended tasks are the least recently used ones, which make room.
+A task's entries in the tables stay when its calls have returned, and serve its next calls: inserting and deleting an
+entry costs several times what looking it up does. Those of ended tasks are the least recently used ones, which make
+room.
 
 The session cookie holds the depth in its low bits, below the time. A call whose return was missed therefore does no
 lasting harm: the next call that returns resets the depth. After missed returns of outermost calls the task starts anew
