@@ -108,6 +108,11 @@ class Read:
     index: int = 0
     at: int = field(default=-1, compare=False)
 
+    @property
+    def is_steady(self) -> bool:
+        """Whether it stays the same throughout a hit."""
+        return self.name not in ("time", "session")
+
 
 @dataclass(frozen=True, slots=True)
 class Load:
@@ -360,6 +365,15 @@ def has_calls(expression: object) -> bool:
         return any(map(has_calls, expression))
     names = getattr(expression, "__match_args__", ())
     return any(has_calls(getattr(expression, name)) for name in names)
+
+
+def deleted_from(node: object) -> frozenset[int]:
+    """The maps of which keys are deleted in statements or expressions."""
+    if isinstance(node, Delete):
+        return frozenset((node.map,))
+    names = getattr(node, "__match_args__", ())
+    parts = node if isinstance(node, tuple) else [getattr(node, name) for name in names]
+    return frozenset().union(*map(deleted_from, parts))
 
 
 def reaches_end(body: tuple[Statement, ...]) -> bool:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import multiprobe as mp
 from multiprobe.compiler import ir
 from multiprobe.compiler.frontend.statements import build
 from multiprobe.errors import UsageError
@@ -55,8 +56,14 @@ class Machine:
         return self.bench.array(next(name for name, item in self.bench.program.maps.items() if item is spec))
 
     def open_calls(self) -> int:
+        """Entries of calls in progress, and of tasks that have such; those that wait for the next calls are 0."""
         names = [name for name, item in self.bench.program.maps.items() if item in (self_time.sums, self_time.noted)]
-        return sum(len(self.bench.table(name)) for name in names)
+        return sum(map(bool, (n for name in names for n in self.bench.table(name).values())))
+
+    def evict(self, spec: object) -> None:
+        """The kernel makes room for others: all entries are gone."""
+        name = next(name for name, item in self.bench.program.maps.items() if item is spec)
+        self.bench.machine.tables[self.bench._fd(name)].places.clear()
 
 
 @pytest.mark.parametrize("by", [None, "process", "thread"])
@@ -132,6 +139,40 @@ def test_too_deep_is_counted_not_guessed() -> None:
     assert machine.table(probe.maps.total) == {(0, 5): self_time.DEEPEST + 2}
     assert machine.table(probe.maps.own) == {(0, 5): 1}
     assert machine.open_calls() == 0
+
+
+@pytest.mark.parametrize("evicted", [self_time.sums, self_time.noted])
+def test_what_made_room_for_others_is_counted(evicted: mp.LruHash) -> None:
+    probe = LatencyProbe(by="thread", has_self=True)
+    machine = Machine(probe)
+    outer = machine.enter(0, tid=5)
+    inner = machine.enter(1, tid=5)
+    machine.evict(evicted)
+    machine.time += 10
+    machine.leave(1, inner, tid=5)
+    assert machine.array(self_time.lost) == [1]
+    machine.leave(0, outer, tid=5)
+    machine.evict(evicted)
+    again = machine.enter(2, tid=5)
+    machine.time += 3
+    machine.leave(2, again, tid=5)
+    assert machine.table(probe.maps.own)[2, 5] == 3
+
+
+def test_a_call_from_before_its_task_started_anew_is_counted() -> None:
+    probe = LatencyProbe(by="thread", has_self=True)
+    machine = Machine(probe)
+    machine.enter(0, tid=5)
+    first = machine.enter(1, tid=5)
+    machine.time += 1000
+    machine.leave(1, first, tid=5)
+    old = machine.enter(2, tid=5)
+    for _ in range(self_time.DEEPEST - 1):
+        machine.enter(1, tid=5)  # whose returns are missed, that of the last one, too, which is the outermost one now
+    machine.time += 10
+    machine.leave(2, old, tid=5)
+    assert machine.array(self_time.lost) == [1]
+    assert machine.table(probe.maps.own) == {(1, 5): 1000}
 
 
 def test_any_number_of_missed_returns() -> None:

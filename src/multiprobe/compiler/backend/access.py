@@ -1,5 +1,9 @@
 """Reading and writing maps from a program: plain memory for arrays, helpers for hash tables.
 
+A key that was looked up is not looked up again on the same straight way, as long as no loop goes round and the program
+changes nothing else in that table: `h[k]` and then `h[k] += 1` are one lookup. Tables of which a program deletes keys
+are left out, because what another CPU deletes meanwhile may already belong to another key.
+
 Knows how maps lie in memory (from `maps.layout`); must not know Python's syntax.
 """
 
@@ -31,10 +35,13 @@ _EBUSY = -16
 class Access:
     """The maps of one program, each with memory for a key and a value on the stack."""
 
-    def __init__(self, generator: Evaluator, specs: Sequence[MapSpec]) -> None:
+    def __init__(self, generator: Evaluator, specs: Sequence[MapSpec], *, deleted_from: frozenset[int]) -> None:
+        """`deleted_from`: the maps of which the program deletes keys."""
         self.g = generator
         self.e = generator.e
         self.specs = specs
+        self._deleted_from = deleted_from
+        self._changes = dict.fromkeys(range(len(specs)), 0)
         self._keys: dict[int, str] = {}
         self._values: dict[int, str] = {}
 
@@ -64,6 +71,7 @@ class Access:
         spec = self.specs[node.map]
         value = self.g.integer(node.value)
         if isinstance(spec, Hash):
+            self._changes[node.map] += 1
             self._put(node.map, self._key(node.map, node.key), value)
             return
         lost, end = self.e.label("lost"), self.e.label("end")
@@ -80,6 +88,7 @@ class Access:
         self._atomic(node.op, pointer, value, spec.value.size)
         self.e.jump(end)
         if isinstance(spec, Hash):
+            self._changes[node.map] += 1
             self.e.begin(missing)
             self._insert(node, value)
             self.e.begin(end)
@@ -109,7 +118,7 @@ class Access:
         if isinstance(spec, PerTask):
             return self._existing(self._of_task(index, F_STORAGE_CREATE if is_change else 0), missing)
         if isinstance(spec, Hash):
-            return self._existing(self._lookup(index, self._key(index, key)), missing)
+            return self._existing(self._lookup_once(index, key), missing)
         assert not isinstance(key[0], ir.String)
         if isinstance(spec, PerFunction):
             return self._find_slot(index, spec, key[0], missing)
@@ -153,6 +162,21 @@ class Access:
         row = e.make(f"mul i64 {cpu}, {e.hole(CONSTANT, f'{key}.stride')}")
         number = e.make(f"add i64 {row}, {slot}")
         return e.item(key, number, size, e.hole(CONSTANT, f"{key}.limit"), missing)
+
+    def _lookup_once(self, index: int, key: ir.Key) -> str:
+        buffer, identity = self._key(index, key), self._identity(index, key)
+        if identity is None:
+            return self._lookup(index, buffer)
+        return self.e.known(identity) or self.e.remember(identity, self._lookup(index, buffer))
+
+    def _identity(self, index: int, key: ir.Key) -> object | None:
+        """What tells that two lookups find the same; None where nothing does."""
+        if index in self._deleted_from:
+            return None
+        parts = tuple(None if isinstance(part, ir.String) else self.g.identity(part) for part in key)
+        if None in parts:
+            return None
+        return ("lookup", index, self._changes[index], parts)
 
     def _lookup(self, index: int, key: str) -> str:
         answer = self.e.call(FuncId.MAP_LOOKUP_ELEM, f"i64 {self._map(index)}", f"ptr {key}")

@@ -54,7 +54,7 @@ class Generator:
         self.routine = routine
         self.shape = shape
         self.hook = CONTEXTS[context](emitter, when=when, shape=shape, needs=routine.needs)
-        self.access = Access(self, specs)
+        self.access = Access(self, specs, deleted_from=ir.deleted_from(routine.body))
         self.peeks = Peeks(self)
         self.locals: dict[str, str] = {}
         self.leave: list[tuple[str, ir.Local | None]] = []
@@ -96,6 +96,10 @@ class Generator:
         self.peeks.forget(name)
 
     # Expressions
+
+    def identity(self, expression: Expression) -> object | None:
+        """What is equal for two evaluations, on the same straight way, that yield the same; None where nothing is."""
+        return self.peeks.identity(expression)
 
     def value(self, expression: Expression) -> str:
         """An operand of the expression's own kind: i1 for BOOL, i64 otherwise."""

@@ -22,3 +22,7 @@ class Evaluator(Protocol):
     def integer(self, expression: Expression) -> str:
         """Emit code for an expression and return its operand, 64 bits wide."""
         ...
+
+    def identity(self, expression: Expression) -> object | None:
+        """What is equal for two evaluations, on the same straight way, that yield the same; None where nothing is."""
+        ...

@@ -42,7 +42,7 @@ class Peeks:
 
     def load(self, node: ir.Peek) -> str:
         """The value as an operand of the node's kind."""
-        key = self._key(node)
+        key = self.identity(node)
         known = None if key is None else self.e.known(key)
         if known is None:
             known = self._load(node)
@@ -50,16 +50,20 @@ class Peeks:
                 self.e.remember(key, known)
         return known
 
+    def identity(self, node: ir.Expression) -> object | None:
+        """What tells that two expressions yield the same in this round; None where nothing does."""
+        key = self._key(node)
+        return None if key is None else (self._round, key)
+
     def _key(self, node: ir.Expression) -> object | None:
-        """What tells that two reads read the same; None where nothing does."""
         if isinstance(node, ir.Peek):
             address = self._key(node.address)
             if address is None:
                 return None
-            return ("peek", self._round, address, node.offset, node.size, node.is_signed, node.shift, node.bits)
+            return ("peek", address, node.offset, node.size, node.is_signed, node.shift, node.bits)
         if isinstance(node, ir.Local):
             return ("local", node.name, self._versions.get(node.name, 0))
-        if isinstance(node, ir.Read):
+        if isinstance(node, ir.Read) and node.is_steady:
             return ("read", node.name, node.index)
         if isinstance(node, ir.Const):
             return node.value
