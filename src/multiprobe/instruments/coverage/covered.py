@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from multiprobe.arch import system_call_of
+from multiprobe.binaries.sources import find_sources
 from multiprobe.functions.sets import Function
+from multiprobe.instruments.coverage.lcov import lcov
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -94,6 +97,16 @@ class Coverage:
     def lsm_hooks(self) -> list[str]:
         """The functions of the kernel image that ask security modules (`security_file_open`), sorted."""
         return sorted({name for name in self._names_in_image() if name.startswith(HOOKS)})
+
+    def lcov(self, *, vmlinux: str | os.PathLike[str] | None = None) -> str:
+        """The functions in LCOV's format (geninfo(1)), with the source lines at which they begin, by DWARF.
+
+        vmlinux: the kernel's image with DWARF; by default it is looked for where debug packages put it
+        A function's count is the number of runs in which it ran. Functions without a source line are left out.
+        Raises NotSupportedError without pyelftools, or without DWARF for the kernel or one of the binaries;
+        NoMatchError for a file that is gone; DataError for a damaged file, and for a kernel of another build.
+        """
+        return "".join(f"{line}\n" for line in lcov(self, find_sources(self.functions, vmlinux=vmlinux)))
 
     def _names_in_image(self) -> Iterator[str]:
         """The names of the functions of the kernel image that ran."""
