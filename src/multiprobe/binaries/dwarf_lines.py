@@ -17,13 +17,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from multiprobe.elf import parse_sections
 from multiprobe.errors import DataError, NotSupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping, Sequence
 
     from multiprobe.binaries.file import BinaryFile
 
@@ -42,6 +42,90 @@ class SourceLine:
 
     path: str
     line: int
+
+
+class FileEntry(Protocol):
+    """A file in the header of a line program."""
+
+    name: bytes
+    dir_index: int | None
+
+
+class Header(Protocol):
+    """The header of a line program, as pyelftools reads it."""
+
+    version: int
+    opcode_base: int
+    line_base: int
+    line_range: int
+    minimum_instruction_length: int
+    standard_opcode_lengths: Sequence[int]
+    file_entry: Sequence[FileEntry]
+    include_directory: Sequence[bytes]
+
+
+class LineProgram(Protocol):
+    """A line program: where it is in .debug_line."""
+
+    header: Header
+    stream: BinaryIO
+    program_start_offset: int
+    program_end_offset: int
+
+
+class Attribute(Protocol):
+    """An attribute of an entry."""
+
+    value: object
+
+
+class DebugEntry(Protocol):
+    """A debugging information entry."""
+
+    attributes: Mapping[str, Attribute]
+
+
+class Unit(Protocol):
+    """A compilation unit."""
+
+    def get_top_DIE(self) -> DebugEntry:  # noqa: N802
+        """Its first entry."""
+        ...
+
+
+class Ranges(Protocol):
+    """.debug_aranges."""
+
+    entries: Sequence[object]
+
+    def cu_offset_at_addr(self, address: int, /) -> int | None:
+        """Where the unit is that has code at an address."""
+
+
+class Dwarf(Protocol):
+    """The DWARF of a file."""
+
+    def get_aranges(self) -> Ranges | None:
+        """Which units have code where."""
+
+    def iter_CUs(self) -> Iterator[Unit]:  # noqa: N802
+        """All units."""
+        ...
+
+    def get_CU_at(self, offset: int, /) -> Unit:  # noqa: N802
+        """The unit at an offset of .debug_info."""
+        ...
+
+    def line_program_for_CU(self, unit: Unit, /) -> LineProgram | None:  # noqa: N802
+        """The line program of a unit, if it has one."""
+
+
+class ElfFile(Protocol):
+    """An ELF file."""
+
+    def get_dwarf_info(self, *, relocate_dwarf_sections: bool, follow_links: bool) -> Dwarf:
+        """Its DWARF."""
+        ...
 
 
 def require_pyelftools() -> None:
@@ -89,7 +173,7 @@ def _main(fd: int, max_memory: int, max_seconds: int) -> None:
     json.dump([(address, line.path, line.line) for address, line in found.items()], sys.stdout)
 
 
-def _read(elf: Any, addresses: frozenset[int]) -> dict[int, SourceLine]:
+def _read(elf: ElfFile, addresses: frozenset[int]) -> dict[int, SourceLine]:
     dwarf = elf.get_dwarf_info(relocate_dwarf_sections=False, follow_links=False)
     found: dict[int, SourceLine] = {}
     seen: set[int] = set()
@@ -103,16 +187,17 @@ def _read(elf: Any, addresses: frozenset[int]) -> dict[int, SourceLine]:
     return found
 
 
-def _units(dwarf: Any, addresses: frozenset[int]) -> Iterator[Any]:
+def _units(dwarf: Dwarf, addresses: frozenset[int]) -> Iterator[Unit]:
     """The units with code at the addresses, by .debug_aranges; all, where it does not know each address."""
     ranges = dwarf.get_aranges()
-    offsets: set[Any] = {None}
+    offsets: set[int | None] = {None}
     if ranges and ranges.entries:
         offsets = {ranges.cu_offset_at_addr(address) for address in addresses}
-    return dwarf.iter_CUs() if None in offsets else map(dwarf.get_CU_at, sorted(offsets))
+    known = sorted(offset for offset in offsets if offset is not None)
+    return dwarf.iter_CUs() if None in offsets else map(dwarf.get_CU_at, known)
 
 
-def _lines(program: Any, unit: Any, addresses: frozenset[int]) -> Iterator[tuple[int, SourceLine]]:
+def _lines(program: LineProgram, unit: Unit, addresses: frozenset[int]) -> Iterator[tuple[int, SourceLine]]:
     program.stream.seek(program.program_start_offset)
     code = program.stream.read(program.program_end_offset - program.program_start_offset)
     names: dict[int, str] = {}
@@ -123,10 +208,10 @@ def _lines(program: Any, unit: Any, addresses: frozenset[int]) -> Iterator[tuple
             yield address, SourceLine(names[number], line)
 
 
-def _path(header: Any, number: int, unit: Any) -> str:
+def _path(header: Header, number: int, unit: Unit) -> str:
     """The path of a file by its number; "" for a number that the header does not have."""
-    first = 0 if header["version"] >= 5 else 1
-    files, folders = header["file_entry"], header["include_directory"]
+    first = 0 if header.version >= 5 else 1
+    files, folders = header.file_entry, header.include_directory
     if not first <= number < len(files) + first:
         return ""
     file = files[number - first]
@@ -138,14 +223,14 @@ def _path(header: Any, number: int, unit: Any) -> str:
     return os.fsdecode(os.path.normpath(os.path.join(*parts, file.name))[:_MAX_PATH])
 
 
-def rows(code: bytes, header: Any) -> Iterator[tuple[int, int, int]]:
+def rows(code: bytes, header: Header) -> Iterator[tuple[int, int, int]]:
     """(address, number of the file, line) of each row of a line program. Pure.
 
     header: opcode_base, line_base, line_range, minimum_instruction_length, standard_opcode_lengths of its header
     Raises IndexError for a program that is cut off. See section 6.2.5 of DWARF 5.
     """
-    base, line_base, line_range = header["opcode_base"], header["line_base"], header["line_range"]
-    step, operands = header["minimum_instruction_length"], header["standard_opcode_lengths"]
+    base, line_base, line_range = header.opcode_base, header.line_base, header.line_range
+    step, operands = header.minimum_instruction_length, header.standard_opcode_lengths
     address, file, line, at, size = 0, 1, 1, 0, len(code)
     while at < size:
         opcode = code[at]

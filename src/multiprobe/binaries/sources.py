@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from multiprobe.binaries.debug_files import open_debug_file, section_bytes
@@ -35,7 +36,7 @@ Place = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
+class FunctionSources:
     """Where functions begin in source files.
 
     lines: by binary and address; problems: why functions have none, a sentence each
@@ -49,7 +50,7 @@ class Sources:
         return self.lines.get(_place(function))
 
 
-def find_sources(functions: AnyFunctionSet, *, vmlinux: str | os.PathLike[str] | None = None) -> Sources:
+def find_sources(functions: AnyFunctionSet, *, vmlinux: str | os.PathLike[str] | None = None) -> FunctionSources:
     """The source lines of functions, by DWARF.
 
     vmlinux: the running kernel's image with DWARF; by default it is looked for where debug packages put it
@@ -74,7 +75,7 @@ def find_sources(functions: AnyFunctionSet, *, vmlinux: str | os.PathLike[str] |
             problems.append(f"{plural_text(without, 'function')} of {path or 'the kernel'} without a line in its DWARF")
     if in_modules:
         problems.append(f"{plural_text(in_modules, 'function')} of kernel modules, whose DWARF is not read")
-    return Sources(lines, tuple(problems))
+    return FunctionSources(lines, tuple(problems))
 
 
 def _place(function: AnyFunction) -> Place:
@@ -101,9 +102,8 @@ def _of_binary(path: str, functions: Iterable[AnyFunction]) -> dict[int, SourceL
 def _of_kernel(
     kernel: Kernel | None, functions: list[AnyFunction], vmlinux: str | os.PathLike[str] | None
 ) -> dict[int, SourceLine]:
-    from multiprobe.binaries.symbols import read_symbols  # NumPy
-
     assert kernel is not None
+    read_symbols = import_module("multiprobe.binaries.symbols").read_symbols  # NumPy, which coverage does not need else
     with BinaryFile(_vmlinux(kernel.release) if vmlinux is None else os.fspath(vmlinux)) as file:
         sections = parse_sections(file)
         own, its = kernel.build_id, parse_build_id(section_bytes(file, sections, ".notes", limit=_MAX_NOTES))

@@ -18,9 +18,8 @@ from multiprobe.cli.options import MeasuringOptions, SelectionOption, measuring_
 from multiprobe.cli.params import POSITIVE
 from multiprobe.errors import UsageError
 from multiprobe.instruments.coverage import program
-from multiprobe.instruments.coverage.covered import by_module
+from multiprobe.instruments.coverage.covered import by_module, lcov_lines
 from multiprobe.instruments.coverage.instrument import EVERY, start
-from multiprobe.instruments.coverage.lcov import lcov
 from multiprobe.kernel.module_directories import load_module_directories
 from multiprobe.names import printable
 from multiprobe.output.progress import Progress
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from multiprobe.binaries.mixed import AnyFunctionSet
-    from multiprobe.binaries.sources import Sources
+    from multiprobe.binaries.sources import FunctionSources
     from multiprobe.compiler.program import Program
     from multiprobe.instruments.coverage.covered import CheckedCapability, Coverage, CoveredFunction
     from multiprobe.instruments.coverage.instrument import CoverageCollector
@@ -89,7 +88,7 @@ class CoverageMeasurement(Measurement[CoverageOptions, "Coverage"]):
         self.before: Run | None = None
         self._n_begun = 1
         self._directories: dict[str, str] = {}
-        self._sources: Sources | None = None
+        self._sources: FunctionSources | None = None
 
     def program_ahead(self) -> Program:
         """The program that sets flags."""
@@ -106,7 +105,7 @@ class CoverageMeasurement(Measurement[CoverageOptions, "Coverage"]):
             self._sources = self._find_sources(functions)
         return start(functions, **options)
 
-    def _find_sources(self, functions: AnyFunctionSet) -> Sources:
+    def _find_sources(self, functions: AnyFunctionSet) -> FunctionSources:
         with Progress("reading source lines"):
             found = find_sources(functions, vmlinux=self.options.vmlinux)
         write_lines([f"note: not in {self.options.lcov}: {problem}" for problem in found.problems], sys.stderr)
@@ -130,7 +129,7 @@ class CoverageMeasurement(Measurement[CoverageOptions, "Coverage"]):
         """Write the file of `--lcov`."""
         if self.options.lcov is not None and self._sources is not None:
             with writing(self.options.lcov) as file:
-                file.writelines(f"{line}\n" for line in lcov(sample, self._sources))
+                file.writelines(f"{line}\n" for line in lcov_lines(sample, self._sources))
 
     def figures(self, sample: Coverage) -> dict[str, object]:
         """What was covered, in numbers and by what the names tell."""

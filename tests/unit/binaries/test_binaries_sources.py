@@ -6,6 +6,8 @@ import random
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -134,10 +136,13 @@ def test_damaged_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 # Pure parts
 
-TABLE = {
-    "opcode_base": 13, "line_base": -5, "line_range": 14, "minimum_instruction_length": 1,
-    "standard_opcode_lengths": [0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 1],
-}  # fmt: skip
+TABLE: Any = SimpleNamespace(
+    opcode_base=13,
+    line_base=-5,
+    line_range=14,
+    minimum_instruction_length=1,
+    standard_opcode_lengths=[0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 1],
+)
 
 
 def test_rows_of_a_line_program() -> None:

@@ -13,12 +13,11 @@ import multiprobe as mp
 from fake_kernel import LIKE_7_3, FakeKernel
 from multiprobe.binaries import sources
 from multiprobe.binaries.dwarf_lines import SourceLine
-from multiprobe.binaries.sources import Sources
+from multiprobe.binaries.sources import FunctionSources
 from multiprobe.cli.main import run as command
 from multiprobe.functions.sets import Function
 from multiprobe.functions.verdict import Verdict
-from multiprobe.instruments.coverage.covered import Coverage, CoveredFunction
-from multiprobe.instruments.coverage.lcov import lcov
+from multiprobe.instruments.coverage.covered import Coverage, CoveredFunction, lcov_lines
 from multiprobe.instruments.workload import Workload
 
 NAMES = ["vfs_read", "vfs_write", "ksys_read"]
@@ -40,7 +39,7 @@ def test_records() -> None:
     }  # fmt: skip
     covered = [CoveredFunction(functions[0], 3, None), CoveredFunction(functions[3], 1, None)]
     sample = Coverage(1.0, 3, functions, covered)  # type: ignore[arg-type]
-    found = list(lcov(sample, Sources({("", address): line for address, line in lines.items()})))
+    found = list(lcov_lines(sample, FunctionSources({("", address): line for address, line in lines.items()})))
     assert "\n".join(found).split("end_of_record")[:-1] == [
         "TN:\nSF:/src/\\n.c\nFN:1,evil\\nSF:x\nFNDA:0,evil\\nSF:x\nFNF:1\nFNH:0\nDA:1,0\nLF:1\nLH:0\n",
         "\nTN:\nSF:/src/a.h\nFN:7,inline_one\nFNDA:1,inline_one\nFNF:1\nFNH:1\nDA:7,1\nLF:1\nLH:1\n",

@@ -9,38 +9,27 @@ from multiprobe.names import printable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from multiprobe.binaries.mixed import AnyFunction
-    from multiprobe.binaries.sources import Sources
-    from multiprobe.instruments.coverage.covered import Coverage
+    from multiprobe.binaries.dwarf_lines import SourceLine
 
     Functions = dict[tuple[int, str], int]
 
 
-def lcov(coverage: Coverage, sources: Sources) -> Iterator[str]:
+def lcov(functions: Iterable[tuple[SourceLine, str, int]]) -> Iterator[str]:
     """The lines of an LCOV file, without their ends.
 
-    Functions count in how many runs they ran, 0 for those that did not; functions without a source line are left out.
-    Functions of the same name on the same line, as `static inline` ones of a header are, are one.
+    functions: the line at which each begins, its name, and in how many runs it ran. Functions of the same name on the
+        same line, as `static inline` ones of a header are, are one
     """
-    runs = {id_of(one.function): one.n_runs for one in coverage.covered}
     files: dict[str, Functions] = {}
-    for function in coverage.functions:
-        source = sources.of(function)
-        if source is not None and source.path:
-            functions = files.setdefault(printable(source.path), {})
-            key = source.line, printable(function.name)
-            functions[key] = max(functions.get(key, 0), runs.get(id_of(function), 0))
+    for source, name, n_runs in functions:
+        known = files.setdefault(printable(source.path), {})
+        key = source.line, printable(name)
+        known[key] = max(known.get(key, 0), n_runs)
     for path in sorted(files):
         yield from _record(path, sorted(files[path].items()))
 
 
-def id_of(function: AnyFunction) -> tuple[str, int, str]:
-    """What tells a function from all others that were attached."""
-    return function.module, function.address, str(function)
-
-
-def _record(path: str, functions: Iterable[tuple[tuple[int, str], int]]) -> Iterator[str]:
-    functions = list(functions)
+def _record(path: str, functions: list[tuple[tuple[int, str], int]]) -> Iterator[str]:
     lines: dict[int, int] = {}
     for (line, _), n_runs in functions:
         lines[line] = max(lines.get(line, 0), n_runs)
