@@ -66,6 +66,12 @@ def framed(built: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def described(built: Path, tmp_path: Path) -> Path:
+    """The program with its source lines (DWARF)."""
+    return _compile("calls.c", tmp_path / "described", "-fno-inline", "-g")
+
+
+@pytest.fixture
 def sessions(built: Path) -> None:
     """For tests that need sessions."""
     if Features().probe("uprobe_session").is_no:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,17 +10,21 @@ from typing import TYPE_CHECKING
 import click
 
 from multiprobe.binaries.mixed import kernel_of
+from multiprobe.binaries.sources import find_sources
+from multiprobe.cli.files import writing
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
 from multiprobe.cli.options import MeasuringOptions, SelectionOption, measuring_options, top_option
 from multiprobe.cli.params import POSITIVE
 from multiprobe.errors import UsageError
 from multiprobe.instruments.coverage import program
-from multiprobe.instruments.coverage.covered import by_module
+from multiprobe.instruments.coverage.covered import by_module, lcov_lines
 from multiprobe.instruments.coverage.instrument import EVERY, start
 from multiprobe.kernel.module_directories import load_module_directories
 from multiprobe.names import printable
+from multiprobe.output.progress import Progress
 from multiprobe.output.table import Column, TextTable
+from multiprobe.output.terminal import write_lines
 from multiprobe.output.units import percent_text, time_text
 from multiprobe.plurals import plural_text
 from multiprobe.runs.covering import compare_coverage
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from multiprobe.binaries.mixed import AnyFunctionSet
+    from multiprobe.binaries.sources import FunctionSources
     from multiprobe.compiler.program import Program
     from multiprobe.instruments.coverage.covered import CheckedCapability, Coverage, CoveredFunction
     from multiprobe.instruments.coverage.instrument import CoverageCollector
@@ -41,6 +47,7 @@ Examples:
   multiprobe coverage '*' --runs 5 -- cat /etc/hostname            which of them run always, which sometimes
   multiprobe coverage '*' --save ok.jsonl.gz -- cat /etc/hostname  and then what a failure adds:
   multiprobe coverage '*' --against ok.jsonl.gz -- cat /missing
+  multiprobe coverage './program:*' --lcov out.info -- ./program   for genhtml and editors
   multiprobe coverage 'ext4:*' --pid 4242 -d 10                    a process, for ten seconds"""
 
 ENDING = """\
@@ -55,11 +62,15 @@ class CoverageOptions(MeasuringOptions):
 
     runs: int = 1
     against: str | None = None
+    lcov: str | None = None
+    vmlinux: str | None = None
 
     def __post_init__(self) -> None:
         if self.command and self.pid is None:
             object.__setattr__(self, "command_only", True)
         MeasuringOptions.__post_init__(self)
+        if self.vmlinux is not None and self.lcov is None:
+            raise UsageError("--vmlinux is only for --lcov", hint="add --lcov FILE")
         if self.runs > 1 and not self.command_only:
             raise UsageError("--runs needs a COMMAND to run, and excludes --pid", hint="add: -- COMMAND…")
         if self.runs > 1 and self.no_children:
@@ -77,19 +88,28 @@ class CoverageMeasurement(Measurement[CoverageOptions, "Coverage"]):
         self.before: Run | None = None
         self._n_begun = 1
         self._directories: dict[str, str] = {}
+        self._sources: FunctionSources | None = None
 
     def program_ahead(self) -> Program:
         """The program that sets flags."""
         return program.cover
 
     def start(self, functions: AnyFunctionSet, options: AttachOptions) -> CoverageCollector:
-        """Attach, once the run to compare with is there."""
+        """Attach, once the run to compare with and the source lines are there."""
         if self.options.against is not None:
             self.before = Run.load(self.options.against)
             compare_coverage(set(), set(), self.before)  # raises if it is no run of coverage
         kernel = kernel_of(functions)
         self._directories = load_module_directories(kernel.release) if kernel else {}
+        if self.options.lcov is not None:
+            self._sources = self._find_sources(functions)
         return start(functions, **options)
+
+    def _find_sources(self, functions: AnyFunctionSet) -> FunctionSources:
+        with Progress("reading source lines"):
+            found = find_sources(functions, vmlinux=self.options.vmlinux)
+        write_lines([f"note: not in {self.options.lcov}: {problem}" for problem in found.problems], sys.stderr)
+        return found
 
     def begin(self) -> None:
         """Begin the first run: what was called until now does not count."""
@@ -104,6 +124,12 @@ class CoverageMeasurement(Measurement[CoverageOptions, "Coverage"]):
         self.workload = self.workload.again()
         self.instrument.begin_run(self.workload.pid)
         return True
+
+    def finish(self, sample: Coverage) -> None:
+        """Write the file of `--lcov`."""
+        if self.options.lcov is not None and self._sources is not None:
+            with writing(self.options.lcov) as file:
+                file.writelines(f"{line}\n" for line in lcov_lines(sample, self._sources))
 
     def figures(self, sample: Coverage) -> dict[str, object]:
         """What was covered, in numbers and by what the names tell."""
@@ -264,6 +290,20 @@ def _summary(sample: Coverage) -> str:
     type=click.Path(),
     metavar="FILE",
     help="Compare with a run of coverage that --save wrote: what is new, what is gone.",
+)
+@click.option(
+    "--lcov",
+    cls=SelectionOption,
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Write which functions of which source files ran, in LCOV's format. Needs DWARF and pyelftools.",
+)
+@click.option(
+    "--vmlinux",
+    cls=SelectionOption,
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="The running kernel with its DWARF, for --lcov: that of a debug package unless told otherwise.",
 )
 @top_option
 @measuring_options

@@ -132,7 +132,7 @@ class Kernel:
     @property
     def build_id(self) -> str:
         """The build id of the running kernel's image, in hexadecimal, from /sys/kernel/notes; "" if it has none."""
-        return _build_id(self._read_file("sys/kernel/notes")) if self.is_running else ""
+        return parse_build_id(self._read_file("sys/kernel/notes")) if self.is_running else ""
 
     @property
     def btf(self) -> Btf:
@@ -348,7 +348,7 @@ class Kernel:
             return b""
 
 
-def _build_id(notes: bytes) -> str:
+def parse_build_id(notes: bytes) -> str:
     """The GNU build id among ELF notes: (name size, size, type 3), the name `GNU`, the id."""
     position = 0
     while position + 12 <= len(notes):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from multiprobe.errors import MultiprobeError, NotSupportedError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 
 CONNECTING = 10.0
 """Seconds to wait for the scheduler."""
@@ -25,8 +25,14 @@ class Client(Protocol):
 
     def run(
         self, function: Callable[..., object], *args: object, workers: Sequence[str], on_error: str
+    ) -> Awaitable[dict[str, object]]:
+        """What a function returns on workers, by their addresses. To be awaited inside of `sync` only."""
+        ...
+
+    def sync(
+        self, function: Callable[..., Coroutine[object, object, dict[str, object]]], *args: object
     ) -> dict[str, object]:
-        """What a function returns on workers, by their addresses."""
+        """What a coroutine returns that runs in the client's event loop."""
         ...
 
 

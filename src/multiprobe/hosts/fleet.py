@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
+import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as NotYetError
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import multiprobe
@@ -25,14 +26,20 @@ from multiprobe.runs.reading import RunReader
 from multiprobe.runs.saving import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     OnProgress = Callable[[Mapping[str, str]], object]
 
 EVERY = 2.0
 """Seconds between two looks at all hosts."""
+ANSWERING = 30.0
+"""Seconds after which a host that does not answer is lost."""
+SENDING = 300.0
+"""The same while a host sends its run."""
 AT_ONCE = 50
 """Hosts whose runs are in memory at the same time."""
+ASKED_AT_ONCE = 200
+"""Hosts that are asked at the same time: a connection to the scheduler for each, of which Dask makes up to 512."""
 
 
 def fleet(
@@ -50,7 +57,8 @@ def fleet(
     on_progress: called every 2 seconds with the state of each host, "measuring", "ended" or "lost", by its name (and
         its worker's address, where several have the name)
     Workers need the same version of multiprobe, and its rights: of several on a host, one that is root is asked. The
-    first KeyboardInterrupt ends the measurement on all hosts, with results; a second one kills it there.
+    first KeyboardInterrupt ends the measurement on all hosts, with results; a second one kills it there. A host that
+    does not answer for 30 seconds is lost.
     Raises UsageError for a line that does not measure; MultiprobeError without a scheduler or without workers;
     NotSupportedError without `distributed`; OSError.
     """
@@ -60,7 +68,7 @@ def fleet(
     with connected(scheduler) as client:
         ask = _Asking(client)
         chosen, refused = _choose(ask.introductions())
-        measured = _measure(ask, chosen, tuple(line), on_progress)
+        measured = _Measuring(ask, chosen, tuple(line), on_progress).run()
         hosts = list(_collect(ask, measured, line[0], directory))
     return Fleet(tuple(line), tuple(sorted([*hosts, *refused], key=lambda host: (host.name, host.worker))))
 
@@ -72,14 +80,36 @@ class _Asking:
         self._client = client
         self.token = uuid.uuid4().hex
 
-    def __call__(self, function: Callable[..., object], *arguments: object, of: Sequence[str]) -> dict[str, object]:
-        """The answers of workers, by address. Those that the scheduler knows no more aren't waited for."""
+    def __call__(
+        self, function: Callable[..., object], *arguments: object, of: Sequence[str], within: float | None = None
+    ) -> dict[str, object]:
+        """The answers of workers, by address. Those that the scheduler knows no more aren't waited for, and others
+        for a bounded time (in seconds)."""
         known = self._client.nthreads()
         there = [address for address in of if address in known]
         gone = {address: ConnectionError("the scheduler has lost it") for address in of if address not in known}
         if not there:
             return dict(gone)
-        return gone | self._client.run(function, *arguments, workers=there, on_error="return")
+        return gone | self._client.sync(self._ask_each, partial(self._client.run, function, *arguments), there, within)
+
+    async def _ask_each(
+        self, run: Callable[..., Awaitable[dict[str, object]]], addresses: Sequence[str], within: float | None
+    ) -> dict[str, object]:
+        """Ask each worker by a message of its own: Dask answers a message to several when the last one has answered."""
+        seconds = ANSWERING if within is None else within
+        free = asyncio.Semaphore(ASKED_AT_ONCE)
+
+        async def ask(address: str) -> object:
+            async with free:
+                try:
+                    answers = await asyncio.wait_for(run(workers=[address], on_error="return"), seconds)
+                except TimeoutError:
+                    return TimeoutError(f"no answer for {seconds:g} seconds")
+                except OSError as error:
+                    return error
+                return answers[address]
+
+        return dict(zip(addresses, await asyncio.gather(*map(ask, addresses)), strict=True))
 
     def introductions(self) -> dict[str, object]:
         """All workers. Raises MultiprobeError if there are none."""
@@ -127,44 +157,60 @@ def _lost(error: object) -> str:
     return f"it does not answer: {type(error).__name__}: {str(error)[:200]}"
 
 
-def _measure(
-    ask: _Asking, hosts: Sequence[FleetHost], line: tuple[str, ...], on_progress: OnProgress | None
-) -> list[FleetHost]:
-    """Measure on the hosts. Returns them with how it ended there."""
-    addresses = [host.worker for host in hosts]
-    often = Counter(host.name for host in hosts)
-    names = {host.worker: host.name if often[host.name] == 1 else f"{host.name} ({host.worker})" for host in hosts}
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(ask, worker.measure, ask.token, line, multiprobe.__version__, of=addresses)
+class _Measuring:
+    """A measurement on hosts, from its beginning to the end on each of them."""
 
-        def look() -> None:
-            found = ask(worker.look, ask.token, of=addresses)
-            if on_progress is not None:
-                on_progress({names[address]: _STATES.get(answer, "lost") for address, answer in found.items()})
+    def __init__(
+        self, ask: _Asking, hosts: Sequence[FleetHost], line: tuple[str, ...], on_progress: OnProgress | None
+    ) -> None:
+        self._ask, self._hosts, self._line, self._on_progress = ask, hosts, line, on_progress
+        often = Counter(host.name for host in hosts)
+        self._names = {
+            host.worker: host.name if often[host.name] == 1 else f"{host.name} ({host.worker})" for host in hosts
+        }
+        self._endings: dict[str, object] = {}
 
-        endings = _wait(running, look, lambda number: ask(worker.stop, ask.token, number, of=addresses))
-    return [_ended(host, endings.get(host.worker)) for host in hosts]
-
-
-_STATES: dict[object, str] = {True: "measuring", False: "ended"}
-
-
-def _wait(
-    running: Future[dict[str, object]], look: Callable[[], None], stop: Callable[[int], object]
-) -> dict[str, object]:
-    """Wait for all hosts. The first interrupt ends the measurement, the second one kills it."""
-    is_interrupted = False
-    while True:
-        try:
+    def run(self) -> list[FleetHost]:
+        """Measure. Returns the hosts with how it ended there. The first interrupt ends it, the second one kills it."""
+        signals = [worker.END, signal.SIGKILL]
+        step = self._begin
+        while True:
             try:
-                return running.result(timeout=EVERY)
-            except NotYetError:
-                look()
-        except KeyboardInterrupt:
-            stop(signal.SIGKILL if is_interrupted else worker.END)
-            if is_interrupted:
-                raise
-            is_interrupted = True
+                step()
+                return [_ended(host, self._endings[host.worker]) for host in self._hosts]
+            except KeyboardInterrupt:
+                if not signals:
+                    raise
+                step = partial(self._stop, signals.pop(0))
+
+    def _begin(self) -> None:
+        answers = self._ask(worker.begin, self._ask.token, self._line, multiprobe.__version__, of=self._running)
+        self._endings |= {address: answer for address, answer in answers.items() if answer is not None}
+        self._wait()
+
+    def _stop(self, number: int) -> None:
+        self._ask(worker.stop, self._ask.token, number, of=self._running)
+        if number == signal.SIGKILL:
+            raise KeyboardInterrupt
+        self._wait()
+
+    def _wait(self) -> None:
+        """Look at all hosts, again and again, until it has ended on each."""
+        while running := self._running:
+            time.sleep(EVERY)
+            answers = self._ask(worker.look, self._ask.token, of=running)
+            self._endings |= {address: answer for address, answer in answers.items() if answer is not None}
+            if self._on_progress is not None:
+                self._on_progress({name: self._state(address) for address, name in self._names.items()})
+
+    @property
+    def _running(self) -> list[str]:
+        return [address for address in self._names if address not in self._endings]
+
+    def _state(self, address: str) -> str:
+        if address not in self._endings:
+            return "measuring"
+        return "ended" if isinstance(self._endings[address], Ending) else "lost"
 
 
 def _ended(host: FleetHost, answer: object) -> FleetHost:
@@ -173,6 +219,8 @@ def _ended(host: FleetHost, answer: object) -> FleetHost:
         return replace(host, state="refused" if is_ours else "lost", reason=str(answer) if is_ours else _lost(answer))
     if answer.status == 0:
         return replace(host, state="measured")
+    if answer.is_early:
+        return replace(host, state="interrupted", reason="it was ended before it was attached")
     how = f"signal {-answer.status}" if answer.status < 0 else f"exit status {answer.status}"
     return replace(host, state="failed", reason=f"{answer.message or 'the command failed'} ({how})")
 
@@ -183,7 +231,7 @@ def _collect(ask: _Asking, hosts: Sequence[FleetHost], command: str, directory: 
     for start in range(0, len(hosts), AT_ONCE):
         some = hosts[start : start + AT_ONCE]
         ended = [host.worker for host in some if host.state in ("measured", "failed")]
-        answers = ask(worker.collect, ask.token, of=ended)
+        answers = ask(worker.collect, ask.token, of=ended, within=SENDING)
         for host in some:
             path = os.path.join(directory, _file_name(host, ask.token, taken))
             yield _saved(host, answers.get(host.worker, b""), command, path)

@@ -16,8 +16,9 @@ class FleetHost:
     """What became of a measurement on one host.
 
     host: the machine; None where no worker of it answered; worker: the address of the worker that was asked
-    state: "measured"; "failed", where the command ended with an error; "lost", where the worker was not heard of any
-        more; "refused", where multiprobe is missing there or of another version
+    state: "measured"; "failed", where the command ended with an error; "interrupted", where Ctrl-C came before the
+        functions were attached; "lost", where the worker was not heard of any more; "refused", where multiprobe is
+        missing there or of another version
     reason: a sentence, "" if it was measured; path: of the saved run, "" without one
     """
 

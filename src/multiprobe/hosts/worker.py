@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 PROGRAM = (sys.executable, "-m", "multiprobe")
 PATIENCE = 400.0
-"""Longer than Dask waits for a worker that hangs (300 s): until then the client hears of none, and asks none."""
+"""Seconds after which a measurement ends that nobody asks for. Longer than a client waits for hosts that hang."""
 END = signal.SIGTERM
 """The signal that ends a measurement with results: SIGINT is ignored by what a shell starts in the background."""
 _LAST = 4096
@@ -46,55 +47,77 @@ class Introduction:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a measurement ended: its exit status (negative: the signal that killed it), and what it said of a failure."""
+    """How a measurement ended.
+
+    status: its exit status (negative: the signal that killed it); message: what it said of a failure
+    is_early: END came before its functions were attached
+    """
 
     status: int
     message: str
+    is_early: bool = False
 
 
 class Job:
-    """A measurement on this worker. `run`: the bytes of its saved run, once it has ended."""
+    """A measurement on this worker. `ending`: how it ended, and `run`: the bytes of its saved run, once it has."""
 
-    def __init__(self, process: asyncio.subprocess.Process, directory: str) -> None:
-        self.process, self._directory = process, Path(directory)
+    def __init__(self, process: asyncio.subprocess.Process, directory: TemporaryDirectory[str]) -> None:
+        self.process, self._directory = process, directory
         self.asked = time.monotonic()
+        self.ending: Ending | None = None
         self.run = b""
+        self._is_stopped = False
 
     @classmethod
-    async def start(cls, line: Sequence[str], directory: str) -> Job:
-        """Start the command line; its files are in the directory."""
-        with open(Path(directory, "stderr"), "wb") as stderr:
-            process = await asyncio.create_subprocess_exec(
-                *PROGRAM,
-                *with_file(line, str(Path(directory, "run.jsonl.gz"))),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=stderr,
-                preexec_fn=partial(set_parent_death_signal, END),
-            )
+    async def start(cls, line: Sequence[str]) -> Job:
+        """Start the command line; its files are in a directory of its own."""
+        with ExitStack() as cleanup:
+            directory = TemporaryDirectory(prefix="multiprobe-")
+            cleanup.callback(directory.cleanup)
+            with open(Path(directory.name, "stderr"), "wb") as stderr:
+                process = await asyncio.create_subprocess_exec(
+                    *PROGRAM,
+                    *with_file(line, str(Path(directory.name, "run.jsonl.gz"))),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.DEVNULL,
+                    stderr=stderr,
+                    preexec_fn=partial(set_parent_death_signal, END),
+                )
+            cleanup.pop_all()
         return cls(process, directory)
 
-    async def wait(self) -> Ending:
+    async def wait(self) -> None:
         """Wait for its end; interrupt it when nobody asks any more."""
-        ended = asyncio.ensure_future(self.process.wait())
-        try:
-            while not (await asyncio.wait([ended], timeout=1.0))[0]:
-                if time.monotonic() - self.asked > PATIENCE:
-                    self.stop(END)
-        finally:
-            self.stop(END)
-        if (file := self._directory / "run.jsonl.gz").exists():
+        with self._directory as directory:
+            ended = asyncio.ensure_future(self.process.wait())
+            try:
+                while not (await asyncio.wait([ended], timeout=1.0))[0]:
+                    if time.monotonic() - self.asked > PATIENCE:
+                        self.stop(END)
+            finally:
+                self.stop(END)
+            try:
+                self.ending = self._read(Path(directory), ended.result())
+            except OSError as error:
+                self.ending = Ending(1, str(error))
+
+    def _read(self, directory: Path, status: int) -> Ending:
+        if (file := directory / "run.jsonl.gz").exists():
             self.run = file.read_bytes()
-        return Ending(ended.result(), _reason((self._directory / "stderr").read_bytes()[-_LAST:]))
+        message = _reason((directory / "stderr").read_bytes()[-_LAST:])
+        return Ending(status, message, self._is_stopped and status == -END and not self.run)
 
     def stop(self, number: int) -> None:
         """Send a signal, if it still runs."""
         if self.process.returncode is None:
+            self._is_stopped = True
             self.process.send_signal(number)
 
 
 _JOBS: dict[str, Job] = {}
 """The measurements of this worker, by token: each from its start until it was collected."""
+_TASKS: set[asyncio.Task[None]] = set()
+"""What waits for the ends of these measurements."""
 _STOPPED: set[str] = set()
 """Measurements that were to end before they had begun."""
 
@@ -104,30 +127,41 @@ def introduce() -> Introduction:
     return Introduction(multiprobe.__version__, this_host(), os.geteuid() == 0)
 
 
-async def measure(token: str, line: Sequence[str], version: str) -> Ending:
-    """Run a measuring command line from beginning to end.
+async def begin(token: str, line: Sequence[str], version: str) -> None:
+    """Begin to measure by a command line, unless it is to end already.
 
-    Raises UsageError for any other command, NotSupportedError for a client of another version.
+    Raises UsageError for a line that does not measure, NotSupportedError for a client of another version.
     """
     if version != multiprobe.__version__:
         raise NotSupportedError(f"it has multiprobe {multiprobe.__version__}, and the client {version}")
     require_measuring(line)
-    with TemporaryDirectory(prefix="multiprobe-") as directory:
-        job = _JOBS[token] = await Job.start(line, directory)
-        if token in _STOPPED:
-            job.stop(END)
-        ending = await job.wait()
+    if token in _STOPPED:
+        return
+    job = _JOBS[token] = await Job.start(line)
+    if token in _STOPPED:
+        job.stop(END)
+    task = asyncio.create_task(_finish(token, job))
+    _TASKS.add(task)
+    task.add_done_callback(_TASKS.discard)
+
+
+async def _finish(token: str, job: Job) -> None:
+    await job.wait()
     asyncio.get_running_loop().call_later(PATIENCE, _JOBS.pop, token, None)
-    return ending
 
 
-def look(token: str) -> bool:
-    """Whether a measurement still runs. It goes on only for as long as this is asked."""
+def look(token: str) -> Ending | None:
+    """How a measurement ended; None while it runs. It goes on only for as long as this is asked.
+
+    Raises LookupError if none was begun here.
+    """
     job = _JOBS.get(token)
+    if job is None and token in _STOPPED:
+        return Ending(-END, "", is_early=True)
     if job is None:
-        return False
+        raise LookupError("it knows of no such measurement")
     job.asked = time.monotonic()
-    return job.process.returncode is None
+    return job.ending
 
 
 def stop(token: str, number: int) -> None:

@@ -52,6 +52,8 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "--metrics": (":9435", ListenAddress("127.0.0.1", 9435)),
     "--runs": ("3", 3),
     "--against": ("run.gz", "run.gz"),
+    "--lcov": ("out.info", "out.info"),
+    "--vmlinux": ("vmlinux", "vmlinux"),
     "--until": ("ret < 0", "ret < 0"),
     "--last": ("2s", 2.0),
     "--records": ("100", 100),
@@ -61,6 +63,7 @@ NEEDED = {
     "--no-children": ["--pid", "7"],
     "--kernel-files": ["--dry-run"],
     "--runs": ["--", "true"],
+    "--vmlinux": ["--lcov", "out.info"],
 }
 """What an option can't be given without."""
 

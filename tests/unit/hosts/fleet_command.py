@@ -1,7 +1,8 @@
 """multiprobe's command line on a fake kernel, on which vfs_read is called as often as FLEET_HOST says (`calls`).
 
 Its `action`: "exit" ends it with an error before it measures; "junk" saves what is no run; while it measures, "die"
-kills and "hang" stops the worker that started it.
+kills and "hang" stops the worker that started it; "attach" does not come to an end of attaching,
+and "deaf" notes that it is to end, and goes on.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -29,6 +31,12 @@ def main() -> int:
     if action == "exit":
         print("multiprobe: cannot attach: EPERM\n  hint: be root", file=sys.stderr)
         return 4
+    if action == "deaf":
+        Path(os.environ["TMPDIR"], "pid").write_text(str(os.getpid()))
+        signal.signal(signal.SIGTERM, lambda *_: Path(os.environ["TMPDIR"], "deaf").touch())
+    if action in ("attach", "deaf"):
+        Path(os.environ["TMPDIR"], f"measuring-{HOST['name']}").touch()
+        time.sleep(1000)  # which goes on after a signal
     if action == "junk":
         Path(sys.argv[sys.argv.index("--save") + 1]).write_bytes(b"junk")
         return 0

@@ -36,18 +36,14 @@ Start = Callable[..., str]
 
 
 @pytest.fixture
-def start(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Starts a scheduler with workers of the given hosts; returns its address.
-
-    Its parameter is how long the scheduler waits for a worker that hangs.
-    """
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Starts a scheduler with workers of the given hosts; returns its address."""
     monkeypatch.setattr(fleets, "EVERY", 0.05)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     paths = [str(TESTS), *sys.path]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in paths if path))
     workers: list[subprocess.Popen[bytes]] = []
-    patience = dask.config.set({"distributed.scheduler.worker-ttl": getattr(request, "param", "300s")})
-    with patience, LocalCluster(n_workers=0, processes=False, dashboard_address=":0", protocol="tcp://") as cluster:
+    with LocalCluster(n_workers=0, processes=False, dashboard_address=":0", protocol="tcp://") as cluster:
 
         def begin(*hosts: dict[str, object]) -> str:
             for host in hosts:
@@ -88,11 +84,20 @@ def test_two_hosts(start: Start, tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path / "runs")) == sorted(os.path.basename(path) for path in found.paths)
 
 
-@pytest.mark.parametrize("start", ["5s"], indirect=True)
-def test_a_worker_that_hangs_is_lost_and_disturbs_no_other(start: Start, tmp_path: Path) -> None:
+def test_a_worker_that_hangs_is_lost_and_disturbs_no_other(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     address = start({"name": "good"}, {"name": "hangs", "action": "hang"})
+    limits = iter([SECONDS, SECONDS])  # for its introduction and its beginning; then it hangs
+    ask_each = fleets._Asking._ask_each
+    monkeypatch.setattr(
+        fleets._Asking, "_ask_each", lambda *arguments: ask_each(*arguments[:-1], arguments[-1] or next(limits, 5.0))
+    )
     found = mp.fleet(["count", "vfs_*", "--duration", "1"], scheduler=address, save=tmp_path / "runs")
-    assert [(host.name, host.state) for host in found.hosts] == [("good", "measured"), ("hangs", "lost")]
+    assert [(host.name, host.state, host.reason) for host in found.hosts] == [
+        ("good", "measured", ""),
+        ("hangs", "lost", "it does not answer: TimeoutError: no answer for 5 seconds"),
+    ]
 
 
 def test_a_host_is_asked_once_and_its_worker_is_root(start: Start, tmp_path: Path) -> None:
@@ -131,19 +136,41 @@ def test_what_became_of_each_host(start: Start, tmp_path: Path, capsys: pytest.C
 
 
 def test_the_first_interrupt_ends_it_everywhere_with_results(start: Start, tmp_path: Path) -> None:
-    address = start({"name": "a"}, {"name": "b"})
+    address = start({"name": "a"}, {"name": "b"}, {"name": "slow", "action": "attach"})
 
     def interrupt() -> None:
-        wait_until(lambda: all((tmp_path / f"measuring-{name}").exists() for name in "ab"))
+        wait_until(lambda: all((tmp_path / f"measuring-{name}").exists() for name in ("a", "b", "slow")))
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
     thread.start()
     found = mp.fleet(["count", "vfs_*"], scheduler=address, save=tmp_path / "runs")  # without a duration
     thread.join()
-    assert [host.state for host in found.hosts] == ["measured", "measured"]
+    assert [(host.state, host.reason) for host in found.hosts] == [
+        ("measured", ""),
+        ("measured", ""),
+        ("interrupted", "it was ended before it was attached"),
+    ]
     assert (tmp_path / "ended-a").exists()
     assert len(found.paths) == 2
+
+
+def test_the_second_interrupt_kills_it_everywhere(start: Start, tmp_path: Path) -> None:
+    address = start({"name": "a", "action": "deaf"})
+    pid = tmp_path / "pid"
+
+    def interrupt() -> None:
+        wait_until(lambda: (tmp_path / "measuring-a").exists())
+        os.kill(os.getpid(), signal.SIGINT)
+        wait_until(lambda: (tmp_path / "deaf").exists())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        mp.fleet(["count", "vfs_*"], scheduler=address, save=tmp_path / "runs")
+    thread.join()
+    wait_until(lambda: not Path(f"/proc/{pid.read_text()}").exists())
 
 
 def test_a_measurement_ends_when_nobody_asks_for_it(tmp_path: Path, start: Start) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from multiprobe.arch import system_call_of
+from multiprobe.binaries.sources import find_sources
 from multiprobe.functions.sets import Function
+from multiprobe.instruments.coverage.lcov import lcov
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from multiprobe.binaries.mixed import AnyFunction, AnyFunctionSet
+    from multiprobe.binaries.sources import FunctionSources
     from multiprobe.links.report import Report
 
 HOOKS = "security_"
@@ -95,11 +99,33 @@ class Coverage:
         """The functions of the kernel image that ask security modules (`security_file_open`), sorted."""
         return sorted({name for name in self._names_in_image() if name.startswith(HOOKS)})
 
+    def lcov(self, *, vmlinux: str | os.PathLike[str] | None = None) -> str:
+        """The functions in LCOV's format (geninfo(1)), with the source lines at which they begin, by DWARF.
+
+        vmlinux: the kernel's image with DWARF; by default it is looked for where debug packages put it
+        A function's count is the number of runs in which it ran. Functions without a source line are left out.
+        Raises NotSupportedError without pyelftools, or without DWARF for the kernel or one of the binaries;
+        NoMatchError for a file that is gone; DataError for a damaged file, and for a kernel of another build.
+        """
+        return "".join(f"{line}\n" for line in lcov_lines(self, find_sources(self.functions, vmlinux=vmlinux)))
+
     def _names_in_image(self) -> Iterator[str]:
         """The names of the functions of the kernel image that ran."""
         for one in self.covered:
             if isinstance(one.function, Function) and not one.function.module:
                 yield one.function.name
+
+
+def lcov_lines(coverage: Coverage, sources: FunctionSources) -> Iterator[str]:
+    """The lines of an LCOV file; functions without a source line are left out."""
+    runs = {_id_of(one.function): one.n_runs for one in coverage.covered}
+    found = ((sources.of(function), function) for function in coverage.functions)
+    return lcov((line, function.name, runs.get(_id_of(function), 0)) for line, function in found if line and line.path)
+
+
+def _id_of(function: AnyFunction) -> tuple[str, int, str]:
+    """What tells a function from all others that were attached."""
+    return function.module, function.address, str(function)
 
 
 @dataclass(frozen=True, slots=True)
