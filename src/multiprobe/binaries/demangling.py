@@ -1,7 +1,7 @@
 """Demangles symbols of C++ (Itanium) and Rust (legacy, v0), by LLVM's demanglers: the package pycxxfilt.
 
-It is the extra `demangle`, imported when a name must be demangled. Symbols of hostile files cost nothing: long ones, and
-those whose names would be far longer than they are, stay as they are.
+It is the extra `demangle`, imported when a name must be demangled. Symbols of hostile files cost nothing: long ones,
+and those whose names would be far longer than they are, stay as they are.
 """
 
 from __future__ import annotations
@@ -31,9 +31,7 @@ _RUST_ESCAPE = re.compile(r"\$(?:u([0-9a-f]{1,6})|([A-Z]{1,2}))\$|\.\.")
 _RUST_MARK = re.compile(r"(?<![^:])_\$")
 _RUST_LETTERS = {"SP": "@", "BP": "*", "RF": "&", "LT": "<", "GT": ">", "LP": "(", "RP": ")", "C": ","}
 _SIMPLE = re.compile(r"([\w:~]+)\([^()]*\)(?: const)?")
-_OPERATORS = tuple(
-    re.compile(rf"\boperator(?:\(\)|\[\]|<=>|->\*?|{shifts}[<>]=?)|->") for shifts in ("<<=?|>>=?|", "")
-)
+_OPERATORS = tuple(re.compile(rf"\boperator(?:\(\)|\[\]|<=>|->\*?|{shifts}[<>]=?)|->") for shifts in ("<<=?|>>=?|", ""))
 """Brackets in names of operators; `operator<<int>` is `<` of a template, which only the second expression sees."""
 _BRACKET = re.compile(r"[<>()\[\]{}]")
 _QUALIFIERS = re.compile(r"(?: const| volatile| &&?| noexcept|\[.*\])*")
@@ -202,10 +200,10 @@ _SPELLED_BY_DEMANGLERS = (
     "operator new delete co_await anonymous namespace lambda unnamed closure shim vtable thunk virtual non-virtual "
     "covariant return typeinfo name for guard variable reference temporary initializer transaction clone block "
     "invocation function construction VTT TLS init wrapper routine void bool char short int long signed unsigned float "
-    "double __int128 __float128 _Float16 half bfloat16 wchar_t char8_t char16_t char32_t decimal auto decltype nullptr_t "
-    "nullptr true false const volatile restrict noexcept throw sizeof alignof typeid static_cast dynamic_cast "
-    "const_cast reinterpret_cast requires typename template vector complex imaginary enable_if abi dyn as impl extern "
-    "unsafe mut str usize isize this fp parm pixel objc _BitInt _Sat _Fract _Accum SYCL local super core crate"
+    "double __int128 __float128 _Float16 half bfloat16 wchar_t char8_t char16_t char32_t decimal auto decltype "
+    "nullptr_t nullptr true false const volatile restrict noexcept throw sizeof alignof typeid static_cast "
+    "dynamic_cast const_cast reinterpret_cast requires typename template vector complex imaginary enable_if abi dyn "
+    "as impl extern unsafe mut str usize isize this fp parm pixel objc _BitInt _Sat _Fract _Accum SYCL local super core crate"
 )
 _WORD = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _SET = re.compile(r"\[[^\]]*\]?")

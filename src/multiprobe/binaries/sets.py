@@ -59,7 +59,7 @@ class UserFunction:
     offset: int
     source: str
     verdict: UserVerdict
-    symbol: str = ""
+    symbol: str
 
     @property
     def module(self) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from multiprobe.binaries.mixed import kernel_of
+from multiprobe.binaries.mixed import kernel_of, name_fields
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
 from multiprobe.cli.options import MeasuringOptions, SelectionOption, measuring_options, top_option
@@ -168,8 +168,7 @@ def _row(one: CoveredFunction, directory: str) -> dict[str, object]:
     first = one.first
     return {
         "type": "function",
-        "function": one.function.name,
-        "module": one.function.module,
+        **name_fields(one.function),
         "address": f"{one.function.address:#x}",
         "directory": directory,
         "runs": one.n_runs,
