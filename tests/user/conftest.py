@@ -59,6 +59,18 @@ def throws(built: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def overloads(built: Path, tmp_path: Path) -> Path:
+    """A program in C++ with overloads, and with frame pointers."""
+    pytest.importorskip("pycxxfilt", reason="the extra `demangle` is not installed")
+    if not shutil.which("g++"):
+        pytest.skip("no compiler for C++ here: the test needs g++")
+    path = tmp_path / "overloads"
+    flags = ("-O1", "-fno-inline", "-fno-exceptions", "-fno-omit-frame-pointer", "-mno-omit-leaf-frame-pointer")
+    subprocess.run(["g++", *flags, "-o", str(path), str(PROGRAMS / "overloads.cpp")], check=True)
+    return path
+
+
+@pytest.fixture
 def framed(built: Path, tmp_path: Path) -> Path:
     """The program with frame pointers, by which the kernel finds the callers."""
     flags = ("-fno-omit-frame-pointer", "-mno-omit-leaf-frame-pointer", "-fno-optimize-sibling-calls")

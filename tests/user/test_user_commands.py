@@ -109,6 +109,34 @@ def test_stacks(framed: Path) -> None:
     assert stack["frames"][-3:] == [f"run ({framed.name})", f"copes ({framed.name})", "asks"]
 
 
+@pytest.mark.parametrize("pattern", ["geometry::area", "geometry::area*", "_ZN8geometry4area*"])
+def test_demangled_names(overloads: Path, pattern: str) -> None:
+    *rows, _ = records("count", f"{overloads}:{pattern}", "--", str(overloads), "50")
+    found = {row["function"]: (row["symbol"], row["calls"]) for row in rows}
+    assert found == {
+        "geometry::area(int)": ("_ZN8geometry4areaEi", 50),
+        "geometry::area(double)": ("_ZN8geometry4areaEd", 100),
+    }
+
+
+@needs_sessions
+def test_every_command_demangles(overloads: Path) -> None:
+    arguments = (f"{overloads}:geometry::twice", "--", str(overloads), "3")
+    for command in ("latency", "trace", "graph", "stacks", "record"):
+        first, *_ = records(command, *(("--until", "arg0 == 99") if command == "record" else ()), *arguments)
+        assert (command, first["function"], first["symbol"]) == (
+            command,
+            "geometry::twice<int>",
+            "_ZN8geometry5twiceIiEET_S1_",
+        )
+    assert "geometry::twice<int>(arg0=0x2, " in multiprobe("trace", *arguments).stdout
+
+
+def test_frames_are_demangled(overloads: Path) -> None:
+    stack, _ = records("stacks", f"{overloads}:*area(int)", "--", str(overloads), "4")
+    assert (stack["calls"], stack["frames"][-2:]) == (4, [f"main ({overloads.name})", "geometry::area"])
+
+
 @needs_sessions
 def test_timed_stacks(framed: Path) -> None:
     stack, _ = records("stacks", "--time", f"{framed}:asks", "--", str(framed), "errors", "10")

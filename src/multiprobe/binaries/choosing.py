@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from multiprobe.binaries.boundaries import why_no_boundary
+from multiprobe.binaries.demangling import INSTALL, load_demangler
 from multiprobe.binaries.rules import NO_SYMBOLS, forbidding
 from multiprobe.binaries.sets import UserFunctionSet
 from multiprobe.errors import PatternError
@@ -94,11 +95,14 @@ def choose(table: UserTable, texts: Sequence[str], *, code_of: Callable[[int], b
 
 def _matching(table: UserTable, pattern: UserPattern) -> Sequence[int]:
     if pattern.expression is None:
-        return table.rows_by_name.get(pattern.name, [])
+        return table.rows_named(pattern.name)
     if pattern.name == "*":
         return range(len(table))
     fits = pattern.expression.fullmatch
-    return [row for row, name in enumerate(table.names) if fits(name)]
+    rows = [row for row, name in enumerate(table.names) if fits(name)]
+    is_glob = not pattern.name.startswith("/")
+    demangled = table.rows_demangled(pattern.name if is_glob else "", fits)
+    return sorted({*rows, *demangled}) if demangled else rows
 
 
 class _Chosen:
@@ -153,7 +157,11 @@ def _why_unknown(table: UserTable, name: str, *, with_advice: bool) -> tuple[str
     """Why no function has this name: code and reason."""
     if name in table.imported:
         return "imported", f"{name} is not in {table.path}, which takes it from a library: ask for it there"
+    if "::" in name and table.has_mangled and load_demangler() is None:
+        return "not_demangled", f"{name} is no symbol of {table.path}, and names can't be demangled: {INSTALL}"
     names = table.names if with_advice else []
+    if "::" in name:
+        names = [one.name for one in map(table.demangle, names) if one]
     alike = [other for other in names if other[:N_ALIKE] == name[:N_ALIKE]][:MOST_ALIKE]
     near = list(dict.fromkeys(get_close_matches(name, alike, 3, 0.8)))
     advice = f"; there is {', '.join(near)}" if near else ""

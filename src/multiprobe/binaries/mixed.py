@@ -7,7 +7,7 @@ from bisect import bisect_right
 from itertools import accumulate, chain, groupby
 from typing import TYPE_CHECKING, TypeAlias
 
-from multiprobe.binaries.sets import UserFunctionSet
+from multiprobe.binaries.sets import UserFunction, UserFunctionSet
 from multiprobe.errors import NotSupportedError
 from multiprobe.functions.kernel import Kernel
 from multiprobe.functions.sets import FunctionSet
@@ -17,7 +17,6 @@ from multiprobe.plurals import plural_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from multiprobe.binaries.sets import UserFunction
     from multiprobe.functions.sets import Function, Refusal
 
     Target: TypeAlias = FunctionSet | UserFunctionSet
@@ -159,6 +158,14 @@ def kernel_of(functions: AnyFunctionSet) -> Kernel | None:
     """The kernel that the functions are chosen from; None if all are of binaries."""
     _, part = kernel_part(functions)
     return None if part is None else Kernel.of(part.table)
+
+
+def name_fields(function: AnyFunction) -> dict[str, str]:
+    """The function as `--json` names it; with its symbol, if the name was demangled."""
+    found = {"function": function.name, "module": function.module}
+    if isinstance(function, UserFunction) and function.symbol != function.name:
+        found["symbol"] = function.symbol
+    return found
 
 
 def owners(functions: AnyFunctionSet) -> list[object]:

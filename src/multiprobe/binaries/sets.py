@@ -41,7 +41,8 @@ NOT_ALLOWED = (
 class UserFunction:
     """One function of a program or library, as it is in the set that it was taken from.
 
-    name: the one that was asked for; aliases: other names of the same function
+    name: the one that was asked for, demangled; aliases: other names of the same function
+    symbol: the name in the symbol table, mangled as it is there
     binary: the path of the file
     address: of its symbol, an int; file_offset: of its first byte in the file; size: in bytes, 0 if unknown
     offset: bytes from its first byte to the probe, 0 for the entry
@@ -58,6 +59,7 @@ class UserFunction:
     offset: int
     source: str
     verdict: UserVerdict
+    symbol: str
 
     @property
     def module(self) -> str:
@@ -77,7 +79,7 @@ class UserFunctionSet:
     unresolved: a Refusal for each request that no function answers
     """
 
-    __slots__ = ("_file_offsets", "places", "table", "unresolved")
+    __slots__ = ("_file_offsets", "_several", "places", "table", "unresolved")
 
     def __init__(
         self, table: UserTable, places: Iterable[tuple[int, int]], *, unresolved: tuple[Refusal, ...] = ()
@@ -86,6 +88,7 @@ class UserFunctionSet:
         self.places = tuple(places)
         self.unresolved = unresolved
         self._file_offsets: array[int] | None = None
+        self._several: frozenset[str] | None = None
 
     positions = None
     """As `FunctionSet.positions`: cookies go with the functions of the set."""
@@ -152,7 +155,7 @@ class UserFunctionSet:
         """The verdict on each function, in order."""
         table = self.table
         return [
-            judge_user(int(table.facts[row]), table.names[row], when=when, offset=offset) for row, offset in self.places
+            judge_user(int(table.facts[row]), self._shown(row), when=when, offset=offset) for row, offset in self.places
         ]
 
     def refusals(self, mask: int = Mechanism.ALL, *, when: str = "entry") -> list[Refusal]:
@@ -176,7 +179,7 @@ class UserFunctionSet:
     def label(self, place: int) -> str:
         """The function at a position as it is printed: `name`, `name+0x10`."""
         row, offset = self.places[place]
-        name = self.table.names[row]
+        name = self._shown(row)
         return f"{name}+{offset:#x}" if offset else name
 
     # -- a sequence ------------------------------------------------------------------------------------------------
@@ -188,10 +191,10 @@ class UserFunctionSet:
         """The function at a position."""
         row, offset = self.places[place]
         table = self.table
-        name = table.names[row]
+        name = self._shown(row)
         return UserFunction(
             name,
-            tuple(dict.fromkeys(table.names[other] for other in table.family(row) if other != row)),
+            self._aliases(row, name),
             table.path,
             int(table.addresses[row]),
             int(table.offsets[row]),
@@ -199,7 +202,31 @@ class UserFunctionSet:
             offset,
             table.sources[table.source_of[row]],
             judge_user(int(table.facts[row]), name),
+            table.names[row],
         )
+
+    def _shown(self, row: int) -> str:
+        """How a name is printed: demangled; with parameters only if the set has other functions of this name."""
+        symbol = self.table.names[row]
+        found = self.table.demangle(symbol)
+        if found is None:
+            return symbol
+        return found.full if found.name in self._overloaded() else found.name
+
+    def _overloaded(self) -> frozenset[str]:
+        """The demangled names that several functions of the set have."""
+        if self._several is None:
+            first: dict[str, int] = {}
+            found = ((self.table.demangle(self.table.names[row]), row) for row in self._rows())
+            originals = self.table.originals
+            self._several = frozenset(
+                one.name for one, row in found if one and first.setdefault(one.name, originals[row]) != originals[row]
+            )
+        return self._several
+
+    def _aliases(self, row: int, name: str) -> tuple[str, ...]:
+        found = dict.fromkeys(self._shown(other) for other in self.table.family(row) if other != row)
+        return tuple(other for other in found if other != name)
 
     def __iter__(self) -> Iterator[UserFunction]:
         return map(self.__getitem__, range(len(self.places)))
@@ -207,7 +234,7 @@ class UserFunctionSet:
     def __contains__(self, item: object) -> bool:
         """Whether a UserFunction, or a name (str) under which a function is known, is in the set."""
         name = item.name if isinstance(item, UserFunction) else item
-        rows = self.table.rows_by_name.get(name, []) if isinstance(name, str) else []
+        rows = self.table.rows_named(name) if isinstance(name, str) else []
         if isinstance(item, UserFunction):
             rows = [row for row in rows if self.table.addresses[row] == item.address]
         mine = {row for row, _ in self._keys()}

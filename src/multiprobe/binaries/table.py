@@ -10,10 +10,11 @@ import numpy as np
 
 from multiprobe.binaries import rules
 from multiprobe.binaries.code import starting_with
+from multiprobe.binaries.demangling import Demangler, is_mangled, word_of
 from multiprobe.elf import PF_X, PT_LOAD, SHT_NOBITS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -59,6 +60,28 @@ class UserTable:
         for row, name in enumerate(self.names):
             found.setdefault(name, []).append(row)
         return found
+
+    @cached_property
+    def has_mangled(self) -> bool:
+        """Whether symbols of C++ or Rust are among the names."""
+        return any(map(is_mangled, self.names))
+
+    @cached_property
+    def demangle(self) -> Demangler:
+        """Demangles names of this file, each once."""
+        return Demangler()
+
+    def rows_named(self, name: str) -> list[int]:
+        """The rows that have this name, as a symbol, or demangled: with or without parameters, template arguments."""
+        return self.rows_by_name.get(name) or self.rows_demangled(name, name.__eq__)
+
+    def rows_demangled(self, glob: str, fits: Callable[[str], object]) -> list[int]:
+        """The rows whose demangled names fit. `glob`: by which symbols that can't fit are told at once, or ""."""
+        if not self.has_mangled or is_mangled(glob):
+            return []
+        word = word_of(glob)
+        found = ((row, self.demangle(name)) for row, name in enumerate(self.names) if word in name)
+        return [row for row, one in found if one is not None and any(map(fits, one.spellings))]
 
     @cached_property
     def extent(self) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import click
 
+from multiprobe.binaries.mixed import name_fields
 from multiprobe.cli.live import History, Live
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
@@ -144,8 +145,7 @@ def _table(rows: Sequence[CallCount]) -> TextTable:
 def _to_json(row: CallCount) -> dict[str, object]:
     return {
         "type": "function",
-        "function": row.function.name,
-        "module": row.function.module,
+        **name_fields(row.function),
         "address": f"{row.function.address:#x}",
         "calls": row.calls,
         "rate": round(row.rate, 3),

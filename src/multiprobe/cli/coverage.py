@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from multiprobe.binaries.mixed import kernel_of
+from multiprobe.binaries.mixed import kernel_of, name_fields
 from multiprobe.binaries.sources import find_sources
 from multiprobe.cli.files import writing
 from multiprobe.cli.measurement import Measurement
@@ -194,8 +194,7 @@ def _row(one: CoveredFunction, directory: str) -> dict[str, object]:
     first = one.first
     return {
         "type": "function",
-        "function": one.function.name,
-        "module": one.function.module,
+        **name_fields(one.function),
         "address": f"{one.function.address:#x}",
         "directory": directory,
         "runs": one.n_runs,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from multiprobe.binaries.mixed import binary_parts
+from multiprobe.binaries.mixed import binary_parts, name_fields
 from multiprobe.cli.live import History, Live
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
@@ -310,9 +310,12 @@ def _failure_json(collector: FailureCollector, failure: FailedCall) -> dict[str,
 
 
 def _common_json(collector: FailureCollector, failure: FailedCall) -> dict[str, object]:
+    first = None if failure.first is None else collector.functions[failure.first]
+    symbol = {} if first is None else {name: known for name, known in name_fields(first).items() if name == "symbol"}
     return {
         "error": _error(failure),
         "first": _name(collector, failure.first),
+        **symbol,
         "path": [_name(collector, index) for index in failure.path],
         "is_cut": failure.is_cut,
         "outcome": _outcome_word(failure),

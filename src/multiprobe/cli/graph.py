@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from multiprobe.binaries.mixed import name_fields
 from multiprobe.cli.files import naming, writing
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
@@ -220,8 +221,7 @@ class ShownGraph:
                     "type": "call",
                     "id": number,
                     "caller": around[-1] if around else None,
-                    "function": function.name,
-                    "module": function.module,
+                    **name_fields(function),
                     "thread": thread.tid,
                     "process": thread.pid,
                     "name": thread.name,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from multiprobe.binaries.mixed import name_fields
 from multiprobe.cli.files import writing
 from multiprobe.cli.live import History, Live
 from multiprobe.cli.measurement import Measurement
@@ -288,8 +289,7 @@ def _to_json(row: Latency, names: TaskNames, *, by: str | None) -> dict[str, obj
     task = {"pid" if by == "process" else "tid": row.who, "name": names[row.who]} if by else {}
     return {
         "type": "function",
-        "function": row.function.name,
-        "module": row.function.module,
+        **name_fields(row.function),
         "address": f"{row.function.address:#x}",
         **task,
         "calls": row.calls,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from multiprobe.binaries.mixed import name_fields
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
 from multiprobe.cli.options import MeasuringOptions, OutputOption, StoppingOption, measuring_options
@@ -67,7 +68,7 @@ class RecordMeasurement(Measurement[RecordOptions, Recording]):
     def _function(self, sample: Recording) -> dict[str, str]:
         assert sample.held is not None
         function = self.instrument.functions[sample.held.function]
-        return {"function": function.name, "module": function.module}
+        return name_fields(function)
 
     def rows(self, sample: Recording, *, top: int = 0) -> Iterator[dict[str, object]]:
         """A row for each call."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from multiprobe.binaries.mixed import binary_parts
+from multiprobe.binaries.mixed import binary_parts, name_fields
 from multiprobe.cli.files import writing
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
@@ -121,8 +121,7 @@ class StacksMeasurement(Measurement[StacksOptions, StacksSample]):
             function = self.instrument.functions[stack.function]
             yield {
                 "type": "stack",
-                "function": function.name,
-                "module": function.module,
+                **name_fields(function),
                 "calls": stack.calls,
                 "frames": list(stack.frames),
             } | ({"ns": stack.ns} if self.options.time else {})

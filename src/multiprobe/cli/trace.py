@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from multiprobe.binaries.mixed import name_fields
 from multiprobe.cells import left
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
@@ -171,8 +172,7 @@ class ShownTrace:
         """A call as a JSON object."""
         found: dict[str, object] = {
             "type": "call",
-            "function": call.function.name,
-            "module": call.function.module,
+            **name_fields(call.function),
             "thread": call.tid,
             "process": call.pid,
             "name": call.comm,

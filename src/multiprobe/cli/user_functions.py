@@ -61,6 +61,7 @@ def _records(binary: Binary, chosen: UserFunctionSet) -> Iterator[dict[str, obje
         yield {
             "type": "user_function",
             "function": refusal.request,
+            "symbol": "",
             "binary": binary.path,
             "address": None,
             "file_offset": None,
@@ -85,6 +86,7 @@ def _record(function: UserFunction) -> dict[str, object]:
     return {
         "type": "user_function",
         "function": str(function),
+        "symbol": function.symbol,
         "binary": function.binary,
         "address": f"{function.address + function.offset:#x}",
         "file_offset": f"{function.file_offset + function.offset:#x}",
@@ -130,6 +132,8 @@ def explain(results: Results, name: str, *, json: bool) -> bool:
 
 def _why_lines(binary: Binary, function: UserFunction) -> Iterator[str]:
     yield f"{function}  {function.address + function.offset:#x}  {binary.path}"
+    if function.symbol != function.name:
+        yield f"  symbol {function.symbol}"
     size = f", {function.size:,} bytes" if function.size else ""
     yield f"  at offset {function.file_offset + function.offset:#x} of the file{size}; named by {function.source}"
     if binary.build_id:

@@ -131,4 +131,6 @@ def _skipped_lines(skipped: Sequence[Fields]) -> Iterator[str]:
 def _without_name(refusal: Fields) -> str:
     """The reason without the function's name in front, so that equal reasons are equal texts."""
     reason: str = refusal["reason"]
-    return reason.removeprefix(refusal["function"].partition(" ")[0] + " ").removeprefix("is ")
+    name = refusal["function"]
+    bare = reason.removeprefix(f"{name} ")  # names of C++ have spaces, those of modules follow one
+    return (bare if bare != reason else reason.removeprefix(name.partition(" ")[0] + " ")).removeprefix("is ")

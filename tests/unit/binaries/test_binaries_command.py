@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from elf_writer import Made, make_elf
 
 import multiprobe
 from multiprobe.binaries.binary import Binary
@@ -44,6 +47,7 @@ def test_json(binary: Binary) -> None:
     assert found[0] == {
         "type": "user_function",
         "function": "work",
+        "symbol": "work",
         "binary": binary.path,
         "address": "0x400000",
         "file_offset": "0x78",
@@ -92,3 +96,20 @@ def test_what_goes_wrong(binary: Binary, arguments: list[str], error: type[Multi
     assert isinstance(result.exception, error)
     with pytest.raises(error, match=message):
         raise result.exception
+
+
+def test_demangled_names(write: Callable[..., Path]) -> None:
+    pytest.importorskip("pycxxfilt", reason="the extra `demangle` is not installed")
+    program = write(make_elf([Made("_ZN8geometry4areaEi", 0), Made("_ZN8geometry4areaEd", 5)], plt=5))
+    result = run(f"{program}:geometry::area")
+    assert [line.split()[0] for line in result.stdout.splitlines()[1:]] == [
+        "geometry::area(int)",
+        "geometry::area(double)",
+    ]
+    assert " is a stub" in result.stdout  # the reason does not repeat the name
+    assert "refused    is a stub" in result.stdout
+    (found,) = rows(run(f"{program}:geometry::area(int)", "--json"))
+    assert (found["function"], found["symbol"]) == ("geometry::area", "_ZN8geometry4areaEi")
+    lines = run("--why", f"{program}:geometry::area(int)").stdout.splitlines()
+    assert lines[0].startswith("geometry::area  0x")
+    assert "  symbol _ZN8geometry4areaEi" in lines

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from struct import iter_unpack
 from typing import TYPE_CHECKING
 
+from multiprobe.binaries.demangling import Demangler
 from multiprobe.elf import PT_LOAD, SHT_DYNSYM, SHT_SYMTAB, parse_sections, parse_segments
 from multiprobe.errors import DataError
 from multiprobe.names import decode_name
@@ -51,6 +52,7 @@ class ElfFunctions:
     """The functions of an ELF file by their offsets in the file."""
 
     def __init__(self, data: bytes) -> None:
+        self._demangle = Demangler()
         self._offsets: list[int] = []
         self._functions: list[tuple[int, str]] = []  # size, name
         for offset, size, name in sorted(_functions(data), key=lambda item: (item[0], -item[1], item[2])):
@@ -59,12 +61,15 @@ class ElfFunctions:
                 self._functions.append((size, name))
 
     def name(self, offset: int) -> str:
-        """The function at this offset of the file, or ""."""
+        """The function at this offset of the file, demangled without parameters, or ""."""
         at = bisect_right(self._offsets, offset) - 1
         if at < 0:
             return ""
         size, name = self._functions[at]
-        return name if offset - self._offsets[at] < max(size, 1) else ""
+        if offset - self._offsets[at] >= max(size, 1):
+            return ""
+        demangled = self._demangle(name)
+        return demangled.name if demangled else name
 
 
 def _functions(data: bytes) -> list[tuple[int, int, str]]:
