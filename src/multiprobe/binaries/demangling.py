@@ -203,8 +203,8 @@ _SPELLED_BY_DEMANGLERS = (
     "double __int128 __float128 _Float16 half bfloat16 wchar_t char8_t char16_t char32_t decimal auto decltype "
     "nullptr_t nullptr true false const volatile restrict noexcept throw sizeof alignof typeid static_cast "
     "dynamic_cast const_cast reinterpret_cast requires typename template vector complex imaginary enable_if abi dyn "
-    "as impl extern unsafe mut str usize isize this fp parm pixel objc _BitInt _Sat _Fract _Accum SYCL local super core "
-    "crate"
+    "as impl extern unsafe mut str usize isize this fp parm pixel objc _BitInt _Sat _Fract _Accum SYCL local super "
+    "core crate"
 )
 _WORD = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _SET = re.compile(r"\[[^\]]*\]?")
