@@ -60,7 +60,12 @@ class Profile:
 
 LIKE_7_3 = Profile("7.3.0-fake")
 LIKE_6_12 = Profile(
-    "6.12.0-fake", has_tracing_multi=False, has_fsession=False, has_return_nodes=True, tells_cookies=False
+    "6.12.0-fake",
+    has_tracing_multi=False,
+    has_fsession=False,
+    has_return_nodes=True,
+    tells_cookies=False,
+    tells_batches=False,
 )
 LIKE_6_1 = Profile(
     "6.1.0-fake",
@@ -71,6 +76,7 @@ LIKE_6_1 = Profile(
     lists_addresses=False,
     tells_links=False,
     tells_cookies=False,
+    tells_batches=False,
     refuses_noreturn=False,
 )
 PROFILES = {"6.1": LIKE_6_1, "6.12": LIKE_6_12, "7.3": LIKE_7_3}
