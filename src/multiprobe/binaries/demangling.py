@@ -69,7 +69,8 @@ def load_demangler() -> Callable[[str], str | None] | None:
         from pycxxfilt import demangle
     except ImportError:
         return None
-    return demangle
+    found: Callable[[str], str | None] = demangle
+    return found
 
 
 class Demangler:

@@ -11,6 +11,7 @@ from elf_writer import Made, make_elf
 from multiprobe.binaries import demangling
 from multiprobe.binaries.binary import Binary
 from multiprobe.binaries.demangling import MAX_GROWTH, MAX_SYMBOL, Demangler, grown, word_of
+from multiprobe.instruments.stacks.user_symbols import ElfFunctions
 
 pytest.importorskip("pycxxfilt", reason="the extra `demangle` is not installed")
 
@@ -130,6 +131,11 @@ def test_a_function_has_both_names(cpp: Path) -> None:
 def test_constructors_at_one_address_are_one_function(write: Callable[..., Path]) -> None:
     (found,) = Binary(write(make_elf([Made("_ZN1AC1Ev", 0), Made("_ZN1AC2Ev", 0)]))).functions("A::A")
     assert (found.name, found.aliases) == ("A::A", ())
+
+
+def test_frames_of_stacks_are_demangled() -> None:
+    functions = ElfFunctions(make_elf([Made("_ZN8geometry4areaEi", 0), Made("main", 1)]))
+    assert [functions.name(at) for at in (0x78, 0x7C, 0x88)] == ["geometry::area", "geometry::area", "main"]
 
 
 def test_without_the_library_names_stay_mangled(cpp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
