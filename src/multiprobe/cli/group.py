@@ -130,9 +130,8 @@ def parse(arguments: Sequence[str]) -> click.Context:
     try:
         return command.make_context(name, rest, parent=parent)
     except click.UsageError as error:
-        error.ctx = error.ctx or click.Context(
-            command, info_name=name, parent=parent
-        )  # so that it can name the command
+        # With a context, the error can name the command.
+        error.ctx = error.ctx or click.Context(command, info_name=name, parent=parent)
         raise
 
 
