@@ -23,9 +23,6 @@ NOT_AN_OUTPUT = {
     "inspect.md": "the same with cookies, on 7.3",
     "objects.md": "a program that needs an object file",
     "safety.md": "the watchdog's message",
-    "commands.md": "a command for a virtual machine",
-    "fleet.md": "commands for several hosts",
-    "mechanisms.md": "commands for the files of another kernel",
 }
 """Pages whose text blocks aren't what the block before printed."""
 

@@ -21,7 +21,7 @@ from multiprobe.cli import group
 PAGES = [ROOT / "CONTRIBUTING.md", *doc_blocks.PAGES]
 #: Pages that tools/site_hooks.py adds to the site.
 OF_THE_SITE = {"install.md", "support.md", "changelog.md", "contributing.md", "security.md"}
-LANGUAGES = {"python", "console", "json", "text", "yaml", "ini"}
+LANGUAGES = {"python", "console", "sh", "json", "text", "yaml", "ini", "dockerfile"}
 
 
 def blocks(language: str) -> list[object]:
@@ -63,6 +63,27 @@ def test_command(command: str) -> None:
         group.parse(words[1:])
     else:
         assert words[0] in ("make", "git", "pip", "pipx", "uv", "python3", "sudo")
+
+
+def shown_commands() -> list[object]:
+    """Every command line that begins with `multiprobe` in a block that isn't run."""
+    return [
+        pytest.param(line, id=f"{one.id}:{line[:40]}")
+        for one in doc_blocks.blocks(PAGES)
+        if one.language == "sh"
+        for line in one.text.splitlines()
+        if line.startswith("multiprobe ")
+    ]
+
+
+@pytest.mark.parametrize("command", shown_commands())
+def test_command_that_is_not_run(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = shlex.split(command, comments=True)
+    monkeypatch.chdir(tmp_path)
+    for script in words:
+        if script.endswith(".py"):
+            Path(script).touch()
+    group.parse(words[1:])
 
 
 def inline_commands() -> list[object]:
