@@ -71,7 +71,7 @@ def shown_commands() -> list[object]:
         pytest.param(line, id=f"{one.id}:{line[:40]}")
         for one in doc_blocks.blocks(PAGES)
         if one.language == "sh"
-        for line in one.text.splitlines()
+        for line in one.text.replace("\\\n", "").splitlines()
         if line.startswith("multiprobe ")
     ]
 

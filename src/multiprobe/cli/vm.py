@@ -23,6 +23,7 @@ Examples:
   multiprobe vm -- uname -a                         the default kernel
   multiprobe vm --kernel 7.3                        a shell in it
   multiprobe vm --kernel 6.1 --share . -- make      may write to this directory
+  multiprobe vm --publish 9435 -- multiprobe count 'vfs_*' --metrics :9435
   multiprobe vm --fetch --kernel 6.1 --kernel 7.3   only fetch kernels
   multiprobe vm --list                              list the kernels
 
@@ -50,6 +51,14 @@ _YES_NO = {True: "yes", False: "no"}
     "--share", metavar="DIR", type=click.Path(path_type=Path), multiple=True, help="Make DIR writable; repeatable."
 )
 @click.option("--share-secrets", is_flag=True, help="Show it private keys, password hashes and the like too.")
+@click.option("--network", is_flag=True, help="Let it connect to where this machine can; 10.0.2.2 is this machine.")
+@click.option(
+    "--publish",
+    metavar="PORT",
+    type=click.IntRange(1, 65535),
+    multiple=True,
+    help="Reach its TCP port PORT as 127.0.0.1:PORT here; repeatable. Implies --network.",
+)
 @click.option("--append", metavar="WORDS", default="", help="Add WORDS to the kernel's command line.")
 @click.option("--timeout", metavar="S", type=click.FloatRange(0, min_open=True), help="Interrupt it after S seconds.")
 @click.option("--icount", is_flag=True, help="Let its clocks count instructions, one per nanosecond, for measurements.")
@@ -66,6 +75,8 @@ def command(
     memory: int | None,
     share: tuple[Path, ...],
     share_secrets: bool,
+    network: bool,
+    publish: tuple[int, ...],
     append: str,
     timeout: float | None,
     icount: bool,
@@ -98,6 +109,8 @@ def command(
             icount=icount,
             append=append,
             share_secrets=share_secrets,
+            network=network,
+            publish=publish,
             on_progress=lambda what: progress.step(what, is_for_terminal=True),
         )
 

@@ -31,6 +31,8 @@ class Hardware:
 
     append: words for the end of the kernel's command line
     has_secrets: it sees the files that hold secrets too
+    has_network: it reaches what this machine reaches
+    published: ports of the guest that are ports of this machine's 127.0.0.1
     """
 
     kernel: BootKernel
@@ -41,6 +43,8 @@ class Hardware:
     is_counted: bool = False
     append: str = ""
     has_secrets: bool = False
+    has_network: bool = False
+    published: tuple[int, ...] = ()
 
     def tags(self) -> dict[str, str]:
         """Virtiofs tags of the shared directories."""
@@ -90,6 +94,8 @@ class Guest(Closing):
                 memory_mib=hardware.memory_mib,
                 is_counted=hardware.is_counted,
                 append=hardware.append,
+                has_network=hardware.has_network,
+                published=hardware.published,
                 console_fd=console_fd,
                 port_fds={name: fd for name, (_, fd) in wired.items()},
                 files_fds={serving.tag: serving.socket.fileno() for serving in self._servers},
@@ -185,7 +191,9 @@ class Guest(Closing):
         if self._qemu.returncode not in (0, -signal.SIGKILL) and not self.console.end():
             return VmError(
                 f"QEMU ended with status {self._qemu.returncode}: {messages or 'no message'}",
-                hint="if QEMU lacks an option, install version 7.2 or newer",
+                hint="a port of --publish must be free here"
+                if "host forwarding" in messages
+                else "if QEMU lacks an option, install version 7.2 or newer",
             )
         return self.lost("the guest shut down before the command ended")
 

@@ -82,6 +82,15 @@ if [ -n "$host_modules" ] && [ -z "$missing" ]; then
     $b mount --bind "$root$host_modules" $root/lib/modules
 fi
 $b ip link set lo up
+if [ -n "$has_network" ]; then # QEMU's own network: it answers as 10.0.2.2 (this machine) and 10.0.2.3 (name server)
+    if $b ip link set eth0 up; then
+        $b ip address add 10.0.2.15/24 dev eth0
+        $b ip route add default via 10.0.2.2
+        [ -n "$missing" ] || { $b rm -f $root/etc/resolv.conf && echo nameserver 10.0.2.3 >$root/etc/resolv.conf; }
+    else
+        say "no network: this kernel has no virtio_net"
+    fi
+fi
 $b hostname multiprobe-guest
 echo 60 >/proc/sys/kernel/watchdog_thresh 2>/dev/null # an emulated CPU may well be late
 ulimit -Hn 1048576 2>/dev/null

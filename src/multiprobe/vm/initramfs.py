@@ -30,6 +30,7 @@ MODULES = (
     "virtio_console",
     "overlay",
 )
+NETWORK_MODULES = ("failover", "net_failover", "virtio_net")
 DIRECTORIES = ("bin", "dev", "job", "lower", "modules", "newroot", "proc", "sys", "upper")
 _INIT = Path(__file__).with_name("guest_init.sh")
 
@@ -62,6 +63,7 @@ class GuestJob:
     has_stdin: bool = True
     modules: str = ""
     served_by_root: bool = True
+    has_network: bool = False
 
 
 def newc(entries: Iterable[Entry]) -> bytes:
@@ -90,7 +92,8 @@ def build(job: GuestJob, *, modules: Path | None) -> bytes:
         Entry("job/settings", stat.S_IFREG | 0o644, settings(job).encode()),
         Entry("job/command", stat.S_IFREG | 0o755, command_script(job).encode("utf-8", "surrogateescape")),
     ]
-    for number, path in enumerate(find_modules(modules) if modules else ()):
+    names = MODULES + (NETWORK_MODULES if job.has_network else ())
+    for number, path in enumerate(find_modules(modules, names) if modules else ()):
         entries.append(Entry(f"modules/{number:02}.ko", stat.S_IFREG | 0o644, load_module(path)))
     return newc(entries)
 
@@ -106,6 +109,7 @@ def settings(job: GuestJob) -> str:
         "has_stdin": "yes" if job.has_stdin else "",
         "host_modules": job.modules,
         "served_by_root": "yes" if job.served_by_root else "",
+        "has_network": "yes" if job.has_network else "",
         "shares": "\n".join(f"{tag} {directory}" for tag, directory in job.shares.items()),
     }
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
@@ -149,14 +153,14 @@ def is_static(elf: bytes) -> bool:
         return False
 
 
-def find_modules(directory: Path) -> list[Path]:
-    """The files of MODULES that are there, in the order to load them."""
+def find_modules(directory: Path, names: Sequence[str] = MODULES) -> list[Path]:
+    """The files of the modules `names` that are there, in the order to load them."""
     found = {}
     for path in (directory / "kernel").rglob("*.ko*"):
         name = path.name.split(".")[0].replace("-", "_")
-        if name in MODULES:
+        if name in names:
             found[name] = path
-    return [found[name] for name in MODULES if name in found]
+    return [found[name] for name in names if name in found]
 
 
 def load_module(path: Path) -> bytes:

@@ -19,6 +19,9 @@ GUEST_MARK = "multiprobe.guest=1"
 TCG = "tcg"
 KVM = "kvm"
 
+#: Where a guest with a network finds this machine, by QEMU's own network of each guest.
+HOST_ADDRESS = "10.0.2.2"
+
 #: TCG's AVX is left out: QEMU 7.2 (Debian 12) computes some of it wrongly (NumPy then sorts wrongly), and programs
 #: choose other code without it. F16C and FMA are encoded as AVX, so they go with it.
 EMULATED_PROCESSOR = "max,avx=off,avx2=off,f16c=off,fma=off"
@@ -34,6 +37,8 @@ class Machine:
 
     `is_counted`: the guest's clocks count instructions, one per nanosecond (TCG and one CPU only).
     `append`: more words for the kernel's command line.
+    `has_network`: QEMU makes the guest's connections, as this machine's; `published`: the ports of 127.0.0.1 that lead
+    to those of the guest.
     """
 
     image: Path
@@ -47,10 +52,20 @@ class Machine:
     terminal_fd: int | None = None
     is_counted: bool = False
     append: str = ""
+    has_network: bool = False
+    published: tuple[int, ...] = ()
 
     def arguments(self, qemu: str) -> list[str]:
         """The whole command line."""
-        return [qemu, *self._board(), *self._confinement(), *self._files(), *self._ports(), *self._boot()]
+        return [
+            qemu,
+            *self._board(),
+            *self._confinement(),
+            *self._files(),
+            *self._ports(),
+            *self._network(),
+            *self._boot(),
+        ]
 
     def _board(self) -> list[str]:
         # With several threads, TCG races when the kernel patches its code (Oops: int3): one thread for all CPUs.
@@ -90,6 +105,12 @@ class Machine:
             words += ["-chardev", f"socket,id=port-{name},fd={fd}"]
             words += ["-device", f"virtserialport,chardev=port-{name},name={name}"]
         return words
+
+    def _network(self) -> list[str]:
+        if not self.has_network:
+            return []
+        published = "".join(f",hostfwd=tcp:127.0.0.1:{port}-:{port}" for port in self.published)
+        return ["-netdev", f"user,id=network,ipv6=off{published}", "-device", "virtio-net-pci,netdev=network,romfile="]
 
     def _boot(self) -> list[str]:
         line = f"console={native().guest.console} quiet panic=-1 mitigations=off {GUEST_MARK}"

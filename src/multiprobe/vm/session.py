@@ -65,6 +65,8 @@ def run(
     icount: bool = False,
     append: str = "",
     share_secrets: bool = False,
+    network: bool = False,
+    publish: Sequence[int] = (),
     streams: Streams | None = None,
     environment: Mapping[str, str] | None = None,
     directory: str | None = None,
@@ -95,6 +97,8 @@ def run(
         is_counted=icount,
         append=append,
         has_secrets=share_secrets,
+        has_network=network or bool(publish),
+        published=tuple(publish),
     )
     streams = streams or Streams()
     on_progress(f"booting Linux {kernel.release}")
@@ -136,6 +140,7 @@ def make_job(
         has_stdin=streams.stdin is not None,
         modules=str(kernel.modules.parent) if kernel.modules else "",
         served_by_root=os.geteuid() == 0,
+        has_network=hardware.has_network,
     )
 
 

@@ -6,6 +6,7 @@ import errno
 import grp
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,7 +82,7 @@ def test_without_the_device_nothing_is_tried() -> None:
     assert accelerator.choose("7.2", probe, device="/nonexistent") == TCG
 
 
-def machine(kind: str, *, terminal: int | None = None, is_counted: bool = False, append: str = "") -> list[str]:
+def machine(kind: str, *, terminal: int | None = None, **options: Any) -> list[str]:
     return Machine(
         image=Path("/k"),
         initramfs_fd=9,
@@ -92,8 +93,7 @@ def machine(kind: str, *, terminal: int | None = None, is_counted: bool = False,
         port_fds={"stdout": 6},
         files_fds={"host": 7},
         terminal_fd=terminal,
-        is_counted=is_counted,
-        append=append,
+        **options,
     ).arguments("qemu")
 
 
@@ -115,6 +115,13 @@ def test_clocks_that_count_instructions() -> None:
 def test_string_instructions_are_those_of_real_processors_where_instructions_are_counted() -> None:
     assert "erms=off,fsrm=off" in " ".join(machine(TCG)), "Linux 6.1 does not boot with one of them alone"
     assert "erms=off" not in " ".join(machine(TCG, is_counted=True))
+
+
+def test_a_network_is_there_only_if_it_was_asked_for() -> None:
+    assert "user,id" not in " ".join(machine(TCG))
+    text = " ".join(machine(TCG, has_network=True, published=(80, 9435)))
+    assert "user,id=network,ipv6=off,hostfwd=tcp:127.0.0.1:80-:80,hostfwd=tcp:127.0.0.1:9435-:9435" in text
+    assert "virtio-net-pci,netdev=network" in text
 
 
 def test_kvm_shows_the_real_processor() -> None:

@@ -15,6 +15,8 @@ import pytest
 from multiprobe.errors import VmError
 from multiprobe.vm import initramfs
 from multiprobe.vm.initramfs import (
+    MODULES,
+    NETWORK_MODULES,
     Entry,
     GuestJob,
     command_script,
@@ -65,6 +67,8 @@ def test_the_settings_survive_the_shell() -> None:
     out = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
     assert out == "ff|stderr stdout|share0 /with 'quotes' and $dollar|yes|24|80|yes|"
     assert "served_by_root=''\n" in settings(replace(job, served_by_root=False))
+    assert "has_network=''\n" in settings(job)
+    assert "has_network=yes\n" in settings(replace(job, has_network=True))
 
 
 def run_at_root(script: str, **options: Any) -> str:
@@ -108,6 +112,15 @@ def test_modules_come_in_the_order_to_load_them(tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
     assert [path.name for path in find_modules(tmp_path)] == ["virtio.ko", "fuse.ko", "virtiofs.ko.xz"]
+
+
+def test_the_driver_of_a_network_comes_after_what_it_needs(tmp_path: Path) -> None:
+    (tmp_path / "kernel").mkdir()
+    for name in ("virtio_net", "failover", "net_failover", "virtio"):
+        (tmp_path / f"kernel/{name}.ko").write_bytes(b"")
+    assert [path.stem for path in find_modules(tmp_path)] == ["virtio"]
+    with_network = find_modules(tmp_path, MODULES + NETWORK_MODULES)
+    assert [path.stem for path in with_network] == ["virtio", "failover", "net_failover", "virtio_net"]
 
 
 def test_modules_are_decompressed(tmp_path: Path) -> None:
