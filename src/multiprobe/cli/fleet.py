@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections import Counter
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from multiprobe.cli.group import parse
 from multiprobe.cli.options import DEFAULT_TOP, debug_option, json_option, output_option, top_option
 from multiprobe.cli.results import Results
 from multiprobe.cli.run_files import shown
+from multiprobe.cli.signals import interruptible
 from multiprobe.errors import UsageError
 from multiprobe.hosts.fleet import fleet
 from multiprobe.hosts.line import require_measuring
@@ -27,7 +27,7 @@ from multiprobe.runs.grouping import diff_kernels
 from multiprobe.runs.totals import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from multiprobe.hosts.outcome import Fleet
 
@@ -101,7 +101,7 @@ def _check(line: tuple[str, ...], diff_by: str | None) -> None:
 
 
 def _fleet(line: tuple[str, ...], scheduler: str, directory: str) -> Fleet:
-    with _interruptible(), Progress("measuring") as progress:
+    with interruptible(), Progress("measuring") as progress:
         return fleet(line, scheduler=scheduler, save=directory, on_progress=_progress_of(progress))
 
 
@@ -116,19 +116,6 @@ def _progress_of(progress: Progress) -> Callable[[Mapping[str, str]], None]:
         progress.step(f"hosts: {text}", numbers["ended"], len(states))
 
     return update
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Within the block, SIGTERM and SIGHUP do what Ctrl-C does."""
-    numbers = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) is signal.SIG_DFL]
-    for number in numbers:
-        signal.signal(number, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            signal.signal(number, signal.SIG_DFL)
 
 
 def _print_hosts(found: Fleet, results: Results, *, is_json: bool) -> None:

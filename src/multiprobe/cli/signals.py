@@ -1,4 +1,4 @@
-"""Waits for the end of a measurement: a time, Ctrl-C, SIGTERM, or the exit of a process."""
+"""Waits for the end of a measurement: a time, Ctrl-C, SIGTERM, or the exit of a process. What signals do meanwhile."""
 
 from __future__ import annotations
 
@@ -6,15 +6,29 @@ import os
 import select
 import signal
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import FrameType, TracebackType
 
 TWICE = 0.3
 """A signal within so many seconds of the first is ignored as its duplicate."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Within the block, SIGTERM and SIGHUP do what Ctrl-C does."""
+    numbers = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) is signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 class Until:
