@@ -14,6 +14,14 @@ from typing import Any
 import pytest
 
 N = 1000
+CALLED_ONCE_ATTACHED = f"""\
+import os, time
+while "getppid" not in open("/sys/kernel/tracing/enabled_functions").read():
+    time.sleep(0.2)
+time.sleep(3)  # attached, it becomes active
+for _ in range({N}): os.getppid()
+time.sleep(1)
+"""
 CALLS = f"import os\nfor _ in range({N}): os.getppid()"
 MULTIPROBE = [sys.executable, "-m", "multiprobe"]
 
@@ -60,12 +68,11 @@ def test_a_process_is_counted_in_a_pid_namespace(chosen: tuple[str, ...]) -> Non
 
 
 @pytest.mark.once("6.12")
-def test_a_process_of_the_namespace_is_counted_by_its_id_there() -> None:
+def test_a_process_of_the_namespace_is_counted_by_its_id_there(tmp_path: Path) -> None:
     name = "__x64_sys_getppid"
-    script = (
-        f"{sys.executable} -c 'import os, time; time.sleep(40); [os.getppid() for _ in range({N})]; time.sleep(2)' & "
-        f"{sys.executable} -m multiprobe count {name} --json --pid $!"
-    )
+    called = tmp_path / "called.py"
+    called.write_text(CALLED_ONCE_ATTACHED)
+    script = f"{sys.executable} {called} & {sys.executable} -m multiprobe count {name} --json --pid $!"
     found = run_shell(["unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", script])
     assert calls_of(found, name) == N
 

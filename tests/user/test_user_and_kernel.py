@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import errno
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import forked
 import multiprobe as mp
 
 Run = Callable[..., int]
@@ -81,7 +80,7 @@ def test_results_of_both(binary: mp.Binary, run: Run) -> None:
 
 
 def run_json(*arguments: str) -> list[dict[str, Any]]:
-    ran = subprocess.run([sys.executable, "-m", "multiprobe", *arguments], capture_output=True, text=True, check=True)
+    ran = forked.run(arguments, check=True)
     return [json.loads(line) for line in ran.stdout.splitlines()]
 
 
@@ -123,7 +122,7 @@ def test_patterns_of_both(program: Path) -> None:
         "-c",
         f"{program} plain 9; mkdir {program}.d",
     ]
-    ran = subprocess.run([sys.executable, "-m", "multiprobe", *command], capture_output=True, text=True, check=True)
+    ran = forked.run(command, check=True)
     rows = {row["function"]: row for row in map(json.loads, ran.stdout.splitlines()) if row["type"] == "function"}
     assert (rows["leaf"]["calls"], rows["leaf"]["module"]) == (9, "calls")
     assert rows["vfs_mkdir"]["calls"] >= 1

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import forked
 from multiprobe.kernel.features import Features
 from multiprobe.links.mechanisms.red_zone import try_probe
 
@@ -17,8 +17,7 @@ needs_sessions = pytest.mark.usefixtures("sessions")
 
 
 def multiprobe(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "multiprobe", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return forked.run(arguments)
 
 
 def records(command: str, *arguments: str) -> list[dict[str, Any]]:

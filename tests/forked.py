@@ -22,10 +22,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import missed
 import numpy  # noqa: F401  (heavy modules are imported before the forks)
 from llvmlite import binding  # noqa: F401
 
+import missed
 from multiprobe.cli import count, coverage, errors, graph, inspect, latency, main, record, stacks, trace  # noqa: F401
 from multiprobe.compiler import pipeline  # noqa: F401
 from multiprobe.functions import sources  # noqa: F401
