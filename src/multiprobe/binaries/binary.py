@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,15 +17,20 @@ from multiprobe.binaries.locating import find_binary, library_of, program_of
 from multiprobe.binaries.rules import AT_RETURN
 from multiprobe.binaries.symbols import SOURCES, read_symbols
 from multiprobe.binaries.table import build_table
+from multiprobe.binaries.usdt import UsdtProbeSet
+from multiprobe.binaries.usdt_notes import read_notes
+from multiprobe.binaries.usdt_table import build_usdt_table
 from multiprobe.elf import PT_LOAD, SHT_SYMTAB, parse_sections, parse_segments
 from multiprobe.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from multiprobe.binaries.naming import BinaryRequest
     from multiprobe.binaries.sets import UserFunctionSet
     from multiprobe.binaries.symbols import ElfSymbols
     from multiprobe.binaries.table import UserTable
+    from multiprobe.binaries.usdt_table import UsdtTable
     from multiprobe.elf import ElfBytes, ElfSection, Segment
 
 MAX_CODE = 1 << 20
@@ -83,6 +90,28 @@ class Binary:
             table = replace(table, facts=np.bitwise_and(table.facts, np.uint8(0xFF - AT_RETURN)))
         return choose(table, patterns, code_of=self._code_of)
 
+    def usdt(self, *patterns: str) -> UsdtProbeSet:
+        """The USDT probes that match any of `patterns`; all without one. Their notes are read when first asked for.
+
+        patterns: a name, `provider:name`, or a glob or `/regular expression/` for either; `!pattern` excludes
+
+        The order is that of names, or of the request if all patterns are names. Requests without a match are in the
+        set's `unresolved`. Raises PatternError for an invalid pattern, DataError if the notes are damaged, or the file
+        has changed since.
+        """
+        found = choose(self._usdt, patterns, code_of=self._code_of)
+        assert isinstance(found, UsdtProbeSet)
+        return found
+
+    @cached_property
+    def _usdt(self) -> UsdtTable:
+        with self._open() as file:
+            try:
+                notes = read_notes(file, parse_sections(file))
+            except DataError as error:
+                raise DataError(f"{self.path}: {error}") from error
+            return build_usdt_table(notes, parse_segments(file), path=self.path, key=file.key, build_id=self.build_id)
+
     def problems(self) -> list[str]:
         """What could not be used, a sentence each: debug files of another build, damaged debug information."""
         return list(self._problems)
@@ -93,10 +122,22 @@ class Binary:
     def _code_of(self, row: int) -> bytes:
         """The bytes of the function in a row of the table, 1 MiB at most."""
         start, size = int(self.table.offsets[row]), min(int(self.table.sizes[row]), MAX_CODE)
+        with self._open() as file:
+            return file[start : start + size]
+
+    @contextmanager
+    def _open(self) -> Iterator[BinaryFile]:
+        """The file, open again. Raises DataError if it is another one by now."""
         with BinaryFile(self.path) as file:
             if file.key != self.table.key:
                 raise DataError(f"{self.path} has changed since it was read", hint="make another mp.Binary")
-            return file[start : start + size]
+            yield file
+
+
+def choose_requested(request: BinaryRequest, *, unsafe: bool = False) -> UserFunctionSet:
+    """The functions or USDT probes that are meant by the patterns for one binary."""
+    binary = Binary(request.binary)
+    return binary.usdt(*request.patterns) if request.is_usdt else binary.functions(*request.patterns, unsafe=unsafe)
 
 
 def _read(file: BinaryFile, problems: list[str]) -> UserTable:
