@@ -27,6 +27,7 @@ from multiprobe.arch.operands import parse_operands  # noqa: E402
 from multiprobe.arch.x86_64 import parse_site  # noqa: E402
 from multiprobe.binaries.choosing import choose as choose_of_binary  # noqa: E402
 from multiprobe.binaries.debug_files import build_id, unpack_debugdata  # noqa: E402
+from multiprobe.binaries.go_symbols import read_go_symbols  # noqa: E402
 from multiprobe.binaries.loader_cache import find_soname, parse_levels, parse_loader_cache  # noqa: E402
 from multiprobe.binaries.naming import requests  # noqa: E402
 from multiprobe.binaries.symbols import read_symbols  # noqa: E402
@@ -35,7 +36,7 @@ from multiprobe.binaries.usdt_notes import read_notes  # noqa: E402
 from multiprobe.binaries.usdt_table import build_usdt_table  # noqa: E402
 from multiprobe.compiler.code import Code  # noqa: E402
 from multiprobe.compiler.verifier import explain  # noqa: E402
-from multiprobe.elf import contents, parse_segments  # noqa: E402
+from multiprobe.elf import PT_LOAD, ElfSection, Segment, contents, parse_segments  # noqa: E402
 from multiprobe.elf import parse_sections as elf_sections  # noqa: E402
 from multiprobe.errors import MultiprobeError, VerifierError  # noqa: E402
 from multiprobe.functions.describe import records  # noqa: E402
@@ -248,6 +249,25 @@ def _binary(data: bytes) -> object:
     return list(chosen), chosen.refusals(), build_id(data, sections), unpack_debugdata(data, sections)
 
 
+def _go(data: bytes) -> object:
+    """The functions of a program in Go."""
+    sections = [ElfSection(".gopclntab", 1, 0, len(data), 0, 0)]
+    return read_go_symbols(data, sections, [Segment(PT_LOAD, 0, 0, len(data))])
+
+
+def _made_go(magic: int, *words: int) -> bytes:
+    """A table of one function, which begins with these words."""
+    header = struct.pack(f"<IHBB{len(words)}Q", magic, 0, 1, 8, *words)
+    return header + struct.pack("<8I", 0, 16, 16, 0, 1, 1, 2, 0) + b"\0main.main\0" + bytes(64)
+
+
+_GO = (
+    _made_go(0xFFFFFFF1, 1, 0, 64, 100, 0, 0, 0, 72),
+    _made_go(0xFFFFFFFA, 1, 0, 100, 0, 0, 0, 64),
+    _made_go(0xFFFFFFFB, 1),
+)
+
+
 def _probes(data: bytes) -> object:
     """The USDT probes of a program, and where their arguments are."""
     notes = read_notes(data, elf_sections(data))
@@ -333,6 +353,7 @@ def targets(directory: Path) -> list[Target]:
         Target("command line", _COMMANDS, _plan, (b"\0", b"\0--", b"=", b"1e999", b"nan", b"%", *_COMMANDS)),
         Target("elf", (elf,), lambda data: (contents(data), parse_segments(data))),
         Target("binary", (_made_binary(), elf), _binary),
+        Target("go", _GO, _go),
         Target("usdt probes", (_made_probes(),), _probes, (b"stapsdt\0", b"(%rbx)", b"8@")),
         Target("patterns of binaries", _OF_BINARIES, _of_binaries, (*_OF_BINARIES, *_PATTERNS, b"\0")),
         Target("object types", (_OBJECT_TYPES,), find_variables),

@@ -13,6 +13,7 @@ import numpy as np
 from multiprobe.binaries.choosing import choose
 from multiprobe.binaries.debug_files import build_id, open_debug_file, unpack_debugdata
 from multiprobe.binaries.file import BinaryFile, check_kind
+from multiprobe.binaries.go_symbols import read_go_symbols
 from multiprobe.binaries.locating import find_binary, library_of, program_of
 from multiprobe.binaries.rules import AT_RETURN
 from multiprobe.binaries.symbols import SOURCES, read_symbols
@@ -43,11 +44,12 @@ class Binary:
         /proc/PID/root leads to the file of a container, with links followed there
     path: the path of the file, a text
     build_id: hexadecimal digits, or "" if it has none
-    sources: where symbols were found: ".symtab", ".dynsym", ".gnu_debugdata", the path of a debug file
+    sources: where symbols were found: ".symtab", ".dynsym", ".gnu_debugdata", ".gopclntab", the path of a debug file
     table: all functions
 
     The file is read once, when the object is made, and not kept open. Symbols come from .symtab and .dynsym; if there
-    is no .symtab, also from a separate debug file (by build id or .gnu_debuglink) and from .gnu_debugdata.
+    is no .symtab, also from a separate debug file (by build id or .gnu_debuglink), from .gnu_debugdata, or from the
+    table that programs in Go keep, .gopclntab.
     Raises NoMatchError if there is no such file, NotPermittedError without the right to read it, KernelError if it
     can't be opened, DataError if it is not a program or library of this machine, or is damaged; UsageError for a name
     that no file can have.
@@ -143,11 +145,12 @@ def choose_requested(request: BinaryRequest, *, unsafe: bool = False) -> UserFun
 def _read(file: BinaryFile, problems: list[str]) -> UserTable:
     sections = parse_sections(file)
     tables = read_symbols(file, sections)
+    segments = _segments(file)
     if not any(section.kind == SHT_SYMTAB for section in sections):
-        tables += _separate(file, sections, problems)
+        tables += _separate(file, sections, problems) or _of_go(file, sections, segments, problems)
     return build_table(
         tables,
-        _segments(file),
+        segments,
         sections,
         path=file.path,
         key=file.key,
@@ -162,6 +165,18 @@ def _segments(file: BinaryFile) -> list[Segment]:
         if one.kind == PT_LOAD and one.offset + one.size > len(file):
             raise DataError(f"cut off at byte {len(file)}: a segment reaches to byte {one.offset + one.size}")
     return segments
+
+
+def _of_go(
+    file: BinaryFile, sections: Sequence[ElfSection], segments: Sequence[Segment], problems: list[str]
+) -> list[ElfSymbols]:
+    """The functions of a stripped program in Go."""
+    try:
+        found = read_go_symbols(file, sections, segments)
+    except DataError as error:
+        problems.append(f"{file.path}: {error}")
+        return []
+    return [found] if found is not None else []
 
 
 def _separate(file: BinaryFile, sections: Sequence[ElfSection], problems: list[str]) -> list[ElfSymbols]:

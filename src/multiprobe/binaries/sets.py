@@ -62,7 +62,7 @@ class UserFunction:
     binary: the path of the file
     address: of its symbol, an int; file_offset: of its first byte in the file; size: in bytes, 0 if unknown
     offset: bytes from its first byte to the probe, 0 for the entry
-    source: which table named it: ".symtab", ".dynsym", ".gnu_debugdata", or the path of a debug file
+    source: which table named it: ".symtab", ".dynsym", ".gnu_debugdata", ".gopclntab", or the path of a debug file
     verdict: whether it can be attached to, or why not
     """
 
