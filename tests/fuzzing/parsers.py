@@ -30,10 +30,10 @@ from multiprobe.binaries.debug_files import build_id, unpack_debugdata  # noqa: 
 from multiprobe.binaries.go_symbols import read_go_symbols  # noqa: E402
 from multiprobe.binaries.loader_cache import find_soname, parse_levels, parse_loader_cache  # noqa: E402
 from multiprobe.binaries.naming import requests  # noqa: E402
-from multiprobe.binaries.symbols import read_symbols  # noqa: E402
+from multiprobe.binaries.symbols import read_symbols, read_variables  # noqa: E402
 from multiprobe.binaries.table import build_table  # noqa: E402
 from multiprobe.binaries.usdt_notes import read_notes  # noqa: E402
-from multiprobe.binaries.usdt_table import build_usdt_table  # noqa: E402
+from multiprobe.binaries.usdt_table import build_usdt_table, variables_of  # noqa: E402
 from multiprobe.compiler.code import Code  # noqa: E402
 from multiprobe.compiler.verifier import explain  # noqa: E402
 from multiprobe.elf import PT_LOAD, ElfSection, Segment, contents, parse_segments  # noqa: E402
@@ -270,15 +270,18 @@ _GO = (
 
 def _probes(data: bytes) -> object:
     """The USDT probes of a program, and where their arguments are."""
-    notes = read_notes(data, elf_sections(data))
-    table = build_usdt_table(notes, parse_segments(data), path="", key=(), build_id="")
+    sections = elf_sections(data)
+    notes = read_notes(data, sections)
+    variables = read_variables(data, sections, variables_of(notes))
+    table = build_usdt_table(notes, parse_segments(data), path="", key=(), build_id="", variables=variables)
     chosen = choose_of_binary(table, ["*", "sold+4", "!shop:b*"], code_of=lambda _: b"")
-    operands = [parse_operands(note.arguments, machine) for note in notes for machine in ("x86_64", "aarch64")]
-    return list(chosen), chosen.refusals(), chosen.sites(), operands
+    sites = [site for found in table.sites for site in found]
+    operands = [parse_operands(site.operands, machine) for site in sites for machine in ("x86_64", "aarch64")]
+    return list(chosen), chosen.refusals(), operands
 
 
 def _made_probes() -> bytes:
-    arguments = b"8@%rdi -4@-20(%rbp) 4@$5 8@8(%rbx,%rcx,4) 8@[sp, 16]"
+    arguments = b"8@%rdi -4@-20(%rbp) 4@$5 8@8(%rbx,%rcx,4) 8@[sp, 16] 4@stock+8(%rip)"
     described = [
         struct.pack("<QQQ", BASE + n, BASE, BASE) + b"shop\0" + name + b"\0" + arguments + b"\0"
         for n, name in enumerate((b"sold", b"bought", b"sold"))
@@ -286,7 +289,7 @@ def _made_probes() -> bytes:
     notes = b"".join(
         struct.pack("<III", 8, len(one), 3) + b"stapsdt\0" + one.ljust(len(one) + 3 & ~3, b"\0") for one in described
     )
-    return make_elf([Made("work", 0)], extra={".note.stapsdt": notes, ".stapsdt.base": b"\0"})
+    return make_elf([Made("work", 0), Made("stock", 1, 17)], extra={".note.stapsdt": notes, ".stapsdt.base": b"\0"})
 
 
 def _made_binary() -> bytes:

@@ -131,6 +131,19 @@ def test_arguments_that_the_compiler_places(program: Path) -> None:
     assert values(program, "both", 3) == [(0, 8), (1, 7), (2, 8)]
     assert values(program, "many", 2) == [(n, 1, 2, 3, 4, 5, 6, 70) for n in range(2)]
     assert values(program, "plain", 1) == [()]
+    assert values(program, "global", 3) == [(-n, 10 * n) for n in range(3)]
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="variables are in registers elsewhere")
+def test_variables_of_a_stripped_program(program: Path) -> None:
+    """Nothing says where they are: only programs that read them don't fit."""
+    subprocess.run(["strip", str(program)], check=True)
+    chosen = mp.Binary(program).usdt("global")
+    with mp.attach(count, chosen) as attachment:
+        run(program, "global", 3)
+        assert list(attachment.totals(calls)) == [3]
+    with pytest.raises(mp.AttachError, match=r"argument 1 of the site, .*prices.*\(%rip\), can't be read"):
+        mp.attach(second, chosen)
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="these are places of x86-64")

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from multiprobe.errors import DataError
 
+SITE = "%site"
+"""The name that `binaries.usdt_table` gives to the address of a site, from which it counts those of variables."""
 _ARGUMENT = re.compile(r"(?:^|\s+)(-?)([1248])f?@")
 _NUMBER = r"[-+]?(?:0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20})"
 _X86_MEMORY = re.compile(rf"({_NUMBER})?\((%\w+)?(?:,(%\w+)(?:,([1248]))?)?\)")
@@ -100,7 +102,9 @@ def _number(text: str) -> int:
 
 
 def _wide(name: str) -> Register:
-    """A register of 64 bits, which an address can be in."""
+    """A register of 64 bits, which an address can be in; the address of the site itself."""
+    if name == SITE:
+        return _X86_SITE
     if name not in _X86_ADDRESSES:
         raise DataError(name)
     return _X86_REGISTERS[name]
@@ -117,6 +121,7 @@ _X86_OFFSETS = {
     "r15": 0, "r14": 8, "r13": 16, "r12": 24, "bp": 32, "bx": 40, "r11": 48, "r10": 56, "r9": 64, "r8": 72, "ax": 80,
     "cx": 88, "dx": 96, "si": 104, "di": 112, "sp": 152,
 }  # fmt: skip
+_X86_SITE = Register(128)  # ip
 _X86_ADDRESSES = {f"%{name}" if name[0] == "r" else f"%r{name}" for name in _X86_OFFSETS}
 
 

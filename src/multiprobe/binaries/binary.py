@@ -16,11 +16,11 @@ from multiprobe.binaries.file import BinaryFile, check_kind
 from multiprobe.binaries.go_symbols import read_go_symbols
 from multiprobe.binaries.locating import find_binary, library_of, program_of
 from multiprobe.binaries.rules import AT_RETURN
-from multiprobe.binaries.symbols import SOURCES, read_symbols
+from multiprobe.binaries.symbols import SOURCES, read_symbols, read_variables
 from multiprobe.binaries.table import build_table
 from multiprobe.binaries.usdt import UsdtProbeSet
 from multiprobe.binaries.usdt_notes import read_notes
-from multiprobe.binaries.usdt_table import build_usdt_table
+from multiprobe.binaries.usdt_table import build_usdt_table, variables_of
 from multiprobe.elf import PT_LOAD, SHT_SYMTAB, parse_sections, parse_segments
 from multiprobe.errors import DataError
 
@@ -108,11 +108,19 @@ class Binary:
     @cached_property
     def _usdt(self) -> UsdtTable:
         with self._open() as file:
+            sections = parse_sections(file)
             try:
-                notes = read_notes(file, parse_sections(file))
+                notes = read_notes(file, sections)
             except DataError as error:
                 raise DataError(f"{self.path}: {error}") from error
-            return build_usdt_table(notes, parse_segments(file), path=self.path, key=file.key, build_id=self.build_id)
+            return build_usdt_table(
+                notes,
+                parse_segments(file),
+                path=self.path,
+                key=file.key,
+                build_id=self.build_id,
+                variables=read_variables(file, sections, variables_of(notes)),
+            )
 
     def problems(self) -> list[str]:
         """What could not be used, a sentence each: debug files of another build, damaged debug information."""

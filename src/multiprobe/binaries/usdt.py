@@ -50,7 +50,7 @@ class UsdtProbeSet(UserFunctionSet):
             [position for position, _ in found],
             array("Q", [site.file_offset for _, site in found]),
             array("Q", [site.semaphore for _, site in found]),
-            [site.arguments for _, site in found],
+            [site.operands for _, site in found],
         )
 
     def offset_of(self, position: int, address: int) -> int:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from multiprobe.arch.operands import SITE
 from multiprobe.binaries import rules
 from multiprobe.binaries.table import UserTable, file_offsets
 from multiprobe.binaries.usdt_sites import SOURCE, UsdtSite
 from multiprobe.elf import PF_W, PT_LOAD
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from multiprobe.binaries.usdt_notes import UsdtNote
     from multiprobe.elf import Segment
@@ -49,10 +51,39 @@ class UsdtTable(UserTable):
         return [row for name, rows in self._rows_by_bare_name.items() if fits(name) for row in rows]
 
 
+_VARIABLE = re.compile(r"(?:([-+]?\d{1,18})\+)?([A-Za-z_.$][\w.$]*)([-+]\d{1,18})?\(%rip\)")
+
+
+def variables_of(notes: Iterable[UsdtNote]) -> set[str]:
+    """The variables that arguments of sites are in."""
+    return {found[2] for note in notes for found in _VARIABLE.finditer(note.arguments)}
+
+
+def _operands(note: UsdtNote, variables: Mapping[str, int]) -> str:
+    """The arguments of a site, with known variables by their distance from it."""
+
+    def replace(found: re.Match[str]) -> str:
+        address = variables.get(found[2])
+        if address is None:
+            return found[0]
+        return f"{address + int(found[1] or 0) + int(found[3] or 0) - note.location}({SITE})"
+
+    return _VARIABLE.sub(replace, note.arguments)
+
+
+NONE: Mapping[str, int] = {}
+
+
 def build_usdt_table(
-    notes: Iterable[UsdtNote], segments: Sequence[Segment], *, path: str, key: tuple[int, ...], build_id: str
+    notes: Iterable[UsdtNote],
+    segments: Sequence[Segment],
+    *,
+    path: str,
+    key: tuple[int, ...],
+    build_id: str,
+    variables: Mapping[str, int] = NONE,
 ) -> UsdtTable:
-    """The table of the probes that have these sites."""
+    """The table of the probes that have these sites. `variables`: the addresses of those that arguments are in."""
     each = {(note.provider, note.name, note.location): note for note in notes}  # twice there, it would run twice
     found = [each[place] for place in sorted(each)]
     locations = np.array([note.location for note in found], np.uint64)
@@ -65,7 +96,9 @@ def build_usdt_table(
         counter = counters[note.semaphore]
         of_site = by_offset.setdefault(offset, counter) if is_code else counter
         verdict = rules.judge_site(name, has_code=is_code, has_counter=counter >= 0, is_only=of_site == counter)
-        sites.setdefault(name, []).append(UsdtSite(note.location, offset, max(counter, 0), note.arguments, verdict))
+        operands = _operands(note, variables)
+        site = UsdtSite(note.location, offset, max(counter, 0), note.arguments, operands, verdict)
+        sites.setdefault(name, []).append(site)
     return _table(sites, path=path, key=key, build_id=build_id)
 
 

@@ -26,6 +26,7 @@ MINUS_20 = -20 & (1 << 64) - 1
         ("8f@(%rbx)", Operand(8, False, is_memory=True, base=RBX)),
         ("8@8(%rbx,%rcx,4)", Operand(8, False, is_memory=True, base=RBX, index=RCX, scale=4, constant=8)),
         ("8@(%rbx,%rcx)", Operand(8, False, is_memory=True, base=RBX, index=RCX)),
+        ("4@512(%site)", Operand(4, False, is_memory=True, base=Register(128), constant=512)),
         ("8@16(,%rcx,8)", Operand(8, False, is_memory=True, index=RCX, scale=8, constant=16)),
     ],
 )

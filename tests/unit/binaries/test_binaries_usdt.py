@@ -7,7 +7,7 @@ from pathlib import Path
 from struct import pack
 
 import pytest
-from elf_writer import BASE, N_FUNCTIONS, Made, make_elf
+from elf_writer import BASE, GLOBAL, N_FUNCTIONS, OBJECT, Made, make_elf
 
 from multiprobe.binaries import usdt_notes
 from multiprobe.binaries.binary import Binary
@@ -240,3 +240,27 @@ def test_thousands_of_notes(write: Callable[..., Path]) -> None:
     notes = b"".join(note(f"n{n}", BASE + n % (16 * N_FUNCTIONS)) for n in range(20_000))
     probes = Binary(write(make_elf([Made("work", 0)], extra={".note.stapsdt": notes}))).usdt()
     assert len(probes) == len(probes.sites().offsets) == 20_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "operands"),
+    [
+        ("-4@stock(%rip) 8@%rdi", "-4@8192(%site) 8@%rdi"),
+        ("8@prices+16(%rip)", "8@8464(%site)"),
+        ("8@4+prices(%rip) 4@other(%rip)", "8@8452(%site) 4@other(%rip)"),
+        ("8@before-8(%rip)", "8@-4104(%site)"),
+    ],
+)
+def test_variables_are_found_by_their_symbols(arguments: str, operands: str) -> None:
+    note = UsdtNote("a", "b", 0x1000, 0, arguments)
+    known = {"stock": 0x3000, "prices": 0x3100, "before": 0}
+    table = build_usdt_table([note], [CODE], path="p", key=(), build_id="", variables=known)
+    ((site,),) = table.sites
+    assert (site.arguments, site.operands) == (arguments, operands)
+
+
+def test_variables_of_a_file(write: Callable[..., Path]) -> None:
+    symbols = [Made("work", 0), Made("stock", 3, GLOBAL | OBJECT), Made("other", 4, GLOBAL | OBJECT)]
+    data = make_elf(symbols, extra={".note.stapsdt": note("sold", BASE + 2, "4@stock(%rip)")})
+    (probe,) = Binary(write(data)).usdt()
+    assert probe.sites[0].operands == "4@46(%site)"

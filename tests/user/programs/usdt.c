@@ -23,6 +23,15 @@ NOINLINE void both(long n) {
     else PROBE("both", "8@%0 4@%1", "m"(n), "n"(8));
 }
 
+/* Variables, which have no register. */
+static volatile int stock = -1;
+static volatile long prices[4];
+NOINLINE void global(long n) {
+    stock = -n;
+    prices[2] = 10 * n;
+    PROBE("global", "-4@%0 8@%1", "m"(stock), "m"(prices[2]));
+}
+
 NOINLINE void text(const char *name) { PROBE("text", "8@%0", "r"(name)); }
 
 NOINLINE void many(long n) {
@@ -67,6 +76,7 @@ int main(int count, char **words) {
         if (all || !strcmp(what, "plain")) plain(n);
         if (all || !strcmp(what, "chosen")) chosen(n, -(int)n, 200);
         if (all || !strcmp(what, "both")) both(n);
+        if (all || !strcmp(what, "global")) global(n);
         if (all || !strcmp(what, "text")) text(goods[n % 3]);
         if (all || !strcmp(what, "many")) many(n);
         if (all || !strcmp(what, "guarded")) guarded(n);

@@ -216,7 +216,7 @@ class Describer:
 
 def _usdt(probe: UsdtProbe) -> Described:
     """The arguments of a USDT probe: as many as a site has, numbers with a sign where a site says so."""
-    sites = [parse_operands(site.arguments, native().machine) for site in probe.sites]
+    sites = [parse_operands(site.operands, native().machine) for site in probe.sites]
     shown = [TracedArgument(f"arg{n}", n, _type_of(found)) for n, found in enumerate(zip_longest(*sites))]
     return Described(tuple(shown[:MAX_ARGUMENTS]), UNKNOWN.result, n_slots=len(shown))
 

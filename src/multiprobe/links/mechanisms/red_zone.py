@@ -51,6 +51,8 @@ def nop_sites(functions: AnyFunctionSet) -> dict[int, str]:
     for first, part in binary_parts(functions) if os.uname().machine == _MACHINE else ():
         sites = part.sites()
         at_nops = _nops(part, sites.offsets)
+        if not at_nops:
+            continue
         elsewhere = {position for place, position in enumerate(sites.positions) if place not in at_nops}
         verb = "is" if isinstance(part, UsdtProbeSet) else "begins with"
         found |= {

@@ -34,7 +34,7 @@ from multiprobe.links.mechanisms.uprobe_program import PROG_TYPE, attach_type, o
 from multiprobe.syscalls import bpf
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from multiprobe.binaries.file import BinaryFile
     from multiprobe.binaries.sets import UserFunctionSet
@@ -81,6 +81,8 @@ class _Sites:
             try:
                 program = self._program(arguments, linked, programs)
             except DataError as error:
+                if arguments is None:
+                    raise
                 self.refused |= dict.fromkeys(places, (errno.EOPNOTSUPP, str(error)))
                 continue
             part = Linked(linked.mechanism, linked.links)
@@ -88,17 +90,17 @@ class _Sites:
             self.refused |= {place: (number, "") for place, number in part.refused.items()}
         self._settle(linked)
 
-    def _by_arguments(self) -> dict[str | None, Sequence[int]]:
+    def _by_arguments(self) -> Mapping[str | None, Sequence[int]]:
         """The places of the sites that one program serves, by where these keep their arguments."""
         everything = range(len(self.sites.offsets))
         listed = self.sites.arguments
         if listed is None and not self.refused:
             return {None: everything}
-        found: dict[str | None, Sequence[int]] = {}
+        found: dict[str | None, list[int]] = {}
         for place in everything:
             if place not in self.refused:
                 key = listed[place] if listed is not None and self.request.reads_arguments else None
-                found.setdefault(key, []).append(place)  # type: ignore[attr-defined]
+                found.setdefault(key, []).append(place)
         return found
 
     def _program(
@@ -116,20 +118,20 @@ class _Sites:
     def _open(self, program: FileDescriptor, places: Sequence[int]) -> Link:
         """One link on the sites at these places."""
         sites, request = self.sites, self.request
-        positions = [sites.positions[place] for place in places]
-        wanted = array("Q", map(sites.offsets.__getitem__, places))
+        is_everything = places == range(len(self.indices)) and isinstance(sites.positions, range)
+        positions = sites.positions if is_everything else [sites.positions[place] for place in places]
+        offsets = _picked(sites.offsets, places)
         fd = open_link(
             program,
             self.file,
-            wanted,
-            None if self.cookies is None else array("Q", map(self.cookies.__getitem__, positions)),
-            counters=_of_places(sites.counters, places),
+            offsets,
+            None if self.cookies is None else _picked(self.cookies, positions),
+            counters=None if sites.counters is None else _picked(sites.counters, places),
             when=request.when,
             pid=request.pid or 0,
         )
-        is_everything = places == range(len(self.indices)) and isinstance(sites.positions, range)
         indices = self.indices if is_everything else [self.indices[n] for n in dict.fromkeys(positions)]
-        return Link(fd, Mechanism.UPROBE_MULTI, indices, offsets=wanted)
+        return Link(fd, Mechanism.UPROBE_MULTI, indices, offsets=offsets)
 
     def _settle(self, linked: Linked) -> None:
         """Refuse the functions that have no site left, and note those that lack some."""
@@ -147,8 +149,9 @@ class _Sites:
                 linked.notes.append(f"{count} of {label} are not attached: {why or errno_name(number)}")
 
 
-def _of_places(column: array[int] | None, places: Sequence[int]) -> array[int] | None:
-    return None if column is None else array("Q", map(column.__getitem__, places))
+def _picked(column: array[int], places: Sequence[int]) -> array[int]:
+    """The items of a column at these places; the column itself, if these are all places."""
+    return column if places == range(len(column)) else array("Q", map(column.__getitem__, places))
 
 
 def refused_by_kernel(
@@ -162,8 +165,8 @@ def refused_by_kernel(
     new = [place for place, offset in enumerate(offsets) if offset not in known]
     found: dict[int, int] = {}
     if new:
-        wanted = array("Q", map(offsets.__getitem__, new))
-        refused = _try(file, wanted, counters=_of_places(counters, new), when=when)
+        guarded_by = None if counters is None else _picked(counters, new)
+        refused = _try(file, _picked(offsets, new), counters=guarded_by, when=when)
         found = {new[place]: number for place, number in refused.items()}
         lasting = {offsets[place] for place, number in found.items() if number == ENOTSUPP}
         tried.add((offsets[place] for place in new if place not in found), lasting)
@@ -176,8 +179,8 @@ def _try(file: BinaryFile, offsets: array[int], *, counters: array[int] | None, 
     with load_empty(Hook(PROG_TYPE, attach_type(when))) as program, ExitStack() as accepted, mapped(file):
 
         def open_part(part: Sequence[int]) -> None:
-            wanted, guarded_by = array("Q", map(offsets.__getitem__, part)), _of_places(counters, part)
-            link = open_link(program, file, wanted, None, counters=guarded_by, when=when, pid=getpid())
+            guarded_by = None if counters is None else _picked(counters, part)
+            link = open_link(program, file, _picked(offsets, part), None, counters=guarded_by, when=when, pid=getpid())
             accepted.enter_context(link)
 
         def attempt(part: Sequence[int]) -> int:
