@@ -53,6 +53,19 @@ class UsdtProbeSet(UserFunctionSet):
             [site.operands for _, site in found],
         )
 
+    def notes(self) -> list[str]:
+        """A sentence for each probe that can be attached to, but not at all of its sites."""
+        found = []
+        for position, (row, _) in enumerate(self.places):
+            sites = self.table.sites[row]
+            refused = [site.verdict for site in sites if site.verdict.code]
+            if refused and len(refused) < len(sites):
+                why = refused[0].reason.removeprefix(f"{self.table.names[row]} ")
+                found.append(
+                    f"{len(refused)} of {len(sites)} sites of {self.label(position)} can't be attached to: one {why}"
+                )
+        return found
+
     def offset_of(self, position: int, address: int) -> int:
         """The offset in the file of what is at `address` of a process: a site of the probe at `position`."""
         sites = self.table.sites[self.places[position][0]]

@@ -109,6 +109,10 @@ def test_probes_and_sites(binary: Binary) -> None:
     assert [site.address for site in sold.sites] == [BASE + 2, BASE + 18, 0x999000]
     assert (sold.verdict.code, probes[2].verdict.code) == ("", "no_code")
     assert (sold.address, sold.source, sold.module) == (BASE + 2, ".note.stapsdt", "program")
+    (sentence,) = probes.notes()
+    assert sentence.startswith(
+        "1 of 3 sites of shop:sold can't be attached to: one is outside of the executable segments"
+    )
     sites = probes.sites()
     assert list(sites.positions) == [0, 1, 3, 3]
     assert list(sites.offsets) == [sites.offsets[1] + n for n in (32, 0, 1, 17)]

@@ -73,7 +73,10 @@ class _Sites:
     def attach(self, linked: Linked, programs: dict[str | None, FileDescriptor]) -> None:
         """Put the links into `linked`, and the programs that they share into `programs` and there."""
         sites = self.sites
-        harmful = harmful_sites(self.functions) if isinstance(self.functions, UsdtProbeSet) else {}
+        harmful: dict[int, str] = {}
+        if isinstance(self.functions, UsdtProbeSet):
+            linked.notes += self.functions.notes()
+            harmful = harmful_sites(self.functions)
         self.refused |= {n: (errno.EPERM, harmful[at]) for n, at in enumerate(sites.offsets) if at in harmful}
         numbers = refused_by_kernel(self.file, sites.offsets, sites.counters, when=self.request.when)
         self.refused |= {place: (number, "") for place, number in numbers.items()}
