@@ -6,6 +6,9 @@ from .binaries.mixed import MixedFunctionSet as MixedFunctionSet
 from .binaries.rules import UserVerdict as UserVerdict
 from .binaries.sets import UserFunction as UserFunction
 from .binaries.sets import UserFunctionSet as UserFunctionSet
+from .binaries.usdt import UsdtProbe as UsdtProbe
+from .binaries.usdt import UsdtProbeSet as UsdtProbeSet
+from .binaries.usdt_sites import UsdtSite as UsdtSite
 from .compiler.builtins import kernel_bytes as kernel_bytes
 from .compiler.builtins import kernel_string as kernel_string
 from .compiler.builtins import user_string as user_string

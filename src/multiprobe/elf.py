@@ -14,7 +14,7 @@ from multiprobe.errors import DataError
 EM_X86_64, EM_AARCH64, EM_BPF = 62, 183, 247
 ET_REL, ET_EXEC, ET_DYN, ET_CORE = 1, 2, 3, 4
 PT_LOAD, PT_INTERP = 1, 3
-PF_X = 1
+PF_X, PF_W = 1, 2
 SHT_NULL, SHT_SYMTAB, SHT_NOBITS, SHT_DYNSYM = 0, 2, 8, 11
 _IDENT = b"\x7fELF\x02\x01"
 _HEADER = Struct("<16sHHIQQQIHHHHHH")

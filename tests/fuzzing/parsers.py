@@ -16,23 +16,27 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), *(str(ROOT / "unit" / name) for name in ("functions", "binaries", "inspect"))]
 
-from elf_writer import Made, build_id_note, make_elf  # noqa: E402
+from elf_writer import BASE, Made, build_id_note, make_elf  # noqa: E402
 from images import MIXED_7_3, RETURN_6_1, RETURN_6_12  # noqa: E402
 from kernel_files import Files  # noqa: E402
 
 import multiprobe as mp  # noqa: E402
 from fuzzing.own_files import own_files  # noqa: E402
 from fuzzing.target import Target, run_command, words_of  # noqa: E402
+from multiprobe.arch.operands import parse_operands  # noqa: E402
 from multiprobe.arch.x86_64 import parse_site  # noqa: E402
 from multiprobe.binaries.choosing import choose as choose_of_binary  # noqa: E402
 from multiprobe.binaries.debug_files import build_id, unpack_debugdata  # noqa: E402
+from multiprobe.binaries.go_symbols import read_go_symbols  # noqa: E402
 from multiprobe.binaries.loader_cache import find_soname, parse_levels, parse_loader_cache  # noqa: E402
 from multiprobe.binaries.naming import requests  # noqa: E402
-from multiprobe.binaries.symbols import read_symbols  # noqa: E402
+from multiprobe.binaries.symbols import read_symbols, read_variables  # noqa: E402
 from multiprobe.binaries.table import build_table  # noqa: E402
+from multiprobe.binaries.usdt_notes import read_notes  # noqa: E402
+from multiprobe.binaries.usdt_table import build_usdt_table, variables_of  # noqa: E402
 from multiprobe.compiler.code import Code  # noqa: E402
 from multiprobe.compiler.verifier import explain  # noqa: E402
-from multiprobe.elf import contents, parse_segments  # noqa: E402
+from multiprobe.elf import PT_LOAD, ElfSection, Segment, contents, parse_segments  # noqa: E402
 from multiprobe.elf import parse_sections as elf_sections  # noqa: E402
 from multiprobe.errors import MultiprobeError, VerifierError  # noqa: E402
 from multiprobe.functions.describe import records  # noqa: E402
@@ -123,7 +127,7 @@ _TYPES = (
 )
 _OF_BINARIES = (
     *(b"libwork:wo*\0!*_fini", b"/usr/bin/x:work+4", b"libwork:/^w(o|x)/\0vfs_*", b"./a:*\0!./a:memcpy", b"libwork:"),
-    *(b"/tcp_.*:x/", b"libwork:work+0x10", b"!libwork:[mw]*", b"/a:b:c", b"libwork:!work"),
+    *(b"/tcp_.*:x/", b"libwork:work+0x10", b"!libwork:[mw]*", b"/a:b:c", b"libwork:!work", b"x:usdt:a:b*\0!x:usdt:/b/"),
 )
 _FILTERS = (
     *(b"arg0 == 1 and ret < 0", b"comm == 'bash'", b"duration > 1e6 or pid in (1, 2)", b"not ret", b"ret == -EPERM"),
@@ -245,6 +249,49 @@ def _binary(data: bytes) -> object:
     return list(chosen), chosen.refusals(), build_id(data, sections), unpack_debugdata(data, sections)
 
 
+def _go(data: bytes) -> object:
+    """The functions of a program in Go."""
+    sections = [ElfSection(".gopclntab", 1, 0, len(data), 0, 0)]
+    return read_go_symbols(data, sections, [Segment(PT_LOAD, 0, 0, len(data))])
+
+
+def _made_go(magic: int, *words: int) -> bytes:
+    """A table of one function, which begins with these words."""
+    header = struct.pack(f"<IHBB{len(words)}Q", magic, 0, 1, 8, *words)
+    return header + struct.pack("<8I", 0, 16, 16, 0, 1, 1, 2, 0) + b"\0main.main\0" + bytes(64)
+
+
+_GO = (
+    _made_go(0xFFFFFFF1, 1, 0, 64, 100, 0, 0, 0, 72),
+    _made_go(0xFFFFFFFA, 1, 0, 100, 0, 0, 0, 64),
+    _made_go(0xFFFFFFFB, 1),
+)
+
+
+def _probes(data: bytes) -> object:
+    """The USDT probes of a program, and where their arguments are."""
+    sections = elf_sections(data)
+    notes = read_notes(data, sections)
+    variables = read_variables(data, sections, variables_of(notes))
+    table = build_usdt_table(notes, parse_segments(data), path="", key=(), build_id="", variables=variables)
+    chosen = choose_of_binary(table, ["*", "sold+4", "!shop:b*"], code_of=lambda _: b"")
+    sites = [site for found in table.sites for site in found]
+    operands = [parse_operands(site.operands, machine) for site in sites for machine in ("x86_64", "aarch64")]
+    return list(chosen), chosen.refusals(), operands
+
+
+def _made_probes() -> bytes:
+    arguments = b"8@%rdi -4@-20(%rbp) 4@$5 8@8(%rbx,%rcx,4) 8@[sp, 16] 4@stock+8(%rip)"
+    described = [
+        struct.pack("<QQQ", BASE + n, BASE, BASE) + b"shop\0" + name + b"\0" + arguments + b"\0"
+        for n, name in enumerate((b"sold", b"bought", b"sold"))
+    ]
+    notes = b"".join(
+        struct.pack("<III", 8, len(one), 3) + b"stapsdt\0" + one.ljust(len(one) + 3 & ~3, b"\0") for one in described
+    )
+    return make_elf([Made("work", 0), Made("stock", 1, 17)], extra={".note.stapsdt": notes, ".stapsdt.base": b"\0"})
+
+
 def _made_binary() -> bytes:
     functions = [Made("work", 0), Made("__work", 0), Made("memcpy@@V_2", 1, 26), Made("malloc", None)]
     packed = lzma.compress(make_elf(functions[:1]))
@@ -309,6 +356,8 @@ def targets(directory: Path) -> list[Target]:
         Target("command line", _COMMANDS, _plan, (b"\0", b"\0--", b"=", b"1e999", b"nan", b"%", *_COMMANDS)),
         Target("elf", (elf,), lambda data: (contents(data), parse_segments(data))),
         Target("binary", (_made_binary(), elf), _binary),
+        Target("go", _GO, _go),
+        Target("usdt probes", (_made_probes(),), _probes, (b"stapsdt\0", b"(%rbx)", b"8@")),
         Target("patterns of binaries", _OF_BINARIES, _of_binaries, (*_OF_BINARIES, *_PATTERNS, b"\0")),
         Target("object types", (_OBJECT_TYPES,), find_variables),
         Target("section name", _SECTIONS, _text(parse_section), (b"/", b"?", b".s", b"+", b"%s")),

@@ -49,7 +49,7 @@ ALLOWED = {
     "syscalls": {*BASE, "arch", "uapi"},
     "kernel": {*BASE, "arch", "uapi", "syscalls"},
     "functions": {*BASE, "arch", "uapi", "syscalls", "kernel"},
-    "binaries": {*BASE, "disassembler", "elf", "functions", "kernel"},
+    "binaries": {*BASE, "arch", "disassembler", "elf", "functions", "kernel"},
     "maps": {*BASE, "uapi", "syscalls", "kernel", "functions", "table"},
     "compiler": {*BASE, "elf", "arch", "uapi", "syscalls", "kernel", "functions", "maps"},
     "links": {*BASE, "binaries", "elf", "uapi", "syscalls", "kernel", "functions", "maps", "compiler"},

@@ -49,6 +49,16 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def compiled(built: Path) -> Callable[..., Path]:
+    """Compiles a program of ours, or a source by its path."""
+
+    def compile_program(source: str, path: Path, *flags: str) -> Path:
+        return _compile(source, path, f"-I{PROGRAMS}", *flags)
+
+    return compile_program
+
+
+@pytest.fixture
 def throws(built: Path, tmp_path: Path) -> Path:
     """A program in C++ that throws exceptions."""
     if not shutil.which("g++"):

@@ -37,8 +37,8 @@ def test_what_was_tried_is_remembered_for_this_file(
     mp.attach(count, chosen).close()
     asked: list[Sequence[int]] = []
 
-    def ask(_file: object, offsets: Sequence[int], *, when: str) -> dict[int, int]:
-        asked.append(offsets)
+    def ask(_file: object, offsets: Sequence[int], *, counters: object, when: str) -> dict[int, int]:
+        asked.append(list(offsets))
         return {}
 
     monkeypatch.setattr(uprobe_multi, "_try", ask)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,19 +13,25 @@ import numpy as np
 from multiprobe.binaries.choosing import choose
 from multiprobe.binaries.debug_files import build_id, open_debug_file, unpack_debugdata
 from multiprobe.binaries.file import BinaryFile, check_kind
+from multiprobe.binaries.go_symbols import read_go_symbols
 from multiprobe.binaries.locating import find_binary, library_of, program_of
 from multiprobe.binaries.rules import AT_RETURN
-from multiprobe.binaries.symbols import SOURCES, read_symbols
+from multiprobe.binaries.symbols import SOURCES, read_symbols, read_variables
 from multiprobe.binaries.table import build_table
+from multiprobe.binaries.usdt import UsdtProbeSet
+from multiprobe.binaries.usdt_notes import read_notes
+from multiprobe.binaries.usdt_table import build_usdt_table, variables_of
 from multiprobe.elf import PT_LOAD, SHT_SYMTAB, parse_sections, parse_segments
 from multiprobe.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from multiprobe.binaries.naming import BinaryRequest
     from multiprobe.binaries.sets import UserFunctionSet
     from multiprobe.binaries.symbols import ElfSymbols
     from multiprobe.binaries.table import UserTable
+    from multiprobe.binaries.usdt_table import UsdtTable
     from multiprobe.elf import ElfBytes, ElfSection, Segment
 
 MAX_CODE = 1 << 20
@@ -36,11 +44,12 @@ class Binary:
         /proc/PID/root leads to the file of a container, with links followed there
     path: the path of the file, a text
     build_id: hexadecimal digits, or "" if it has none
-    sources: where symbols were found: ".symtab", ".dynsym", ".gnu_debugdata", the path of a debug file
+    sources: where symbols were found: ".symtab", ".dynsym", ".gnu_debugdata", ".gopclntab", the path of a debug file
     table: all functions
 
     The file is read once, when the object is made, and not kept open. Symbols come from .symtab and .dynsym; if there
-    is no .symtab, also from a separate debug file (by build id or .gnu_debuglink) and from .gnu_debugdata.
+    is no .symtab, also from a separate debug file (by build id or .gnu_debuglink), from .gnu_debugdata, or from the
+    table that programs in Go keep, .gopclntab.
     Raises NoMatchError if there is no such file, NotPermittedError without the right to read it, KernelError if it
     can't be opened, DataError if it is not a program or library of this machine, or is damaged; UsageError for a name
     that no file can have.
@@ -83,6 +92,36 @@ class Binary:
             table = replace(table, facts=np.bitwise_and(table.facts, np.uint8(0xFF - AT_RETURN)))
         return choose(table, patterns, code_of=self._code_of)
 
+    def usdt(self, *patterns: str) -> UsdtProbeSet:
+        """The USDT probes that match any of `patterns`; all without one. Their notes are read when first asked for.
+
+        patterns: a name, `provider:name`, or a glob or `/regular expression/` for either; `!pattern` excludes
+
+        The order is that of names, or of the request if all patterns are names. Requests without a match are in the
+        set's `unresolved`. Raises PatternError for an invalid pattern, DataError if the notes are damaged, or the file
+        has changed since.
+        """
+        found = choose(self._usdt, patterns, code_of=self._code_of)
+        assert isinstance(found, UsdtProbeSet)
+        return found
+
+    @cached_property
+    def _usdt(self) -> UsdtTable:
+        with self._open() as file:
+            sections = parse_sections(file)
+            try:
+                notes = read_notes(file, sections)
+            except DataError as error:
+                raise DataError(f"{self.path}: {error}") from error
+            return build_usdt_table(
+                notes,
+                parse_segments(file),
+                path=self.path,
+                key=file.key,
+                build_id=self.build_id,
+                variables=read_variables(file, sections, variables_of(notes)),
+            )
+
     def problems(self) -> list[str]:
         """What could not be used, a sentence each: debug files of another build, damaged debug information."""
         return list(self._problems)
@@ -93,20 +132,33 @@ class Binary:
     def _code_of(self, row: int) -> bytes:
         """The bytes of the function in a row of the table, 1 MiB at most."""
         start, size = int(self.table.offsets[row]), min(int(self.table.sizes[row]), MAX_CODE)
+        with self._open() as file:
+            return file[start : start + size]
+
+    @contextmanager
+    def _open(self) -> Iterator[BinaryFile]:
+        """The file, open again. Raises DataError if it is another one by now."""
         with BinaryFile(self.path) as file:
             if file.key != self.table.key:
                 raise DataError(f"{self.path} has changed since it was read", hint="make another mp.Binary")
-            return file[start : start + size]
+            yield file
+
+
+def choose_requested(request: BinaryRequest, *, unsafe: bool = False) -> UserFunctionSet:
+    """The functions or USDT probes that are meant by the patterns for one binary."""
+    binary = Binary(request.binary)
+    return binary.usdt(*request.patterns) if request.is_usdt else binary.functions(*request.patterns, unsafe=unsafe)
 
 
 def _read(file: BinaryFile, problems: list[str]) -> UserTable:
     sections = parse_sections(file)
     tables = read_symbols(file, sections)
+    segments = _segments(file)
     if not any(section.kind == SHT_SYMTAB for section in sections):
-        tables += _separate(file, sections, problems)
+        tables += _separate(file, sections, problems) or _of_go(file, sections, segments, problems)
     return build_table(
         tables,
-        _segments(file),
+        segments,
         sections,
         path=file.path,
         key=file.key,
@@ -121,6 +173,18 @@ def _segments(file: BinaryFile) -> list[Segment]:
         if one.kind == PT_LOAD and one.offset + one.size > len(file):
             raise DataError(f"cut off at byte {len(file)}: a segment reaches to byte {one.offset + one.size}")
     return segments
+
+
+def _of_go(
+    file: BinaryFile, sections: Sequence[ElfSection], segments: Sequence[Segment], problems: list[str]
+) -> list[ElfSymbols]:
+    """The functions of a stripped program in Go."""
+    try:
+        found = read_go_symbols(file, sections, segments)
+    except DataError as error:
+        problems.append(f"{file.path}: {error}")
+        return []
+    return [found] if found is not None else []
 
 
 def _separate(file: BinaryFile, sections: Sequence[ElfSection], problems: list[str]) -> list[ElfSymbols]:

@@ -15,6 +15,9 @@ from multiprobe.binaries.boundaries import why_no_boundary
 from multiprobe.binaries.demangling import INSTALL, load_demangler
 from multiprobe.binaries.rules import NO_SYMBOLS, forbidding
 from multiprobe.binaries.sets import UserFunctionSet
+from multiprobe.binaries.usdt import UsdtProbeSet
+from multiprobe.binaries.usdt_sites import SOURCE
+from multiprobe.binaries.usdt_table import UsdtTable
 from multiprobe.errors import PatternError
 from multiprobe.functions.pattern import WILDCARDS, glob_to_regex
 from multiprobe.functions.sets import Refusal
@@ -81,7 +84,7 @@ def choose(table: UserTable, texts: Sequence[str], *, code_of: Callable[[int], b
     wanted = [pattern for pattern in parsed if not pattern.is_exclusion]
     chosen = _Chosen(table, code_of)
     if not len(table):
-        chosen.refuse(" ".join(texts) or "*", NO_SYMBOLS, why_no_symbols(table))
+        chosen.refuse(" ".join(texts) or "*", *why_empty(table))
         return chosen.make(set(), in_request_order=True)
     if not wanted:
         chosen.add(range(len(table)))
@@ -148,9 +151,8 @@ class _Chosen:
 
     def make(self, excluded: set[int], *, in_request_order: bool) -> UserFunctionSet:
         places = [place for key, place in self._places.items() if key[0] not in excluded]
-        return UserFunctionSet(
-            self._table, places if in_request_order else sorted(places), unresolved=tuple(self._unresolved)
-        )
+        kind = UsdtProbeSet if isinstance(self._table, UsdtTable) else UserFunctionSet
+        return kind(self._table, places if in_request_order else sorted(places), unresolved=tuple(self._unresolved))
 
 
 def _why_unknown(table: UserTable, name: str, *, with_advice: bool) -> tuple[str, str]:
@@ -165,13 +167,16 @@ def _why_unknown(table: UserTable, name: str, *, with_advice: bool) -> tuple[str
     alike = [other for other in names if other[:N_ALIKE] == name[:N_ALIKE]][:MOST_ALIKE]
     near = list(dict.fromkeys(get_close_matches(name, alike, 3, 0.8)))
     advice = f"; there is {', '.join(near)}" if near else ""
-    return "unknown_name", f"no function of {table.path} is called {name}: it may have been inlined or stripped{advice}"
+    why = "" if isinstance(table, UsdtTable) else ": it may have been inlined or stripped"
+    return "unknown_name", f"no {table.kind} of {table.path} is called {name}{why}{advice}"
 
 
-def why_no_symbols(table: UserTable) -> str:
-    """The sentence for a binary without functions."""
+def why_empty(table: UserTable) -> tuple[str, str]:
+    """Why a binary has no functions, or no USDT probes: code and reason."""
+    if isinstance(table, UsdtTable):
+        return "no_usdt", f"{table.path} has no USDT probes (no section {SOURCE})"
     where = f" (build id {table.build_id})" if table.build_id else ""
-    return (
+    return NO_SYMBOLS, (
         f"{table.path} has no symbols of functions{where}: it was stripped or packed, and no debug file of it is "
         "installed"
     )

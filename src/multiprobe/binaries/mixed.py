@@ -8,6 +8,7 @@ from itertools import accumulate, chain, groupby
 from typing import TYPE_CHECKING, TypeAlias
 
 from multiprobe.binaries.sets import UserFunction, UserFunctionSet
+from multiprobe.binaries.usdt import UsdtProbeSet
 from multiprobe.errors import NotSupportedError
 from multiprobe.functions.kernel import Kernel
 from multiprobe.functions.sets import FunctionSet
@@ -127,9 +128,9 @@ def joined(sets: Iterable[AnyFunctionSet]) -> AnyFunctionSet:
 
     A set of the target's own kind, if there is only one. Raises UsageError for sets of two readings of the kernel.
     """
-    found: dict[tuple[int, ...], Target] = {}
+    found: dict[tuple[object, ...], Target] = {}
     for part in chain.from_iterable(map(parts_of, sets)):
-        key = part.table.key if isinstance(part, UserFunctionSet) else ()
+        key = part.table.identity if isinstance(part, UserFunctionSet) else ()
         known = found.get(key)
         found[key] = part if known is None else known | part  # type: ignore[operator]
     return MixedFunctionSet(found.values()) if len(found) != 1 else next(iter(found.values()))
@@ -145,6 +146,11 @@ def kernel_part(functions: AnyFunctionSet) -> tuple[int, FunctionSet | None]:
     return next(
         ((first, part) for first, part in _placed(functions) if not isinstance(part, UserFunctionSet)), (0, None)
     )
+
+
+def has_returns(functions: AnyFunctionSet) -> bool:
+    """Whether there is a function that returns: USDT probes don't."""
+    return not all(isinstance(part, UsdtProbeSet) for part in parts_of(functions))
 
 
 def only_of_kernel(functions: AnyFunctionSet, what: str) -> FunctionSet:
@@ -186,7 +192,7 @@ def identities(functions: AnyFunctionSet) -> list[object]:
 
 def _identities(part: Target) -> Iterable[object]:
     if isinstance(part, UserFunctionSet):
-        return ((part.table.key, offset) for offset in part.file_offsets())
+        return ((part.table.identity, offset) for offset in part.file_offsets())
     return part.addresses()
 
 

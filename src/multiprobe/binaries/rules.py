@@ -12,8 +12,10 @@ STUB = 1 << 1
 NO_CODE = 1 << 2
 GO = 1 << 3
 THROWS = 1 << 4
+USDT = 1 << 5
+SEMAPHORE = 1 << 6
 AT_RETURN = GO | THROWS
-"""Facts that only forbid probes at the return."""
+"""Facts that only forbid probes at the return, unless they are allowed as unsafe."""
 NO_SYMBOLS = "no_symbols"
 SYMBOLS_HINT = "install its debug symbols, which name its functions: in Debian, the package …-dbgsym"
 """The code of a refusal for a file without symbols, and what to do about it."""
@@ -55,6 +57,16 @@ RULES = (
         "and returns the function that is called; ask for that one, whose name ends in the processor's feature",
     ),
     (
+        SEMAPHORE,
+        "semaphore",
+        "is guarded by a counter outside of the file's writable data, or by two of them: no process would come to it",
+    ),
+    (
+        USDT,
+        "usdt_return",
+        "is a USDT probe, a site inside a function: it has no return; probe its entry (trace --entry)",
+    ),
+    (
         GO,
         "go_return",
         "is in a program written in Go, whose stacks move: a probe at the return would crash it; probe its entry",
@@ -72,7 +84,7 @@ ATTACHABLE = UserVerdict("", "")
 def forbidding(*, when: str) -> int:
     """Mask of the facts that forbid a probe at this side: "entry", "return" or "session"."""
     mask = sum(fact for fact, _, _ in RULES)
-    return mask & ~AT_RETURN if when == "entry" else mask
+    return mask & ~(AT_RETURN | USDT) if when == "entry" else mask
 
 
 def judge_user(facts: int, name: str, *, when: str = "entry", offset: int = 0) -> UserVerdict:
@@ -85,3 +97,17 @@ def judge_user(facts: int, name: str, *, when: str = "entry", offset: int = 0) -
         reason = f"{name} would be probed inside: a probe at the return must begin at the function's entry"
         return UserVerdict("offset", reason)
     return ATTACHABLE
+
+
+SITE_FACTS = {"no_code": NO_CODE, "semaphore": SEMAPHORE}
+"""The facts of a USDT probe, none of whose sites can be attached to, by the code of a site's verdict."""
+
+
+def judge_site(name: str, *, has_code: bool, has_counter: bool, is_only: bool) -> UserVerdict:
+    """The verdict on a site of a USDT probe.
+
+    has_code: it is in an executable segment; has_counter: it has no semaphore, or one in the file's writable data;
+    is_only: no other semaphore guards the same instruction
+    """
+    facts = (0 if has_code else NO_CODE) | (0 if has_counter and is_only else SEMAPHORE)
+    return judge_user(facts, name)

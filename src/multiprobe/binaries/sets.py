@@ -24,6 +24,7 @@ from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from typing import Self
 
     import numpy as np
     from numpy.typing import NDArray
@@ -38,6 +39,21 @@ NOT_ALLOWED = (
 
 
 @dataclass(frozen=True, slots=True)
+class Sites:
+    """The instructions to probe; columns of the same length.
+
+    positions: of the function in its set; a function may have several sites
+    offsets: in the file; counters: the offset of the semaphore that guards each, 0 without one; None if none has one
+    arguments: where each keeps its arguments, as the file says; None where the calling convention says it
+    """
+
+    positions: Sequence[int]
+    offsets: array[int]
+    counters: array[int] | None = None
+    arguments: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class UserFunction:
     """One function of a program or library, as it is in the set that it was taken from.
 
@@ -46,7 +62,7 @@ class UserFunction:
     binary: the path of the file
     address: of its symbol, an int; file_offset: of its first byte in the file; size: in bytes, 0 if unknown
     offset: bytes from its first byte to the probe, 0 for the entry
-    source: which table named it: ".symtab", ".dynsym", ".gnu_debugdata", or the path of a debug file
+    source: which table named it: ".symtab", ".dynsym", ".gnu_debugdata", ".gopclntab", or the path of a debug file
     verdict: whether it can be attached to, or why not
     """
 
@@ -104,6 +120,17 @@ class UserFunctionSet:
         if self._file_offsets is None:
             self._file_offsets = self._probes(self.table.offsets)
         return self._file_offsets
+
+    def sites(self) -> Sites:
+        """The instructions to probe, those of each function."""
+        return Sites(range(len(self)), self.file_offsets())
+
+    def offset_of(self, position: int, address: int) -> int:
+        """The offset in the file of what is at `address` of a process: the probed instruction of a function.
+
+        position: of the function in this set
+        """
+        return self.file_offsets()[position]
 
     def _probes(self, column: NDArray[np.uint64]) -> array[int]:
         """Where each function begins, by a column of the table, plus the bytes from there to its probe."""
@@ -170,11 +197,11 @@ class UserFunctionSet:
             *self.unresolved,
         ]
 
-    def take(self, places: Sequence[int]) -> UserFunctionSet:
+    def take(self, places: Sequence[int]) -> Self:
         """The functions at these positions, in this order (the set itself, if these are all positions in order)."""
         if len(places) == len(self) and list(places) == list(range(len(self))):
             return self
-        return UserFunctionSet(self.table, map(self.places.__getitem__, places))
+        return type(self)(self.table, map(self.places.__getitem__, places))
 
     def label(self, place: int) -> str:
         """The function at a position as it is printed: `name`, `name+0x10`."""
@@ -243,7 +270,7 @@ class UserFunctionSet:
     def __repr__(self) -> str:
         n_attachable = len(self.attachable())
         return (
-            f"<UserFunctionSet of {plural_text(len(self), 'function')} of {self.table.path}, "
+            f"<{type(self).__name__} of {plural_text(len(self), self.table.kind)} of {self.table.path}, "
             f"{n_attachable} of them attachable>"
         )
 
@@ -251,25 +278,25 @@ class UserFunctionSet:
         """For notebooks: the first functions, each with its place in the file, or why it can't be attached to."""
         shown = map(self.__getitem__, range(min(len(self), MAX_ROWS)))
         rows = [(str(one), f"{one.file_offset:#x}", one.source, one.verdict.reason) for one in shown]
-        caption = f"{plural_text(len(self), 'function')}, {len(self.attachable()):,} of them attachable"
+        caption = f"{plural_text(len(self), self.table.kind)}, {len(self.attachable()):,} of them attachable"
         return html_table(("function", "offset", "source", "reason"), rows, caption=caption, n_all=len(self))
 
     # -- algebra ---------------------------------------------------------------------------------------------------
 
-    def __or__(self, other: UserFunctionSet) -> UserFunctionSet:
+    def __or__(self, other: Self) -> Self:
         """All functions of both: this set's in its order, then what the other one adds."""
         self._check(other)
         mine = set(self._keys())
         added = [place for key, place in zip(other._keys(), other.places, strict=True) if key not in mine]
         return self._make([*self.places, *added], other.unresolved)
 
-    def __and__(self, other: UserFunctionSet) -> UserFunctionSet:
+    def __and__(self, other: Self) -> Self:
         """The functions that are in both, in this set's order."""
         self._check(other)
         theirs = set(other._keys())
         return self._make([place for key, place in zip(self._keys(), self.places, strict=True) if key in theirs])
 
-    def __sub__(self, other: UserFunctionSet) -> UserFunctionSet:
+    def __sub__(self, other: Self) -> Self:
         """The functions that are not in the other set, in this set's order."""
         self._check(other)
         theirs = set(other._keys())
@@ -280,12 +307,14 @@ class UserFunctionSet:
         originals = self.table.originals
         return [(int(originals[row]), offset) for row, offset in self.places]
 
-    def _check(self, other: UserFunctionSet) -> None:
-        if other.table.key != self.table.key or len(other.table) != len(self.table):
+    def _check(self, other: Self) -> None:
+        if other.table.identity != self.table.identity or len(other.table) != len(self.table):
             raise UsageError(
-                f"these sets belong to two different files, {self.table.path} and {other.table.path}",
+                f"these sets belong to two different files, {self.table.path} and {other.table.path}"
+                if other.table.key != self.table.key
+                else f"one of these sets has functions of {self.table.path}, the other one its USDT probes",
                 hint="choose both from one mp.Binary()",
             )
 
-    def _make(self, places: Sequence[tuple[int, int]], unresolved: tuple[Refusal, ...] = ()) -> UserFunctionSet:
-        return UserFunctionSet(self.table, places, unresolved=tuple(dict.fromkeys((*self.unresolved, *unresolved))))
+    def _make(self, places: Sequence[tuple[int, int]], unresolved: tuple[Refusal, ...] = ()) -> Self:
+        return type(self)(self.table, places, unresolved=tuple(dict.fromkeys((*self.unresolved, *unresolved))))

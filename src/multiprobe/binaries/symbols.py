@@ -11,7 +11,7 @@ from multiprobe.elf import SHT_DYNSYM, SHT_SYMTAB
 from multiprobe.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from numpy.typing import NDArray
 
@@ -24,7 +24,7 @@ SOURCES = {SHT_SYMTAB: ".symtab", SHT_DYNSYM: ".dynsym"}
 MAX_SYMBOLS = 1 << 22
 MAX_NAMES = 1 << 28
 """The most bytes of all names together: names of a hostile file overlap."""
-_FUNC, _IFUNC = 2, 10
+_OBJECT, _FUNC, _IFUNC = 1, 2, 10
 _BINDINGS = np.array([2, 0, 1, *[3] * 13], np.uint8)  # STB_LOCAL, STB_GLOBAL, STB_WEAK, others
 
 
@@ -55,7 +55,8 @@ def read_symbols(data: ElfBytes, sections: Sequence[ElfSection]) -> list[ElfSymb
     return [_read_table(data, sections, table) for table in tables]
 
 
-def _read_table(data: ElfBytes, sections: Sequence[ElfSection], table: ElfSection) -> ElfSymbols:
+def _read_rows(data: ElfBytes, sections: Sequence[ElfSection], table: ElfSection) -> tuple[NDArray[np.void], bytes]:
+    """The symbols of a table, and the strings that their names are in."""
     source = SOURCES[table.kind]
     n = table.size // SYMBOL.itemsize
     if n > MAX_SYMBOLS:
@@ -64,12 +65,16 @@ def _read_table(data: ElfBytes, sections: Sequence[ElfSection], table: ElfSectio
         raise DataError(f"the names of {source} are in section {table.link} of {len(sections)}")
     strings = sections[table.link]
     symbols = np.frombuffer(data[table.offset : table.offset + n * SYMBOL.itemsize], SYMBOL)
-    text = data[strings.offset : strings.offset + strings.size]
+    return symbols, data[strings.offset : strings.offset + strings.size]
+
+
+def _read_table(data: ElfBytes, sections: Sequence[ElfSection], table: ElfSection) -> ElfSymbols:
+    symbols, text = _read_rows(data, sections, table)
     kinds = symbols["info"] & 15
     functions = symbols[(kinds == _FUNC) | (kinds == _IFUNC)]
     is_here = (functions["section"] != 0) | (functions["value"] != 0)
     imported = parse_names(text, functions["name"][functions["section"] == 0].tolist())
-    return _columns(source, functions[is_here], text, frozenset(imported))
+    return _columns(SOURCES[table.kind], functions[is_here], text, frozenset(imported))
 
 
 def _columns(source: str, functions: NDArray[np.void], text: bytes, imported: frozenset[str]) -> ElfSymbols:
@@ -83,6 +88,17 @@ def _columns(source: str, functions: NDArray[np.void], text: bytes, imported: fr
         functions["section"] == 0,
         imported,
     )
+
+
+def read_variables(data: ElfBytes, sections: Sequence[ElfSection], names: Collection[str]) -> dict[str, int]:
+    """The addresses of the variables with these names, those that the symbols of the file tell."""
+    found: dict[str, int] = {}
+    for table in (one for one in sections if one.kind in SOURCES) if names else ():
+        symbols, text = _read_rows(data, sections, table)
+        variables = symbols[(symbols["info"] & 15 == _OBJECT) & (symbols["section"] != 0)]
+        listed = zip(parse_names(text, variables["name"].tolist()), variables["value"].tolist(), strict=True)
+        found = {name: address for name, address in listed if name in names} | found
+    return found
 
 
 def parse_names(strings: bytes, offsets: Sequence[int]) -> list[str]:

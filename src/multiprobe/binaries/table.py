@@ -49,6 +49,12 @@ class UserTable:
     facts: NDArray[np.uint8]
     originals: NDArray[np.int64]
     imported: frozenset[str]
+    kind = "function"
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What tells the table from others: equal ones are of the same file."""
+        return self.key
 
     def __len__(self) -> int:
         return len(self.names)

@@ -47,7 +47,8 @@ Examples:
   multiprobe functions --takes 'struct sk_buff *'       by the type of an argument
   multiprobe functions 'nf_*:*' --returns int --json    of modules, by the return type, for scripts
   multiprobe functions --why migrate_disable            every rule for one function
-  multiprobe functions '/usr/bin/python3:Py*' 'libc:mem*'    of a program and a library"""
+  multiprobe functions '/usr/bin/python3:Py*' 'libc:mem*'    of a program and a library
+  multiprobe functions 'libstdc++:usdt:*'                    USDT probes of a library"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

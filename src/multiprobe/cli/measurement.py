@@ -64,6 +64,9 @@ class Measurement(ABC, Generic[OptionsT_co, SampleT]):
         """The program, if it is known before functions are selected: it is compiled before a virtual machine starts."""
         return None
 
+    def adapt(self, functions: AnyFunctionSet) -> None:
+        """Choose the side of the functions (`when`), now that they are known."""
+
     def maps(self, functions: AnyFunctionSet) -> Collection[MapSpec]:
         """The maps of the program, of which `--dry-run` says what they take."""
         program = self.program_ahead()

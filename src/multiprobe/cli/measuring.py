@@ -28,6 +28,7 @@ from multiprobe.instruments.known_calls import verify
 from multiprobe.instruments.workload import STDERR, STDOUT, Workload
 from multiprobe.kernel.tasks import require_process
 from multiprobe.links.plan.preview import instruction_rate, preview
+from multiprobe.links.plan.request import choose_of_binary
 from multiprobe.maps.store import HITS
 from multiprobe.output.page import page
 from multiprobe.output.progress import Progress
@@ -70,6 +71,7 @@ def _measure(measurement: Measurement[MeasuringOptions, SampleT]) -> int:
     if not options.dry_run:
         require_rights()
     functions = _select(options.patterns, unsafe=options.unsafe, kernel_files=options.kernel_files)
+    measurement.adapt(functions)
     unknown = {refusal.request: refusal for refusal in functions.unresolved}
     advice = on_command(options.patterns, among=unknown)
     if advice:
@@ -118,7 +120,7 @@ def _select(patterns: Sequence[str], *, unsafe: bool, kernel_files: str | None) 
         why = why_no_match(kernel.table, of_kernel) if not len(sets[0]) else ""
     for request in of_binaries:
         with Progress(f"reading the functions of {request.binary}"):
-            sets.append(mp.Binary(request.binary).functions(*request.patterns, unsafe=unsafe))
+            sets.append(choose_of_binary(request, unsafe=unsafe))
     functions = joined(sets)
     if not len(functions) and not functions.unresolved:
         raise NoMatchError(

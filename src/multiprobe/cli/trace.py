@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from multiprobe.binaries.mixed import name_fields
+from multiprobe.binaries.mixed import has_returns, name_fields
 from multiprobe.cells import left
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
@@ -83,10 +83,15 @@ class TraceMeasurement(Measurement[TraceOptions, list[TracedCall]]):
         self.when = "entry" if options.entry else "session"
         self.shown = ShownTrace(most=options.max_events, is_kept=options.keeps_rows)
 
+    def adapt(self, functions: AnyFunctionSet) -> None:
+        """Trace entries where there are no returns."""
+        if not has_returns(functions):
+            self.when = "entry"
+
     def maps(self, functions: AnyFunctionSet) -> Collection[MapSpec]:
         """The program's maps."""
         own = self.options
-        probe = TraceProbe(Filter(), entries_only=own.entry, size=trace.RING_SIZE, has_stacks=own.stack)
+        probe = TraceProbe(Filter(), entries_only=self.when == "entry", size=trace.RING_SIZE, has_stacks=own.stack)
         return probe.program.maps.values()
 
     def start(self, functions: AnyFunctionSet, options: AttachOptions) -> Instrument[list[TracedCall]]:
@@ -96,7 +101,7 @@ class TraceMeasurement(Measurement[TraceOptions, list[TracedCall]]):
             functions,
             filter=own.filter,
             wanted=Wanted(own.depth, own.args),
-            entries_only=own.entry,
+            entries_only=self.when == "entry",
             has_stacks=own.stack,
             **options,
         )

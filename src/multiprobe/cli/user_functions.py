@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import multiprobe as mp
 from multiprobe.binaries.libraries import is_library
-from multiprobe.binaries.naming import split_binary
+from multiprobe.binaries.naming import request_of, split_binary
 from multiprobe.binaries.rules import NO_SYMBOLS, SYMBOLS_HINT, UserVerdict
+from multiprobe.binaries.usdt import UsdtProbe, UsdtProbeSet
 from multiprobe.errors import NoMatchError, UsageError
-from multiprobe.links.mechanisms.red_zone import harmful_probes
+from multiprobe.links.mechanisms.red_zone import harmful_probes, harmful_sites
 from multiprobe.output.table import Column, TextTable, write_table
 from multiprobe.output.terminal import write_lines
 from multiprobe.plurals import plural_text
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
     from multiprobe.binaries.binary import Binary
     from multiprobe.binaries.naming import BinaryRequest
     from multiprobe.binaries.sets import UserFunction, UserFunctionSet
+    from multiprobe.binaries.usdt_sites import UsdtSite
     from multiprobe.cli.results import Results
 
 
 def show(results: Results, request: BinaryRequest, *, only: bool | None, json: bool) -> None:
     """List the functions of one binary. Raises NoMatchError if there is none."""
-    binary = mp.Binary(request.binary)
-    chosen = binary.functions(*request.patterns)
+    binary, chosen = _chosen(request)
     every = list(_records(binary, chosen))
     shown = [record for record in every if only is None or _is_attachable(record) == only]
     if json:
@@ -37,16 +38,22 @@ def show(results: Results, request: BinaryRequest, *, only: bool | None, json: b
         write_table(_table(shown), results.file)
     n_attachable = sum(map(_is_attachable, every))
     n_refused = len(every) - n_attachable
-    summary = (
-        f"{plural_text(len(chosen), 'function')} of {binary.path}: {n_attachable:,} attachable, {n_refused:,} refused"
-    )
+    found = plural_text(len(chosen), chosen.table.kind)
+    summary = f"{found} of {binary.path}: {n_attachable:,} attachable, {n_refused:,} refused"
     write_lines([*(f"note: {problem}" for problem in binary.problems()), summary], sys.stderr)
     if not len(chosen):
         asked = " ".join(request.patterns)
-        reason = str(chosen.unresolved[0]) if chosen.unresolved else f"no function of {binary.path} matches {asked}"
+        kind = chosen.table.kind
+        reason = str(chosen.unresolved[0]) if chosen.unresolved else f"no {kind} of {binary.path} matches {asked}"
         is_stripped = any(refusal.code == NO_SYMBOLS for refusal in chosen.unresolved)
-        hint = SYMBOLS_HINT if is_stripped else f"multiprobe functions '{request.binary}:*' lists all of them"
+        every_one = f"{request.binary}:{'usdt:' if request.is_usdt else ''}*"
+        hint = SYMBOLS_HINT if is_stripped else f"multiprobe functions '{every_one}' lists all of them"
         raise NoMatchError(reason, hint=hint)
+
+
+def _chosen(request: BinaryRequest) -> tuple[Binary, UserFunctionSet]:
+    binary = mp.Binary(request.binary)
+    return binary, binary.usdt(*request.patterns) if request.is_usdt else binary.functions(*request.patterns)
 
 
 def _is_attachable(record: dict[str, object]) -> bool:
@@ -76,13 +83,31 @@ def _records(binary: Binary, chosen: UserFunctionSet) -> Iterator[dict[str, obje
 
 def judged(chosen: UserFunctionSet) -> Iterator[UserFunction]:
     """The functions with their verdicts on this kernel, which may turn probes on some instructions into harm."""
+    if isinstance(chosen, UsdtProbeSet):
+        yield from _judged_probes(chosen)
+        return
     harmful = harmful_probes(chosen)
     for position, function in enumerate(chosen):
         is_harmed = position in harmful and function.verdict.is_attachable
         yield replace(function, verdict=UserVerdict("red_zone", harmful[position])) if is_harmed else function
 
 
+def _judged_probes(chosen: UsdtProbeSet) -> Iterator[UsdtProbe]:
+    """The same for USDT probes: each site has its own verdict; a probe is refused if they all are."""
+    harmful = harmful_sites(chosen)
+    for probe in chosen:
+        sites = tuple(
+            replace(site, verdict=UserVerdict("red_zone", f"{probe}: {harmful[site.file_offset]}"))
+            if site.file_offset in harmful and site.verdict.is_attachable
+            else site
+            for site in probe.sites
+        )
+        is_lost = not any(site.verdict.is_attachable for site in sites)
+        yield replace(probe, sites=sites, verdict=sites[0].verdict if is_lost else probe.verdict)
+
+
 def _record(function: UserFunction) -> dict[str, object]:
+    sites = {"sites": list(map(_site_record, function.sites))} if isinstance(function, UsdtProbe) else {}
     return {
         "type": "user_function",
         "function": str(function),
@@ -96,13 +121,26 @@ def _record(function: UserFunction) -> dict[str, object]:
         "verdict": "attachable" if function.verdict.is_attachable else "refused",
         "reason": function.verdict.reason,
         "code": function.verdict.code,
+        **sites,
+    }
+
+
+def _site_record(site: UsdtSite) -> dict[str, object]:
+    return {
+        "address": f"{site.address:#x}",
+        "file_offset": f"{site.file_offset:#x}",
+        "semaphore": f"{site.semaphore:#x}" if site.semaphore else "",
+        "arguments": site.arguments,
+        "verdict": "attachable" if site.verdict.is_attachable else "refused",
+        "reason": site.verdict.reason,
+        "code": site.verdict.code,
     }
 
 
 def _table(shown: Sequence[dict[str, object]]) -> TextTable:
     rows = []
     for record in shown:
-        reason = f"{record['reason']}".removeprefix(f"{record['function']} ")
+        reason = f"{record['reason']}".removeprefix(f"{record['function']}").removeprefix(":").lstrip()
         rows.append([f"{record['function']}", f"{record['file_offset'] or '-'}", f"{record['verdict']}", reason])
     return TextTable(tuple(map(Column, ("FUNCTION", "OFFSET", "VERDICT", "WHY NOT"))), rows)
 
@@ -115,10 +153,9 @@ def explain(results: Results, name: str, *, json: bool) -> bool:
     found = split_binary(name, is_library=is_library)
     if found is None:
         return False
-    if not set("*?[!").isdisjoint(found[1]) or found[1].startswith("/"):
+    if not set("*?[!").isdisjoint(found[1]) or found[1].removeprefix("usdt:").startswith("/"):
         raise UsageError(f"--why expects the name of one function, not the pattern {name!r}")
-    binary = mp.Binary(found[0])
-    chosen = binary.functions(found[1])
+    binary, chosen = _chosen(request_of(*found))
     if not len(chosen):
         raise NoMatchError(str(chosen.unresolved[0]))
     if json:
@@ -142,3 +179,7 @@ def _why_lines(binary: Binary, function: UserFunction) -> Iterator[str]:
         yield f"  also called {', '.join(function.aliases)}: a call of one is a call of all"
     verdict = function.verdict
     yield f"  refused: {verdict.code}: {verdict.reason}" if verdict.code else "  attachable"
+    for site in function.sites if isinstance(function, UsdtProbe) else ():
+        counter = f", semaphore at offset {site.semaphore:#x}" if site.semaphore else ""
+        state = f"refused: {site.verdict.code}" if site.verdict.code else "attachable"
+        yield f"  site {site.address:#x}: {site.arguments or 'no arguments'}{counter}; {state}"

@@ -54,7 +54,8 @@ class Shape:
     PER_FUNCTION: a table by function says it. `arguments`: what the functions' parameters are called; None where the
     functions aren't known. `n_arguments`: the smallest and the largest number of arguments of the functions; beyond the
     largest `ctx.arg(n)` is 0, and between them a table by function says whether it is. `is_sleepable`: the program may
-    wait for pages of user memory. `hot_maps`: names of the histograms with hot rows (`maps.rows`).
+    wait for pages of user memory. `hot_maps`: names of the histograms with hot rows (`maps.rows`). `operands`: where
+    the sites of USDT probes keep their arguments, as the notes of these say; None at functions.
     """
 
     function_from: str = "ip"
@@ -70,6 +71,7 @@ class Shape:
     n_arguments: tuple[int, int] = (ANY_NUMBER, ANY_NUMBER)
     is_sleepable: bool = False
     hot_maps: tuple[str, ...] = ()
+    operands: str | None = None
 
 
 def check(context: str, when: str, shape: Shape) -> None:

@@ -24,10 +24,8 @@ _EVENTS = frozenset({"tracepoint", "t", "rawtracepoint", "rt", "syscalls", "raw_
 _SYSTEM_CALLS = frozenset({"syscalls", "raw_syscalls"})
 _USER = frozenset({"uprobe", "u"})
 _USER_RETURN = frozenset({"uretprobe", "ur"})
-_OTHERS = {
-    **dict.fromkeys(("profile", "interval", "software", "hardware", "watchpoint", "iter"), " events"),
-    **dict.fromkeys(("usdt", "U"), " probes, which a program's author places"),
-}
+_USDT = frozenset({"usdt", "U"})
+_OTHERS = dict.fromkeys(("profile", "interval", "software", "hardware", "watchpoint", "iter"), " events")
 NO_SOURCES = "functions are chosen by name, module and type, not by source file: 'tcp_*', 'ext4:*', --takes TYPE"
 _SYSTEM_CALL_EVENT = re.compile(r"(?:syscalls:)?sys_(?:enter|exit)_(\w+)")
 _ATTACHES = "multiprobe attaches to functions"
@@ -60,6 +58,13 @@ def refuse_other_notations(text: str, kind: str, rest: str) -> None:
             f"invalid pattern {text!r}: {kind} is a kind of probe in bpftrace",
             pattern=text,
             hint=f"write {name!r}: the file, and the function in it{how}",
+        )
+    if kind in _USDT:
+        file, _, probe = rest.partition(":")
+        raise PatternError(
+            f"invalid pattern {text!r}: {kind} is a kind of probe in bpftrace",
+            pattern=text,
+            hint=f"write '{file}:usdt:{probe or '*'}': the file, and the USDT probe in it",
         )
     if kind in _OTHERS:
         message = f"invalid pattern {text!r}: {_ATTACHES}, not to {kind}{_OTHERS[kind]}"

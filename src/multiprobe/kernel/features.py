@@ -285,7 +285,7 @@ class Features:
 def _unreadable_link(prog_fd: int, kind: int, attach_type: int) -> bytearray:
     if attach_type in (AttachType.TRACE_UPROBE_MULTI, AttachType.TRACE_UPROBE_SESSION):
         return uapi.link_create_uprobe_multi(
-            prog_fd, attach_type=attach_type, flags=0, path=UNREADABLE, offsets=UNREADABLE, cookies=0, count=1, pid=0
+            prog_fd, attach_type=attach_type, flags=0, path=UNREADABLE, offsets=UNREADABLE, count=1
         )
     if kind == ProgType.KPROBE:
         return uapi.link_create_kprobe_multi(prog_fd, attach_type=attach_type, flags=0, count=1, addresses=UNREADABLE)

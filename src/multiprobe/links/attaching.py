@@ -201,6 +201,8 @@ class Attaching:
             return self._without_kind(mechanism, indices, error)
         linked = part.linked
         self._verdicts |= linked.verdicts
+        for sentence in linked.notes:
+            self.ledger.note(sentence)
         self.ledger.attach(mechanism, len(part.indices))
         self._n_singles += len(part.indices) if mechanism.is_single else 0
         wrong = differences(linked.links, self.functions)

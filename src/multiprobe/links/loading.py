@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from multiprobe.syscalls.fd import FileDescriptor
 
 
+_Key = tuple[str, str, str | None]
+"""What the code depends on in one attachment: the kind of hook, the side of a session, where a site's arguments are."""
 _NOT_SLEEPABLE = " is not sleepable"
 """The verifier's words for a function on which no sleepable program may run (kernel/bpf/verifier.c)."""
 
@@ -53,6 +55,9 @@ class Loader(Protocol):
     def may_misfit(self) -> bool: ...
 
     @property
+    def reads_arguments(self) -> bool: ...
+
+    @property
     def functions(self) -> AnyFunctionSet: ...
 
     @property
@@ -64,8 +69,8 @@ class Loader(Protocol):
     @property
     def store(self) -> MapSet | ObjectStore: ...
 
-    def prepare(self, context: str, session_side: str = "") -> None:
-        """Compile the program for that kind of hook."""
+    def prepare(self, context: str, session_side: str = "", arguments: str | None = None) -> None:
+        """Compile the program for that kind of hook, and for sites of USDT probes that keep their arguments there."""
 
     def function_from(self, context: str) -> str:
         """Where programs of that kind take ctx.function from: "ip" or "cookie"."""
@@ -119,6 +124,7 @@ class ProgramLoader:
         has_limits = self.n_arguments[0] < self.n_arguments[1]
         if self.returns == PER_FUNCTION or has_limits:
             asks_for |= {"function"}
+        self.reads_arguments = not asks_for.isdisjoint(("arg", "arg_count"))
         self.has_cookies = cookies is not None or "cookie" in asks_for
         index = self._index(contexts, asks_for)
         has_cookie_table = "cookie" in asks_for and (index is not None or "uprobe" in contexts)
@@ -138,8 +144,8 @@ class ProgramLoader:
             has_sessions=bool(paired),
         )
         self.store.set_own(os.getpid())
-        self._codes: dict[tuple[str, str], Code] = {}
-        self._debug: dict[tuple[str, str], tuple[FileDescriptor, DebugInfo]] = {}
+        self._codes: dict[_Key, Code] = {}
+        self._debug: dict[_Key, tuple[FileDescriptor, DebugInfo]] = {}
 
     @property
     def pid(self) -> int | None:
@@ -166,13 +172,13 @@ class ProgramLoader:
 
     def load(self, hook: Hook, context: str, *, gate: Mapping[str, int] | None = None) -> FileDescriptor:
         """Load one more instance of the program. `gate` has the values of its gate, if any."""
-        code = self.code(context, hook.session_side)
+        code = self.code(context, hook.session_side, hook.arguments)
         specs = [self.program.maps[name] for name in code.maps]
         values = self.store.values(specs) | self._kernel_functions(code)
         values |= gate or {}
         values |= self.tasks.values()
         flags = F_SLEEPABLE if self.program.sleepable and context in SLEEPABLE else 0
-        btf, info = self._debug.get((context, hook.session_side), (None, None))
+        btf, info = self._debug.get((context, hook.session_side, hook.arguments), (None, None))
         try:
             return hook.load(
                 code.link(values),
@@ -187,10 +193,10 @@ class ProgramLoader:
                 raise KernelError("loading a sleepable program", error.errno, subject=self.program.name) from None
             raise explain(error, code, self.program) from None
 
-    def prepare(self, context: str, session_side: str = "") -> None:
+    def prepare(self, context: str, session_side: str = "", arguments: str | None = None) -> None:
         """Compile the program for that kind of hook, and load the debug information that its instances share until
         `release`."""
-        code, key = self.code(context, session_side), (context, session_side)
+        code, key = self.code(context, session_side, arguments), (context, session_side, arguments)
         if key in self._debug:
             return
         python = self.program.function.__code__
@@ -200,9 +206,9 @@ class ProgramLoader:
         except (KernelError, NotPermittedError):
             return  # programs run without it: only words would be missing
 
-    def code(self, context: str, session_side: str = "") -> Code:
+    def code(self, context: str, session_side: str = "", arguments: str | None = None) -> Code:
         """The program compiled for that kind of hook, from the disk cache if it is there."""
-        key = (context, session_side)
+        key = (context, session_side, arguments)
         if key not in self._codes:
             shape = Shape(
                 function_from=self.function_from(context),
@@ -218,6 +224,7 @@ class ProgramLoader:
                 session_side=session_side,
                 is_sleepable=self.program.sleepable and context in SLEEPABLE,
                 hot_maps=self.hot_maps,
+                operands=arguments,
             )
             self._codes[key] = compile_program(
                 self.program, context=context, when=self.when, shape=shape, kernel=self._kernel()

@@ -163,6 +163,7 @@ class ObjectLoader:
 
     paired = Mechanism.NONE
     may_misfit = True
+    reads_arguments = False
     pid = None
 
     def __init__(self, program: ObjectProgram, functions: FunctionSet, *, when: str) -> None:
@@ -171,7 +172,7 @@ class ObjectLoader:
         self.when = when
         self.store = ObjectStore(program)
 
-    def prepare(self, context: str, session_side: str = "") -> None:
+    def prepare(self, context: str, session_side: str = "", arguments: str | None = None) -> None:
         """Does nothing: objects are compiled."""
 
     def release(self) -> None:

@@ -35,12 +35,14 @@ def differences(links: Sequence[Link], functions: AnyFunctionSet) -> list[str]:
 
 def _in_binary(link: Link, functions: AnyFunctionSet) -> list[str]:
     """The same for a link on a binary, by offsets in the file."""
-    told = uprobe_multi.read_back(link.fd, len(link.functions))
-    (_, chosen), *_ = binary_parts(functions.take(link.functions))
-    planned = chosen.file_offsets()
+    planned = link.offsets or array("Q")
+    told = uprobe_multi.read_back(link.fd, len(planned))
     if told is None or told == array("Q", sorted(planned)):
         return []
-    missing = [chosen.label(place) for place, offset in enumerate(planned) if offset not in set(told)]
+    (_, chosen), *_ = binary_parts(functions.take(link.functions))
+    sites = chosen.sites()
+    names = dict(zip(sites.offsets, map(chosen.label, sites.positions), strict=True))
+    missing = [names[offset] for offset in planned if offset not in set(told)]
     extra = [f"offset {offset:#x} of {chosen.table.path}" for offset in sorted(set(told) - set(planned))]
     return [f"{name} is not on the link" for name in missing] + [f"{one} is, and was not planned" for one in extra]
 

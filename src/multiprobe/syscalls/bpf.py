@@ -325,11 +325,15 @@ def link_create_uprobe_multi(
     path: str,
     offsets: array[int],
     *,
+    counters: array[int] | None = None,
     cookies: array[int] | None = None,
     is_return: bool = False,
     pid: int = 0,
 ) -> FileDescriptor:
-    """One link on these `offsets` of a file (array 'Q'), with a cookie each; in all processes, or in one (`pid`)."""
+    """One link on these `offsets` of a file (array 'Q'), with a cookie each; in all processes, or in one (`pid`).
+
+    counters: the offset of a 16-bit counter for each, 0 without one, which the kernel raises in probed processes
+    """
     name = c_string(os.fsencode(path))
     attr = uapi.link_create_uprobe_multi(
         prog.fileno(),
@@ -337,6 +341,7 @@ def link_create_uprobe_multi(
         flags=uapi.F_UPROBE_MULTI_RETURN if is_return else 0,
         path=address_of(name),
         offsets=offsets.buffer_info()[0] if offsets else 0,
+        ref_ctr_offsets=counters.buffer_info()[0] if counters else 0,
         cookies=cookies.buffer_info()[0] if cookies else 0,
         count=len(offsets),
         pid=pid,

@@ -300,10 +300,21 @@ def link_create_kprobe_multi(
 
 
 def link_create_uprobe_multi(
-    prog_fd: int, *, attach_type: int, flags: int, path: int, offsets: int, cookies: int, count: int, pid: int
+    prog_fd: int,
+    *,
+    attach_type: int,
+    flags: int,
+    path: int,
+    offsets: int,
+    count: int,
+    ref_ctr_offsets: int = 0,
+    cookies: int = 0,
+    pid: int = 0,
 ) -> bytearray:
     """union bpf_attr for LINK_CREATE with uprobe_multi: the address of the file's path, those of u64 arrays."""
-    return bytearray(_UPROBE_MULTI.pack(prog_fd, 0, attach_type, 0, path, offsets, 0, cookies, count, flags, pid))
+    return bytearray(
+        _UPROBE_MULTI.pack(prog_fd, 0, attach_type, 0, path, offsets, ref_ctr_offsets, cookies, count, flags, pid)
+    )
 
 
 def link_create_tracing_multi(prog_fd: int, *, attach_type: int, ids: int, cookies: int, count: int) -> bytearray:

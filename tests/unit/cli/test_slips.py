@@ -112,7 +112,12 @@ SLIPS = [
     # Binaries.
     ("count uretprobe:/bin/bash:readline", 2, "uretprobe is a kind of probe", "'/bin/bash:readline': the file"),
     ("count uretprobe:/bin/bash:readline", 2, "uretprobe is a kind of probe", "--return"),
-    ("count usdt:/usr/bin/python3:function__entry", 2, "not to usdt probes", "bpftrace does"),
+    (
+        "count usdt:/usr/bin/python3:line",
+        2,
+        "usdt is a kind of probe in bpftrace",
+        "write '/usr/bin/python3:usdt:line'",
+    ),
     ("count sh:main", 3, "and sh no module", "/sh:main' for functions of that program"),
     ("count 'sh:*'", 3, "no module sh is loaded", "/sh:*' for functions of that program"),
     ("count script:main", 3, "script no module", "write './script:main'"),

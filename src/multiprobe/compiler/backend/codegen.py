@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, ClassVar
 from multiprobe.compiler import ir
 from multiprobe.compiler.backend import collecting, strings
 from multiprobe.compiler.backend.access import Access
-from multiprobe.compiler.backend.contexts import CONTEXTS, count_if
+from multiprobe.compiler.backend.contexts import count_if
 from multiprobe.compiler.backend.emitter import Emitter
 from multiprobe.compiler.backend.gate import pass_gate
 from multiprobe.compiler.backend.guards import pass_guards
+from multiprobe.compiler.backend.hooks import HOOKS
 from multiprobe.compiler.backend.peeks import Peeks
 from multiprobe.compiler.ir import BOOL, I64, LITERAL, U64, Const, Expression, Statement
 from multiprobe.maps.layout import CUT_LOOPS
@@ -53,7 +54,7 @@ class Generator:
         self.e = emitter
         self.routine = routine
         self.shape = shape
-        self.hook = CONTEXTS[context](emitter, when=when, shape=shape, needs=routine.needs)
+        self.hook = HOOKS[context](emitter, when=when, shape=shape, needs=routine.needs)
         self.access = Access(self, specs, deleted_from=ir.deleted_from(routine.body))
         self.peeks = Peeks(self)
         self.locals: dict[str, str] = {}

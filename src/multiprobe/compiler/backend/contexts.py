@@ -325,11 +325,15 @@ class Registers(HookContext):
         return known
 
     def _from_stack(self, slot: int) -> str:
+        offset = self.arch.stack_offset + 8 * slot
+        return self.read_memory(self.e.make(f"add i64 {self.word(self.arch.stack_pointer)}, {offset}"), 8)
+
+    def read_memory(self, address: str, size: int) -> str:
+        """The number of `size` bytes at an address; 0, which is counted, if it can't be read."""
         e = self.e
         buffer = e.stack("i64")
-        address = e.make(f"add i64 {self.word(self.arch.stack_pointer)}, {self.arch.stack_offset + 8 * slot}")
         e.store(buffer, "0")
-        failed = e.call(self.reads_stack_by, f"ptr {buffer}", "i32 8", f"i64 {address}")
+        failed = e.call(self.reads_stack_by, f"ptr {buffer}", f"i32 {size}", f"i64 {address}")
         count_if(e, e.make(f"icmp ne i64 {failed}, 0"), FAILED_READS)
         return e.load(buffer)
 
@@ -367,23 +371,6 @@ class KprobeMulti(Registers):
             self.e.begin(clear)
             self.e.store(pointer, "0")
             self.e.begin(go)
-
-
-class Uprobe(KprobeMulti):
-    """Links of uprobe.multi and their sessions: the registers are the program's. The link's cookie is ctx.function."""
-
-    reads_stack_by = FuncId.PROBE_READ_USER
-
-    def cookie(self) -> str:
-        return self._cookie_from_table()
-
-    def kernel_entry(self) -> str:
-        return "0"  # each hit is an entry of its own
-
-    def arg_count(self) -> str:
-        raise self.refuse(
-            "ctx.arg_count is not known for functions of a binary", "ctx.arg(n) reads the n-th argument register"
-        )
 
 
 class Kprobe(Registers):
@@ -489,12 +476,3 @@ def count_if(e: Emitter, test: str, counter: int) -> None:
     e.begin(lost)
     e.do(f"atomicrmw add ptr {e.at(e.map_value('control'), counter)}, i64 1 monotonic, align 8")
     e.begin(on)
-
-
-CONTEXTS: dict[str, type[HookContext]] = {
-    "kprobe_multi": KprobeMulti,
-    "kprobe": Kprobe,
-    "tracing": Tracing,
-    "uprobe": Uprobe,
-    "raw_tracepoint": RawTracepoint,
-}

@@ -173,7 +173,7 @@ class Namer:
 def _mapping(functions: UserFunctionSet, position: int, address: int) -> Mapping:
     """Where the code of a binary is in a process that has one of its functions at this address."""
     first, last = functions.table.extent
-    start = address - functions.file_offsets()[position]
+    start = address - functions.offset_of(position, address)
     return Mapping(start + first, start + last, first, os.path.abspath(functions.table.path))
 
 

@@ -6,10 +6,13 @@ The result is a `Described` for each function, defined in `trace.arguments`.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from multiprobe.arch import system_call_of
+from multiprobe.arch import native, system_call_of
+from multiprobe.arch.operands import Operand, parse_operands
 from multiprobe.binaries.mixed import parts_of
+from multiprobe.binaries.usdt import UsdtProbeSet
 from multiprobe.compiler.frontend.typed import KernelTypes, close
 from multiprobe.errors import MultiprobeError, UsageError
 from multiprobe.functions.sets import FunctionSet
@@ -26,7 +29,7 @@ from multiprobe.instruments.trace.members import Behind
 from multiprobe.instruments.trace.reads import MAX_ARGUMENTS, Planner, Text
 from multiprobe.kernel.btf import format as fmt
 from multiprobe.kernel.btf.layout import first_slot
-from multiprobe.kernel.btf.values import signature
+from multiprobe.kernel.btf.values import ValueType, signature
 from multiprobe.kernel.flag_names import load_gfp
 
 if TYPE_CHECKING:
@@ -34,11 +37,13 @@ if TYPE_CHECKING:
 
     from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.binaries.sets import UserFunctionSet
+    from multiprobe.binaries.usdt import UsdtProbe
     from multiprobe.functions.kernel import Kernel
     from multiprobe.instruments.trace.reads import Node
     from multiprobe.kernel.btf.types import Btf
-    from multiprobe.kernel.btf.values import Signature, ValueType
+    from multiprobe.kernel.btf.values import Signature
 
+_ADDRESS_SIZE = 8
 MAX_DEPTH = 3
 """The number of pointers followed from an argument, not counting a final pointer to a string."""
 
@@ -89,6 +94,8 @@ class Describer:
         return found
 
     def _part(self, functions: FunctionSet | UserFunctionSet) -> list[Described]:
+        if isinstance(functions, UsdtProbeSet):
+            return list(map(_usdt, functions))
         if not isinstance(functions, FunctionSet):
             return [REGISTERS] * len(functions)  # of binaries no types are read
         return [self._one(functions, position, type_id) for position, type_id in enumerate(functions.btf_ids())]
@@ -205,6 +212,21 @@ class Describer:
                 f"{path}: none of these functions has an argument {name!r}",
                 hint=close(name, self._names) or (f"there are: {listed}" if listed else "none has type information"),
             )
+
+
+def _usdt(probe: UsdtProbe) -> Described:
+    """The arguments of a USDT probe: as many as a site has, numbers with a sign where a site says so."""
+    sites = [parse_operands(site.operands, native().machine) for site in probe.sites]
+    shown = [TracedArgument(f"arg{n}", n, _type_of(found)) for n, found in enumerate(zip_longest(*sites))]
+    return Described(tuple(shown[:MAX_ARGUMENTS]), UNKNOWN.result, n_slots=len(shown))
+
+
+def _type_of(operands: Sequence[Operand | str | None]) -> ValueType:
+    """How an argument is shown, by where the sites have it: what may be an address is in hexadecimal."""
+    known = [one for one in operands if isinstance(one, Operand)]
+    if any(one.is_signed for one in known):
+        return ValueType("int")
+    return ValueType("unsigned" if known and all(one.size < _ADDRESS_SIZE for one in known) else "raw")
 
 
 @dataclass(frozen=True, slots=True)

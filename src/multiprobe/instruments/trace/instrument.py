@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import multiprobe as mp
-from multiprobe.binaries.mixed import kernel_of
+from multiprobe.binaries.mixed import has_returns, kernel_of
 from multiprobe.errors import CompileError, UsageError
 from multiprobe.functions.kernel import Kernel
 from multiprobe.instruments.instrument import AttachOptions, Instrument
@@ -179,12 +179,13 @@ def start(
 
     filter: a Python expression (see `trace.filter`)
     wanted: which arguments to decode, and how deep to follow pointers to structs (see `trace.describe`)
-    entries_only: don't trace returns; has_stacks: record the kernel's stack of each call
+    entries_only: don't trace returns (USDT probes have none); has_stacks: record the kernel's stack of each call
     size: bytes of each ring buffer
     """
     describer = Describer(kernel_of(functions) or Kernel(), wanted or Wanted())
     n_steps = len(tables(describer.describe(functions))[1]) // 2
     condition = parse_filter(filter, FilterNames(functions).meaning) if filter is not None else Filter()
+    entries_only = entries_only or not has_returns(functions)
     probe = TraceProbe(condition, entries_only=entries_only, size=size, n_steps=n_steps, has_stacks=has_stacks)
     try:
         attachment = mp.attach(probe.program, functions, when=probe.when, **options)

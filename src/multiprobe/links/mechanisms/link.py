@@ -11,6 +11,7 @@ from multiprobe.syscalls import bpf
 from multiprobe.uapi import info
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Sequence
 
     from multiprobe.syscalls.fd import FileDescriptor
@@ -38,9 +39,10 @@ class Link:
 
     mechanism: the mechanism; functions: the indices (as `ctx.function`) of its functions in the attachment
     program: the descriptor of a program that only this link uses, or None
+    offsets: on a binary, where in the file the instructions are; a function may have several
     """
 
-    __slots__ = ("_descriptors", "_fd", "functions", "mechanism", "program")
+    __slots__ = ("_descriptors", "_fd", "functions", "mechanism", "offsets", "program")
 
     def __init__(
         self,
@@ -50,10 +52,12 @@ class Link:
         *,
         event: FileDescriptor | None = None,
         program: FileDescriptor | None = None,
+        offsets: array[int] | None = None,
     ) -> None:
         self.mechanism = mechanism
         self.functions = functions
         self.program = program
+        self.offsets = offsets
         self._fd = fd
         self._descriptors = [one for one in (fd, event, program) if one is not None]
 

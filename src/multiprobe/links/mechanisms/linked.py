@@ -29,6 +29,7 @@ class Hook:
     kind, attach_type: a ProgType and an AttachType
     btf_id: the traced function, for a single trampoline; target_btf_fd: the BTF object of its module, 0 for vmlinux
     session_side: "entry" or "return" for one half of a session that two programs make, else ""
+    arguments: where a site of a USDT probe keeps its arguments, as its note says; None for functions
     """
 
     kind: int
@@ -36,6 +37,7 @@ class Hook:
     btf_id: int = 0
     target_btf_fd: int = 0
     session_side: str = ""
+    arguments: str | None = None
 
     def load(
         self,
@@ -87,6 +89,7 @@ class LinkRequest:
     may_misfit: the program's code may fit some functions and not others: the verifier's refusal is about one function
     progress: called with the number done, where functions go one by one
     pid: the only process, where the mechanism can be told, or None
+    reads_arguments: sites of USDT probes that keep their arguments in other places need other programs
     """
 
     functions: AnyFunctionSet
@@ -98,6 +101,7 @@ class LinkRequest:
     is_paired: bool = False
     may_misfit: bool = False
     pid: int | None = None
+    reads_arguments: bool = False
 
     @property
     def of_kernel(self) -> FunctionSet:
@@ -119,8 +123,8 @@ class LinkRequest:
 class Linked:
     """What one mechanism attached: `links`, and `refused`, the errno of each function (by index) that it could not.
 
-    programs: those that several links share; verdicts: the verifier's reason, of functions that it refused. Owns
-    links and programs; must be closed.
+    programs: those that several links share; verdicts: the verifier's reason, of functions that it refused
+    notes: what a reader of the report should know, a sentence each. Owns links and programs; must be closed.
     """
 
     mechanism: Mechanism
@@ -128,6 +132,7 @@ class Linked:
     refused: dict[int, int] = field(default_factory=dict)
     programs: list[FileDescriptor] = field(default_factory=list)
     verdicts: dict[int, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def open_programs(self) -> list[FileDescriptor]:
         """Every program behind the links."""

@@ -62,11 +62,15 @@ class Linking:
         context = CONTEXTS[mechanism]
         is_paired = bool(mechanism & loader.paired)
         is_everything = isinstance(indices, range) and len(indices) == len(loader.functions)
+        is_of_binaries = mechanism == Mechanism.UPROBE_MULTI
         with ledger.timed("compile"):
-            for side in ("entry", "return") if is_paired else ("",):
+            for side in () if is_of_binaries else ("entry", "return") if is_paired else ("",):
                 loader.prepare(context, side)
 
         def load(hook: Hook) -> FileDescriptor:
+            if is_of_binaries:  # only there, one at a time, it is known where arguments are
+                with ledger.timed("compile"):
+                    loader.prepare(context, hook.session_side, hook.arguments)
             with ledger.timed("load"):
                 return loader.load(hook, context, gate=gate)
 
@@ -80,6 +84,7 @@ class Linking:
             is_paired,
             loader.may_misfit,
             loader.pid,
+            loader.reads_arguments,
         )
         try:
             with ledger.timed("attach"):

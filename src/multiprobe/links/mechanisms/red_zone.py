@@ -15,15 +15,19 @@ from struct import pack, unpack_from
 from typing import TYPE_CHECKING
 
 from multiprobe.binaries.mixed import binary_parts
+from multiprobe.binaries.usdt import UsdtProbeSet
 from multiprobe.errors import MultiprobeError
 from multiprobe.links.mechanisms.leaf_program import CALLS, NOP5, SITE, leaf_program
 from multiprobe.links.mechanisms.linked import Hook
-from multiprobe.links.mechanisms.uprobe_multi import PROG_TYPE, attach_type, open_unchanged
+from multiprobe.links.mechanisms.uprobe_program import PROG_TYPE, attach_type, open_unchanged
 from multiprobe.maps.maps import SharedArray
 from multiprobe.syscalls import bpf
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from multiprobe.binaries.mixed import AnyFunctionSet
+    from multiprobe.binaries.sets import UserFunctionSet
     from multiprobe.syscalls.fd import FileDescriptor
 
 _MACHINE = "x86_64"
@@ -33,22 +37,44 @@ _MAP_VALUE = 2  # BPF_PSEUDO_MAP_VALUE
 def harmful_probes(functions: AnyFunctionSet) -> dict[int, str]:
     """The positions of functions of binaries whose results a probe would change here, each with the reason.
 
-    Runs a program, once in the life of this process, if a function begins with a five-byte nop.
+    Of USDT probes, those of which every site would. Runs a program, once in the life of this process, if a function
+    begins with a five-byte nop, or a site is one.
     """
     found = nop_sites(functions)
     why = why_harmful() if found else ""
-    return {place: f"{name} begins with a five-byte nop, and {why}" for place, name in found.items()} if why else {}
+    return {place: f"{what} a five-byte nop, and {why}" for place, what in found.items()} if why else {}
 
 
 def nop_sites(functions: AnyFunctionSet) -> dict[int, str]:
-    """The positions and labels of the functions that would be probed at a five-byte nop."""
+    """The positions of the functions that would be probed at five-byte nops alone, and what begins with one."""
     found: dict[int, str] = {}
     for first, part in binary_parts(functions) if os.uname().machine == _MACHINE else ():
-        with open_unchanged(part) as file:
-            found |= {
-                first + place: part.label(place) for place in part.table.starting_with(file, part.file_offsets(), NOP5)
-            }
+        sites = part.sites()
+        at_nops = _nops(part, sites.offsets)
+        if not at_nops:
+            continue
+        elsewhere = {position for place, position in enumerate(sites.positions) if place not in at_nops}
+        verb = "is" if isinstance(part, UsdtProbeSet) else "begins with"
+        found |= {
+            first + position: f"{part.label(position)} {verb}"
+            for position in dict.fromkeys(sites.positions)
+            if position not in elsewhere
+        }
     return found
+
+
+def harmful_sites(probes: UsdtProbeSet) -> dict[int, str]:
+    """The offsets in the file of the sites at which a probe would change results, each with the reason."""
+    offsets = probes.sites().offsets if os.uname().machine == _MACHINE else array("Q")
+    found = _nops(probes, offsets)
+    why = why_harmful() if found else ""
+    return {offsets[place]: f"the site is a five-byte nop, and {why}" for place in found} if why else {}
+
+
+def _nops(functions: UserFunctionSet, offsets: Sequence[int]) -> set[int]:
+    """The places in `offsets` at which the file of the functions has a five-byte nop."""
+    with open_unchanged(functions) as file:
+        return set(functions.table.starting_with(file, offsets, NOP5))
 
 
 @cache

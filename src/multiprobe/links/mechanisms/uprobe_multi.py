@@ -12,13 +12,15 @@ from __future__ import annotations
 import errno
 import mmap
 from array import array
+from collections import Counter
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from os import getpid
 from typing import TYPE_CHECKING
 
-from multiprobe.binaries.file import BinaryFile
 from multiprobe.binaries.mixed import binary_parts
-from multiprobe.errors import DataError, KernelError, NoMatchError, NotSupportedError
+from multiprobe.binaries.usdt import UsdtProbeSet
+from multiprobe.errors import DataError, KernelError, NoMatchError, NotSupportedError, errno_name
 from multiprobe.kernel.features import Features
 from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.links.mechanisms.batch import attach_batch
@@ -26,70 +28,138 @@ from multiprobe.links.mechanisms.bisect import NoCulpritError, find_culprits
 from multiprobe.links.mechanisms.errnos import ENOTSUPP, is_about_the_batch
 from multiprobe.links.mechanisms.link import Link
 from multiprobe.links.mechanisms.linked import Hook, Linked, filling, load_empty
+from multiprobe.links.mechanisms.red_zone import harmful_sites
 from multiprobe.links.mechanisms.tried import Tried
+from multiprobe.links.mechanisms.uprobe_program import PROG_TYPE, attach_type, open_unchanged
 from multiprobe.syscalls import bpf
-from multiprobe.uapi.bpf import AttachType, ProgType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from multiprobe.binaries.file import BinaryFile
     from multiprobe.binaries.sets import UserFunctionSet
     from multiprobe.links.mechanisms.linked import LinkRequest
     from multiprobe.syscalls.fd import FileDescriptor
 
-PROG_TYPE = ProgType.KPROBE
-
-
-def attach_type(when: str) -> int:
-    """The expected attach type of a program that runs `when`."""
-    return AttachType.TRACE_UPROBE_SESSION if when == "session" else AttachType.TRACE_UPROBE_MULTI
+MAX_PROGRAMS = 512
+"""Sites of USDT probes that keep their arguments in so many different places get a program each."""
 
 
 def attach(request: LinkRequest) -> Linked:
-    """Attach the functions by one link for each binary."""
+    """Attach the functions by one link for each binary; USDT probes by one for each place of arguments there."""
     with filling(Mechanism.UPROBE_MULTI) as linked:
-        program = request.load(Hook(PROG_TYPE, attach_type(request.when)))
-        linked.programs.append(program)
+        programs: dict[str | None, FileDescriptor] = {}
         for first, functions in binary_parts(request.functions):
-            _attach_binary(request, functions, first, linked)
+            with open_unchanged(functions) as file:
+                _Sites(request, functions, first, file).attach(linked, programs)
     return linked
 
 
-def _attach_binary(request: LinkRequest, functions: UserFunctionSet, first: int, linked: Linked) -> None:
-    """Attach the functions of one binary; the first of them is at position `first` of the request."""
-    offsets = functions.file_offsets()
-    program, indices = linked.programs[0], request.indices[first : first + len(offsets)]
-    cookies = None if request.cookies is None else request.cookies[first : first + len(offsets)]
-    everything = range(len(offsets))
-    with open_unchanged(functions) as file:
+class _Sites:
+    """The instructions to probe in one binary; its first function is at position `first` of the request.
 
-        def open_part(part: Sequence[int]) -> Link:
-            if part is everything:
-                wanted, given, placed = offsets, cookies, indices
+    refused: by the place of a site, why it can't be attached to: an errno, and a reason if the errno doesn't say it
+    """
+
+    def __init__(self, request: LinkRequest, functions: UserFunctionSet, first: int, file: BinaryFile) -> None:
+        self.request = request
+        self.functions = functions
+        self.file = file
+        self.sites = functions.sites()
+        self.indices = request.indices[first : first + len(functions)]
+        self.cookies = None if request.cookies is None else request.cookies[first : first + len(functions)]
+        self.refused: dict[int, tuple[int, str]] = {}
+
+    def attach(self, linked: Linked, programs: dict[str | None, FileDescriptor]) -> None:
+        """Put the links into `linked`, and the programs that they share into `programs` and there."""
+        sites = self.sites
+        harmful: dict[int, str] = {}
+        if isinstance(self.functions, UsdtProbeSet):
+            linked.notes += self.functions.notes()
+            harmful = harmful_sites(self.functions)
+        self.refused |= {n: (errno.EPERM, harmful[at]) for n, at in enumerate(sites.offsets) if at in harmful}
+        numbers = refused_by_kernel(self.file, sites.offsets, sites.counters, when=self.request.when)
+        self.refused |= {place: (number, "") for place, number in numbers.items()}
+        for arguments, places in self._by_arguments().items():
+            try:
+                program = self._program(arguments, linked, programs)
+            except DataError as error:
+                if arguments is None:
+                    raise
+                self.refused |= dict.fromkeys(places, (errno.EOPNOTSUPP, str(error)))
+                continue
+            part = Linked(linked.mechanism, linked.links)
+            attach_batch(partial(self._open, program), places, part, indices=range(len(sites.offsets)))
+            self.refused |= {place: (number, "") for place, number in part.refused.items()}
+        self._settle(linked)
+
+    def _by_arguments(self) -> Mapping[str | None, Sequence[int]]:
+        """The places of the sites that one program serves, by where these keep their arguments."""
+        everything = range(len(self.sites.offsets))
+        listed = self.sites.arguments
+        if listed is None and not self.refused:
+            return {None: everything}
+        found: dict[str | None, list[int]] = {}
+        for place in everything:
+            if place not in self.refused:
+                key = listed[place] if listed is not None and self.request.reads_arguments else None
+                found.setdefault(key, []).append(place)
+        return found
+
+    def _program(
+        self, arguments: str | None, linked: Linked, programs: dict[str | None, FileDescriptor]
+    ) -> FileDescriptor:
+        """The program for sites that keep their arguments there. Raises DataError if they can't be read."""
+        if arguments not in programs:
+            if len(programs) == MAX_PROGRAMS:
+                raise DataError(f"these probes keep arguments in more than {MAX_PROGRAMS} different places")
+            hook = Hook(PROG_TYPE, attach_type(self.request.when), arguments=arguments)
+            programs[arguments] = self.request.load(hook)
+            linked.programs.append(programs[arguments])
+        return programs[arguments]
+
+    def _open(self, program: FileDescriptor, places: Sequence[int]) -> Link:
+        """One link on the sites at these places."""
+        sites, request = self.sites, self.request
+        is_everything = places == range(len(self.indices)) and isinstance(sites.positions, range)
+        positions = sites.positions if is_everything else [sites.positions[place] for place in places]
+        offsets = _picked(sites.offsets, places)
+        fd = open_link(
+            program,
+            self.file,
+            offsets,
+            None if self.cookies is None else _picked(self.cookies, positions),
+            counters=None if sites.counters is None else _picked(sites.counters, places),
+            when=request.when,
+            pid=request.pid or 0,
+        )
+        indices = self.indices if is_everything else [self.indices[n] for n in dict.fromkeys(positions)]
+        return Link(fd, Mechanism.UPROBE_MULTI, indices, offsets=offsets)
+
+    def _settle(self, linked: Linked) -> None:
+        """Refuse the functions that have no site left, and note those that lack some."""
+        n_sites = Counter(self.sites.positions)
+        lost: dict[int, list[tuple[int, str]]] = {}
+        for place, reason in sorted(self.refused.items()):
+            lost.setdefault(self.sites.positions[place], []).append(reason)
+        for position, reasons in lost.items():
+            number, why = reasons[0]
+            if len(reasons) == n_sites[position]:
+                linked.refused[self.indices[position]] = number
+                linked.verdicts |= {self.indices[position]: why} if why else {}
             else:
-                wanted = array("Q", map(offsets.__getitem__, part))
-                given = None if cookies is None else array("Q", map(cookies.__getitem__, part))
-                placed = [indices[place] for place in part]
-            fd = open_link(program, file, wanted, given, when=request.when, pid=request.pid or 0)
-            return Link(fd, Mechanism.UPROBE_MULTI, placed)
-
-        refused = refused_by_kernel(file, offsets, when=request.when)
-        linked.refused |= {indices[place]: number for place, number in refused.items()}
-        good = [place for place in everything if place not in refused] if refused else everything
-        attach_batch(open_part, good, linked, indices=indices)
+                label, count = self.functions.label(position), f"{len(reasons)} of {n_sites[position]} sites"
+                linked.notes.append(f"{count} of {label} are not attached: {why or errno_name(number)}")
 
 
-@contextmanager
-def open_unchanged(functions: UserFunctionSet) -> Iterator[BinaryFile]:
-    """The file of the functions, open. Raises DataError if it is not the one that was read."""
-    path = functions.table.path
-    with BinaryFile(path) as file:
-        if file.key != functions.table.key:
-            raise DataError(f"{path} was replaced or changed since it was read", hint="make another mp.Binary")
-        yield file
+def _picked(column: array[int], places: Sequence[int]) -> array[int]:
+    """The items of a column at these places; the column itself, if these are all places."""
+    return column if places == range(len(column)) else array("Q", map(column.__getitem__, places))
 
 
-def refused_by_kernel(file: BinaryFile, offsets: array[int], *, when: str) -> dict[int, int]:
+def refused_by_kernel(
+    file: BinaryFile, offsets: array[int], counters: array[int] | None = None, *, when: str
+) -> dict[int, int]:
     """The places in `offsets` of the instructions that the kernel can't probe, each with the errno."""
     tried = Tried.load(file.key)
     if tried.good.issuperset(offsets):
@@ -98,21 +168,23 @@ def refused_by_kernel(file: BinaryFile, offsets: array[int], *, when: str) -> di
     new = [place for place, offset in enumerate(offsets) if offset not in known]
     found: dict[int, int] = {}
     if new:
-        refused = _try(file, [offsets[place] for place in new], when=when)
+        guarded_by = None if counters is None else _picked(counters, new)
+        refused = _try(file, _picked(offsets, new), counters=guarded_by, when=when)
         found = {new[place]: number for place, number in refused.items()}
         lasting = {offsets[place] for place, number in found.items() if number == ENOTSUPP}
         tried.add((offsets[place] for place in new if place not in found), lasting)
     return {place: ENOTSUPP for place, offset in enumerate(offsets) if offset in tried.refused} | found
 
 
-def _try(file: BinaryFile, offsets: Sequence[int], *, when: str) -> dict[int, int]:
+def _try(file: BinaryFile, offsets: array[int], *, counters: array[int] | None, when: str) -> dict[int, int]:
     """The places in `offsets` that the kernel refuses in this process, each with the errno."""
     places = range(len(offsets))
     with load_empty(Hook(PROG_TYPE, attach_type(when))) as program, ExitStack() as accepted, mapped(file):
 
         def open_part(part: Sequence[int]) -> None:
-            wanted = array("Q", map(offsets.__getitem__, part))
-            accepted.enter_context(open_link(program, file, wanted, None, when=when, pid=getpid()))
+            guarded_by = None if counters is None else _picked(counters, part)
+            link = open_link(program, file, _picked(offsets, part), None, counters=guarded_by, when=when, pid=getpid())
+            accepted.enter_context(link)
 
         def attempt(part: Sequence[int]) -> int:
             try:
@@ -149,9 +221,18 @@ def mapped(file: BinaryFile) -> Iterator[None]:
 
 
 def open_link(
-    prog: FileDescriptor, file: BinaryFile, offsets: array[int], cookies: array[int] | None, *, when: str, pid: int
+    prog: FileDescriptor,
+    file: BinaryFile,
+    offsets: array[int],
+    cookies: array[int] | None,
+    *,
+    counters: array[int] | None = None,
+    when: str,
+    pid: int,
 ) -> FileDescriptor:
-    """One link on `offsets` of an open file, each with the cookie at its place; in one process, if `pid` is not 0.
+    """One link on `offsets` of an open file, each with the cookie and counter at its place.
+
+    pid: of the only process, or 0; counters: as in `Sites`
 
     Raises NoMatchError if there is no such process, NotSupportedError if the kernel has no such links.
     """
@@ -161,6 +242,7 @@ def open_link(
             attach_type(when),
             f"/proc/self/fd/{file.fileno()}",
             offsets,
+            counters=counters,
             cookies=cookies,
             is_return=when == "return",
             pid=pid,

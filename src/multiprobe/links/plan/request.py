@@ -89,13 +89,14 @@ def choose_by_text(texts: Sequence[str], kernel: Kernel | None, *, unsafe: bool)
     if not of_binaries:
         return _of_kernel(of_kernel, kernel or Kernel(), unsafe=unsafe)
     sets: list[AnyFunctionSet] = [_of_kernel(of_kernel, kernel or Kernel(), unsafe=unsafe)] if of_kernel else []
-    return joined([*sets, *(_of_binary(request, unsafe=unsafe) for request in of_binaries)])
+    return joined([*sets, *(choose_of_binary(request, unsafe=unsafe) for request in of_binaries)])
 
 
-def _of_binary(request: BinaryRequest, *, unsafe: bool) -> UserFunctionSet:
-    from multiprobe.binaries.binary import Binary  # with NumPy
+def choose_of_binary(request: BinaryRequest, *, unsafe: bool) -> UserFunctionSet:
+    """The functions or USDT probes meant by the patterns for one binary."""
+    from multiprobe.binaries.binary import choose_requested  # with NumPy
 
-    return Binary(request.binary).functions(*request.patterns, unsafe=unsafe)
+    return choose_requested(request, unsafe=unsafe)
 
 
 def _of_kernel(texts: Sequence[str], kernel: Kernel, *, unsafe: bool) -> FunctionSet:
