@@ -15,6 +15,7 @@ from multiprobe.binaries.locating import find_binary, library_of, program_of
 from multiprobe.binaries.rules import AT_RETURN
 from multiprobe.binaries.symbols import SOURCES, read_symbols
 from multiprobe.binaries.table import build_table
+from multiprobe.binaries.types import find_type
 from multiprobe.elf import PT_LOAD, SHT_SYMTAB, parse_sections, parse_segments
 from multiprobe.errors import DataError
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from multiprobe.binaries.symbols import ElfSymbols
     from multiprobe.binaries.table import UserTable
     from multiprobe.elf import ElfBytes, ElfSection, Segment
+    from multiprobe.kernel.btf.types import Btf
 
 MAX_CODE = 1 << 20
 
@@ -49,6 +51,7 @@ class Binary:
     def __init__(self, name: str | os.PathLike[str]) -> None:
         self.path = find_binary(os.fspath(name))
         self._problems: list[str] = []
+        self._types: dict[tuple[str, str], tuple[Btf, int]] = {}
         with BinaryFile(self.path) as file:
             try:
                 check_kind(file, os.uname().machine)
@@ -82,6 +85,17 @@ class Binary:
         if unsafe:
             table = replace(table, facts=np.bitwise_and(table.facts, np.uint8(0xFF - AT_RETURN)))
         return choose(table, patterns, code_of=self._code_of)
+
+    def find_type(self, word: str, name: str) -> tuple[Btf, int]:
+        """A type of the file, from its DWARF: its id, and the types that belong to it. For `mp.struct(…, binary=)`.
+
+        word: "struct", "union" or "enum"; name: also that of a typedef of one; `geometry::Point` in C++ and Rust
+        Raises UsageError if there is no such type, NotSupportedError without DWARF or pyelftools, DataError for a
+        damaged or changed file.
+        """
+        if (word, name) not in self._types:
+            self._types[word, name] = find_type(self.path, self.table.key, word, name)
+        return self._types[word, name]
 
     def problems(self) -> list[str]:
         """What could not be used, a sentence each: debug files of another build, damaged debug information."""

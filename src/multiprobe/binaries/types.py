@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,13 +12,15 @@ from multiprobe.binaries.dwarf.reader import has_pyelftools, open_types, read_ty
 from multiprobe.binaries.file import BinaryFile
 from multiprobe.binaries.mixed import MixedFunctionSet, parts_of
 from multiprobe.binaries.sets import UserFunctionSet
-from multiprobe.errors import DataError, MultiprobeError
+from multiprobe.errors import DataError, MultiprobeError, NotSupportedError, UsageError
+from multiprobe.kernel.btf import format as fmt
+from multiprobe.kernel.btf.types import Btf
+from multiprobe.kernel.btf.writer import BtfWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from multiprobe.binaries.mixed import AnyFunctionSet, Target
-    from multiprobe.kernel.btf.types import Btf
 
 HINT = "pip install 'multiprobe[dwarf]'"
 
@@ -39,6 +42,43 @@ class UserTypes:
     prototypes: Mapping[int, Prototype]
 
 
+_KINDS = {"struct": fmt.STRUCT, "union": fmt.UNION, "enum": fmt.ENUM}
+
+
+def find_type(path: str, key: tuple[int, ...], word: str, name: str) -> tuple[Btf, int]:
+    """As `Binary.find_type`; `key`: of the file as it was read."""
+    problems: list[str] = []
+    with _open(path, key, problems) as source:
+        if source is None:
+            raise NotSupportedError(
+                "; ".join([f"{path} tells no types (DWARF)", *problems]),
+                hint="compile it with -g, or install the package with its debug information (-dbgsym, -debuginfo)",
+            )
+        if not has_pyelftools():
+            raise NotSupportedError("types of programs need pyelftools", hint=HINT)
+        found = read_types(source, (), [(word, name)])
+    type_id = found.names[word, name]
+    btf = found.btf
+    kind = btf.kind(btf.strip(type_id))
+    if _KINDS[word] != (fmt.ENUM if kind == fmt.ENUM64 else kind):
+        raise UsageError(f"{path} has no {word} {name} with members in its DWARF")
+    return btf, type_id
+
+
+@contextmanager
+def _open(path: str, key: tuple[int, ...], problems: list[str]) -> Iterator[BinaryFile | None]:
+    """The file with the types of the binary, or None. Raises DataError if it is not the file that was read before."""
+    with BinaryFile(path) as file:
+        if file.key != key:
+            raise DataError(f"{path} has changed since it was read", hint="make another mp.Binary")
+        source = open_types(file, problems)
+    try:
+        yield source
+    finally:
+        if source is not None:
+            source.close()
+
+
 def with_types(functions: AnyFunctionSet) -> tuple[AnyFunctionSet, list[str]]:
     """The functions, those of binaries with their types where they are known; and why not, a sentence each."""
     problems: list[str] = []
@@ -53,9 +93,9 @@ def _typed(part: Target, problems: list[str]) -> Target:
         types = load_types(part, problems)
     except MultiprobeError as error:
         problems.append(f"no types are known of the functions of {part.table.path}: {error.message}")
-        return part
-    if types is None:
-        return part
+        types = None
+    if types is None:  # not asked for again
+        types = UserTypes(Btf.parse(bytes(BtfWriter())), {})
     table = replace(part.table, types=types)
     return UserFunctionSet(table, part.places, unresolved=part.unresolved)
 
@@ -67,13 +107,9 @@ def load_types(functions: UserFunctionSet, problems: list[str]) -> UserTypes | N
     table, convention = functions.table, CONVENTIONS.get(os.uname().machine)
     rows = sorted({row for row, offset in functions.places if not offset})
     addresses = {int(table.addresses[row]): row for row in rows}
-    with BinaryFile(table.path) as file:
-        if file.key != table.key:
-            raise DataError(f"{table.path} has changed since it was read", hint="make another mp.Binary")
-        source = open_types(file, problems)
-    if source is None or convention is None:
-        return None
-    with source:
+    with _open(table.path, table.key, problems) as source:
+        if source is None or convention is None:
+            return None
         if not has_pyelftools():
             problems.append(f"{table.path} has types of its functions (DWARF), which need pyelftools: {HINT}")
             return None

@@ -26,6 +26,15 @@ def kernel_bytes(address: int) -> bytes:
     raise UsageError("mp.kernel_bytes is for programs", hint="use it in a function decorated with @mp.program")
 
 
+def user_bytes(address: int) -> bytes:
+    """In a program: the memory at an address in the current process, for a field of type mp.bytes_(size).
+
+    In Python it raises UsageError. Memory that can't be read, as what is paged out in programs that aren't sleepable,
+    gives zeros and is counted in failed_reads.
+    """
+    raise UsageError("mp.user_bytes is for programs", hint="use it in a function decorated with @mp.program")
+
+
 def user_string(address: int, size: int | None = None) -> str:
     """In a program: the string at an address in the current process, up to its NUL. In Python it raises UsageError.
 

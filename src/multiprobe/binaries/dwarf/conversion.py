@@ -132,7 +132,7 @@ class Converter:
 
     def _enum(self, entry: Entry) -> int:
         size = number(entry, "DW_AT_byte_size") or 4
-        names = []
+        names: list[tuple[str, int]] = []
         for child in entry.iter_children():
             value = number(child, "DW_AT_const_value")
             if child.tag == "DW_TAG_enumerator" and value is not None and len(names) < MAX_MEMBERS:
@@ -269,9 +269,9 @@ def _member_offset(member: Entry) -> int | None:
         return 0
     if isinstance(value.value, int):
         return value.value
-    code = value.value
-    if isinstance(code, list) and code and code[0] == _PLUS_UCONST:
-        return sum((byte & 0x7F) << 7 * n for n, byte in enumerate(code[1:10]))
+    if isinstance(value.value, list) and value.value[:1] == [_PLUS_UCONST]:
+        code: list[int] = value.value[1:10]
+        return sum((byte & 0x7F) << 7 * n for n, byte in enumerate(code))
     return None
 
 
