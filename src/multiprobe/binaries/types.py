@@ -14,6 +14,7 @@ from multiprobe.binaries.mixed import MixedFunctionSet, parts_of
 from multiprobe.binaries.sets import UserFunctionSet
 from multiprobe.errors import DataError, MultiprobeError, NotSupportedError, UsageError
 from multiprobe.kernel.btf import format as fmt
+from multiprobe.kernel.btf.format import RETURNS_UNKNOWN
 from multiprobe.kernel.btf.types import Btf
 from multiprobe.kernel.btf.writer import BtfWriter
 
@@ -40,6 +41,12 @@ class UserTypes:
 
     btf: Btf
     prototypes: Mapping[int, Prototype]
+
+    def returned(self, prototype: Prototype) -> int:
+        """What the return register holds, coded as in `kernel.btf.format`."""
+        if prototype.result.reason:
+            return RETURNS_UNKNOWN
+        return int(self.btf.prototypes.returns[self.btf.target(prototype.type_id)])
 
 
 _KINDS = {"struct": fmt.STRUCT, "union": fmt.UNION, "enum": fmt.ENUM}

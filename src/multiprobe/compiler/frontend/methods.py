@@ -161,9 +161,10 @@ def _part(b: ExpressionBuilder, field: RecordField, node: ast.expr) -> tuple[Exp
 
 def _bytes(b: ExpressionBuilder, node: ast.expr) -> ir.String:
     reader = b.value_of(node.func) if isinstance(node, ast.Call) else None
-    if not isinstance(node, ast.Call) or reader not in _OF_BYTES or len(node.args) != 1 or node.keywords:
+    if not isinstance(node, ast.Call) or reader not in _OF_BYTES or len(node.args) not in (1, 2) or node.keywords:
         raise b.fail(node, "memory is needed here", hint="mp.kernel_bytes(address), mp.user_bytes(address)")
-    return ir.String(reader.__name__, b.number(node.args[0]))
+    size = b.number(node.args[1]) if len(node.args) == 2 else None
+    return ir.String(reader.__name__, b.number(node.args[0]), size=size)
 
 
 def _add(b: ExpressionBuilder, node: ast.Call, index: int, spec: MapSpec) -> Expression:
