@@ -15,7 +15,7 @@ from multiprobe.binaries.locating import find_binary, library_of, program_of
 from multiprobe.binaries.rules import AT_RETURN
 from multiprobe.binaries.symbols import SOURCES, read_symbols
 from multiprobe.binaries.table import build_table
-from multiprobe.binaries.types import find_type
+from multiprobe.binaries.types import find_type, typed
 from multiprobe.elf import PT_LOAD, SHT_SYMTAB, parse_sections, parse_segments
 from multiprobe.errors import DataError
 
@@ -70,12 +70,14 @@ class Binary:
         """
         return cls(library_of(pid, library) if library else program_of(pid))
 
-    def functions(self, *patterns: str, unsafe: bool = False) -> UserFunctionSet:
+    def functions(self, *patterns: str, unsafe: bool = False, types: bool = False) -> UserFunctionSet:
         """The functions that match any of `patterns`; all without one.
 
         patterns: a name, `name+0x10` (where an instruction begins), a glob `PyObject_*`, a `/regular expression/`;
             `!pattern` excludes its matches, at any position
         unsafe: allow probes at returns that may crash a program: in Go, and in files that throw exceptions
+        types: read the types of the functions from DWARF: programs can use `ctx.args.NAME` then. Why there are none
+            is in `problems`
 
         A function with several names is selected by each of them, once. A name selects all functions that have it.
         The order is that of addresses, or of the request if all patterns are names. Requests without a match are in
@@ -84,7 +86,8 @@ class Binary:
         table = self.table
         if unsafe:
             table = replace(table, facts=np.bitwise_and(table.facts, np.uint8(0xFF - AT_RETURN)))
-        return choose(table, patterns, code_of=self._code_of)
+        found = choose(table, patterns, code_of=self._code_of)
+        return typed(found, self._problems) if types else found
 
     def find_type(self, word: str, name: str) -> tuple[Btf, int]:
         """A type of the file, from its DWARF: its id, and the types that belong to it. For `mp.struct(…, binary=)`.

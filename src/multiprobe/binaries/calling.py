@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MAX_POSITIONS = 12
 """Arguments that a program can read, those on the stack included."""
 WORD = 8
-NO_CLASS, INTEGER, VECTOR = 0, 1, 2
+NO_CLASS, INTEGER, VECTOR, X87, X87_UP = range(5)
 _X87 = ("long double", "complex long double")
 _CLONES = (".isra", ".constprop", ".part", ".cold")
 """What gcc appends to the name of a function whose parameters it changed, or of a part of one."""
@@ -116,7 +116,7 @@ class _Walk:
             return 0, 0, 0, WORD
         alignment = _alignment(btf, bare, 0)
         classes = _classes(btf, bare) if size <= 2 * WORD else None
-        if classes is None:
+        if classes is None or X87 in classes:
             return 0, 0, size, max(alignment, WORD)
         return classes.count(INTEGER), classes.count(VECTOR), size, max(alignment, WORD)
 
@@ -131,7 +131,8 @@ class _Walk:
 def _classes(btf: Btf, record: int) -> list[int] | None:
     """The class of each 8 bytes of a struct of 16 at the most; None if it is passed in memory."""
     classes = [NO_CLASS, NO_CLASS]
-    return classes if _merge(btf, record, 0, classes, 0) else None
+    is_register = _merge(btf, record, 0, classes, 0)
+    return classes if is_register and (classes[1] != X87_UP or classes[0] == X87) else None
 
 
 def _merge(btf: Btf, type_id: int, offset: int, classes: list[int], depth: int) -> bool:
@@ -143,7 +144,8 @@ def _merge(btf: Btf, type_id: int, offset: int, classes: list[int], depth: int) 
     if kind in layout.RECORDS:
         for field in layout.own_fields(btf, bare):
             if field.bits:
-                _mark(classes, 8 * offset + field.bit_offset, field.bits, INTEGER)
+                for place in _eightbytes(8 * offset + field.bit_offset, field.bits):
+                    classes[place] = INTEGER
             elif not _merge(btf, field.type_id, offset + field.offset, classes, depth + 1):
                 return False
         return True
@@ -152,19 +154,26 @@ def _merge(btf: Btf, type_id: int, offset: int, classes: list[int], depth: int) 
         step = btf.size(element)
         places = range(offset, offset + size, step) if step else range(0)
         return all(_merge(btf, element, place, classes, depth + 1) for place in places)
-    if kind == fmt.FLOAT and btf.name(bare) in _X87:
-        raise _LostError  # as an argument in memory, as a result not
     if not size or offset + size > 2 * WORD:
         raise _LostError
     if offset % _alignment(btf, bare, 0):
         return False
-    _mark(classes, 8 * offset, 8 * size, VECTOR if kind == fmt.FLOAT else INTEGER)
+    is_x87 = kind == fmt.FLOAT and btf.name(bare) in _X87
+    found = (X87, X87_UP) if is_x87 else 2 * (VECTOR if kind == fmt.FLOAT else INTEGER,)
+    for place in _eightbytes(8 * offset, 8 * size):
+        known = classes[place]
+        if known in (NO_CLASS, found[place]):
+            classes[place] = found[place]
+        elif INTEGER in (known, found[place]):
+            classes[place] = INTEGER
+        else:
+            return False
     return True
 
 
-def _mark(classes: list[int], first: int, bits: int, kind: int) -> None:
-    for place in range(first // 64, min((first + bits - 1) // 64, 1) + 1):
-        classes[place] = INTEGER if INTEGER in (classes[place], kind) else kind
+def _eightbytes(first: int, bits: int) -> range:
+    """Which of the two eight bytes some bits are in."""
+    return range(first // 64, min((first + bits - 1) // 64, 1) + 1)
 
 
 def _alignment(btf: Btf, type_id: int, depth: int) -> int:
@@ -190,7 +199,12 @@ def returns_in_memory(btf: Btf, returned: int, passing: str) -> bool:
     if not layout.is_record(btf, returned):
         return False
     bare = btf.strip(returned)
-    return btf.size(bare) > fmt.BIG_STRUCT or (bool(btf.members(bare)) and _classes(btf, bare) is None)
+    if btf.size(bare) > fmt.BIG_STRUCT or not btf.members(bare):
+        return btf.size(bare) > fmt.BIG_STRUCT
+    classes = _classes(btf, bare)
+    if classes is not None and X87 in classes and classes[1] != X87_UP:
+        raise _LostError
+    return classes is None
 
 
 def find_places(

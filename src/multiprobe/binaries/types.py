@@ -21,7 +21,7 @@ from multiprobe.kernel.btf.writer import BtfWriter
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from multiprobe.binaries.mixed import AnyFunctionSet, Target
+    from multiprobe.binaries.mixed import AnyFunctionSet
 
 HINT = "pip install 'multiprobe[dwarf]'"
 
@@ -89,12 +89,15 @@ def _open(path: str, key: tuple[int, ...], problems: list[str]) -> Iterator[Bina
 def with_types(functions: AnyFunctionSet) -> tuple[AnyFunctionSet, list[str]]:
     """The functions, those of binaries with their types where they are known; and why not, a sentence each."""
     problems: list[str] = []
-    parts = [_typed(part, problems) for part in parts_of(functions)]
+    parts = [
+        typed(part, problems) if isinstance(part, UserFunctionSet) else part for part in parts_of(functions)
+    ]
     return (MixedFunctionSet(parts) if isinstance(functions, MixedFunctionSet) else parts[0]), problems
 
 
-def _typed(part: Target, problems: list[str]) -> Target:
-    if not isinstance(part, UserFunctionSet) or part.table.types is not None or not len(part):
+def typed(part: UserFunctionSet, problems: list[str]) -> UserFunctionSet:
+    """The functions with their types, if these are not read yet; `problems` gets the reasons why some have none."""
+    if part.table.types is not None or not len(part):
         return part
     try:
         types = load_types(part, problems)

@@ -33,7 +33,7 @@ def _of_part(part: AnyFunctionSet) -> list[Signature]:
     if isinstance(part, UserFunctionSet):
         types = part.table.types
         return [
-            OF_BINARIES if types is None or prototype is None else prototype_signature(types.btf, prototype)
+            OF_BINARIES if types is None or prototype is None else prototype_signature(types.btf, prototype, most=N_REGISTERS)
             for prototype in part.prototypes()
         ]
     if not isinstance(part, FunctionSet):
@@ -41,17 +41,15 @@ def _of_part(part: AnyFunctionSet) -> list[Signature]:
     return [signature_of(part, position) for position in range(len(part))]
 
 
-def prototype_signature(btf: Btf, prototype: Prototype) -> Signature:
-    """The signature of a binary's function. What can't be read says why."""
-    parameters = [
-        (parameter.name or f"arg{n}", _value(btf, parameter.type_id, place))
-        for n, (parameter, place) in enumerate(
-            zip(btf.parameters(prototype.type_id), prototype.places, strict=False)
-        )
-    ]
+def prototype_signature(btf: Btf, prototype: Prototype, *, most: int) -> Signature:
+    """The signature of a binary's function, of the first `most` arguments. What can't be read says why."""
+    parameters, places = [], []
+    for n, (one, place) in enumerate(zip(btf.parameters(prototype.type_id), prototype.places, strict=False)):
+        if place.position is None or place.position < most:
+            parameters.append((one.name or f"arg{n}", _value(btf, one.type_id, place)))
+            places.append(place.position)
     returned = btf.target(btf.target(prototype.type_id))
-    places = tuple(place.position for place in prototype.places)
-    return Signature(tuple(parameters), _value(btf, returned, prototype.result), places=places)
+    return Signature(tuple(parameters), _value(btf, returned, prototype.result), places=tuple(places))
 
 
 def _value(btf: Btf, type_id: int, place: Place) -> ValueType:

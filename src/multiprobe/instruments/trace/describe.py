@@ -108,7 +108,7 @@ class Describer:
             view, module = self.types_of(functions)
             key = (module, prototype.type_id)
             if key not in self._known:
-                known = prototype_signature(types.btf, prototype)
+                known = prototype_signature(types.btf, prototype, most=MAX_ARGUMENTS)
                 self._known[key] = self._typed(view, module, prototype.type_id, known)
             found.append(self._known[key])
         return found
