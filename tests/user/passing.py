@@ -77,9 +77,11 @@ class Maker:
 
     def _function(self, number: int) -> tuple[str, list[str], str]:
         name, kinds = f"f{number}", [self._kind() for _ in range(self.random.randint(0, 11))]
-        returned = self.random.choice([*INTEGERS, *OTHERS, "void", "double", "struct big", "struct longs", "struct wide"])
+        returned = self.random.choice(
+            [*INTEGERS, *OTHERS, "void", "double", "struct big", "struct longs", "struct wide"]
+        )
         self.returned[name] = returned
-        printed = "".join(f'  {_print(f"p{n}", kind)}\n' for n, kind in enumerate(kinds))
+        printed = "".join(f"  {_print(f'p{n}', kind)}\n" for n, kind in enumerate(kinds))
         parameters = ", ".join(f"{kind} p{n}" for n, kind in enumerate(kinds)) or "void"
         static = "static " if number % 2 else ""
         result = "" if returned == "void" else f"  {returned} r = {self._value(returned)};\n"
@@ -97,7 +99,7 @@ class Maker:
     def _value(self, kind: str) -> str:
         number = self.random.getrandbits(62)
         if kind in INTEGERS:
-            bits, is_signed = INTEGERS[kind]
+            bits, _ = INTEGERS[kind]
             number &= (1 << bits) - 1
             return f"({kind}){number}{'' if bits < 64 else 'UL'}"
         if kind == "enum color":

@@ -66,6 +66,7 @@ class _Walk:
     def __init__(self, btf: Btf, convention: Convention) -> None:
         self.btf = btf
         self.convention = convention
+        self.alignments: dict[int, int] = {}
         self.registers = 0
         self.vectors = 0
         self.stack = 0
@@ -114,8 +115,8 @@ class _Walk:
             raise _LostError
         if not btf.members(bare):
             return 0, 0, 0, WORD
-        alignment = _alignment(btf, bare, 0)
-        classes = _classes(btf, bare) if size <= 2 * WORD else None
+        alignment = _alignment(btf, bare, self.alignments)
+        classes = _classes(btf, bare, self.alignments) if size <= 2 * WORD else None
         if classes is None or X87 in classes:
             return 0, 0, size, max(alignment, WORD)
         return classes.count(INTEGER), classes.count(VECTOR), size, max(alignment, WORD)
@@ -128,35 +129,46 @@ class _Walk:
         return 0, 2 if "complex" in name else 1, size, WORD if "complex" in name else size
 
 
-def _classes(btf: Btf, record: int) -> list[int] | None:
+def _classes(btf: Btf, record: int, alignments: dict[int, int]) -> list[int] | None:
     """The class of each 8 bytes of a struct of 16 at the most; None if it is passed in memory."""
     classes = [NO_CLASS, NO_CLASS]
-    is_register = _merge(btf, record, 0, classes, 0)
+    is_register = _merge(btf, record, 0, classes, _Seen(alignments))
     return classes if is_register and (classes[1] != X87_UP or classes[0] == X87) else None
 
 
-def _merge(btf: Btf, type_id: int, offset: int, classes: list[int], depth: int) -> bool:
+class _Seen:
+    """What was merged already, (type, offset) each, and alignments: hostile types are in each other without end."""
+
+    def __init__(self, alignments: dict[int, int]) -> None:
+        self.places: set[tuple[int, int]] = set()
+        self.alignments = alignments
+
+
+def _merge(btf: Btf, type_id: int, offset: int, classes: list[int], seen: _Seen, depth: int = 0) -> bool:
     """Add a value at an offset in bytes to the classes. False if that puts the whole struct into memory."""
-    if depth > fmt.MAX_DEPTH:
+    if depth > fmt.MAX_DEPTH or offset > 2 * WORD:
         raise _LostError
     bare = btf.strip(type_id)
+    if (bare, offset) in seen.places:
+        return True
+    seen.places.add((bare, offset))
     kind, size = btf.kind(bare), btf.size(bare)
     if kind in layout.RECORDS:
         for field in layout.own_fields(btf, bare):
             if field.bits:
                 for place in _eightbytes(8 * offset + field.bit_offset, field.bits):
                     classes[place] = INTEGER
-            elif not _merge(btf, field.type_id, offset + field.offset, classes, depth + 1):
+            elif not _merge(btf, field.type_id, offset + field.offset, classes, seen, depth + 1):
                 return False
         return True
     if kind == fmt.ARRAY:
         element, _ = btf.array(bare)
         step = btf.size(element)
-        places = range(offset, offset + size, step) if step else range(0)
-        return all(_merge(btf, element, place, classes, depth + 1) for place in places)
+        places = range(offset, min(offset + size, 2 * WORD + 1), step) if step else range(0)
+        return all(_merge(btf, element, place, classes, seen, depth + 1) for place in places)
     if not size or offset + size > 2 * WORD:
         raise _LostError
-    if offset % _alignment(btf, bare, 0):
+    if offset % _alignment(btf, bare, seen.alignments):
         return False
     is_x87 = kind == fmt.FLOAT and btf.name(bare) in _X87
     found = (X87, X87_UP) if is_x87 else 2 * (VECTOR if kind == fmt.FLOAT else INTEGER,)
@@ -176,18 +188,22 @@ def _eightbytes(first: int, bits: int) -> range:
     return range(first // 64, min((first + bits - 1) // 64, 1) + 1)
 
 
-def _alignment(btf: Btf, type_id: int, depth: int) -> int:
-    """The natural alignment of a type."""
+def _alignment(btf: Btf, type_id: int, known: dict[int, int], depth: int = 0) -> int:
+    """The natural alignment of a type; `known` gets that of structs."""
     if depth > fmt.MAX_DEPTH:
         raise _LostError
     bare = btf.strip(type_id)
     kind = btf.kind(bare)
     if kind == fmt.ARRAY:
-        return _alignment(btf, btf.array(bare)[0], depth + 1)
+        return _alignment(btf, btf.array(bare)[0], known, depth + 1)
     if kind in layout.RECORDS:
-        return max((_alignment(btf, one.type_id, depth + 1) for one in btf.members(bare)), default=1)
+        if bare not in known:
+            known[bare] = 1
+            members = btf.members(bare)
+            known[bare] = max((_alignment(btf, one.type_id, known, depth + 1) for one in members), default=1)
+        return known[bare]
     size = btf.size(bare)
-    return size // 2 if kind == fmt.FLOAT and "complex" in btf.name(bare) else max(size, 1)
+    return max(size // 2 if kind == fmt.FLOAT and "complex" in btf.name(bare) else size, 1)
 
 
 def returns_in_memory(btf: Btf, returned: int, passing: str) -> bool:
@@ -201,7 +217,7 @@ def returns_in_memory(btf: Btf, returned: int, passing: str) -> bool:
     bare = btf.strip(returned)
     if btf.size(bare) > fmt.BIG_STRUCT or not btf.members(bare):
         return btf.size(bare) > fmt.BIG_STRUCT
-    classes = _classes(btf, bare)
+    classes = _classes(btf, bare, {})
     if classes is not None and X87 in classes and classes[1] != X87_UP:
         raise _LostError
     return classes is None
@@ -216,9 +232,7 @@ def find_places(
     is_trusted = _is_trusted(evidence, symbols)
     by_rule: list[int | None] = _by_rule(btf, evidence, convention, pairs) if is_trusted else []
     said = [_said(one, convention) for _, one in pairs]
-    is_kept = all(
-        place is None or rule is None or place == rule for place, rule in zip(said, by_rule, strict=False)
-    )
+    is_kept = all(place is None or rule is None or place == rule for place, rule in zip(said, by_rule, strict=False))
     places = []
     for n, (type_id, one) in enumerate(pairs):
         position = said[n]

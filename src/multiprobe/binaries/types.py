@@ -89,9 +89,7 @@ def _open(path: str, key: tuple[int, ...], problems: list[str]) -> Iterator[Bina
 def with_types(functions: AnyFunctionSet) -> tuple[AnyFunctionSet, list[str]]:
     """The functions, those of binaries with their types where they are known; and why not, a sentence each."""
     problems: list[str] = []
-    parts = [
-        typed(part, problems) if isinstance(part, UserFunctionSet) else part for part in parts_of(functions)
-    ]
+    parts = [typed(part, problems) if isinstance(part, UserFunctionSet) else part for part in parts_of(functions)]
     return (MixedFunctionSet(parts) if isinstance(functions, MixedFunctionSet) else parts[0]), problems
 
 
@@ -127,7 +125,5 @@ def load_types(functions: UserFunctionSet, problems: list[str]) -> UserTypes | N
     prototypes = {}
     for address, evidence in found.functions.items():
         symbols = [table.names[row] for row in table.family(addresses[address])]
-        prototypes[address] = Prototype(
-            evidence.type_id, *find_places(found.btf, evidence, convention, symbols)
-        )
+        prototypes[address] = Prototype(evidence.type_id, *find_places(found.btf, evidence, convention, symbols))
     return UserTypes(found.btf, prototypes)

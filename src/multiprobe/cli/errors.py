@@ -186,7 +186,9 @@ class ErrorsMeasurement(Measurement[ErrorsOptions, ErrorsSample]):
             self.results.lines([f"{functions} without type information: shown on paths, but never as failing"])
         if n := sum(part.prototypes().count(None) for _, part in binary_parts(self.instrument.functions)):
             functions = plural_text(n, "function")
-            self.results.lines([f"{functions} of programs without types: a result that is a negative int counts as a failure"])
+            self.results.lines(
+                [f"{functions} of programs without types: a result that is a negative int counts as a failure"]
+            )
 
     def _print_failure(self, failure: FailedCall) -> None:
         """Print a failure when it has ended, and keep it for a table."""

@@ -14,8 +14,8 @@ from multiprobe.functions.sets import FunctionSet
 from multiprobe.kernel.btf.values import UNKNOWN, Signature, ValueType, signature, value_type
 
 if TYPE_CHECKING:
-    from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.binaries.calling import Place
+    from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.binaries.types import Prototype
     from multiprobe.kernel.btf.types import Btf
 
@@ -33,7 +33,9 @@ def _of_part(part: AnyFunctionSet) -> list[Signature]:
     if isinstance(part, UserFunctionSet):
         types = part.table.types
         return [
-            OF_BINARIES if types is None or prototype is None else prototype_signature(types.btf, prototype, most=N_REGISTERS)
+            OF_BINARIES
+            if types is None or prototype is None
+            else prototype_signature(types.btf, prototype, most=N_REGISTERS)
             for prototype in part.prototypes()
         ]
     if not isinstance(part, FunctionSet):

@@ -264,7 +264,10 @@ class ProgramLoader:
 
 
 def user_parameters(functions: UserFunctionSet, types: KernelTypes) -> Iterator[Labelled]:
-    """The labels of functions of a binary, and the parameters that can be read. Raises NotSupportedError without types."""
+    """The labels of functions of a binary, and the parameters that can be read.
+
+    Raises NotSupportedError without types.
+    """
     known = functions.table.types
     if known is None:
         raise NotSupportedError(

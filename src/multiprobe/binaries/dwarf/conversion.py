@@ -61,6 +61,8 @@ class Converter:
         self._records: dict[tuple[object, ...], list[tuple[tuple[Member, ...] | None, int]]] = {}
         self._waiting: deque[tuple[Entry, int]] = deque()
         self._declared: dict[tuple[str, str], int] = {}
+        self._unnamed: dict[int, list[int]] = {}
+        self._filled: dict[int, tuple[str, bool]] = {}
         self._n_records = 0
         self._n_resolved = 0
 
@@ -82,7 +84,19 @@ class Converter:
         while self._waiting:
             entry, type_id = self._waiting.popleft()
             self._fill(entry, type_id)
+        counts: dict[int, int] = {}
+        for type_id, (name, is_union) in self._filled.items():
+            if self._count(type_id, counts, 0) > MAX_MEMBERS:
+                self.writer.fill_forward(type_id, name or "(unnamed)", is_union=is_union)
         return bytes(self.writer)
+
+    def _count(self, type_id: int, counts: dict[int, int], depth: int) -> int:
+        """How many structs a struct is made of, by unnamed members: they multiply in a hostile file, or never end."""
+        if type_id not in counts:
+            counts[type_id] = MAX_MEMBERS + 1  # within itself
+            parts = self._unnamed.get(type_id, ()) if depth < MAX_CHAIN else [type_id]
+            counts[type_id] = min(1 + sum(self._count(one, counts, depth + 1) for one in parts), MAX_MEMBERS + 1)
+        return counts[type_id]
 
     # Types without members
 
@@ -217,6 +231,8 @@ class Converter:
         size = number(entry, "DW_AT_byte_size") or 0
         is_union = entry.tag == "DW_TAG_union_type"
         members = list(self._members(entry, is_union=is_union))
+        self._unnamed[type_id] = [target for text, target, _, _ in members if not text]
+        self._filled[type_id] = (name, is_union)
         self.writer.fill_record(type_id, name, min(size, (1 << 32) - 1), members, is_union=is_union)
 
     def _members(self, entry: Entry, *, is_union: bool) -> Iterator[Member]:
@@ -230,6 +246,8 @@ class Converter:
                 continue
             name = own_name(child) if child.tag == "DW_TAG_member" else ""
             target = referred(child)
+            if not name and (target is None or target.tag not in RECORDS):
+                continue
             bits = number(child, "DW_AT_bit_size") or 0
             yield name, self.type_id(target), _bit_offset(child, 8 * offset, target) if bits else 8 * offset, bits
 

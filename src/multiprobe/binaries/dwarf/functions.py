@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from multiprobe.binaries.dwarf.conversion import MAX_MEMBERS
 from multiprobe.binaries.dwarf.entries import (
-    C,
     CPLUSPLUS,
     RUST,
+    C,
     is_set,
     language,
     name_of,
@@ -46,7 +46,7 @@ class ParameterEvidence:
     register: by its number in DWARF, if a list of locations says that it is there when the function begins
     stack: bytes from the first argument on the stack, if it is said to be there
     is_elsewhere: something else is said about the place at the entry
-    is_stored: it is in the function's frame all the time, where code that is not optimised stores what comes in registers
+    is_stored: it is in the function's frame all the time: code that is not optimised stores it there
     """
 
     passing: str = VALUE
@@ -131,9 +131,7 @@ def _evidence(dwarf: Dwarf, entry: Entry, placed: Entry | None, address: int, *,
     if isinstance(location.value, list):  # one for the whole function: not always true of its first instruction
         offset = _fbreg(location.value)
         is_stack = of_cfa and offset is not None and offset >= 0
-        return ParameterEvidence(
-            how, stack=offset if is_stack else None, is_stored=offset is not None and not is_stack
-        )
+        return ParameterEvidence(how, stack=offset if is_stack else None, is_stored=offset is not None and not is_stack)
     code = _at_entry(dwarf, placed, location.value, address)
     if code is None:
         return ParameterEvidence(how)

@@ -101,6 +101,7 @@ def _same(b: ExpressionBuilder, node: ast.Compare, string: ir.String, text: byte
 
 _OF_BYTES = (builtins.kernel_bytes, builtins.user_bytes)
 
+
 @dataclass(frozen=True, slots=True)
 class Method:
     """A map's only method: its name, how it is built, and what to write."""

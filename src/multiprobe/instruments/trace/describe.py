@@ -164,9 +164,7 @@ class Describer:
                 one = self._member(behind, argument, rest) if rest else self._argument(behind, argument, found)
                 if one is not None:
                     shown.append(one)
-        return Described(
-            tuple(shown), found.returned, planner.steps(), found.n_registers, is_program=is_program
-        )
+        return Described(tuple(shown), found.returned, planner.steps(), found.n_registers, is_program=is_program)
 
     def _argument(self, behind: Behind, one: _Parameter, function: Signature) -> TracedArgument:
         self._found.add(one.name)

@@ -160,7 +160,7 @@ _USER = """\
                 blocks.send(thread=thread, begin=begin, step=n,
                             memory=mp.user_bytes(address, what >> SIZE_SHIFT & SIZE_MASK))
 """
-"""Of functions of programs: the processor refuses what is not the process's, and what a process says is not believed."""
+"""Of functions of programs: what their arguments point to is read as the process could read it itself."""
 
 
 @mp.helper
