@@ -11,7 +11,7 @@ from fuzzing.target import Target
 from multiprobe.binaries.calling import CONVENTIONS, Convention, find_places
 from multiprobe.binaries.dwarf.reader import read_types
 from multiprobe.binaries.file import BinaryFile
-from multiprobe.binaries.types import Prototype, UserTypes
+from multiprobe.binaries.prototypes import Prototype, UserTypes
 from multiprobe.compiler.frontend.typed import KernelTypes
 from multiprobe.instruments.signatures import prototype_signature
 from multiprobe.instruments.trace.members import Behind

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from multiprobe.binaries.prototypes import Prototype
     from multiprobe.binaries.table import UserTable
-    from multiprobe.binaries.types import Prototype
 
 
 NOT_ALLOWED = (

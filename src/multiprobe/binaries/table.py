@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from multiprobe.binaries.prototypes import UserTypes
     from multiprobe.binaries.symbols import ElfSymbols
-    from multiprobe.binaries.types import UserTypes
     from multiprobe.elf import ElfBytes, ElfSection, Segment
 
 T = TypeVar("T", bound=np.generic)

@@ -4,49 +4,26 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from multiprobe.binaries.calling import CONVENTIONS, Place, find_places
+from multiprobe.binaries.calling import CONVENTIONS, find_places
 from multiprobe.binaries.dwarf.reader import has_pyelftools, open_types, read_types
 from multiprobe.binaries.file import BinaryFile
 from multiprobe.binaries.mixed import MixedFunctionSet, parts_of
+from multiprobe.binaries.prototypes import Prototype, UserTypes
 from multiprobe.binaries.sets import UserFunctionSet
 from multiprobe.errors import DataError, MultiprobeError, NotSupportedError, UsageError
 from multiprobe.kernel.btf import format as fmt
-from multiprobe.kernel.btf.format import RETURNS_UNKNOWN
 from multiprobe.kernel.btf.types import Btf
 from multiprobe.kernel.btf.writer import BtfWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from multiprobe.binaries.mixed import AnyFunctionSet
 
 HINT = "pip install 'multiprobe[dwarf]'"
-
-
-@dataclass(frozen=True, slots=True)
-class Prototype:
-    """A function's type in the BTF, where its parameters are when it begins, and whether its result can be read."""
-
-    type_id: int
-    places: tuple[Place, ...]
-    result: Place
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class UserTypes:
-    """The types of functions of a binary, by their addresses there; functions without types are left out."""
-
-    btf: Btf
-    prototypes: Mapping[int, Prototype]
-
-    def returned(self, prototype: Prototype) -> int:
-        """What the return register holds, coded as in `kernel.btf.format`."""
-        if prototype.result.reason:
-            return RETURNS_UNKNOWN
-        return int(self.btf.prototypes.returns[self.btf.target(prototype.type_id)])
 
 
 _KINDS = {"struct": fmt.STRUCT, "union": fmt.UNION, "enum": fmt.ENUM}

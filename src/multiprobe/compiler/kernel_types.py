@@ -7,7 +7,7 @@ for a size. Must not know how programs read memory.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from multiprobe.compiler.frontend.typed import program_module
 from multiprobe.compiler.layouts import read_enum, read_record
@@ -17,17 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from multiprobe.compiler.context import Value
-    from multiprobe.compiler.layouts import Member, Record
+    from multiprobe.compiler.layouts import HasTypes, Member, Record
     from multiprobe.functions.kernel import Kernel
-    from multiprobe.kernel.btf.types import Btf
-
-
-class HasTypes(Protocol):
-    """What has types of its own: an `mp.Binary`."""
-
-    def find_type(self, word: str, name: str) -> tuple[Btf, int]:
-        """The type `name`, a "struct", "union" or "enum": its id, and the types among which it is."""
-        ...
 
 
 class Struct:

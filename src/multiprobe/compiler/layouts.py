@@ -6,7 +6,7 @@ Knows BTF and NumPy's words for it; must not know programs. Imported only when s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from multiprobe.compiler.frontend.typed import KernelTypes, Ref
 from multiprobe.errors import UsageError
@@ -16,7 +16,24 @@ from multiprobe.kernel.btf import layout
 if TYPE_CHECKING:
     import numpy as np
 
-    from multiprobe.compiler.kernel_types import Enum, Struct
+    from multiprobe.kernel.btf.types import Btf
+
+
+class HasTypes(Protocol):
+    """What has types of its own: an `mp.Binary`."""
+
+    def find_type(self, word: str, name: str) -> tuple[Btf, int]:
+        """The type `name`, a "struct", "union" or "enum": its id, and the types among which it is."""
+        ...
+
+
+class NamedType(Protocol):
+    """What names a type: an `mp.Struct` or `mp.Enum`."""
+
+    name: str
+    word: str
+    kernel: Kernel | None
+    binary: HasTypes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +80,7 @@ def locate(types: KernelTypes, ref: Ref, path: str) -> tuple[int, int, Ref]:
     return bit_offset, bits, ref
 
 
-def named(types: KernelTypes, spec: Struct | Enum) -> Ref:
+def named(types: KernelTypes, spec: NamedType) -> Ref:
     """The type that a spec names: the kernel's, or that of its binary, which is added to `types`."""
     if spec.binary is None:
         return types.named(spec.word, spec.name)
@@ -71,7 +88,7 @@ def named(types: KernelTypes, spec: Struct | Enum) -> Ref:
     return types.ref(types.add_program(btf), type_id)
 
 
-def read_record(spec: Struct) -> Record:
+def read_record(spec: NamedType) -> Record:
     """The layout of a struct or union of a binary or a kernel (the running one, if none is given)."""
     types = _types(spec)
     ref = named(types, spec)
@@ -90,13 +107,13 @@ def read_record(spec: Struct) -> Record:
     return Record(spec.name, types.size(ref), members, types, ref)
 
 
-def read_enum(spec: Enum) -> dict[str, int]:
+def read_enum(spec: NamedType) -> dict[str, int]:
     """The names and numbers of an enum, of a binary or a kernel as in `read_record`."""
     types = _types(spec)
     return types.enumerators(named(types, spec))
 
 
-def _types(spec: Struct | Enum) -> KernelTypes:
+def _types(spec: NamedType) -> KernelTypes:
     return KernelTypes.of(Kernel() if spec.kernel is None else spec.kernel)
 
 

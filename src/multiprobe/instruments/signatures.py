@@ -16,7 +16,7 @@ from multiprobe.kernel.btf.values import UNKNOWN, Signature, ValueType, signatur
 if TYPE_CHECKING:
     from multiprobe.binaries.calling import Place
     from multiprobe.binaries.mixed import AnyFunctionSet
-    from multiprobe.binaries.types import Prototype
+    from multiprobe.binaries.prototypes import Prototype
     from multiprobe.kernel.btf.types import Btf
 
 N_REGISTERS = 6

@@ -18,13 +18,13 @@ from multiprobe.binaries.dwarf.functions import read_function
 from multiprobe.binaries.dwarf.units import Units
 
 if TYPE_CHECKING:
-    from multiprobe.binaries.dwarf.entries import Dwarf, Entry
+    from multiprobe.binaries.dwarf.entries import DwarfData, DwarfEntry
 
 
-class ElfFile(Protocol):
+class DwarfFile(Protocol):
     """An ELF file."""
 
-    def get_dwarf_info(self, *, relocate_dwarf_sections: bool, follow_links: bool) -> Dwarf:
+    def get_dwarf_info(self, *, relocate_dwarf_sections: bool, follow_links: bool) -> DwarfData:
         """Its DWARF."""
         ...
 
@@ -43,13 +43,13 @@ def main(fd: int, shared_fd: int, max_memory: int, max_seconds: int) -> None:
     sys.stdout.buffer.write(json.dumps(header).encode() + b"\n" + types)
 
 
-def open_dwarf(stream: object) -> Dwarf:
+def open_dwarf(stream: object) -> DwarfData:
     """The DWARF of an ELF file."""
-    elf: ElfFile = import_module("elftools.elf.elffile").ELFFile(stream)
+    elf: DwarfFile = import_module("elftools.elf.elffile").ELFFile(stream)
     return elf.get_dwarf_info(relocate_dwarf_sections=False, follow_links=False)
 
 
-def read(dwarf: Dwarf, addresses: list[int], names: list[tuple[str, str]]) -> tuple[dict[str, object], bytes]:
+def read(dwarf: DwarfData, addresses: list[int], names: list[tuple[str, str]]) -> tuple[dict[str, object], bytes]:
     """What is known of the functions at these addresses, by address, and of types, (word, name) each; and the BTF.
 
     The name of a typedef is taken for that of a struct, union or enum, too.
@@ -64,7 +64,7 @@ def read(dwarf: Dwarf, addresses: list[int], names: list[tuple[str, str]]) -> tu
     return {"functions": functions, "types": types}, converter.finish()
 
 
-def _named(units: Units, word: str, name: str) -> Entry | None:
+def _named(units: Units, word: str, name: str) -> DwarfEntry | None:
     return units.type((word, "typedef"), name)
 
 

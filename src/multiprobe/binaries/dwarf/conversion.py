@@ -18,7 +18,7 @@ from multiprobe.kernel.btf.writer import BOOL, SIGNED, BtfWriter
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from multiprobe.binaries.dwarf.entries import Entry
+    from multiprobe.binaries.dwarf.entries import DwarfEntry
     from multiprobe.binaries.dwarf.units import Units
 
     Member = tuple[str, int, int, int]
@@ -59,14 +59,14 @@ class Converter:
         self._units = units
         self._ids: dict[tuple[int, int], int] = {}
         self._records: dict[tuple[object, ...], list[tuple[tuple[Member, ...] | None, int]]] = {}
-        self._waiting: deque[tuple[Entry, int]] = deque()
+        self._waiting: deque[tuple[DwarfEntry, int]] = deque()
         self._declared: dict[tuple[str, str], int] = {}
         self._unnamed: dict[int, list[int]] = {}
         self._filled: dict[int, tuple[str, bool]] = {}
         self._n_records = 0
         self._n_resolved = 0
 
-    def type_id(self, entry: Entry | None, depth: int = 0) -> int:
+    def type_id(self, entry: DwarfEntry | None, depth: int = 0) -> int:
         """The id of the type of an entry; 0, void, for none, and for what C has no word for."""
         if entry is None or depth > MAX_CHAIN:
             return 0
@@ -100,7 +100,7 @@ class Converter:
 
     # Types without members
 
-    def _other(self, entry: Entry, depth: int) -> int:
+    def _other(self, entry: DwarfEntry, depth: int) -> int:
         if entry.tag in _REFERENCES:
             kind = _REFERENCES[entry.tag]
             name = own_name(entry) if kind == fmt.TYPEDEF else ""
@@ -124,7 +124,7 @@ class Converter:
             return self.writer.reference(fmt.PTR, 0)
         return 0
 
-    def _base(self, entry: Entry) -> int:
+    def _base(self, entry: DwarfEntry) -> int:
         size, encoding, name = number(entry, "DW_AT_byte_size") or 0, number(entry, "DW_AT_encoding"), own_name(entry)
         if not 0 < size <= 64:
             return 0
@@ -144,7 +144,7 @@ class Converter:
             return made
         return self.writer.reference(fmt.TYPEDEF, made, name)
 
-    def _enum(self, entry: Entry) -> int:
+    def _enum(self, entry: DwarfEntry) -> int:
         size = number(entry, "DW_AT_byte_size") or 4
         names: list[tuple[str, int]] = []
         for child in entry.iter_children():
@@ -158,7 +158,7 @@ class Converter:
             return 0
         return self.writer.enum(own_name(entry), size, names, is_signed=is_signed)
 
-    def _array(self, entry: Entry, depth: int) -> int:
+    def _array(self, entry: DwarfEntry, depth: int) -> int:
         if is_set(entry, "DW_AT_GNU_vector"):
             return self.writer.floating("vector", self._vector_size(entry))
         counts = []
@@ -171,7 +171,7 @@ class Converter:
             made = self.writer.array(made, min(count, (1 << 32) - 1), index)
         return made
 
-    def _vector_size(self, entry: Entry) -> int:
+    def _vector_size(self, entry: DwarfEntry) -> int:
         size = number(entry, "DW_AT_byte_size")
         if size is not None:
             return min(max(size, 1), 64)
@@ -181,7 +181,7 @@ class Converter:
             n *= 1 if upper is None else upper + 1
         return min(max((number(element, "DW_AT_byte_size") or 1) * n, 1), 64) if element else 16
 
-    def _subroutine(self, entry: Entry, depth: int) -> int:
+    def _subroutine(self, entry: DwarfEntry, depth: int) -> int:
         parameters = [("", self.type_id(referred(one), depth + 1)) for one in _parameters(entry)]
         if any(one.tag == "DW_TAG_unspecified_parameters" for one in entry.iter_children()):
             parameters.append(("", 0))
@@ -189,7 +189,7 @@ class Converter:
 
     # Structs and unions
 
-    def _record(self, entry: Entry) -> int:
+    def _record(self, entry: DwarfEntry) -> int:
         word, name = RECORDS[entry.tag], self.qualified(entry)
         if is_set(entry, "DW_AT_declaration") or self._n_records >= MAX_RECORDS:
             return self._declaration(entry, word, name)
@@ -206,7 +206,7 @@ class Converter:
         self._waiting.append((entry, type_id))
         return type_id
 
-    def _declaration(self, entry: Entry, word: str, name: str) -> int:
+    def _declaration(self, entry: DwarfEntry, word: str, name: str) -> int:
         """A struct that this unit only declares: its definition in another one, if there is one."""
         key = (word, name)
         if key not in self._declared:
@@ -216,7 +216,7 @@ class Converter:
             self._waiting.append((entry, type_id))
         return self._declared[key]
 
-    def _fill(self, entry: Entry, type_id: int) -> None:
+    def _fill(self, entry: DwarfEntry, type_id: int) -> None:
         name = self.qualified(entry)
         if is_set(entry, "DW_AT_declaration"):
             found = None
@@ -235,7 +235,7 @@ class Converter:
         self._filled[type_id] = (name, is_union)
         self.writer.fill_record(type_id, name, min(size, (1 << 32) - 1), members, is_union=is_union)
 
-    def _members(self, entry: Entry, *, is_union: bool) -> Iterator[Member]:
+    def _members(self, entry: DwarfEntry, *, is_union: bool) -> Iterator[Member]:
         for n, child in enumerate(entry.iter_children()):
             if n == MAX_MEMBERS:
                 return
@@ -251,7 +251,7 @@ class Converter:
             bits = number(child, "DW_AT_bit_size") or 0
             yield name, self.type_id(target), _bit_offset(child, 8 * offset, target) if bits else 8 * offset, bits
 
-    def qualified(self, entry: Entry) -> str:
+    def qualified(self, entry: DwarfEntry) -> str:
         """The name of a type, with its namespaces and classes."""
         name = own_name(entry)
         if not name or language(entry) in C:
@@ -264,11 +264,11 @@ class Converter:
         return "::".join(reversed(names))
 
 
-def _parameters(entry: Entry) -> Iterator[Entry]:
+def _parameters(entry: DwarfEntry) -> Iterator[DwarfEntry]:
     return (child for child in entry.iter_children() if child.tag == "DW_TAG_formal_parameter")
 
 
-def _shape(entry: Entry) -> Iterator[Member]:
+def _shape(entry: DwarfEntry) -> Iterator[Member]:
     """What tells two definitions of a name apart: names and offsets of the members."""
     for n, child in enumerate(entry.iter_children()):
         if child.tag == "DW_TAG_member" and n < MAX_MEMBERS:
@@ -276,11 +276,11 @@ def _shape(entry: Entry) -> Iterator[Member]:
             yield own_name(child), 0, _member_offset(child) or 0, bits
 
 
-def _is_static(member: Entry) -> bool:
+def _is_static(member: DwarfEntry) -> bool:
     return is_set(member, "DW_AT_external") or is_set(member, "DW_AT_declaration")
 
 
-def _member_offset(member: Entry) -> int | None:
+def _member_offset(member: DwarfEntry) -> int | None:
     """Where a member begins, in bytes; None if only running code knows."""
     value = member.attributes.get("DW_AT_data_member_location")
     if value is None:
@@ -293,7 +293,7 @@ def _member_offset(member: Entry) -> int | None:
     return None
 
 
-def _bit_offset(member: Entry, base: int, target: Entry | None) -> int:
+def _bit_offset(member: DwarfEntry, base: int, target: DwarfEntry | None) -> int:
     """Where a bit field begins, in bits: as of DWARF 4 counted from the struct's start, before from the upper end."""
     found = number(member, "DW_AT_data_bit_offset")
     if found is not None:

@@ -16,7 +16,7 @@ MAX_ORIGINS = 8
 MAX_NAME = 512
 
 
-class Attribute(Protocol):
+class EntryAttribute(Protocol):
     """An attribute of an entry."""
 
     form: str
@@ -24,7 +24,7 @@ class Attribute(Protocol):
     raw_value: object
 
 
-class Stream(Protocol):
+class SectionStream(Protocol):
     """A section's bytes."""
 
     def getbuffer(self) -> memoryview:
@@ -32,51 +32,51 @@ class Stream(Protocol):
         ...
 
 
-class Section(Protocol):
+class DebugSection(Protocol):
     """A section."""
 
-    stream: Stream
+    stream: SectionStream
 
 
-class Unit(Protocol):
+class CompileUnit(Protocol):
     """A unit of .debug_info or .debug_types."""
 
     cu_offset: int
 
     def __getitem__(self, name: str, /) -> object: ...
 
-    def get_top_DIE(self) -> Entry:  # noqa: N802
+    def get_top_DIE(self) -> DwarfEntry:  # noqa: N802
         """Its first entry."""
         ...
 
-    def get_DIE_from_refaddr(self, offset: int, /) -> Entry:  # noqa: N802
+    def get_DIE_from_refaddr(self, offset: int, /) -> DwarfEntry:  # noqa: N802
         """The entry at an offset of the section."""
         ...
 
 
-class Entry(Protocol):
+class DwarfEntry(Protocol):
     """A debugging information entry."""
 
     tag: str
     offset: int
-    attributes: Mapping[str, Attribute]
-    cu: Unit
-    dwarfinfo: Dwarf
+    attributes: Mapping[str, EntryAttribute]
+    cu: CompileUnit
+    dwarfinfo: DwarfData
 
-    def iter_children(self) -> Iterator[Entry]:
+    def iter_children(self) -> Iterator[DwarfEntry]:
         """The entries directly below it."""
         ...
 
-    def get_DIE_from_attribute(self, name: str, /) -> Entry:  # noqa: N802
+    def get_DIE_from_attribute(self, name: str, /) -> DwarfEntry:  # noqa: N802
         """The entry that an attribute refers to."""
         ...
 
-    def get_parent(self) -> Entry | None:
+    def get_parent(self) -> DwarfEntry | None:
         """The entry above it."""
         ...
 
 
-class Place(Protocol):
+class ListItem(Protocol):
     """An entry of a list of ranges or locations: a range, or the base of those that follow."""
 
     base_address: int
@@ -86,48 +86,48 @@ class Place(Protocol):
     loc_expr: Sequence[int]
 
 
-class Ranges(Protocol):
+class RangeLists(Protocol):
     """.debug_ranges or .debug_rnglists."""
 
-    def get_range_list_at_offset(self, offset: int, /, cu: Unit) -> Sequence[Place]:
+    def get_range_list_at_offset(self, offset: int, /, cu: CompileUnit) -> Sequence[ListItem]:
         """The list that begins there."""
         ...
 
 
-class Locations(Protocol):
+class LocationLists(Protocol):
     """.debug_loc or .debug_loclists."""
 
-    def get_location_list_at_offset(self, offset: int, /, die: Entry) -> Sequence[Place]:
+    def get_location_list_at_offset(self, offset: int, /, die: DwarfEntry) -> Sequence[ListItem]:
         """The list that begins there."""
         ...
 
 
-class Dwarf(Protocol):
+class DwarfData(Protocol):
     """The DWARF of a file."""
 
-    debug_info_sec: Section | None
-    debug_str_sec: Section | None
-    debug_str_offsets_sec: Section | None
-    supplementary_dwarfinfo: Dwarf | None
+    debug_info_sec: DebugSection | None
+    debug_str_sec: DebugSection | None
+    debug_str_offsets_sec: DebugSection | None
+    supplementary_dwarfinfo: DwarfData | None
 
-    def get_CU_at(self, offset: int, /) -> Unit:  # noqa: N802
+    def get_CU_at(self, offset: int, /) -> CompileUnit:  # noqa: N802
         """The unit at an offset of .debug_info."""
         ...
 
-    def range_lists(self) -> Ranges | None:
+    def range_lists(self) -> RangeLists | None:
         """The lists of ranges."""
         ...
 
-    def location_lists(self) -> Locations | None:
+    def location_lists(self) -> LocationLists | None:
         """The lists of locations."""
         ...
 
-    def get_addr(self, unit: Unit, index: int, /) -> int:
+    def get_addr(self, unit: CompileUnit, index: int, /) -> int:
         """An address of .debug_addr."""
         ...
 
 
-def own_name(entry: Entry) -> str:
+def own_name(entry: DwarfEntry) -> str:
     """The name that the entry itself gives, printable, or ""."""
     value = entry.attributes.get("DW_AT_name")
     if value is None or not isinstance(value.value, bytes):
@@ -136,19 +136,19 @@ def own_name(entry: Entry) -> str:
     return text if text.isprintable() else "".join(one if one.isprintable() else "?" for one in text)
 
 
-def number(entry: Entry, name: str) -> int | None:
+def number(entry: DwarfEntry, name: str) -> int | None:
     """The whole number that an attribute gives; None without one."""
     value = entry.attributes.get(name)
     return value.value if value is not None and isinstance(value.value, int) else None
 
 
-def is_set(entry: Entry, name: str) -> bool:
+def is_set(entry: DwarfEntry, name: str) -> bool:
     """Whether a flag is there and set."""
     value = entry.attributes.get(name)
     return value is not None and bool(value.value)
 
 
-def origins(entry: Entry) -> Iterator[Entry]:
+def origins(entry: DwarfEntry) -> Iterator[DwarfEntry]:
     """The entry, and those that it completes: its abstract instance, its declaration."""
     for _ in range(MAX_ORIGINS):
         yield entry
@@ -160,12 +160,12 @@ def origins(entry: Entry) -> Iterator[Entry]:
             return
 
 
-def name_of(entry: Entry) -> str:
+def name_of(entry: DwarfEntry) -> str:
     """The name of an entry, its own or that of what it completes."""
     return next((name for one in origins(entry) if (name := own_name(one))), "")
 
 
-def referred(entry: Entry, name: str = "DW_AT_type") -> Entry | None:
+def referred(entry: DwarfEntry, name: str = "DW_AT_type") -> DwarfEntry | None:
     """What an attribute of an entry, or of what it completes, refers to; None without one."""
     for one in origins(entry):
         if name in one.attributes:
@@ -173,12 +173,12 @@ def referred(entry: Entry, name: str = "DW_AT_type") -> Entry | None:
     return None
 
 
-def language(entry: Entry) -> int:
+def language(entry: DwarfEntry) -> int:
     """The source language of an entry's unit (DW_LANG), 0 if it is not known."""
     return number(entry.cu.get_top_DIE(), "DW_AT_language") or 0
 
 
-def producer(entry: Entry) -> bytes:
+def producer(entry: DwarfEntry) -> bytes:
     """The compiler, as it names itself."""
     found = entry.cu.get_top_DIE().attributes.get("DW_AT_producer")
     return found.value if found is not None and isinstance(found.value, bytes) else b""

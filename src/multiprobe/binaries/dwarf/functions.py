@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from multiprobe.binaries.dwarf.conversion import Converter
-    from multiprobe.binaries.dwarf.entries import Dwarf, Entry
+    from multiprobe.binaries.dwarf.entries import DwarfData, DwarfEntry
 
 VALUE, REFERENCE, UNSURE = "value", "reference", "unsure"
 """How a parameter or result is passed: as C passes it; as a pointer to it; or neither is certain."""
@@ -83,7 +83,7 @@ class FunctionEvidence:
         return asdict(self)
 
 
-def read_function(dwarf: Dwarf, converter: Converter, entry: Entry, address: int) -> FunctionEvidence:
+def read_function(dwarf: DwarfData, converter: Converter, entry: DwarfEntry, address: int) -> FunctionEvidence:
     """What an entry says about its function, which begins at an address."""
     parameters = list(_parameters(entry))[:MAX_PARAMETERS]
     writer = converter.writer
@@ -104,7 +104,7 @@ def read_function(dwarf: Dwarf, converter: Converter, entry: Entry, address: int
     )
 
 
-def _parameters(entry: Entry) -> Iterator[tuple[Entry, Entry | None]]:
+def _parameters(entry: DwarfEntry) -> Iterator[tuple[DwarfEntry, DwarfEntry | None]]:
     """Each parameter in order, and the entry that says where it is: a concrete function may leave out some."""
     own = [child for child in entry.iter_children() if child.tag == "DW_TAG_formal_parameter"]
     origin = entry.attributes.get("DW_AT_abstract_origin")
@@ -112,7 +112,7 @@ def _parameters(entry: Entry) -> Iterator[tuple[Entry, Entry | None]]:
         yield from ((one, one) for one in own)
         return
     abstract = entry.get_DIE_from_attribute("DW_AT_abstract_origin")
-    placed = {id(one.dwarfinfo): {} for one in (abstract,)}  # type: dict[int, dict[int, Entry]]
+    placed = {id(one.dwarfinfo): {} for one in (abstract,)}  # type: dict[int, dict[int, DwarfEntry]]
     for one in own:
         if "DW_AT_abstract_origin" in one.attributes:
             target = one.get_DIE_from_attribute("DW_AT_abstract_origin")
@@ -122,7 +122,9 @@ def _parameters(entry: Entry) -> Iterator[tuple[Entry, Entry | None]]:
             yield one, placed[id(one.dwarfinfo)].get(one.offset)
 
 
-def _evidence(dwarf: Dwarf, entry: Entry, placed: Entry | None, address: int, *, of_cfa: bool) -> ParameterEvidence:
+def _evidence(
+    dwarf: DwarfData, entry: DwarfEntry, placed: DwarfEntry | None, address: int, *, of_cfa: bool
+) -> ParameterEvidence:
     target = referred(entry)
     how = UNSURE if target is None else passing(target, entry)
     location = placed.attributes.get("DW_AT_location") if placed is not None else None
@@ -142,7 +144,7 @@ def _evidence(dwarf: Dwarf, entry: Entry, placed: Entry | None, address: int, *,
                              is_elsewhere=offset is None or offset < 0)  # fmt: skip
 
 
-def _at_entry(dwarf: Dwarf, entry: Entry, offset: object, address: int) -> Sequence[int] | None:
+def _at_entry(dwarf: DwarfData, entry: DwarfEntry, offset: object, address: int) -> Sequence[int] | None:
     """The location that a list gives for the function's first instruction."""
     lists = dwarf.location_lists()
     if lists is None or not isinstance(offset, int):
@@ -171,19 +173,19 @@ def _fbreg(code: Sequence[int]) -> int | None:
     return found - (1 << bits) if found >> bits - 1 else found
 
 
-def _frame_is_cfa(entry: Entry) -> bool:
+def _frame_is_cfa(entry: DwarfEntry) -> bool:
     """Whether the frame base is where the caller's stack ends: the arguments on the stack begin there."""
     base = entry.attributes.get("DW_AT_frame_base")
     return base is not None and base.value == [_CALL_FRAME_CFA]
 
 
-def passing(target: Entry, user: Entry) -> str:
+def passing(target: DwarfEntry, user: DwarfEntry) -> str:
     """How a value of a type is passed, as far as its language may do otherwise than C: `user` is in that language."""
     spoken = language(user)
     return _passing(target, spoken, 0)
 
 
-def _passing(target: Entry, spoken: int, depth: int) -> str:
+def _passing(target: DwarfEntry, spoken: int, depth: int) -> str:
     for _ in range(_MAX_NESTED):
         if target.tag not in _MODIFIERS:
             break
@@ -208,7 +210,7 @@ def _passing(target: Entry, spoken: int, depth: int) -> str:
     return _of_members(target, spoken, depth, is_plain=spoken in C or convention == _BY_VALUE)
 
 
-def _of_members(target: Entry, spoken: int, depth: int, *, is_plain: bool) -> str:
+def _of_members(target: DwarfEntry, spoken: int, depth: int, *, is_plain: bool) -> str:
     for n, child in enumerate(target.iter_children()):
         if n == MAX_MEMBERS or "DW_AT_alignment" in child.attributes:
             return UNSURE
@@ -224,5 +226,5 @@ def _of_members(target: Entry, spoken: int, depth: int, *, is_plain: bool) -> st
     return VALUE
 
 
-def _is_pointer(target: Entry) -> bool:
+def _is_pointer(target: DwarfEntry) -> bool:
     return target.tag in ("DW_TAG_pointer_type", "DW_TAG_reference_type", "DW_TAG_rvalue_reference_type")

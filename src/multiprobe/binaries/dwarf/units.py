@@ -16,7 +16,7 @@ from multiprobe.binaries.dwarf.entries import is_set, number, own_name
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from multiprobe.binaries.dwarf.entries import Dwarf, Entry, Ranges, Unit
+    from multiprobe.binaries.dwarf.entries import CompileUnit, DwarfData, DwarfEntry, RangeLists
 
 RECORDS = {"DW_TAG_structure_type": "struct", "DW_TAG_class_type": "struct", "DW_TAG_union_type": "union"}
 """The entries that become a struct or union."""
@@ -33,21 +33,21 @@ _LENGTH, _LONG = Struct("<I"), Struct("<Q")
 class UnitIndex:
     """What one unit defines. functions: by the address of the entry; types: by word ("struct", …) and qualified name"""
 
-    functions: dict[int, Entry] = field(default_factory=dict)
-    types: dict[tuple[str, str], Entry] = field(default_factory=dict)
+    functions: dict[int, DwarfEntry] = field(default_factory=dict)
+    types: dict[tuple[str, str], DwarfEntry] = field(default_factory=dict)
 
 
 class Units:
     """The units of a file's .debug_info; what one defines is listed once, when asked for."""
 
-    def __init__(self, dwarf: Dwarf) -> None:
+    def __init__(self, dwarf: DwarfData) -> None:
         self.dwarf = dwarf
         self._info = dwarf.debug_info_sec.stream.getbuffer() if dwarf.debug_info_sec else memoryview(b"")
         self.offsets = list(_offsets(self._info))
         self._known: dict[int, UnitIndex] = {}
         self._ranges: list[tuple[int, int, int]] | None = None
 
-    def index(self, unit: Unit) -> UnitIndex:
+    def index(self, unit: CompileUnit) -> UnitIndex:
         """What a unit defines."""
         if unit.cu_offset not in self._known:
             found = self._known[unit.cu_offset] = UnitIndex()
@@ -61,7 +61,7 @@ class Units:
                     found.types.setdefault((_NAMED[entry.tag], name), entry)
         return self._known[unit.cu_offset]
 
-    def functions(self, addresses: Collection[int]) -> dict[int, Entry]:
+    def functions(self, addresses: Collection[int]) -> dict[int, DwarfEntry]:
         """The entries of the functions that begin at these addresses, as far as there are any."""
         if self._ranges is None:
             lists = self.dwarf.range_lists()
@@ -73,7 +73,7 @@ class Units:
             ]
         wanted = sorted(addresses)
         offsets = {offset for begin, end, offset in self._ranges if _is_any(wanted, begin, end)}
-        found: dict[int, Entry] = {}
+        found: dict[int, DwarfEntry] = {}
         for offset in sorted(offsets):
             functions = self.index(self.dwarf.get_CU_at(offset)).functions
             for address in addresses:
@@ -81,7 +81,7 @@ class Units:
                     found.setdefault(address, functions[address])
         return found
 
-    def type(self, words: Sequence[str], name: str) -> Entry | None:
+    def type(self, words: Sequence[str], name: str) -> DwarfEntry | None:
         """The definition of a type of one of these words ("struct", "typedef", …), by its qualified name."""
         for offset in self._naming(name.rpartition("::")[2].encode(errors="replace")):
             types = self.index(self.dwarf.get_CU_at(offset)).types
@@ -146,7 +146,7 @@ def _is_any(wanted: Sequence[int], begin: int, end: int) -> bool:
     return place < len(wanted) and wanted[place] < end
 
 
-def _definitions(top: Entry, scope: tuple[str, ...]) -> Iterator[tuple[str, Entry]]:
+def _definitions(top: DwarfEntry, scope: tuple[str, ...]) -> Iterator[tuple[str, DwarfEntry]]:
     """The functions with code and the complete named types below an entry, with their qualified names."""
     for entry in top.iter_children():
         if entry.tag == "DW_TAG_subprogram":
@@ -160,7 +160,7 @@ def _definitions(top: Entry, scope: tuple[str, ...]) -> Iterator[tuple[str, Entr
             yield from _definitions(entry, (*scope, name or "(anonymous)"))
 
 
-def _has_scope(entry: Entry) -> bool:
+def _has_scope(entry: DwarfEntry) -> bool:
     """Whether functions or types may be below an entry: in C none are below a struct."""
     return entry.tag not in RECORDS or number(entry.cu.get_top_DIE(), "DW_AT_language") not in _FLAT
 
@@ -168,7 +168,7 @@ def _has_scope(entry: Entry) -> bool:
 _FLAT = (0x01, 0x02, 0x0C, 0x1D)
 
 
-def code_ranges(dwarf: Dwarf, entry: Entry, lists: Ranges | None) -> list[tuple[int, int]]:
+def code_ranges(dwarf: DwarfData, entry: DwarfEntry, lists: RangeLists | None) -> list[tuple[int, int]]:
     """The ranges of addresses of a unit or function, in order: the first begins at a function's entry."""
     low = number(entry, "DW_AT_low_pc")
     high = entry.attributes.get("DW_AT_high_pc")

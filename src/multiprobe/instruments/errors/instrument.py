@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from multiprobe.binaries.mixed import AnyFunctionSet
+    from multiprobe.binaries.prototypes import Prototype
     from multiprobe.binaries.sets import UserFunctionSet
-    from multiprobe.binaries.types import Prototype
     from multiprobe.kernel.btf.types import Btf
     from multiprobe.kernel.btf.values import Spelled
     from multiprobe.links.attachment import Attachment
