@@ -54,7 +54,8 @@ class ReadStep:
     def words(self) -> tuple[int, int]:
         """The two numbers that encode it in the program's table."""
         what = self.position | (TEXT_BIT if self.is_text else 0) | (FILL_BIT if self.is_filled else 0)
-        what |= len(self.offsets) << LENGTH_SHIFT | self.size << SIZE_SHIFT
+        what |= len(self.offsets) << LENGTH_SHIFT
+        what |= 0 if self.is_text or self.is_filled else self.size << SIZE_SHIFT
         return what, sum(offset << 16 * n for n, offset in enumerate(self.offsets))
 
 
