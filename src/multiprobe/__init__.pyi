@@ -11,6 +11,7 @@ from .binaries.usdt import UsdtProbeSet as UsdtProbeSet
 from .binaries.usdt_sites import UsdtSite as UsdtSite
 from .compiler.builtins import kernel_bytes as kernel_bytes
 from .compiler.builtins import kernel_string as kernel_string
+from .compiler.builtins import user_bytes as user_bytes
 from .compiler.builtins import user_string as user_string
 from .compiler.context import Context as Context
 from .compiler.context import Value as Value
@@ -23,6 +24,7 @@ from .compiler.kernel_types import enum as enum
 from .compiler.kernel_types import per_cpu as per_cpu
 from .compiler.kernel_types import struct as struct
 from .compiler.kernel_types import union as union
+from .compiler.kernel_types import user as user
 from .compiler.program import Program as Program
 from .compiler.program import helper as helper
 from .compiler.program import program as program

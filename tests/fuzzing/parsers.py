@@ -21,6 +21,7 @@ from images import MIXED_7_3, RETURN_6_1, RETURN_6_12  # noqa: E402
 from kernel_files import Files  # noqa: E402
 
 import multiprobe as mp  # noqa: E402
+from fuzzing.dwarf import dwarf_targets  # noqa: E402
 from fuzzing.own_files import own_files  # noqa: E402
 from fuzzing.target import Target, run_command, words_of  # noqa: E402
 from multiprobe.arch.operands import parse_operands  # noqa: E402
@@ -351,6 +352,7 @@ def targets(directory: Path) -> list[Target]:
     return [
         *_kernel_files(directory),
         *own_files(directory),
+        *dwarf_targets(directory),
         Target("btf sections", ((directory / "btf").read_bytes(),), lambda data: parse_sections(data, is_split=False)),
         Target("filter", _FILTERS, _text(parse_filter), (*_FILTERS, b" and ", b" or ", b"(", b")", b" in ", b"'")),
         Target("command line", _COMMANDS, _plan, (b"\0", b"\0--", b"=", b"1e999", b"nan", b"%", *_COMMANDS)),

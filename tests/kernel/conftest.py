@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import leftovers
-import missed
 import pytest
 from words import words
 
+import missed
 import multiprobe as mp
 from multiprobe.kernel.features import Features
 from multiprobe.kernel.mechanism import MECHANISMS

@@ -29,9 +29,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import forked
 import leftovers
 
+import forked
 import multiprobe as mp
 
 PATIENCE_SECONDS = 180

@@ -553,7 +553,6 @@ def usable_mechanisms() -> tuple[str, ...]:
 def warm_up() -> None:
     """Import what attaching needs, which another user may not be able to read."""
     import forked  # noqa: F401  (imports the command line, and what that needs)
-
     from multiprobe.cli import doctor  # noqa: F401
     from multiprobe.kernel.examine import examine
 

@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import forked
 import pytest
 
+import forked
 import multiprobe as mp
 from multiprobe.instruments.count import calls, count
 

@@ -10,8 +10,9 @@ import sys
 import time
 from typing import Any
 
-import forked
 import pytest
+
+import forked
 
 N = 1234
 CALLS = f"import os\nfor _ in range({N}): os.getppid()"

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import forked
-import missed
 import pytest
 
+import forked
+import missed
 import multiprobe as mp
 
 MANY = ["vfs_*", "do_sys_open*", "*fadvise*", "__x64_sys_*", "path_*", "security_*", "do_filp_open", "do_exit"]

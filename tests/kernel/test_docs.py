@@ -12,9 +12,9 @@ import re
 import shlex
 from pathlib import Path
 
-import forked
 import pytest
 
+import forked
 import multiprobe as mp
 from doc_blocks import ROOT, Block, blocks, command_lines, differences, outputs
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import forked
 import pytest
 from return_values import ReturnValues, failures
+
+import forked
 
 ERRORS = ["errors", "--json"]
 #: On kernels without batches every function costs seconds: names, not patterns.

@@ -14,10 +14,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import forked
-import missed
 import pytest
 from complete import complete
+
+import forked
+import missed
 
 sys.path.append(str(Path(__file__).parents[1] / "unit" / "output"))
 

@@ -21,11 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import forked
 import leftovers
 import pytest
 import shaped_workload as shape
 from ground_truth import Call, FunctionGraph, SystemCalls, read_strace, walk
+
+import forked
 
 SLEEP = "__x64_sys_clock_nanosleep"
 FUNCTIONS = (

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import forked
 import pytest
 
+import forked
 import multiprobe as mp
 from multiprobe.instruments.latency.program import LatencyProbe
 

@@ -10,9 +10,10 @@ import termios
 import time
 from fcntl import ioctl
 
-import forked
 import pyte
 import pytest
+
+import forked
 
 pytestmark = pytest.mark.once("7.3")
 

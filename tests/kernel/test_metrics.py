@@ -7,8 +7,9 @@ import socket
 import sys
 from pathlib import Path
 
-import forked
 import pytest
+
+import forked
 
 pytest.importorskip("prometheus_client")
 from prometheus_client.parser import text_string_to_metric_families as parse

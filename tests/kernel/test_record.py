@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import forked
 import pytest
+
+import forked
 
 RECORDS = 256
 TRAFFIC = "n=0; while [ $n -lt 500 ]; do : </etc/passwd; n=$((n+1)); done"

@@ -6,9 +6,9 @@ import os
 import sys
 from pathlib import Path
 
-import forked
 import pytest
 
+import forked
 import multiprobe as mp
 
 pytestmark = pytest.mark.once("6.12")

@@ -10,12 +10,12 @@ import sys
 import time
 from pathlib import Path
 
-import forked
 import pytest
-from forked import TIME_LIMIT
 from test_count import count, wait_until_attached
 
+import forked
 import multiprobe as mp
+from forked import TIME_LIMIT
 from multiprobe.instruments.count import count as program
 from multiprobe.instruments.known_calls import verify
 from multiprobe.links.guard import wakeups as latency

@@ -6,8 +6,9 @@ import json
 import sys
 from typing import Any
 
-import forked
 import pytest
+
+import forked
 
 N, M = 37, 12
 #: A function that ends by calling another one may have handed over its frame.

@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import forked
 import pytest
 
+import forked
 import multiprobe as mp
 
 pytestmark = pytest.mark.once("6.1")

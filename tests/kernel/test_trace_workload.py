@@ -11,8 +11,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import forked
 import pytest
+
+import forked
 
 pytestmark = pytest.mark.once("6.12")
 

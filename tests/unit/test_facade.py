@@ -27,7 +27,7 @@ PUBLIC = [
     "VmLostError", "__version__", "address_of", "array_of", "attach", "bool_", "bytes_", "cast", "container_of",
     "coverage", "diff", "enum", "features", "fleet", "helper", "i16", "i32", "i64", "i8", "inspect", "kernel_bytes",
     "kernel_string", "linear", "load_object", "log2", "merge", "per_cpu", "plan", "program", "record", "string",
-    "struct", "u16", "u32", "u64", "u8", "union", "user_string",
+    "struct", "u16", "u32", "u64", "u8", "union", "user", "user_bytes", "user_string",
 ]
 # fmt: on
 

@@ -18,6 +18,7 @@ from multiprobe.binaries.locating import find_binary, library_of, program_of
 from multiprobe.binaries.rules import AT_RETURN
 from multiprobe.binaries.symbols import SOURCES, read_symbols, read_variables
 from multiprobe.binaries.table import build_table
+from multiprobe.binaries.types import find_type, typed
 from multiprobe.binaries.usdt import UsdtProbeSet
 from multiprobe.binaries.usdt_notes import read_notes
 from multiprobe.binaries.usdt_table import build_usdt_table, variables_of
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from multiprobe.binaries.table import UserTable
     from multiprobe.binaries.usdt_table import UsdtTable
     from multiprobe.elf import ElfBytes, ElfSection, Segment
+    from multiprobe.kernel.btf.types import Btf
 
 MAX_CODE = 1 << 20
 
@@ -58,6 +60,7 @@ class Binary:
     def __init__(self, name: str | os.PathLike[str]) -> None:
         self.path = find_binary(os.fspath(name))
         self._problems: list[str] = []
+        self._types: dict[tuple[str, str], tuple[Btf, int]] = {}
         with BinaryFile(self.path) as file:
             try:
                 check_kind(file, os.uname().machine)
@@ -76,12 +79,14 @@ class Binary:
         """
         return cls(library_of(pid, library) if library else program_of(pid))
 
-    def functions(self, *patterns: str, unsafe: bool = False) -> UserFunctionSet:
+    def functions(self, *patterns: str, unsafe: bool = False, types: bool = False) -> UserFunctionSet:
         """The functions that match any of `patterns`; all without one.
 
         patterns: a name, `name+0x10` (where an instruction begins), a glob `PyObject_*`, a `/regular expression/`;
             `!pattern` excludes its matches, at any position
         unsafe: allow probes at returns that may crash a program: in Go, and in files that throw exceptions
+        types: read the types of the functions from DWARF: programs can use `ctx.args.NAME` then. Why there are none
+            is in `problems`
 
         A function with several names is selected by each of them, once. A name selects all functions that have it.
         The order is that of addresses, or of the request if all patterns are names. Requests without a match are in
@@ -90,7 +95,19 @@ class Binary:
         table = self.table
         if unsafe:
             table = replace(table, facts=np.bitwise_and(table.facts, np.uint8(0xFF - AT_RETURN)))
-        return choose(table, patterns, code_of=self._code_of)
+        found = choose(table, patterns, code_of=self._code_of)
+        return typed(found, self._problems) if types else found
+
+    def find_type(self, word: str, name: str) -> tuple[Btf, int]:
+        """A type of the file, from its DWARF: its id, and the types that belong to it. For `mp.struct(…, binary=)`.
+
+        word: "struct", "union" or "enum"; name: also that of a typedef of one; `geometry::Point` in C++ and Rust
+        Raises UsageError if there is no such type, NotSupportedError without DWARF or pyelftools, DataError for a
+        damaged or changed file.
+        """
+        if (word, name) not in self._types:
+            self._types[word, name] = find_type(self.path, self.table.key, word, name)
+        return self._types[word, name]
 
     def usdt(self, *patterns: str) -> UsdtProbeSet:
         """The USDT probes that match any of `patterns`; all without one. Their notes are read when first asked for.

@@ -74,6 +74,29 @@ def open_debug_file(file: BinaryFile, sections: Sequence[ElfSection], problems: 
     return None
 
 
+def open_shared_file(file: BinaryFile) -> BinaryFile | None:
+    """The file that shares types with this one, to which dwz moved them (.gnu_debugaltlink); None if there is none.
+
+    The caller closes it. Raises DataError if it is not installed.
+    """
+    link = section_bytes(file, parse_sections(file), ".gnu_debugaltlink", limit=_MAX_LINK)
+    if not link:
+        return None
+    name, _, wanted = link.partition(b"\0")
+    path, digits, root = os.fsdecode(name), wanted.hex(), process_root(file.path)
+    beside = os.path.join(os.path.dirname(os.path.realpath(file.path)), path)
+    places = [f"{base}{DEBUG_ROOT}/.build-id/{digits[:2]}/{digits[2:]}.debug" for base in dict.fromkeys((root, ""))]
+    for place in (beside, *places):
+        try:
+            found = BinaryFile(place)
+        except MultiprobeError:
+            continue
+        if build_id(found, parse_sections(found)) == digits:
+            return found
+        found.close()
+    raise DataError(f"{file.path}: the types that it shares with other files (dwz) are in {path}, which is not there")
+
+
 def candidates(path: str, own_id: str, root: str, linked: str) -> Iterator[str]:
     """Where the debug file of the binary at `path` may be. `root`: /proc/PID/root of a container, or ""."""
     for base in dict.fromkeys((f"{root}{DEBUG_ROOT}", DEBUG_ROOT)):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from multiprobe.binaries.prototypes import Prototype
     from multiprobe.binaries.table import UserTable
 
 
@@ -147,8 +148,22 @@ class UserFunctionSet:
     argument_limits = slots
 
     def returns(self) -> bytes:
-        """What the return register holds after each function: all of it may count, one byte each."""
-        return bytes([RETURNS_UNKNOWN]) * len(self)
+        """What the return register holds after each function: without types, all of it may count; one byte each."""
+        types = self.table.types
+        if types is None:
+            return bytes([RETURNS_UNKNOWN]) * len(self)
+        return bytes(RETURNS_UNKNOWN if one is None else types.returned(one) for one in self.prototypes())
+
+    def prototypes(self) -> list[Prototype | None]:
+        """The prototype of each function, None where types are not known: they are read by `binaries.types`."""
+        types = self.table.types
+        if types is None:
+            return [None] * len(self)
+        addresses = self.table.addresses[self._rows()].tolist()
+        return [
+            None if offset else types.prototypes.get(address)
+            for address, (_, offset) in zip(addresses, self.places, strict=True)
+        ]
 
     def mechanisms(self, *, when: str = "entry") -> bytes:
         """The mask of mechanisms that can attach to each function, on a kernel that has all; one byte each.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from multiprobe.binaries.prototypes import UserTypes
     from multiprobe.binaries.symbols import ElfSymbols
     from multiprobe.elf import ElfBytes, ElfSection, Segment
 
@@ -35,6 +36,7 @@ class UserTable:
     addresses: as in the symbols; offsets: in the file; sizes: in bytes, 0 if unknown; all uint64
     facts: uint8, bits of `rules`; originals: int64, the first row of the same function
     imported: the names of functions that the file takes from others
+    types: of the functions that were chosen, if they were asked for
     """
 
     path: str
@@ -49,6 +51,7 @@ class UserTable:
     facts: NDArray[np.uint8]
     originals: NDArray[np.int64]
     imported: frozenset[str]
+    types: UserTypes | None = None
     kind = "function"
 
     @property

@@ -87,6 +87,7 @@ class ErrorsMeasurement(Measurement[ErrorsOptions, ErrorsSample]):
 
     when = "session"
     every = EVERY
+    uses_types = True
     instrument: FailureCollector
 
     def __init__(self, options: ErrorsOptions) -> None:
@@ -183,9 +184,11 @@ class ErrorsMeasurement(Measurement[ErrorsOptions, ErrorsSample]):
         if n := self.instrument.n_untyped:
             functions = plural_text(n, "function")
             self.results.lines([f"{functions} without type information: shown on paths, but never as failing"])
-        if n := sum(len(part) for _, part in binary_parts(self.instrument.functions)):
+        if n := sum(part.prototypes().count(None) for _, part in binary_parts(self.instrument.functions)):
             functions = plural_text(n, "function")
-            self.results.lines([f"{functions} of programs: a result that is a negative int counts as a failure"])
+            self.results.lines(
+                [f"{functions} of programs without types: a result that is a negative int counts as a failure"]
+            )
 
     def _print_failure(self, failure: FailedCall) -> None:
         """Print a failure when it has ended, and keep it for a table."""
@@ -350,7 +353,8 @@ def _common_json(collector: FailureCollector, failure: FailedCall) -> dict[str, 
 def command(options: ErrorsOptions) -> ErrorsMeasurement:
     """Find failed calls of the selected functions, and the function that failed first.
 
-    A call fails if it returns a negative errno (int, long), or NULL or an errno in a pointer, by the kernel's types.
+    A call fails if it returns a negative errno (int, long), or NULL or an errno in a pointer, by the kernel's types and
+    those of programs (DWARF).
     The first to fail is the innermost traced call; its failure propagates as long as its callers return errors, too.
     Equal failures are counted together: by error, first function, path of the error, and the function where it ended.
     """

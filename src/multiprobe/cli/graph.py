@@ -78,6 +78,10 @@ class GraphMeasurement(Measurement[GraphOptions, GraphSample]):
     every = EVERY
     instrument: CallRecorder
 
+    def __init__(self, options: GraphOptions) -> None:
+        super().__init__(options)
+        self.uses_types = options.args
+
     def maps(self, functions: AnyFunctionSet) -> Collection[MapSpec]:
         """The program's maps."""
         probe = GraphProbe(max_events=self.options.max_events, n_arguments=self._n_arguments(functions))

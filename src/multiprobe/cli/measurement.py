@@ -37,6 +37,7 @@ class Measurement(ABC, Generic[OptionsT_co, SampleT]):
     every: seconds between two samples; may change during the measurement
     is_looking: call `look` with every sample
     has_table: show `table` on a terminal during the measurement
+    uses_types: the types of functions of programs are of use
     instrument: the running instrument, from `begin` on
     workload: the process of COMMAND, if any
     results: the stream of the results
@@ -47,6 +48,7 @@ class Measurement(ABC, Generic[OptionsT_co, SampleT]):
     every = 1.0
     is_looking = False
     has_table = False
+    uses_types = False
     instrument: Instrument[SampleT]
     workload: Workload | None = None
     results: Results

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import multiprobe as mp
 from multiprobe.binaries.libraries import split_requests
-from multiprobe.binaries.mixed import joined, kernel_of
+from multiprobe.binaries.mixed import binary_parts, joined, kernel_of
+from multiprobe.binaries.types import with_types
 from multiprobe.cli.files import writing
 from multiprobe.cli.live import check as check_live
 from multiprobe.cli.metrics import open_metrics, serving
@@ -76,8 +77,20 @@ def _measure(measurement: Measurement[MeasuringOptions, SampleT]) -> int:
     advice = on_command(options.patterns, among=unknown)
     if advice:
         write_lines([f"note: {'; '.join(map(str, unknown.values()))}", f"  hint: {advice}"], sys.stderr)
+    if measurement.uses_types and not options.dry_run:
+        functions = _typed(functions)
     with Results(options.output, is_text=options.is_text) as measurement.results:
         return _print_plan(measurement, functions) if options.dry_run else _run(measurement, functions)
+
+
+def _typed(functions: AnyFunctionSet) -> AnyFunctionSet:
+    """The functions, those of programs with their types; why some have none is said on standard error."""
+    if not binary_parts(functions):
+        return functions
+    with Progress("reading the types of the functions"):
+        functions, problems = with_types(functions)
+    write_lines([f"note: {problem}" for problem in problems], sys.stderr)
+    return functions
 
 
 def _run(measurement: Measurement[MeasuringOptions, SampleT], functions: AnyFunctionSet) -> int:

@@ -77,6 +77,7 @@ class TraceMeasurement(Measurement[TraceOptions, list[TracedCall]]):
 
     every = EVERY
     is_looking = True
+    uses_types = True
 
     def __init__(self, options: TraceOptions) -> None:
         super().__init__(options)

@@ -51,9 +51,11 @@ def show(results: Results, request: BinaryRequest, *, only: bool | None, json: b
         raise NoMatchError(reason, hint=hint)
 
 
-def _chosen(request: BinaryRequest) -> tuple[Binary, UserFunctionSet]:
+def _chosen(request: BinaryRequest, *, types: bool = False) -> tuple[Binary, UserFunctionSet]:
     binary = mp.Binary(request.binary)
-    return binary, binary.usdt(*request.patterns) if request.is_usdt else binary.functions(*request.patterns)
+    if request.is_usdt:
+        return binary, binary.usdt(*request.patterns)
+    return binary, binary.functions(*request.patterns, types=types)
 
 
 def _is_attachable(record: dict[str, object]) -> bool:
@@ -155,20 +157,31 @@ def explain(results: Results, name: str, *, json: bool) -> bool:
         return False
     if not set("*?[!").isdisjoint(found[1]) or found[1].removeprefix("usdt:").startswith("/"):
         raise UsageError(f"--why expects the name of one function, not the pattern {name!r}")
-    binary, chosen = _chosen(request_of(*found))
+    binary, chosen = _chosen(request_of(*found), types=True)
     if not len(chosen):
         raise NoMatchError(str(chosen.unresolved[0]))
+    answers = list(zip(judged(chosen), _signatures(chosen), strict=True))
     if json:
         results.json(
-            {**_record(function), "type": "user_why", "build_id": binary.build_id} for function in judged(chosen)
+            {**_record(function), "type": "user_why", "build_id": binary.build_id, "signature": signature}
+            for function, signature in answers
         )
     else:
-        results.lines([line for function in judged(chosen) for line in _why_lines(binary, function)])
+        results.lines([line for function, signature in answers for line in _why_lines(binary, function, signature)])
+    write_lines([f"note: {problem}" for problem in binary.problems()], sys.stderr)
     return True
 
 
-def _why_lines(binary: Binary, function: UserFunction) -> Iterator[str]:
+def _signatures(chosen: UserFunctionSet) -> list[str]:
+    """How C declares each function; "" where its types are not known."""
+    types = chosen.table.types
+    return ["" if types is None or one is None else types.btf.signature(one.type_id) for one in chosen.prototypes()]
+
+
+def _why_lines(binary: Binary, function: UserFunction, signature: str) -> Iterator[str]:
     yield f"{function}  {function.address + function.offset:#x}  {binary.path}"
+    if signature:
+        yield f"  {signature}"
     if function.symbol != function.name:
         yield f"  symbol {function.symbol}"
     size = f", {function.size:,} bytes" if function.size else ""

@@ -18,12 +18,22 @@ def kernel_string(address: int, size: int | None = None) -> str:
     raise UsageError("mp.kernel_string is for programs", hint="use it in a function decorated with @mp.program")
 
 
-def kernel_bytes(address: int) -> bytes:
+def kernel_bytes(address: int, size: int | None = None) -> bytes:
     """In a program: the memory at a kernel address, for a field of type mp.bytes_(size).
 
-    In Python it raises UsageError. Memory that can't be read gives zeros and is counted in failed_reads.
+    With `size`, at most so many bytes are read; the rest is zeros. In Python it raises UsageError. Memory that can't be
+    read gives zeros and is counted in failed_reads.
     """
     raise UsageError("mp.kernel_bytes is for programs", hint="use it in a function decorated with @mp.program")
+
+
+def user_bytes(address: int, size: int | None = None) -> bytes:
+    """In a program: the memory at an address in the current process, for a field of type mp.bytes_(size).
+
+    With `size`, at most so many bytes are read; the rest is zeros. In Python it raises UsageError. Memory that can't be
+    read, as what is paged out in programs that aren't sleepable, gives zeros and is counted in failed_reads.
+    """
+    raise UsageError("mp.user_bytes is for programs", hint="use it in a function decorated with @mp.program")
 
 
 def user_string(address: int, size: int | None = None) -> str:

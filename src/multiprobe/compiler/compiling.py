@@ -18,10 +18,13 @@ from multiprobe.functions.kernel import Kernel
 from multiprobe.maps.histogram import Histogram
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from multiprobe.compiler.code import Code
     from multiprobe.compiler.program import Program
     from multiprobe.compiler.shape import Shape
     from multiprobe.functions.kernel import Kernel
+    from multiprobe.kernel.btf.types import Btf
 
 
 def compile_program(
@@ -32,11 +35,13 @@ def compile_program(
     shape: Shape | None = None,
     is_cached: bool = True,
     kernel: Kernel | None = None,
+    programs: Sequence[Btf] = (),
 ) -> Code:
     """The program's code for a kind of hook ("kprobe_multi", "kprobe", "tracing", "uprobe") and a side of the function.
 
     From the disk cache if it was compiled before (unless not `is_cached`); a program that uses the kernel's types is
-    compiled for `kernel` (the running one, if None) and kept for it alone. Raises CompileError (the language),
+    compiled for `kernel` (the running one, if None) and kept for it alone. `programs` are the types to which the names
+    of arguments in `shape` lead. Raises CompileError (the language),
     NotSupportedError (the hook can't answer what the program asks), UsageError.
     """
     chosen = shapes.Shape() if shape is None else shape
@@ -47,11 +52,11 @@ def compile_program(
         kernel_id = kernel.build_id
         is_cached = is_cached and bool(kernel_id)
     if not is_cached:
-        return _compile(program, context, when, chosen, kernel)[0]
+        return _compile(program, context, when, chosen, kernel, programs)[0]
     key = digest(program, context=context, when=when, shape=chosen, kernel_id=kernel_id)
     found = cache.load(key)
     if found is None:
-        found, is_lasting = _compile(program, context, when, chosen, kernel)
+        found, is_lasting = _compile(program, context, when, chosen, kernel, programs)
         if is_lasting:
             cache.save(key, found)
     return found
@@ -61,11 +66,15 @@ def _running() -> Kernel:
     return Kernel()
 
 
-def _compile(program: Program, context: str, when: str, shape: Shape, kernel: Kernel | None) -> tuple[Code, bool]:
+def _compile(
+    program: Program, context: str, when: str, shape: Shape, kernel: Kernel | None, programs: Sequence[Btf]
+) -> tuple[Code, bool]:
     """The code, and whether it may be kept: the key knows nothing of modules, whose types may change."""
     from multiprobe.compiler.pipeline import compile_now  # with LLVM: only where the cache doesn't have the code
 
     types = KernelTypes.of(kernel or _running())
+    for btf in programs:
+        types.add_program(btf)
     code = compile_now(program, context=context, when=when, shape=shape, types=types)
     return code, not types.has_modules and (program.uses_types or not types.is_used)
 

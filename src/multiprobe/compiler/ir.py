@@ -134,9 +134,10 @@ class Contains:
 
 @dataclass(frozen=True, slots=True)
 class Peek:
-    """`size` bytes of kernel memory, `offset` bytes after an address; 0 if they can't be read, which is counted.
+    """`size` bytes of memory, `offset` bytes after an address; 0 if they can't be read, which is counted.
 
-    Widened to 64 bits, with their sign if `is_signed`. With `bits`, only so many of them from bit `shift` on.
+    The memory is the kernel's, or the current process's if `is_user`. Widened to 64 bits, with their sign if
+    `is_signed`. With `bits`, only so many of them from bit `shift` on.
     """
 
     address: Expression
@@ -146,6 +147,7 @@ class Peek:
     kind: str
     shift: int = 0
     bits: int = 0
+    is_user: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +171,8 @@ class Inline:
 @dataclass(frozen=True, slots=True)
 class String:
     """Where a string comes from; no value by itself. `source`: "kernel" or "user" memory at `address`, "comm" (the name
-    of the task), or "text", known when compiling. "bytes" is memory of the kernel's as it is. With `size`, memory has
-    at most so many bytes of the string, whether or not a NUL is among them."""
+    of the task), or "text", known when compiling. "kernel_bytes" and "user_bytes" are memory as it is. With `size`,
+    memory has at most so many bytes of the string, whether or not a NUL is among them."""
 
     source: str
     address: Expression | None = None

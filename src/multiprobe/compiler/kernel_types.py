@@ -1,5 +1,6 @@
-"""What a program writes to name the kernel's types: `mp.struct("sock")`, `mp.container_of(…)`; in Python, their layout.
+"""What a program writes to name types of the kernel, and of programs: `mp.struct("sock")`, `mp.container_of(…)`.
 
+In Python they have their layout.
 Inert values, cheap to import: nothing is looked up before a program that uses them is compiled, or before somebody asks
 for a size. Must not know how programs read memory.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from multiprobe.compiler.frontend.typed import program_module
 from multiprobe.compiler.layouts import read_enum, read_record
 from multiprobe.errors import UsageError
 
@@ -15,39 +17,42 @@ if TYPE_CHECKING:
     import numpy as np
 
     from multiprobe.compiler.context import Value
-    from multiprobe.compiler.layouts import Member, Record
+    from multiprobe.compiler.layouts import HasTypes, Member, Record
     from multiprobe.functions.kernel import Kernel
 
 
 class Struct:
-    """A struct or union of the kernel; from `mp.struct("sock")`, `mp.union(…)`.
+    """A struct or union of the kernel or of a program; from `mp.struct("sock")`, `mp.union(…)`.
 
     name: without the word struct; word: "struct" or "union"; kernel: the `mp.Kernel` to read, the running one by
-        default
+        default; binary: the `mp.Binary` that has it, or None: it is in the memory of the process then
 
     In a program, calling it makes a typed pointer of an address: `mp.struct("sock")(ctx.arg(0)).sk_state`. In Python
         its
-    attributes are the layout in that kernel's BTF. They raise NotSupportedError without BTF, UsageError for an unknown
-    type.
+    attributes are the layout in that kernel's BTF, or in the binary's DWARF. They raise NotSupportedError without it,
+    UsageError for an unknown type, DataError for a damaged file.
     """
 
-    __slots__ = ("_record", "kernel", "name", "word")
+    __slots__ = ("_record", "binary", "kernel", "name", "word")
 
-    def __init__(self, name: str, *, word: str = "struct", kernel: Kernel | None = None) -> None:
-        self.name = _checked(name, word)
+    def __init__(
+        self, name: str, *, word: str = "struct", kernel: Kernel | None = None, binary: HasTypes | None = None
+    ) -> None:
+        self.name = _checked(name, word, is_qualified=binary is not None)
+        self.binary = binary
         self.word = word
         self.kernel = kernel
         self._record: Record | None = None
 
-    def shape(self) -> tuple[str, str]:
+    def shape(self) -> tuple[str, ...]:
         """Everything of the type that compiled code depends on, the kernel apart."""
-        return self.word, self.name
+        return self.word, self.name, *_digest(self)
 
     @property
     def record(self) -> Record:
-        """The layout, as in the kernel's BTF."""
+        """The layout, as in the kernel's BTF or the binary's DWARF."""
         if self._record is None:
-            self._record = read_record(self.kernel, self.word, self.name)
+            self._record = read_record(self)
         return self._record
 
     @property
@@ -77,7 +82,8 @@ class Struct:
         return self.record.dtype()
 
     def __call__(self, address: int) -> Value:
-        raise UsageError(f"a {self.word} {self.name} is in the kernel's memory: only programs can look at it")
+        memory = "the kernel's memory" if self.binary is None else "the memory of a process"
+        raise UsageError(f"a {self.word} {self.name} is in {memory}: only programs can look at it")
 
     def __repr__(self) -> str:
         return f"mp.{self.word}({self.name!r})"
@@ -86,19 +92,22 @@ class Struct:
 class Enum:
     """An enum of the kernel: `mp.enum("tcp_state").TCP_LISTEN` is a constant in programs, and an int in Python.
 
-    name: without the word enum; kernel: the `mp.Kernel` whose BTF is read, the running one by default
+    name: without the word enum; kernel: the `mp.Kernel` whose BTF is read, the running one by default; binary: the
+        `mp.Binary` that has it, or None
     """
 
-    __slots__ = ("_values", "kernel", "name")
+    __slots__ = ("_values", "binary", "kernel", "name")
+    word = "enum"
 
-    def __init__(self, name: str, *, kernel: Kernel | None = None) -> None:
-        self.name = _checked(name, "enum")
+    def __init__(self, name: str, *, kernel: Kernel | None = None, binary: HasTypes | None = None) -> None:
+        self.name = _checked(name, "enum", is_qualified=binary is not None)
+        self.binary = binary
         self.kernel = kernel
         self._values: dict[str, int] | None = None
 
-    def shape(self) -> tuple[str, str]:
+    def shape(self) -> tuple[str, ...]:
         """Everything of the type that compiled code depends on, the kernel apart."""
-        return "enum", self.name
+        return "enum", self.name, *_digest(self)
 
     @property
     def values(self) -> dict[str, int]:
@@ -107,7 +116,7 @@ class Enum:
         Raises NotSupportedError, UsageError as `Struct`.
         """
         if self._values is None:
-            self._values = read_enum(self.kernel, self.name)
+            self._values = read_enum(self)
         return self._values
 
     def __getattr__(self, name: str) -> int:
@@ -122,25 +131,38 @@ class Enum:
         return f"mp.enum({self.name!r})"
 
 
-def struct(name: str, *, kernel: Kernel | None = None) -> Struct:
+def struct(name: str, *, kernel: Kernel | None = None, binary: HasTypes | None = None) -> Struct:
     """The kernel's struct `name`, a Struct: `mp.struct("task_struct")`. `kernel`: where Python reads its layout.
 
+    binary: an `mp.Binary`: its struct, or typedef of one, from DWARF, `mp.struct("PyObject", binary=python)`. Members
+        are read from the memory of the process then
     Raises UsageError for a name with the word struct in it.
     """
-    return Struct(name, kernel=kernel)
+    return Struct(name, kernel=kernel, binary=binary)
 
 
-def union(name: str, *, kernel: Kernel | None = None) -> Struct:
-    """The kernel's union `name`, a Struct. `kernel`: where Python reads its layout.
+def union(name: str, *, kernel: Kernel | None = None, binary: HasTypes | None = None) -> Struct:
+    """The kernel's union `name`, a Struct. `kernel`: where Python reads its layout; `binary` as for `mp.struct`.
 
     Raises UsageError as `mp.struct`.
     """
-    return Struct(name, word="union", kernel=kernel)
+    return Struct(name, word="union", kernel=kernel, binary=binary)
 
 
-def enum(name: str, *, kernel: Kernel | None = None) -> Enum:
-    """The kernel's enum `name`, an Enum. `kernel`: where Python reads its values. Raises UsageError as `mp.struct`."""
-    return Enum(name, kernel=kernel)
+def enum(name: str, *, kernel: Kernel | None = None, binary: HasTypes | None = None) -> Enum:
+    """The kernel's enum `name`, an Enum. `kernel`: where Python reads its values; `binary` as for `mp.struct`.
+
+    Raises UsageError as `mp.struct`.
+    """
+    return Enum(name, kernel=kernel, binary=binary)
+
+
+def user(pointer: int) -> Value:
+    """In a program: a typed pointer into the memory of the process, `mp.user(mp.cast("struct iovec *", address))`.
+
+    What it points to is read there, not in the kernel's memory. In Python it raises UsageError.
+    """
+    raise _only_in_programs("user")
 
 
 def cast(type_: str, value: int) -> Value:
@@ -175,7 +197,7 @@ def per_cpu(name: str, cpu: int | None = None) -> Value:
     raise _only_in_programs("per_cpu")
 
 
-FUNCTIONS = (struct, union, enum, cast, container_of, address_of, per_cpu)
+FUNCTIONS = (struct, union, enum, cast, container_of, address_of, per_cpu, user)
 """What makes a program depend on the kernel's types."""
 
 
@@ -183,7 +205,16 @@ def _only_in_programs(name: str) -> UsageError:
     return UsageError(f"mp.{name} looks at the kernel's memory: only programs can do that")
 
 
-def _checked(name: object, word: str) -> str:
-    if not isinstance(name, str) or not name.isidentifier():
+def _digest(spec: Struct | Enum) -> tuple[str, ...]:
+    """What tells the types of a binary from others; nothing for the kernel's."""
+    if spec.binary is None:
+        return ()
+    btf, type_id = spec.binary.find_type(spec.word, spec.name)
+    return program_module(btf), str(type_id)
+
+
+def _checked(name: object, word: str, *, is_qualified: bool) -> str:
+    is_known = isinstance(name, str) and (name.isidentifier() or (is_qualified and bool(name) and name.isprintable()))
+    if not isinstance(name, str) or not is_known or name.startswith(f"{word} "):
         raise UsageError(f"{name!r} is no name of a {word}", hint=f'write mp.{word}("name"), without the word {word}')
     return name

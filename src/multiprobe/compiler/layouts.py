@@ -6,7 +6,7 @@ Knows BTF and NumPy's words for it; must not know programs. Imported only when s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from multiprobe.compiler.frontend.typed import KernelTypes, Ref
 from multiprobe.errors import UsageError
@@ -16,7 +16,24 @@ from multiprobe.kernel.btf import layout
 if TYPE_CHECKING:
     import numpy as np
 
-    from multiprobe.functions.kernel import Kernel
+    from multiprobe.kernel.btf.types import Btf
+
+
+class HasTypes(Protocol):
+    """What has types of its own: an `mp.Binary`."""
+
+    def find_type(self, word: str, name: str) -> tuple[Btf, int]:
+        """The type `name`, a "struct", "union" or "enum": its id, and the types among which it is."""
+        ...
+
+
+class NamedType(Protocol):
+    """What names a type: an `mp.Struct` or `mp.Enum`."""
+
+    name: str
+    word: str
+    kernel: Kernel | None
+    binary: HasTypes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +80,18 @@ def locate(types: KernelTypes, ref: Ref, path: str) -> tuple[int, int, Ref]:
     return bit_offset, bits, ref
 
 
-def read_record(kernel: Kernel | None, word: str, name: str) -> Record:
-    """A struct or union of a kernel (the running one, if None)."""
-    types = _types(kernel)
-    ref = types.named(word, name)
+def named(types: KernelTypes, spec: NamedType) -> Ref:
+    """The type that a spec names: the kernel's, or that of its binary, which is added to `types`."""
+    if spec.binary is None:
+        return types.named(spec.word, spec.name)
+    btf, type_id = spec.binary.find_type(spec.word, spec.name)
+    return types.ref(types.add_program(btf), type_id)
+
+
+def read_record(spec: NamedType) -> Record:
+    """The layout of a struct or union of a binary or a kernel (the running one, if none is given)."""
+    types = _types(spec)
+    ref = named(types, spec)
     btf = types.btf(ref.module)
     members = tuple(
         Member(
@@ -79,17 +104,17 @@ def read_record(kernel: Kernel | None, word: str, name: str) -> Record:
         )
         for field in layout.fields(btf, ref.type_id)
     )
-    return Record(name, types.size(ref), members, types, ref)
+    return Record(spec.name, types.size(ref), members, types, ref)
 
 
-def read_enum(kernel: Kernel | None, name: str) -> dict[str, int]:
-    """The names and numbers of an enum of a kernel (the running one, if None)."""
-    types = _types(kernel)
-    return types.enumerators(types.named("enum", name))
+def read_enum(spec: NamedType) -> dict[str, int]:
+    """The names and numbers of an enum, of a binary or a kernel as in `read_record`."""
+    types = _types(spec)
+    return types.enumerators(named(types, spec))
 
 
-def _types(kernel: Kernel | None) -> KernelTypes:
-    return KernelTypes.of(Kernel() if kernel is None else kernel)
+def _types(spec: NamedType) -> KernelTypes:
+    return KernelTypes.of(Kernel() if spec.kernel is None else spec.kernel)
 
 
 def _record_dtype(types: KernelTypes, ref: Ref) -> np.dtype[np.void]:

@@ -1,16 +1,23 @@
-"""The signatures of attached functions: from the kernel's types; of functions of binaries, the argument registers."""
+"""The signatures of attached functions: from the kernel's types; of functions of binaries, from theirs where they were
+read, else the argument registers.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from multiprobe.binaries.mixed import parts_of
+from multiprobe.binaries.sets import UserFunctionSet
 from multiprobe.functions.kernel import Kernel
 from multiprobe.functions.sets import FunctionSet
-from multiprobe.kernel.btf.values import UNKNOWN, Signature, ValueType, signature
+from multiprobe.kernel.btf.values import UNKNOWN, Signature, ValueType, signature, value_type
 
 if TYPE_CHECKING:
+    from multiprobe.binaries.calling import Place
     from multiprobe.binaries.mixed import AnyFunctionSet
+    from multiprobe.binaries.prototypes import Prototype
+    from multiprobe.kernel.btf.types import Btf
 
 N_REGISTERS = 6
 OF_BINARIES = Signature(tuple((f"arg{n}", ValueType("raw")) for n in range(N_REGISTERS)), ValueType("raw"))
@@ -23,9 +30,34 @@ def signatures(functions: AnyFunctionSet) -> list[Signature]:
 
 
 def _of_part(part: AnyFunctionSet) -> list[Signature]:
+    if isinstance(part, UserFunctionSet):
+        types = part.table.types
+        return [
+            OF_BINARIES
+            if types is None or prototype is None
+            else prototype_signature(types.btf, prototype, most=N_REGISTERS)
+            for prototype in part.prototypes()
+        ]
     if not isinstance(part, FunctionSet):
-        return [OF_BINARIES] * len(part)
+        raise TypeError(part)
     return [signature_of(part, position) for position in range(len(part))]
+
+
+def prototype_signature(btf: Btf, prototype: Prototype, *, most: int) -> Signature:
+    """The signature of a binary's function, of the first `most` arguments. What can't be read says why."""
+    parameters, places = [], []
+    for n, (one, place) in enumerate(zip(btf.parameters(prototype.type_id), prototype.places, strict=False)):
+        if place.position is None or place.position < most:
+            parameters.append((one.name or f"arg{n}", _value(btf, one.type_id, place)))
+            places.append(place.position)
+    returned = btf.target(btf.target(prototype.type_id))
+    return Signature(tuple(parameters), _value(btf, returned, prototype.result), places=tuple(places))
+
+
+def _value(btf: Btf, type_id: int, place: Place) -> ValueType:
+    if place.reason:
+        return ValueType("unreadable", reason=place.reason, is_kernel=False)
+    return replace(value_type(btf, type_id), is_kernel=False, may_be_errno=False)
 
 
 def signature_of(functions: FunctionSet, position: int) -> Signature:

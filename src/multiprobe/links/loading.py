@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from array import array
+from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
-from multiprobe.binaries.mixed import kernel_of, kernel_part, only_of_kernel
+from multiprobe.binaries.mixed import kernel_of, kernel_part, parts_of
+from multiprobe.binaries.sets import UserFunctionSet
 from multiprobe.compiler.backend.debug_info import debug_info
 from multiprobe.compiler.code import KFUNC
 from multiprobe.compiler.compiling import compile_program
-from multiprobe.compiler.frontend.arguments import find_arguments
+from multiprobe.compiler.frontend.arguments import find_arguments, kernel_parameters
+from multiprobe.compiler.frontend.typed import KernelTypes
 from multiprobe.compiler.shape import ANY_NUMBER, MAX_ARGUMENTS, PER_FUNCTION, SLEEPABLE, Shape
 from multiprobe.compiler.verifier import explain
-from multiprobe.errors import KernelError, NotPermittedError, VerifierError
+from multiprobe.errors import KernelError, NotPermittedError, NotSupportedError, VerifierError
 from multiprobe.functions.kernel import Kernel
 from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.kernel.tasks import ALL_TASKS, Tasks
@@ -27,11 +30,12 @@ from multiprobe.uapi.btf import FUNC_INFO_SIZE, LINE_INFO_SIZE
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.compiler.backend.debug_info import DebugInfo
     from multiprobe.compiler.code import Code
+    from multiprobe.compiler.frontend.arguments import Labelled
     from multiprobe.compiler.program import Program
     from multiprobe.compiler.shape import Argument
     from multiprobe.links.mechanisms.linked import Hook
@@ -159,7 +163,12 @@ class ProgramLoader:
         return build_index(functions.addresses(), base=first) if functions and wanted and by_address else None
 
     def _arguments(self) -> tuple[Argument, ...]:
-        return find_arguments(self.program, only_of_kernel(self.functions, "ctx.args"))
+        types = KernelTypes.of(self._kernel() or Kernel())
+        each = (
+            user_parameters(part, types) if isinstance(part, UserFunctionSet) else kernel_parameters(part, types)
+            for part in parts_of(self.functions)
+        )
+        return find_arguments(self.program, chain.from_iterable(each), types)
 
     def _cookie_table(self, cookies: array[int] | None) -> array[int]:
         return array("Q", bytes(8 * len(self.functions))) if cookies is None else cookies
@@ -227,8 +236,14 @@ class ProgramLoader:
                 operands=arguments,
             )
             self._codes[key] = compile_program(
-                self.program, context=context, when=self.when, shape=shape, kernel=self._kernel()
-            )
+                self.program,
+                context=context,
+                when=self.when,
+                shape=shape,
+                kernel=self._kernel(),
+                programs=[part.table.types.btf for part in parts_of(self.functions)
+                          if isinstance(part, UserFunctionSet) and part.table.types],
+            )  # fmt: skip
         return self._codes[key]
 
     def _kernel_functions(self, code: Code) -> dict[str, int]:
@@ -253,6 +268,27 @@ class ProgramLoader:
         """Give everything back, the maps too."""
         self.release()
         self.store.close()
+
+
+def user_parameters(functions: UserFunctionSet, types: KernelTypes) -> Iterator[Labelled]:
+    """The labels of functions of a binary, and the parameters that can be read.
+
+    Raises NotSupportedError without types.
+    """
+    known = functions.table.types
+    if known is None:
+        raise NotSupportedError(
+            "ctx.args needs the types of the functions, which were not read",
+            hint="choose them by binary.functions(…, types=True), or use ctx.arg(n)",
+        )
+    module = types.add_program(known.btf)
+    for place, prototype in enumerate(functions.prototypes()):
+        found = {}
+        if prototype is not None:
+            for one, where in zip(known.btf.parameters(prototype.type_id), prototype.places, strict=False):
+                if one.name and where.position is not None:
+                    found[one.name] = (where.position, types.ref(module, one.type_id))
+        yield functions.label(place), found
 
 
 def _range_of(limits: bytes) -> tuple[int, int]:

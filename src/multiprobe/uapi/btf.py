@@ -60,7 +60,7 @@ def one_function(name: str, strings: Strings) -> bytes:
         + _PARAM.pack(strings.offset("ctx"), 2)
         + _TYPE.pack(strings.offset(identifier(name)), KIND_FUNC << 24, 3)
     )
-    return _object(types, strings)
+    return object_of(types, strings)
 
 
 def key_and_value() -> bytes:
@@ -72,10 +72,11 @@ def key_and_value() -> bytes:
         + _TYPE.pack(strings.offset("u64"), KIND_INT << 24, 8)
         + _WORD.pack(64)
     )
-    return _object(types, strings)
+    return object_of(types, strings)
 
 
-def _object(types: bytes, strings: Strings) -> bytes:
+def object_of(types: bytes, strings: Strings) -> bytes:
+    """A whole BTF object of its type records and strings."""
     text = bytes(strings)
     return _HEADER.pack(MAGIC, VERSION, 0, _HEADER.size, 0, len(types), len(types), len(text)) + types + text
 

@@ -71,7 +71,8 @@ def _assemble(
     begin = 64 + 56
     for name, number, data, link, address in contents:
         place = begin + len(body)
-        headers.append(pack("<IIQQQQIIQQ", len(names), number, 0, address, place, len(data), link, 0, 0, 0))
+        entry = 24 if number in (2, 11) else 0
+        headers.append(pack("<IIQQQQIIQQ", len(names), number, 0, address, place, len(data), link, 0, 0, entry))
         names += name.encode() + b"\0"
         body += data
     if plt is not None:

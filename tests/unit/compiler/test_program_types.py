@@ -15,7 +15,7 @@ import multiprobe as mp
 from multiprobe.compiler import cache
 from multiprobe.compiler.compiling import compile_program
 from multiprobe.compiler.digest import digest
-from multiprobe.compiler.frontend.arguments import find_arguments
+from multiprobe.compiler.frontend.arguments import find_arguments, kernel_parameters
 from multiprobe.compiler.frontend.statements import build
 from multiprobe.compiler.frontend.typed import KernelTypes
 from multiprobe.compiler.program import Program
@@ -304,7 +304,8 @@ def set_of(tmp_path: Path, *prototypes: tuple[tuple[str, str], ...], returns: st
 
 def named(body: str, functions: mp.FunctionSet) -> Bench:
     program = make(body)
-    shape = Shape(arguments=find_arguments(program, functions))
+    types = KernelTypes.of(mp.Kernel.of(functions.table))
+    shape = Shape(arguments=find_arguments(program, kernel_parameters(functions, types), types))
     return Bench(program, kernel=mp.Kernel.of(functions.table), shape=shape)
 
 

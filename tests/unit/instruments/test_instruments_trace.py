@@ -18,7 +18,8 @@ from multiprobe.arch import native
 from multiprobe.cli import graph as graph_command
 from multiprobe.cli.trace import ShownTrace
 from multiprobe.compiler.compiling import compile_program
-from multiprobe.compiler.frontend.arguments import find_arguments
+from multiprobe.compiler.frontend.arguments import find_arguments, kernel_parameters
+from multiprobe.compiler.frontend.typed import KernelTypes
 from multiprobe.compiler.shape import Shape
 from multiprobe.instruments.errors import program as errors_probe
 from multiprobe.instruments.errors.instrument import return_kinds
@@ -259,7 +260,7 @@ def test_tables_of_functions_and_steps() -> None:
     one = Described((), ValueType("void"), steps, n_slots=9)
     functions, numbers = tables([call, one, UNKNOWN, one])
     assert list(functions) == [1 | SYSCALL | KNOWN, 2 | MANY | KNOWN | 1 << FIRST_SHIFT, KNOWN, functions[1]]
-    assert list(numbers) == [1 | 1 << 4 | 1 << 8, 0, 1 << 4 | 3 << 8, 64 | 32 << 16, 7 | 1 << 8, 8]
+    assert list(numbers) == [1 | 1 << 4 | 1 << 8, 0, 1 << 4 | 3 << 8, 64 | 32 << 16, 7 | 1 << 8 | 64 << 16, 8]
     cut, numbers = tables([call, one], most=1)
     assert (list(cut), len(numbers)) == ([1 | SYSCALL | KNOWN, MANY | KNOWN], 2), "no room: the others are still shown"
 
@@ -455,8 +456,10 @@ def test_filters_of_strings_with_a_count(tmp_path: Path) -> None:
     for names, text in ((("writes",), 'buf in ("a", "hello")'), (("reads",), 'buf != "hello" and len > 2')):
         made = TraceProbe(parse(text, *names), entries_only=False, size=1 << 16)
         functions = kernel.by_symbols(names)
+        types = KernelTypes.of(kernel)
+        found = find_arguments(made.program, kernel_parameters(functions, types), types)
         for context in ("kprobe_multi", "tracing"):
-            shape = Shape(arguments=find_arguments(made.program, functions))
+            shape = Shape(arguments=found)
             assert compile_program(made.program, context=context, when=made.when, shape=shape, kernel=kernel).insns
     with pytest.raises(mp.UsageError, match="what a call wrote, but returns are not traced"):
         TraceProbe(parse('buf == "hello"', "reads"), entries_only=True, size=1 << 16)

@@ -1,4 +1,5 @@
-"""Reading the kernel's memory from a program: one bpf_probe_read_kernel for each link of a chain of pointers.
+"""Reading memory from a program: one bpf_probe_read_kernel, or bpf_probe_read_user, for each link of a chain of
+pointers.
 
 What was read is not read again on the same straight way, as long as the pointer stays the same and no loop goes round.
 Knows helpers; must not know types.
@@ -60,7 +61,7 @@ class Peeks:
             address = self._key(node.address)
             if address is None:
                 return None
-            return ("peek", address, node.offset, node.size, node.is_signed, node.shift, node.bits)
+            return ("peek", address, node.offset, node.size, node.is_signed, node.shift, node.bits, node.is_user)
         if isinstance(node, ir.Local):
             return ("local", node.name, self._versions.get(node.name, 0))
         if isinstance(node, ir.Read) and node.is_steady:
@@ -83,16 +84,18 @@ class Peeks:
         buffer = self._buffer
         if node.bits:
             e.store(buffer, "0")  # the verifier wants all of what is loaded to be written
-            self._read(address, node.size)
+            self._read(address, node)
             return self._bits(e.load(buffer), node)
-        self._read(address, node.size)
+        self._read(address, node)
         loaded = e.load(buffer, node.size, is_signed=node.is_signed)
         return e.make(f"icmp ne i64 {loaded}, 0") if node.kind == BOOL else loaded
 
-    def _read(self, address: str, size: int) -> None:
-        """Read `size` bytes from `address` into the buffer: zeros if they can't be read."""
-        e = self.e
-        failed = e.call(FuncId.PROBE_READ_KERNEL, f"ptr {self._buffer}", f"i32 {size}", f"i64 {address}")
+    def _read(self, address: str, node: ir.Peek) -> None:
+        """Read the bytes of a node from `address` into the buffer: zeros if they can't be read."""
+        e, reader = self.e, FuncId.PROBE_READ_KERNEL
+        if node.is_user:  # a sleepable program waits for pages that are not in memory
+            reader = FuncId.COPY_FROM_USER if self.g.hook.shape.is_sleepable else FuncId.PROBE_READ_USER
+        failed = e.call(reader, f"ptr {self._buffer}", f"i32 {node.size}", f"i64 {address}")
         count_if(e, e.make(f"icmp ne i64 {failed}, 0"), FAILED_READS)
 
     def _bits(self, word: str, node: ir.Peek) -> str:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 COMM_SIZE = 16
 _READERS = {"kernel": FuncId.PROBE_READ_KERNEL_STR, "user": FuncId.PROBE_READ_USER_STR}
 _MEMORY_READERS = {"kernel": FuncId.PROBE_READ_KERNEL, "user": FuncId.PROBE_READ_USER}
+_BYTE_READERS = {"kernel_bytes": FuncId.PROBE_READ_KERNEL, "user_bytes": FuncId.PROBE_READ_USER}
+_MEMORY_READERS |= _BYTE_READERS
 _PAGE = 4096
 _MOST_STORES = 128
 """Larger memory than this is cleared by a helper."""
@@ -31,7 +33,7 @@ def prepare(g: Evaluator, string: ir.String, size: int) -> tuple[str, str | None
     """
     operand = "0" if string.address is None else g.integer(string.address)
     limit = None if string.size is None else g.integer(string.size)
-    if string.source == "user" and g.hook.shape.is_sleepable:
+    if string.source in ("user", "user_bytes") and g.hook.shape.is_sleepable:
         _fault_in(g.e, operand, size if limit is None else _smaller(g.e, limit, size))
     return operand, limit
 
@@ -61,13 +63,14 @@ def write(
     """
     if limit is not None:
         clear(e, base, offset, size)
-        _read_at_most(e, string, operand, e.at(base, offset), limit, size - 1)
+        most = size if string.source in _BYTE_READERS else size - 1
+        _read_at_most(e, string, operand, e.at(base, offset), limit, most)
         return
     if string.source == "text":
         store_bytes(e, base, offset, string.text[: size - 1].ljust(size, b"\0"))
         return
-    if string.source == "bytes":  # a read that fails leaves zeros
-        answer = e.call(FuncId.PROBE_READ_KERNEL, f"ptr {e.at(base, offset)}", f"i32 {size}", f"i64 {operand}")
+    if string.source in _BYTE_READERS and limit is None:  # a read that fails leaves zeros
+        answer = e.call(_BYTE_READERS[string.source], f"ptr {e.at(base, offset)}", f"i32 {size}", f"i64 {operand}")
         count_if(e, e.make(f"icmp ne i64 {answer}, 0"), FAILED_READS)
         return
     # The kernel fills what it is given for a process's name (strscpy_pad), or leaves zeros.

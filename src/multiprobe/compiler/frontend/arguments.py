@@ -5,17 +5,18 @@ Knows prototypes; must not know the language. Off the fast path: it reads BTF, b
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from multiprobe.compiler.frontend.typed import KernelTypes, Ref
+from multiprobe.compiler.frontend.typed import Ref
 from multiprobe.compiler.shape import Argument
-from multiprobe.functions.kernel import Kernel
 from multiprobe.kernel.btf import format as fmt
 from multiprobe.kernel.btf.layout import first_slot, is_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
+    from multiprobe.compiler.frontend.typed import KernelTypes
     from multiprobe.compiler.program import Program
     from multiprobe.functions.sets import FunctionSet
     from multiprobe.kernel.btf.types import Btf
@@ -26,21 +27,31 @@ MAX_LISTED = 5
 
 Where = tuple[int, Ref]
 """The position of a parameter, in 8-byte slots, and its type."""
+Labelled = tuple[str, Mapping[str, Where]]
+"""A function's label, and its parameters."""
 
 
-def find_arguments(program: Program, functions: FunctionSet) -> tuple[Argument, ...]:
-    """What each name in the program means as a parameter; names that no function's parameter has are left out."""
+def find_arguments(program: Program, functions: Iterable[Labelled], types: KernelTypes) -> tuple[Argument, ...]:
+    """What each name in the program means as a parameter; names that no function's parameter has are left out.
+
+    functions: each with its label and its parameters, which `types` spells
+    """
     names = {name for function in program.functions for name in function.__code__.co_names}
-    types = KernelTypes.of(Kernel.of(functions.table))
     answers: dict[str, dict[Where | None, list[str]]] = {name: {} for name in names}
+    for label, found in functions:
+        for name in names:
+            answers[name].setdefault(found.get(name), []).append(label)
+    return tuple(_argument(name, answers[name], types) for name in sorted(names) if set(answers[name]) - {None})
+
+
+def kernel_parameters(functions: FunctionSet, types: KernelTypes) -> Iterator[Labelled]:
+    """The labels of functions of the kernel, and their parameters."""
     known: dict[tuple[str, int], dict[str, Where]] = {}
     for module, btf_id, label in _identities(functions):
         found = known.get((module, btf_id)) if btf_id else {}
         if found is None:
             found = known[module, btf_id] = parameters(types, module, btf_id)
-        for name in names:
-            answers[name].setdefault(found.get(name), []).append(label)
-    return tuple(_argument(name, answers[name], types) for name in sorted(names) if set(answers[name]) - {None})
+        yield label, found
 
 
 def _identities(functions: FunctionSet) -> Iterable[tuple[str, int, str]]:

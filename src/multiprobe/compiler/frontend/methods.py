@@ -99,6 +99,8 @@ def _same(b: ExpressionBuilder, node: ast.Compare, string: ir.String, text: byte
 
 # Methods
 
+_OF_BYTES = (builtins.kernel_bytes, builtins.user_bytes)
+
 
 @dataclass(frozen=True, slots=True)
 class Method:
@@ -111,7 +113,7 @@ class Method:
 
 def call_method(b: ExpressionBuilder, node: ast.Call) -> Expression | None:
     """A call of a map's method; None for any other call."""
-    if isinstance(node.func, ast.Name | ast.Attribute) and b.value_of(node.func) is builtins.kernel_bytes:
+    if isinstance(node.func, ast.Name | ast.Attribute) and b.value_of(node.func) in _OF_BYTES:
         raise b.fail(node, f"{ast.unparse(node.func)} yields memory", hint="send it in an event, in a field of bytes")
     if _source_of(b, node.func) is not None:
         raise b.fail(node, f"{ast.unparse(node.func)} yields a string", hint=STRING_HINT)
@@ -159,10 +161,11 @@ def _part(b: ExpressionBuilder, field: RecordField, node: ast.expr) -> tuple[Exp
 
 
 def _bytes(b: ExpressionBuilder, node: ast.expr) -> ir.String:
-    is_call = isinstance(node, ast.Call) and b.value_of(node.func) is builtins.kernel_bytes
-    if not isinstance(node, ast.Call) or not is_call or len(node.args) != 1 or node.keywords:
-        raise b.fail(node, "memory is needed here", hint="mp.kernel_bytes(address)")
-    return ir.String("bytes", b.number(node.args[0]))
+    reader = b.value_of(node.func) if isinstance(node, ast.Call) else None
+    if not isinstance(node, ast.Call) or reader not in _OF_BYTES or len(node.args) not in (1, 2) or node.keywords:
+        raise b.fail(node, "memory is needed here", hint="mp.kernel_bytes(address), mp.user_bytes(address)")
+    size = b.number(node.args[1]) if len(node.args) == 2 else None
+    return ir.String(reader.__name__, b.number(node.args[0]), size=size)
 
 
 def _add(b: ExpressionBuilder, node: ast.Call, index: int, spec: MapSpec) -> Expression:

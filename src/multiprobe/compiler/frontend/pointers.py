@@ -14,7 +14,7 @@ from multiprobe.compiler.frontend import typed
 from multiprobe.compiler.frontend.scope import MISSING
 from multiprobe.compiler.frontend.typed import KernelTypes, Ref
 from multiprobe.compiler.ir import BOOL, I64, U64, Const, Expression
-from multiprobe.compiler.layouts import locate
+from multiprobe.compiler.layouts import locate, named
 from multiprobe.errors import CompileError, NotSupportedError, UsageError
 from multiprobe.maps.types import WORD, Integer
 
@@ -169,7 +169,9 @@ class Pointers:
             return self.address(lvalue, ref.pointer)
         if ref.stars:
             is_function = types.is_function(ref.target)
-            return ir.Peek(lvalue.address, lvalue.offset, 8, False, U64 if is_function else ref.kind)
+            return ir.Peek(
+                lvalue.address, lvalue.offset, 8, False, U64 if is_function else ref.kind, is_user=ref.is_user
+            )
         scalar = types.scalar(ref)
         size = types.size(ref)
         if scalar is None or size > 8:
@@ -180,7 +182,8 @@ class Pointers:
             size = (lvalue.shift + lvalue.bits + 7) // 8
             if size > 8:
                 raise self.b.fail(node, "a bit field that lies in nine bytes can't be read")
-        return ir.Peek(lvalue.address, lvalue.offset, size, scalar.is_signed, kind, lvalue.shift, lvalue.bits)
+        sign, shift, bits = scalar.is_signed, lvalue.shift, lvalue.bits
+        return ir.Peek(lvalue.address, lvalue.offset, size, sign, kind, shift, bits, ref.is_user)
 
     def address(self, lvalue: Lvalue, ref: Ref) -> Expression:
         """The address of an lvalue, as a pointer of type `ref`."""
@@ -196,6 +199,9 @@ class Pointers:
         if isinstance(node, ast.Call):
             item = self.b.value_of(node.func) if isinstance(node.func, ast.Name | ast.Attribute) else None
             for factory in (kernel_types.struct, kernel_types.union, kernel_types.enum):
+                if item is factory and node.keywords:
+                    text = ast.unparse(node)
+                    raise self.b.fail(node, f"{text}: make it outside of the program", hint="name it there")
                 if item is factory:
                     return self.ask(node, factory, self._text(node, 0, 1))
             return None
@@ -209,12 +215,13 @@ class Pointers:
         """A call of something of this room, or None if it is something else."""
         spec = self.spec(node.func)
         if isinstance(spec, kernel_types.Struct):
-            ref = self.ask(node, self.types.named, spec.word, spec.name)
-            return self.convert(node, self._only(node), ref.pointer)
+            return self.convert(node, self._only(node), self.ask(node, named, self.types, spec).pointer)
         if isinstance(spec, kernel_types.Enum):
             raise self.b.fail(node, "an enum has constants", hint='mp.enum("…").NAME')
         if item is kernel_types.cast:
             return self.convert(node, self.b.number(self._argument(node, 1, 2)), self._spelled(node, 0, 2))
+        if item is kernel_types.user:
+            return self._user(node)
         if item is kernel_types.container_of:
             return self._container_of(node)
         if item is kernel_types.address_of:
@@ -245,6 +252,13 @@ class Pointers:
         to = typed.integer_of(scalar)
         return self.b.convert(node, to, ir.Convert(made, Integer("u8", 1, False), U64) if scalar.is_bool else made)
 
+    def _user(self, node: ast.Call) -> Expression:
+        pointer = self.b.expression(self._argument(node, 0, 1))
+        ref = typed.of_kind(pointer.kind)
+        if ref is None:
+            raise self.b.fail(node.args[0], "a typed pointer is needed here", hint='mp.user(mp.cast("u64 *", address))')
+        return ir.Convert(pointer, WORD, ref.in_user_memory.kind)
+
     def _container_of(self, node: ast.Call) -> Expression:
         pointer = self.b.number(self._argument(node, 0, 3))
         ref = self._spelled(node, 1, 3)
@@ -272,7 +286,7 @@ class Pointers:
         return ir.PerCpu(variable, self.b.number(node.args[1]) if n == 2 else None, ref.pointer.kind)
 
     def _enumerator(self, node: ast.Attribute, spec: kernel_types.Enum) -> Expression:
-        ref = self.ask(node, self.types.named, "enum", spec.name)
+        ref = self.ask(node, named, self.types, spec)
         values = self.types.enumerators(ref)
         if node.attr not in values:
             raise self.b.fail(node, f"enum {spec.name} has no {node.attr!r}", hint=typed.close(node.attr, set(values)))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from difflib import get_close_matches
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import NotSupportedError, UsageError
@@ -23,11 +24,18 @@ if TYPE_CHECKING:
 
 POINTER = "*"
 POINTER_SIZE = 8
+USER = "~"
+"""What begins the name of a module whose types are in the memory of the process, not of the kernel."""
+PROGRAM = f"{USER}@"
+"""The same for the types of a program or library; a digest of them follows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """A C type without qualifiers and typedefs: `stars` pointers to the type `type_id` of a module ("" is vmlinux)."""
+    """A C type without qualifiers and typedefs: `stars` pointers to the type `type_id` of a module ("" is vmlinux).
+
+    With USER in front of the module, values of the type are in the memory of the process.
+    """
 
     type_id: int
     stars: int = 0
@@ -37,6 +45,16 @@ class Ref:
     def target(self) -> Ref:
         """What a pointer points to."""
         return Ref(self.type_id, self.stars - 1, self.module)
+
+    @property
+    def is_user(self) -> bool:
+        """Whether what has this type is in the memory of the process."""
+        return self.module.startswith(USER)
+
+    @property
+    def in_user_memory(self) -> Ref:
+        """The same type in the memory of the process."""
+        return self if self.is_user else Ref(self.type_id, self.stars, USER + self.module)
 
     @property
     def pointer(self) -> Ref:
@@ -57,12 +75,13 @@ def of_kind(kind: str) -> Ref | None:
 
 
 class KernelTypes:
-    """All types of one kernel. Its BTF is read when first asked for."""
+    """All types of one kernel, and of programs. The kernel's BTF is read when first asked for."""
 
     def __init__(self, load: Callable[[str], Btf | None], modules: Callable[[], Sequence[str]]) -> None:
         """`load` gives the BTF of a module ("" is vmlinux) or None, `modules` the names of those there are."""
         self._load = load
         self._modules = modules
+        self._programs: dict[str, Btf] = {}
         self._known: dict[str, Btf] = {}
         self.is_used = False
         self.has_modules = False
@@ -76,7 +95,23 @@ class KernelTypes:
 
         return cls(load, lambda: [name for name in kernel.table.module_names if name])
 
+    @classmethod
+    def of_program(cls, btf: Btf) -> tuple[KernelTypes, str]:
+        """The types of a program alone, and the name of the module that has them."""
+        made = cls(lambda _: None, list)
+        return made, made.add_program(btf)
+
+    def add_program(self, btf: Btf) -> str:
+        """Add the types of a program or library; returns the name of the module that has them from now on."""
+        module = program_module(btf)
+        self._programs[module] = btf
+        return module
+
     def btf(self, module: str) -> Btf:
+        """The types of a module, or of a program. Raises NotSupportedError if there are none."""
+        if module.startswith(PROGRAM):
+            return self._programs[module]
+        module = module.removeprefix(USER)
         self.is_used = True
         self.has_modules |= bool(module)
         if module not in self._known:
@@ -99,10 +134,10 @@ class KernelTypes:
             type_id = btf.target(type_id)
         if btf.kind(type_id) == fmt.FWD:
             owner, row = btf.owner(type_id)
-            found = self._find("union" if owner.flags[row] else "struct", btf.name(type_id))
+            found = self._find("union" if owner.flags[row] else "struct", btf.name(type_id), module)
             if found is not None:
                 return Ref(found.type_id, stars, found.module)
-        return Ref(type_id, stars, module if type_id >= btf.first_id else "")
+        return Ref(type_id, stars, module if type_id >= btf.first_id else USER if module.startswith(USER) else "")
 
     def named(self, word: str, name: str) -> Ref:
         """`struct NAME`, `union NAME`, `enum NAME`. UsageError names those that come close."""
@@ -137,8 +172,16 @@ class KernelTypes:
             raise self._unknown(f"per-CPU variable {name}", name, (fmt.VAR,))
         return ids[0], self.ref("", btf.target(ids[0]))
 
-    def _find(self, word: str, name: str) -> Ref | None:
+    def _find(self, word: str, name: str, module: str = "") -> Ref | None:
+        """A type by its name: of the program, if `module` is one, else of the kernel and its modules."""
         kinds = tuple(kind for kind in TAGGED[word] if kind != fmt.FWD)
+        if module.startswith(PROGRAM):
+            ids = self.btf(module).type_ids(name, *kinds)
+            return Ref(ids[0], 0, module) if len(ids) == 1 else None
+        found = self._find_in_kernel(name, kinds)
+        return found.in_user_memory if found is not None and module.startswith(USER) else found
+
+    def _find_in_kernel(self, name: str, kinds: tuple[int, ...]) -> Ref | None:
         ids = self.btf("").type_ids(name, *kinds)
         if ids:
             return Ref(ids[0])
@@ -196,6 +239,11 @@ class KernelTypes:
         """As C spells it."""
         text = self.btf(ref.module).type_name(ref.type_id)
         return f"{text} {'*' * ref.stars}" if ref.stars else text
+
+
+def program_module(btf: Btf) -> str:
+    """The name of the module with the types of a program: equal for equal types."""
+    return PROGRAM + blake2b(btf.words.tobytes() + btf.strings, digest_size=16).hexdigest()
 
 
 Scalar = layout.Scalar

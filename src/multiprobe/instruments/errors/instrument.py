@@ -1,8 +1,8 @@
 """Collects failed calls of the attached functions, and groups equal ones: the instrument and its samples.
 
 The program is in `errors.program`; `errors.failures` joins its events to failures. Which return values are errors is
-derived from the kernel's types. Of functions of programs and libraries no types are known: each is taken to return an
-int.
+derived from the kernel's types, and those of programs. A function of a program whose types are not known is taken to
+return an int.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import multiprobe as mp
 from multiprobe.binaries.mixed import parts_of
+from multiprobe.binaries.types import with_types
 from multiprobe.functions.kernel import Kernel
 from multiprobe.functions.sets import FunctionSet
 from multiprobe.instruments.errors import program
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from multiprobe.binaries.mixed import AnyFunctionSet
+    from multiprobe.binaries.prototypes import Prototype
+    from multiprobe.binaries.sets import UserFunctionSet
     from multiprobe.kernel.btf.types import Btf
     from multiprobe.kernel.btf.values import Spelled
     from multiprobe.links.attachment import Attachment
@@ -117,8 +120,9 @@ def start(
     n_arguments: how many arguments of every call to record; each makes every call more expensive
     on_failure: called with each failure that has ended, from within `poll`, `sample` and `finish`
     """
+    functions, problems = with_types(functions)
     kinds = return_kinds(functions)
-    of_kernel = [kind for kind in kinds if kind != OF_PROGRAMS]
+    of_kernel = [kind for kind in kinds if kind == UNTYPED or not kind & PROGRAMS]
     made = program.make_program(
         n_arguments=n_arguments,
         has_types=of_kernel.count(UNTYPED) < len(of_kernel),
@@ -126,7 +130,10 @@ def start(
     )
     attachment = mp.attach(made, functions, cookies=cookies_of(functions, kinds), **options)
     groups = Groups(allow=allow, deny=deny, unhandled=unhandled)
-    return FailureCollector(attachment, groups, on_failure=on_failure, n_untyped=kinds.count(UNTYPED))
+    found = FailureCollector(attachment, groups, on_failure=on_failure, n_untyped=kinds.count(UNTYPED))
+    for problem in problems:
+        found.note(problem)
+    return found
 
 
 def cookies_of(functions: AnyFunctionSet, kinds: Sequence[int]) -> list[int]:
@@ -142,18 +149,30 @@ def cookies_of(functions: AnyFunctionSet, kinds: Sequence[int]) -> list[int]:
 UNTYPED = -1
 """The kind of functions without type information; the program treats them as never failing."""
 OF_PROGRAMS = PROGRAMS | program.INT
-"""The kind of functions of programs and libraries."""
+"""The kind of functions of programs and libraries without types."""
 
 
 def return_kinds(functions: AnyFunctionSet) -> list[int]:
-    """For each function, how its return type reports errors: NEVER, INT, LONG or POINTER of `errors.program`, or
-    OF_PROGRAMS.
+    """For each function, how its return type reports errors: NEVER, INT, LONG or POINTER of `errors.program`, with
+    PROGRAMS for those of programs and libraries.
     """
     return [
         kind
         for part in parts_of(functions)
-        for kind in (_kinds(part) if isinstance(part, FunctionSet) else [OF_PROGRAMS] * len(part))
+        for kind in (_kinds(part) if isinstance(part, FunctionSet) else _kinds_of_binary(part))
     ]
+
+
+def _kinds_of_binary(functions: UserFunctionSet) -> list[int]:
+    types = functions.table.types
+    if types is None:
+        return [OF_PROGRAMS] * len(functions)
+    return [OF_PROGRAMS if one is None else _kind_of(types.btf, one) for one in functions.prototypes()]
+
+
+def _kind_of(btf: Btf, prototype: Prototype) -> int:
+    kind = return_kind(btf, btf.target(btf.target(prototype.type_id))) if not prototype.result.reason else program.NEVER
+    return PROGRAMS | kind
 
 
 def _kinds(functions: FunctionSet) -> list[int]:

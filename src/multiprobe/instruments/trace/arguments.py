@@ -112,6 +112,7 @@ class Described:
     """A function's arguments as they are shown, its result, and the `steps` that read them.
 
     n_slots: the number of its arguments
+    is_program: it is a function of a program or library, with types: what arguments point to is in user memory
     is_syscall: it is the wrapper of a system call, whose arguments are in the registers that its argument points to
     """
 
@@ -120,6 +121,7 @@ class Described:
     steps: tuple[ReadStep, ...] = ()
     n_slots: int = 0
     is_syscall: bool = False
+    is_program: bool = False
 
     @property
     def names(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Finds out from the kernel's types how the arguments of each traced function are decoded.
+"""Finds out from the types of the kernel and of programs how the arguments of each traced function are decoded.
 
 The result is a `Described` for each function, defined in `trace.arguments`.
 """
@@ -13,9 +13,10 @@ from multiprobe.arch import native, system_call_of
 from multiprobe.arch.operands import Operand, parse_operands
 from multiprobe.binaries.mixed import parts_of
 from multiprobe.binaries.usdt import UsdtProbeSet
-from multiprobe.compiler.frontend.typed import KernelTypes, close
+from multiprobe.compiler.frontend.typed import PROGRAM, KernelTypes, close
 from multiprobe.errors import MultiprobeError, UsageError
 from multiprobe.functions.sets import FunctionSet
+from multiprobe.instruments.signatures import prototype_signature
 from multiprobe.instruments.trace.arguments import (
     COUNTING,
     REGISTERS,
@@ -28,7 +29,6 @@ from multiprobe.instruments.trace.arguments import (
 from multiprobe.instruments.trace.members import Behind
 from multiprobe.instruments.trace.reads import MAX_ARGUMENTS, Planner, Text
 from multiprobe.kernel.btf import format as fmt
-from multiprobe.kernel.btf.layout import first_slot
 from multiprobe.kernel.btf.values import ValueType, signature
 from multiprobe.kernel.flag_names import load_gfp
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.binaries.sets import UserFunctionSet
     from multiprobe.binaries.usdt import UsdtProbe
+    from multiprobe.compiler.frontend.typed import Ref
     from multiprobe.functions.kernel import Kernel
     from multiprobe.instruments.trace.reads import Node
     from multiprobe.kernel.btf.types import Btf
@@ -86,6 +87,7 @@ class Describer:
         self._problems: dict[str, UsageError] = {}
         self._known: dict[tuple[str, int], Described] = {}
         self._calls: dict[str, Described | None] = {}
+        self._views: dict[int, tuple[KernelTypes, str]] = {}
 
     def describe(self, functions: AnyFunctionSet) -> list[Described]:
         """The descriptions of the functions in order. Raises UsageError for a wanted path that no function has."""
@@ -97,8 +99,34 @@ class Describer:
         if isinstance(functions, UsdtProbeSet):
             return list(map(_usdt, functions))
         if not isinstance(functions, FunctionSet):
-            return [REGISTERS] * len(functions)  # of binaries no types are read
+            return self._of_binary(functions)
         return [self._one(functions, position, type_id) for position, type_id in enumerate(functions.btf_ids())]
+
+    def _of_binary(self, functions: UserFunctionSet) -> list[Described]:
+        """Those of a binary's functions: the argument registers, where no types are known."""
+        types = functions.table.types
+        if types is None:
+            return [REGISTERS] * len(functions)
+        found = []
+        for prototype in functions.prototypes():
+            if prototype is None:
+                found.append(REGISTERS)
+                continue
+            view, module = self.types_of(functions)
+            key = (module, prototype.type_id)
+            if key not in self._known:
+                known = prototype_signature(types.btf, prototype, most=MAX_ARGUMENTS)
+                self._known[key] = self._typed(view, module, prototype.type_id, known)
+            found.append(self._known[key])
+        return found
+
+    def types_of(self, functions: UserFunctionSet) -> tuple[KernelTypes, str]:
+        """The types of a binary whose types are known, and the name of the module that they are in."""
+        types = functions.table.types
+        assert types is not None
+        if id(types) not in self._views:
+            self._views[id(types)] = KernelTypes.of_program(types.btf)
+        return self._views[id(types)]
 
     def _one(self, functions: FunctionSet, position: int, type_id: int) -> Described:
         name = functions.table.name(functions.rows[position])
@@ -114,7 +142,8 @@ class Describer:
             return UNKNOWN
         key = (module, btf.target(type_id))
         if key not in self._known:
-            self._known[key] = self._typed(btf, module, type_id)
+            found = signature(btf, type_id, most=MAX_ARGUMENTS, gfp=self._gfp)
+            self._known[key] = self._typed(self.types, module, type_id, found)
         return self._known[key]
 
     def _chosen(self, known: Described) -> Described:
@@ -129,49 +158,52 @@ class Describer:
         self._found.update(shown.name for shown in known.shown if shown.name in only)
         return replace(known, shown=tuple(shown for shown in known.shown if shown.name in only))
 
-    def _typed(self, btf: Btf, module: str, type_id: int) -> Described:
-        found = signature(btf, type_id, most=MAX_ARGUMENTS, gfp=self._gfp)
+    def _typed(self, types: KernelTypes, module: str, type_id: int, found: Signature) -> Described:
         planner = Planner()
-        behind = Behind(self.types, planner, gfp=self._gfp)
+        is_program = module.startswith(PROGRAM)
+        behind = Behind(types, planner, gfp=self._gfp, is_kernel=not is_program)
         shown: list[TracedArgument] = []
-        known = zip(found.parameters, btf.parameters(type_id), strict=False)
-        for position, ((name, type_), param) in enumerate(known, start=found.first):
+        known = zip(found.parameters, found.positions, types.btf(module).parameters(type_id), strict=False)
+        for index, ((name, type_), position, param) in enumerate(known):
             self._names.add(name)
-            argument = _Parameter(name, position, type_, module, param.type_id)
+            argument = _Parameter(name, index, position, type_, module, param.type_id)
             for rest in ("",) if self._only is None else self._only.get(name, ()):
                 one = self._member(behind, argument, rest) if rest else self._argument(behind, argument, found)
                 if one is not None:
                     shown.append(one)
-        return Described(tuple(shown), found.returned, planner.steps(), found.n_registers)
+        return Described(tuple(shown), found.returned, planner.steps(), found.n_registers, is_program=is_program)
 
     def _argument(self, behind: Behind, one: _Parameter, function: Signature) -> TracedArgument:
         self._found.add(one.name)
-        count = count_after(function.parameters, one.position - function.first)
+        if one.position is None:
+            return TracedArgument(one.name, 0, one.type)
+        count = count_after(function.parameters, one.index)
+        counted_at = None if count is None else function.positions[count[0]]
         node: Node | None = None
-        if count is not None and function.returned.kind in COUNTING:
-            is_buffer = is_text(self.types.btf(one.module), one.type_id, is_const=False)
+        if counted_at is not None and function.returned.kind in COUNTING:
+            is_buffer = is_text(behind.types.btf(one.module), one.type_id, is_const=False)
             node = behind.planner.filled(one.position) if is_buffer else None
-        node = node or self._behind(behind, one)
-        if count is None or not isinstance(node, Text):
+        node = node or self._behind(behind, one, one.position)
+        if count is None or counted_at is None or not isinstance(node, Text):
             return TracedArgument(one.name, one.position, one.type, node)
-        return TracedArgument(one.name, one.position, one.type, node, (function.first + count[0], count[1]))
+        return TracedArgument(one.name, one.position, one.type, node, (counted_at, count[1]))
 
-    def _behind(self, behind: Behind, one: _Parameter) -> Node | None:
+    def _behind(self, behind: Behind, one: _Parameter, position: int) -> Node | None:
         """The node for what an argument points to; None if nothing is shown of it."""
-        if is_text(self.types.btf(one.module), one.type_id):
-            return behind.planner.text(one.position, (0,))
+        if is_text(behind.types.btf(one.module), one.type_id):
+            return behind.planner.text(position, (0,))
         depth = self.wanted.depth
         if depth == 0:
             return None
         try:
-            spot = behind.argument(self.types.ref(one.module, one.type_id))
+            spot = behind.argument(behind.types.ref(one.module, one.type_id))
             if spot is None or spot.ref.stars:
                 return None
             if depth is None:
-                return behind.well_known(one.position, spot)
-            if self.types.is_record(spot.ref):
-                return behind.record(one.position, spot, depth=depth)
-            return None if self.types.scalar(spot.ref) is None else behind.value(one.position, spot)
+                return behind.well_known(position, spot)
+            if behind.types.is_record(spot.ref):
+                return behind.record(position, spot, depth=depth)
+            return None if behind.types.scalar(spot.ref) is None else behind.value(position, spot)
         except MultiprobeError:  # a type that is missing in this kernel's BTF
             return None
 
@@ -179,24 +211,34 @@ class Describer:
         """The member at the path `rest` behind an argument; None if there is no such member."""
         path = f"{one.name}.{rest}"
         try:
-            spot = behind.argument(self.types.ref(one.module, one.type_id))
+            if one.position is None:
+                raise UsageError(f"{one.name} can't be read: {one.type.reason}")
+            spot = behind.argument(behind.types.ref(one.module, one.type_id))
             if spot is None:
                 raise UsageError(f"{one.name} is not a pointer, so it has no members")
             end = behind.follow(spot, rest)
             node = behind.value(one.position, end, depth=self.wanted.depth or 0)
             if node is None:
-                raise UsageError(f"values of type {self.types.spell(end.ref)} can't be shown")
+                raise UsageError(f"values of type {behind.types.spell(end.ref)} can't be shown")
         except UsageError as error:
             self._problems.setdefault(path, error)
             return None
         self._found.add(path)
         return TracedArgument(path, one.position, None, node)
 
-    def parameter(self, functions: FunctionSet, index: int, register: int) -> tuple[str, int]:
-        """Module and type id of a function's parameter, by the register that holds it."""
-        module = functions.table.module(functions.rows[index])
-        btf, function = self.types.btf(module), functions.btf_ids()[index]
-        return module, btf.parameters(function)[register - first_slot(btf, function)].type_id
+    def parameter(self, functions: AnyFunctionSet, index: int, name: str) -> tuple[KernelTypes, Ref]:
+        """The type of a function's parameter, by its name, and the types among which it is."""
+        for part in parts_of(functions):
+            if index < len(part):
+                break
+            index -= len(part)
+        types, module, function = self.types, "", 0
+        if isinstance(part, FunctionSet):
+            module, function = part.table.module(part.rows[index]), part.btf_ids()[index]
+        elif prototype := part.prototypes()[index]:
+            (types, module), function = self.types_of(part), prototype.type_id
+        parameters = types.btf(module).parameters(function)
+        return types, types.ref(module, next(one.type_id for one in parameters if one.name == name))
 
     def _check(self) -> None:
         """Raise UsageError for a wanted path that no function has."""
@@ -231,10 +273,11 @@ def _type_of(operands: Sequence[Operand | str | None]) -> ValueType:
 
 @dataclass(frozen=True, slots=True)
 class _Parameter:
-    """A parameter, its position, and its type in the BTF of a module."""
+    """A parameter: its index among them, its position (None: it can't be read), and its type in the BTF of a module."""
 
     name: str
-    position: int
+    index: int
+    position: int | None
     type: ValueType
     module: str
     type_id: int

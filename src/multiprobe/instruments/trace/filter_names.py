@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from multiprobe.arch import native, system_call_of
-from multiprobe.binaries.mixed import kernel_of, only_of_kernel
+from multiprobe.binaries.mixed import kernel_of
 from multiprobe.compiler.frontend.typed import close
 from multiprobe.errors import MultiprobeError, UsageError
 from multiprobe.functions.kernel import Kernel
@@ -98,6 +98,9 @@ class FilterNames:
     def _typed(self, path: str, name: str, rest: str, owner: int) -> Meaning:
         """An argument with a type. The compiler checks that it has the same position in all functions."""
         code = f"ctx.args.{path}"
+        mine = next(one for one in self._described[owner].shown if one.name == name)
+        if mine.type is not None and mine.type.kind == "unreadable":
+            raise UsageError(f"filter: {name!r} can't be read: {mine.type.reason}")
         node = self._node(owner, name, rest)
         if isinstance(node, Text):
             return self._counted(code, name, rest, owner)
@@ -125,12 +128,10 @@ class FilterNames:
         shown = next(one for one in self._described[owner].shown if one.name == name)
         if not rest:
             return shown.behind if isinstance(shown.behind, Text) else Number(shown.type or ValueType("raw"), 8)
-        functions = only_of_kernel(self._functions, "a filter of members")
-        module, type_id = self._describer.parameter(functions, owner, shown.position)
-        types = self._describer.types
-        behind = Behind(types, Planner())
+        types, ref = self._describer.parameter(self._functions, owner, name)
+        behind = Behind(types, Planner(), is_kernel=not ref.is_user)
         try:
-            spot = behind.argument(types.ref(module, type_id))
+            spot = behind.argument(ref)
             if spot is None:
                 raise UsageError(f"{name} is not a pointer, so it has no members")
             return behind.value(shown.position, behind.follow(spot, rest))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import multiprobe as mp
 from multiprobe.binaries.mixed import has_returns, kernel_of
+from multiprobe.binaries.types import with_types
 from multiprobe.errors import CompileError, UsageError
 from multiprobe.functions.kernel import Kernel
 from multiprobe.instruments.instrument import AttachOptions, Instrument
@@ -182,11 +183,21 @@ def start(
     entries_only: don't trace returns (USDT probes have none); has_stacks: record the kernel's stack of each call
     size: bytes of each ring buffer
     """
+    functions, problems = with_types(functions)
     describer = Describer(kernel_of(functions) or Kernel(), wanted or Wanted())
-    n_steps = len(tables(describer.describe(functions))[1]) // 2
+    known = describer.describe(functions)
+    n_steps = len(tables(known)[1]) // 2
     condition = parse_filter(filter, FilterNames(functions).meaning) if filter is not None else Filter()
     entries_only = entries_only or not has_returns(functions)
-    probe = TraceProbe(condition, entries_only=entries_only, size=size, n_steps=n_steps, has_stacks=has_stacks)
+    probe = TraceProbe(
+        condition,
+        entries_only=entries_only,
+        size=size,
+        n_steps=n_steps,
+        has_stacks=has_stacks,
+        has_programs=any(one.is_program for one in known),
+        is_sleepable=kernel_of(functions) is None,
+    )
     try:
         attachment = mp.attach(probe.program, functions, when=probe.when, **options)
     except CompileError as error:
@@ -197,6 +208,8 @@ def start(
         steps.extend([0] * (2 * probe.n_steps - len(steps)))
         attachment.map(probe.steps).fill(steps)
         made = CallTracer(attachment, probe, described)
+        for problem in problems:
+            made.note(problem)
         attachment.map(probe.table).fill(table)  # last: from here on, calls are traced
         return made
     except BaseException:

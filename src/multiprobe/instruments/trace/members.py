@@ -57,11 +57,17 @@ class Spot:
 
 
 class Behind:
-    """Makes the nodes that decode what the arguments of one function point to; `planner` collects the reads."""
+    """Makes the nodes that decode what the arguments of one function point to; `planner` collects the reads.
 
-    def __init__(self, types: KernelTypes, planner: Planner, *, gfp: Mapping[int, str] = {}) -> None:
+    is_kernel: names of structs and members mean what they mean in the kernel
+    """
+
+    def __init__(
+        self, types: KernelTypes, planner: Planner, *, gfp: Mapping[int, str] = {}, is_kernel: bool = True
+    ) -> None:
         self.types = types
         self.planner = planner
+        self.is_kernel = is_kernel
         self.gfp = gfp
 
     # Locations
@@ -113,7 +119,7 @@ class Behind:
 
         is_whole: all direct members are decoded anyway; leave them out
         """
-        name = self._record_name(spot)
+        name = self._record_name(spot) if self.is_kernel else ""
         self.planner.is_first = True
         try:
             if name in well_known.SOCKETS:
@@ -161,7 +167,8 @@ class Behind:
 
     def _number(self, position: int, spot: Spot, scalar: layout.Scalar) -> Node | None:
         module, type_id = spot.declared
-        type_ = value_type(self.types.btf(module), type_id, name=spot.name, gfp=self.gfp) if type_id else None
+        name = spot.name if self.is_kernel else ""
+        type_ = value_type(self.types.btf(module), type_id, name=name, gfp=self.gfp) if type_id else None
         if type_ is None:
             kind = "bool" if scalar.is_bool else "int" if scalar.is_signed else "unsigned"
             type_ = ValueType(kind, 8 * scalar.size)
@@ -216,7 +223,7 @@ class Behind:
             size = self.types.size(spot.ref)
             number = Number(ValueType("ipv6" if size == 16 else "ipv4", 8 * size), size)
             return self.planner.number(number, position, spot.offsets, limit=spot.limit)
-        if name in well_known.NOISE or nested == MAX_NESTED:
+        if (self.is_kernel and name in well_known.NOISE) or nested == MAX_NESTED:
             return None
         fields = list(layout.fields(self.types.btf(spot.ref.module), spot.ref.type_id))
         if len(fields) == 1:  # atomic_t, kuid_t, refcount_t

@@ -24,6 +24,8 @@ from multiprobe.instruments.trace.reads import (
     MAX_ARGUMENTS,
     MAX_STEPS,
     N_ARGUMENTS,
+    SIZE_MASK,
+    SIZE_SHIFT,
     TEXT_BIT,
     UNUSED_SHIFT,
 )
@@ -37,10 +39,11 @@ if TYPE_CHECKING:
     from multiprobe.instruments.trace.reads import ReadStep
 
 TEXT_SIZE = 128
-COUNT_MASK, SYSCALL, MANY, KNOWN, POINTER, FILLS, FIRST_SHIFT = 0x1F, 1 << 5, 1 << 6, 1 << 7, 1 << 8, 1 << 9, 10
+COUNT_MASK, SYSCALL, MANY, KNOWN, POINTER, FILLS, PROGRAM = 0x1F, 1 << 5, 1 << 6, 1 << 7, 1 << 8, 1 << 9, 1 << 10
+FIRST_SHIFT = 11
 """A function's bits in the table: the number of its steps; whether it is a system call's wrapper, has more than
 N_ARGUMENTS, is filled in (calls before that aren't traced), returns a pointer or an address as a number, fills a
-buffer; the position of its first step."""
+buffer; whether it is a program's, whose arguments point to user memory; the position of its first step."""
 KERNEL_HALF = 1 << 63
 ERRORS = (1 << 64) - 4096
 """Pointers from here on are errnos."""
@@ -133,16 +136,31 @@ def trace(ctx):
         what = steps[at + 2 * n & last]
         way = steps[at + 2 * n + 1 & last]
         address = pick(what & ARGUMENT_MASK, a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11) + (what >> UNUSED_SHIFT)
-        address = walk(address, what >> LENGTH_SHIFT & LENGTH_MASK, way)
-        if what & FILL_BIT:
+{walk}        if what & FILL_BIT:
             {fill}
         elif what & TEXT_BIT:
             send_text(thread, begin, n, address)
-        elif KERNEL_HALF <= address < ERRORS:
+{user}        elif KERNEL_HALF <= address < ERRORS:
             blocks.send(thread=thread, begin=begin, step=n, memory=mp.kernel_bytes(address))
     entered.send(thread=thread, begin=begin, function=ctx.function, cpu=ctx.cpu, comm=ctx.comm,
                  a0=a0, a1=a1, a2=a2, a3=a3, a4=a4, a5=a5{stack})
 """
+_WALK = """\
+        address = walk(address, what >> LENGTH_SHIFT & LENGTH_MASK, way)
+"""
+_WALK_BOTH = """\
+        if how & PROGRAM:
+            address = walk_user(address, what >> LENGTH_SHIFT & LENGTH_MASK, way)
+        else:
+            address = walk(address, what >> LENGTH_SHIFT & LENGTH_MASK, way)
+"""
+_USER = """\
+        elif how & PROGRAM:
+            if address:
+                blocks.send(thread=thread, begin=begin, step=n,
+                            memory=mp.user_bytes(address, what >> SIZE_SHIFT & SIZE_MASK))
+"""
+"""Of functions of programs: what their arguments point to is read as the process could read it itself."""
 
 
 @mp.helper
@@ -173,12 +191,26 @@ def walk(address: int, length: int, way: int) -> int:
     return address + (way & 0xFFFF) if address else 0
 
 
+@mp.helper
+def walk_user(address: int, length: int, way: int) -> int:
+    """The same in the memory of the process; 0 if it leads out of there."""
+    for n in range(3):
+        if n + 1 >= length:
+            break
+        if not address:
+            return 0
+        address = mp.user(mp.cast("u64 *", address + (way & 0xFFFF)))[0]
+        way = way >> 16
+    address = address + (way & 0xFFFF) if address else 0
+    return address if address < KERNEL_HALF else 0
+
+
 _CONSTANTS = {
     "SYSCALL": SYSCALL, "MANY": MANY, "COUNT_MASK": COUNT_MASK, "FIRST_SHIFT": FIRST_SHIFT, "MAX_STEPS": MAX_STEPS,
     "ARGUMENT_MASK": ARGUMENT_MASK, "TEXT_BIT": TEXT_BIT, "LENGTH_SHIFT": LENGTH_SHIFT, "LENGTH_MASK": LENGTH_MASK,
     "UNUSED_SHIFT": UNUSED_SHIFT, "FILL_BIT": FILL_BIT, "FILLS": FILLS,
     "MAX_ERRNO": MAX_ERRNO, "MAX_POSITIVE": (1 << 63) - 1, "POINTER": POINTER,
-    "KERNEL_HALF": KERNEL_HALF, "ERRORS": ERRORS,
+    "KERNEL_HALF": KERNEL_HALF, "ERRORS": ERRORS, "PROGRAM": PROGRAM, "SIZE_SHIFT": SIZE_SHIFT, "SIZE_MASK": SIZE_MASK,
 }  # fmt: skip
 
 
@@ -203,7 +235,15 @@ class TraceProbe:
     """The program and its maps: ring buffers of events, and the tables of functions and their steps."""
 
     def __init__(
-        self, wanted: Filter, *, entries_only: bool, size: int, n_steps: int = 0, has_stacks: bool = False
+        self,
+        wanted: Filter,
+        *,
+        entries_only: bool,
+        size: int,
+        n_steps: int = 0,
+        has_stacks: bool = False,
+        has_programs: bool = False,
+        is_sleepable: bool = False,
     ) -> None:
         if entries_only and wanted.returned:
             what = "ret, duration or what a call wrote"
@@ -220,7 +260,9 @@ class TraceProbe:
         self.fills = mp.Hash((mp.u64, mp.u64), mp.u64, MAX_KEPT)
         self.stacks = mp.StackTraces() if has_stacks else None
         self.when = "entry" if entries_only else "session"
+        self.has_programs = has_programs
         self.program = self._program(wanted)
+        self.program.sleepable = is_sleepable
 
     @property
     def streams(self) -> list[mp.RingBuffer[mp.Event]]:
@@ -252,12 +294,14 @@ class TraceProbe:
             else "",
             entry=wanted.entry or "True",
             kept=_kept(wanted) if is_session else "",
+            walk=_WALK_BOTH if self.has_programs else _WALK,
+            user=_USER if self.has_programs else "",
             fill="fills[thread, begin] = address" if is_session else "pass",
             registers=", ".join(f"registers.{name}" for name in native().system_call_arguments),
             stack="" if self.stacks is None else ", stack=stacks.id(ctx)",
         )
         names: dict[str, object] = _CONSTANTS | {
-            "mp": mp, "pick": pick, "walk": walk, "send_text": send_text,
+            "mp": mp, "pick": pick, "walk": walk, "walk_user": walk_user, "send_text": send_text,
             "send_filled": send_filled, "fills": self.fills, "last": 2 * self.n_steps - 1,
             "table": self.table, "steps": self.steps, "keep": self.keep, "stacks": self.stacks, "left": self.left,
             "entered": self.entered, "more": self.more, "blocks": self.blocks, "texts": texts,
@@ -281,6 +325,7 @@ def tables(described: Sequence[Described], *, most: int = MOST_STEPS) -> tuple[a
                 steps.extend(step.words)
         bits = KNOWN | (SYSCALL if known.is_syscall else 0) | (MANY if known.n_slots > N_ARGUMENTS else 0)
         bits |= POINTER if known.result.kind == "pointer" or known.result.may_be_errno else 0
+        bits |= PROGRAM if known.is_program else 0
         bits |= FILLS if any(step.is_filled for step in known.steps) else 0
         functions.append(bits | (0 if first is None else len(known.steps) | first << FIRST_SHIFT))
     return functions, steps

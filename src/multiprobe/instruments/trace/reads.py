@@ -30,7 +30,8 @@ MAX_OFFSETS = 4
 MAX_OFFSET = (1 << 16) - 1
 MAX_STEPS = 24
 """The number of reads per call."""
-ARGUMENT_MASK, TEXT_BIT, FILL_BIT, LENGTH_SHIFT, LENGTH_MASK, UNUSED_SHIFT = 0xF, 1 << 4, 1 << 5, 8, 7, 16
+ARGUMENT_MASK, TEXT_BIT, FILL_BIT, LENGTH_SHIFT, LENGTH_MASK = 0xF, 1 << 4, 1 << 5, 8, 7
+SIZE_SHIFT, SIZE_MASK, UNUSED_SHIFT = 16, 0xFF, 32
 FILLED = 0xFF
 """The number, in place of a step's, of the string in a buffer that the call filled."""
 
@@ -40,18 +41,21 @@ class ReadStep:
     """One read, from the argument at `position`. Each of `offsets` but the last is added and the pointer followed.
 
     is_filled: the memory is read when the call has returned
+    size: so many bytes of the block are used
     """
 
     position: int
     offsets: tuple[int, ...]
     is_text: bool = False
     is_filled: bool = False
+    size: int = BLOCK_SIZE
 
     @property
     def words(self) -> tuple[int, int]:
         """The two numbers that encode it in the program's table."""
         what = self.position | (TEXT_BIT if self.is_text else 0) | (FILL_BIT if self.is_filled else 0)
         what |= len(self.offsets) << LENGTH_SHIFT
+        what |= 0 if self.is_text or self.is_filled else self.size << SIZE_SHIFT
         return what, sum(offset << 16 * n for n, offset in enumerate(self.offsets))
 
 
@@ -236,7 +240,8 @@ class Planner:
                 if len(found) < MAX_STEPS:
                     for offset, number in numbers:
                         number.step, number.at = len(found), offset - start
-                    found.append(ReadStep(position, (*way, start)))
+                    used = max(number.at + number.size for _, number in numbers)
+                    found.append(ReadStep(position, (*way, start), size=used))
         return tuple(found)
 
 

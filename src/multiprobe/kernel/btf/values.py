@@ -29,11 +29,13 @@ _SIGN = 1 << 63
 
 @dataclass(frozen=True, slots=True)
 class ValueType:
-    """How to read a register: `bits` of it, as an "int", "unsigned", "bool", "pointer", "enum", "raw" or "void"; as
+    """How to read a register: `bits` of it, as an "int", "unsigned", "bool", "pointer", "enum", "raw" or "void"; not at
+    all, "unreadable", for a `reason`; as
     "flags" (masks with `names`); in network order, as a "big" number or an "ipv4" or "ipv6" address; or as a number
     whose names are in a `table` of `flag_names`.
 
     may_be_errno: an `unsigned long`, in which functions return an address or a negative errno (IS_ERR_VALUE)
+    is_kernel: negative numbers, and addresses near the end, that are returned are errnos
     record: the name of a struct that is returned in memory: the register holds its address
     """
 
@@ -43,6 +45,8 @@ class ValueType:
     table: str = ""
     may_be_errno: bool = False
     record: str = ""
+    is_kernel: bool = True
+    reason: str = ""
 
     def read(self, raw: int) -> Spelled:
         """A register's content (unsigned, 64 bits) as a value: numbers stay numbers, the rest is spelled."""
@@ -74,6 +78,8 @@ class ValueType:
         return "{:#x}".format if self.kind in ("pointer", "raw") and self.bits == 64 else self.read
 
     def _spelled(self, number: int) -> Spelled:
+        if self.kind == "unreadable":
+            return f"<not readable: {self.reason}>"
         if self.kind in ("ipv4", "ipv6"):
             return flag_names.spell_address(number.to_bytes(self.bits // 8, "little"))
         return f"{number:#x}" if self.kind in ("pointer", "raw") else number
@@ -85,11 +91,11 @@ class ValueType:
         found = self.read(raw)
         if self.record:
             return f"*({self.record} *){found}"
-        if (self.kind == "pointer" or self.may_be_errno) and raw >= (1 << 64) - MAX_ERRNO:
+        if self.is_kernel and (self.kind == "pointer" or self.may_be_errno) and raw >= (1 << 64) - MAX_ERRNO:
             return _errno(raw - (1 << 64))
         if self.kind == "pointer":
             return found if raw else "NULL"
-        if self.kind == "int" and isinstance(found, int) and -MAX_ERRNO <= found < 0:
+        if self.is_kernel and self.kind == "int" and isinstance(found, int) and -MAX_ERRNO <= found < 0:
             return _errno(found)
         return found
 
@@ -104,21 +110,34 @@ class Signature:
     """The parameters of a function that arrive in registers, and what it returns.
 
     first: the register of the first parameter, 1 where register 0 holds the address of the result (`first_slot`)
+    places: the number of each parameter's register or place on the stack, None if it can't be read; without it they
+        follow one another from `first` on
     """
 
     parameters: tuple[tuple[str, ValueType], ...]
     returned: ValueType
     first: int = 0
+    places: tuple[int | None, ...] | None = None
+
+    @property
+    def positions(self) -> tuple[int | None, ...]:
+        """The number of each parameter's register or place on the stack; None if it can't be read."""
+        if self.places is not None:
+            return self.places
+        return tuple(range(self.first, self.first + len(self.parameters)))
 
     @property
     def n_registers(self) -> int:
         """How many argument registers are needed to read all parameters."""
-        return self.first + len(self.parameters) if self.parameters else 0
+        return max((position + 1 for position in self.positions if position is not None), default=0)
 
     def arguments(self, raw: Sequence[int]) -> dict[str, Spelled]:
-        """Arguments by name, from the contents of all argument registers."""
-        given = raw[self.first :]
-        return {name: type_.read(number) for (name, type_), number in zip(self.parameters, given, strict=False)}
+        """Arguments by name, from the contents of all argument registers; those in others are left out."""
+        return {
+            name: type_.read(raw[position or 0])
+            for (name, type_), position in zip(self.parameters, self.positions, strict=True)
+            if (position or 0) < len(raw)
+        }
 
 
 #: What is known of a function without types.

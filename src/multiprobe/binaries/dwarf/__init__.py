@@ -1,0 +1,1 @@
+"""Reads the types of functions from DWARF."""
