@@ -29,8 +29,6 @@ from multiprobe.output.terminal import write_lines
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from click.shell_completion import CompletionItem
-
     from multiprobe.bench.figures import Figure
 
 EXAMPLES = """\
@@ -46,7 +44,7 @@ Requires root. Attaches to the functions of the running kernel, and detaches: a 
 RUNS = 3
 
 
-def _complete(context: click.Context, param: click.Parameter, begun: str) -> list[CompletionItem | str]:
+def _complete(context: click.Context, param: click.Parameter, begun: str) -> list[str]:
     kinds = [name for name in BENCHES if name.startswith(begun)]
     return [*kinds, *complete_pattern(context, param, begun)]
 
