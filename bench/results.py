@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from multiprobe.bench import attaching, plots
@@ -27,13 +28,14 @@ hardly. What is measured is on [a page of its own](../../docs/bench.md).
 
 
 def main() -> None:
-    text, newest = HEAD, []
+    text, newest = HEAD, {}
     for path in sorted(RESULTS.glob("*.jsonl"), key=lambda path: [int(part) for part in path.stem.split(".")]):
         lines = [json.loads(line) for line in path.read_text().splitlines()]
-        newest = [Figure.from_json(line) for line in lines if line["type"] == "figure"]
-        text += "\n" + "\n".join(page(path.stem, lines, newest))
+        found = [Figure.from_json(line) for line in lines if line["type"] == "figure"]
+        newest |= {one.bench: [other for other in found if other.bench == one.bench] for one in found}
+        text += "\n" + "\n".join(page(path.stem, lines, found))
     (RESULTS / "README.md").write_text(text)
-    for drawn in plots.draw(newest, PICTURES):
+    for drawn in plots.draw(chain.from_iterable(newest.values()), PICTURES):
         print(drawn)
 
 

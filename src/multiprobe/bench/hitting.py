@@ -42,10 +42,8 @@ SCRIPTS = {
     "count": "kprobe:{0} {{ @[func] = count(); }}",
     "latency": "kprobe:{0} {{ @began[tid] = nsecs; }} "
     "kretprobe:{0} /@began[tid]/ {{ @[func] = hist(nsecs - @began[tid]); delete(@began[tid]); }}",
-    "trace": 'kprobe:{0} {{ printf("%llu %d %d %s %llx\\n", nsecs, pid, tid, comm, arg0); }} '
-    'kretprobe:{0} {{ printf("%llu %d %lld\\n", nsecs, tid, retval); }}',
 }
-"""The same questions to bpftrace."""
+"""The same questions to bpftrace; not `trace`: it would print while the loop runs, and on one CPU at its cost."""
 
 
 @mp.program(when="session")
