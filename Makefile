@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 KERNELS := 6.1 6.12 7.3
 ALL_KERNELS := 6.1 6.12 6.12-rt 6.18 7.2 7.3 7.3-generic
 DEFAULT_KERNEL := 6.12
+BENCH_KERNELS := 6.12 7.3
 WORKLOAD := for i in 1 2 3; do ls -lR /etc | cat >/dev/null; cat /proc/meminfo /proc/stat; done >/dev/null
 
 .PHONY: setup try test vm-all kernel-test unit user faults crashes rights fuzz lint api pages vm bench soak docs clean site deb pictures
@@ -94,14 +95,20 @@ fuzz: $(VENV)/.installed
 vm: setup
 	$(BIN)/multiprobe vm --kernel $(or $(KERNEL),$(DEFAULT_KERNEL))
 
+# What things cost, beside the peers that are installed here (apt-get install bpftrace trace-cmd libbpf-dev): bench/results, and the
+# pictures of it. Half an hour on two idle cores; other work on the machine shows in all but the ratios and the instructions.
 bench: setup
+	@tools/quietly "installing matplotlib in $(VENV)" $(BIN)/python -m pip install --disable-pip-version-check \
+		--root-user-action=ignore --progress-bar off -c tools/constraints.txt -e '.[pictures]'
+	@mkdir -p build bench/results
+	for kernel in $(BENCH_KERNELS); do \
+		$(BIN)/multiprobe vm --kernel $$kernel -- $(abspath $(BIN))/multiprobe bench attach memory --json >build/bench.jsonl && \
+		$(BIN)/multiprobe vm --kernel $$kernel -- $(abspath $(BIN))/multiprobe bench start events 'tcp_*' --json >>build/bench.jsonl && \
+		$(BIN)/multiprobe vm --kernel $$kernel --icount -- $(abspath $(BIN))/multiprobe bench hit --json >>build/bench.jsonl && \
+		mv build/bench.jsonl bench/results/$$kernel.jsonl || exit 1; \
+	done
+	$(BIN)/python bench/results.py
 	$(BIN)/python bench/startup.py --native --runs 15
-	$(BIN)/multiprobe vm --kernel $(or $(KERNEL),$(DEFAULT_KERNEL)) -- $(abspath $(BIN)/python) bench/startup.py
-	$(BIN)/multiprobe vm --kernel $(or $(KERNEL),$(DEFAULT_KERNEL)) -- $(abspath $(BIN)/python) bench/attach.py
-	$(BIN)/multiprobe vm --kernel 7.3 -- $(abspath $(BIN)/python) bench/trampolines.py --kprobes 0 --trampolines 0
-	$(BIN)/multiprobe vm --kernel 6.12 -- $(abspath $(BIN)/python) bench/trampolines.py --runs 0
-	$(BIN)/multiprobe vm --kernel 7.3 --icount -- $(abspath $(BIN)/python) bench/costs.py
-	$(BIN)/multiprobe vm --icount --kernel $(or $(KERNEL),$(DEFAULT_KERNEL)) -- $(abspath $(BIN)/python) bench/hits.py
 
 # Hundreds of random mixes of attachments on each kernel, for as long as it takes: make soak SCENARIOS=300
 # All functions counted for minutes, attached again and again, watching memory: make soak MINUTES=30 KERNEL=7.3

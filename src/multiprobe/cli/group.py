@@ -35,6 +35,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "functions": "List functions: which mechanisms can attach to each, and why not.",
         "inspect": "Show every tracing link on this system, and what is attached to a function.",
         "doctor": "Check what this kernel and user allow, and what to change.",
+        "bench": "Measure what attaching and tracing cost here, beside other tools.",
     },
     "Run": {"run": "Run a script that uses multiprobe.", "vm": "Run a command in a throw-away virtual machine."},
     "Set up": {"completion": "Print the script by which a shell completes commands and names."},

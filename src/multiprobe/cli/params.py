@@ -160,6 +160,20 @@ class OutputFile(Parsed[str]):
         return text
 
 
+class OutputDirectory(Parsed[str]):
+    """A directory that files can be written to, or that can be made: checked before anything is measured."""
+
+    name = "directory"
+
+    def parse(self, text: str) -> str:
+        if text.startswith("-"):
+            raise ValueError(f"expected a directory, got {text!r}: write ./{text} for one of this name")
+        there = next((path for path in (text, os.path.dirname(os.path.abspath(text))) if os.path.exists(path)), "")
+        if not os.path.isdir(there) or not os.access(there, os.W_OK):
+            raise ValueError(f"cannot write to {text!r}: use a directory that you can write to")
+        return text
+
+
 class SavedRunFile(OutputFile):
     """A file that a saved run takes the place of: a regular one, in a directory that can be written."""
 

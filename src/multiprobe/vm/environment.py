@@ -18,6 +18,8 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 #: Set in every guest, to the release of its kernel.
 GUEST_VARIABLE = "MULTIPROBE_GUEST"
+#: Set in a guest whose clocks count instructions, one each nanosecond (`--icount`); read by `bench.machine`.
+ICOUNT_VARIABLE = "MULTIPROBE_ICOUNT"
 
 
 def guest_environment(

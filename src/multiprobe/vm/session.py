@@ -16,7 +16,7 @@ from types import FrameType
 
 from multiprobe.errors import UsageError, VmError, VmLostError
 from multiprobe.vm import accelerator, kernels, qemu, terminal
-from multiprobe.vm.environment import guest_environment
+from multiprobe.vm.environment import ICOUNT_VARIABLE, guest_environment
 from multiprobe.vm.guest import Guest, Hardware
 from multiprobe.vm.initramfs import GuestJob
 from multiprobe.vm.streams import Pump, Stdin
@@ -131,7 +131,10 @@ def make_job(
         command=command,
         directory=directory or os.getcwd(),
         environment=guest_environment(
-            os.environ, release=kernel.release, has_terminal="stdout" in on_terminal, extra=environment
+            os.environ,
+            release=kernel.release,
+            has_terminal="stdout" in on_terminal,
+            extra={**environment, **({ICOUNT_VARIABLE: "1"} if hardware.is_counted else {})},
         ),
         end_mark=secrets.token_hex(16),
         shares=hardware.tags(),

@@ -43,6 +43,7 @@ LINES = {
     "functions": ["functions", "vfs_*"],
     "inspect": ["inspect"],
     "doctor": ["doctor"],
+    "bench": ["bench", "memory", "vfs_*", "--runs", "1"],
     "fleet": ["fleet", "--scheduler", "tcp://head:8786", "count", "vfs_*"],
 }
 WITHOUT_RESULTS = {"run", "vm", "completion"}

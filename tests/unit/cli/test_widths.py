@@ -70,6 +70,7 @@ EXAMINING = {
     "inspect function": (["inspect", LONG], [LONG, "with_a_name"]),
     "inspect mix": (["inspect", "--mix", "vfs_*", "--mix", LONG], [LONG, "vfs_read"]),
     "doctor": (["doctor"], ["kprobe_multi", "tracing_multi"]),
+    "bench": (["bench", "memory", "vfs_*", "--runs", "1"], ["latency", "stacks"]),
     "dry run": (["count", "vfs_*", LONG, "migrate_disable", "--dry-run"], ["migrate_disable", "tracing_multi"]),
     "no match": (["count", f"{LONG}_{LONG}"], [f"{LONG}_{LONG}"]),
     "usage": (["count", "--duration", LONG], [LONG]),

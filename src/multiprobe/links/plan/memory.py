@@ -28,14 +28,17 @@ TRAMPOLINE_BYTES, TRAMPOLINE_CPU_BYTES = 2_000, 8
 _TRAMPOLINES = Mechanism.TRACING_MULTI | Mechanism.TRAMPOLINE
 
 
-def predict_memory(plan: LinkPlan, table: FunctionTable) -> int:
-    """Bytes of kernel memory for return nodes (one link for all) and trampolines; other structures are far smaller."""
+def predict_memory(plan: LinkPlan, table: FunctionTable, n_cpus: int | None = None) -> int:
+    """Bytes of kernel memory for return nodes (one link for all) and trampolines; other structures are far smaller.
+
+    n_cpus: the number of possible CPUs, this machine's if not given
+    """
     n_returns, n_trampolines = (_count(plan, mask) for mask in (Mechanism.KPROBE_MULTI, _TRAMPOLINES))
     nodes = parse_return_nodes(table.evidence.get("return_nodes", ""))
     has_nodes = nodes is not None and n_returns and plan.when != "entry"
     if not has_nodes and not n_trampolines:
         return 0
-    n_cpus = _n_cpus()
+    n_cpus = _n_cpus() if n_cpus is None else n_cpus
     found = n_trampolines * (TRAMPOLINE_BYTES + TRAMPOLINE_CPU_BYTES * n_cpus)
     return found + (nodes.bytes_for(n_returns, when=plan.when, n_cpus=n_cpus) if nodes and has_nodes else 0)
 

@@ -1,0 +1,148 @@
+"""`Figure`: what was measured of one tool, once a run; and the order of runs, in which tools take turns."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from multiprobe.errors import MultiprobeError
+from multiprobe.functions.sets import FunctionSet
+
+
+class Case(NamedTuple):
+    """What takes its turn in every run: a tool, and the way in which it does the work (a mechanism, a question)."""
+
+    tool: str
+    way: str
+
+    def __str__(self) -> str:
+        return f"{self.tool}, {self.way}" if self.way else self.tool
+
+
+Run = Callable[[], Mapping[str, float]]
+"""One run: the figures by step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """What one step of one case took, in each run.
+
+    functions, cpus: how many there were, where it depends on them
+    ratio: median over the runs of what it took relative to `peer` in the same run; None without a peer
+    """
+
+    bench: str
+    step: str
+    tool: str
+    way: str
+    unit: str
+    runs: tuple[float, ...]
+    functions: int | None = None
+    cpus: int | None = None
+    peer: str = ""
+    ratio: float | None = None
+
+    @property
+    def median(self) -> float:
+        """Of all runs."""
+        return statistics.median(self.runs)
+
+    @property
+    def spread(self) -> float:
+        """Half the distance between the least and the most, as a part of the median: ±."""
+        return abs((max(self.runs) - min(self.runs)) / 2 / self.median) if self.median else 0.0
+
+    def to_json(self) -> dict[str, object]:
+        """The figure as `--json` prints it (docs/json.md)."""
+        return {
+            "type": "figure",
+            "bench": self.bench,
+            "step": self.step,
+            "tool": self.tool,
+            "way": self.way,
+            "functions": self.functions,
+            "cpus": self.cpus,
+            "unit": self.unit,
+            "median": _rounded(self.median),
+            "least": _rounded(min(self.runs)),
+            "most": _rounded(max(self.runs)),
+            "runs": [_rounded(one) for one in self.runs],
+            "peer": self.peer or None,
+            "ratio": None if self.ratio is None else round(self.ratio, 4),
+        }
+
+    @classmethod
+    def from_json(cls, line: Mapping[str, object]) -> Figure:
+        """What `to_json` made the line of."""
+        names = ("bench", "step", "tool", "way", "functions", "cpus", "unit", "ratio")
+        taken: dict[str, object] = {name: line[name] for name in names}
+        runs = line["runs"]
+        assert isinstance(runs, list)
+        return cls(**taken, peer=line["peer"] or "", runs=tuple(runs))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is to be measured: `n_runs` runs, on these functions, which were chosen by `patterns`.
+
+    step: called with what is done next; notes: sentences on what could not be measured
+    """
+
+    functions: FunctionSet
+    patterns: tuple[str, ...]
+    n_runs: int
+    step: Callable[[str], None] = lambda _: None
+    notes: list[str] = field(default_factory=list)
+
+
+def in_turn(bench: str, cases: Mapping[Case, Run], task: Task) -> dict[Case, list[Mapping[str, float]]]:
+    """Run all cases, one after another, `task.n_runs` times. A case that fails is noted, and left out from then on."""
+    found: dict[Case, list[Mapping[str, float]]] = {case: [] for case in cases}
+    for n in range(task.n_runs):
+        for case in tuple(found):
+            task.step(f"{bench}: {case}, run {n + 1} of {task.n_runs}")
+            try:
+                found[case].append(cases[case]())
+            except MultiprobeError as error:
+                task.notes.append(f"{bench}: {case}: {error}")
+                del found[case]
+    return found
+
+
+def figures(
+    bench: str,
+    found: Mapping[Case, Sequence[Mapping[str, float]]],
+    *,
+    unit: str,
+    peer: Case | None = None,
+    functions: int | None = None,
+) -> Iterator[Figure]:
+    """The figures of runs that `in_turn` made; `peer`: the case that the others are compared with, if it is there."""
+    for case, runs in found.items():
+        others = found.get(peer, ()) if peer is not None and case != peer else ()
+        for step in runs[0]:
+            ratio = _ratio([run[step] for run in runs], [run[step] for run in others if step in run])
+            yield Figure(
+                bench=bench,
+                step=step,
+                tool=case.tool,
+                way=case.way,
+                unit=unit,
+                runs=tuple(run[step] for run in runs),
+                functions=functions,
+                peer=peer.tool if peer is not None and ratio is not None else "",
+                ratio=ratio,
+            )
+
+
+def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
+    """The median of the ratios of runs that were made in turn; None if there are none."""
+    pairs = [mine / other for mine, other in zip(ours, theirs, strict=False) if other]
+    return statistics.median(pairs) if pairs else None
+
+
+def _rounded(number: float) -> float:
+    """To what can be read: nine significant digits."""
+    return float(f"{number:.9g}")

@@ -1,0 +1,108 @@
+"""`bench memory`: kernel memory that each command takes on these functions, by the number of possible CPUs.
+
+For other numbers of CPUs it is predicted, as `--dry-run` does; for this machine it is measured, too: what the kernel
+allocated for itself meanwhile (/proc/meminfo), of which other work may be a part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from multiprobe.bench.attaching import OURS
+from multiprobe.bench.figures import Case, Figure, Task, in_turn
+from multiprobe.errors import DataError, UsageError
+from multiprobe.instruments import count
+from multiprobe.instruments.errors import instrument as errors
+from multiprobe.instruments.errors.program import make_program
+from multiprobe.instruments.graph import instrument as graph
+from multiprobe.instruments.graph.program import GraphProbe
+from multiprobe.instruments.latency import instrument as latency
+from multiprobe.instruments.latency.program import LatencyProbe
+from multiprobe.instruments.stacks import instrument as stacks
+from multiprobe.instruments.stacks.program import StacksProbe
+from multiprobe.instruments.trace import instrument as trace
+from multiprobe.instruments.trace.filter import Filter
+from multiprobe.instruments.trace.program import TraceProbe
+from multiprobe.kernel.memory import kernel_bytes_used, load_meminfo
+from multiprobe.links.plan.mechanisms import Mechanisms
+from multiprobe.links.plan.memory import predict_memory
+from multiprobe.links.plan.planning import plan_attachment
+from multiprobe.maps.cpus import load_n_cpus
+from multiprobe.maps.memory import maps_bytes
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from multiprobe.functions.sets import FunctionSet
+    from multiprobe.maps.specs import MapSpec
+
+CPUS = (8, 32, 128)
+
+
+class _Command(NamedTuple):
+    """The side on which a command's program runs, its maps, and how it is started."""
+
+    when: str
+    maps: Callable[[], Collection[MapSpec]]
+    start: Callable[[FunctionSet], AbstractContextManager[object]]
+
+
+COMMANDS = {
+    "count": _Command("entry", lambda: count.count.maps.values(), count.start),
+    "latency": _Command("session", lambda: LatencyProbe().program.maps.values(), latency.start),
+    "trace": _Command(
+        "session",
+        lambda: TraceProbe(Filter(), entries_only=False, size=trace.RING_SIZE).program.maps.values(),
+        trace.start,
+    ),
+    "errors": _Command("session", lambda: make_program().maps.values(), errors.start),
+    "graph": _Command("session", lambda: GraphProbe(max_events=graph.MAX_EVENTS).program.maps.values(), graph.start),
+    "stacks": _Command(
+        "entry", lambda: StacksProbe(has_user=False, is_timed=False).program.maps.values(), stacks.start
+    ),
+}
+
+
+def measure(task: Task) -> Iterator[Figure]:
+    """What is predicted for each command, by CPUs, and what it took here."""
+    here = _n_cpus()
+    functions = task.functions.attachable()
+    for name, one in COMMANDS.items():
+        task.step(f"memory: {name}")
+        for n_cpus in sorted({*CPUS, here}):
+            predicted = _predicted(one, functions, n_cpus)
+            if predicted is not None:
+                yield _figure(name, "predicted", (float(predicted),), len(functions), n_cpus)
+    cases = {Case(OURS, name): lambda one=one: _taken(one, functions) for name, one in COMMANDS.items()}
+    for case, runs in in_turn("memory", cases, task).items():
+        yield _figure(case.way, "measured", tuple(run["measured"] for run in runs), len(functions), here)
+
+
+def _figure(name: str, step: str, runs: tuple[float, ...], n: int, n_cpus: int) -> Figure:
+    return Figure(bench="memory", step=step, tool=OURS, way=name, unit="bytes", runs=runs, functions=n, cpus=n_cpus)
+
+
+def _predicted(command: _Command, functions: FunctionSet, n_cpus: int) -> int | None:
+    """Bytes of maps and links together; None where the command would be refused."""
+    plan, _ = plan_attachment(functions, Mechanisms.of(None), when=command.when)
+    try:
+        maps = maps_bytes(command.maps(), plan.n_functions, n_cpus)
+    except UsageError:
+        return None
+    return maps + predict_memory(plan, functions.table, n_cpus)
+
+
+def _taken(command: _Command, functions: FunctionSet) -> dict[str, float]:
+    """Bytes that the kernel has allocated for itself once the command's program is attached."""
+    before = kernel_bytes_used(load_meminfo())
+    with command.start(functions):
+        after = kernel_bytes_used(load_meminfo())
+    return {"measured": float(max(0, after - before))}
+
+
+def _n_cpus() -> int:
+    try:
+        return load_n_cpus()
+    except DataError:  # sysfs isn't mounted
+        return 1

@@ -1,0 +1,68 @@
+"""`multiprobe bench` on a few functions: all rows are there. That nothing stays attached is for `conftest` to see."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import multiprobe as mp
+from multiprobe.bench.memory import COMMANDS
+from multiprobe.bench.starting import PHASES
+
+PATTERN = "tcp_send*"
+
+
+def bench(*words: str) -> list[dict[str, object]]:
+    """What the command prints, as a user runs it."""
+    line = [sys.executable, "-m", "multiprobe", "bench", *words, "--runs", "1", "--json"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    first, *rest = map(json.loads, done.stdout.splitlines())
+    assert first["type"] == "machine"
+    failed = [line["note"] for line in rest if line["type"] == "note" and "left out" not in line["note"]]
+    assert failed == []
+    return [line for line in rest if line["type"] == "figure"]
+
+
+def tools(*more: str) -> set[str]:
+    """Ours, and those of `more` that are installed."""
+    return {"multiprobe", *(name for name in more if shutil.which(name))}
+
+
+def test_attach() -> None:
+    found = [one for one in bench("attach", PATTERN) if one["step"] != "find"]
+    mechanisms = set(mp.Kernel().offers.label.split(", "))
+    cases = {(one["way"], one["tool"], one["step"]) for one in found}
+    for tool in ("multiprobe", "system calls"):
+        assert {(way, tool, step) for way in mechanisms for step in ("attach", "detach")} <= cases
+    assert {one["tool"] for one in found} - {"libbpf"} == tools("bpftrace") | {"system calls"}
+    assert all(one["median"] > 0 for one in found if one["tool"] != "bpftrace")  # type: ignore[operator]
+
+
+def test_hit() -> None:
+    found = bench("hit")
+    questions = {str(one["way"]).partition(", ")[0] for one in found}
+    assert questions == {"empty", "count", "empty session", "latency", "trace"}
+    assert {one["tool"] for one in found} == tools("bpftrace")
+
+
+def test_events() -> None:
+    found = bench("events")
+    received = {one["way"]: one["median"] for one in found if one["step"] == "received" and one["tool"] == "multiprobe"}
+    assert received == {"arrays": 50_000, "objects": 50_000}
+    assert {one["tool"] for one in found} == tools("bpftrace")
+
+
+def test_start() -> None:
+    found = bench("start", PATTERN)
+    ours = [one["step"] for one in found if one["tool"] == "multiprobe"]
+    assert ours == [*PHASES, "attached", "whole"]
+    assert {one["tool"] for one in found} == tools("bpftrace", "trace-cmd")
+
+
+def test_memory() -> None:
+    found = bench("memory", PATTERN)
+    for step in ("predicted", "measured"):
+        assert {one["way"] for one in found if one["step"] == step} == COMMANDS.keys()
