@@ -89,6 +89,11 @@ def parse_segments(data: ElfBytes) -> list[Segment]:
     return [Segment(kind, offset, address, size, flags) for kind, flags, offset, address, _, size, _, _ in entries]
 
 
+def parse_entry(data: ElfBytes) -> int:
+    """The address at which the kernel or the loader begins to run the file; 0 if there is none."""
+    return int(_header(data)[3])
+
+
 def parse_sections(data: ElfBytes) -> list[ElfSection]:
     """The sections, in order; empty if the file has none."""
     header = _header(data)

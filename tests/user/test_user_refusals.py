@@ -84,6 +84,31 @@ def test_exceptions_pass(throws: Path) -> None:
         mp.attach(count, chosen, when="return")
 
 
+def test_probes_at_all_returns_change_nothing(compiled: Callable[..., Path], tmp_path: Path) -> None:
+    """Of a program with the C library in it, whose functions save contexts, start threads and return from signals."""
+    path = compiled("jumps.c", tmp_path / "jumps", "-static")
+    binary = mp.Binary(path)
+    before = subprocess.run([path, "x"], capture_output=True, text=True, check=True).stdout
+    with mp.attach(count, binary.functions("*", unsafe=True), when="return") as attachment:
+        assert attachment.report.attached > 500
+        assert subprocess.run([path, "x"], capture_output=True, text=True, check=True).stdout == before
+        assert sum(attachment.totals(calls)) > 100
+    assert before == "2 x 3 3 2 3 1 41 7\n"
+    refused = {one.request: one.code for one in attachment.report.skipped}
+    assert (refused["_start"], refused["_setjmp"], refused["__swapcontext"]) == ("not_called", *2 * ["keeps_return"])
+
+
+def test_probes_at_all_entries_change_nothing(compiled: Callable[..., Path], tmp_path: Path) -> None:
+    """Of the same, whose functions for vectors begin with instructions that kernels take for others."""
+    path = compiled("jumps.c", tmp_path / "jumps", "-static")
+    before = subprocess.run([path, "x"], capture_output=True, text=True, check=True).stdout
+    with mp.attach(count, mp.Binary(path).functions("*")) as attachment:
+        assert subprocess.run([path, "x"], capture_output=True, text=True, check=True).stdout == before
+        assert sum(attachment.totals(calls)) > 100
+    refused = {one.request: one.code for one in attachment.report.skipped}
+    assert refused["__memset_avx512_unaligned_erms"] == refused["__strchrnul_evex"] == "vector"
+
+
 def test_functions_that_are_refused_as_such(binary: mp.Binary) -> None:
     with pytest.raises(mp.NoMatchError, match="fork is not in"):
         mp.attach(count, binary.functions("fork"))

@@ -22,7 +22,7 @@ from multiprobe.binaries.types import find_type, typed
 from multiprobe.binaries.usdt import UsdtProbeSet
 from multiprobe.binaries.usdt_notes import read_notes
 from multiprobe.binaries.usdt_table import build_usdt_table, variables_of
-from multiprobe.elf import PT_LOAD, SHT_SYMTAB, parse_sections, parse_segments
+from multiprobe.elf import PT_LOAD, SHT_SYMTAB, parse_entry, parse_sections, parse_segments
 from multiprobe.errors import DataError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Binary:
         """
         table = self.table
         if unsafe:
-            table = replace(table, facts=np.bitwise_and(table.facts, np.uint8(0xFF - AT_RETURN)))
+            table = replace(table, facts=np.bitwise_and(table.facts, np.uint16(0xFFFF - AT_RETURN)))
         found = choose(table, patterns, code_of=self._code_of)
         return typed(found, self._problems) if types else found
 
@@ -180,6 +180,7 @@ def _read(file: BinaryFile, problems: list[str]) -> UserTable:
         path=file.path,
         key=file.key,
         build_id=build_id(file, sections),
+        entry=parse_entry(file),
     )
 
 

@@ -14,8 +14,11 @@ GO = 1 << 3
 THROWS = 1 << 4
 USDT = 1 << 5
 SEMAPHORE = 1 << 6
+NOT_CALLED = 1 << 7
+KEEPS_RETURN = 1 << 8
 AT_RETURN = GO | THROWS
 """Facts that only forbid probes at the return, unless they are allowed as unsafe."""
+_ONLY_AT_RETURN = AT_RETURN | USDT | NOT_CALLED | KEEPS_RETURN
 NO_SYMBOLS = "no_symbols"
 SYMBOLS_HINT = "install its debug symbols, which name its functions: in Debian, the package …-dbgsym"
 """The code of a refusal for a file without symbols, and what to do about it."""
@@ -35,6 +38,23 @@ class UserVerdict:
     def is_attachable(self) -> bool:
         """Whether it can be attached to."""
         return not self.code
+
+
+_KEEPING = ("setjmp", "sigsetjmp", "getcontext", "swapcontext", "dlsym", "dlvsym", "mcount", "fentry")
+_JUMPED_TO = ("start", "dl_start_user", "start_context", "restore", "restore_rt")
+_RESOLVING = [
+    f"_dl_runtime_{what}{how}"
+    for what in ("resolve", "resolve_shstk", "profile")
+    for how in ("", "_fxsave", "_xsave", "_xsavec", "_sse", "_avx", "_avx512")
+]
+#: Facts of functions of the C library and the loader, which their names tell: their return address is not one, or is
+#: read. Programs came to harm by _start, _setjmp, getcontext, swapcontext and __start_context; the others do the same.
+FACTS_OF_NAMES = {
+    **{f"{'_' * n}{name}": KEEPS_RETURN for name in _KEEPING for n in range(4)},
+    **{f"{'_' * n}{name}": NOT_CALLED for name in _JUMPED_TO for n in range(1, 4)},
+    "__fentry__": KEEPS_RETURN,
+    **dict.fromkeys(_RESOLVING, NOT_CALLED),
+}
 
 
 #: (fact, code, sentence that follows the function's name); the first that holds is the reason.
@@ -67,6 +87,18 @@ RULES = (
         "is a USDT probe, a site inside a function: it has no return; probe its entry (trace --entry)",
     ),
     (
+        NOT_CALLED,
+        "not_called",
+        "is not called: a program begins there, or code jumps to it. A probe at the return would overwrite what is on "
+        "the stack in place of a return address; probe its entry",
+    ),
+    (
+        KEEPS_RETURN,
+        "keeps_return",
+        "keeps its return address for later, as setjmp does: with a probe at the return that is the probe's, and the "
+        "program that jumps there is killed; probe its entry",
+    ),
+    (
         GO,
         "go_return",
         "is in a program written in Go, whose stacks move: a probe at the return would crash it; probe its entry",
@@ -84,7 +116,7 @@ ATTACHABLE = UserVerdict("", "")
 def forbidding(*, when: str) -> int:
     """Mask of the facts that forbid a probe at this side: "entry", "return" or "session"."""
     mask = sum(fact for fact, _, _ in RULES)
-    return mask & ~(AT_RETURN | USDT) if when == "entry" else mask
+    return mask & ~_ONLY_AT_RETURN if when == "entry" else mask
 
 
 def judge_user(facts: int, name: str, *, when: str = "entry", offset: int = 0) -> UserVerdict:

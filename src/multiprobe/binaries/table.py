@@ -34,7 +34,7 @@ class UserTable:
     path, build_id: of the file; key: by which two readings are of the same file
     names, source_of: of each row its name, and the place in `sources` of the table that named it
     addresses: as in the symbols; offsets: in the file; sizes: in bytes, 0 if unknown; all uint64
-    facts: uint8, bits of `rules`; originals: int64, the first row of the same function
+    facts: uint16, bits of `rules`; originals: int64, the first row of the same function
     imported: the names of functions that the file takes from others
     types: of the functions that were chosen, if they were asked for
     """
@@ -48,7 +48,7 @@ class UserTable:
     addresses: NDArray[np.uint64]
     offsets: NDArray[np.uint64]
     sizes: NDArray[np.uint64]
-    facts: NDArray[np.uint8]
+    facts: NDArray[np.uint16]
     originals: NDArray[np.int64]
     imported: frozenset[str]
     types: UserTypes | None = None
@@ -117,8 +117,12 @@ def build_table(
     path: str = "",
     key: tuple[int, ...] = (),
     build_id: str = "",
+    entry: int = 0,
 ) -> UserTable:
-    """The table of a file: `segments` and `sections` are the file's own, `tables` also those of its debug file."""
+    """The table of a file: `segments` and `sections` are the file's own, `tables` also those of its debug file.
+
+    entry: the address at which the file begins to run, or 0
+    """
     names, source_of, picked = _without_repeats(tables)
     addresses = _join(picked, [one.addresses for one in tables], np.uint64)
     bindings = _join(picked, [one.bindings for one in tables], np.uint8)
@@ -128,29 +132,39 @@ def build_table(
     offsets, has_code = file_offsets(sorted_addresses, segments)
     is_ifunc = _join(picked, [one.is_ifunc for one in tables], np.bool_)[order]
     is_stub = _join(picked, [one.is_stub for one in tables], np.bool_)[order] | _in_plt(sorted_addresses, sections)
+    sorted_names = [names[place] for place in order.tolist()]
+    originals = np.searchsorted(sorted_addresses, sorted_addresses).astype(np.int64)
+    facts = is_ifunc * rules.IFUNC | is_stub * rules.STUB | ~has_code * rules.NO_CODE | _language(tables, sections)
+    is_entry = (sorted_addresses == entry) & bool(entry)
     return UserTable(
         path,
         key,
         build_id,
         tuple(one.source for one in tables),
-        [names[place] for place in order.tolist()],
+        sorted_names,
         source_of[order],
         sorted_addresses,
         offsets,
         _join(picked, [one.sizes for one in tables], np.uint64)[order],
-        (
-            is_ifunc * rules.IFUNC | is_stub * rules.STUB | ~has_code * rules.NO_CODE | _language(tables, sections)
-        ).astype(np.uint8),
-        np.searchsorted(sorted_addresses, sorted_addresses).astype(np.int64),
+        (facts | is_entry * rules.NOT_CALLED | _told_by_names(sorted_names, originals)).astype(np.uint16),
+        originals,
         frozenset[str]().union(*(one.imported for one in tables)),
     )
 
 
-def _language(tables: Iterable[ElfSymbols], sections: Iterable[ElfSection]) -> np.uint8:
+def _language(tables: Iterable[ElfSymbols], sections: Iterable[ElfSection]) -> np.uint16:
     """The fact GO if the file has the line table of Go's run time, THROWS if it has or uses that of exceptions."""
     throws = any(not _OF_EXCEPTIONS.isdisjoint(names) for table in tables for names in (table.imported, table.names))
     is_go = any(one.name in _OF_GO for one in sections)
-    return np.uint8((rules.GO if is_go else 0) | (rules.THROWS if throws else 0))
+    return np.uint16((rules.GO if is_go else 0) | (rules.THROWS if throws else 0))
+
+
+def _told_by_names(names: Sequence[str], originals: NDArray[np.int64]) -> NDArray[np.uint16]:
+    """The facts that the names of functions tell; all names of a function have those of any."""
+    own = np.fromiter((rules.FACTS_OF_NAMES.get(name, 0) for name in names), np.uint16, len(names))
+    together = np.zeros_like(own)
+    np.bitwise_or.at(together, originals, own)
+    return together[originals]
 
 
 def _join(picked: Sequence[NDArray[np.int64]], columns: Iterable[NDArray[T]], kind: type[T]) -> NDArray[T]:

@@ -12,7 +12,8 @@ from multiprobe.binaries.naming import request_of, split_binary
 from multiprobe.binaries.rules import NO_SYMBOLS, SYMBOLS_HINT, UserVerdict
 from multiprobe.binaries.usdt import UsdtProbe, UsdtProbeSet
 from multiprobe.errors import NoMatchError, UsageError
-from multiprobe.links.mechanisms.red_zone import harmful_probes, harmful_sites
+from multiprobe.links.mechanisms.harm import harmful_probes
+from multiprobe.links.mechanisms.red_zone import harmful_sites
 from multiprobe.output.table import Column, TextTable, write_table
 from multiprobe.output.terminal import write_lines
 from multiprobe.plurals import plural_text
@@ -91,7 +92,7 @@ def judged(chosen: UserFunctionSet) -> Iterator[UserFunction]:
     harmful = harmful_probes(chosen)
     for position, function in enumerate(chosen):
         is_harmed = position in harmful and function.verdict.is_attachable
-        yield replace(function, verdict=UserVerdict("red_zone", harmful[position])) if is_harmed else function
+        yield replace(function, verdict=UserVerdict(*harmful[position])) if is_harmed else function
 
 
 def _judged_probes(chosen: UsdtProbeSet) -> Iterator[UsdtProbe]:

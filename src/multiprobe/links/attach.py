@@ -23,7 +23,7 @@ from multiprobe.kernel.mechanism import Mechanism, mechanism_names
 from multiprobe.kernel.tasks import Tasks
 from multiprobe.links.attaching import Attaching
 from multiprobe.links.guard.limits import Limits
-from multiprobe.links.mechanisms.red_zone import harmful_probes
+from multiprobe.links.mechanisms.harm import harmful_probes
 from multiprobe.links.plan.mechanisms import Mechanisms
 from multiprobe.links.plan.memory import require_memory
 from multiprobe.links.plan.planning import NOTHING, plan_attachment

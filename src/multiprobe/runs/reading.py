@@ -139,19 +139,23 @@ class RunReader:
 
     def _read_blocks(self) -> Generator[list[bytes], None, None]:
         """The whole lines of the file as they come. The last one becomes `_end` if it is the end of a run."""
-        held = b""
+        held: list[bytes] = []  # joined at the end of a line only: a long one comes in thousands of chunks
+        n_held = 0
         with suppress(CutOffError):
             for chunk in self._limited():
-                held += chunk
-                end = held.rfind(b"\n")
-                start = held.rfind(b"\n", 0, end) + 1 if end >= 0 else 0
-                if start:
-                    self._checksum = crc32(memoryview(held)[:start], self._checksum)
-                    yield self._checked(held[: start - 1].split(b"\n"))
-                    held = held[start:]
-                if len(held) > 2 * MAX_LINE:
+                held.append(chunk)
+                n_held += len(chunk)
+                if b"\n" in chunk:
+                    text = b"".join(held)
+                    start = text.rfind(b"\n", 0, text.rindex(b"\n")) + 1
+                    if start:
+                        self._checksum = crc32(memoryview(text)[:start], self._checksum)
+                        yield self._checked(text[: start - 1].split(b"\n"))
+                    held = [text[start:]]
+                    n_held = len(held[0])
+                if n_held > 2 * MAX_LINE:
                     raise self._too_long()
-        line, newline, rest = held.partition(b"\n")
+        line, newline, rest = b"".join(held).partition(b"\n")
         item = self._parsed(line) if newline and not rest else None
         if item is not None and item.get("type") == "end":
             self._end = item

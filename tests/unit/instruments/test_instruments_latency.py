@@ -179,7 +179,7 @@ def test_any_number_of_missed_returns() -> None:
     """Of outermost calls, while others are seen: their self times are right, or lost where the depth starts again."""
     probe = LatencyProbe(by="thread", has_self=True)
     machine = Machine(probe)
-    for n in range(4 * self_time.DEEPEST):
+    for n in range(2 * self_time.DEEPEST):
         machine.enter(1, tid=5)  # its return is missed
         outer = machine.enter(0, tid=5)
         machine.time += 10

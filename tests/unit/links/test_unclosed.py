@@ -66,7 +66,7 @@ def test_a_thread_that_can_not_be_started_is_an_error_of_ours(
         real(thread)
 
     monkeypatch.setattr(threading.Thread, "start", start)
-    n_threads = threading.active_count()
+    before = set(threading.enumerate())
     with FakeKernel(tmp_path, LIKE_7_3) as fake:
         error = None
         try:
@@ -77,10 +77,9 @@ def test_a_thread_that_can_not_be_started_is_an_error_of_ours(
         assert error is None or (error.errno, error.operation) == (errno.EAGAIN, "starting a thread")
         assert error is None or "ulimit -u" in error.hint
         assert fake.left() == []
-        for thread in threading.enumerate():
-            if thread is not threading.current_thread():
-                thread.join(5)
-    assert threading.active_count() == n_threads
+        for thread in set(threading.enumerate()) - before:
+            thread.join(5)
+    assert set(threading.enumerate()) <= before
 
 
 @pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")

@@ -34,17 +34,6 @@ _MACHINE = "x86_64"
 _MAP_VALUE = 2  # BPF_PSEUDO_MAP_VALUE
 
 
-def harmful_probes(functions: AnyFunctionSet) -> dict[int, str]:
-    """The positions of functions of binaries whose results a probe would change here, each with the reason.
-
-    Of USDT probes, those of which every site would. Runs a program, once in the life of this process, if a function
-    begins with a five-byte nop, or a site is one.
-    """
-    found = nop_sites(functions)
-    why = why_harmful() if found else ""
-    return {place: f"{what} a five-byte nop, and {why}" for place, what in found.items()} if why else {}
-
-
 def nop_sites(functions: AnyFunctionSet) -> dict[int, str]:
     """The positions of the functions that would be probed at five-byte nops alone, and what begins with one."""
     found: dict[int, str] = {}

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from multiprobe.binaries.mixed import AnyFunctionSet
+    from multiprobe.links.mechanisms.harm import Harm
     from multiprobe.links.plan.mechanisms import Mechanisms
 
-NOTHING: Mapping[int, str] = {}
+NOTHING: Mapping[int, Harm] = {}
 
 
 def plan_attachment(
@@ -35,13 +36,13 @@ def plan_attachment(
     *,
     when: str,
     usable: Mechanism | None = None,
-    harmful: Mapping[int, str] = NOTHING,
+    harmful: Mapping[int, Harm] = NOTHING,
 ) -> tuple[LinkPlan, Ledger]:
     """The plan, and a ledger in which everything that is not planned is skipped with its reason.
 
     `usable`: the mechanisms that may be used, when the caller knows better than the kernel's symbols. `harmful`: the
-    positions of functions that a probe would change, with the reason. Raises UsageError when all would go one by one,
-    and they are too many.
+    positions of functions that a probe would change, with the reason as a word and as a sentence. Raises UsageError
+    when all would go one by one, and they are too many.
     """
     if usable is None:
         usable = mechanisms.allowed & usable_for(chosen, when=when)
@@ -55,7 +56,7 @@ def plan_attachment(
     plan = make_plan(masks, when=when, usable=usable, paired=paired)
     skipped = chosen.refusals(usable, when=when) if plan.refused or chosen.unresolved else []
     skipped += [Refusal(chosen.label(position), "module_gone", GONE) for position in gone]
-    skipped += [Refusal(chosen.label(position), "red_zone", harmful[position]) for position in would_change]
+    skipped += [Refusal(chosen.label(position), *harmful[position]) for position in would_change]
     known = {refusal.request for refusal in skipped}
     skipped += [
         Refusal(chosen.label(position), "refused_before", culprits.reason(chosen, position))
