@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, TypeVar
 import multiprobe as mp
 from multiprobe.binaries.libraries import split_requests
 from multiprobe.binaries.mixed import binary_parts, joined, kernel_of
-from multiprobe.binaries.types import with_types
 from multiprobe.cli.files import writing
 from multiprobe.cli.live import check as check_live
 from multiprobe.cli.metrics import open_metrics, serving
@@ -87,6 +86,8 @@ def _typed(functions: AnyFunctionSet) -> AnyFunctionSet:
     """The functions, those of programs with their types; why some have none is said on standard error."""
     if not binary_parts(functions):
         return functions
+    from multiprobe.binaries.types import with_types
+
     with Progress("reading the types of the functions"):
         functions, problems = with_types(functions)
     write_lines([f"note: {problem}" for problem in problems], sys.stderr)
