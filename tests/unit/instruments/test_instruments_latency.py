@@ -16,8 +16,9 @@ from multiprobe.compiler.frontend.statements import build
 from multiprobe.errors import UsageError
 from multiprobe.instruments.latency import instrument as latency
 from multiprobe.instruments.latency.instrument import Latency, all_buckets, rank, self_time
-from multiprobe.instruments.latency.program import LatencyProbe
+from multiprobe.instruments.latency.program import BUCKETS, CALLS, LONGEST, OWN, TOTAL, LatencyProbe
 from multiprobe.instruments.latency.quantiles import bounds, quantile
+from multiprobe.maps.specs import RowHash
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "compiler")]
 
@@ -48,9 +49,20 @@ class Machine:
             ip=ADDRESSES[function], cookie=function, cpu=cpu, pid_tgid=pid << 32 | tid, time=self.time, **facts
         )
 
-    def table(self, spec: object) -> dict[tuple[int, ...], int]:
-        name = next(name for name, item in self.bench.program.maps.items() if item is spec)
-        return {unpack(f"<{len(key) // 4}I", key): n for key, n in self.bench.table(name).items() if n}
+    def rows(self) -> dict[tuple[int, ...], tuple[int, ...]]:
+        """Of a probe by task: the rows by function and task."""
+        name = next(name for name, item in self.bench.program.maps.items() if isinstance(item, RowHash))
+        size = self.bench.layouts[name].row_size
+        table = self.bench.table(name).items()
+        return {unpack("<Ii", key): unpack(f"<{size // 8}Q", row.to_bytes(size, "little")) for key, row in table}
+
+    def column(self, place: int) -> dict[tuple[int, ...], int]:
+        return {key: row[place] for key, row in self.rows().items() if row[place]}
+
+    def buckets(self) -> dict[tuple[int, ...], int]:
+        """Calls by function, task and bit length."""
+        rows = self.rows().items()
+        return {(*key, bits): n for key, row in rows for bits, n in enumerate(row[BUCKETS:]) if n}
 
     def array(self, spec: object) -> list[int]:
         return self.bench.array(next(name for name, item in self.bench.program.maps.items() if item is spec))
@@ -88,11 +100,11 @@ def test_self_time_is_what_traced_children_leave() -> None:
         machine.leave(1, inner, tid=5)
     machine.time += 1
     machine.leave(0, outer, tid=5)
-    assert machine.table(probe.maps.total) == {(0, 5): 2221 + 2000, (1, 5): 2200}
-    assert machine.table(probe.maps.own) == {(0, 5): 21 + 2000, (1, 5): 200}
-    assert machine.table(probe.maps.calls) == {(0, 5): 3, (1, 5): 2}
-    assert machine.table(probe.maps.longest) == {(0, 5): 2221, (1, 5): 1100}
-    assert machine.table(probe.maps.histogram) == {(0, 5, 10): 2, (0, 5, 12): 1, (1, 5, 11): 2}
+    assert machine.column(TOTAL) == {(0, 5): 2221 + 2000, (1, 5): 2200}
+    assert machine.column(OWN) == {(0, 5): 21 + 2000, (1, 5): 200}
+    assert machine.column(CALLS) == {(0, 5): 3, (1, 5): 2}
+    assert machine.column(LONGEST) == {(0, 5): 2221, (1, 5): 1100}
+    assert machine.buckets() == {(0, 5, 10): 2, (0, 5, 12): 1, (1, 5, 11): 2}
     assert machine.open_calls() == 0
 
 
@@ -111,7 +123,7 @@ def test_a_missed_return_upsets_only_itself() -> None:
     again = machine.enter(2, tid=5)
     machine.time += 3
     machine.leave(2, again, tid=5)
-    assert machine.table(probe.maps.own) == {(0, 5): 111, (2, 5): 1003}
+    assert machine.column(OWN) == {(0, 5): 111, (2, 5): 1003}
     assert machine.array(self_time.lost) == [0]
 
 
@@ -125,7 +137,7 @@ def test_idle_tasks_of_two_cpus_are_two_tasks() -> None:
     machine.leave(0, first, tid=0, pid=0, cpu=0)
     machine.time += 1
     machine.leave(1, second, tid=0, pid=0, cpu=1)
-    assert machine.table(probe.maps.own) == machine.table(probe.maps.total) == {(0, 0): 110, (1, 0): 101}
+    assert machine.column(OWN) == machine.column(TOTAL) == {(0, 0): 110, (1, 0): 101}
 
 
 def test_too_deep_is_counted_not_guessed() -> None:
@@ -136,8 +148,8 @@ def test_too_deep_is_counted_not_guessed() -> None:
     for session in reversed(calls):
         machine.leave(0, session, tid=5)
     assert machine.array(self_time.lost) == [self_time.DEEPEST]
-    assert machine.table(probe.maps.total) == {(0, 5): self_time.DEEPEST + 2}
-    assert machine.table(probe.maps.own) == {(0, 5): 1}
+    assert machine.column(TOTAL) == {(0, 5): self_time.DEEPEST + 2}
+    assert machine.column(OWN) == {(0, 5): 1}
     assert machine.open_calls() == 0
 
 
@@ -156,7 +168,7 @@ def test_what_made_room_for_others_is_counted(evicted: mp.LruHash) -> None:
     again = machine.enter(2, tid=5)
     machine.time += 3
     machine.leave(2, again, tid=5)
-    assert machine.table(probe.maps.own)[2, 5] == 3
+    assert machine.column(OWN)[2, 5] == 3
 
 
 def test_a_call_from_before_its_task_started_anew_is_counted() -> None:
@@ -172,7 +184,7 @@ def test_a_call_from_before_its_task_started_anew_is_counted() -> None:
     machine.time += 10
     machine.leave(2, old, tid=5)
     assert machine.array(self_time.lost) == [1]
-    assert machine.table(probe.maps.own) == {(1, 5): 1000}
+    assert machine.column(OWN) == {(1, 5): 1000}
 
 
 def test_any_number_of_missed_returns() -> None:
@@ -188,7 +200,7 @@ def test_any_number_of_missed_returns() -> None:
         machine.leave(2, inner, tid=5)
         machine.leave(0, outer, tid=5)
         (n_lost,) = machine.array(self_time.lost)
-        own = machine.table(probe.maps.own)
+        own = machine.column(OWN)
         assert own[0, 5] + own.get((2, 5), 0) == 110 * (n + 1) - 10 * n_lost
     assert 0 < n_lost < 10
 
@@ -197,8 +209,8 @@ def test_a_call_that_began_before_is_not_timed() -> None:
     probe = LatencyProbe(by="process")
     machine = Machine(probe)
     machine.leave(0, machine.bench.machine.allocate(8), tid=5)
-    assert not machine.table(probe.maps.total)
-    assert not machine.table(probe.maps.histogram)
+    assert not machine.column(TOTAL)
+    assert not machine.buckets()
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +225,7 @@ def test_any_interleaving_of_tasks(
     shared: tuple[LatencyProbe, Machine], steps: list[tuple[int, int, bool, int]]
 ) -> None:
     """Against a model that knows the whole tree of calls. Tasks migrate."""
-    probe, machine = shared
+    _, machine = shared
     machine.time += 1
     pid = machine.time  # a process that was never there before
     total, own = dict.fromkeys(range(3), 0), dict.fromkeys(range(3), 0)
@@ -232,9 +244,9 @@ def test_any_interleaving_of_tasks(
             own[function] += took - children
             if stack:
                 stack[-1][2] += took
-    for spec, expected in ((probe.maps.total, total), (probe.maps.own, own)):
+    for place, expected in ((TOTAL, total), (OWN, own)):
         found = dict.fromkeys(range(3), 0)
-        found |= {function: n for (function, who), n in machine.table(spec).items() if who == pid}
+        found |= {function: n for (function, who), n in machine.column(place).items() if who == pid}
         assert found == expected
     assert machine.array(self_time.lost) == [0]
 
