@@ -9,6 +9,7 @@ Knows how maps lie in memory (from `maps.layout`); must not know Python's syntax
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from multiprobe.compiler import ir
@@ -24,7 +25,7 @@ from multiprobe.maps.types import StringType
 from multiprobe.uapi.bpf import F_STORAGE_CREATE, FuncId
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from multiprobe.compiler.backend.evaluator import Evaluator
 
@@ -121,7 +122,7 @@ class Access:
         """
         spec = self.specs[index]
         if isinstance(spec, PerTask):
-            return self._existing(self._of_task(index, F_STORAGE_CREATE if is_change else 0), missing)
+            return self._existing(self._of_task_once(index, is_change=is_change), missing)
         if isinstance(spec, RowHash):
             return self._find_in_hash_row(index, spec, key, missing, is_change=is_change)
         if isinstance(spec, Hash):
@@ -207,13 +208,23 @@ class Access:
 
     def _or_new_row(self, index: int, buffer: str, pointer: str) -> str:
         """`pointer`, or if it is null that of a new row of zeros; null if there is no room."""
+        e = self.e
+
+        def make() -> str:
+            zeros, map_ = e.rare_map_value("zeros"), self._map(index)
+            e.call(FuncId.MAP_UPDATE_ELEM, f"i64 {map_}", f"ptr {buffer}", f"ptr {zeros}", f"i64 {NO_EXIST}")
+            return self._lookup(index, buffer)  # another CPU may have been faster
+
+        return self._or_else(pointer, make)
+
+    def _or_else(self, pointer: str, make: Callable[[], str]) -> str:
+        """`pointer`, or the one that `make` makes if it is null."""
         e, result, first, end = self.e, self.e.stack("ptr"), self.e.label("first"), self.e.label("end")
         e.do(f"store ptr {pointer}, ptr {result}")
         e.branch(e.make(f"icmp ne ptr {pointer}, null"), end, first)
         e.begin(first)
-        zeros = e.rare_map_value("zeros")
-        e.call(FuncId.MAP_UPDATE_ELEM, f"i64 {self._map(index)}", f"ptr {buffer}", f"ptr {zeros}", f"i64 {NO_EXIST}")
-        e.do(f"store ptr {self._lookup(index, buffer)}, ptr {result}")  # another CPU may have been faster
+        with e.maybe():
+            e.do(f"store ptr {make()}, ptr {result}")
         e.begin(end)
         return e.make(f"load ptr, ptr {result}")
 
@@ -235,6 +246,17 @@ class Access:
     def _lookup(self, index: int, key: str) -> str:
         answer = self.e.call(FuncId.MAP_LOOKUP_ELEM, f"i64 {self._map(index)}", f"ptr {key}")
         return self.e.make(f"inttoptr i64 {answer} to ptr")
+
+    def _of_task_once(self, index: int, *, is_change: bool) -> str:
+        """The address of the current task's value, or null; a change makes a value where there is none."""
+        if index in self._deleted_from:
+            return self._of_task(index, F_STORAGE_CREATE if is_change else 0)
+        found, made = ("of task", index), ("made of task", index)
+        known = self.e.known(made) or self.e.known(found)
+        if not is_change:
+            return known or self.e.remember(found, self._of_task(index))
+        create = partial(self._of_task, index, F_STORAGE_CREATE)
+        return self.e.known(made) or self.e.remember(made, self._or_else(known, create) if known else create())
 
     def _of_task(self, index: int, flags: int = 0) -> str:
         """The address of the current task's value, or null."""
