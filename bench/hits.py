@@ -1,9 +1,11 @@
-"""Measures instructions per hit: `count` and `latency`, relative to an empty program of the same mechanism.
+"""Measures instructions per hit: of each question's program, relative to an empty program of the same mechanism.
 
 Runs in a guest whose clocks count instructions:
 `multiprobe vm --icount --kernel 6.12 -- .venv/bin/python bench/hits.py`. A loop of getsid() is timed without probes,
 then with each program on the function behind it and on 9 (or 9,999) functions that the loop doesn't call; bpftrace with
-`--bpftrace`. With `--processes`, instead: `count` restricted to processes in each way, in the process and outside.
+`--bpftrace`. `errors` is measured with a call that succeeds and with one that fails. With `--only`, programs of these
+names alone, and the empty ones. With `--processes`, instead: `count` restricted to processes in each way, in the
+process and outside.
 Prints JSON lines; `cost` is the number of instructions per call above the loop without probes.
 """
 
@@ -18,17 +20,26 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import product, repeat
-from typing import Any
+from os import getsid
+from typing import Any, NamedTuple
 
 import multiprobe as mp
 from multiprobe.functions.sets import FunctionSet
 from multiprobe.instruments.count import calls, count
+from multiprobe.instruments.errors import instrument as errors
+from multiprobe.instruments.graph import instrument as graph
 from multiprobe.instruments.latency.program import LatencyProbe
+from multiprobe.instruments.trace import instrument as trace
 from multiprobe.syscalls import bpf
 
 TARGET = "__x64_sys_getsid"
 CALLS, ROUNDS = 4000, 9
+NOBODY = 1 << 22
+"""No process has this id."""
+ROOM = 4 << 20
+"""Bytes of a ring buffer: for the events of a round."""
 #: What a system call runs through anyway, and what probes themselves use: nothing of this may be among the others.
 BUSY = re.compile(
     r"sys_|syscall|_pid|pid_|task|rcu|entry|exit|irq|bpf|trace|probe|fgraph|ktime|timekeep|clock|tick|timer|sched|migrate"
@@ -46,14 +57,33 @@ def empty_session(ctx):
     return
 
 
-def per_call() -> float:
-    """Instructions of one turn of the loop: the least of several rounds, which interrupts disturb."""
-    getsid, clock = os.getsid, time.perf_counter_ns
-    rounds = []
+last = mp.Array(mp.u64, 1)
+
+
+@mp.program(when="session")
+def clocks(ctx):
+    """The least that timing a call takes."""
+    if not ctx.is_return:
+        ctx.session = ctx.time
+        return
+    last[0] = ctx.time - ctx.session
+
+
+def per_call(pid: int = 0, drain: Callable[[], object] = lambda: None) -> float:
+    """Instructions of one turn of the loop: the least of several rounds, which interrupts disturb.
+
+    drain: called before each round
+    """
+    clock, rounds = time.perf_counter_ns, []
     for _ in range(ROUNDS):
+        drain()
+        turns = repeat(pid, CALLS)
         began = clock()
-        for _ in repeat(None, CALLS):
-            getsid(0)
+        for one in turns:
+            try:  # noqa: SIM105 — a context manager would cost more than the probes
+                getsid(one)
+            except OSError:
+                pass
         rounds.append(clock() - began)
     return min(rounds) / CALLS
 
@@ -69,32 +99,55 @@ def chosen(kernel: mp.Kernel, n: int) -> FunctionSet:
     return kernel.functions(TARGET, *quiet[: n - 1])
 
 
-def programs() -> Iterator[tuple[str, Any, str]]:
-    """(name, program, side)."""
-    yield "empty", empty, "entry"
-    yield "count", count, "entry"
-    yield "empty", empty_session, "session"
-    yield "latency", LatencyProbe().program, "session"
-    yield "latency --self", LatencyProbe(has_self=True).program, "session"
-    yield "latency --by process", LatencyProbe(by="process").program, "session"
+class Question(NamedTuple):
+    """What is measured: `start` attaches it; `pid` is what the loop asks for, `drain` what is called in between."""
+
+    name: str
+    side: str
+    start: Callable[..., Any]
+    pid: int = 0
+    drain: Callable[[Any], object] = lambda attached: None
 
 
-def ours(kernel: mp.Kernel, n: int, without: float) -> None:
-    """Each program by each batch mechanism."""
+def attached(program: Any) -> Callable[..., mp.Attachment]:
+    """A function that attaches `program`."""
+    return partial(mp.attach, program)
+
+
+def questions() -> Iterator[Question]:
+    """The empty programs first."""
+    yield Question("empty", "entry", attached(empty))
+    yield Question("empty", "session", attached(empty_session))
+    yield Question("count", "entry", attached(count))
+    yield Question("two clock readings", "session", attached(clocks))
+    yield Question("latency", "session", attached(LatencyProbe().program))
+    yield Question("latency --self", "session", attached(LatencyProbe(has_self=True).program))
+    yield Question("latency --by process", "session", attached(LatencyProbe(by="process").program))
+    yield Question("graph", "session", partial(graph.start, max_events=2 * ROUNDS * CALLS))
+    yield Question("errors, success", "session", errors.start)
+    yield Question("errors, failure", "session", errors.start, NOBODY, lambda attached: attached.sample())
+    entries = partial(trace.start, entries_only=True, size=ROOM)
+    yield Question("trace --entry", "entry", entries, 0, lambda attached: attached.sample())
+    yield Question("trace", "session", partial(trace.start, size=ROOM), 0, lambda attached: attached.sample())
+
+
+def ours(kernel: mp.Kernel, n: int, without: dict[int, float], only: list[str]) -> None:
+    """Each question's program by each batch mechanism."""
     functions = chosen(kernel, n)
     empties: dict[tuple[str, str], float] = {}
     for mechanism in ("kprobe_multi", "tracing_multi"):
-        for name, program, side in programs():
+        for name, side, start, pid, drain in questions():
+            if only and name not in ("empty", *only):
+                continue
             try:
-                attachment = mp.attach(program, functions, when=side, mechanisms=mechanism)
+                started = start(functions, mechanisms=mechanism)
             except mp.NotSupportedError:
                 continue
-            with attachment:
-                cost = per_call() - without
-            if name == "empty":
-                empties[mechanism, side] = cost
+            with started:
+                cost = per_call(pid, partial(drain, started)) - without[pid]
+            empties.setdefault((mechanism, side), cost)
             below = empties[mechanism, side]
-            line = {"program": name, "side": side, "mechanism": mechanism, "functions": attachment.report.attached}
+            line = {"program": name, "side": side, "mechanism": mechanism, "functions": n}
             print(
                 json.dumps(
                     line
@@ -166,17 +219,19 @@ def wait(is_there: Callable[[], bool]) -> None:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--functions", type=int, nargs="+", default=[10, 10_000])
+    options.add_argument("--only", nargs="+", default=[])
     options.add_argument("--bpftrace", action="store_true")
     options.add_argument("--processes", action="store_true")
     given = options.parse_args()
     kernel = mp.Kernel()
-    without = per_call()
+    loops = {pid: per_call(pid) for pid in (0, NOBODY)}
+    without = loops[0]
     print(json.dumps({"kernel": os.uname().release, "loop": round(without, 1)}), flush=True)
     if given.processes:
         restricted(kernel, without)
         return
     for n in given.functions:
-        ours(kernel, n, without)
+        ours(kernel, n, loops, given.only)
     if given.bpftrace and shutil.which("bpftrace"):
         bpftrace(without, "kprobe:" + TARGET + " { }")
         bpftrace(without, "kprobe:" + TARGET + " { @[func] = count(); }")

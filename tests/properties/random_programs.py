@@ -53,6 +53,9 @@ class Number:
     def __abs__(self) -> Number:
         return made(abs(self.value), self)
 
+    def bit_length(self) -> Number:
+        return Number(self.value.bit_length(), True)
+
 
 class Plain(Number):
     """What was calculated from written numbers and truth values only: it takes the kind of what it meets."""

@@ -100,6 +100,14 @@ class Extreme:
 
 
 @dataclass(frozen=True, slots=True)
+class BitLength:
+    """How many bits a value takes, without its sign."""
+
+    operand: Expression
+    kind: str = I64
+
+
+@dataclass(frozen=True, slots=True)
 class Read:
     """A value that the hook provides: `ctx.NAME`, or `ctx.arg(index)`."""
 
@@ -228,6 +236,7 @@ Expression = (
     | Conditional
     | Convert
     | Extreme
+    | BitLength
     | Read
     | Load
     | Contains

@@ -37,6 +37,7 @@ CONSTRUCTS = {
     "conditional": "return s if a > 5 else t if b else 3",
     "min and max": "return min(a, b, 9) + max(s, t)",
     "abs": "return abs(s) + abs(t)",
+    "bit_length": "return a.bit_length() * 100 + s.bit_length() * 10_000 + (b & 3).bit_length() + (t - t).bit_length()",
     "constants from outside": "return NUMBER + a",
     "functions": "return twice(a) + twice(3)",
     "ctx in functions": "return first(ctx) + 1",

@@ -59,6 +59,7 @@ NAMED = {
         "@mp.helper": "functions",
         "a if test else b": "conditional",
         "abs": "abs",
+        "n.bit_length()": "bit_length",
         "and": "and",
         "or": "or",
         "not": "logic of three",

@@ -154,10 +154,23 @@ def test_failed_reads_give_zero_and_are_counted(target: mp.Kernel) -> None:
     assert world.bench.losses() == {"failed_reads": 3}
 
 
+def test_what_is_read_together_fails_alone(target: mp.Kernel) -> None:
+    """Memory ends behind the first member."""
+    body = 'p = ctx.arg(1, "struct item *")\nn, a, d = p.next, p.a, p.d\nout[0] = n.a\nout[1] = a + d + 3'
+    world = World(body, target)
+    cut = world.bench.machine.put(world.second.to_bytes(8, "little"))
+    assert world.out(cut) == 42
+    assert world.bench.array("out")[1] == 3
+    assert world.bench.losses() == {"failed_reads": 2}
+
+
 @pytest.mark.parametrize(
     ("body", "n"),
     [
         ("out[0] = p.next.a + p.next.d", 3),
+        ("a, d, n = p.a, p.d, p.next\nout[0] = a + d", 1),
+        ("a = p.a\np = p.next\nd = p.d\nout[0] = a + d", 2),
+        ("a = p.a\nd = p.d\np = p.next\nout[0] = a + d + p.a", 2),
         ("q = p.next\nout[0] = q.a\nout[1] = q.a\nout[2] = p.next.a", 3),
         ("if p.a:\n    out[0] = p.a + p.d\nout[1] = p.a", 2),
         ("out[0] = p.a\np = p.next\nout[1] = p.a", 3),

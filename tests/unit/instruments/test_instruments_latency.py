@@ -10,19 +10,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import multiprobe as mp
 from multiprobe.compiler import ir
 from multiprobe.compiler.frontend.statements import build
 from multiprobe.errors import UsageError
 from multiprobe.instruments.latency import instrument as latency
 from multiprobe.instruments.latency.instrument import Latency, all_buckets, rank, self_time
-from multiprobe.instruments.latency.program import LatencyProbe
+from multiprobe.instruments.latency.program import BUCKETS, CALLS, LONGEST, OWN, TOTAL, LatencyProbe
 from multiprobe.instruments.latency.quantiles import bounds, quantile
+from multiprobe.maps.specs import RowHash
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "compiler")]
 
+from kernel_memory import kernel  # noqa: E402
 from runner import Bench  # noqa: E402
 
+STATES = (self_time.stored, self_time.sums, self_time.noted)
 ADDRESSES = (0x1000, 0x2000, 0x3000)
 
 
@@ -45,25 +47,45 @@ class Machine:
     def _hit(self, function: int, session: int, tid: int, pid: int, cpu: int, *, is_return: int) -> None:
         facts = {"kfunc:bpf_session_cookie": session, "kfunc:bpf_session_is_return": is_return}
         self.bench.hit(
-            ip=ADDRESSES[function], cookie=function, cpu=cpu, pid_tgid=pid << 32 | tid, time=self.time, **facts
+            ip=ADDRESSES[function],
+            cookie=function,
+            cpu=cpu,
+            pid_tgid=pid << 32 | tid,
+            time=self.time,
+            task_btf=tid or 1 << 40 | cpu,
+            **facts,
         )
 
-    def table(self, spec: object) -> dict[tuple[int, ...], int]:
-        name = next(name for name, item in self.bench.program.maps.items() if item is spec)
-        return {unpack(f"<{len(key) // 4}I", key): n for key, n in self.bench.table(name).items() if n}
+    def rows(self) -> dict[tuple[int, ...], tuple[int, ...]]:
+        """Of a probe by task: the rows by function and task."""
+        name = next(name for name, item in self.bench.program.maps.items() if isinstance(item, RowHash))
+        size = self.bench.layouts[name].row_size
+        table = self.bench.table(name).items()
+        return {unpack("<Ii", key): unpack(f"<{size // 8}Q", row.to_bytes(size, "little")) for key, row in table}
+
+    def column(self, place: int) -> dict[tuple[int, ...], int]:
+        return {key: row[place] for key, row in self.rows().items() if row[place]}
+
+    def buckets(self) -> dict[tuple[int, ...], int]:
+        """Calls by function, task and bit length."""
+        rows = self.rows().items()
+        return {(*key, bits): n for key, row in rows for bits, n in enumerate(row[BUCKETS:]) if n}
 
     def array(self, spec: object) -> list[int]:
         return self.bench.array(next(name for name, item in self.bench.program.maps.items() if item is spec))
 
     def open_calls(self) -> int:
         """Entries of calls in progress, and of tasks that have such; those that wait for the next calls are 0."""
-        names = [name for name, item in self.bench.program.maps.items() if item in (self_time.sums, self_time.noted)]
+        names = [name for name, item in self.bench.program.maps.items() if item in STATES]
         return sum(map(bool, (n for name in names for n in self.bench.table(name).values())))
 
     def evict(self, spec: object) -> None:
         """The kernel makes room for others: all entries are gone."""
         name = next(name for name, item in self.bench.program.maps.items() if item is spec)
         self.bench.machine.tables[self.bench._fd(name)].places.clear()
+
+
+each_storage = pytest.mark.parametrize("has_storage", [False, True])
 
 
 @pytest.mark.parametrize("by", [None, "process", "thread"])
@@ -74,8 +96,9 @@ def test_what_cpus_share_is_only_updated_atomically(by: str | None, has_self: bo
     assert "umax" in [statement.op for statement in statements if isinstance(statement, ir.Update)]
 
 
-def test_self_time_is_what_traced_children_leave() -> None:
-    probe = LatencyProbe(by="thread", has_self=True)
+@each_storage
+def test_self_time_is_what_traced_children_leave(has_storage: bool) -> None:
+    probe = LatencyProbe(by="thread", has_self=True, has_storage=has_storage)
     machine = Machine(probe)
     outer = machine.enter(0, tid=5)
     for _ in range(2):
@@ -88,16 +111,17 @@ def test_self_time_is_what_traced_children_leave() -> None:
         machine.leave(1, inner, tid=5)
     machine.time += 1
     machine.leave(0, outer, tid=5)
-    assert machine.table(probe.maps.total) == {(0, 5): 2221 + 2000, (1, 5): 2200}
-    assert machine.table(probe.maps.own) == {(0, 5): 21 + 2000, (1, 5): 200}
-    assert machine.table(probe.maps.calls) == {(0, 5): 3, (1, 5): 2}
-    assert machine.table(probe.maps.longest) == {(0, 5): 2221, (1, 5): 1100}
-    assert machine.table(probe.maps.histogram) == {(0, 5, 10): 2, (0, 5, 12): 1, (1, 5, 11): 2}
+    assert machine.column(TOTAL) == {(0, 5): 2221 + 2000, (1, 5): 2200}
+    assert machine.column(OWN) == {(0, 5): 21 + 2000, (1, 5): 200}
+    assert machine.column(CALLS) == {(0, 5): 3, (1, 5): 2}
+    assert machine.column(LONGEST) == {(0, 5): 2221, (1, 5): 1100}
+    assert machine.buckets() == {(0, 5, 10): 2, (0, 5, 12): 1, (1, 5, 11): 2}
     assert machine.open_calls() == 0
 
 
-def test_a_missed_return_upsets_only_itself() -> None:
-    probe = LatencyProbe(by="thread", has_self=True)
+@each_storage
+def test_a_missed_return_upsets_only_itself(has_storage: bool) -> None:
+    probe = LatencyProbe(by="thread", has_self=True, has_storage=has_storage)
     machine = Machine(probe)
     outer = machine.enter(0, tid=5)
     machine.time += 10
@@ -111,12 +135,13 @@ def test_a_missed_return_upsets_only_itself() -> None:
     again = machine.enter(2, tid=5)
     machine.time += 3
     machine.leave(2, again, tid=5)
-    assert machine.table(probe.maps.own) == {(0, 5): 111, (2, 5): 1003}
+    assert machine.column(OWN) == {(0, 5): 111, (2, 5): 1003}
     assert machine.array(self_time.lost) == [0]
 
 
-def test_idle_tasks_of_two_cpus_are_two_tasks() -> None:
-    probe = LatencyProbe(by="thread", has_self=True)
+@each_storage
+def test_idle_tasks_of_two_cpus_are_two_tasks(has_storage: bool) -> None:
+    probe = LatencyProbe(by="thread", has_self=True, has_storage=has_storage)
     machine = Machine(probe)
     first = machine.enter(0, tid=0, pid=0, cpu=0)
     machine.time += 10
@@ -125,25 +150,27 @@ def test_idle_tasks_of_two_cpus_are_two_tasks() -> None:
     machine.leave(0, first, tid=0, pid=0, cpu=0)
     machine.time += 1
     machine.leave(1, second, tid=0, pid=0, cpu=1)
-    assert machine.table(probe.maps.own) == machine.table(probe.maps.total) == {(0, 0): 110, (1, 0): 101}
+    assert machine.column(OWN) == machine.column(TOTAL) == {(0, 0): 110, (1, 0): 101}
 
 
-def test_too_deep_is_counted_not_guessed() -> None:
-    probe = LatencyProbe(by="thread", has_self=True)
+@each_storage
+def test_too_deep_is_counted_not_guessed(has_storage: bool) -> None:
+    probe = LatencyProbe(by="thread", has_self=True, has_storage=has_storage)
     machine = Machine(probe)
     calls = [machine.enter(0, tid=5) for _ in range(self_time.DEEPEST + 2)]
     machine.time += 1
     for session in reversed(calls):
         machine.leave(0, session, tid=5)
     assert machine.array(self_time.lost) == [self_time.DEEPEST]
-    assert machine.table(probe.maps.total) == {(0, 5): self_time.DEEPEST + 2}
-    assert machine.table(probe.maps.own) == {(0, 5): 1}
+    assert machine.column(TOTAL) == {(0, 5): self_time.DEEPEST + 2}
+    assert machine.column(OWN) == {(0, 5): 1}
     assert machine.open_calls() == 0
 
 
-@pytest.mark.parametrize("evicted", [self_time.sums, self_time.noted])
-def test_what_made_room_for_others_is_counted(evicted: mp.LruHash) -> None:
-    probe = LatencyProbe(by="thread", has_self=True)
+@pytest.mark.parametrize("evicted", STATES)
+def test_what_made_room_for_others_is_counted(evicted: object) -> None:
+    has_storage = evicted is not self_time.sums
+    probe = LatencyProbe(by="thread", has_self=True, has_storage=has_storage)
     machine = Machine(probe)
     outer = machine.enter(0, tid=5)
     inner = machine.enter(1, tid=5)
@@ -156,11 +183,12 @@ def test_what_made_room_for_others_is_counted(evicted: mp.LruHash) -> None:
     again = machine.enter(2, tid=5)
     machine.time += 3
     machine.leave(2, again, tid=5)
-    assert machine.table(probe.maps.own)[2, 5] == 3
+    assert machine.column(OWN)[2, 5] == 3
 
 
-def test_a_call_from_before_its_task_started_anew_is_counted() -> None:
-    probe = LatencyProbe(by="thread", has_self=True)
+@each_storage
+def test_a_call_from_before_its_task_started_anew_is_counted(has_storage: bool) -> None:
+    probe = LatencyProbe(by="thread", has_self=True, has_storage=has_storage)
     machine = Machine(probe)
     machine.enter(0, tid=5)
     first = machine.enter(1, tid=5)
@@ -172,12 +200,13 @@ def test_a_call_from_before_its_task_started_anew_is_counted() -> None:
     machine.time += 10
     machine.leave(2, old, tid=5)
     assert machine.array(self_time.lost) == [1]
-    assert machine.table(probe.maps.own) == {(1, 5): 1000}
+    assert machine.column(OWN) == {(1, 5): 1000}
 
 
-def test_any_number_of_missed_returns() -> None:
+@each_storage
+def test_any_number_of_missed_returns(has_storage: bool) -> None:
     """Of outermost calls, while others are seen: their self times are right, or lost where the depth starts again."""
-    probe = LatencyProbe(by="thread", has_self=True)
+    probe = LatencyProbe(by="thread", has_self=True, has_storage=has_storage)
     machine = Machine(probe)
     for n in range(2 * self_time.DEEPEST):
         machine.enter(1, tid=5)  # its return is missed
@@ -188,7 +217,7 @@ def test_any_number_of_missed_returns() -> None:
         machine.leave(2, inner, tid=5)
         machine.leave(0, outer, tid=5)
         (n_lost,) = machine.array(self_time.lost)
-        own = machine.table(probe.maps.own)
+        own = machine.column(OWN)
         assert own[0, 5] + own.get((2, 5), 0) == 110 * (n + 1) - 10 * n_lost
     assert 0 < n_lost < 10
 
@@ -197,13 +226,13 @@ def test_a_call_that_began_before_is_not_timed() -> None:
     probe = LatencyProbe(by="process")
     machine = Machine(probe)
     machine.leave(0, machine.bench.machine.allocate(8), tid=5)
-    assert not machine.table(probe.maps.total)
-    assert not machine.table(probe.maps.histogram)
+    assert not machine.column(TOTAL)
+    assert not machine.buckets()
 
 
-@pytest.fixture(scope="module")
-def shared() -> tuple[LatencyProbe, Machine]:
-    probe = LatencyProbe(by="process", has_self=True)
+@pytest.fixture(scope="module", params=[False, True])
+def shared(request: pytest.FixtureRequest) -> tuple[LatencyProbe, Machine]:
+    probe = LatencyProbe(by="process", has_self=True, has_storage=request.param)
     return probe, Machine(probe)
 
 
@@ -213,7 +242,7 @@ def test_any_interleaving_of_tasks(
     shared: tuple[LatencyProbe, Machine], steps: list[tuple[int, int, bool, int]]
 ) -> None:
     """Against a model that knows the whole tree of calls. Tasks migrate."""
-    probe, machine = shared
+    _, machine = shared
     machine.time += 1
     pid = machine.time  # a process that was never there before
     total, own = dict.fromkeys(range(3), 0), dict.fromkeys(range(3), 0)
@@ -232,9 +261,9 @@ def test_any_interleaving_of_tasks(
             own[function] += took - children
             if stack:
                 stack[-1][2] += took
-    for spec, expected in ((probe.maps.total, total), (probe.maps.own, own)):
+    for place, expected in ((TOTAL, total), (OWN, own)):
         found = dict.fromkeys(range(3), 0)
-        found |= {function: n for (function, who), n in machine.table(spec).items() if who == pid}
+        found |= {function: n for (function, who), n in machine.column(place).items() if who == pid}
         assert found == expected
     assert machine.array(self_time.lost) == [0]
 
@@ -281,3 +310,7 @@ def test_unknown_groups_are_refused() -> None:
     with pytest.raises(UsageError, match="by='cpu'"):
         LatencyProbe(by="cpu")
     assert latency.SORTS[0] == "total"
+
+
+def test_a_kernel_that_says_nothing_about_task_storage_is_not_asked_for_it(tmp_path: Path) -> None:
+    assert not self_time.is_storage_safe(kernel(tmp_path / "btf"))

@@ -9,6 +9,7 @@ Knows how maps lie in memory (from `maps.layout`); must not know Python's syntax
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from multiprobe.compiler import ir
@@ -18,18 +19,23 @@ from multiprobe.compiler.backend.strings import prepare, write
 from multiprobe.compiler.code import CONSTANT, MAP
 from multiprobe.compiler.ir import BOOL, Expression
 from multiprobe.maps.layout import FULL_MAPS, OUT_OF_RANGE
-from multiprobe.maps.specs import Array, Hash, MapSpec, PerFunction
+from multiprobe.maps.specs import Array, Hash, MapSpec, PerFunction, RowHash
 from multiprobe.maps.tasks import PerTask
 from multiprobe.maps.types import StringType
 from multiprobe.uapi.bpf import F_STORAGE_CREATE, FuncId
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from multiprobe.compiler.backend.evaluator import Evaluator
 
 ANY, NO_EXIST = 0, 1
 _EBUSY = -16
+
+
+def _has_keys(spec: MapSpec) -> bool:
+    """Whether each value has a key of its own, with which it is inserted."""
+    return isinstance(spec, Hash) and not isinstance(spec, RowHash)
 
 
 class Access:
@@ -70,7 +76,7 @@ class Access:
     def store(self, node: ir.Store) -> None:
         spec = self.specs[node.map]
         value = self.g.integer(node.value)
-        if isinstance(spec, Hash):
+        if _has_keys(spec):
             self._changes[node.map] += 1
             self._put(node.map, self._key(node.map, node.key), value)
             return
@@ -87,7 +93,7 @@ class Access:
         pointer = self._find(node.map, node.key, missing, is_change=True)
         self._atomic(node.op, pointer, value, spec.value.size)
         self.e.jump(end)
-        if isinstance(spec, Hash):
+        if _has_keys(spec):
             self._changes[node.map] += 1
             self.e.begin(missing)
             self._insert(node, value)
@@ -116,7 +122,9 @@ class Access:
         """
         spec = self.specs[index]
         if isinstance(spec, PerTask):
-            return self._existing(self._of_task(index, F_STORAGE_CREATE if is_change else 0), missing)
+            return self._existing(self._of_task_once(index, is_change=is_change), missing)
+        if isinstance(spec, RowHash):
+            return self._find_in_hash_row(index, spec, key, missing, is_change=is_change)
         if isinstance(spec, Hash):
             return self._existing(self._lookup_once(index, key), missing)
         assert not isinstance(key[0], ir.String)
@@ -144,24 +152,81 @@ class Access:
         """One comparison for the verifier's sake; another one where the index isn't the hook's own."""
         e = self.e
         if isinstance(key, ir.Read) and key.name == "function":
-            slot, missing = self.g.hook.slot(), e.end  # always inside
-            cpu = self.g.hook.read("cpu", 0)
-        else:
-            item, inside = self.g.integer(key), e.label("inside")
-            cpu = self.g.hook.read("cpu", 0)  # before the branch: it is remembered for what follows
-            e.branch(e.make(f"icmp ult i64 {item}, {e.hole(CONSTANT, 'n_functions')}"), inside, missing)
-            e.begin(inside)
-            slot = e.make(f"add i64 {item}, 1")
+            return self._find_own_slot(index, spec)
+        item, inside = self.g.integer(key), e.label("inside")
+        cpu = self.g.hook.read("cpu", 0)  # before the branch: it is remembered for what follows
+        e.branch(e.make(f"icmp ult i64 {item}, {e.hole(CONSTANT, 'n_functions')}"), inside, missing)
+        e.begin(inside)
+        slot = e.make(f"add i64 {item}, 1")
         return self._find_in_row(index, spec.value.size, cpu, slot, missing)
 
+    def _find_own_slot(self, index: int, spec: PerFunction) -> str:
+        """Slots of equal specs have equal numbers: what one was calculated and compared for serves the others."""
+        e, size = self.e, spec.value.size
+        kind = ("own slot", size, spec.shared)
+        number = e.known(kind)
+        if number is None:
+            slot, cpu = self.g.hook.slot(), self.g.hook.read("cpu", 0)
+            inside = e.below(self._number_in_row(index, cpu, slot), e.hole(CONSTANT, f"map{index}.limit"), e.end)
+            number = e.remember(kind, inside)
+        return e.at(e.map_value(f"map{index}"), e.make(f"mul i64 {number}, {size}"))
+
     def _find_in_row(self, index: int, size: int, cpu: str, slot: str, missing: str) -> str:
-        e, spec = self.e, self.specs[index]
         key = f"map{index}"
+        number = self._number_in_row(index, cpu, slot)
+        return self.e.item(key, number, size, self.e.hole(CONSTANT, f"{key}.limit"), missing)
+
+    def _number_in_row(self, index: int, cpu: str, slot: str) -> str:
+        e, spec, key = self.e, self.specs[index], f"map{index}"
         if isinstance(spec, PerFunction) and spec.shared:
             cpu = e.make(f"and i64 {cpu}, {e.hole(CONSTANT, f'{key}.mask')}")
         row = e.make(f"mul i64 {cpu}, {e.hole(CONSTANT, f'{key}.stride')}")
-        number = e.make(f"add i64 {row}, {slot}")
-        return e.item(key, number, size, e.hole(CONSTANT, f"{key}.limit"), missing)
+        return e.make(f"add i64 {row}, {slot}")
+
+    def _find_in_hash_row(self, index: int, spec: RowHash, key: ir.Key, missing: str, *, is_change: bool) -> str:
+        """One look-up for all values of a row; the row is made when one of them is first changed."""
+        e, (*parts, place) = self.e, key
+        assert not isinstance(place, ir.String)
+        number = self.g.integer(place)
+        if not number.isdecimal() or int(number) >= spec.width:
+            number = e.below(number, str(spec.width - 1), missing)
+        found = self._hash_row(index, tuple(parts), is_change=is_change)
+        return e.at(self._existing(found, missing), e.make(f"mul i64 {number}, {spec.value.size}"))
+
+    def _hash_row(self, index: int, key: ir.Key, *, is_change: bool) -> str:
+        """The address of a row, or null."""
+        identity = self._identity(index, key)
+        found, made = (identity, "found"), (identity, "made")
+        known = self.e.known(made) or (None if is_change else self.e.known(found))
+        if known is not None:
+            return known
+        buffer = self._key(index, key)
+        pointer = self._lookup(index, buffer)
+        if is_change:
+            pointer = self._or_new_row(index, buffer, pointer)
+        return pointer if identity is None else self.e.remember(made if is_change else found, pointer)
+
+    def _or_new_row(self, index: int, buffer: str, pointer: str) -> str:
+        """`pointer`, or if it is null that of a new row of zeros; null if there is no room."""
+        e = self.e
+
+        def make() -> str:
+            zeros, map_ = e.rare_map_value("zeros"), self._map(index)
+            e.call(FuncId.MAP_UPDATE_ELEM, f"i64 {map_}", f"ptr {buffer}", f"ptr {zeros}", f"i64 {NO_EXIST}")
+            return self._lookup(index, buffer)  # another CPU may have been faster
+
+        return self._or_else(pointer, make)
+
+    def _or_else(self, pointer: str, make: Callable[[], str]) -> str:
+        """`pointer`, or the one that `make` makes if it is null."""
+        e, result, first, end = self.e, self.e.stack("ptr"), self.e.label("first"), self.e.label("end")
+        e.do(f"store ptr {pointer}, ptr {result}")
+        e.branch(e.make(f"icmp ne ptr {pointer}, null"), end, first)
+        e.begin(first)
+        with e.maybe():
+            e.do(f"store ptr {make()}, ptr {result}")
+        e.begin(end)
+        return e.make(f"load ptr, ptr {result}")
 
     def _lookup_once(self, index: int, key: ir.Key) -> str:
         buffer, identity = self._key(index, key), self._identity(index, key)
@@ -181,6 +246,17 @@ class Access:
     def _lookup(self, index: int, key: str) -> str:
         answer = self.e.call(FuncId.MAP_LOOKUP_ELEM, f"i64 {self._map(index)}", f"ptr {key}")
         return self.e.make(f"inttoptr i64 {answer} to ptr")
+
+    def _of_task_once(self, index: int, *, is_change: bool) -> str:
+        """The address of the current task's value, or null; a change makes a value where there is none."""
+        if index in self._deleted_from:
+            return self._of_task(index, F_STORAGE_CREATE if is_change else 0)
+        found, made = ("of task", index), ("made of task", index)
+        known = self.e.known(made) or self.e.known(found)
+        if not is_change:
+            return known or self.e.remember(found, self._of_task(index))
+        create = partial(self._of_task, index, F_STORAGE_CREATE)
+        return self.e.known(made) or self.e.remember(made, self._or_else(known, create) if known else create())
 
     def _of_task(self, index: int, flags: int = 0) -> str:
         """The address of the current task's value, or null."""
@@ -235,7 +311,7 @@ class Access:
 
     def _lose(self, spec: MapSpec, label: str, end: str) -> None:
         self.e.begin(label)
-        count_if(self.e, "true", FULL_MAPS if isinstance(spec, PerTask) else OUT_OF_RANGE)
+        count_if(self.e, "true", FULL_MAPS if isinstance(spec, PerTask | RowHash) else OUT_OF_RANGE)
         self.e.begin(end)
 
     # Memory

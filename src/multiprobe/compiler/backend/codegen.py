@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from multiprobe.compiler import ir
-from multiprobe.compiler.backend import collecting, strings
+from multiprobe.compiler.backend import collecting, numbers, strings
 from multiprobe.compiler.backend.access import Access
 from multiprobe.compiler.backend.contexts import count_if
 from multiprobe.compiler.backend.emitter import Emitter
@@ -77,7 +77,8 @@ class Generator:
         self.block(self.routine.body)
         e.location = 0
         e.begin(e.end)
-        e.do("ret i64 0")
+        # Opaque: LLVM would keep what to return in a register from the start, for all ways to leave.
+        e.do(f"ret i64 {e.opaque('0')}")
         e.is_open = False
         if self.idle == skip or (self.skip == skip and "veto" in self.routine.needs):
             e.begin(skip)
@@ -237,6 +238,10 @@ class Generator:
         made = self.e.make(f"select i1 {is_left}, i64 {left}, i64 {right}")
         return self.e.make(f"icmp ne i64 {made}, 0") if node.kind == BOOL else made
 
+    def _bitlength(self, node: ir.BitLength) -> str:
+        operand = self.integer(node.operand)
+        return numbers.bit_length(self.e, operand if node.operand.kind == U64 else self._magnitude(operand))
+
     def _read(self, node: ir.Read) -> str:
         return self.hook.read(node.name, node.index)
 
@@ -314,9 +319,11 @@ class Generator:
     # Statements
 
     def block(self, body: Sequence[Statement]) -> None:
-        for statement in body:
+        for position, statement in enumerate(body):
             if statement.line >= 0:
                 self.e.location = statement.line
+            if isinstance(statement, ir.Assign) and isinstance(statement.value, ir.Peek):
+                self.peeks.read_ahead(body[position:])
             self._STATEMENTS[type(statement)](self, statement)
 
     def branch(self, test: Expression, then: str, other: str) -> None:
@@ -427,6 +434,7 @@ class Generator:
         ir.BinaryOperation: _binary,
         ir.Compare: _compare,
         ir.Not: _not,
+        ir.BitLength: _bitlength,
         ir.Convert: _convert,
         ir.Extreme: _extreme,
         ir.Read: _read,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from multiprobe.compiler import ir
 from multiprobe.compiler.backend.contexts import count_if
+from multiprobe.compiler.backend.numbers import bit_length
 from multiprobe.compiler.backend.strings import prepare, store_bytes, write
 from multiprobe.compiler.code import CONSTANT, MAP
 from multiprobe.compiler.ir import I64, LITERAL, Const, Expression
@@ -84,8 +85,8 @@ def send(g: Evaluator, node: ir.Send, specs: Sequence[MapSpec]) -> str:
 
 
 _WAITING = (
-    ir.Const, ir.Local, ir.BinaryOperation, ir.Compare, ir.Logical, ir.Not, ir.Conditional, ir.Convert, ir.Load,
-    ir.Inline, ir.Assign, ir.If, ir.Leave,
+    ir.Const, ir.Local, ir.BinaryOperation, ir.BitLength, ir.Compare, ir.Logical, ir.Not, ir.Conditional, ir.Convert,
+    ir.Load, ir.Inline, ir.Assign, ir.If, ir.Leave,
 )  # fmt: skip
 """What never leaves the program and changes nothing."""
 _CHANGING = (ir.Store, ir.Update, ir.Delete, ir.SetSession, ir.Send, ir.Tally)
@@ -210,8 +211,8 @@ def _is_signed(number: Expression) -> bool:
 
 
 def _log2(e: Emitter, buckets: Log2, number: str, *, is_signed: bool) -> str:
-    """`Log2.bucket`, without a branch but for the sign: each one would double what the verifier has to walk through."""
-    power, part = _bit_length(e, _shifted(e, number, str(buckets.bits))), "0"
+    """`Log2.bucket`."""
+    power, part = bit_length(e, _shifted(e, number, str(buckets.bits))), "0"
     if buckets.bits:
         is_any = e.make(f"lshr i64 {e.make(f'add i64 {power}, 127')}, 7")
         part = e.make(f"lshr i64 {number}, {e.make(f'sub i64 {power}, {is_any}')}")
@@ -225,20 +226,6 @@ def _log2(e: Emitter, buckets: Log2, number: str, *, is_signed: bool) -> str:
 
 def _shifted(e: Emitter, number: str, count: str) -> str:
     return number if count == "0" else e.make(f"lshr i64 {number}, {count}")
-
-
-def _bit_length(e: Emitter, number: str) -> str:
-    """How many bits a number takes: the highest one is spread to all below it, and they are counted."""
-    for count in (1, 2, 4, 8, 16, 32):
-        number = e.make(f"or i64 {number}, {_shifted(e, number, str(count))}")
-    pairs = e.make(f"and i64 {_shifted(e, number, '1')}, {0x5555555555555555}")
-    number = e.make(f"sub i64 {number}, {pairs}")
-    fours = 0x3333333333333333
-    high = e.make(f"and i64 {_shifted(e, number, '2')}, {fours}")
-    number = e.make(f"add i64 {e.make(f'and i64 {number}, {fours}')}, {high}")
-    high = _shifted(e, number, "4")
-    number = e.make(f"and i64 {e.make(f'add i64 {number}, {high}')}, {0x0F0F0F0F0F0F0F0F}")
-    return _shifted(e, e.make(f"mul i64 {number}, {0x0101010101010101}"), "56")
 
 
 def _linear(e: Emitter, buckets: Linear, number: str, *, is_signed: bool) -> str:

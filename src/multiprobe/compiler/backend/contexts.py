@@ -474,5 +474,5 @@ def count_if(e: Emitter, test: str, counter: int) -> None:
     lost, on = e.label("lost"), e.label("on")
     e.branch(test, lost, on)
     e.begin(lost)
-    e.do(f"atomicrmw add ptr {e.at(e.map_value('control'), counter)}, i64 1 monotonic, align 8")
+    e.do(f"atomicrmw add ptr {e.at(e.rare_map_value('control'), counter)}, i64 1 monotonic, align 8")
     e.begin(on)

@@ -153,6 +153,11 @@ class Emitter:
         """The address of a single-entry array's value."""
         return self.make(f"inttoptr i64 {self.hole(MAP_VALUE, key)} to ptr")
 
+    def rare_map_value(self, key: str) -> str:
+        """The same where the program seldom comes by: LLVM doesn't keep it in a register from the start for that."""
+        number = self.make(f"call i64 @llvm.bpf.pseudo(i64 {HOLE[MAP_VALUE]}, i64 {self._hole(MAP_VALUE, key)}) #1")
+        return self.make(f"inttoptr i64 {number} to ptr")
+
     def call(self, helper: int, *arguments: str) -> str:
         """Call a helper; arguments are typed ("ptr %ctx")."""
         return self.make(f"call i64 inttoptr (i64 {helper} to ptr)({', '.join(arguments)}) #1")
@@ -176,11 +181,15 @@ class Emitter:
         """
         if number.isdecimal() and last.isdecimal() and int(number) <= int(last):
             return self.at(self.map_value(key), int(number) * size)
+        return self.at(self.map_value(key), self.make(f"mul i64 {self.below(number, last, missing)}, {size}"))
+
+    def below(self, number: str, last: str, missing: str) -> str:
+        """The same number, of which the verifier knows that it isn't above `last`; goes to `missing` if it is."""
         number, inside = self.opaque(number), self.label("inside")
         # The bound is on the number, before it becomes an offset: 6.1's verifier forgets what is aligned, otherwise.
         self.branch(self.make(f"icmp ule i64 {number}, {last}"), inside, missing)
         self.begin(inside)
-        return self.at(self.map_value(key), self.make(f"mul i64 {self.opaque(number)}, {size}"))
+        return self.opaque(number)
 
     # Memory
 

@@ -2,7 +2,8 @@
 pointers.
 
 What was read is not read again on the same straight way, as long as the pointer stays the same and no loop goes round.
-Knows helpers; must not know types.
+What successive assignments read from one address is read at once, if it is close together. Knows helpers; must not
+know types.
 """
 
 from __future__ import annotations
@@ -16,9 +17,13 @@ from multiprobe.maps.layout import FAILED_READS
 from multiprobe.uapi.bpf import FuncId
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from multiprobe.compiler.backend.emitter import Emitter
     from multiprobe.compiler.backend.evaluator import Evaluator
 
+MAX_TOGETHER = 64
+"""Bytes that are read at once: hardly dearer than 8."""
 PSEUDO_BTF_ID = 3
 """The source register of a 64-bit immediate that is the address of a variable, by its BTF id."""
 
@@ -40,6 +45,27 @@ class Peeks:
     def forget_all(self) -> None:
         """A loop begins, goes round or ends: memory may have changed, and so may every local."""
         self._round += 1
+
+    def read_ahead(self, statements: Sequence[ir.Statement]) -> None:
+        """Read at once what the first of these statements read from one address."""
+        nodes = {self.identity(node): node for node in _neighbours(statements)}
+        is_user = any(node.is_user for node in nodes.values())
+        low = min((node.offset for node in nodes.values()), default=0)
+        size = max((node.offset + node.size for node in nodes.values()), default=0) - low
+        if len(nodes) < 2 or None in nodes or size > MAX_TOGETHER or any(map(self.e.known, nodes)):
+            return
+        e, buffer = self.e, self.e.stack(f"[{-(-size // 8) * 8} x i8]")
+        address = self.g.integer(next(iter(nodes.values())).address)
+        failed, end = e.label("failed"), e.label("end")
+        e.branch(e.make(f"icmp ne i64 {self._copy(buffer, address, low, size, is_user=is_user)}, 0"), failed, end)
+        e.begin(failed)  # one by one: some may be readable
+        for node in nodes.values():
+            place = e.at(buffer, node.offset - low)
+            answer = self._copy(place, address, node.offset, node.size, is_user=is_user)
+            count_if(e, e.make(f"icmp ne i64 {answer}, 0"), FAILED_READS)
+        e.begin(end)
+        for key, node in nodes.items():
+            e.remember(key, self._value(e.at(buffer, node.offset - low), node))
 
     def load(self, node: ir.Peek) -> str:
         """The value as an operand of the node's kind."""
@@ -76,27 +102,26 @@ class Peeks:
         return None
 
     def _load(self, node: ir.Peek) -> str:
-        e = self.e
-        address = self.g.integer(node.address)
-        if node.offset:
-            address = e.make(f"add i64 {address}, {node.offset}")
+        e, address = self.e, self.g.integer(node.address)
         self._buffer = self._buffer or e.stack("i64")
-        buffer = self._buffer
         if node.bits:
-            e.store(buffer, "0")  # the verifier wants all of what is loaded to be written
-            self._read(address, node)
-            return self._bits(e.load(buffer), node)
-        self._read(address, node)
-        loaded = e.load(buffer, node.size, is_signed=node.is_signed)
-        return e.make(f"icmp ne i64 {loaded}, 0") if node.kind == BOOL else loaded
-
-    def _read(self, address: str, node: ir.Peek) -> None:
-        """Read the bytes of a node from `address` into the buffer: zeros if they can't be read."""
-        e, reader = self.e, FuncId.PROBE_READ_KERNEL
-        if node.is_user:  # a sleepable program waits for pages that are not in memory
-            reader = FuncId.COPY_FROM_USER if self.g.hook.shape.is_sleepable else FuncId.PROBE_READ_USER
-        failed = e.call(reader, f"ptr {self._buffer}", f"i32 {node.size}", f"i64 {address}")
+            e.store(self._buffer, "0")  # the verifier wants all of what is loaded to be written
+        failed = self._copy(self._buffer, address, node.offset, node.size, is_user=node.is_user)
         count_if(e, e.make(f"icmp ne i64 {failed}, 0"), FAILED_READS)
+        return self._bits(e.load(self._buffer), node) if node.bits else self._value(self._buffer, node)
+
+    def _value(self, buffer: str, node: ir.Peek) -> str:
+        loaded = self.e.load(buffer, node.size, is_signed=node.is_signed)
+        return self.e.make(f"icmp ne i64 {loaded}, 0") if node.kind == BOOL else loaded
+
+    def _copy(self, buffer: str, address: str, offset: int, size: int, *, is_user: bool) -> str:
+        """Copy memory into the buffer: zeros, and an answer that isn't 0, if it can't be read."""
+        if offset:
+            address = self.e.make(f"add i64 {address}, {offset}")
+        reader = FuncId.PROBE_READ_KERNEL
+        if is_user:  # a sleepable program waits for pages that are not in memory
+            reader = FuncId.COPY_FROM_USER if self.g.hook.shape.is_sleepable else FuncId.PROBE_READ_USER
+        return self.e.call(reader, f"ptr {buffer}", f"i32 {size}", f"i64 {address}")
 
     def _bits(self, word: str, node: ir.Peek) -> str:
         up = 64 - node.shift - node.bits
@@ -112,6 +137,23 @@ class Peeks:
             cpu = e.make(f"trunc i64 {self.g.integer(node.cpu)} to i32")
             pointer = e.call(FuncId.PER_CPU_PTR, f"i64 {variable}", f"i32 {cpu}")
         return plain(e, pointer)
+
+
+def _neighbours(statements: Sequence[ir.Statement]) -> Iterator[ir.Peek]:
+    """What the first of these statements, all of them assignments, read from the address that one local holds: all of
+    it of the kernel, or all of the process."""
+    address, is_user = None, False
+    for statement in statements:
+        if not isinstance(statement, ir.Assign):
+            return
+        node = statement.value
+        if isinstance(node, ir.Peek) and isinstance(node.address, ir.Local) and not node.bits:
+            if address is not None and (address, is_user) != (node.address, node.is_user):
+                return
+            address, is_user = node.address, node.is_user
+            yield node
+        if address is not None and statement.name == address.name:
+            return
 
 
 def plain(e: Emitter, pointer: str) -> str:

@@ -109,4 +109,4 @@ def _claim(e: Emitter, record: str, frame: str) -> str:
 
 
 def _count(e: Emitter, counter: int) -> None:
-    e.do(f"atomicrmw add ptr {e.at(e.map_value('control'), counter)}, i64 1 monotonic, align 8")
+    e.do(f"atomicrmw add ptr {e.at(e.rare_map_value('control'), counter)}, i64 1 monotonic, align 8")

@@ -324,14 +324,14 @@ class Expressions:
             return ()
         if not isinstance(spec, Hash):
             return (self.number(node),)
-        parts = [node]
+        parts, types = [node], spec.parts
         if spec.is_tuple:
-            if not isinstance(node, ast.Tuple) or len(node.elts) != len(spec.keys):
-                raise self.fail(node, f"a key of this map has {len(spec.keys)} parts")
+            if not isinstance(node, ast.Tuple) or len(node.elts) != len(types):
+                raise self.fail(node, f"a key of this map has {len(types)} parts")
             parts = node.elts
         return tuple(
             self._key_string(part) if isinstance(type_, StringType) else self.number(part)
-            for part, type_ in zip(parts, spec.keys, strict=True)
+            for part, type_ in zip(parts, types, strict=True)
         )
 
     def _require_task(self, node: ast.expr) -> None:
@@ -371,6 +371,8 @@ class Expressions:
         function = node.func
         if isinstance(function, ast.Attribute) and self.is_context(function.value):
             return self._ask_argument(node, function)
+        if isinstance(function, ast.Attribute) and function.attr == "bit_length" and not node.args:
+            return ir.BitLength(self.number(function.value))
         item = MISSING if isinstance(function, ast.Call) else self.value_of(function)
         made = self.pointers.call(node, item)
         if made is not None:

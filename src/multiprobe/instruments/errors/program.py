@@ -4,6 +4,9 @@ Every task has a stack of its traced calls (`errors.frames`). A call that return
 that it made has just failed: then the same failure propagates. It propagates with another error only if no other call
 succeeded in between. It ends in a call that does not fail, or with the outermost call. Only beginnings and ends are
 sent.
+
+Entries of tasks and calls stay in the tables and serve the next calls: inserting and deleting them costs several times
+what looking them up and changing them does.
 """
 
 from __future__ import annotations
@@ -112,9 +115,9 @@ def make_program(*, n_arguments: int = 0, has_types: bool = True, has_programs: 
                 lost[0] += 1
                 return
             call = task << 8 | depth
-            frames[call] = frame
+            frames[call] += frame - frames[call]
             keep(ctx, call)
-            states[task] = (state & (1 << depth + 8) - 256 | depth) + 1
+            states[task] += (state & (1 << depth + 8) - 256 | depth) + 1 - state
             ctx.session = left + 1
             return
         mark = ctx.session
@@ -140,18 +143,18 @@ def make_program(*, n_arguments: int = 0, has_types: bool = True, has_programs: 
             ended.send(identity=identity, frame=ctx.function + 1, error=0)
         below &= (1 << depth) - 1
         if not depth:
-            del states[task]
+            states[task] -= state
             return
         above = call - 1
         if error and depth <= WATCHED:
             if below >> depth - 1 & 1:
                 ended.send(identity=identities[above], frame=function_of(frames[above]), error=0)
-            opened[above] = error
-            identities[above] = identity
+            opened[above] += error - opened[above]
+            identities[above] += identity - identities[above]
             below |= 1 << depth - 1
         elif ctx.cookie & KIND and below >> depth - 1 & 1:
-            opened[above] = opened[above] | FOLLOWED
-        states[task] = below << 8 | depth
+            opened[above] |= FOLLOWED
+        states[task] += (below << 8 | depth) - state
 
     return errors
 
@@ -164,17 +167,17 @@ def _keeper(n_arguments: int) -> Callable[[mp.Context, int], None]:
     @mp.helper
     def keep(ctx: mp.Context, call: int) -> None:
         if has_0:
-            kept[call << 3 | 0] = ctx.arg(0)
+            kept[call << 3 | 0] += ctx.arg(0) - kept[call << 3 | 0]
         if has_1:
-            kept[call << 3 | 1] = ctx.arg(1)
+            kept[call << 3 | 1] += ctx.arg(1) - kept[call << 3 | 1]
         if has_2:
-            kept[call << 3 | 2] = ctx.arg(2)
+            kept[call << 3 | 2] += ctx.arg(2) - kept[call << 3 | 2]
         if has_3:
-            kept[call << 3 | 3] = ctx.arg(3)
+            kept[call << 3 | 3] += ctx.arg(3) - kept[call << 3 | 3]
         if has_4:
-            kept[call << 3 | 4] = ctx.arg(4)
+            kept[call << 3 | 4] += ctx.arg(4) - kept[call << 3 | 4]
         if has_5:
-            kept[call << 3 | 5] = ctx.arg(5)
+            kept[call << 3 | 5] += ctx.arg(5) - kept[call << 3 | 5]
 
     return keep
 

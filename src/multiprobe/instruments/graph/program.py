@@ -58,7 +58,7 @@ def _graph(probe: GraphProbe) -> Program:
             now = ctx.time
             # The session of a call whose entry was missed, or came before the program, holds an arbitrary value.
             if calls[thread, begin, ctx.function] == UNDER_WAY:
-                calls[thread, begin, ctx.function] = now
+                calls[thread, begin, ctx.function] += now - UNDER_WAY
                 if n_arguments >= 0:
                     values[thread, begin, ctx.function, RETURNED] = ctx.ret
             return

@@ -9,18 +9,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import multiprobe as mp
+from multiprobe.binaries.mixed import kernel_of
 from multiprobe.errors import UsageError
+from multiprobe.functions.kernel import Kernel
 from multiprobe.instruments.instrument import AttachOptions, Instrument
 from multiprobe.instruments.latency import self_time
-from multiprobe.instruments.latency.program import FunctionMaps, LatencyProbe, TaskMaps
+from multiprobe.instruments.latency.program import BUCKETS, CALLS, LONGEST, OWN, TOTAL, FunctionMaps, LatencyProbe
 from multiprobe.instruments.latency.quantiles import quantile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Unpack
 
     from multiprobe.binaries.mixed import AnyFunction, AnyFunctionSet
     from multiprobe.links.attachment import Attachment
+    from multiprobe.maps.specs import RowHash
 
 SORTS = ("total", "self", "calls", "mean", "p50", "p90", "p99", "max")
 
@@ -92,7 +95,7 @@ class CallTimer(Instrument[LatencySample]):
     def _read(self) -> LatencySample:
         seconds = self.seconds
         maps = self._probe.maps
-        rows = self._rows_by_task(maps) if isinstance(maps, TaskMaps) else self._rows(maps)
+        rows = self._rows(maps) if isinstance(maps, FunctionMaps) else self._rows_by_task(maps)
         return LatencySample(seconds, list(rows), self._lost())
 
     def _lost(self) -> int:
@@ -115,17 +118,11 @@ class CallTimer(Instrument[LatencySample]):
                     histogram[index].tolist(),
                 )  # fmt: skip
 
-    def _rows_by_task(self, maps: TaskMaps) -> Iterator[Latency]:
-        attachment = self._attachment
-        buckets: dict[tuple[int, int], dict[int, int]] = {}
-        for (index, who, bucket), n in attachment.map(maps.histogram).as_dict().items():
-            buckets.setdefault((index, who), {})[bucket] = n
-        longest, total = attachment.map(maps.longest).as_dict(), attachment.map(maps.total).as_dict()
-        own = attachment.map(maps.own).as_dict() if self.has_self else None
-        for key, begun in sorted(attachment.map(maps.calls).as_dict().items()):
+    def _rows_by_task(self, spec: RowHash) -> Iterator[Latency]:
+        for (index, who), row in sorted(self._attachment.map(spec).rows().items()):
             yield _row(
-                attachment.functions[key[0]], key[1], begun, total.get(key, 0),
-                None if own is None else own.get(key, 0), longest.get(key, 0), _dense(buckets.get(key, {})),
+                self.functions[index], who, row[CALLS], row[TOTAL], row[OWN] if self.has_self else None, row[LONGEST],
+                row[BUCKETS:],
             )  # fmt: skip
 
 
@@ -139,10 +136,6 @@ def _row(
     return Latency(function, who, ended, max(0, begun - ended), total, own, longest, tuple(trimmed))
 
 
-def _dense(buckets: Mapping[int, int]) -> list[int]:
-    return [buckets.get(bucket, 0) for bucket in range(max(buckets, default=-1) + 1)]
-
-
 def start(
     functions: AnyFunctionSet, *, by: str | None = None, has_self: bool = False, **options: Unpack[AttachOptions]
 ) -> CallTimer:
@@ -152,7 +145,8 @@ def start(
     has_self: measure self time, too
     Both make every call more expensive.
     """
-    probe = LatencyProbe(by=by, has_self=has_self)
+    has_storage = has_self and self_time.is_storage_safe(kernel_of(functions) or Kernel())
+    probe = LatencyProbe(by=by, has_self=has_self, has_storage=has_storage)
     return CallTimer(mp.attach(probe.program, functions, **options), probe)
 
 

@@ -11,15 +11,26 @@ from typing import TYPE_CHECKING, NamedTuple
 import multiprobe as mp
 from multiprobe.errors import UsageError
 from multiprobe.instruments.latency import self_time
+from multiprobe.maps.specs import RowHash
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeAlias
 
     from multiprobe.compiler.program import Program
+
+    _Helpers: TypeAlias = tuple[
+        Callable[[mp.Context], int], Callable[[mp.Context, int, int], int], Callable[[int, int], int]
+    ]
+    """What make a session cookie, compute the self time, and the elapsed time."""
 
 BY = ("process", "thread")
 MAX_KEYS = 65_536
 """Room for pairs of a function and a process (or thread)."""
+CALLS, TOTAL, LONGEST, OWN, BUCKETS = range(5)
+"""Places in the row of a function and a task."""
+MAX_BITS = 59
+"""Of nanoseconds: 18 years."""
 
 
 class LatencyProbe:
@@ -28,21 +39,23 @@ class LatencyProbe:
     calls: calls that began
     total, own, longest: nanoseconds of calls that returned (`own` is `calls` without `has_self`)
     histogram: calls by the bit length of their nanoseconds
-    With `by`, the keys of `histogram` have a third part, the bit length.
+    has_storage: see `self_time`
+    With `by`, `maps` is a table of rows, with these at CALLS, TOTAL, LONGEST, OWN and from BUCKETS on.
     """
 
-    def __init__(self, *, by: str | None = None, has_self: bool = False) -> None:
+    def __init__(self, *, by: str | None = None, has_self: bool = False, has_storage: bool = True) -> None:
         if by is not None and by not in BY:
             raise UsageError(f"invalid by={by!r}: expected {' or '.join(map(repr, BY))}")
         self.by = by
         self.has_self = has_self
-        self.maps: FunctionMaps | TaskMaps
+        helpers = _helpers(has_self, has_storage)
+        self.maps: FunctionMaps | RowHash
         if by:
-            self.maps = _task_maps(has_self)
-            self.program = _by_task(self.maps, has_self, is_process=by == "process")
+            self.maps = RowHash((mp.u32, mp.i32), mp.u64, MAX_KEYS, width=BUCKETS + MAX_BITS + 1)
+            self.program = _by_task(self.maps, helpers, has_self, is_process=by == "process")
         else:
             self.maps = _function_maps(has_self)
-            self.program = _by_function(self.maps, has_self)
+            self.program = _by_function(self.maps, helpers, has_self)
 
 
 class FunctionMaps(NamedTuple):
@@ -55,53 +68,21 @@ class FunctionMaps(NamedTuple):
     histogram: mp.Histogram
 
 
-class TaskMaps(NamedTuple):
-    """The maps of a LatencyProbe by function and task."""
-
-    calls: mp.Hash
-    total: mp.Hash
-    own: mp.Hash
-    longest: mp.Hash
-    histogram: mp.Hash
-
-
 def _function_maps(has_self: bool) -> FunctionMaps:
     calls, total, own, longest = (mp.PerFunction(mp.u64, shared=True) for _ in range(4))
     return FunctionMaps(calls, total, own if has_self else calls, longest, mp.Histogram(per_function=True))
 
 
-def _task_maps(has_self: bool) -> TaskMaps:
-    calls, total, own, longest = (mp.Hash((mp.u32, mp.i32), mp.u64, MAX_KEYS) for _ in range(4))
-    histogram = mp.Hash((mp.u32, mp.i32, mp.u32), mp.u64, 4 * MAX_KEYS)
-    return TaskMaps(calls, total, own if has_self else calls, longest, histogram)
-
-
 @mp.helper
 def elapsed(began: int, now: int) -> int:
     """Nanoseconds since `began`; 0 if the clocks of two CPUs differ by so little that it would be negative."""
-    return now - began if now > began else 0
+    took = mp.i64(now - began)
+    return took if took > 0 else 0
 
 
-@mp.helper
-def bit_length(number: int) -> int:
-    """The bit length of a number; 0 for 0."""
-    bits = 0
-    if number >> 32:
-        number, bits = number >> 32, 32
-    if number >> 16:
-        number, bits = number >> 16, bits + 16
-    if number >> 8:
-        number, bits = number >> 8, bits + 8
-    if number >> 4:
-        number, bits = number >> 4, bits + 4
-    if number >> 2:
-        number, bits = number >> 2, bits + 2
-    return bits + min(number, 2)
-
-
-def _by_function(maps: FunctionMaps, has_self: bool) -> Program:
+def _by_function(maps: FunctionMaps, helpers: _Helpers, has_self: bool) -> Program:
     calls, total, own, longest, histogram = maps
-    enter, leave, measure = _helpers(has_self)
+    enter, leave, measure = helpers
 
     @mp.program(when="session")
     def latency(ctx: mp.Context) -> None:
@@ -123,15 +104,14 @@ def _by_function(maps: FunctionMaps, has_self: bool) -> Program:
     return latency
 
 
-def _by_task(maps: TaskMaps, has_self: bool, *, is_process: bool) -> Program:
-    calls, total, own, longest, histogram = maps
-    enter, leave, measure = _helpers(has_self)
+def _by_task(rows: RowHash, helpers: _Helpers, has_self: bool, *, is_process: bool) -> Program:
+    enter, leave, measure = helpers
 
     @mp.program(when="session")
     def latency(ctx: mp.Context) -> None:
         who = ctx.ns_pid if is_process else ctx.ns_tid
         if not ctx.is_return:
-            calls[ctx.function, who] += 1
+            rows[ctx.function, who, CALLS] += 1
             ctx.session = enter(ctx)
             return
         now = ctx.time
@@ -139,11 +119,11 @@ def _by_task(maps: TaskMaps, has_self: bool, *, is_process: bool) -> Program:
         if not mark:
             return
         took = measure(mark, now)
-        total[ctx.function, who] += took
-        histogram[ctx.function, who, bit_length(took)] += 1
-        longest[ctx.function, who] = max(longest[ctx.function, who], mp.u64(took))
+        rows[ctx.function, who, TOTAL] += took
+        rows[ctx.function, who, BUCKETS + took.bit_length()] += 1
+        rows[ctx.function, who, LONGEST] = max(rows[ctx.function, who, LONGEST], mp.u64(took))
         if has_self:
-            own[ctx.function, who] += leave(ctx, mark, took)
+            rows[ctx.function, who, OWN] += leave(ctx, mark, took)
 
     return latency
 
@@ -158,10 +138,7 @@ def _no_own(ctx: mp.Context, mark: int, took: int) -> int:
     return 0
 
 
-def _helpers(
-    has_self: bool,
-) -> tuple[Callable[[mp.Context], int], Callable[[mp.Context, int, int], int], Callable[[int, int], int]]:
-    """The helpers that make a session cookie, compute the self time, and the elapsed time."""
+def _helpers(has_self: bool, has_storage: bool) -> _Helpers:
     if has_self:
-        return self_time.enter, self_time.leave, self_time.elapsed
+        return (*self_time.make_helpers(has_storage=has_storage), self_time.elapsed)
     return _now, _no_own, elapsed
