@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 
+import pytest
+
 import multiprobe as mp
 from multiprobe.bench.memory import COMMANDS
 from multiprobe.bench.starting import PHASES
@@ -31,6 +33,7 @@ def tools(*more: str) -> set[str]:
     return {"multiprobe", *(name for name in more if shutil.which(name))}
 
 
+@pytest.mark.once("7.3")
 def test_attach() -> None:
     found = [one for one in bench("attach", PATTERN) if one["step"] != "find"]
     mechanisms = set(mp.Kernel().offers.label.split(", "))
@@ -41,6 +44,7 @@ def test_attach() -> None:
     assert all(one["median"] > 0 for one in found if one["tool"] != "bpftrace")  # type: ignore[operator]
 
 
+@pytest.mark.once("6.12")
 def test_hit() -> None:
     found = bench("hit")
     questions = {str(one["way"]).partition(", ")[0] for one in found}
@@ -48,6 +52,7 @@ def test_hit() -> None:
     assert {one["tool"] for one in found} == tools("bpftrace")
 
 
+@pytest.mark.once("6.12")
 def test_events() -> None:
     found = bench("events")
     received = {one["way"]: one["median"] for one in found if one["step"] == "received" and one["tool"] == "multiprobe"}
@@ -55,6 +60,7 @@ def test_events() -> None:
     assert {one["tool"] for one in found} == tools("bpftrace")
 
 
+@pytest.mark.once("6.1")
 def test_start() -> None:
     found = bench("start", PATTERN)
     ours = [one["step"] for one in found if one["tool"] == "multiprobe"]
@@ -62,6 +68,7 @@ def test_start() -> None:
     assert {one["tool"] for one in found} == tools("bpftrace", "trace-cmd")
 
 
+@pytest.mark.once("6.1")
 def test_memory() -> None:
     found = bench("memory", PATTERN)
     for step in ("predicted", "measured"):

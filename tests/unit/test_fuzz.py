@@ -15,7 +15,7 @@ NAMES = [
     "btf", "kallsyms", "addrs", "names", "blacklist", "pattern", "spelled type", "table cache",
     "table cache, checksum right", "program cache, checksum right", "program cache", "saved run",
     "saved run, end right", "saved run, gzip", "saved run, zstd", "commands on saved runs", "kernel.json",
-    "accelerator", "tried", "culprits", "pins", "btf sections", "filter", "command line", "elf", "binary", "go",
+    "accelerator", "tried", "culprits", "pins", "dwarf", "btf sections", "filter", "command line", "elf", "binary", "go",
     "usdt probes", "patterns of binaries", "object types", "section name", "name", "trampoline", "verifier's log",
     "cpuinfo", "loader cache", "elf symbols", "enabled_functions", "kprobes", "fdinfo", "status", "mounts", "modules",
     "kernel configuration", "blacklist alone", "kallsyms alone", "list alone", "cpus", "event format", "maps",

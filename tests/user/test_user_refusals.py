@@ -131,6 +131,8 @@ def test_a_file_that_was_replaced_or_deleted(binary: mp.Binary, built: Path, tmp
 
 def test_a_file_that_is_deleted_while_attached(binary: mp.Binary, program: Path) -> None:
     with subprocess.Popen([program, "plain", "7", "", "wait"], stdin=subprocess.PIPE) as process:
+        while os.readlink(f"/proc/{process.pid}/exe") != str(program):
+            pass  # a new process is a moment later what it executes
         chosen = mp.Binary.of(process.pid).functions("leaf")
         os.unlink(program)
         with mp.attach(count, chosen) as attachment:

@@ -63,12 +63,14 @@ class Helpers(NamedTuple):
 def is_storage_safe(kernel: Kernel) -> bool:
     """Whether the kernel makes room for a task's value in any function, also in those of its own allocator."""
     # Linux kernel commit 08a7ce384e33 ("bpf: Use bpf_mem_cache_alloc/free in bpf_local_storage_elem") (in v6.4):
-    # before, it asked the allocator, also where functions of that one were probed with its locks held.
+    # before, it asked the allocator, also where functions of that one were probed with its locks held. Kernels whose
+    # buckets have a lock that can fail (7.x) always allocate without taking any.
     try:
         members = {member.name for member in mp.struct("bpf_local_storage_map", kernel=kernel).members}
+        locks = {member.type for member in mp.struct("bpf_local_storage_map_bucket", kernel=kernel).members}
     except MultiprobeError:
         return False
-    return not members.isdisjoint({"bpf_ma", "use_kmalloc_nolock"})
+    return not members.isdisjoint({"bpf_ma", "use_kmalloc_nolock"}) or "rqspinlock_t" in locks
 
 
 def make_helpers(*, has_storage: bool) -> Helpers:
