@@ -88,7 +88,9 @@ def _value(kernel: FakeKernel, one: Map, key: bytes) -> bytes:
 def _task_of(key: bytes) -> bytes:
     """The id of the task that a pidfd stands for, as programs see it here."""
     with open(f"/proc/self/fdinfo/{int.from_bytes(key, 'little')}") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("Pid:")).to_bytes(8, "little")
+        pid = next(int(line.split()[1]) for line in file if line.startswith("Pid:"))
+    refuse_if(pid < 0, errno.ENOENT)  # it has ended
+    return pid.to_bytes(8, "little")
 
 
 def map_lookup_elem(kernel: FakeKernel, attr: Attr) -> int:
