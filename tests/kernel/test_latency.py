@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -15,8 +14,6 @@ import pytest
 
 import forked
 import multiprobe as mp
-from multiprobe.instruments.latency import self_time
-from multiprobe.instruments.latency.instrument import CallTimer
 from multiprobe.instruments.latency.program import LatencyProbe
 
 LATENCY = ["latency", "--json"]
@@ -81,26 +78,6 @@ def test_self_times_add_up_to_the_time_of_the_outermost_calls() -> None:
     assert found["do_nanosleep"]["self_ns"] > report["total_ns"] // len(rows) // 2  # it is there that the time goes
     assert found["do_nanosleep"]["total_ns"] <= found["hrtimer_nanosleep"]["total_ns"] <= found[SLEEP]["total_ns"]
     assert report["missed"]["self_times"] == 0
-
-
-@pytest.mark.parametrize("has_storage", [False, True])
-@pytest.mark.parametrize("by", [None, "thread"])
-def test_the_states_of_tasks_may_be_in_either_place(has_storage: bool, by: str | None) -> None:
-    probe = LatencyProbe(by=by, has_self=True, has_storage=has_storage)
-    attachment = mp.attach(probe.program, CHAIN, pid=os.getpid())
-    with CallTimer(attachment, probe) as timer:
-        for _ in range(3):
-            time.sleep(0.02)
-        sample = timer.finish()
-    found = {row.function.name: row for row in sample.rows}
-    assert {row.calls for row in sample.rows} == {3}
-    assert sum(row.own or 0 for row in sample.rows) == found[SLEEP].total
-    assert sample.lost == 0
-
-
-def test_whether_task_storage_is_safe() -> None:
-    """As the kernel's own allocator for programs came to it, in 6.4: 6.1 is the only one here without."""
-    assert self_time.is_storage_safe(mp.Kernel()) == (not os.uname().release.startswith("6.1."))
 
 
 def test_a_read_takes_until_the_writer_writes() -> None:

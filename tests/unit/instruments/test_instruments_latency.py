@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import multiprobe as mp
 from multiprobe.compiler import ir
 from multiprobe.compiler.frontend.statements import build
 from multiprobe.errors import UsageError
@@ -21,10 +22,8 @@ from multiprobe.maps.specs import RowHash
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "compiler")]
 
-from kernel_memory import kernel  # noqa: E402
 from runner import Bench  # noqa: E402
 
-STATES = (self_time.stored, self_time.sums, self_time.noted)
 ADDRESSES = (0x1000, 0x2000, 0x3000)
 
 
@@ -47,13 +46,7 @@ class Machine:
     def _hit(self, function: int, session: int, tid: int, pid: int, cpu: int, *, is_return: int) -> None:
         facts = {"kfunc:bpf_session_cookie": session, "kfunc:bpf_session_is_return": is_return}
         self.bench.hit(
-            ip=ADDRESSES[function],
-            cookie=function,
-            cpu=cpu,
-            pid_tgid=pid << 32 | tid,
-            time=self.time,
-            task_btf=tid or 1 << 40 | cpu,
-            **facts,
+            ip=ADDRESSES[function], cookie=function, cpu=cpu, pid_tgid=pid << 32 | tid, time=self.time, **facts
         )
 
     def rows(self) -> dict[tuple[int, ...], tuple[int, ...]]:
@@ -76,16 +69,13 @@ class Machine:
 
     def open_calls(self) -> int:
         """Entries of calls in progress, and of tasks that have such; those that wait for the next calls are 0."""
-        names = [name for name, item in self.bench.program.maps.items() if item in STATES]
+        names = [name for name, item in self.bench.program.maps.items() if item in (self_time.sums, self_time.noted)]
         return sum(map(bool, (n for name in names for n in self.bench.table(name).values())))
 
     def evict(self, spec: object) -> None:
         """The kernel makes room for others: all entries are gone."""
         name = next(name for name, item in self.bench.program.maps.items() if item is spec)
         self.bench.machine.tables[self.bench._fd(name)].places.clear()
-
-
-each_storage = pytest.mark.parametrize("has_storage", [False, True])
 
 
 @pytest.mark.parametrize("by", [None, "process", "thread"])
@@ -96,9 +86,8 @@ def test_what_cpus_share_is_only_updated_atomically(by: str | None, has_self: bo
     assert "umax" in [statement.op for statement in statements if isinstance(statement, ir.Update)]
 
 
-@each_storage
-def test_self_time_is_what_traced_children_leave(has_storage: bool) -> None:
-    probe = LatencyProbe(by="thread", has_self=True, has_storage=has_storage)
+def test_self_time_is_what_traced_children_leave() -> None:
+    probe = LatencyProbe(by="thread", has_self=True)
     machine = Machine(probe)
     outer = machine.enter(0, tid=5)
     for _ in range(2):
@@ -119,9 +108,8 @@ def test_self_time_is_what_traced_children_leave(has_storage: bool) -> None:
     assert machine.open_calls() == 0
 
 
-@each_storage
-def test_a_missed_return_upsets_only_itself(has_storage: bool) -> None:
-    probe = LatencyProbe(by="thread", has_self=True, has_storage=has_storage)
+def test_a_missed_return_upsets_only_itself() -> None:
+    probe = LatencyProbe(by="thread", has_self=True)
     machine = Machine(probe)
     outer = machine.enter(0, tid=5)
     machine.time += 10
@@ -139,9 +127,8 @@ def test_a_missed_return_upsets_only_itself(has_storage: bool) -> None:
     assert machine.array(self_time.lost) == [0]
 
 
-@each_storage
-def test_idle_tasks_of_two_cpus_are_two_tasks(has_storage: bool) -> None:
-    probe = LatencyProbe(by="thread", has_self=True, has_storage=has_storage)
+def test_idle_tasks_of_two_cpus_are_two_tasks() -> None:
+    probe = LatencyProbe(by="thread", has_self=True)
     machine = Machine(probe)
     first = machine.enter(0, tid=0, pid=0, cpu=0)
     machine.time += 10
@@ -153,9 +140,8 @@ def test_idle_tasks_of_two_cpus_are_two_tasks(has_storage: bool) -> None:
     assert machine.column(OWN) == machine.column(TOTAL) == {(0, 0): 110, (1, 0): 101}
 
 
-@each_storage
-def test_too_deep_is_counted_not_guessed(has_storage: bool) -> None:
-    probe = LatencyProbe(by="thread", has_self=True, has_storage=has_storage)
+def test_too_deep_is_counted_not_guessed() -> None:
+    probe = LatencyProbe(by="thread", has_self=True)
     machine = Machine(probe)
     calls = [machine.enter(0, tid=5) for _ in range(self_time.DEEPEST + 2)]
     machine.time += 1
@@ -167,10 +153,9 @@ def test_too_deep_is_counted_not_guessed(has_storage: bool) -> None:
     assert machine.open_calls() == 0
 
 
-@pytest.mark.parametrize("evicted", STATES)
-def test_what_made_room_for_others_is_counted(evicted: object) -> None:
-    has_storage = evicted is not self_time.sums
-    probe = LatencyProbe(by="thread", has_self=True, has_storage=has_storage)
+@pytest.mark.parametrize("evicted", [self_time.sums, self_time.noted])
+def test_what_made_room_for_others_is_counted(evicted: mp.LruHash) -> None:
+    probe = LatencyProbe(by="thread", has_self=True)
     machine = Machine(probe)
     outer = machine.enter(0, tid=5)
     inner = machine.enter(1, tid=5)
@@ -186,9 +171,8 @@ def test_what_made_room_for_others_is_counted(evicted: object) -> None:
     assert machine.column(OWN)[2, 5] == 3
 
 
-@each_storage
-def test_a_call_from_before_its_task_started_anew_is_counted(has_storage: bool) -> None:
-    probe = LatencyProbe(by="thread", has_self=True, has_storage=has_storage)
+def test_a_call_from_before_its_task_started_anew_is_counted() -> None:
+    probe = LatencyProbe(by="thread", has_self=True)
     machine = Machine(probe)
     machine.enter(0, tid=5)
     first = machine.enter(1, tid=5)
@@ -203,10 +187,9 @@ def test_a_call_from_before_its_task_started_anew_is_counted(has_storage: bool) 
     assert machine.column(OWN) == {(1, 5): 1000}
 
 
-@each_storage
-def test_any_number_of_missed_returns(has_storage: bool) -> None:
+def test_any_number_of_missed_returns() -> None:
     """Of outermost calls, while others are seen: their self times are right, or lost where the depth starts again."""
-    probe = LatencyProbe(by="thread", has_self=True, has_storage=has_storage)
+    probe = LatencyProbe(by="thread", has_self=True)
     machine = Machine(probe)
     for n in range(2 * self_time.DEEPEST):
         machine.enter(1, tid=5)  # its return is missed
@@ -230,9 +213,9 @@ def test_a_call_that_began_before_is_not_timed() -> None:
     assert not machine.buckets()
 
 
-@pytest.fixture(scope="module", params=[False, True])
-def shared(request: pytest.FixtureRequest) -> tuple[LatencyProbe, Machine]:
-    probe = LatencyProbe(by="process", has_self=True, has_storage=request.param)
+@pytest.fixture(scope="module")
+def shared() -> tuple[LatencyProbe, Machine]:
+    probe = LatencyProbe(by="process", has_self=True)
     return probe, Machine(probe)
 
 
@@ -310,7 +293,3 @@ def test_unknown_groups_are_refused() -> None:
     with pytest.raises(UsageError, match="by='cpu'"):
         LatencyProbe(by="cpu")
     assert latency.SORTS[0] == "total"
-
-
-def test_a_kernel_that_says_nothing_about_task_storage_is_not_asked_for_it(tmp_path: Path) -> None:
-    assert not self_time.is_storage_safe(kernel(tmp_path / "btf"))

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import multiprobe as mp
-from multiprobe.binaries.mixed import kernel_of
 from multiprobe.errors import UsageError
-from multiprobe.functions.kernel import Kernel
 from multiprobe.instruments.instrument import AttachOptions, Instrument
 from multiprobe.instruments.latency import self_time
 from multiprobe.instruments.latency.program import BUCKETS, CALLS, LONGEST, OWN, TOTAL, FunctionMaps, LatencyProbe
@@ -145,8 +143,7 @@ def start(
     has_self: measure self time, too
     Both make every call more expensive.
     """
-    has_storage = has_self and self_time.is_storage_safe(kernel_of(functions) or Kernel())
-    probe = LatencyProbe(by=by, has_self=has_self, has_storage=has_storage)
+    probe = LatencyProbe(by=by, has_self=has_self)
     return CallTimer(mp.attach(probe.program, functions, **options), probe)
 
 

@@ -15,14 +15,8 @@ from multiprobe.maps.specs import RowHash
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TypeAlias
 
     from multiprobe.compiler.program import Program
-
-    _Helpers: TypeAlias = tuple[
-        Callable[[mp.Context], int], Callable[[mp.Context, int, int], int], Callable[[int, int], int]
-    ]
-    """What make a session cookie, compute the self time, and the elapsed time."""
 
 BY = ("process", "thread")
 MAX_KEYS = 65_536
@@ -39,23 +33,21 @@ class LatencyProbe:
     calls: calls that began
     total, own, longest: nanoseconds of calls that returned (`own` is `calls` without `has_self`)
     histogram: calls by the bit length of their nanoseconds
-    has_storage: see `self_time`
     With `by`, `maps` is a table of rows, with these at CALLS, TOTAL, LONGEST, OWN and from BUCKETS on.
     """
 
-    def __init__(self, *, by: str | None = None, has_self: bool = False, has_storage: bool = True) -> None:
+    def __init__(self, *, by: str | None = None, has_self: bool = False) -> None:
         if by is not None and by not in BY:
             raise UsageError(f"invalid by={by!r}: expected {' or '.join(map(repr, BY))}")
         self.by = by
         self.has_self = has_self
-        helpers = _helpers(has_self, has_storage)
         self.maps: FunctionMaps | RowHash
         if by:
             self.maps = RowHash((mp.u32, mp.i32), mp.u64, MAX_KEYS, width=BUCKETS + MAX_BITS + 1)
-            self.program = _by_task(self.maps, helpers, has_self, is_process=by == "process")
+            self.program = _by_task(self.maps, has_self, is_process=by == "process")
         else:
             self.maps = _function_maps(has_self)
-            self.program = _by_function(self.maps, helpers, has_self)
+            self.program = _by_function(self.maps, has_self)
 
 
 class FunctionMaps(NamedTuple):
@@ -80,9 +72,9 @@ def elapsed(began: int, now: int) -> int:
     return took if took > 0 else 0
 
 
-def _by_function(maps: FunctionMaps, helpers: _Helpers, has_self: bool) -> Program:
+def _by_function(maps: FunctionMaps, has_self: bool) -> Program:
     calls, total, own, longest, histogram = maps
-    enter, leave, measure = helpers
+    enter, leave, measure = _helpers(has_self)
 
     @mp.program(when="session")
     def latency(ctx: mp.Context) -> None:
@@ -104,8 +96,8 @@ def _by_function(maps: FunctionMaps, helpers: _Helpers, has_self: bool) -> Progr
     return latency
 
 
-def _by_task(rows: RowHash, helpers: _Helpers, has_self: bool, *, is_process: bool) -> Program:
-    enter, leave, measure = helpers
+def _by_task(rows: RowHash, has_self: bool, *, is_process: bool) -> Program:
+    enter, leave, measure = _helpers(has_self)
 
     @mp.program(when="session")
     def latency(ctx: mp.Context) -> None:
@@ -138,7 +130,10 @@ def _no_own(ctx: mp.Context, mark: int, took: int) -> int:
     return 0
 
 
-def _helpers(has_self: bool, has_storage: bool) -> _Helpers:
+def _helpers(
+    has_self: bool,
+) -> tuple[Callable[[mp.Context], int], Callable[[mp.Context, int, int], int], Callable[[int, int], int]]:
+    """The helpers that make a session cookie, compute the self time, and the elapsed time."""
     if has_self:
-        return (*self_time.make_helpers(has_storage=has_storage), self_time.elapsed)
+        return self_time.enter, self_time.leave, self_time.elapsed
     return _now, _no_own, elapsed
