@@ -64,14 +64,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers",
-        "once(series): takes long and is about commands or programs, not about what differs between kernels: where the "
-        "suites of several kernels run, this one's runs it",
-    )
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what another suite runs, and run the tests of memory first: slabs that other tests have freed, but not
     given back, would be used again there."""

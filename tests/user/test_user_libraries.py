@@ -12,7 +12,7 @@ import pytest
 import multiprobe as mp
 from multiprobe.instruments.count import calls, count
 
-pytestmark = pytest.mark.usefixtures("built")
+pytestmark = [pytest.mark.usefixtures("built"), pytest.mark.once("6.12")]
 
 WORKLOAD = r"""
 seq 1 2000 | sort -rn | head -3

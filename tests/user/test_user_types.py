@@ -18,6 +18,7 @@ from multiprobe.errors import NotSupportedError
 from multiprobe.kernel.features import Features
 
 pytest.importorskip("elftools", reason="the extra `dwarf` is not installed")
+pytestmark = pytest.mark.once("6.12")
 N = 40
 BUILDS = {
     "O0": ("gcc", "-O0", "-g"),

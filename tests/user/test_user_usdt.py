@@ -16,6 +16,7 @@ import multiprobe as mp
 from multiprobe.instruments.count import calls, count
 from multiprobe.links.mechanisms.red_zone import why_harmful
 
+pytestmark = pytest.mark.once("7.3")
 Compile = Callable[..., Path]
 
 
