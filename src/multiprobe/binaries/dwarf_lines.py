@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import json
 import os
-import resource
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
+from multiprobe.binaries.dwarf import limited
 from multiprobe.elf import parse_sections
-from multiprobe.errors import DataError, NotSupportedError
+from multiprobe.errors import NotSupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -130,8 +128,8 @@ class ElfFile(Protocol):
 
 def require_pyelftools() -> None:
     """Raise NotSupportedError without pyelftools."""
-    if find_spec("elftools") is None:
-        raise NotSupportedError("source lines need pyelftools", hint="pip install 'multiprobe[dwarf]'")
+    if not limited.has_pyelftools():
+        raise NotSupportedError("source lines need pyelftools", hint=limited.HINT)
 
 
 def has_lines(file: BinaryFile) -> bool:
@@ -146,27 +144,14 @@ def read_lines(file: BinaryFile, addresses: Collection[int]) -> dict[int, Source
     """
     require_pyelftools()
     parse_sections(file)
-    limits = [str(limit) for limit in (MAX_MEMORY, MAX_SECONDS)]
-    child = subprocess.run(
-        [sys.executable, "-P", "-m", __name__, str(file.fileno()), *limits],
-        input=json.dumps(sorted(addresses)).encode(),
-        capture_output=True,
-        pass_fds=[file.fileno()],
-        check=False,
-    )
-    if child.returncode < 0:
-        raise DataError(f"{file.path}: its DWARF takes longer than {MAX_SECONDS} seconds to read")
-    if child.returncode:
-        why = child.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise DataError(f"{file.path}: its DWARF can't be read: {why[:200]}")
-    return {address: SourceLine(path, line) for address, path, line in json.loads(child.stdout)}
+    asked = json.dumps(sorted(addresses)).encode()
+    answer = limited.ask(__name__, file, asked, max_memory=MAX_MEMORY, max_seconds=MAX_SECONDS)
+    return {address: SourceLine(path, line) for address, path, line in json.loads(answer)}
 
 
 def _main(fd: int, max_memory: int, max_seconds: int) -> None:
     """Print the lines in the file with this descriptor, for the addresses on standard input."""
-    resource.setrlimit(resource.RLIMIT_AS, (max_memory, max_memory))
-    resource.setrlimit(resource.RLIMIT_CPU, (max_seconds, max_seconds))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    limited.limit(max_memory, max_seconds)
     addresses = frozenset(json.load(sys.stdin))
     with os.fdopen(fd, "rb") as stream:
         found = _read(import_module("elftools.elf.elffile").ELFFile(stream), addresses)

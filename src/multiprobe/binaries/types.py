@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from multiprobe.binaries.calling import CONVENTIONS, find_places
-from multiprobe.binaries.dwarf.reader import has_pyelftools, open_types, read_types
+from multiprobe.binaries.dwarf.limited import HINT, has_pyelftools
+from multiprobe.binaries.dwarf.reader import open_types, read_types
 from multiprobe.binaries.file import BinaryFile
 from multiprobe.binaries.mixed import MixedFunctionSet, parts_of
 from multiprobe.binaries.prototypes import Prototype, UserTypes
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from multiprobe.binaries.mixed import AnyFunctionSet
-
-HINT = "pip install 'multiprobe[dwarf]'"
-
 
 _KINDS = {"struct": fmt.STRUCT, "union": fmt.UNION, "enum": fmt.ENUM}
 

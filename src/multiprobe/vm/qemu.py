@@ -19,9 +19,6 @@ GUEST_MARK = "multiprobe.guest=1"
 TCG = "tcg"
 KVM = "kvm"
 
-#: Where a guest with a network finds this machine, by QEMU's own network of each guest.
-HOST_ADDRESS = "10.0.2.2"
-
 #: TCG's AVX is left out: QEMU 7.2 (Debian 12) computes some of it wrongly (NumPy then sorts wrongly), and programs
 #: choose other code without it. F16C and FMA are encoded as AVX, so they go with it.
 EMULATED_PROCESSOR = "max,avx=off,avx2=off,f16c=off,fma=off"

@@ -13,6 +13,7 @@ import pytest
 
 import multiprobe as mp
 from multiprobe.binaries import dwarf_lines
+from multiprobe.binaries.dwarf import limited
 from multiprobe.binaries.dwarf_lines import SourceLine, read_lines, rows
 from multiprobe.binaries.file import BinaryFile
 from multiprobe.binaries.sources import find_shift, find_sources
@@ -100,7 +101,7 @@ def test_a_function_without_a_line_is_told(folder: Path) -> None:
 
 def test_without_pyelftools(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = compiled(folder, "-g")
-    monkeypatch.setattr(dwarf_lines, "find_spec", lambda _: None)
+    monkeypatch.setattr(limited, "find_spec", lambda _: None)
     with pytest.raises(NotSupportedError) as found:
         lines_of(path)
     assert found.value.hint == "pip install 'multiprobe[dwarf]'"

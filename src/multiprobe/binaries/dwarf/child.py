@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
 from multiprobe.binaries.dwarf.conversion import Converter
 from multiprobe.binaries.dwarf.functions import read_function
+from multiprobe.binaries.dwarf.limited import limit
 from multiprobe.binaries.dwarf.units import Units
 
 if TYPE_CHECKING:
@@ -31,9 +31,7 @@ class DwarfFile(Protocol):
 
 def main(fd: int, shared_fd: int, max_memory: int, max_seconds: int) -> None:
     """Answer what standard input asks of the file."""
-    resource.setrlimit(resource.RLIMIT_AS, (max_memory, max_memory))
-    resource.setrlimit(resource.RLIMIT_CPU, (max_seconds, max_seconds))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    limit(max_memory, max_seconds)
     asked = json.load(sys.stdin)
     with os.fdopen(fd, "rb") as stream:
         dwarf = open_dwarf(stream)

@@ -1,22 +1,17 @@
-"""Asks the process that reads DWARF, and remembers its answers in the cache.
-
-The process has limits of memory and time: pyelftools does not bound what it does for damaged files.
-"""
+"""Asks the process that reads types from DWARF, and remembers its answers in the cache."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import subprocess
-import sys
 from dataclasses import dataclass
 from hashlib import blake2b
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from zlib import crc32
 
 from multiprobe.binaries.debug_files import build_id, open_debug_file, open_shared_file
+from multiprobe.binaries.dwarf import limited
 from multiprobe.binaries.dwarf.functions import FunctionEvidence
 from multiprobe.binaries.file import BinaryFile
 from multiprobe.cachedir import cache_directory, drop_old, read_own, write_own
@@ -47,11 +42,6 @@ class DwarfTypes:
     btf: Btf
     functions: Mapping[int, FunctionEvidence]
     names: Mapping[Name, int]
-
-
-def has_pyelftools() -> bool:
-    """Whether pyelftools is installed."""
-    return find_spec("elftools") is not None
 
 
 def open_types(file: BinaryFile, problems: list[str]) -> BinaryFile | None:
@@ -110,21 +100,8 @@ def _intact(kept: bytes) -> bytes | None:
 
 
 def _ask(file: BinaryFile, shared: BinaryFile | None, asked: bytes) -> bytes:
-    descriptors = [file.fileno(), *([] if shared is None else [shared.fileno()])]
-    numbers = [file.fileno(), -1 if shared is None else shared.fileno(), MAX_MEMORY, MAX_SECONDS]
-    child = subprocess.run(
-        [sys.executable, "-P", "-m", _CHILD, *map(str, numbers)],
-        input=asked,
-        capture_output=True,
-        pass_fds=descriptors,
-        check=False,
-    )
-    if child.returncode < 0:
-        raise DataError(f"{file.path}: its DWARF takes longer than {MAX_SECONDS} seconds to read")
-    if child.returncode:
-        why = child.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise DataError(f"{file.path}: its DWARF can't be read: {why[:200]}")
-    return child.stdout
+    others = [-1 if shared is None else shared.fileno()]
+    return limited.ask(_CHILD, file, asked, max_memory=MAX_MEMORY, max_seconds=MAX_SECONDS, others=others)
 
 
 def _decode(file: BinaryFile, answer: bytes) -> DwarfTypes:
