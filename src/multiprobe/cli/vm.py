@@ -23,7 +23,7 @@ Examples:
   multiprobe vm -- uname -a                         the default kernel
   multiprobe vm --kernel 7.3                        a shell in it
   multiprobe vm --kernel 6.1 --share . -- make      may write to this directory
-  multiprobe vm --publish 9435 -- multiprobe count 'vfs_*' --metrics :9435
+  multiprobe vm --publish 9435 -- multiprobe count vfs_read --metrics 0.0.0.0:9435
   multiprobe vm --fetch --kernel 6.1 --kernel 7.3   only fetch kernels
   multiprobe vm --list                              list the kernels
 
