@@ -1,5 +1,5 @@
 """`make test`: unit and property tests here, on a second Python too where there is one, the kernel tests in guests, two
-suites at a time, and one line of counts.
+guests at a time and one suite beside them, and one line of counts.
 
     python tests/run.py [--kernels-only] [--reports DIR] SERIES…
 
@@ -32,7 +32,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 IN_GUESTS = ("tests/kernel", "tests/user")
 PYTEST = ["-m", "pytest", "-p", "no:cacheprovider"]
-SUITES_AT_ONCE = 2
+GUESTS_AT_ONCE = 2
+"""A third makes each of them so slow on two processors that what it shows is not what a machine does."""
+ABOUT_THE_TREE = ("test_lint.py", "test_layers.py", "test_docs_parse.py", "test_doc_blocks.py", "cli/test_widths.py")
+"""Unit tests whose outcome no other Python changes."""
 SILENT_SECONDS = 1800
 """Longer than any one test may take, which tests/kernel/conftest.py bounds."""
 ENDING_SECONDS = 60
@@ -245,7 +248,8 @@ def run_on_second_python() -> Outcome | None:
     if status:  # the package index is out of reach, for example
         event = f"not run on Python {version}: its environment could not be installed (status {status})"
         return Outcome(suite, Counts(), time.monotonic() - start, events=(event,))
-    return run_here(suite, "tests/unit", "tests/properties", "--ignore=tests/unit/test_lint.py", python=python)
+    ignored = [f"--ignore=tests/unit/{name}" for name in ABOUT_THE_TREE]
+    return run_here(suite, "tests/unit", "tests/properties", *ignored, python=python)
 
 
 def main(kernels: list[str], *, kernels_only: bool = False, reports: Path | None = None) -> int:
@@ -255,19 +259,17 @@ def main(kernels: list[str], *, kernels_only: bool = False, reports: Path | None
     os.environ.setdefault("COLUMNS", "120")
     for folder in ("src", "tests", "examples"):  # an emulated processor would take twenty times as long
         compileall.compile_dir(ROOT / folder, quiet=2)
-    newest, *others = reversed(kernels)  # newer ones have more to test
-    with ThreadPoolExecutor(SUITES_AT_ONCE) as pool:
-        jobs: list[Future[Outcome | None]] = [pool.submit(run_in_guest, newest, kernels, reports)]
+    with ThreadPoolExecutor(GUESTS_AT_ONCE) as guests, ThreadPoolExecutor(1) as beside:
+        jobs: list[Future[Outcome | None]] = [
+            guests.submit(run_in_guest, series, kernels, reports)
+            for series in reversed(kernels)  # newer ones have more to test
+        ]
         if not kernels_only:
-            jobs.append(pool.submit(run_here, "unit", "tests/unit", "tests/properties"))
-            jobs.append(pool.submit(run_here, "user", "tests/user"))
-        jobs += [pool.submit(run_in_guest, series, kernels, reports) for series in others]
-        if not kernels_only:
-            jobs += [
-                pool.submit(run_on_second_python),
-                pool.submit(run_here, "outside", "tests/outside"),
-                pool.submit(run_here, "vm", "tests/vm"),
-            ]
+            jobs += [beside.submit(run_here, "unit", "tests/unit", "tests/properties")]
+            jobs += [beside.submit(run_here, "user", "tests/user")]
+            jobs += [beside.submit(run_on_second_python)]
+            jobs += [beside.submit(run_here, "outside", "tests/outside")]
+            jobs += [guests.submit(run_here, "vm", "tests/vm")]  # boots guests
         outcomes = [outcome for job in jobs if (outcome := job.result()) is not None]
     total = sum((outcome.counts for outcome in outcomes), Counts())
     print()
