@@ -17,6 +17,7 @@ from conftest import ROOT, TIME_LIMIT, VM
 from distributed import LocalCluster
 
 import multiprobe as mp
+from ports import free_port
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 HOST = "10.0.2.2"
@@ -29,12 +30,6 @@ with socket.create_server(("", int(sys.argv[2]))) as server:
     connection, _ = server.accept()
     print(connection.recv(100).decode())
 """
-
-
-def free_port() -> int:
-    """A TCP port that nothing listens to."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def test_both_sides_can_connect(vm: Run) -> None:
