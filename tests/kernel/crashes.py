@@ -29,10 +29,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import leftovers
+sys.path[:0] = [str(Path(__file__).parents[1])]
 
-import forked
-import multiprobe as mp
+import leftovers  # noqa: E402
+
+import forked  # noqa: E402
+import multiprobe as mp  # noqa: E402
 
 PATIENCE_SECONDS = 180
 LONGEST_DELAY = 6.0

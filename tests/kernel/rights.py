@@ -33,10 +33,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-import multiprobe as mp
-from multiprobe.cachedir import cache_directory, write_own
-from multiprobe.functions import cache
-from multiprobe.kernel.mechanism import Mechanism
+sys.path[:0] = [str(Path(__file__).parents[1])]
+
+import forked  # noqa: E402, F401  (imports the command line, and what that needs)
+import multiprobe as mp  # noqa: E402
+from multiprobe.cachedir import cache_directory, write_own  # noqa: E402
+from multiprobe.functions import cache  # noqa: E402
+from multiprobe.kernel.mechanism import Mechanism  # noqa: E402
 
 if TYPE_CHECKING:
     from multiprobe.kernel.examine import State
@@ -552,7 +555,6 @@ def usable_mechanisms() -> tuple[str, ...]:
 
 def warm_up() -> None:
     """Import what attaching needs, which another user may not be able to read."""
-    import forked  # noqa: F401  (imports the command line, and what that needs)
     from multiprobe.cli import doctor  # noqa: F401
     from multiprobe.kernel.examine import examine
 

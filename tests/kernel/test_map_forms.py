@@ -46,20 +46,25 @@ def test_what_is_taken_meanwhile_adds_up() -> None:
             rounds += 1
         total = int(attachment.totals(calls)[0])
         assert rounds > 2
-        assert sums[0] == sums[1] == HITS, "by process"
-        assert sums[2] == sums[3] == total >= HITS
+        missed = attachment.missed()
+        # A kernel with PREEMPT_RT may run the writer in the middle of a read, and misses its calls there.
+        n_missed = missed["link_misses"] + missed["recursion_misses"]
+        hits = sums[0]
+        assert hits == sums[1]
+        assert HITS - n_missed <= hits <= HITS
+        assert sums[2] == sums[3] == total >= hits
         everything = attachment.map(by_cpu)
-        assert sum(everything.per_cpu()[writer.pid]) == everything.as_dict()[writer.pid] == HITS
+        assert sum(everything.per_cpu()[writer.pid]) == everything.as_dict()[writer.pid] == hits
         assert len(everything.per_cpu()[writer.pid]) >= os.cpu_count()
-        assert attachment.map(recent).as_dict()[writer.pid] == 2 * HITS
-        assert everything.read()["value"][everything.read()["key"] == writer.pid].tolist() == [HITS]
+        assert attachment.map(recent).as_dict()[writer.pid] == 2 * hits
+        assert everything.read()["value"][everything.read()["key"] == writer.pid].tolist() == [hits]
         assert attachment.read(slots).tolist() == [0, total, 0]
         assert attachment.map(slots).read(per_cpu=True).sum(axis=0)[1] % (1 << 16) == total % (1 << 16)
-        assert everything.clear()[writer.pid] == HITS
+        assert everything.clear()[writer.pid] == hits
         assert writer.pid not in everything.as_dict()
         rows = attachment.map(seen).records()
-        assert sum(row["value"] for row in rows if row["key0"] == writer.pid) == HITS
+        assert sum(row["value"] for row in rows if row["key0"] == writer.pid) == hits
         assert set(rows.columns()) == {"key0", "key1", "value"}
         assert attachment.map(calls).records() == [{"index": 0, "value": total}]
         assert sum(row["count"] for row in attachment.map(powers).records()) == total
-        assert attachment.missed()["full_maps"] == attachment.missed()["out_of_range"] == 0
+        assert missed["full_maps"] == missed["out_of_range"] == 0

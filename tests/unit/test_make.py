@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 QUIETLY = ROOT / "tools/quietly"
+SCRIPTS = sorted(set(re.findall(r"(?:tests|bench|tools)/[\w/]+\.py", (ROOT / "Makefile").read_text())))
 
 
 def make(target: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -43,6 +47,15 @@ def test_try_fetches_no_kernel_but_its_own(tmp_path: Path) -> None:
     assert "vm --fetch" not in ended.stdout
     begins = ended.stdout.index("tools/try-user-space")
     assert "count '*' --vm=6.12 " in ended.stdout[begins:]
+
+
+@pytest.mark.parametrize("script", [name for name in SCRIPTS if "argparse" in (ROOT / name).read_text()])
+def test_what_a_target_runs_finds_its_modules(script: str) -> None:
+    """Campaigns that no other test runs; each from a folder of its own, as Python finds modules beside a script."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    line = [sys.executable, str(ROOT / script), "--help"]
+    ended = subprocess.run(line, cwd="/", env=environment, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_an_ordinary_user_is_told_what_is_missing(tmp_path: Path) -> None:
