@@ -170,7 +170,7 @@ def run_here(suite: str, *paths: str, python: str = sys.executable) -> Outcome:
 def run_in_guest(series: str, kernels: list[str], reports: Path | None = None) -> Outcome:
     """Run the kernel tests in a guest; once more if it is lost, and the few that failed once more in a new guest.
 
-    The JUnit report is kept as `reports`/SERIES.xml.
+    The JUnit reports are kept as `reports`/SERIES.xml and SERIES.again.xml.
     """
     start = time.monotonic()
     events: list[str] = []
@@ -184,8 +184,11 @@ def run_in_guest(series: str, kernels: list[str], reports: Path | None = None) -
                 if reports:
                     shutil.copyfile(report, reports / f"{series}.xml")
                 if is_complete and 0 < counts.failed <= FEW:
-                    counts, unsteady = run_again(counts, series, Path(place, "again.xml"))
+                    again = Path(place, "again.xml")
+                    counts, unsteady = run_again(counts, series, again)
                     events += unsteady
+                    if reports and again.exists():
+                        shutil.copyfile(again, reports / f"{series}.again.xml")
                 return Outcome(series, counts, time.monotonic() - start, is_complete, tuple(events))
             if status == STALLED:
                 events.append(f"the suite in kernel {series} printed nothing for {SILENT_SECONDS} s and was ended")

@@ -17,9 +17,12 @@ HEAD = """# Kernels
 
 Written by `make vm-all`, which runs all kernel tests in guests with Debian's kernels. A test is skipped only where the
 kernel lacks the feature, as its own symbols and types say. What a kernel can do is detected, never derived from its
-version: `multiprobe doctor` says it for the running one.
+version: `multiprobe doctor` says it for the running one. Tests that failed ran once more in a new guest; those that
+passed then are listed.
 
 """
+AGAIN = ".again"
+"""Before the suffix of a second report's name: of the tests that failed in the first one, run once more."""
 
 
 @dataclass(frozen=True)
@@ -32,18 +35,30 @@ class Tested:
     passed: int
     failed: int
     skipped: Counter[str]
+    unsteady: tuple[str, ...] = ()
 
 
-def parse(series: str, text: str) -> Tested:
-    """A JUnit report of tests/kernel, whose conftest.py adds the kernel's release and features."""
+def parse(series: str, text: str, again: str | None = None) -> Tested:
+    """A JUnit report of tests/kernel, whose conftest.py adds the kernel's release and features.
+
+    `again`: a report of those that failed there, run once more.
+    """
     tree = ElementTree.fromstring(text)
     properties = {one.get("name", ""): one.get("value", "") for one in tree.iter("property")}
     cases = list(tree.iter("testcase"))
-    failed = sum(any(child.tag in ("failure", "error") for child in case) for case in cases)
     reasons = Counter(child.get("message", "") for case in cases for child in case if child.tag == "skipped")
-    n_passed = len(cases) - failed - reasons.total()
+    first = _failed(tree)
+    failed = first & _failed(ElementTree.fromstring(again)) if again else first
+    n_passed = len(cases) - len(failed) - reasons.total()
     features = frozenset(properties["features"].split())
-    return Tested(series, properties["release"], features, n_passed, failed, reasons)
+    unsteady = tuple(sorted(first - failed))
+    return Tested(series, properties["release"], features, n_passed, len(failed), reasons, unsteady)
+
+
+def _failed(tree: ElementTree.Element) -> set[str]:
+    """The names of the tests that failed."""
+    cases = (case for case in tree.iter("testcase") if any(child.tag in ("failure", "error") for child in case))
+    return {f"{case.get('classname')}::{case.get('name')}" for case in cases}
 
 
 def page(tested: list[Tested]) -> str:
@@ -61,7 +76,14 @@ def page(tested: list[Tested]) -> str:
         how = ", ".join(f"`{name}`" for name in sessions) or "made of two programs"
         rows.append("| " + " | ".join((one.series, one.release, *has, how, *map(str, counts))) + " |")
     reasons = [f"\n## Skipped on {one.series}\n\n{_reasons(one.skipped)}" for one in tested if one.skipped]
-    return HEAD + "\n".join(rows) + "\n" + "\n".join(reasons)
+    unsteady = [
+        f"\n## Passed when run once more on {one.series}\n\n{_names(one.unsteady)}" for one in tested if one.unsteady
+    ]
+    return HEAD + "\n".join(rows) + "\n" + "\n".join(unsteady + reasons)
+
+
+def _names(tests: tuple[str, ...]) -> str:
+    return "".join(f"- `{name}`\n" for name in tests)
 
 
 def _reasons(skipped: Counter[str]) -> str:
@@ -70,8 +92,15 @@ def _reasons(skipped: Counter[str]) -> str:
 
 def main(directory: Path) -> None:
     """Write the page."""
-    reports = sorted(directory.glob("*.xml"), key=lambda path: [int(n) for n in path.stem.split("-")[0].split(".")])
-    PAGE.write_text(page([parse(path.stem, path.read_text(encoding="utf-8")) for path in reports]), encoding="utf-8")
+    reports = [path for path in directory.glob("*.xml") if not path.stem.endswith(AGAIN)]
+    reports.sort(key=lambda path: [int(n) for n in path.stem.split("-")[0].split(".")])
+    tested = [parse(path.stem, path.read_text(encoding="utf-8"), _again(path)) for path in reports]
+    PAGE.write_text(page(tested), encoding="utf-8")
+
+
+def _again(report: Path) -> str | None:
+    second = report.with_name(f"{report.stem}{AGAIN}.xml")
+    return second.read_text(encoding="utf-8") if second.exists() else None
 
 
 if __name__ == "__main__":

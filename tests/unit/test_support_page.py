@@ -20,3 +20,11 @@ def test_a_report_becomes_a_row() -> None:
     text = page([one])
     assert "| 6.1 | 6.1.0-56 | yes | yes | no | no | made of two programs | 2 | 1 | 1 |" in text
     assert "- 1 × this kernel has no kprobe_multi\n" in text
+
+
+def test_what_passed_when_run_once_more_is_listed() -> None:
+    again = """<testsuite name="pytest"><testcase classname="a" name="three"/></testsuite>"""
+    one = parse("6.1", REPORT, again)
+    assert (one.passed, one.failed, one.unsteady) == (3, 0, ("a::three",))
+    assert "## Passed when run once more on 6.1\n\n- `a::three`\n" in page([one])
+    assert parse("6.1", REPORT, REPORT).failed == 1
