@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from multiprobe.binaries.instructions import FIRST_BYTES, LONGEST, Kind, kind_of
+from multiprobe.binaries.instructions import BEGINNINGS, LONGEST, Kind, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from multiprobe.elf import ElfBytes
 
 PIECE = 1 << 20
-_MAY_BE = np.isin(np.arange(256), list(FIRST_BYTES))
+_MAY_BE = np.zeros((256, 256), np.bool_)
+for _first, _second in BEGINNINGS.items():
+    _MAY_BE[_first, list(_second)] = True
 
 
 def instruction_kinds(data: ElfBytes, offsets: Sequence[int]) -> dict[int, Kind]:
@@ -40,10 +42,11 @@ def _pieces(ascending: NDArray[np.uint64]) -> Iterator[slice]:
 
 
 def _suspects(data: ElfBytes, offsets: NDArray[np.uint64]) -> Iterator[tuple[int, bytes]]:
-    """The places in `offsets`, all in one piece, with a byte that begins one of the kinds; and the code there."""
+    """The places in `offsets`, all in one piece, with two bytes that may begin one of the kinds; and the code there."""
     start, stop = int(offsets[0]), int(offsets[-1]) + LONGEST
     piece = data[start:stop].ljust(stop - start, b"\0")
+    found = np.frombuffer(piece, np.uint8)
     at = (offsets - offsets[0]).astype(np.int64)
-    for place in np.flatnonzero(_MAY_BE[np.frombuffer(piece, np.uint8)[at]]).tolist():
+    for place in np.flatnonzero(_MAY_BE[found[at], found[at + 1]]).tolist():
         begin = int(at[place])
         yield place, piece[begin : begin + LONGEST]

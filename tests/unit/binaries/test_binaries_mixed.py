@@ -128,7 +128,28 @@ def test_which_functions_begin_with_certain_instructions(gap: int) -> None:
         ("c5e9f2c1", Kind.OTHER),  # vpslld
         ("c4e37bf0c205", Kind.GENERAL),  # rorx
         ("62f47c08ffc0", Kind.APX),  # {evex} inc
+        ("f30f1efa", None),  # endbr64
+        ("660fefc0", None),  # pxor
+        ("90", None),
+        ("f390", None),  # pause
+        ("4890", None),  # a nop with REX
+        ("4990", Kind.EXCHANGE),  # xchg %rax, %r8
+        ("4190", Kind.EXCHANGE),
+        ("9c", Kind.PUSHF),
+        ("669c", Kind.PUSHF),
+        ("489c", Kind.PUSHF),
+        ("0f05", Kind.SYSCALL),
+        ("480f05", Kind.SYSCALL),
+        ("0fa2", None),  # cpuid
+        ("f3a4", Kind.REPEAT),  # rep movsb
+        ("f348ab", Kind.REPEAT),  # rep stosq
+        ("66f3a5", Kind.REPEAT),  # rep movsw
+        ("f267a6", Kind.REPEAT),  # repne cmpsb, with short addresses
+        ("a4", None),  # movsb
+        ("48a5", None),
     ],
 )
 def test_what_kernels_may_take_an_instruction_for(code: str, kind: Kind | None) -> None:
-    assert kind_of(bytes.fromhex(code)) is kind
+    data = bytes.fromhex(code)
+    assert kind_of(data) is kind
+    assert instruction_kinds(data, [0]) == ({} if kind is None else {0: kind})

@@ -3,6 +3,7 @@
 - Five-byte nops. Linux kernel commit ba2bfc97b462 ("uprobes/x86: Add support to optimize uprobes") (in v6.18): a probe
   becomes a call, which pushes its return address into the 128 bytes below the stack pointer, the red zone, where a
   function that calls no other keeps variables. Since 554ba38456da (in v7.2) the red zone is stepped over first.
+- A few that the kernel does not step over as it must (see `Kind`): xchg with r8, pushf, syscall, rep.
 - Instructions with the prefix VEX or EVEX, of which the kernel's probes only look at the byte of the opcode: they do
   something else for those that share it with a jump, a call, a nop, popf or ret of one byte, and refuse those that
   share it with an instruction that can't be probed. Others are right.
@@ -32,10 +33,25 @@ if TYPE_CHECKING:
 _MACHINE = "x86_64"
 _WHAT = {
     Kind.NOP5: "a five-byte nop",
+    Kind.EXCHANGE: "an exchange with the register r8",
+    Kind.PUSHF: "pushf",
+    Kind.SYSCALL: "syscall",
+    Kind.REPEAT: "a repeated instruction (rep)",
     Kind.GENERAL: "an instruction of BMI, which is encoded as those for vectors are",
     Kind.APX: "an instruction of APX",
 }
 _VECTOR = "an instruction for vectors (AVX)"
+_HOW = {
+    Kind.NOP5: "this kernel turns a probe on it into a call that overwrites the caller's red zone",
+    Kind.PUSHF: "this kernel's probes change the flags that it saves",
+    Kind.SYSCALL: "this kernel's probes lead the program astray behind it",
+    Kind.REPEAT: "this kernel's probes run at each repetition",
+}
+_MISREAD = "this kernel's probes take it for another instruction"
+_CODES = {
+    Kind.NOP5: "red_zone",
+    **dict.fromkeys((Kind.EXCHANGE, Kind.PUSHF, Kind.SYSCALL, Kind.REPEAT), "instruction"),
+}
 SetT = TypeVar("SetT", bound="AnyFunctionSet")
 
 
@@ -87,8 +103,8 @@ def as_far_as_known(find: Callable[[SetT], dict[int, Harm]], functions: SetT) ->
         return find(functions), []
     except NotPermittedError as error:
         return {}, [
-            "functions that begin with a five-byte nop or an instruction for vectors may be refused: whether this "
-            f"kernel's probes change what those compute could not be tried: {error}"
+            "functions that begin with certain instructions (a five-byte nop, those for vectors) may be refused: "
+            f"whether this kernel's probes change what they compute could not be tried: {error}"
         ]
 
 
@@ -101,8 +117,7 @@ def _kinds_at(part: UserFunctionSet) -> dict[int, Kind]:
 
 
 def _harm(kind: Kind, subject: str, why: str) -> Harm:
-    code = "red_zone" if kind is Kind.NOP5 else "vector"
-    return Harm(code, f"{subject} {_WHAT.get(kind, _VECTOR)}, and {why}")
+    return Harm(_CODES.get(kind, "vector"), f"{subject} {_WHAT.get(kind, _VECTOR)}, and {why}")
 
 
 def why_harmful(kinds: frozenset[Kind]) -> dict[Kind, str]:
@@ -133,6 +148,4 @@ def _why(kind: Kind, outcome: Outcome | None) -> str:
         )
     if not outcome.n_hits:
         return f"this kernel's probes never run there: {outcome}"
-    if kind is Kind.NOP5:
-        return f"this kernel turns a probe on it into a call that overwrites the caller's red zone: {outcome}"
-    return f"this kernel's probes take it for another instruction: {outcome}"
+    return f"{_HOW.get(kind, _MISREAD)}: {outcome}"

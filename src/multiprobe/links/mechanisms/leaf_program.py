@@ -23,7 +23,7 @@ SIGNALS = (4, 5, 7, 11)
 """SIGILL, SIGTRAP, SIGBUS, SIGSEGV: what a program meets that was led astray."""
 KILLED = 128
 """Added to the signal's number, the exit status of a program that met one."""
-_BASE, _START, _HANDLER, _ACTION, _TABLE, _LEAVES = 0x400000, 0x100, 0x1C0, 0x1D0, 0x1F0, 0x280
+_BASE, _START, _HANDLER, _ACTION, _TABLE, _LEAVES = 0x400000, 0x100, 0x1C0, 0x1D0, 0x1F0, 0x300
 _SIZE = 0x80
 """Of the room for each function."""
 _PF_R = 4
@@ -125,6 +125,35 @@ LEAVES = {
         "48c74424f834120000",  # mov qword [rsp - 8], 0x1234: below the stack pointer
         NOP5.hex(),
         "488b4424f8c3",  # mov rax, [rsp - 8]; ret
+    ),
+    Kind.EXCHANGE: _leaf(
+        "31c0"  # xor eax, eax
+        "41b834120000",  # mov r8d, VALUE
+        "4990",  # xchg rax, r8
+        "c3",  # ret
+    ),
+    Kind.PUSHF: _leaf(
+        "",
+        "9c",  # pushfq
+        "58"  # pop rax
+        "2500010000"  # and eax, 0x100: the trap flag
+        "0534120000c3",  # add eax, VALUE; ret
+    ),
+    Kind.SYSCALL: _leaf(
+        "b818000000"  # mov eax, 24: sched_yield
+        "e806000000"  # call +6
+        "0534120000c3",  # add eax, VALUE; ret
+        "0f05c3",  # syscall; ret: a late trap is behind the return
+        "",
+    ),
+    Kind.REPEAT: _leaf(
+        "48c74424f834120000"  # mov qword [rsp - 8], VALUE
+        "48c74424f000000000"  # mov qword [rsp - 16], 0
+        "488d7424f8"  # lea rsi, [rsp - 8]
+        "488d7c24f0"  # lea rdi, [rsp - 16]
+        "b908000000",  # mov ecx, 8
+        "f3a4",  # rep movsb
+        "488b4424f0c3",  # mov rax, [rsp - 16]; ret
     ),
     Kind.JUMP: _leaf(
         _SET_UP,
