@@ -23,6 +23,7 @@ class Kind(Enum):
     EXCHANGE = "xchg with r8: taken for a nop"
     PUSHF = "pushf: saves the trap flag"
     SYSCALL = "syscall: the trap comes an instruction late"
+    PAUSE = "pause: the same in an emulator (QEMU 7.2)"
     REPEAT = "rep: a trap at each repetition"
     JUMP = "jo, jno, …, jg, jmp: emulated"
     CALL = "call: emulated"
@@ -47,7 +48,7 @@ _ANY = bytes(range(256))
 BEGINNINGS = {
     0x0F: bytes([_SYSCALL, _NOPL]),
     **dict.fromkeys(_REX, bytes([0x0F, _XCHG, _PUSHF])),
-    **dict.fromkeys(_REPEATS, _PREFIXES + _REX + _STRINGS),
+    **dict.fromkeys(_REPEATS, _PREFIXES + _REX + _STRINGS + bytes([_XCHG])),
     **dict.fromkeys(set(_PREFIXES) - set(_REPEATS), _ANY),
     0x66: _PREFIXES + _REX + bytes([_PUSHF]),
     **dict.fromkeys((_VEX2, _VEX3, _EVEX, _PUSHF), _ANY),
@@ -81,11 +82,13 @@ def kind_of(code: bytes) -> Kind | None:
     rex, opcode = (rest[0], rest[1:]) if rest[0] in _REX else (0, rest)
     if opcode[0] == 0x0F:
         return Kind.SYSCALL if opcode[1] == _SYSCALL else None
-    if opcode[0] == _XCHG:
-        return Kind.EXCHANGE if rex & 1 else None
     if opcode[0] == _PUSHF:
         return Kind.PUSHF
-    return Kind.REPEAT if opcode[0] in _STRINGS and not set(_REPEATS).isdisjoint(prefixes) else None
+    if opcode[0] == _XCHG and rex & 1:
+        return Kind.EXCHANGE
+    if set(_REPEATS).isdisjoint(prefixes):
+        return None
+    return Kind.PAUSE if opcode[0] == _XCHG else Kind.REPEAT if opcode[0] in _STRINGS else None
 
 
 def _kind_of_vector(code: bytes) -> Kind:

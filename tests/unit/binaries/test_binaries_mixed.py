@@ -131,7 +131,7 @@ def test_which_functions_begin_with_certain_instructions(gap: int) -> None:
         ("f30f1efa", None),  # endbr64
         ("660fefc0", None),  # pxor
         ("90", None),
-        ("f390", None),  # pause
+        ("f390", Kind.PAUSE),
         ("4890", None),  # a nop with REX
         ("4990", Kind.EXCHANGE),  # xchg %rax, %r8
         ("4190", Kind.EXCHANGE),

@@ -59,7 +59,7 @@ def test_its_code() -> None:
     ]
     assert lines(data, 0x1C0, 3) == [f"add edi, {KILLED:#x}", "mov eax, 0x3c", "syscall"]
     first = sites([LEAVES[Kind.NOP5]])[0]
-    assert lines(data, 0x300, 2) == ["mov qword ptr [rsp - 8], 0x1234", "nop dword ptr [rax + rax]"]
+    assert lines(data, 0x280, 2) == ["mov qword ptr [rsp - 8], 0x1234", "nop dword ptr [rax + rax]"]
     assert lines(data, first + 5 + 16, 2) == ["mov rax, qword ptr [rsp - 8]", "ret"]
 
 

@@ -3,7 +3,7 @@
 - Five-byte nops. Linux kernel commit ba2bfc97b462 ("uprobes/x86: Add support to optimize uprobes") (in v6.18): a probe
   becomes a call, which pushes its return address into the 128 bytes below the stack pointer, the red zone, where a
   function that calls no other keeps variables. Since 554ba38456da (in v7.2) the red zone is stepped over first.
-- A few that the kernel does not step over as it must (see `Kind`): xchg with r8, pushf, syscall, rep.
+- A few that kernels do not step over as they must: xchg with r8, pushf, syscall, rep; pause in an emulator (`Kind`).
 - Instructions with the prefix VEX or EVEX, of which the kernel's probes only look at the byte of the opcode: they do
   something else for those that share it with a jump, a call, a nop, popf or ret of one byte, and refuse those that
   share it with an instruction that can't be probed. Others are right.
@@ -36,6 +36,7 @@ _WHAT = {
     Kind.EXCHANGE: "an exchange with the register r8",
     Kind.PUSHF: "pushf",
     Kind.SYSCALL: "syscall",
+    Kind.PAUSE: "pause",
     Kind.REPEAT: "a repeated instruction (rep)",
     Kind.GENERAL: "an instruction of BMI, which is encoded as those for vectors are",
     Kind.APX: "an instruction of APX",
@@ -45,12 +46,13 @@ _HOW = {
     Kind.NOP5: "this kernel turns a probe on it into a call that overwrites the caller's red zone",
     Kind.PUSHF: "this kernel's probes change the flags that it saves",
     Kind.SYSCALL: "this kernel's probes lead the program astray behind it",
+    Kind.PAUSE: "probes lead the program astray behind it here",
     Kind.REPEAT: "this kernel's probes run at each repetition",
 }
 _MISREAD = "this kernel's probes take it for another instruction"
 _CODES = {
     Kind.NOP5: "red_zone",
-    **dict.fromkeys((Kind.EXCHANGE, Kind.PUSHF, Kind.SYSCALL, Kind.REPEAT), "instruction"),
+    **dict.fromkeys((Kind.EXCHANGE, Kind.PUSHF, Kind.SYSCALL, Kind.PAUSE, Kind.REPEAT), "instruction"),
 }
 SetT = TypeVar("SetT", bound="AnyFunctionSet")
 

@@ -23,7 +23,7 @@ SIGNALS = (4, 5, 7, 11)
 """SIGILL, SIGTRAP, SIGBUS, SIGSEGV: what a program meets that was led astray."""
 KILLED = 128
 """Added to the signal's number, the exit status of a program that met one."""
-_BASE, _START, _HANDLER, _ACTION, _TABLE, _LEAVES = 0x400000, 0x100, 0x1C0, 0x1D0, 0x1F0, 0x300
+_BASE, _START, _HANDLER, _ACTION, _TABLE, _LEAVES = 0x400000, 0x100, 0x1C0, 0x1D0, 0x1F0, 0x280
 _SIZE = 0x80
 """Of the room for each function."""
 _PF_R = 4
@@ -144,6 +144,13 @@ LEAVES = {
         "e806000000"  # call +6
         "0534120000c3",  # add eax, VALUE; ret
         "0f05c3",  # syscall; ret: a late trap is behind the return
+        "",
+    ),
+    Kind.PAUSE: _leaf(
+        "31c0"  # xor eax, eax
+        "e806000000"  # call +6
+        "0534120000c3",  # add eax, VALUE; ret
+        "f390c3",  # pause; ret
         "",
     ),
     Kind.REPEAT: _leaf(
