@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 import forked
+from multiprobe.binaries.instructions import Kind
 from multiprobe.kernel.features import Features
-from multiprobe.links.mechanisms.red_zone import try_probe
+from multiprobe.links.mechanisms.harm import why_harmful
 
 needs_sessions = pytest.mark.usefixtures("sessions")
 
@@ -145,7 +146,7 @@ def test_timed_stacks(framed: Path) -> None:
 
 
 def test_functions_says_what_a_probe_would_change(program: Path) -> None:
-    is_harmed = bool(try_probe()[1])
+    is_harmed = bool(why_harmful(frozenset([Kind.NOP5])))
     rows = {row["function"]: row["code"] for row in records("functions", f"{program}:red_zone", f"{program}:leaf")}
     assert rows == {"red_zone": "red_zone" if is_harmed else "", "leaf": ""}
     shown = multiprobe("functions", "--why", f"{program}:red_zone").stdout
@@ -155,3 +156,11 @@ def test_functions_says_what_a_probe_would_change(program: Path) -> None:
 def test_a_dry_run(program: Path) -> None:
     (plan,) = records("count", f"{program}:leaf", f"{program}:first", "--dry-run")
     assert (plan["attached"], plan["links"]) == (2, 1)
+
+
+def test_a_dry_run_skips_what_attaching_skips(program: Path) -> None:
+    targets = [f"{program}:leaf", f"{program}:red_zone"]
+    (planned,) = records("count", *targets, "--dry-run")
+    attached = records("count", *targets, "--", str(program), "plain", "1")[-1]
+    assert (planned["attached"], planned["skipped"]) == (attached["attached"], attached["skipped"])
+    assert planned["attached"] == 2 - bool(why_harmful(frozenset([Kind.NOP5])))

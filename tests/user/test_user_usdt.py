@@ -13,8 +13,9 @@ import pytest
 from test_user_commands import multiprobe, records
 
 import multiprobe as mp
+from multiprobe.binaries.instructions import Kind
 from multiprobe.instruments.count import calls, count
-from multiprobe.links.mechanisms.red_zone import why_harmful
+from multiprobe.links.mechanisms.harm import why_harmful
 
 pytestmark = pytest.mark.once("7.3")
 Compile = Callable[..., Path]
@@ -195,7 +196,7 @@ def test_probes_are_dropped_and_added_again(program: Path) -> None:
 def test_a_site_of_five_bytes_is_not_probed_where_that_does_harm(program: Path) -> None:
     if platform.machine() != "x86_64":
         pytest.skip("this is about x86-64")
-    is_harmful = bool(why_harmful())
+    is_harmful = bool(why_harmful(frozenset([Kind.NOP5])))
     with mp.attach(count, mp.Binary(program).usdt("two", "five", "mixed")) as attachment:
         run(program, "all", 10)
         found = dict(zip(map(str, attachment.functions), attachment.totals(calls), strict=True))

@@ -161,10 +161,14 @@ class Binary:
             yield file
 
 
-def choose_requested(request: BinaryRequest, *, unsafe: bool = False) -> UserFunctionSet:
-    """The functions or USDT probes that are meant by the patterns for one binary."""
+def choose_requested(
+    request: BinaryRequest, *, unsafe: bool = False, types: bool = False
+) -> tuple[Binary, UserFunctionSet]:
+    """A binary, and its functions or USDT probes that are meant by the patterns; options as for `Binary.functions`."""
     binary = Binary(request.binary)
-    return binary.usdt(*request.patterns) if request.is_usdt else binary.functions(*request.patterns, unsafe=unsafe)
+    if request.is_usdt:
+        return binary, binary.usdt(*request.patterns)
+    return binary, binary.functions(*request.patterns, unsafe=unsafe, types=types)
 
 
 def _read(file: BinaryFile, problems: list[str]) -> UserTable:

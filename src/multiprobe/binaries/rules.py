@@ -40,7 +40,7 @@ class UserVerdict:
         return not self.code
 
 
-_KEEPING = ("setjmp", "sigsetjmp", "getcontext", "swapcontext", "dlsym", "dlvsym", "mcount", "fentry")
+_KEEPING = ("setjmp", "sigsetjmp", "getcontext", "swapcontext", "dlsym", "dlvsym", "mcount")
 _JUMPED_TO = ("start", "dl_start_user", "start_context", "restore", "restore_rt")
 _RESOLVING = [
     f"_dl_runtime_{what}{how}"

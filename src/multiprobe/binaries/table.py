@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from multiprobe.binaries import rules
-from multiprobe.binaries.code import starting_with
+from multiprobe.binaries.code import instruction_kinds
 from multiprobe.binaries.demangling import Demangler, is_mangled, word_of
 from multiprobe.elf import PF_X, PT_LOAD, SHT_NOBITS
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from multiprobe.binaries.instructions import Kind
     from multiprobe.binaries.prototypes import UserTypes
     from multiprobe.binaries.symbols import ElfSymbols
     from multiprobe.elf import ElfBytes, ElfSection, Segment
@@ -99,9 +100,9 @@ class UserTable:
         begins = self.offsets[has_code]
         return (int(begins.min()), int((begins + self.sizes[has_code]).max())) if len(begins) else (0, 0)
 
-    def starting_with(self, file: ElfBytes, offsets: Sequence[int], prefix: bytes) -> list[int]:
-        """The places in `offsets` at which the file has the bytes of `prefix`, ascending."""
-        return starting_with(file, offsets, prefix)
+    def instruction_kinds(self, file: ElfBytes, offsets: Sequence[int]) -> dict[int, Kind]:
+        """The places in `offsets` at which a kernel may take the instruction for another one, each with its kind."""
+        return instruction_kinds(file, offsets)
 
     def family(self, row: int) -> range:
         """The rows of all names of the function in `row`."""

@@ -6,32 +6,34 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import multiprobe as mp
+from multiprobe.binaries.binary import choose_requested
 from multiprobe.binaries.libraries import is_library
 from multiprobe.binaries.naming import request_of, split_binary
 from multiprobe.binaries.rules import NO_SYMBOLS, SYMBOLS_HINT, UserVerdict
 from multiprobe.binaries.usdt import UsdtProbe, UsdtProbeSet
 from multiprobe.errors import NoMatchError, UsageError
-from multiprobe.links.mechanisms.harm import harmful_probes
-from multiprobe.links.mechanisms.red_zone import harmful_sites
+from multiprobe.links.mechanisms.harm import as_far_as_known, harmful_probes, harmful_sites
 from multiprobe.output.table import Column, TextTable, write_table
 from multiprobe.output.terminal import write_lines
 from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from multiprobe.binaries.binary import Binary
     from multiprobe.binaries.naming import BinaryRequest
     from multiprobe.binaries.sets import UserFunction, UserFunctionSet
     from multiprobe.binaries.usdt_sites import UsdtSite
     from multiprobe.cli.results import Results
+    from multiprobe.functions.sets import Refusal
+    from multiprobe.links.mechanisms.harm import Harm
 
 
 def show(results: Results, request: BinaryRequest, *, only: bool | None, json: bool) -> None:
     """List the functions of one binary. Raises NoMatchError if there is none."""
-    binary, chosen = _chosen(request)
-    every = list(_records(binary, chosen))
+    binary, chosen = choose_requested(request)
+    functions, notes = judged(chosen)
+    every = [*map(_record, functions), *(_refusal_record(refusal, binary) for refusal in chosen.unresolved)]
     shown = [record for record in every if only is None or _is_attachable(record) == only]
     if json:
         results.json(shown)
@@ -41,7 +43,7 @@ def show(results: Results, request: BinaryRequest, *, only: bool | None, json: b
     n_refused = len(every) - n_attachable
     found = plural_text(len(chosen), chosen.table.kind)
     summary = f"{found} of {binary.path}: {n_attachable:,} attachable, {n_refused:,} refused"
-    write_lines([*(f"note: {problem}" for problem in binary.problems()), summary], sys.stderr)
+    write_lines([*(f"note: {problem}" for problem in [*binary.problems(), *notes]), summary], sys.stderr)
     if not len(chosen):
         asked = " ".join(request.patterns)
         kind = chosen.table.kind
@@ -52,61 +54,53 @@ def show(results: Results, request: BinaryRequest, *, only: bool | None, json: b
         raise NoMatchError(reason, hint=hint)
 
 
-def _chosen(request: BinaryRequest, *, types: bool = False) -> tuple[Binary, UserFunctionSet]:
-    binary = mp.Binary(request.binary)
-    if request.is_usdt:
-        return binary, binary.usdt(*request.patterns)
-    return binary, binary.functions(*request.patterns, types=types)
-
-
 def _is_attachable(record: dict[str, object]) -> bool:
     return not record["code"]
 
 
-def _records(binary: Binary, chosen: UserFunctionSet) -> Iterator[dict[str, object]]:
-    """A record for each function of a set, and for each request that named none."""
-    for function in judged(chosen):
-        yield _record(function)
-    for refusal in chosen.unresolved:
-        yield {
-            "type": "user_function",
-            "function": refusal.request,
-            "symbol": "",
-            "binary": binary.path,
-            "address": None,
-            "file_offset": None,
-            "size": 0,
-            "aliases": [],
-            "source": "",
-            "verdict": "refused",
-            "reason": refusal.reason,
-            "code": refusal.code,
-        }
+def _refusal_record(refusal: Refusal, binary: Binary) -> dict[str, object]:
+    """The record of a request that named no function."""
+    return {
+        "type": "user_function",
+        "function": refusal.request,
+        "symbol": "",
+        "binary": binary.path,
+        "address": None,
+        "file_offset": None,
+        "size": 0,
+        "aliases": [],
+        "source": "",
+        "verdict": "refused",
+        "reason": refusal.reason,
+        "code": refusal.code,
+    }
 
 
-def judged(chosen: UserFunctionSet) -> Iterator[UserFunction]:
-    """The functions with their verdicts on this kernel, which may turn probes on some instructions into harm."""
+def judged(chosen: UserFunctionSet) -> tuple[list[UserFunction], list[str]]:
+    """The functions with their verdicts on this kernel, which may turn probes on some instructions into harm; notes."""
     if isinstance(chosen, UsdtProbeSet):
-        yield from _judged_probes(chosen)
-        return
-    harmful = harmful_probes(chosen)
-    for position, function in enumerate(chosen):
-        is_harmed = position in harmful and function.verdict.is_attachable
-        yield replace(function, verdict=UserVerdict(*harmful[position])) if is_harmed else function
+        harmful, notes = as_far_as_known(harmful_sites, chosen)
+        return [_judged_probe(probe, harmful) for probe in chosen], notes
+    harmful, notes = as_far_as_known(harmful_probes, chosen)
+    return [_judged(function, harmful.get(position)) for position, function in enumerate(chosen)], notes
 
 
-def _judged_probes(chosen: UsdtProbeSet) -> Iterator[UsdtProbe]:
-    """The same for USDT probes: each site has its own verdict; a probe is refused if they all are."""
-    harmful = harmful_sites(chosen)
-    for probe in chosen:
-        sites = tuple(
-            replace(site, verdict=UserVerdict("red_zone", f"{probe}: {harmful[site.file_offset]}"))
-            if site.file_offset in harmful and site.verdict.is_attachable
-            else site
-            for site in probe.sites
-        )
-        is_lost = not any(site.verdict.is_attachable for site in sites)
-        yield replace(probe, sites=sites, verdict=sites[0].verdict if is_lost else probe.verdict)
+def _judged(function: UserFunction, harm: Harm | None) -> UserFunction:
+    if harm is None or not function.verdict.is_attachable:
+        return function
+    return replace(function, verdict=UserVerdict(harm.code, harm.reason))
+
+
+def _judged_probe(probe: UsdtProbe, harmful: Mapping[int, Harm]) -> UsdtProbe:
+    """The same for a USDT probe: each site has its own verdict; the probe is refused if they all are."""
+    sites = tuple(
+        replace(site, verdict=UserVerdict(harm.code, f"{probe}: {harm.reason}"))
+        if (harm := harmful.get(site.file_offset)) and site.verdict.is_attachable
+        else site
+        for site in probe.sites
+    )
+    is_lost = not any(site.verdict.is_attachable for site in sites)
+    return replace(probe, sites=sites, verdict=sites[0].verdict if is_lost else probe.verdict)
 
 
 def _record(function: UserFunction) -> dict[str, object]:
@@ -158,10 +152,11 @@ def explain(results: Results, name: str, *, json: bool) -> bool:
         return False
     if not set("*?[!").isdisjoint(found[1]) or found[1].removeprefix("usdt:").startswith("/"):
         raise UsageError(f"--why expects the name of one function, not the pattern {name!r}")
-    binary, chosen = _chosen(request_of(*found), types=True)
+    binary, chosen = choose_requested(request_of(*found), types=True)
     if not len(chosen):
         raise NoMatchError(str(chosen.unresolved[0]))
-    answers = list(zip(judged(chosen), _signatures(chosen), strict=True))
+    functions, notes = judged(chosen)
+    answers = list(zip(functions, _signatures(chosen), strict=True))
     if json:
         results.json(
             {**_record(function), "type": "user_why", "build_id": binary.build_id, "signature": signature}
@@ -169,7 +164,7 @@ def explain(results: Results, name: str, *, json: bool) -> bool:
         )
     else:
         results.lines([line for function, signature in answers for line in _why_lines(binary, function, signature)])
-    write_lines([f"note: {problem}" for problem in binary.problems()], sys.stderr)
+    write_lines([f"note: {problem}" for problem in [*binary.problems(), *notes]], sys.stderr)
     return True
 
 

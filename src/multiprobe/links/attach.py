@@ -87,7 +87,8 @@ def attach(
     started, allowed = time.perf_counter(), Mechanisms.of(mechanisms)
     chosen = choose(functions, kernel, unsafe=unsafe)
     usable = _usable(program, chosen, allowed.allowed, when=side)
-    harmful = harmful_probes(chosen) if usable & Mechanism.UPROBE_MULTI else NOTHING
+    with telling_why(kernel_of(chosen), usable):
+        harmful = harmful_probes(chosen) if usable & Mechanism.UPROBE_MULTI else NOTHING
     placed = cookies_by_position(cookies, chosen)
     tasks = Tasks.of(pid, has_own=own, has_children=children, is_namespaced=_is_namespaced(program))
     for _ in range(ATTEMPTS):

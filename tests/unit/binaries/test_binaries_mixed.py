@@ -10,7 +10,8 @@ from elf_writer import CODE, IFUNC, Made, make_elf
 
 import multiprobe as mp
 from multiprobe.binaries.binary import Binary
-from multiprobe.binaries.code import PIECE, starting_with
+from multiprobe.binaries.code import PIECE, instruction_kinds
+from multiprobe.binaries.instructions import NOP5, Kind, kind_of
 from multiprobe.binaries.mixed import MixedFunctionSet, binary_parts, identities, joined, kernel_of, kernel_part, owners
 from multiprobe.kernel.mechanism import Mechanism
 
@@ -97,10 +98,58 @@ def test_a_set_of_no_functions_has_no_verdicts(one: Binary) -> None:
 
 
 @pytest.mark.parametrize("gap", [16, 1000, PIECE - 3, PIECE, 3 * PIECE])
-def test_which_functions_begin_with_certain_bytes(gap: int) -> None:
+def test_which_functions_begin_with_certain_instructions(gap: int) -> None:
     data = bytearray(5 * gap + len(CODE))
     for place in (1, 3):
-        data[place * gap : place * gap + 4] = b"abcd"
-    offsets = [4 * gap, 3 * gap, 0, gap, 2 * gap, len(data) - 2]
-    assert starting_with(data, offsets, b"abcd") == [1, 3]
-    assert starting_with(data, [], b"abcd") == []
+        data[place * gap : place * gap + 5] = NOP5
+    data[2 * gap : 2 * gap + 4] = bytes.fromhex("c5f9ebc2")
+    offsets = [4 * gap, 3 * gap, 0, gap, 2 * gap, len(data) - 2, gap]
+    expected = {1: Kind.NOP5, 3: Kind.NOP5, 4: Kind.JUMP, 6: Kind.NOP5}
+    assert instruction_kinds(data, offsets) == expected
+    assert instruction_kinds(data, []) == {}
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("554889e5", None),  # push %rbp
+        ("0f1f4000", None),  # a nop of four bytes
+        ("c3", None),
+        ("64488b0425", None),  # mov %fs:…, %rax
+        ("c5f8", Kind.OTHER),  # cut off
+        ("c5f9efc0", Kind.REFUSED),  # vpxor
+        ("65c5f9eb0425", Kind.JUMP),  # vpor %gs:…
+        ("6765c5f9eb06", Kind.JUMP),  # vpor %gs:(%esi)
+        ("c4e2619004", Kind.NOP),  # vpgatherdd
+        ("c5f890c8", Kind.NOP),  # kmovw
+        ("62f26d489dc1", Kind.POPF),  # vfnmadd132ss
+        ("62f16c48c2c902", Kind.RETURN),  # vcmpleps
+        ("c4e270f2c2", Kind.GENERAL),  # andn
+        ("c5e9f2c1", Kind.OTHER),  # vpslld
+        ("c4e37bf0c205", Kind.GENERAL),  # rorx
+        ("62f47c08ffc0", Kind.APX),  # {evex} inc
+        ("f30f1efa", None),  # endbr64
+        ("660fefc0", None),  # pxor
+        ("90", None),
+        ("f390", Kind.PAUSE),
+        ("4890", None),  # a nop with REX
+        ("4990", Kind.EXCHANGE),  # xchg %rax, %r8
+        ("4190", Kind.EXCHANGE),
+        ("9c", Kind.PUSHF),
+        ("669c", Kind.PUSHF),
+        ("489c", Kind.PUSHF),
+        ("0f05", Kind.SYSCALL),
+        ("480f05", Kind.SYSCALL),
+        ("0fa2", None),  # cpuid
+        ("f3a4", Kind.REPEAT),  # rep movsb
+        ("f348ab", Kind.REPEAT),  # rep stosq
+        ("66f3a5", Kind.REPEAT),  # rep movsw
+        ("f267a6", Kind.REPEAT),  # repne cmpsb, with short addresses
+        ("a4", None),  # movsb
+        ("48a5", None),
+    ],
+)
+def test_what_kernels_may_take_an_instruction_for(code: str, kind: Kind | None) -> None:
+    data = bytes.fromhex(code)
+    assert kind_of(data) is kind
+    assert instruction_kinds(data, [0]) == ({} if kind is None else {0: kind})

@@ -26,9 +26,9 @@ from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.links.mechanisms.batch import attach_batch
 from multiprobe.links.mechanisms.bisect import NoCulpritError, find_culprits
 from multiprobe.links.mechanisms.errnos import ENOTSUPP, is_about_the_batch
+from multiprobe.links.mechanisms.harm import harmful_sites
 from multiprobe.links.mechanisms.link import Link
 from multiprobe.links.mechanisms.linked import Hook, Linked, filling, load_empty
-from multiprobe.links.mechanisms.red_zone import harmful_sites
 from multiprobe.links.mechanisms.tried import Tried
 from multiprobe.links.mechanisms.uprobe_program import PROG_TYPE, attach_type, open_unchanged
 from multiprobe.syscalls import bpf
@@ -73,11 +73,10 @@ class _Sites:
     def attach(self, linked: Linked, programs: dict[str | None, FileDescriptor]) -> None:
         """Put the links into `linked`, and the programs that they share into `programs` and there."""
         sites = self.sites
-        harmful: dict[int, str] = {}
         if isinstance(self.functions, UsdtProbeSet):
             linked.notes += self.functions.notes()
             harmful = harmful_sites(self.functions)
-        self.refused |= {n: (errno.EPERM, harmful[at]) for n, at in enumerate(sites.offsets) if at in harmful}
+            self.refused = {n: (errno.EPERM, harmful[at].reason) for n, at in enumerate(sites.offsets) if at in harmful}
         numbers = refused_by_kernel(self.file, sites.offsets, sites.counters, when=self.request.when)
         self.refused |= {place: (number, "") for place, number in numbers.items()}
         for arguments, places in self._by_arguments().items():

@@ -1,4 +1,8 @@
-"""What an attachment would come to, without making it. Reads what is known of the kernel, and asks it nothing."""
+"""What an attachment would come to, without making it.
+
+Reads what is known of the kernel. Only functions of binaries that a probe may harm make it ask: a program of our own is
+probed then, as before an attachment.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from multiprobe.binaries.mixed import kernel_of, owners
+from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.links.guard.limits import MAX_MEMORY, Limits
+from multiprobe.links.mechanisms.harm import as_far_as_known, harmful_probes
 from multiprobe.links.plan.costs import LOOP_TURN
 from multiprobe.links.plan.mechanisms import Mechanisms
 from multiprobe.links.plan.memory import predict_maps, why_too_large
@@ -36,7 +42,8 @@ class Plan:
     """What `mp.attach` would do; from `mp.plan`. The kernel may still refuse some of it.
 
     report: its `attached`, `links`, `mechanisms` and `kernel_memory` are what is planned, `skipped` what would not be
-        attached; a note says if `mp.attach` would refuse the plan for its memory
+        attached; notes say if `mp.attach` would refuse the plan for its memory, and what can't be known without the
+        right to attach
     steps: for each mechanism its functions, links, system calls, and CPU instructions to attach and to detach
     """
 
@@ -78,9 +85,11 @@ def preview(
     Raises NotSupportedError or NotPermittedError where nothing could be attached by any allowed mechanism.
     """
     kernel = kernel_of(functions)
-    if not mechanisms.allowed & usable_for(functions, when=when):
+    usable = mechanisms.allowed & usable_for(functions, when=when)
+    if not usable:
         raise why_none(kernel, allowed=mechanisms.allowed, when=when)
-    plan, ledger = plan_attachment(functions, mechanisms, when=when)
+    harmful, notes = as_far_as_known(harmful_probes, functions) if usable & Mechanism.UPROBE_MULTI else ({}, [])
+    plan, ledger = plan_attachment(functions, mechanisms, when=when, usable=usable, harmful=harmful)
     ledger.set_maps(predict_maps(maps, plan.n_functions))
     report = ledger.report()
     if not plan.n_functions and withholds(kernel, report):
@@ -89,7 +98,7 @@ def preview(
     too_large = why_too_large(report.kernel_memory.get("predicted", 0), plan, max_memory)
     planned = replace(
         report,
-        notes=(f"would be refused: {too_large}",) if too_large else (),
+        notes=(*notes, *([f"would be refused: {too_large}"] if too_large else [])),
         attached=plan.n_functions,
         links=sum(step.links for step in steps),
         mechanisms={group.mechanism.label: len(group.positions) for group in plan.groups},

@@ -96,7 +96,7 @@ def choose_of_binary(request: BinaryRequest, *, unsafe: bool) -> UserFunctionSet
     """The functions or USDT probes meant by the patterns for one binary."""
     from multiprobe.binaries.binary import choose_requested  # with NumPy
 
-    return choose_requested(request, unsafe=unsafe)
+    return choose_requested(request, unsafe=unsafe)[1]
 
 
 def _of_kernel(texts: Sequence[str], kernel: Kernel, *, unsafe: bool) -> FunctionSet:
