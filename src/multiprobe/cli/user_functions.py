@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import multiprobe as mp
+from multiprobe.binaries.describe import function_record
 from multiprobe.binaries.libraries import is_library
 from multiprobe.binaries.naming import request_of, split_binary
-from multiprobe.binaries.rules import NO_SYMBOLS, SYMBOLS_HINT, UserVerdict
-from multiprobe.binaries.usdt import UsdtProbe, UsdtProbeSet
+from multiprobe.binaries.rules import NO_SYMBOLS, SYMBOLS_HINT
+from multiprobe.binaries.usdt import UsdtProbe
 from multiprobe.errors import NoMatchError, UsageError
-from multiprobe.links.mechanisms.harm import harmful_probes
-from multiprobe.links.mechanisms.red_zone import harmful_sites
+from multiprobe.links.mechanisms.judged import judged
 from multiprobe.output.table import Column, TextTable, write_table
 from multiprobe.output.terminal import write_lines
 from multiprobe.plurals import plural_text
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from multiprobe.binaries.binary import Binary
     from multiprobe.binaries.naming import BinaryRequest
     from multiprobe.binaries.sets import UserFunction, UserFunctionSet
-    from multiprobe.binaries.usdt_sites import UsdtSite
     from multiprobe.cli.results import Results
 
 
@@ -66,7 +64,7 @@ def _is_attachable(record: dict[str, object]) -> bool:
 def _records(binary: Binary, chosen: UserFunctionSet) -> Iterator[dict[str, object]]:
     """A record for each function of a set, and for each request that named none."""
     for function in judged(chosen):
-        yield _record(function)
+        yield function_record(function)
     for refusal in chosen.unresolved:
         yield {
             "type": "user_function",
@@ -82,62 +80,6 @@ def _records(binary: Binary, chosen: UserFunctionSet) -> Iterator[dict[str, obje
             "reason": refusal.reason,
             "code": refusal.code,
         }
-
-
-def judged(chosen: UserFunctionSet) -> Iterator[UserFunction]:
-    """The functions with their verdicts on this kernel, which may turn probes on some instructions into harm."""
-    if isinstance(chosen, UsdtProbeSet):
-        yield from _judged_probes(chosen)
-        return
-    harmful = harmful_probes(chosen)
-    for position, function in enumerate(chosen):
-        is_harmed = position in harmful and function.verdict.is_attachable
-        yield replace(function, verdict=UserVerdict(*harmful[position])) if is_harmed else function
-
-
-def _judged_probes(chosen: UsdtProbeSet) -> Iterator[UsdtProbe]:
-    """The same for USDT probes: each site has its own verdict; a probe is refused if they all are."""
-    harmful = harmful_sites(chosen)
-    for probe in chosen:
-        sites = tuple(
-            replace(site, verdict=UserVerdict("red_zone", f"{probe}: {harmful[site.file_offset]}"))
-            if site.file_offset in harmful and site.verdict.is_attachable
-            else site
-            for site in probe.sites
-        )
-        is_lost = not any(site.verdict.is_attachable for site in sites)
-        yield replace(probe, sites=sites, verdict=sites[0].verdict if is_lost else probe.verdict)
-
-
-def _record(function: UserFunction) -> dict[str, object]:
-    sites = {"sites": list(map(_site_record, function.sites))} if isinstance(function, UsdtProbe) else {}
-    return {
-        "type": "user_function",
-        "function": str(function),
-        "symbol": function.symbol,
-        "binary": function.binary,
-        "address": f"{function.address + function.offset:#x}",
-        "file_offset": f"{function.file_offset + function.offset:#x}",
-        "size": function.size,
-        "aliases": list(function.aliases),
-        "source": function.source,
-        "verdict": "attachable" if function.verdict.is_attachable else "refused",
-        "reason": function.verdict.reason,
-        "code": function.verdict.code,
-        **sites,
-    }
-
-
-def _site_record(site: UsdtSite) -> dict[str, object]:
-    return {
-        "address": f"{site.address:#x}",
-        "file_offset": f"{site.file_offset:#x}",
-        "semaphore": f"{site.semaphore:#x}" if site.semaphore else "",
-        "arguments": site.arguments,
-        "verdict": "attachable" if site.verdict.is_attachable else "refused",
-        "reason": site.verdict.reason,
-        "code": site.verdict.code,
-    }
 
 
 def _table(shown: Sequence[dict[str, object]]) -> TextTable:
@@ -164,7 +106,7 @@ def explain(results: Results, name: str, *, json: bool) -> bool:
     answers = list(zip(judged(chosen), _signatures(chosen), strict=True))
     if json:
         results.json(
-            {**_record(function), "type": "user_why", "build_id": binary.build_id, "signature": signature}
+            {**function_record(function), "type": "user_why", "build_id": binary.build_id, "signature": signature}
             for function, signature in answers
         )
     else:
