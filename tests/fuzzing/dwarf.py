@@ -1,16 +1,30 @@
-"""The target of `fuzz.py` that reads types from DWARF: a process with limits reads it, and its answer is used here."""
+"""The targets of `fuzz.py` that read DWARF: a process with limits reads it, and its answer is used here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from dwarf_writer import Die, base, die, function, make_program, parameter, pointer, struct, unit
+from dwarf_writer import (
+    Die,
+    base,
+    die,
+    function,
+    inlined,
+    make_lines,
+    make_program,
+    parameter,
+    pointer,
+    struct,
+    unit,
+)
+from elf_writer import BASE
 
 from fuzzing.target import Target
 from multiprobe.binaries.calling import CONVENTIONS, Convention, find_places
 from multiprobe.binaries.dwarf.reader import read_types
 from multiprobe.binaries.file import BinaryFile
+from multiprobe.binaries.inlined import read_places
 from multiprobe.binaries.prototypes import Prototype, UserTypes
 from multiprobe.compiler.frontend.typed import KernelTypes
 from multiprobe.instruments.signatures import prototype_signature
@@ -45,8 +59,20 @@ def _program() -> bytes:
     return make_program(first, unit(declared, back, function(2, parameter("a", back, location=b"\x91\x70"))))
 
 
+def _inlined_program() -> bytes:
+    """Functions inlined into one another, in blocks with and without code of their own, and their lines."""
+    inner = die("subprogram", name="inner", inline=1, linkage_name="_Z5inneri")
+    outer = die("subprogram", name="outer", inline=1)
+    deep = inlined(4, 4, inner, line=20)
+    block = die("lexical_block", inlined(2, 12, outer, die("lexical_block", deep, low_pc=BASE + 4, high_pc=6), line=10))
+    made = unit(inner, outer, function(0, block), function(1, inlined(17, 3, inner, line=30)))
+    made.attributes |= {"stmt_list": 0, "comp_dir": "/src"}
+    lines = make_lines((0, 1, 1), (2, 1, 5), (4, 2, 7), (8, 2, 9), (16, 1, 40), (32, 1, 41))
+    return make_program(made, extra={".debug_line": lines})
+
+
 def dwarf_targets(directory: Path) -> Iterator[Target]:
-    """The target; `directory` is its own."""
+    """The targets; `directory` is theirs."""
     path = directory / "dwarf"
 
     def call(data: bytes) -> object:
@@ -66,6 +92,13 @@ def dwarf_targets(directory: Path) -> Iterator[Target]:
                 Behind(view, Planner(), is_kernel=False).record(0, spot, depth=3)
         return shown
 
+    def read_inlined(data: bytes) -> object:
+        path.write_bytes(data)
+        with BinaryFile(str(path)) as file:
+            return [[*map(str, places)] for places in read_places(file, range(BASE, BASE + 48), []).values()]
+
+    tokens = (b"\0\x01\x01", b"\0\x09\x02", b"\xff\xff\xff\xff", b"\x80", b"inner\0")
+    yield Target("inlined functions", (_inlined_program(),), read_inlined, tokens)
     yield Target("dwarf", (_program(),), call, (b"\x0f\0\0\0", b"\x01", b"\xff\xff\xff\xff", b"\x91\x08", b"GNU "))
 
 

@@ -81,6 +81,7 @@ ALLOWED = {
     },
     "inspect": {
         *BASE,
+        "binaries",
         "disassembler",
         "elf",
         "arch",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,37 @@ def test_every_command_demangles(overloads: Path) -> None:
 def test_frames_are_demangled(overloads: Path) -> None:
     stack, _ = records("stacks", f"{overloads}:*area(int)", "--", str(overloads), "4")
     assert (stack["calls"], stack["frames"][-1]) == (4, "geometry::area")
+
+
+def test_inlined_functions_are_frames(compiled: Callable[..., Path], tmp_path: Path) -> None:
+    pytest.importorskip("elftools", reason="the extra `dwarf` is not installed")
+    frames = ("-fno-omit-frame-pointer", "-mno-omit-leaf-frame-pointer", "-fno-optimize-sibling-calls")
+    program = compiled("inlined.c", tmp_path / "inlined", "-g", *frames)
+    words = ("stacks", f"{program}:leaf", "--", str(program))
+    many, one, report = records(*words)
+    inlined = [f"{name} (inlined) [inlined]" for name in ("outer", "middle", "inner")]
+    assert (many["calls"], many["frames"][-5:]) == (9, ["top (inlined)", *inlined, "leaf"])
+    source = Path(__file__).parent / "programs/inlined.c"
+    assert [place.replace(f"{source}:", "") for place in many["places"][-5:]] == ["29", "25, 26", "19", "12", ""]
+    assert (one["calls"], one["frames"][-2:], one["places"][-2:]) == (
+        1,
+        ["top (inlined)", "leaf"],
+        [f"{source}:29", ""],
+    )
+    assert report["missed"]["stack_collisions"] == 0
+    shown = [line.strip() for line in multiprobe(*words).stdout.splitlines()]
+    first = next(n for n, line in enumerate(shown) if line.endswith("  leaf"))
+    assert shown[first + 1 : first + 5] == [
+        "inner (inlined) [inlined]  inlined.c:12",
+        "middle (inlined) [inlined]  inlined.c:19",
+        "outer (inlined) [inlined]  inlined.c:25, inlined.c:26",
+        "top (inlined)  inlined.c:29",
+    ]
+    assert ";".join(many["frames"][-5:]) + " 9\n" in multiprobe(*words[:2], "--folded", *words[2:]).stdout
+    subprocess.run(["strip", "-g", program], check=True)
+    stripped, _ = records(*words)
+    assert (stripped["calls"], stripped["frames"][-2:]) == (10, ["top (inlined)", "leaf"])
+    assert "places" not in stripped
 
 
 @needs_sessions

@@ -37,4 +37,5 @@ AARCH64 = Arch(
         console="ttyAMA0",
         image_marks=((56, b"ARM\x64"),),  # Documentation/arch/arm64/booting.rst
     ),
+    breakpoint=b"\xa0\x00\x20\xd4",  # brk #5
 )  # fmt: skip

@@ -63,6 +63,17 @@ class CallSite:
 
 
 @dataclass(frozen=True, slots=True)
+class UprobeCall:
+    """A call that the kernel has put in the place of a nop: an optimized uprobe.
+
+    target: the address that it leads to; is_nop: it is part of a nop again, since the uprobe was removed
+    """
+
+    target: int
+    is_nop: bool
+
+
+@dataclass(frozen=True, slots=True)
 class GuestMachine:
     """How a virtual machine of this architecture is made.
 
@@ -90,8 +101,11 @@ class Arch:
     system_call_arguments: the members of `struct pt_regs` that hold the arguments of a system call, in order
     wrappers: prefixes of the functions that the system-call table points to, those of native calls first
     open_flags: the values of those O_ flags that differ between architectures
+    breakpoint: the instruction that a uprobe puts over another one
     parse_site: decodes the entry of the function at an address from its first bytes; None where only the disassembler
         of x86-64 could go on from there
+    parse_uprobe_call: decodes the call by which the kernel replaces a nop under a uprobe, from the bytes at an address,
+        None for other bytes; None where the kernel doesn't do so
     """
 
     machine: str
@@ -102,4 +116,6 @@ class Arch:
     wrappers: tuple[str, ...]
     open_flags: Mapping[str, int]
     guest: GuestMachine
+    breakpoint: bytes
     parse_site: Callable[[bytes, int], CallSite] | None = None
+    parse_uprobe_call: Callable[[bytes, int], UprobeCall | None] | None = None

@@ -5,7 +5,7 @@ Offsets are those of arch/x86/include/asm/ptrace.h, numbers those of arch/x86/en
 
 from __future__ import annotations
 
-from multiprobe.arch.facts import Arch, CallSite, GuestMachine, RegisterLayout
+from multiprobe.arch.facts import Arch, CallSite, GuestMachine, RegisterLayout, UprobeCall
 
 _SITE_SIZE = 5
 _ENDBR = b"\xf3\x0f\x1e\xfa"
@@ -14,6 +14,8 @@ _SEALED = (b"\x66\x0f\x1f\x00", b"\x0f\x1f\x40\xd6")
 _NOPS = (b"\x0f\x1f\x44\x00\x00", b"\x66\x66\x66\x66\x90")
 _CALL, _JUMP, _BREAKPOINT = 0xE8, 0xE9, 0xCC
 _ADDRESS_MASK = (1 << 64) - 1
+_OVER_RED_ZONE = b"\x48\x8d\x64\x24\x80"  # lea -0x80(%rsp), %rsp
+_NOP_OF_TEN = b"\x66\x2e\x0f\x1f\x84"  # cs nopw, with an index and four bytes of displacement behind it
 
 
 def parse_site(code: bytes, function: int) -> CallSite:
@@ -29,6 +31,20 @@ def parse_site(code: bytes, function: int) -> CallSite:
     elif site and site[0] == _BREAKPOINT:
         kind = "breakpoint"
     return CallSite(address, code, kind, target, _SITE_SIZE)
+
+
+def parse_uprobe_call(code: bytes, address: int) -> UprobeCall | None:
+    """The call that replaces a nop under a uprobe; since 7.2 a `lea` stands before it.
+
+    Of that one, the kernel takes only the `lea` back, and the call remains as the displacement of the nop.
+    Linux kernel commits ba2bfc97b462 (in v6.18) and 554ba38456da (in v7.2).
+    """
+    skip = _SITE_SIZE if code[:_SITE_SIZE] in (_OVER_RED_ZONE, _NOP_OF_TEN) else 0
+    call = code[skip : skip + _SITE_SIZE]
+    if len(call) < _SITE_SIZE or call[0] != _CALL:
+        return None
+    target = address + skip + _SITE_SIZE + int.from_bytes(call[1:], "little", signed=True) & _ADDRESS_MASK
+    return UprobeCall(target, code.startswith(_NOP_OF_TEN))
 
 
 X86_64 = Arch(
@@ -62,5 +78,7 @@ X86_64 = Arch(
         # Documentation/arch/x86/boot.rst: boot_flag at 0x1fe, header at 0x202
         image_marks=((0x1FE, b"\x55\xaa"), (0x202, b"HdrS")),
     ),
+    breakpoint=b"\xcc",  # int3
     parse_site=parse_site,
+    parse_uprobe_call=parse_uprobe_call,
 )  # fmt: skip

@@ -74,6 +74,27 @@ def open_debug_file(file: BinaryFile, sections: Sequence[ElfSection], problems: 
     return None
 
 
+def open_dwarf_file(file: BinaryFile, problems: list[str]) -> BinaryFile | None:
+    """The file with the DWARF of a binary, which the caller closes: the file itself, opened again, or its debug file.
+
+    None if there is none. `problems` gets debug files of another build. Raises DataError for a damaged file.
+    """
+    if _has_dwarf(file):
+        again = BinaryFile(f"/proc/self/fd/{file.fileno()}")
+        again.path = file.path
+        return again
+    found = open_debug_file(file, parse_sections(file), problems)
+    if found is None or _has_dwarf(found):
+        return found
+    found.close()
+    return None
+
+
+def _has_dwarf(file: BinaryFile) -> bool:
+    wanted = (".debug_info", ".zdebug_info")
+    return any(one.name in wanted and one.kind != SHT_NOBITS for one in parse_sections(file))
+
+
 def open_shared_file(file: BinaryFile) -> BinaryFile | None:
     """The file that shares types with this one, to which dwz moved them (.gnu_debugaltlink); None if there is none.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ MAX_SECONDS = 600
 _MAX_PATH = 4096
 _COPY, _ADVANCE_PC, _ADVANCE_LINE, _SET_FILE, _CONST_ADD_PC, _FIXED_ADVANCE_PC = 1, 2, 3, 4, 8, 9
 _END_SEQUENCE, _SET_ADDRESS = 1, 2
+END = -(1 << 63)
+"""The line of the row that ends a sequence of instructions: its address is behind the last one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,29 +192,53 @@ def _lines(program: LineProgram, unit: Unit, addresses: frozenset[int]) -> Itera
     for address, number, line in rows(code, program.header):
         if address in addresses and line > 0:
             if number not in names:
-                names[number] = _path(program.header, number, unit)
+                names[number] = path_of(program.header, number, _folder(unit))
             yield address, SourceLine(names[number], line)
 
 
-def _path(header: Header, number: int, unit: Unit) -> str:
-    """The path of a file by its number; "" for a number that the header does not have."""
+def _folder(unit: Unit) -> bytes:
+    """The folder in which a unit was compiled."""
+    found = unit.get_top_DIE().attributes.get("DW_AT_comp_dir")
+    return found.value if found and isinstance(found.value, bytes) else b""
+
+
+def path_of(header: Header, number: int, compiled_in: bytes) -> str:
+    """The path of a file by its number; "" for a number that the header does not have.
+
+    compiled_in: the folder in which the unit was compiled
+    """
     first = 0 if header.version >= 5 else 1
     files, folders = header.file_entry, header.include_directory
     if not first <= number < len(files) + first:
         return ""
     file = files[number - first]
-    compiled_in = unit.get_top_DIE().attributes.get("DW_AT_comp_dir")
-    parts = [compiled_in.value if compiled_in and isinstance(compiled_in.value, bytes) else b""]
+    parts = [compiled_in]
     with suppress(IndexError):
         folder = file.dir_index or 0
         parts += [folders[folder - first]] if folder >= first else []
     return os.fsdecode(os.path.normpath(os.path.join(*parts, file.name))[:_MAX_PATH])
 
 
-def rows(code: bytes, header: Header) -> Iterator[tuple[int, int, int]]:
+def lines_at(code: bytes, header: Header, addresses: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """(number of the file, line) in effect at each of some ascending addresses, by a line program. Pure.
+
+    Addresses of which it says nothing are left out. Raises as `rows`.
+    """
+    found: dict[int, tuple[int, int]] = {}
+    begin, place = 0, None
+    for end, file, line in rows(code, header, has_ends=True):
+        if place is not None and begin < end:
+            first, last = bisect_left(addresses, begin), bisect_left(addresses, end)
+            found |= dict.fromkeys(addresses[first:last], place)
+        begin, place = end, None if line == END else (file, line)
+    return found
+
+
+def rows(code: bytes, header: Header, *, has_ends: bool = False) -> Iterator[tuple[int, int, int]]:
     """(address, number of the file, line) of each row of a line program. Pure.
 
     header: opcode_base, line_base, line_range, minimum_instruction_length, standard_opcode_lengths of its header
+    has_ends: with the end of each sequence, whose line is END
     Raises IndexError for a program that is cut off. See section 6.2.5 of DWARF 5.
     """
     base, line_base, line_range = header.opcode_base, header.line_base, header.line_range
@@ -228,6 +255,8 @@ def rows(code: bytes, header: Header) -> Iterator[tuple[int, int, int]]:
         elif opcode == 0:
             length, at = _uleb(code, at)
             if code[at] == _END_SEQUENCE:
+                if has_ends:
+                    yield address, file, END
                 address, file, line = 0, 1, 1
             elif code[at] == _SET_ADDRESS:
                 address = int.from_bytes(code[at + 1 : at + length], "little")

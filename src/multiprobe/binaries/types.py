@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from multiprobe.binaries.calling import CONVENTIONS, find_places
+from multiprobe.binaries.debug_files import open_dwarf_file
 from multiprobe.binaries.dwarf.limited import HINT, has_pyelftools
-from multiprobe.binaries.dwarf.reader import open_types, read_types
+from multiprobe.binaries.dwarf.reader import read_types
 from multiprobe.binaries.file import BinaryFile
 from multiprobe.binaries.mixed import MixedFunctionSet, parts_of
 from multiprobe.binaries.prototypes import Prototype, UserTypes
@@ -53,7 +54,7 @@ def _open(path: str, key: tuple[int, ...], problems: list[str]) -> Iterator[Bina
     with BinaryFile(path) as file:
         if file.key != key:
             raise DataError(f"{path} has changed since it was read", hint="make another mp.Binary")
-        source = open_types(file, problems)
+        source = open_dwarf_file(file, problems)
     try:
         yield source
     finally:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import dataclass
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 import click
@@ -27,6 +30,7 @@ from multiprobe.instruments.stacks.program import MAX_STACKS, NO_STACK, StacksPr
 from multiprobe.output.flame import flame_svg
 from multiprobe.output.folded import fold, folded_lines
 from multiprobe.output.page import Picture
+from multiprobe.output.terminal import write_lines
 from multiprobe.output.units import percent_text, time_text
 from multiprobe.plurals import plural_text
 
@@ -90,7 +94,8 @@ class StacksMeasurement(Measurement[StacksOptions, StacksSample]):
         )
 
     def finish(self, sample: StacksSample) -> None:
-        """Write the flame graph."""
+        """Write the flame graph, and why inlined functions are not known."""
+        write_lines([f"note: {note}" for note in sample.notes], sys.stderr)
         if self.options.flame is None:
             return
         with writing(self.options.flame) as file:
@@ -124,6 +129,7 @@ class StacksMeasurement(Measurement[StacksOptions, StacksSample]):
                 **name_fields(function),
                 "calls": stack.calls,
                 "frames": list(stack.frames),
+                **({"places": list(stack.places)} if stack.places else {}),
             } | ({"ns": stack.ns} if self.options.time else {})
 
     def print(self, sample: StacksSample) -> None:
@@ -161,10 +167,15 @@ def _lines(stacks: Sequence[Stack], sample: StacksSample, *, is_timed: bool) -> 
     yield "".join(f"  {title:>{width}}" for title, width in zip(titles, widths, strict=True)) + "  STACK"
     for stack, row in zip(stacks, cells, strict=True):
         numbers = "".join(f"  {cell:>{width}}" for cell, width in zip(row, widths, strict=True))
-        function, *callers = reversed(stack.frames)
+        function, *callers = reversed(list(map(_placed, stack.frames, stack.places or repeat(""))))
         yield f"{numbers}  {function}"
         yield from (f"{'':>{len(numbers)}}  {caller}" for caller in callers)
         yield ""
+
+
+def _placed(frame: str, places: str) -> str:
+    """A frame with its places in the source, without the folders."""
+    return f"{frame}  {', '.join(map(os.path.basename, places.split(', ')))}" if places else frame
 
 
 def _cells(stack: Stack, everything: int, *, is_timed: bool) -> list[str]:

@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from multiprobe.binaries.binary import choose_requested
+from multiprobe.binaries.describe import function_record
 from multiprobe.binaries.libraries import is_library
 from multiprobe.binaries.naming import request_of, split_binary
-from multiprobe.binaries.rules import NO_SYMBOLS, SYMBOLS_HINT, UserVerdict
-from multiprobe.binaries.usdt import UsdtProbe, UsdtProbeSet
+from multiprobe.binaries.rules import NO_SYMBOLS, SYMBOLS_HINT
+from multiprobe.binaries.usdt import UsdtProbe
 from multiprobe.errors import NoMatchError, UsageError
-from multiprobe.links.mechanisms.harm import as_far_as_known, harmful_probes, harmful_sites
+from multiprobe.links.mechanisms.judged import judged
 from multiprobe.output.table import Column, TextTable, write_table
 from multiprobe.output.terminal import write_lines
 from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from multiprobe.binaries.binary import Binary
     from multiprobe.binaries.naming import BinaryRequest
     from multiprobe.binaries.sets import UserFunction, UserFunctionSet
-    from multiprobe.binaries.usdt_sites import UsdtSite
     from multiprobe.cli.results import Results
     from multiprobe.functions.sets import Refusal
-    from multiprobe.links.mechanisms.harm import Harm
 
 
 def show(results: Results, request: BinaryRequest, *, only: bool | None, json: bool) -> None:
     """List the functions of one binary. Raises NoMatchError if there is none."""
     binary, chosen = choose_requested(request)
     functions, notes = judged(chosen)
-    every = [*map(_record, functions), *(_refusal_record(refusal, binary) for refusal in chosen.unresolved)]
+    every = [*map(function_record, functions), *(_refusal_record(refusal, binary) for refusal in chosen.unresolved)]
     shown = [record for record in every if only is None or _is_attachable(record) == only]
     if json:
         results.json(shown)
@@ -76,64 +74,6 @@ def _refusal_record(refusal: Refusal, binary: Binary) -> dict[str, object]:
     }
 
 
-def judged(chosen: UserFunctionSet) -> tuple[list[UserFunction], list[str]]:
-    """The functions with their verdicts on this kernel, which may turn probes on some instructions into harm; notes."""
-    if isinstance(chosen, UsdtProbeSet):
-        harmful, notes = as_far_as_known(harmful_sites, chosen)
-        return [_judged_probe(probe, harmful) for probe in chosen], notes
-    harmful, notes = as_far_as_known(harmful_probes, chosen)
-    return [_judged(function, harmful.get(position)) for position, function in enumerate(chosen)], notes
-
-
-def _judged(function: UserFunction, harm: Harm | None) -> UserFunction:
-    if harm is None or not function.verdict.is_attachable:
-        return function
-    return replace(function, verdict=UserVerdict(harm.code, harm.reason))
-
-
-def _judged_probe(probe: UsdtProbe, harmful: Mapping[int, Harm]) -> UsdtProbe:
-    """The same for a USDT probe: each site has its own verdict; the probe is refused if they all are."""
-    sites = tuple(
-        replace(site, verdict=UserVerdict(harm.code, f"{probe}: {harm.reason}"))
-        if (harm := harmful.get(site.file_offset)) and site.verdict.is_attachable
-        else site
-        for site in probe.sites
-    )
-    is_lost = not any(site.verdict.is_attachable for site in sites)
-    return replace(probe, sites=sites, verdict=sites[0].verdict if is_lost else probe.verdict)
-
-
-def _record(function: UserFunction) -> dict[str, object]:
-    sites = {"sites": list(map(_site_record, function.sites))} if isinstance(function, UsdtProbe) else {}
-    return {
-        "type": "user_function",
-        "function": str(function),
-        "symbol": function.symbol,
-        "binary": function.binary,
-        "address": f"{function.address + function.offset:#x}",
-        "file_offset": f"{function.file_offset + function.offset:#x}",
-        "size": function.size,
-        "aliases": list(function.aliases),
-        "source": function.source,
-        "verdict": "attachable" if function.verdict.is_attachable else "refused",
-        "reason": function.verdict.reason,
-        "code": function.verdict.code,
-        **sites,
-    }
-
-
-def _site_record(site: UsdtSite) -> dict[str, object]:
-    return {
-        "address": f"{site.address:#x}",
-        "file_offset": f"{site.file_offset:#x}",
-        "semaphore": f"{site.semaphore:#x}" if site.semaphore else "",
-        "arguments": site.arguments,
-        "verdict": "attachable" if site.verdict.is_attachable else "refused",
-        "reason": site.verdict.reason,
-        "code": site.verdict.code,
-    }
-
-
 def _table(shown: Sequence[dict[str, object]]) -> TextTable:
     rows = []
     for record in shown:
@@ -159,7 +99,7 @@ def explain(results: Results, name: str, *, json: bool) -> bool:
     answers = list(zip(functions, _signatures(chosen), strict=True))
     if json:
         results.json(
-            {**_record(function), "type": "user_why", "build_id": binary.build_id, "signature": signature}
+            {**function_record(function), "type": "user_why", "build_id": binary.build_id, "signature": signature}
             for function, signature in answers
         )
     else:

@@ -1,6 +1,7 @@
-"""What is attached on this system now: `links()`, `function(name)`, `mix(functions)`.
+"""What is attached on this system now: `links()`, `function(name)`, `user_functions(name)`, `mix(functions)`.
 
-Only reads: ids of BPF objects and their info, /proc, tracefs, and kernel memory through /proc/kcore. Everything that
+Only reads: ids of BPF objects and their info, /proc, tracefs, and kernel memory through /proc/kcore; of functions of
+programs also the file, and the memory of processes. Everything that
 can't be read is in `missing`: of a picture, or the list given as `missing=`.
 """
 
@@ -26,13 +27,20 @@ from multiprobe.inspect.picture import Attached as Attached
 from multiprobe.inspect.picture import FunctionPicture as FunctionPicture
 from multiprobe.inspect.picture import Trampoline as Trampoline
 from multiprobe.inspect.picture import picture as _picture
+from multiprobe.inspect.processes import ProcessCode as ProcessCode
 from multiprobe.inspect.sources import Missing as Missing
 from multiprobe.inspect.sources import Sources as Sources
 from multiprobe.inspect.targets import Target as Target
+from multiprobe.inspect.uprobe_index import UserAttached as UserAttached
+from multiprobe.inspect.uprobes import UprobeTarget as UprobeTarget
+from multiprobe.inspect.user_picture import UserFunctionPicture as UserFunctionPicture
+from multiprobe.inspect.user_picture import choose_user as _choose_user
+from multiprobe.inspect.user_picture import user_pictures as _user_pictures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from multiprobe.binaries.sets import UserFunctionSet
     from multiprobe.functions.sets import Function, FunctionSet
 
 __all__ = [
@@ -46,12 +54,17 @@ __all__ = [
     "ObservedLink",
     "ObservedProgram",
     "Owner",
+    "ProcessCode",
     "Sources",
     "Target",
     "Trampoline",
+    "UprobeTarget",
+    "UserAttached",
+    "UserFunctionPicture",
     "function",
     "links",
     "mix",
+    "user_functions",
 ]
 
 _MAX_BARE = 40
@@ -89,6 +102,33 @@ def _spelled(function: str | int | Function) -> str:
     if isinstance(function, str):
         return function
     return hex(function if isinstance(function, int) else function.address)
+
+
+def user_functions(
+    functions: str | UserFunctionSet,
+    *,
+    pid: int | None = None,
+    programs: bool = False,
+    missing: list[Missing] | None = None,
+) -> tuple[UserFunctionPicture, ...]:
+    """Functions of a program or library, the links on them, and their first bytes in processes, in order.
+
+    functions: "/usr/bin/python3:Py*", "libc:malloc", or a set from `Binary.functions`
+    pid: the process whose bytes are read, and of which a library is meant; without it, up to 32 processes that have
+        mapped the file, fewer for more than 3,125 functions
+    programs: disassemble the attached programs too; missing: a list to which everything that could not be read is
+        appended
+
+    Source: the file, bpf_link_info, /proc/*/maps and /proc/*/mem. Raises NoMatchError if there is no such file or
+    function, or the process has not mapped it; UsageError for a name of another kind, or a number that is no process;
+    NotPermittedError without the right to look at the process; DataError for a damaged or changed file.
+    """
+    with Sources() as sources:
+        chosen = _choose_user(sources, functions, pid) if isinstance(functions, str) else functions
+        found = _user_pictures(sources, chosen, pid=pid, programs=programs)
+        if missing is not None:
+            missing += sources.missing
+    return found
 
 
 def mix(

@@ -124,6 +124,12 @@ class Objects:
         handlers = [self.field(link, "bpf_kprobe_multi_link", f"fp.{side}_handler") for side in ("entry", "exit")]
         return None if None in handlers else all(handlers)
 
+    def is_uprobe_session(self, link_id: int) -> bool | None:
+        """Whether a uprobe.multi link runs at both sides of its functions."""
+        first = self.field(self.link(link_id), "bpf_uprobe_multi_link", "uprobes")
+        session = self.field(first, "bpf_uprobe", "session", size=1)
+        return None if session is None else bool(session)
+
     def trampoline_cookie(self, link_id: int) -> int | None:
         """The cookie of a single fentry, fexit or fsession link."""
         link = self.link(link_id)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from multiprobe.errors import KernelError, NotPermittedError
 from multiprobe.inspect.owners import Owner
 from multiprobe.inspect.targets import Details, Target, describe, probing_events
+from multiprobe.inspect.uprobes import UprobeTarget
 from multiprobe.syscalls import bpf, query
 from multiprobe.uapi.bpf import Cmd
 
@@ -57,6 +58,7 @@ class ObservedLink:
     program: what it runs; owners: the processes that hold it open (from /proc/*/fdinfo)
     n_functions: the number of its functions; `targets` has fewer where their names and addresses are hidden
     missed: calls not delivered because of another probe running; None where not counted
+    uprobes: of links on programs and libraries, the instructions; pid: the only process that they are in, 0 for all
     """
 
     link_id: int
@@ -67,12 +69,20 @@ class ObservedLink:
     targets: tuple[Target, ...]
     missed: int | None
     owners: tuple[Owner, ...]
+    uprobes: tuple[UprobeTarget, ...] = ()
+    pid: int = 0
 
     @property
     def has_cookies(self) -> bool | None:
         """Whether any function has a cookie other than 0; None where the kernel exposes no cookies."""
-        known = [target.cookie for target in self.targets if target.cookie is not None]
+        known = self.cookies
         return any(known) if known else None
+
+    @property
+    def cookies(self) -> list[int]:
+        """The cookies that are known, of all functions."""
+        found = [*(target.cookie for target in self.targets), *(target.cookie for target in self.uprobes)]
+        return [cookie for cookie in found if cookie is not None]
 
 
 def list_links(sources: Sources) -> tuple[ObservedLink, ...]:
@@ -117,7 +127,9 @@ def _read(
 
 
 def _link(link_id: int, it: Details, program: ObservedProgram, owners: tuple[Owner, ...]) -> ObservedLink:
-    return ObservedLink(link_id, it.kind, it.when, program, it.n_functions, it.targets, it.missed, owners)
+    return ObservedLink(
+        link_id, it.kind, it.when, program, it.n_functions, it.targets, it.missed, owners, it.uprobes, it.pid
+    )
 
 
 def _program(prog_id: int, known: dict[int, ObservedProgram]) -> ObservedProgram:

@@ -117,12 +117,12 @@ def _descriptors(proc: str, pid: int) -> list[tuple[str, Owner]]:
         except FileNotFoundError:
             continue
         if kind in _LINK_FILES or kind == _PERF_FILE:
-            command = command or _command(proc, pid)
+            command = command or command_of(proc, pid)
             found.append((kind, Owner(pid, command, int(name))))
     return found
 
 
-def _command(proc: str, pid: int) -> str:
+def command_of(proc: str, pid: int) -> str:
     try:
         with open(f"{proc}/{pid}/comm", "rb") as file:
             return decode_name(file.read().removesuffix(b"\n"))

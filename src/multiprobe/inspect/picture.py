@@ -21,6 +21,8 @@ from multiprobe.inspect.tracefs import Enabled, TracefsProbe, parse_enabled
 from multiprobe.inspect.trampoline import TrampolineCall, program_calls, read_calls
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from multiprobe.arch.facts import CallSite
     from multiprobe.inspect.names import Symbol
     from multiprobe.inspect.ops import Ops
@@ -99,11 +101,11 @@ def picture(sources: Sources, function: str, *, programs: bool = False) -> Funct
     links = sources.attempt("links", lambda: list_links(sources)) or ()
     attached = attachments(links, symbol)
     site = _read_site(sources, symbol)
-    entry = _without_padding(_disassemble(sources, site.code, symbol.address), site.address) if site else ()
+    entry = _without_padding(try_disassemble(sources, site.code, symbol.address), site.address) if site else ()
     enabled = _read_enabled(sources, symbol) if site is None or site.is_patched else None
     found = _find_trampoline(sources, symbol, site, enabled, attached)
     trampoline = _read_trampoline(sources, found, site) if found else None
-    routines = _read_programs(sources, attached) if programs else ()
+    routines = read_programs(sources, (on.link.program for on in attached)) if programs else ()
     instructions = [*entry, *(trampoline.instructions if trampoline else ())]
     instructions += [instruction for routine in routines for instruction in routine.instructions]
     return FunctionPicture(
@@ -119,7 +121,7 @@ def picture(sources: Sources, function: str, *, programs: bool = False) -> Funct
         trampoline=trampoline,
         attached=_with_cookies(attached, trampoline),
         programs=routines,
-        names=_names(sources, instructions),
+        names=names_of(sources, instructions),
         missing=tuple(sources.missing),
     )
 
@@ -223,7 +225,7 @@ def _read_trampoline(sources: Sources, symbol: Symbol, site: CallSite | None) ->
     if code is None:
         sources.miss("the trampoline's image", f"the kernel hides the memory at {symbol.address:#x}")
         return Trampoline(symbol.name, symbol.address, b"", (), ())
-    instructions = _disassemble(sources, code, symbol.address, is_routine=True)
+    instructions = try_disassemble(sources, code, symbol.address, is_routine=True)
     if instructions:
         last = instructions[-1]
         code = code[: last.address + len(last.code) - symbol.address]
@@ -235,7 +237,10 @@ def _read_trampoline(sources: Sources, symbol: Symbol, site: CallSite | None) ->
     return Trampoline(symbol.name, symbol.address, code, instructions, calls)
 
 
-def _disassemble(sources: Sources, code: bytes, address: int, *, is_routine: bool = False) -> tuple[Instruction, ...]:
+def try_disassemble(
+    sources: Sources, code: bytes, address: int, *, is_routine: bool = False
+) -> tuple[Instruction, ...]:
+    """The instructions; without capstone none, which is noted as missing."""
     try:
         return disassemble_routine(code, address) if is_routine else disassemble(code, address)
     except NotSupportedError as error:
@@ -263,8 +268,9 @@ def _with_cookies(attached: tuple[Attached, ...], trampoline: Trampoline | None)
     return tuple(found)
 
 
-def _read_programs(sources: Sources, attached: tuple[Attached, ...]) -> tuple[JitedRoutine, ...]:
-    programs: dict[int, ObservedProgram] = {on.link.program.prog_id: on.link.program for on in attached}
+def read_programs(sources: Sources, found: Iterable[ObservedProgram]) -> tuple[JitedRoutine, ...]:
+    """The machine code of programs, each once."""
+    programs = {program.prog_id: program for program in found}
     routines = []
     for program in programs.values():
         if not program.images:
@@ -274,7 +280,7 @@ def _read_programs(sources: Sources, attached: tuple[Attached, ...]) -> tuple[Ji
             if not code and sources.memory is not None:
                 code = sources.memory.read(image.address, image.size) or b""
             name = describe_address(sources, image.address) or str(program)
-            routines.append(JitedRoutine(name, image.address, _disassemble(sources, code, image.address)))
+            routines.append(JitedRoutine(name, image.address, try_disassemble(sources, code, image.address)))
     return tuple(routines)
 
 
@@ -286,6 +292,7 @@ def describe_address(sources: Sources, address: int) -> str:
     return symbol.name if symbol.address == address else f"{symbol.name}+{address - symbol.address:#x}"
 
 
-def _names(sources: Sources, instructions: list[Instruction]) -> dict[int, str]:
+def names_of(sources: Sources, instructions: Iterable[Instruction]) -> dict[int, str]:
+    """The symbols of the kernel that instructions lead to, by address."""
     targets = {instruction.target for instruction in instructions if instruction.target is not None}
     return {target: name for target in targets if (name := describe_address(sources, target))}

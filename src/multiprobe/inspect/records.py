@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from multiprobe.inspect.picture import FunctionPicture
     from multiprobe.inspect.sources import Missing
     from multiprobe.inspect.targets import Target
+    from multiprobe.inspect.uprobes import UprobeTarget
 
 Record = dict[str, Any]
 
@@ -24,7 +25,12 @@ Record = dict[str, Any]
 def link_records(links: Iterable[ObservedLink]) -> Iterator[Record]:
     """`{"type": "link", …}` for each link, with all its functions."""
     for link in links:
-        yield {"type": "link", **_link(link), "functions": [_target(target) for target in link.targets]}
+        yield {
+            "type": "link",
+            **link_record(link),
+            "functions": [_target(target) for target in link.targets],
+            **_uprobes(link),
+        }
 
 
 def picture_records(picture: FunctionPicture) -> Iterator[Record]:
@@ -52,7 +58,7 @@ def picture_records(picture: FunctionPicture) -> Iterator[Record]:
         "trampoline": picture.trampoline.name if picture.trampoline else None,
     }
     for on in picture.attached:
-        yield {"type": "attachment", "function": picture.name, **_link(on.link), **_target(on.target)}
+        yield {"type": "attachment", "function": picture.name, **link_record(on.link), **_target(on.target)}
     trampoline = picture.trampoline
     if trampoline is not None:
         yield {
@@ -71,21 +77,21 @@ def picture_records(picture: FunctionPicture) -> Iterator[Record]:
                 }
                 for call in trampoline.calls
             ],
-            "instructions": _instructions(trampoline.instructions, picture.names),
+            "instructions": instruction_records(trampoline.instructions, picture.names),
         }
     for routine in picture.programs:
         yield {
             "type": "program",
             "name": routine.name,
             "address": hex(routine.address),
-            "instructions": _instructions(routine.instructions, picture.names),
+            "instructions": instruction_records(routine.instructions, picture.names),
         }
 
 
 def mix_records(mix: Mix) -> Iterator[Record]:
     """A `link` for each column, then a `mix` for each function: what is on it."""
     for link in mix.links:
-        yield {"type": "link", **_link(link)}
+        yield {"type": "link", **link_record(link)}
     for row, cells in zip(mix.rows, mix.cells, strict=True):
         yield {
             "type": "mix",
@@ -112,7 +118,22 @@ def missing_records(missing: Iterable[Missing]) -> Iterator[Record]:
         yield {"type": "missing", "what": item.what, "why": item.why, "advice": item.advice}
 
 
-def _link(link: ObservedLink) -> Record:
+def _uprobes(link: ObservedLink) -> Record:
+    return {"uprobes": [target_record(target) for target in link.uprobes], "pid": link.pid} if link.uprobes else {}
+
+
+def target_record(target: UprobeTarget) -> Record:
+    """An instruction of a file that a link is on."""
+    return {
+        "binary": target.path,
+        "file_offset": hex(target.offset),
+        "cookie": _hex(target.cookie),
+        "semaphore": "" if target.semaphore == 0 else _hex(target.semaphore),
+    }
+
+
+def link_record(link: ObservedLink) -> Record:
+    """A link without its functions."""
     return {
         "link": link.link_id,
         "kind": link.kind,
@@ -157,7 +178,8 @@ def _address(address: int | None) -> str | None:
     return hex(address) if address else None
 
 
-def _instructions(instructions: Sequence[Instruction], names: dict[int, str]) -> list[Record]:
+def instruction_records(instructions: Sequence[Instruction], names: dict[int, str]) -> list[Record]:
+    """Instructions, with the names of what they lead to."""
     return [
         {
             "address": hex(instruction.address),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from multiprobe.errors import DataError, MultiprobeError
 from multiprobe.inspect import owners
+from multiprobe.inspect.uprobes import UprobeTarget, read_perf_uprobe, read_uprobe_multi
 from multiprobe.kernel.btf import format as fmt
 from multiprobe.syscalls import bpf, query
 from multiprobe.uapi import info
@@ -82,6 +83,8 @@ class Details:
     n_functions: int | None
     targets: tuple[Target, ...]
     missed: int | None
+    uprobes: tuple[UprobeTarget, ...] = ()
+    pid: int = 0
 
 
 def describe(sources: Sources, fd: FileDescriptor, head: info.LinkInfo) -> Details | None:
@@ -93,10 +96,11 @@ def describe(sources: Sources, fd: FileDescriptor, head: info.LinkInfo) -> Detai
     if head.kind == LinkType.TRACING:
         return _tracing(sources, head)
     if head.kind == LinkType.PERF_EVENT:
-        return _perf(sources, head)
-    if head.kind in (LinkType.RAW_TRACEPOINT, LinkType.UPROBE_MULTI):
-        return Details("raw_tracepoint" if head.kind == LinkType.RAW_TRACEPOINT else "uprobe_multi", "", None, (), None)
-    return None
+        return _perf(sources, fd, head)
+    if head.kind == LinkType.UPROBE_MULTI:
+        found = read_uprobe_multi(sources, fd, head.link_id, is_told=has_info(sources, "uprobe_multi.path"))
+        return Details("uprobe_multi", found.when, found.n, (), None, found.targets, found.pid)
+    return Details("raw_tracepoint", "", None, (), None) if head.kind == LinkType.RAW_TRACEPOINT else None
 
 
 def has_info(sources: Sources, path: str) -> bool:
@@ -202,12 +206,18 @@ def _target_program(sources: Sources, prog_id: int, object_id: int) -> str | Non
         return bpf.prog_info(target).name or f"program {object_id}"
 
 
-def _perf(sources: Sources, head: info.LinkInfo) -> Details:
+def _perf(sources: Sources, fd: FileDescriptor, head: info.LinkInfo) -> Details:
     if not has_info(sources, "perf_event.kprobe"):
         # Linux kernel commit 1b715e1b0ec5 ("bpf: Support ->fill_link_info for perf_event") (in v6.6)
         return _perf_of_owner(sources, head)
     told = info.parse_perf_kprobe(head.rest)
     kind, when = _PERF.get(told.kind, ("perf_event", ""))
+    if kind == "uprobe":
+        has_cookie, has_counter = (
+            has_info(sources, f"perf_event.uprobe.{name}") for name in ("cookie", "ref_ctr_offset")
+        )
+        uprobes = read_perf_uprobe(fd, has_cookie=has_cookie, has_counter=has_counter)
+        return Details(kind, when, len(uprobes) or None, (), None, uprobes)
     if kind != "kprobe":
         return Details(kind, when, None, (), None)
     cookie: int | None = told.cookie
@@ -229,7 +239,11 @@ def _perf_of_owner(sources: Sources, head: info.LinkInfo) -> Details:
             return Details("kprobe", "return" if probe.is_return else "entry", 1, targets, probe.missed)
     if len(events) == 1:
         details = events[0].details
-        return replace(details, targets=tuple(replace(target, cookie=cookie) for target in details.targets))
+        return replace(
+            details,
+            targets=tuple(replace(target, cookie=cookie) for target in details.targets),
+            uprobes=tuple(replace(target, cookie=cookie) for target in details.uprobes),
+        )
     sources.miss("what some links on perf events probe", "this kernel doesn't expose it (Linux 6.6 and later do)")
     return Details(events[0].details.kind if events else "perf_event", "", None, (), None)
 
@@ -263,6 +277,8 @@ def probing_events(sources: Sources) -> tuple[ProbingEvent, ...]:
 
 def _probe_details(sources: Sources, type_: int, address: int, offset: int, symbol: str) -> Details:
     kind, when = _TASK_FD.get(type_, ("perf_event", ""))
+    if kind == "uprobe" and symbol:
+        return Details(kind, when, 1, (), None, (UprobeTarget(symbol, offset, None, None),))
     if kind != "kprobe":
         return Details(kind, when, None, (), None)
     if address:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from multiprobe.inspect.trampoline import TrampolineCall
 
 UNTOLD = "?"
-#: The kinds of links that are on functions of the kernel.
-ON_FUNCTIONS = ("tracing_multi", "kprobe_multi", "trampoline", "kprobe")
+#: The kinds of links that are on functions.
+ON_FUNCTIONS = ("tracing_multi", "kprobe_multi", "trampoline", "kprobe", "uprobe_multi", "uprobe")
 _NAMES_SHOWN = 2
 INDENT = 2
 _CODE_WIDTH = 30
@@ -41,17 +41,18 @@ class Grid:
     rows: tuple[tuple[str, ...], ...]
 
 
-_NUMERIC = frozenset({"LINK", "MISSED", "RECURSION"})
+NUMERIC = frozenset({"LINK", "MISSED", "RECURSION"})
 
 
 def links_grid(links: Iterable[ObservedLink]) -> Grid:
     """One row for each link."""
     titles = ("LINK", "KIND", "WHEN", "PROGRAM", "FUNCTIONS", "COOKIES", "MISSED", "RECURSION", "OWNER")
-    rows = tuple(_link_row(link, functions_text(link), cookies_text(link)) for link in links)
-    return Grid(titles, _NUMERIC, rows)
+    rows = tuple(link_row(link, functions_text(link), cookies_text(link)) for link in links)
+    return Grid(titles, NUMERIC, rows)
 
 
-def _link_row(link: ObservedLink, place: str, cookies: str) -> tuple[str, ...]:
+def link_row(link: ObservedLink, place: str, cookies: str) -> tuple[str, ...]:
+    """The cells of a link, in the order of the titles of `links_grid`."""
     return (
         str(link.link_id or "-"),
         link.kind,
@@ -76,17 +77,18 @@ def aligned(grid: Grid) -> Iterator[str]:
 
 def functions_text(link: ObservedLink) -> str:
     """`3: tcp_recvmsg, tcp_sendmsg, …`"""
-    if not link.targets:
+    targets = link.targets or link.uprobes
+    if not targets:
         untold = UNTOLD if link.kind in ON_FUNCTIONS else "-"
         return str(link.n_functions) if link.n_functions is not None else untold
-    names = ", ".join(str(target) for target in link.targets[:_NAMES_SHOWN])
-    more = ", …" if len(link.targets) > _NAMES_SHOWN else ""
-    return f"{link.n_functions}: {names}{more}" if len(link.targets) > 1 else names
+    names = ", ".join(str(target) for target in targets[:_NAMES_SHOWN])
+    more = ", …" if len(targets) > _NAMES_SHOWN else ""
+    return f"{link.n_functions}: {names}{more}" if len(targets) > 1 else names
 
 
 def cookies_text(link: ObservedLink) -> str:
     """The cookies in short: the only one, or the smallest and the largest; `-` where all are 0."""
-    known = [target.cookie for target in link.targets if target.cookie is not None]
+    known = link.cookies
     if not known:
         return UNTOLD if link.kind in ON_FUNCTIONS else "-"
     low, high = min(known), max(known)
@@ -120,7 +122,7 @@ def picture_lines(picture: FunctionPicture, table: Callable[[Grid], Iterable[str
         yield ()
         yield ((routine.name, "bold"), (f"  at {routine.address:#x}", "dim"))
         for instruction in routine.instructions:
-            yield _instruction_line(instruction, picture.names)
+            yield instruction_line(instruction, picture.names)
 
 
 def missing_lines(missing: Iterable[Missing]) -> Iterator[str]:
@@ -136,7 +138,7 @@ def _entry_lines(picture: FunctionPicture) -> Iterator[Spans]:
         return
     for instruction in picture.entry:
         is_site = instruction.address == site.address and site.is_patched
-        yield _instruction_line(instruction, picture.names, mark="▶ " if is_site else "  ", is_bold=is_site)
+        yield instruction_line(instruction, picture.names, mark="▶ " if is_site else "  ", is_bold=is_site)
     if not picture.entry:
         yield ((f"  {picture.address:x}  {site.code.hex(' ')}", ""),)
     yield ()
@@ -180,8 +182,8 @@ def _attached_grid(attached: Sequence[Attached]) -> Grid:
     rows = []
     for on in attached:
         cookie = UNTOLD if on.target.cookie is None else short_number(on.target.cookie)
-        rows.append(_link_row(on.link, f"+{on.target.offset:#x}" if on.target.offset else "-", cookie))
-    return Grid(titles, _NUMERIC, tuple(rows))
+        rows.append(link_row(on.link, f"+{on.target.offset:#x}" if on.target.offset else "-", cookie))
+    return Grid(titles, NUMERIC, tuple(rows))
 
 
 def _trampoline_lines(picture: FunctionPicture, trampoline: Trampoline) -> Iterator[Spans]:
@@ -195,7 +197,7 @@ def _trampoline_lines(picture: FunctionPicture, trampoline: Trampoline) -> Itera
     for instruction in trampoline.instructions:
         call = calls.get(instruction.address)
         comment = _call_comment(call, programs, picture.name) if call else ""
-        yield _instruction_line(instruction, picture.names, comment=comment, style=_STYLES[call.kind] if call else "")
+        yield instruction_line(instruction, picture.names, comment=comment, style=_STYLES[call.kind] if call else "")
 
 
 def _call_comment(call: TrampolineCall, programs: dict[int, Attached], function: str) -> str:
@@ -210,7 +212,7 @@ def _call_comment(call: TrampolineCall, programs: dict[int, Attached], function:
     return f"{on.link.program.name or 'program'}, link {on.link.link_id}, {call.side}{cookie}"
 
 
-def _instruction_line(
+def instruction_line(
     instruction: Instruction,
     names: dict[int, str],
     *,

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import errno
+import os
 from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from multiprobe.errors import DataError
+from multiprobe.errors import DataError, KernelError
 from multiprobe.names import decode_name
 from multiprobe.syscalls import bpf
 from multiprobe.syscalls.raw import BPF, address_of, call
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from multiprobe.syscalls.fd import FileDescriptor
 
 _TRIES = 3
-_MAX_NAME = 256
+_MAX_NAME = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,49 @@ def prog_images(prog: FileDescriptor) -> tuple[Image, ...]:
         images.append(Image(address, length, bytes(code[at : at + length]) if is_whole else b""))
         at += length
     return tuple(image for image in images if image.address)
+
+
+@dataclass(frozen=True, slots=True)
+class UprobeMulti:
+    """What a uprobe.multi link is attached to: columns of the same length. `counters`: of semaphores, 0 for none."""
+
+    path: str
+    flags: int
+    pid: int
+    offsets: array[int]
+    cookies: array[int]
+    counters: array[int]
+
+
+def uprobe_multi(link: FileDescriptor) -> UprobeMulti | None:
+    """What a uprobe.multi link is attached to; None if the kernel refuses to tell.
+
+    Linux kernel commit e56fdbfb06e2 ("bpf: Add link_info support for uprobe multi link") (in v6.8)
+    """
+    path = bytearray(_MAX_NAME)
+    try:
+        n = info.parse_uprobe_multi(bpf.link_info(link).rest).count
+        offsets, cookies, counters = (array("Q", bytes(8 * n)) for _ in range(3))
+        at = [one.buffer_info()[0] for one in (offsets, cookies, counters)]
+        request = info.request_uprobe_multi(at[0], n, at[1], address_of(path), len(path), counters=at[2])
+        told = info.parse_uprobe_multi(bpf.link_info(link, request).rest)
+    except KernelError:
+        return None
+    return UprobeMulti(_path(path), told.flags, told.pid, offsets, cookies, counters)
+
+
+def perf_uprobe(link: FileDescriptor) -> tuple[str, info.PerfUprobeInfo] | None:
+    """The path of the file that a link on a perf event probes, and where; None if the kernel refuses to tell."""
+    path = bytearray(_MAX_NAME)
+    try:
+        told = bpf.link_info(link, info.request_perf_uprobe(address_of(path), len(path)))
+    except KernelError:
+        return None
+    return _path(path), info.parse_perf_uprobe(told.rest)
+
+
+def _path(buffer: bytearray) -> str:
+    return os.fsdecode(bytes(buffer).partition(b"\0")[0])
 
 
 def perf_probe(pid: int, fd: int) -> tuple[info.PerfProbe, str] | None:

@@ -21,6 +21,7 @@ _TRACING_MULTI = Struct("=IIIIQQQ")
 _UPROBE_MULTI = Struct("=QQQQIIII")
 _TRACING = Struct("=IIIIQ")
 _PERF_KPROBE = Struct("=I4xQIIQQQ")
+_PERF_UPROBE = Struct("=I4xQIIQQ")
 _TOLD_SINCE_6_7 = 40
 """The size of the union in struct bpf_link_info since a kprobe's `missed` is in it."""
 _PROG = Struct("=II8sIIQQQIIQ16sIIQQIIQQIIQIIQQIIIIQQQQIII")
@@ -57,11 +58,12 @@ class KprobeMultiInfo:
 
 @dataclass(frozen=True, slots=True)
 class UprobeMultiInfo:
-    """bpf_link_info.uprobe_multi: how many functions, the flags, and the only process (0: all)."""
+    """bpf_link_info.uprobe_multi: how many functions, the flags, the only process (0: all), bytes of the path."""
 
     count: int
     flags: int
     pid: int
+    path_size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,15 @@ class PerfKprobeInfo:
     address: int
     missed: int
     cookie: int
+
+
+@dataclass(frozen=True, slots=True)
+class PerfUprobeInfo:
+    """bpf_link_info.perf_event for a uprobe: where it is in the file."""
+
+    offset: int
+    cookie: int
+    counter: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,13 +187,15 @@ def request_tracing_multi(ids: int, count: int, addresses: int, cookies: int) ->
 
 def parse_uprobe_multi(rest: bytes) -> UprobeMultiInfo:
     """Decode the uprobe_multi part of a link info (its path and arrays are filled separately)."""
-    *_, count, flags, pid = _unpack(_UPROBE_MULTI, rest)
-    return UprobeMultiInfo(count, flags, pid)
+    *_, path_size, count, flags, pid = _unpack(_UPROBE_MULTI, rest)
+    return UprobeMultiInfo(count, flags, pid, path_size)
 
 
-def request_uprobe_multi(offsets: int, count: int, cookies: int, path: int, path_size: int) -> bytes:
-    """A link info that asks for offsets and cookies (u64), `count` of each, and for the file's path."""
-    return bytes(_LINK_HEAD.size) + _UPROBE_MULTI.pack(path, offsets, 0, cookies, path_size, count, 0, 0)
+def request_uprobe_multi(
+    offsets: int, count: int, cookies: int, path: int, path_size: int, *, counters: int = 0
+) -> bytes:
+    """A link info that asks for offsets, cookies and reference counters (u64), `count` of each, and the file's path."""
+    return bytes(_LINK_HEAD.size) + _UPROBE_MULTI.pack(path, offsets, counters, cookies, path_size, count, 0, 0)
 
 
 def parse_tracing(rest: bytes) -> TracingInfo:
@@ -195,6 +208,17 @@ def parse_perf_kprobe(rest: bytes) -> PerfKprobeInfo:
     """Decode the perf_event part of a link info, for kprobes and kretprobes."""
     kind, _, _, offset, address, missed, cookie = _unpack(_PERF_KPROBE, rest)
     return PerfKprobeInfo(kind, offset, address, missed, cookie)
+
+
+def request_perf_uprobe(name: int, size: int) -> bytes:
+    """A link info that asks for the path of the file that is probed, into `size` bytes at address `name`."""
+    return bytes(_LINK_HEAD.size) + _PERF_UPROBE.pack(0, name, size, 0, 0, 0)
+
+
+def parse_perf_uprobe(rest: bytes) -> PerfUprobeInfo:
+    """Decode the perf_event part of a link info, for uprobes and uretprobes."""
+    _, _, _, offset, cookie, counter = _unpack(_PERF_UPROBE, rest)
+    return PerfUprobeInfo(offset, cookie, counter)
 
 
 def parse_prog(data: bytes) -> ProgInfo:

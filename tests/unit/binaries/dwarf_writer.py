@@ -11,14 +11,16 @@ TAGS = {
     "array_type": 0x01, "enumeration_type": 0x04, "formal_parameter": 0x05, "member": 0x0D, "pointer_type": 0x0F,
     "compile_unit": 0x11, "structure_type": 0x13, "subroutine_type": 0x15, "typedef": 0x16, "union_type": 0x17,
     "unspecified_parameters": 0x18, "inheritance": 0x1C, "subrange_type": 0x21, "base_type": 0x24, "const_type": 0x26,
-    "enumerator": 0x28, "subprogram": 0x2E, "namespace": 0x39, "imported_unit": 0x3D, "partial_unit": 0x3C,
+    "enumerator": 0x28, "inlined_subroutine": 0x1D, "lexical_block": 0x0B, "subprogram": 0x2E, "namespace": 0x39,
+    "imported_unit": 0x3D, "partial_unit": 0x3C,
 }  # fmt: skip
 ATTRIBUTES = {
     "sibling": 0x01, "location": 0x02, "name": 0x03, "byte_size": 0x0B, "low_pc": 0x11, "high_pc": 0x12,
     "language": 0x13, "const_value": 0x1C, "upper_bound": 0x2F, "producer": 0x25, "abstract_origin": 0x31,
     "calling_convention": 0x36, "data_member_location": 0x38, "declaration": 0x3C, "encoding": 0x3E, "external": 0x3F,
     "frame_base": 0x40, "specification": 0x47, "type": 0x49, "bit_size": 0x0D, "data_bit_offset": 0x6B,
-    "import": 0x18,
+    "import": 0x18, "linkage_name": 0x6E, "comp_dir": 0x1B, "stmt_list": 0x10, "call_file": 0x58, "call_line": 0x59,
+    "ranges": 0x55, "inline": 0x20,
 }  # fmt: skip
 ADDR, DATA4, STRING, FLAG, SDATA, REF_ADDR, EXPRLOC = 0x01, 0x06, 0x08, 0x0C, 0x0D, 0x10, 0x18
 
@@ -134,6 +136,27 @@ def function(n: int, *children: Die, **attributes: object) -> Die:
 def parameter(name: str, type_: Die | None, **attributes: object) -> Die:
     """A parameter."""
     return die("formal_parameter", name=name, **({} if type_ is None else {"type": type_}), **attributes)
+
+
+def inlined(n: int, size: int, origin: Die, *children: Die, line: int, **attributes: object) -> Die:
+    """An instance of `origin` at the n-th byte of the file's code, called in this line of the second file."""
+    return die("inlined_subroutine", *children, abstract_origin=origin, low_pc=BASE + n, high_pc=size, call_file=2,
+               call_line=line, **attributes)  # fmt: skip
+
+
+def make_lines(*rows: tuple[int, int, int]) -> bytes:
+    """.debug_line with rows (bytes from the start of the code, number of the file, line), and an end.
+
+    The files are 1, x.c, in the folder of the unit, and 2, y.h, in its folder "include".
+    """
+    operands = bytes([0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 1])
+    tables = bytes([1, 1, 1, 0xFB, 14, 13]) + operands + b"include\0\0x.c\0\0\0\0y.h\0\x01\0\0\0"
+    program, line = b"", 1
+    for n, file, new in rows:
+        program += b"\0\x09\x02" + pack("<Q", BASE + n) + bytes([4, file, 3]) + _sleb(new - line) + b"\x01"
+        line = new
+    body = pack("<I", len(tables)) + tables + program + b"\0\x01\x01"
+    return pack("<IH", len(body) + 2, 4) + body
 
 
 def base(name: str, size: int, encoding: int) -> Die:

@@ -8,7 +8,7 @@ from typing import Any
 from multiprobe.binaries.binary import Binary
 from multiprobe.instruments.stacks.instrument import Namer, Stack, cookies_of, named, not_taken
 from multiprobe.instruments.stacks.program import NO_STACK, NOT_ASKED, OF_PROGRAM
-from multiprobe.instruments.stacks.user_symbols import UserResolver
+from multiprobe.instruments.stacks.user_symbols import UserFrame, UserResolver
 from multiprobe.kernel.resolve import Resolver
 from multiprobe.kernel.symbols import parse_kallsyms
 
@@ -96,3 +96,44 @@ def test_stacks_that_read_the_same_are_one() -> None:
         Stack(0, ("do_syscall_64", "ksys_read", "vfs_read"), 4, 15),
         Stack(0, ("do_syscall_64", "do_syscall_64", "vfs_read"), 2, 0),
     ]
+
+
+class PlacedNamer:
+    """Stacks whose frames have places."""
+
+    def __init__(self, *stacks: tuple[UserFrame, ...]) -> None:
+        self._stacks = stacks
+
+    def placed_frames(self, _function: int, stack: int, _user: int, _pid: int) -> tuple[UserFrame, ...]:
+        return self._stacks[stack]
+
+
+def test_places_of_stacks_that_read_the_same_are_joined() -> None:
+    many = [(UserFrame("main", f"/src/a.c:{n}"), UserFrame("leaf", "")) for n in range(10, 30)]
+    bare = (UserFrame("main", ""), UserFrame("leaf", ""))
+    other = (UserFrame("start", ""), UserFrame("leaf", ""))
+    found: Any = PlacedNamer(*many[:2], bare, other)
+    one, two = named(found, {(0, n, 0, 0): 1 for n in range(4)}, {})
+    assert one == Stack(0, ("main", "leaf"), 3, 0, ("/src/a.c:10, /src/a.c:11", ""))
+    assert two == Stack(0, ("start", "leaf"), 1, 0)
+    found = PlacedNamer(*many)
+    (stack,) = named(found, {(0, n, 0, 0): 1 for n in range(20)}, {})
+    assert stack.places[0].endswith("/src/a.c:17, … 12 more")
+
+
+class NamedByAddress(UserResolver):
+    """Frames that show by which address they are named."""
+
+    def frames(self, pid: int, address: int, inside: int) -> tuple[UserFrame, ...]:
+        return UserFrame(f"{pid}: {address:#x}", ""), UserFrame(f"{inside:#x}", "/src/a.c:1")
+
+
+def test_a_frame_is_named_by_its_call_which_ends_where_it_returns_to() -> None:
+    functions: Any = ["vfs_read"]
+    stacks = {1: [0xFFFFFFFF81003000, KSYS], 2: [0x5000, 0x6000, 0x7000]}
+    found = Namer(Resolver(parse_kallsyms(KALLSYMS)), NamedByAddress(), functions, stacks.__getitem__)
+    frames = found.frames(0, 1, 2, 7)
+    assert frames == ("7: 0x7000", "0x6fff", "7: 0x6000", "0x5fff", "7: 0x5000", "0x5000", "ksys_read", "vfs_read")
+    assert [frame.place for frame in found.placed_frames(0, 1, 2, 7)][-3:] == ["/src/a.c:1", "", ""]
+    hits = {(0, 1, 2, 7): 1, (0, 1, NOT_ASKED, 0): 1, (0, FAILED, NO_STACK, 7): 1}
+    assert list(found.user_addresses(hits)) == [(7, 0x5000), (7, 0x5FFF), (7, 0x6FFF)]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import os
+from pathlib import Path
 
 import pytest
 
-from multiprobe.instruments.stacks.user_symbols import ElfFunctions, Mapping, UserResolver, parse_maps
+from multiprobe.binaries.inlined import CodePlace
+from multiprobe.errors import DataError
+from multiprobe.instruments.stacks import user_symbols
+from multiprobe.instruments.stacks.user_symbols import ElfFunctions, Mapping, UserFrame, UserResolver, parse_maps
 
 MAPS = """\
 55d0c0000000-55d0c0001000 r--p 00000000 fe:00 1234                       /usr/bin/a b (deleted)
@@ -77,3 +81,52 @@ def test_what_is_gone_is_still_known(tmp_path: os.PathLike[str]) -> None:
 )
 def test_what_is_no_elf_has_no_functions(data: bytes) -> None:
     assert ElfFunctions(data).name(0) == ""
+
+
+class Answers:
+    """What is said of inlined functions: of the offset 0x1010, or an error."""
+
+    def __init__(self, error: str = "") -> None:
+        self.asked: list[set[int]] = []
+        self._error = error
+
+    def __call__(self, file: object, offsets: set[int], problems: list[str]) -> dict[int, tuple[CodePlace, ...]]:
+        self.asked.append(offsets)
+        if self._error:
+            raise DataError(self._error)
+        inlined = CodePlace("_ZN5shape4areaEi", "/src/a.cc", 7), CodePlace("", "/src/b.h", 0)
+        return {0x1010: (*inlined, CodePlace("own", "/src/c.cc", 9)), 0x1020: (CodePlace("own", "", 0),)}
+
+
+@pytest.fixture
+def resolver(tmp_path: Path) -> UserResolver:
+    (tmp_path / "program").write_bytes(b"x")
+    found = UserResolver()
+    found.add(7, Mapping(0x5000, 0x7000, 0x1000, f"{tmp_path}/program"))
+    return found
+
+
+def test_inlined_functions(resolver: UserResolver, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = Answers()
+    monkeypatch.setattr(user_symbols, "read_places_at", answers)
+    assert resolver.frames(7, 0x5011, 0x5010) == (UserFrame("program+0x1011", ""),)
+    resolver.find_inlined([(7, 0x5010), (7, 0x5020), (7, 0x9000), (8, 0x5010)])
+    resolver.find_inlined([(7, 0x5010)])
+    assert answers.asked == [{0x1010, 0x1020}]
+    own, outer, inner = resolver.frames(7, 0x5011, 0x5010)
+    assert own == UserFrame("program+0x1011", "/src/c.cc:9")
+    assert outer == UserFrame("? (program) [inlined]", "")
+    assert inner.label in ("shape::area (program) [inlined]", "_ZN5shape4areaEi (program) [inlined]")
+    assert inner.place == "/src/a.cc:7"
+    assert resolver.frames(7, 0x5020, 0x5020) == (UserFrame("program+0x1020", ""),)
+    assert resolver.problems == []
+
+
+def test_a_file_that_cannot_be_read_is_asked_once(resolver: UserResolver, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = Answers("program: its DWARF is damaged")
+    monkeypatch.setattr(user_symbols, "read_places_at", answers)
+    resolver.find_inlined([(7, 0x5010)])
+    resolver.find_inlined([(7, 0x5020)])
+    assert len(answers.asked) == 1
+    assert resolver.problems == ["no inlined functions are shown: program: its DWARF is damaged"]
+    assert resolver.frames(7, 0x5011, 0x5010) == (UserFrame("program+0x1011", ""),)

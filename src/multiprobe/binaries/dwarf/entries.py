@@ -102,6 +102,20 @@ class LocationLists(Protocol):
         ...
 
 
+class AddressRange(Protocol):
+    """A range of code, and the offset of the unit that has it."""
+
+    begin_addr: int
+    length: int
+    info_offset: int
+
+
+class AddressRanges(Protocol):
+    """.debug_aranges."""
+
+    entries: Sequence[AddressRange]
+
+
 class DwarfData(Protocol):
     """The DWARF of a file."""
 
@@ -112,6 +126,10 @@ class DwarfData(Protocol):
 
     def get_CU_at(self, offset: int, /) -> CompileUnit:  # noqa: N802
         """The unit at an offset of .debug_info."""
+        ...
+
+    def get_aranges(self) -> AddressRanges | None:
+        """.debug_aranges."""
         ...
 
     def range_lists(self) -> RangeLists | None:

@@ -10,17 +10,18 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from multiprobe.binaries.debug_files import build_id, open_debug_file, open_shared_file
+from multiprobe.binaries.debug_files import build_id, open_shared_file
 from multiprobe.binaries.dwarf import limited
 from multiprobe.binaries.dwarf.functions import FunctionEvidence
-from multiprobe.binaries.file import BinaryFile
 from multiprobe.cachedir import cache_directory, drop_old, read_own, write_own
-from multiprobe.elf import SHT_NOBITS, parse_sections
+from multiprobe.elf import parse_sections
 from multiprobe.errors import DataError
 from multiprobe.kernel.btf.types import Btf
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+
+    from multiprobe.binaries.file import BinaryFile
 
     Name = tuple[str, str]
 
@@ -42,27 +43,6 @@ class DwarfTypes:
     btf: Btf
     functions: Mapping[int, FunctionEvidence]
     names: Mapping[Name, int]
-
-
-def open_types(file: BinaryFile, problems: list[str]) -> BinaryFile | None:
-    """The file with the types of a binary, which the caller closes: the file itself, opened again, or its debug file.
-
-    None if there is none. `problems` gets debug files of another build. Raises DataError for a damaged file.
-    """
-    if _has_types(file):
-        again = BinaryFile(f"/proc/self/fd/{file.fileno()}")
-        again.path = file.path
-        return again
-    found = open_debug_file(file, parse_sections(file), problems)
-    if found is None or _has_types(found):
-        return found
-    found.close()
-    return None
-
-
-def _has_types(file: BinaryFile) -> bool:
-    wanted = (".debug_info", ".zdebug_info")
-    return any(one.name in wanted and one.kind != SHT_NOBITS for one in parse_sections(file))
 
 
 def read_types(file: BinaryFile, addresses: Collection[int], names: Collection[Name] = ()) -> DwarfTypes:

@@ -6,7 +6,7 @@ parsed only if the name is in it.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from struct import Struct
 from typing import TYPE_CHECKING
@@ -63,23 +63,50 @@ class Units:
 
     def functions(self, addresses: Collection[int]) -> dict[int, DwarfEntry]:
         """The entries of the functions that begin at these addresses, as far as there are any."""
-        if self._ranges is None:
-            lists = self.dwarf.range_lists()
-            units = ((offset, self.dwarf.get_CU_at(offset)) for offset in self.offsets)
-            self._ranges = [
-                (begin, end, offset)
-                for offset, unit in units
-                for begin, end in code_ranges(self.dwarf, unit.get_top_DIE(), lists)
-            ]
-        wanted = sorted(addresses)
-        offsets = {offset for begin, end, offset in self._ranges if _is_any(wanted, begin, end)}
         found: dict[int, DwarfEntry] = {}
-        for offset in sorted(offsets):
+        for offset in self.with_code(addresses):
             functions = self.index(self.dwarf.get_CU_at(offset)).functions
             for address in addresses:
                 if address in functions:
                     found.setdefault(address, functions[address])
         return found
+
+    def with_code(self, addresses: Collection[int]) -> dict[int, list[int]]:
+        """The offsets of the units that have code at some of the addresses, ascending, each with those addresses."""
+        if self._ranges is None:
+            self._ranges = sorted(self._find_ranges())
+        wanted = sorted(addresses)
+        found: dict[int, list[int]] = {}
+        for offset, begin, end in self._ranges:
+            some = wanted[bisect_left(wanted, begin) : bisect_left(wanted, end)]
+            if some:
+                found.setdefault(offset, []).extend(some)
+        return found
+
+    def _find_ranges(self) -> Iterator[tuple[int, int, int]]:
+        """(offset of the unit, begin, end) for all code: from .debug_aranges, or the first entries of units not there.
+
+        Not all compilers write .debug_aranges. To read the first entry of a unit takes milliseconds.
+        """
+        listed = self.dwarf.get_aranges()
+        units = frozenset(self.offsets)
+        entries = [one for one in listed.entries if one.info_offset in units] if listed is not None else []
+        for one in entries:
+            yield one.info_offset, one.begin_addr, one.begin_addr + one.length
+        lists = self.dwarf.range_lists()
+        for offset in sorted(units - {one.info_offset for one in entries}):
+            for begin, end in code_ranges(self.dwarf, self.dwarf.get_CU_at(offset).get_top_DIE(), lists):
+                yield offset, begin, end
+
+    def functions_with_code(self, unit: CompileUnit) -> list[tuple[int, int, DwarfEntry]]:
+        """(begin, end, entry) for each range of code of the functions of a unit."""
+        lists = self.dwarf.range_lists()
+        return [
+            (begin, end, entry)
+            for _, entry in _definitions(unit.get_top_DIE(), ())
+            if entry.tag == "DW_TAG_subprogram"
+            for begin, end in code_ranges(self.dwarf, entry, lists)
+        ]
 
     def type(self, words: Sequence[str], name: str) -> DwarfEntry | None:
         """The definition of a type of one of these words ("struct", "typedef", …), by its qualified name."""
@@ -138,12 +165,6 @@ def _offsets(info: memoryview) -> Iterator[int]:
             (length,) = _LONG.unpack_from(info, at + 4)
             size = 12
         at += size + length
-
-
-def _is_any(wanted: Sequence[int], begin: int, end: int) -> bool:
-    """Whether one of the addresses, which ascend, is in a range."""
-    place = bisect_right(wanted, begin - 1)
-    return place < len(wanted) and wanted[place] < end
 
 
 def _definitions(top: DwarfEntry, scope: tuple[str, ...]) -> Iterator[tuple[str, DwarfEntry]]:

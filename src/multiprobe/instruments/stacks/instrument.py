@@ -6,7 +6,8 @@ The program is in `stacks.program`. Calls whose stack could not be taken are cou
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import multiprobe as mp
@@ -14,16 +15,19 @@ from multiprobe.binaries.mixed import binary_parts
 from multiprobe.errors import errno_name
 from multiprobe.instruments.instrument import AttachOptions, Instrument
 from multiprobe.instruments.stacks.program import MAX_STACKS, NO_STACK, NOT_ASKED, NOT_TAKEN, OF_PROGRAM, StacksProbe
-from multiprobe.instruments.stacks.user_symbols import Mapping, UserResolver
+from multiprobe.instruments.stacks.user_symbols import Mapping, UserFrame, UserResolver
 from multiprobe.kernel.resolve import Resolver
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Unpack
 
     from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.binaries.sets import UserFunctionSet
     from multiprobe.links.attachment import Attachment
+
+MAX_PLACES = 8
+"""The most places that are named of one frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +35,28 @@ class Stack:
     """A stack that led to `function` (an index): its frames, the number of calls, and the ns spent in them.
 
     `frames` go from the outermost to the function itself; a stack that could not be taken has only the function's
-    frame. `ns` is 0 if calls are not timed.
+    frame. `ns` is 0 if calls are not timed. `places` has for each frame where it is in the source, `path:line`, or ""
+    where that is not known; several, joined by commas, if the calls of the stack differ; () if none is known.
     """
 
     function: int
     frames: tuple[str, ...]
     calls: int
     ns: int
+    places: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class StacksSample:
-    """The stacks counted in `seconds`, the largest first, and the calls whose stack could not be taken, by errno."""
+    """The stacks counted in `seconds`, the largest first, and the calls whose stack could not be taken, by errno.
+
+    notes: why inlined functions are not known, a sentence each
+    """
 
     seconds: float
     stacks: list[Stack]
     not_taken: dict[str, int]
+    notes: tuple[str, ...] = ()
 
     @property
     def n_calls(self) -> int:
@@ -77,9 +87,11 @@ class StackCounter(Instrument[StacksSample]):
         hits = self._attachment.map(self._probe.hits).as_dict()
         total = self._attachment.map(self._probe.total).as_dict() if self._probe.is_timed else {}
         namer = Namer(Resolver.load(), self._user, self.functions, self._attachment.map(self._probe.stacks).addresses)
+        self._user.find_inlined(namer.user_addresses(hits))
         stacks = named(namer, hits, total)
         stacks.sort(key=lambda stack: (-stack.ns, -stack.calls, stack.frames))
-        return StacksSample(self.seconds, stacks, not_taken(hits))
+        notes = tuple(dict.fromkeys(self._user.problems))
+        return StacksSample(self.seconds, stacks, not_taken(hits), notes)
 
 
 def start(
@@ -122,33 +134,61 @@ class Namer:
         self._user = user
         self._functions = functions
         self._addresses = addresses
-        self._inner: dict[tuple[int, int], tuple[str, ...]] = {}
-        self._outer: dict[tuple[int, int], tuple[str, ...]] = {}
+        self._inner: dict[tuple[int, int], tuple[UserFrame, ...]] = {}
+        self._outer: dict[tuple[int, int], tuple[UserFrame, ...]] = {}
         self._known: dict[int, _NamedAddress] = {}
 
     def frames(self, function: int, kernel: int, user: int, pid: int) -> tuple[str, ...]:
         """From the outermost frame of the process to the function itself."""
+        return tuple(frame.label for frame in self.placed_frames(function, kernel, user, pid))
+
+    def placed_frames(self, function: int, kernel: int, user: int, pid: int) -> tuple[UserFrame, ...]:
+        """The same, with their places in the source."""
         if kernel == NOT_ASKED:
             return self._of_program(function, user, pid)
         inner = self._inner.get((function, kernel))
         if inner is None:
             label = str(self._functions[function])
-            inner = self._inner[function, kernel] = (*reversed(self._callers(kernel, label)), label)
-        if user >= NO_STACK:
-            return inner
+            labels = (*reversed(self._callers(kernel, label)), label)
+            inner = self._inner[function, kernel] = tuple(UserFrame(one, "") for one in labels)
+        return inner if user >= NO_STACK else self._of_process(user, pid) + inner
+
+    def _of_process(self, user: int, pid: int) -> tuple[UserFrame, ...]:
+        """The frames of a process that has entered the kernel."""
         outer = self._outer.get((user, pid))
         if outer is None:
-            addresses = reversed(self._addresses(user))
-            outer = self._outer[user, pid] = tuple(self._user.label(pid, address) for address in addresses)
-        return outer + inner
+            frames = (self._user.frames(pid, *pair) for pair in reversed(_inside(self._addresses(user))))
+            outer = self._outer[user, pid] = tuple(chain.from_iterable(frames))
+        return outer
 
-    def _of_program(self, function: int, user: int, pid: int) -> tuple[str, ...]:
+    def _of_program(self, function: int, user: int, pid: int) -> tuple[UserFrame, ...]:
         """The frames of a process down to a function of its program, which is on top of its stack."""
-        own, *callers = (self._addresses(user) if user < NO_STACK else ()) or (0,)
-        first, part = next(one for one in reversed(binary_parts(self._functions)) if one[0] <= function)
-        if own:
-            self._user.add(pid, _mapping(part, function - first, own))
-        return (*(self._user.caller(pid, address) for address in reversed(callers)), part.label(function - first))
+        first, part = self._part(function)
+        label = UserFrame(part.label(function - first), "")
+        if user >= NO_STACK:
+            return (label,)
+        addresses = self._addresses(user)
+        self._add_mapping(function, addresses, pid)
+        frames = (self._user.frames(pid, *pair) for pair in reversed(_inside(addresses)[1:]))
+        return (*chain.from_iterable(frames), label)
+
+    def _part(self, function: int) -> tuple[int, UserFunctionSet]:
+        return next(one for one in reversed(binary_parts(self._functions)) if one[0] <= function)
+
+    def _add_mapping(self, function: int, addresses: Sequence[int], pid: int) -> None:
+        """Tell where the traced binary is in a process: its mappings may not have been read."""
+        if addresses and addresses[0]:
+            first, part = self._part(function)
+            self._user.add(pid, _mapping(part, function - first, addresses[0]))
+
+    def user_addresses(self, hits: Iterable[tuple[int, ...]]) -> Iterator[tuple[int, int]]:
+        """(process, address) of all frames of processes, by which they are named."""
+        for function, kernel, user, pid in hits:
+            if user < NO_STACK:
+                addresses = self._addresses(user)
+                if kernel == NOT_ASKED:
+                    self._add_mapping(function, addresses, pid)
+                yield from ((pid, inside) for _, inside in _inside(addresses)[kernel == NOT_ASKED :])
 
     def callers(self, function: int, kernel: int) -> tuple[str, ...]:
         """The kernel's frames around the function, innermost first."""
@@ -170,6 +210,11 @@ class Namer:
         return found
 
 
+def _inside(addresses: Sequence[int]) -> list[tuple[int, int]]:
+    """The addresses of a stack, each with one inside of its call: but for the first, it is to be returned to them."""
+    return [(address, address - (n > 0)) for n, address in enumerate(addresses)]
+
+
 def _mapping(functions: UserFunctionSet, position: int, address: int) -> Mapping:
     """Where the code of a binary is in a process that has one of its functions at this address."""
     first, last = functions.table.extent
@@ -188,12 +233,36 @@ class _NamedAddress:
 
 def named(namer: Namer, hits: dict[tuple[int, ...], int], total: dict[tuple[int, ...], int]) -> list[Stack]:
     """Calls and ns by stack. Stacks with the same frames are one: they differed in the addresses within functions."""
-    found: dict[tuple[str, ...], list[int]] = {}
+    found: dict[tuple[str, ...], _Sums] = {}
     for key, n in hits.items():
-        sums = found.setdefault(namer.frames(*key), [key[0], 0, 0])
-        sums[1] += n
-        sums[2] += total.get(key, 0)
-    return [Stack(function, frames, calls, ns) for frames, (function, calls, ns) in found.items()]
+        placed = namer.placed_frames(*key)
+        sums = found.setdefault(tuple(frame.label for frame in placed), _Sums(key[0]))
+        sums.calls += n
+        sums.ns += total.get(key, 0)
+        if any(frame.place for frame in placed):
+            sums.placed.append(placed)
+    return [Stack(one.function, frames, one.calls, one.ns, _places(one.placed)) for frames, one in found.items()]
+
+
+@dataclass(slots=True)
+class _Sums:
+    """The sums of one stack, and the frames of each of the stacks in it that have places."""
+
+    function: int
+    calls: int = 0
+    ns: int = 0
+    placed: list[tuple[UserFrame, ...]] = field(default_factory=list)
+
+
+def _places(stacks: Sequence[tuple[UserFrame, ...]]) -> tuple[str, ...]:
+    """The places of each frame in stacks with the same frames."""
+    columns = ((frame.place for frame in frames) for frames in zip(*stacks, strict=True))
+    return tuple(_listed(sorted({place for place in column if place})) for column in columns)
+
+
+def _listed(places: list[str]) -> str:
+    more = f", … {len(places) - MAX_PLACES:,} more" if len(places) > MAX_PLACES else ""
+    return ", ".join(places[:MAX_PLACES]) + more
 
 
 def not_taken(hits: dict[tuple[int, ...], int]) -> dict[str, int]:

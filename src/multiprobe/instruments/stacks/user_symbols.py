@@ -14,14 +14,20 @@ from struct import iter_unpack
 from typing import TYPE_CHECKING
 
 from multiprobe.binaries.demangling import Demangler
+from multiprobe.binaries.file import BinaryFile
+from multiprobe.binaries.inlined import read_places_at
 from multiprobe.elf import PT_LOAD, SHT_DYNSYM, SHT_SYMTAB, parse_sections, parse_segments
-from multiprobe.errors import DataError
+from multiprobe.errors import DataError, MultiprobeError
 from multiprobe.names import decode_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from multiprobe.binaries.inlined import CodePlace
 
 _FUNC, _IFUNC = 2, 10
+INLINED = " [inlined]"
+"""What follows the name of a function that was inlined into the one above it."""
 #: Line feeds in paths are written as \\012.
 _MAPPING = re.compile(
     r"^(?P<start>[0-9a-f]+)-(?P<end>[0-9a-f]+) ..x. (?P<offset>[0-9a-f]+) \S+ \d+ *(?P<path>.*)$",
@@ -97,13 +103,28 @@ def _offset(loads: Sequence[tuple[int, int, int]], address: int) -> int:
     return -1
 
 
+@dataclass(frozen=True, slots=True)
+class UserFrame:
+    """A frame of a process. label: as printed; place: `path:line` in the source, "" where it is not known"""
+
+    label: str
+    place: str
+
+
 class UserResolver:
-    """Names the functions of processes whose mappings `look(pid)` has read."""
+    """Names the functions of processes whose mappings `look(pid)` has read.
+
+    problems: why inlined functions are not known, of files that have DWARF
+    """
 
     def __init__(self, *, root: str = "/proc") -> None:
         self._root = root
         self._maps: dict[int, list[Mapping]] = {}
         self._files: dict[str, ElfFunctions] = {}
+        self._places: dict[str, dict[int, tuple[CodePlace, ...]]] = {}
+        self._unreadable: set[str] = set()
+        self._demangle = Demangler()
+        self.problems: list[str] = []
 
     def look(self, pid: int) -> None:
         """Read the mappings of a process, if it still lives. Earlier mappings that no new one overlaps are kept."""
@@ -126,6 +147,35 @@ class UserResolver:
         at = bisect_right(mappings, address, key=lambda mapping: mapping.start) - 1
         return mappings[at] if at >= 0 and address < mappings[at].end else None
 
+    def find_inlined(self, frames: Iterable[tuple[int, int]]) -> None:
+        """Read which functions were inlined at addresses inside of frames, (process, address) each, file by file."""
+        wanted: dict[str, tuple[int, set[int]]] = {}
+        for pid, inside in frames:
+            mapping = self._find(pid, inside)
+            if mapping is not None and mapping.path.startswith("/") and mapping.path not in self._unreadable:
+                wanted.setdefault(mapping.path, (pid, set()))[1].add(inside - mapping.start + mapping.offset)
+        for path, (pid, offsets) in wanted.items():
+            known = self._places.setdefault(path, {})
+            new = offsets - known.keys()
+            if new:
+                known |= dict.fromkeys(new, ())
+                known |= self._read_places(pid, path, new)
+
+    def _read_places(self, pid: int, path: str, offsets: set[int]) -> dict[int, tuple[CodePlace, ...]]:
+        for candidate in self._candidates(pid, path):
+            try:
+                file = BinaryFile(candidate)
+            except MultiprobeError:
+                continue
+            with file:
+                try:
+                    return read_places_at(file, offsets, self.problems)
+                except DataError as error:
+                    self._unreadable.add(path)
+                    self.problems.append(f"no inlined functions are shown: {error}")
+            break
+        return {}
+
     def label(self, pid: int, address: int) -> str:
         """The label of a frame: `function (file)`, `file+0x1234`, or the bare address."""
         return self._label(pid, address, address)
@@ -133,6 +183,29 @@ class UserResolver:
     def caller(self, pid: int, address: int) -> str:
         """The same, given the address to return to: a call may be a function's last instruction."""
         return self._label(pid, address, address - 1)
+
+    def frames(self, pid: int, address: int, inside: int) -> tuple[UserFrame, ...]:
+        """The frame, and those of the functions that `find_inlined` found there, from the outermost on.
+
+        inside: the address by which the frame is named
+        """
+        label = self._label(pid, address, inside)
+        mapping = self._find(pid, inside)
+        places = () if mapping is None else self._places_at(mapping, inside)
+        if not places:
+            return (UserFrame(label, ""),)
+        assert mapping is not None
+        *inlined, own = places
+        file = os.path.basename(mapping.path)
+        inner = (UserFrame(f"{self._name_of(one)} ({file}){INLINED}", str(one)) for one in reversed(inlined))
+        return (UserFrame(label, str(own)), *inner)
+
+    def _places_at(self, mapping: Mapping, inside: int) -> tuple[CodePlace, ...]:
+        return self._places.get(mapping.path, {}).get(inside - mapping.start + mapping.offset, ())
+
+    def _name_of(self, place: CodePlace) -> str:
+        demangled = self._demangle(place.name)
+        return demangled.name if demangled else place.name or "?"
 
     def _label(self, pid: int, address: int, inside: int) -> str:
         mapping = self._find(pid, inside)
@@ -147,7 +220,7 @@ class UserResolver:
         found = self._files.get(path)
         if found is None:
             data = b""
-            for candidate in (f"{self._root}/{pid}/root{path}", path):  # a container has files of its own
+            for candidate in self._candidates(pid, path):
                 try:
                     with open(candidate, "rb") as file:
                         data = file.read()
@@ -156,3 +229,7 @@ class UserResolver:
                     continue
             found = self._files[path] = ElfFunctions(data)
         return found
+
+    def _candidates(self, pid: int, path: str) -> tuple[str, str]:
+        """Where the file of a mapping may be: a container has files of its own."""
+        return f"{self._root}/{pid}/root{path}", path
