@@ -52,7 +52,7 @@ def test_try_fetches_no_kernel_but_its_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize("script", [name for name in SCRIPTS if "argparse" in (ROOT / name).read_text()])
 def test_what_a_target_runs_finds_its_modules(script: str) -> None:
     """Campaigns that no other test runs; each from a folder of its own, as Python finds modules beside a script."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     line = [sys.executable, str(ROOT / script), "--help"]
     ended = subprocess.run(line, cwd="/", env=environment, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
