@@ -26,6 +26,7 @@ from multiprobe.instruments.errors import program
 from multiprobe.instruments.errors.failures import Groups
 from multiprobe.instruments.errors.instrument import FailureCollector
 from multiprobe.instruments.graph.instrument import GraphSample, trees
+from multiprobe.instruments.graph.program import BEGIN, CALL_WIDTH, END, FUNCTION, THREAD
 from multiprobe.instruments.stacks.instrument import Namer, named
 from multiprobe.instruments.stacks.program import NOT_ASKED
 from multiprobe.kernel.resolve import ResolvedAddress
@@ -59,7 +60,7 @@ def graph(n: int) -> dict[str, float]:
     calls = nested_calls(n)
     found: dict[str, float] = {}
     with measured(found):
-        threads = trees(calls, None, n_arguments=-1, is_complete=True)
+        threads = trees(calls, None, is_complete=True)
         recorder: Any = SimpleNamespace(functions=LABELS, names={})
         shown = ShownGraph(recorder, GraphSample(1.0, threads, len(calls), 0), {}, None)
         found["lines"] = sum(1 for _ in tree_text(shown.tracks()))
@@ -73,11 +74,11 @@ def nested_calls(n: int) -> Any:
     first = np.cumsum(lengths) - lengths
     number = np.repeat(np.arange(n), lengths)[:n]
     depth = np.arange(n) - first[number]
-    calls = np.zeros(n, [("key0", "u8"), ("key1", "u8"), ("key2", "u4"), ("value", "u8")])
-    calls["key0"] = (7 << 32) + number % N_THREADS + 1
-    calls["key1"] = number * 20_000 + depth * 10
-    calls["key2"] = random.integers(0, N_FUNCTIONS, n)
-    calls["value"] = number * 20_000 + 10_000 - depth * 10
+    calls = np.zeros((n, CALL_WIDTH), np.uint64)
+    calls[:, THREAD] = (7 << 32) + number % N_THREADS + 1
+    calls[:, BEGIN] = number * 20_000 + depth * 10 + 1
+    calls[:, FUNCTION] = random.integers(0, N_FUNCTIONS, n)
+    calls[:, END] = number * 20_000 + 10_000 - depth * 10
     random.shuffle(calls)
     return calls
 

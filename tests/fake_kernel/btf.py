@@ -31,7 +31,8 @@ def _basic(writer: BtfWriter) -> dict[str, int]:
     ids["struct sock"] = writer.struct("sock", 8, ("number", ids["long"], 0))
     ids["struct sock *"] = writer.pointer(ids["struct sock"])
     ids["u64"] = writer.add("typedef", "u64", writer.integer("long long unsigned int", 8))
-    writer.struct("task_struct", 16, ("pid", ids["int"], 0), ("tgid", ids["int"], 32))
+    name = writer.array(ids["char"], 16, ids["int"])
+    writer.struct("task_struct", 24, ("pid", ids["int"], 0), ("tgid", ids["int"], 32), ("comm", name, 64))
     ids["struct pt_regs"] = _registers(writer, ids)
     return ids
 

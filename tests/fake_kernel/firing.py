@@ -71,6 +71,8 @@ def _run(kernel: FakeKernel, link: Link, probe: Probe, call: Call, session: byte
     machine.kfuncs = names
     machine.arguments = list(call.arguments)
     machine.namespaces = call.namespaces
+    # Task storage knows a task by its id: this stands for its address, too.
+    machine.regions.append((call.tgid, bytearray(pack("<ii16s", call.tgid, call.tgid, machine.comm))))
     machine.facts = {
         "cpu": call.cpu, "pid_tgid": call.tgid << 32 | call.tgid, "time": 1000, "ip": call.function.address,
         "cookie": probe.cookie, "arg_count": len(call.function.parameters), "ret": call.returned, "task": 0,

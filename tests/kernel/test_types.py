@@ -223,6 +223,8 @@ def failed(ctx):
         failures[ctx.function] += 1
         if ctx.ret == -2:
             out[1] += 1
+        if mp.i32(ctx.return_register) == -2:
+            out[2] += 1
 
 
 def test_an_int_that_is_negative_is_less_than_zero() -> None:
@@ -239,7 +241,8 @@ def test_an_int_that_is_negative_is_less_than_zero() -> None:
                 with pytest.raises(FileNotFoundError):
                     os.open("/nowhere", os.O_RDONLY)
                 found = {str(function): n for function, n in attachment.top(failures, 2)}
-                n_enoent = list(attachment.map(out).totals())[1]
+                n_enoent, n_by_register = list(attachment.map(out).totals())[1:3]
+            assert n_by_register == n_enoent
             assert found["vfs_statx"] == 3, mechanism
             if len(functions) > 1:
                 assert found["path_openat"] >= 1

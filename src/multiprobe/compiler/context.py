@@ -67,6 +67,10 @@ class Context(Protocol):
         """The return value, with the width and sign of the function's return type. Not at entry."""
 
     @property
+    def return_register(self) -> int:
+        """The whole return register, whatever the function's return type. Not at entry."""
+
+    @property
     def is_return(self) -> bool:
         """Whether this is the return side. Always False at entry."""
 

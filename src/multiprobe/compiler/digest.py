@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from multiprobe.compiler.shape import Shape
 
-VERSION = 26
+VERSION = 27
 """Raised whenever the same program may get other code than before; a test watches it."""
 
 

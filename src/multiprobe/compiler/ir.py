@@ -179,13 +179,15 @@ class Inline:
 @dataclass(frozen=True, slots=True)
 class String:
     """Where a string comes from; no value by itself. `source`: "kernel" or "user" memory at `address`, "comm" (the name
-    of the task), or "text", known when compiling. "kernel_bytes" and "user_bytes" are memory as it is. With `size`,
-    memory has at most so many bytes of the string, whether or not a NUL is among them."""
+    of the task), "task" (the same, at `offset` of it), or "text", known when compiling. "kernel_bytes" and "user_bytes"
+    are memory as it is. With `size`, memory has at most so many bytes of the string, whether or not a NUL is among
+    them."""
 
     source: str
     address: Expression | None = None
     text: bytes = b""
     size: Expression | None = None
+    offset: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +220,18 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
+class Exchange:
+    """Changes an item of 4 or 8 bytes in one atomic step, and yields what was there before: adds `value`, or with
+    `expected` stores `value` where there was that. 0 where there is no such item."""
+
+    map: int
+    key: Key
+    value: Expression
+    expected: Expression | None
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
 class StackId:
     """The id of the stack now, or a negative errno."""
 
@@ -246,6 +260,7 @@ Expression = (
     | SameString
     | Send
     | Tally
+    | Exchange
     | StackId
 )
 Key = tuple[Expression | String, ...]
@@ -270,6 +285,17 @@ class Store:
     map: int
     key: Key
     value: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class StoreString:
+    """`map[key] = string`, which fills `size` bytes from there on."""
+
+    line: int
+    map: int
+    key: Key
+    string: String
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,7 +377,7 @@ class Leave:
     value: Expression | None = None
 
 
-Statement = Assign | Store | Update | Delete | SetSession | Evaluate | If | Count | While | Jump | Leave
+Statement = Assign | Store | StoreString | Update | Delete | SetSession | Evaluate | If | Count | While | Jump | Leave
 
 
 @dataclass(frozen=True, slots=True)

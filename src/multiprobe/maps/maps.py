@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from multiprobe.errors import KernelError, UsageError
 from multiprobe.maps.layout import Layout
 from multiprobe.maps.records import make_record, numpy_of
-from multiprobe.maps.specs import Hash, LruHash, MapSpec, PerFunction, RowHash
+from multiprobe.maps.specs import Hash, LruHash, MapSpec, PerFunction, RowArray, RowHash
 from multiprobe.maps.types import LETTERS, NUMPY, Integer, i64, u64
 from multiprobe.syscalls import bpf
 from multiprobe.table import Table
@@ -172,6 +172,20 @@ class ArrayMap(SharedArray, Tabular):
     def clear(self) -> None:
         """Set everything to 0. Updates at the same moment may be lost."""
         self.memory[:] = bytes(self.size)
+
+
+class RowArrayMap(ArrayMap):
+    """The open map of a RowArray."""
+
+    spec: RowArray
+
+    def rows(self, first: int, stop: int) -> NDArray[np.uint64]:
+        """A copy of some rows, shape (rows, width)."""
+        import numpy as np
+
+        size, width = self.spec.value.size, self.spec.width
+        memory = self.memory[first * width * size : stop * width * size]
+        return np.frombuffer(memory, NUMPY[self.spec.value.name]).reshape(-1, width).copy()
 
 
 class HashMap(Tabular):

@@ -8,9 +8,9 @@ from multiprobe.errors import UsageError
 from multiprobe.maps.events import RingBuffer
 from multiprobe.maps.histogram import Histogram, HistogramMap
 from multiprobe.maps.layout import Layout
-from multiprobe.maps.maps import ArrayMap, HashMap, RowHashMap
+from multiprobe.maps.maps import ArrayMap, HashMap, RowArrayMap, RowHashMap
 from multiprobe.maps.ringbuf import RingBufferMap
-from multiprobe.maps.specs import Hash, MapSpec, RowHash
+from multiprobe.maps.specs import Hash, MapSpec, RowArray, RowHash
 from multiprobe.maps.stacks import StackTraces, StackTracesMap
 from multiprobe.maps.tasks import PerTask, PerTaskMap
 
@@ -32,4 +32,6 @@ def open_map(spec: MapSpec, made: Layout, *, name: str = "") -> Map:
         return HashMap(spec, made, name=label)
     if not made.is_mapped:
         raise UsageError(f"{spec!r} and its layout don't go together")
+    if isinstance(spec, RowArray):
+        return RowArrayMap(spec, made, name=label)
     return HistogramMap(spec, made, name=label) if isinstance(spec, Histogram) else ArrayMap(spec, made, name=label)

@@ -106,6 +106,50 @@ class Array(MapSpec):
         return f"Array({self.value!r}, {self.size}{', per_cpu=True' * self.per_cpu})"
 
 
+class RowArray(Array):
+    """`n_rows` rows of `width` values: `calls[row, place]`. One look-up finds all values of a row.
+
+    >>> calls = RowArray(u64, 1000, width=3)
+
+    In a program, a row that isn't there ends the program, which is counted as out_of_range.
+    `calls[row, place] = ctx.comm` stores a string in the values from there on, which have 8 bytes; the place must be
+    known when compiling. `fetch_add` and `compare_exchange` change a value of 4 or 8 bytes in one atomic step.
+    """
+
+    __slots__ = ("n_rows", "width")
+    kind = "row_array"
+
+    if TYPE_CHECKING:  # in programs
+
+        def __getitem__(self, index: tuple[int, int]) -> int: ...  # type: ignore[override]
+        def __setitem__(self, index: tuple[int, int], value: int | str) -> None: ...  # type: ignore[override]
+
+    def __init__(self, value: IntegerType, n_rows: int, *, width: int) -> None:
+        self.n_rows = _checked_count(n_rows, "n_rows")
+        self.width = _checked_count(width, "width")
+        super().__init__(value, self.n_rows * self.width)
+
+    def fetch_add(self, key: tuple[int, int], n: int) -> int:
+        """In a program: add to a value in one atomic step; yields what it was before.
+
+        In Python it raises UsageError.
+        """
+        raise UsageError("values are changed by programs", hint="attach one that calls fetch_add(…)")
+
+    def compare_exchange(self, key: tuple[int, int], before: int, after: int) -> int:
+        """In a program: store `after` where `before` is, in one atomic step; yields what the value was before.
+
+        In Python it raises UsageError.
+        """
+        raise UsageError("values are changed by programs", hint="attach one that calls compare_exchange(…)")
+
+    def shape(self) -> tuple[object, ...]:
+        return (*super().shape(), self.width)
+
+    def __repr__(self) -> str:
+        return f"RowArray({self.value!r}, {self.n_rows}, width={self.width})"
+
+
 class Hash(MapSpec):
     """A hash table from integers or strings, or tuples of them, to integers.
 

@@ -32,6 +32,9 @@ class FakeRefusal:
 class FakeSet(list[FakeFunction]):
     unresolved: tuple[FakeRefusal, ...] = ()
 
+    def btf_ids(self) -> list[int]:
+        return [0] * len(self)
+
     def n_attachable(self, *, when: str) -> int:
         return len(self)
 

@@ -14,7 +14,7 @@ import pytest
 
 import multiprobe as mp
 from multiprobe.cli.main import run
-from multiprobe.instruments.graph.program import IDLE, UNDER_WAY
+from multiprobe.instruments.graph.program import IDLE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,32 +22,37 @@ if TYPE_CHECKING:
     from .conftest import FakeWorld
 
 ME = os.getpid() << 32 | os.getpid()
-CALLS = {(ME, 1_000_000, 0): 1_900_000, (ME, 1_100_000, 1): 1_200_000, (ME, 2_000_000, 1): UNDER_WAY}
-CALLS[IDLE | 1, 1_500_000, 2] = 1_500_040
+CALLS = [
+    (1_000_000, 1_900_000, ME, 0),
+    (1_100_000, 1_200_000, ME, 1),
+    (2_000_000, 0, ME, 1),
+    (1_500_000, 1_500_040, IDLE | 1, 2),
+]
+NAMES = ["sh", "worker", "worker", "swapper/1"]
 
 
 class FakeMap:
-    def __init__(self, content: dict[Any, int]) -> None:
-        self._content = content
+    def __init__(self, content: Any, dtype: Any = np.uint64) -> None:
+        self._content = np.array(content, dtype)
 
-    def as_dict(self) -> dict[Any, int]:
-        return self._content
+    def totals(self) -> list[int]:
+        return self._content.tolist()
 
-    def read(self) -> NDArray[np.void]:
-        fields = [("key0", "u8"), ("key1", "u8"), ("key2", "u4"), ("value", "u8")]
-        return np.array([(*key, number) for key, number in self._content.items()], dtype=fields)
+    def rows(self, first: int, stop: int) -> NDArray[np.uint64]:
+        return self._content[first:stop]
 
 
 @pytest.fixture
 def graphing(world: FakeWorld, monkeypatch: pytest.MonkeyPatch) -> FakeWorld:
     """A world in which an attachment has recorded CALLS."""
 
-    def attach(program: object, functions: Any, **options: Any) -> Any:
+    def attach(program: Any, functions: Any, **options: Any) -> Any:
         attachment = world.attach(program, functions, **options)
         attachment.missed = lambda: {"link_misses": 0, "full_maps": 0}
-        threads = {(ME, "sh"): 900_000, (ME, "worker"): 1_000_000, (IDLE | 1, "swapper/1"): 1_500_000}
-        contents = {2: threads, 3: CALLS}
-        attachment.map = lambda spec: FakeMap(contents[len(spec.keys)])
+        names = np.array(NAMES, "S16").view(np.uint64).reshape(-1, 2)
+        contents = {"n_calls": FakeMap([len(CALLS)]), "calls": FakeMap(CALLS), "names": FakeMap(names)}
+        maps = {spec: name for name, spec in program.maps.items()}
+        attachment.map = lambda spec: contents[maps[spec]]
         return attachment
 
     monkeypatch.setattr(mp, "attach", attach, raising=False)

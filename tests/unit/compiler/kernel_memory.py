@@ -51,7 +51,7 @@ def types() -> bytes:
     w.add("var", "counter", int_, (1,))
     w.add("typedef", "u32", u32)
     w.add("typedef", "u64", u64)
-    w.struct("task_struct", 16, ("pid", int_, 0), ("item", to_item, 64))
+    w.struct("task_struct", 32, ("pid", int_, 0), ("item", to_item, 64), ("comm", name, 128))
     w.struct("elsewhere", 1, ("u", u8, 0))
     return w.data()
 

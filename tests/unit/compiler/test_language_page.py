@@ -126,6 +126,7 @@ NAMED = {
         "ctx.pid": "test_programs.py: seen[f, 15] = ctx.pid",
         "ctx.ret": "test_programs.py: seen[f, 13] = ctx.ret",
         "ctx.ret < 0": "test_types.py: ctx.ret < 0",
+        "ctx.return_register": "test_types.py: ctx.return_register",
         "ctx.session": "test_attach.py: ctx.session == ctx.ip + 1",
         "ctx.stack_pointer": "test_stack_pointer.py: ctx.stack_pointer",
         "ctx.task": "test_types.py: task = ctx.task",

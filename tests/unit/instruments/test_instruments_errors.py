@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +14,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+import multiprobe as mp
+from multiprobe.instruments.errors import frames
 from multiprobe.instruments.errors import program as errors_probe
 from multiprobe.instruments.errors.failures import NULL, OF_PROGRAM, FailedCall, Joiner, decoded
 from multiprobe.instruments.errors.instrument import OF_PROGRAMS, UNTYPED, cookies_of
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "compiler")]
 
+from kernel_memory import kernel  # noqa: E402
 from machine import Ring, words  # noqa: E402
 from runner import Bench  # noqa: E402
 
@@ -44,6 +49,15 @@ def stack_top(tid: int) -> int:
 IRQ_STACK = stack_top(1 << 16)
 
 
+@cache
+def fake_kernel() -> mp.Kernel:
+    """A kernel with a `struct task_struct`, whose `comm` is at 16."""
+    with TemporaryDirectory() as folder:
+        made = kernel(Path(folder, "btf"))
+        assert made.btf  # it is read while the file is there
+        return made
+
+
 class Machine:
     """The program on the test machine. Function n's kind is KINDS[n].
 
@@ -59,10 +73,13 @@ class Machine:
         shapes = [
             Shape(session_side=side, function_from=source) for side in (("entry", "return") if is_paired else ("",))
         ]
-        self.bench = Bench(program, hook, "session", addresses=ADDRESSES, cookies=kinds, shape=shapes[0])
-        self.leaving = Bench(program, hook, "session", shapes[-1], ADDRESSES, cookies=kinds, machine=self.bench.machine)
+        options: dict[str, Any] = {"addresses": ADDRESSES, "cookies": kinds, "kernel": fake_kernel()}
+        self.bench = Bench(program, hook, "session", shapes[0], **options)
+        self.leaving = Bench(program, hook, "session", shapes[-1], machine=self.bench.machine, **options)
+        self.task = self.bench.machine.put(b"bash".rjust(20, b"\0").ljust(32, b"\0"))
         self.hook = hook
         self.time = 0
+        self.cpu = 0
         self.stacks: dict[int, list[int]] = {}
         self.entry = 0
 
@@ -94,7 +111,13 @@ class Machine:
             "ret": ret & MASK,
             "time": self.time,
         }
-        facts |= {"task_btf": 0, "user_registers": user, "arg_count": len(arguments), "pid_tgid": 7 << 32 | tid}
+        facts |= {
+            "cpu": self.cpu,
+            "task_btf": self.task,
+            "user_registers": user,
+            "arg_count": len(arguments),
+            "pid_tgid": 7 << 32 | tid,
+        }
         pointer = self.stacks[tid][-1]
         context = None
         if self.hook == "tracing":
@@ -145,7 +168,7 @@ def test_an_error_that_goes_all_the_way_up() -> None:
     (failure,) = run(Machine(), (1,), (2,), (0,), (0, -ENOENT), (2, -EIO), (1, -EIO))
     assert (failure.path, failure.error) == ((1, 2, 0), ENOENT)
     assert (failure.end, failure.end_error, failure.is_cut) == (1, EIO, False)
-    assert (failure.pid, failure.tid) == (7, 5)
+    assert (failure.pid, failure.tid, failure.name) == (7, 5, "bash")
 
 
 def test_negative_results_of_programs() -> None:
@@ -378,10 +401,88 @@ def test_another_system_call_has_none_of_the_callers_of_the_last_one(hooked: Mac
         assert fail(hooked, 3, 0, at=stack_top(5) - FRAME + offset) == [((3, 0), ENOENT, 3)]
 
 
+def same_row(n: int) -> list[int]:
+    """Ids of tasks that have the same first row."""
+    return [9 + frames.N_ROWS * k for k in range(n)]
+
+
+def lost(machine: Machine) -> list[int]:
+    return machine.bench.array("lost")
+
+
+def test_tasks_with_the_same_row_are_apart(hooked: Machine) -> None:
+    tids = same_row(frames.PROBES)
+    outer = {tid: hooked.enter(1, tid=tid) for tid in tids}
+    for tid in reversed(tids):
+        hooked.leave(0, hooked.enter(0, tid=tid), -ENOENT, tid=tid)
+    for tid in tids:
+        hooked.leave(1, outer[tid], -EIO if tid == tids[1] else 0, tid=tid)
+    assert sorted(found(hooked)) == [((1, 0), ENOENT, 1)] * len(tids)
+    assert lost(hooked) == [0, 0]
+
+
+def test_a_row_without_calls_in_progress_serves_another_task(hooked: Machine) -> None:
+    for tid in same_row(3 * frames.PROBES):
+        assert fail(hooked, 1, 0, tid=tid) == [((1, 0), ENOENT, 1)]
+    assert fail(hooked, 1, 0, tid=same_row(1)[0]) == [((1, 0), ENOENT, 1)]
+    assert lost(hooked) == [0, 0]
+
+
+def test_a_task_for_which_all_rows_are_in_use_takes_that_of_another(hooked: Machine) -> None:
+    *tids, newest = same_row(frames.PROBES + 1)
+    outer = {tid: hooked.enter(1, tid=tid) for tid in tids}
+    assert fail(hooked, 2, 0, tid=newest) == [((2, 0), ENOENT, 2)]
+    for tid in tids:
+        hooked.leave(1, outer[tid], -ENOENT, tid=tid)
+    assert found(hooked) == [((1,), ENOENT, 1)] * (len(tids) - 1)
+    assert lost(hooked) == [0, 1]
+    for tid in (*tids, newest):
+        assert fail(hooked, 1, 0, tid=tid) == [((1, 0), ENOENT, 1)]
+    assert lost(hooked) == [0, 1]
+
+
+def test_calls_of_a_task_that_lost_its_row_begin_a_new_path(hooked: Machine) -> None:
+    *tids, newest = same_row(frames.PROBES + 1)
+    outer = [hooked.enter(1, tid=tid) for tid in tids]
+    taker = hooked.enter(2, tid=newest)
+    assert fail(hooked, 2, 0, tid=tids[0]) == [((2, 0), ENOENT, 2)]
+    hooked.leave(1, outer[0], -ENOENT, tid=tids[0])
+    hooked.leave(2, taker, -ENOENT, tid=newest)
+    assert lost(hooked)[0] == 0
+    assert lost(hooked)[1] >= 1
+
+
+def test_calls_too_deep_are_counted() -> None:
+    machine = Machine()
+    sessions = [machine.enter(0) for _ in range(errors_probe.DEEPEST + 2)]
+    for session in reversed(sessions):
+        machine.leave(0, session, 0)
+    assert lost(machine) == [2, 0]
+    assert fail(machine, 1, 0) == [((1, 0), ENOENT, 1)]
+
+
+@pytest.mark.parametrize("cpu", [0, 7])
+def test_idle_tasks_are_told_apart_from_tasks_with_the_number_of_their_cpu(hooked: Machine, cpu: int) -> None:
+    hooked.cpu = cpu
+    idle = hooked.enter(1, tid=0)
+    if cpu:
+        assert fail(hooked, 2, 0, tid=cpu) == [((2, 0), ENOENT, 2)]
+    hooked.leave(1, idle, -EIO, tid=0)
+    assert found(hooked) == [((1,), EIO, 1)]
+
+
+def test_a_thread_whose_id_changes_during_a_call(hooked: Machine) -> None:
+    """As that of a thread that isn't a process's first one, when it calls execve."""
+    session = hooked.enter(1, tid=9)
+    hooked.stacks[8] = hooked.stacks[9]
+    hooked.leave(1, session, -ENOENT, tid=8)
+    assert found(hooked) == [((1,), ENOENT, 1)]
+
+
 def test_without_types_the_last_entry_into_the_kernel_is_not_asked_for() -> None:
     for has_types in (True, False):
         program = errors_probe.make_program(has_types=has_types)
-        bench = Bench(program, "tracing", "session", addresses=ADDRESSES)
+        bench = Bench(program, "tracing", "session", addresses=ADDRESSES, kernel=fake_kernel())
         assert ("kernel_entry" in bench.code.needs) == has_types
 
 

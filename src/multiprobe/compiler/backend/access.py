@@ -19,7 +19,7 @@ from multiprobe.compiler.backend.strings import prepare, write
 from multiprobe.compiler.code import CONSTANT, MAP
 from multiprobe.compiler.ir import BOOL, Expression
 from multiprobe.maps.layout import FULL_MAPS, OUT_OF_RANGE
-from multiprobe.maps.specs import Array, Hash, MapSpec, PerFunction, RowHash
+from multiprobe.maps.specs import Array, Hash, MapSpec, PerFunction, RowArray, RowHash
 from multiprobe.maps.tasks import PerTask
 from multiprobe.maps.types import StringType
 from multiprobe.uapi.bpf import F_STORAGE_CREATE, FuncId
@@ -86,6 +86,29 @@ class Access:
         self.e.jump(end)
         self._lose(spec, lost, end)
 
+    def store_string(self, node: ir.StoreString) -> None:
+        pointer = self._find(node.map, node.key, self.e.end)
+        write(self.e, node.string, prepare(self.g, node.string, node.size)[0], pointer, 0, node.size)
+
+    def exchange(self, node: ir.Exchange) -> str:
+        """What was there before; 0 where there is no such item, which is counted."""
+        e, spec = self.e, self.specs[node.map]
+        value = e.narrow(self.g.integer(node.value), spec.value.size)
+        expected = node.expected and e.narrow(self.g.integer(node.expected), spec.value.size)
+        result, lost, end = e.stack("i64"), e.label("lost"), e.label("end")
+        e.store(result, "0")
+        pointer, type_ = self._find(node.map, node.key, lost), f"i{8 * spec.value.size}"
+        # seq_cst: for a monotonic one, LLVM takes the instruction that doesn't tell what was there.
+        if expected is None:
+            before = e.make(f"atomicrmw add ptr {pointer}, {type_} {value} seq_cst, align {spec.value.size}")
+        else:
+            pair = e.make(f"cmpxchg ptr {pointer}, {type_} {expected}, {type_} {value} seq_cst seq_cst")
+            before = e.make(f"extractvalue {{ {type_}, i1 }} {pair}, 0")
+        e.store(result, e.widen(before, spec.value.size, is_signed=spec.value.is_signed))
+        e.jump(end)
+        self._lose(spec, lost, end)
+        return e.load(result)
+
     def update(self, node: ir.Update) -> None:
         spec = self.specs[node.map]
         value = self.g.integer(node.value)
@@ -123,6 +146,8 @@ class Access:
         spec = self.specs[index]
         if isinstance(spec, PerTask):
             return self._existing(self._of_task_once(index, is_change=is_change), missing)
+        if isinstance(spec, RowArray):
+            return self._find_in_array_row(index, spec, key, missing)
         if isinstance(spec, RowHash):
             return self._find_in_hash_row(index, spec, key, missing, is_change=is_change)
         if isinstance(spec, Hash):
@@ -183,15 +208,40 @@ class Access:
         row = e.make(f"mul i64 {cpu}, {e.hole(CONSTANT, f'{key}.stride')}")
         return e.make(f"add i64 {row}, {slot}")
 
-    def _find_in_hash_row(self, index: int, spec: RowHash, key: ir.Key, missing: str, *, is_change: bool) -> str:
-        """One look-up for all values of a row; the row is made when one of them is first changed."""
-        e, (*parts, place) = self.e, key
+    def _find_in_array_row(self, index: int, spec: RowArray, key: ir.Key, missing: str) -> str:
+        """One bounds check for all values of a row; the program ends where there is no such row."""
+        row, place = key
+        assert not isinstance(row, ir.String)
+        found = self._array_row(index, spec, row)  # before the place, which may be missing: it is remembered
+        return self.e.at(found, self._offset_in_row(spec.width, spec.value.size, place, missing))
+
+    def _array_row(self, index: int, spec: RowArray, row: Expression) -> str:
+        """The address of a row."""
+        e, identity = self.e, self.g.identity(row)
+        known = None if identity is None else e.known(("row", index, identity))
+        if known is not None:
+            return known
+        gone, inside = e.label("gone"), e.label("inside")
+        pointer = e.item(f"map{index}", self.g.integer(row), spec.width * spec.value.size, str(spec.n_rows - 1), gone)
+        e.jump(inside)
+        e.begin(gone)
+        count_if(e, "true", OUT_OF_RANGE)
+        e.jump(e.end)
+        e.begin(inside)
+        return pointer if identity is None else e.remember(("row", index, identity), pointer)
+
+    def _offset_in_row(self, width: int, size: int, place: Expression | ir.String, missing: str) -> str | int:
         assert not isinstance(place, ir.String)
         number = self.g.integer(place)
-        if not number.isdecimal() or int(number) >= spec.width:
-            number = e.below(number, str(spec.width - 1), missing)
-        found = self._hash_row(index, tuple(parts), is_change=is_change)
-        return e.at(self._existing(found, missing), e.make(f"mul i64 {number}, {spec.value.size}"))
+        if number.isdecimal() and int(number) < width:
+            return int(number) * size
+        return self.e.make(f"mul i64 {self.e.below(number, str(width - 1), missing)}, {size}")
+
+    def _find_in_hash_row(self, index: int, spec: RowHash, key: ir.Key, missing: str, *, is_change: bool) -> str:
+        """One look-up for all values of a row; the row is made when one of them is first changed."""
+        *parts, place = key
+        found = self._existing(self._hash_row(index, tuple(parts), is_change=is_change), missing)
+        return self.e.at(found, self._offset_in_row(spec.width, spec.value.size, place, missing))
 
     def _hash_row(self, index: int, key: ir.Key, *, is_change: bool) -> str:
         """The address of a row, or null."""

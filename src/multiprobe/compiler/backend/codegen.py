@@ -267,6 +267,9 @@ class Generator:
         has_hot_rows = self.routine.maps[node.map] in self.shape.hot_maps
         return collecting.tally(self, node, self.access.specs[node.map], has_hot_rows=has_hot_rows)
 
+    def _exchange(self, node: ir.Exchange) -> str:
+        return self.access.exchange(node)
+
     def _stackid(self, node: ir.StackId) -> str:
         if self.shape.is_sleepable:
             hint = "take stacks in a program that is not sleepable, attached to the same functions"
@@ -344,6 +347,9 @@ class Generator:
 
     def _do_store(self, node: ir.Store) -> None:
         self.access.store(node)
+
+    def _do_storestring(self, node: ir.StoreString) -> None:
+        self.access.store_string(node)
 
     def _do_update(self, node: ir.Update) -> None:
         self.access.update(node)
@@ -445,6 +451,7 @@ class Generator:
         ir.SameString: _samestring,
         ir.Send: _send,
         ir.Tally: _tally,
+        ir.Exchange: _exchange,
         ir.StackId: _stackid,
         ir.Logical: _logical,
         ir.Conditional: _conditional,
@@ -453,6 +460,7 @@ class Generator:
     _STATEMENTS: ClassVar[dict[type[Statement], Callable[..., None]]] = {
         ir.Assign: _do_assign,
         ir.Store: _do_store,
+        ir.StoreString: _do_storestring,
         ir.Update: _do_update,
         ir.Delete: _do_delete,
         ir.SetSession: _do_setsession,

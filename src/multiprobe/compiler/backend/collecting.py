@@ -18,7 +18,7 @@ from multiprobe.maps.events import RingBuffer
 from multiprobe.maps.histogram import Histogram
 from multiprobe.maps.layout import OUT_OF_RANGE
 from multiprobe.maps.rows import TABLE, USED
-from multiprobe.maps.specs import Hash
+from multiprobe.maps.specs import Hash, RowArray
 from multiprobe.maps.stacks import COLLISIONS, FAILED
 from multiprobe.maps.types import Bytes, StringType, Vector
 from multiprobe.uapi.bpf import F_USER_STACK, RB_AVAIL_DATA, RB_FORCE_WAKEUP, RB_NO_WAKEUP, FuncId
@@ -89,7 +89,7 @@ _WAITING = (
     ir.Load, ir.Inline, ir.Assign, ir.If, ir.Leave,
 )  # fmt: skip
 """What never leaves the program and changes nothing."""
-_CHANGING = (ir.Store, ir.Update, ir.Delete, ir.SetSession, ir.Send, ir.Tally)
+_CHANGING = (ir.Store, ir.StoreString, ir.Exchange, ir.Update, ir.Delete, ir.SetSession, ir.Send, ir.Tally)
 """What a look into a table may see the effects of, so that its turn matters."""
 
 
@@ -99,7 +99,7 @@ def _can_wait(specs: Sequence[MapSpec], value: object) -> bool:
         return value.operand.name in ("time", "cpu")
     parts = list(_parts(value))
     loads = [part for part in parts if isinstance(part, ir.Load)]
-    is_hash = all(isinstance(specs[load.map], Hash) for load in loads)
+    is_hash = all(isinstance(specs[load.map], Hash | RowArray) for load in loads)
     return bool(loads) and is_hash and all(isinstance(part, _WAITING) for part in parts)
 
 

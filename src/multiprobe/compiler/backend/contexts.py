@@ -6,6 +6,8 @@ they matter); must not know the language.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from multiprobe.arch import native
 from multiprobe.compiler.backend import sessions
 from multiprobe.compiler.backend.emitter import Emitter
@@ -16,6 +18,9 @@ from multiprobe.kernel.btf.format import RETURNS_BITS, RETURNS_NOTHING, RETURNS_
 from multiprobe.maps.index import BLOCK_BITS, DIRECTORY_SIZE
 from multiprobe.maps.layout import FAILED_READS
 from multiprobe.uapi.bpf import FuncId
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _LOW_HALF = (1 << 32) - 1
 _MIXER = 0x2545_F491
@@ -158,11 +163,18 @@ class HookContext:
         return known
 
     def ret(self) -> str:
+        return self._at_return(self._narrowed)
+
+    def return_register(self) -> str:
+        return self._at_return(lambda register: register)
+
+    def _at_return(self, answer: Callable[[str], str]) -> str:
+        """What `answer` makes of the return register; 0 at the entry of a session."""
         if self.shape.session_side == "entry":
             return "0"  # as in the kernel's sessions
         if self.when == "entry":
             raise self.refuse("ctx.ret is not known when a function is entered", 'use when="return" or "session"')
-        found = self._narrowed(self.returned())
+        found = answer(self.returned())
         if self.when == "return" or self.shape.session_side:
             return found
         return self.e.make(f"select i1 {self.read('is_return', 0)}, i64 {found}, i64 0")

@@ -18,7 +18,7 @@ from multiprobe.compiler.ir import BOOL, I64, LITERAL, U64, Const, Expression
 from multiprobe.compiler.program import Helper, Program, is_module
 from multiprobe.compiler.shape import MAX_ARGUMENTS
 from multiprobe.errors import CompileError
-from multiprobe.maps.specs import Hash, MapSpec, PerFunction
+from multiprobe.maps.specs import Hash, MapSpec, PerFunction, RowArray
 from multiprobe.maps.tasks import PerTask
 from multiprobe.maps.types import WORD, Integer, StringType
 
@@ -31,6 +31,7 @@ ATTRIBUTES = {
     "ip": U64,
     "arg_count": U64,
     "ret": I64,
+    "return_register": U64,
     "is_return": BOOL,
     "session": U64,
     "pid": U64,
@@ -322,6 +323,10 @@ class Expressions:
         if isinstance(spec, PerTask):
             self._require_task(node)
             return ()
+        if isinstance(spec, RowArray):
+            if not isinstance(node, ast.Tuple) or len(node.elts) != 2:
+                raise self.fail(node, "an item of this map has a row and a place: m[row, place]")
+            return tuple(self.number(part) for part in node.elts)
         if not isinstance(spec, Hash):
             return (self.number(node),)
         parts, types = [node], spec.parts
@@ -350,8 +355,9 @@ class Expressions:
         found = self.map_of(node.value)
         if found is None:
             raise self.fail(node, f"{ast.unparse(node.value)!r} is not a map", hint="only maps have items")
-        if found[1].kind in METHODS:
-            raise self.fail(node, f"{ast.unparse(node.value)!r} has no items", hint=METHODS[found[1].kind].hint)
+        methods = METHODS.get(found[1].kind, ())
+        if methods and not isinstance(found[1], RowArray):
+            raise self.fail(node, f"{ast.unparse(node.value)!r} has no items", hint=methods[0].hint)
         return *found, self.key(found[1], node.slice)
 
     def _subscript(self, node: ast.Subscript) -> Expression:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from multiprobe.compiler import builtins, ir
-from multiprobe.compiler.ir import BOOL, U64, Const, Expression
+from multiprobe.compiler.ir import BOOL, I64, U64, Const, Expression
 from multiprobe.maps.records import RecordField
 from multiprobe.maps.types import Bytes, StringType, Vector
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 STRING_HINT = "strings can be compared with == and !=, sent in events, and be keys of a Hash"
 MAX_TEXT = 128
+COMM_SIZE = 16
 _SOURCES = {builtins.kernel_string: "kernel", builtins.user_string: "user"}
 
 
@@ -32,6 +33,9 @@ _SOURCES = {builtins.kernel_string: "kernel", builtins.user_string: "user"}
 
 def string_of(b: ExpressionBuilder, node: ast.expr) -> ir.String | None:
     """The string that `node` stands for, or None if it is something else."""
+    if isinstance(node, ast.IfExp):
+        test = b.number(node.test)
+        return string_of(b, node.body if test.value else node.orelse) if isinstance(test, Const) else None
     if isinstance(node, ast.Attribute) and node.attr == "comm" and b.is_context(node.value):
         return ir.String("comm")
     if isinstance(node, ast.Call):
@@ -49,6 +53,19 @@ def string_of(b: ExpressionBuilder, node: ast.expr) -> ir.String | None:
     if b"\0" in text:
         raise b.fail(node, "no string of the kernel's has a NUL in it")
     return ir.String("text", text=text)
+
+
+def name_of_task(b: ExpressionBuilder, node: ast.expr) -> ir.String | None:
+    """The string that `ctx.task.comm` stands for, which takes two loads where `ctx.comm` takes a helper."""
+    match node:
+        case ast.IfExp(test=test):
+            known = b.number(test)
+            return name_of_task(b, node.body if known.value else node.orelse) if isinstance(known, Const) else None
+        case ast.Attribute(value=ast.Attribute(value=context, attr="task"), attr="comm") if b.is_context(context):
+            types = b.facts.types
+            field, _ = types.field(types.named("struct", "task_struct"), "comm")
+            return ir.String("task", offset=field.offset)
+    return None
 
 
 def _not_negative(size: Expression) -> Expression:
@@ -104,7 +121,7 @@ _OF_BYTES = (builtins.kernel_bytes, builtins.user_bytes)
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A map's only method: its name, how it is built, and what to write."""
+    """A method of a kind of map: its name, how it is built, and what to write."""
 
     name: str
     build: Callable[[ExpressionBuilder, ast.Call, int, MapSpec], Expression]
@@ -123,12 +140,13 @@ def call_method(b: ExpressionBuilder, node: ast.Call) -> Expression | None:
     if found is None:
         return None
     index, spec = found
-    method, name = METHODS.get(spec.kind), ast.unparse(node.func.value)
-    if method is None:
+    methods, name = METHODS.get(spec.kind, ()), ast.unparse(node.func.value)
+    if not methods:
         raise b.fail(node, f"{name!r} is a map without methods", hint=f"take an item: {name}[…]")
-    if node.func.attr != method.name:
-        raise b.fail(node, f"{name!r} has no {node.func.attr!r}", hint=method.hint)
-    return method.build(b, node, index, spec)
+    for method in methods:
+        if node.func.attr == method.name:
+            return method.build(b, node, index, spec)
+    raise b.fail(node, f"{name!r} has no {node.func.attr!r}", hint=methods[0].hint)
 
 
 def _send(b: ExpressionBuilder, node: ast.Call, index: int, spec: MapSpec) -> Expression:
@@ -150,7 +168,8 @@ def _send(b: ExpressionBuilder, node: ast.Call, index: int, spec: MapSpec) -> Ex
 def _part(b: ExpressionBuilder, field: RecordField, node: ast.expr) -> tuple[Expression, ...] | ir.String:
     type_ = field.type
     if isinstance(type_, StringType):
-        return need_string(b, node)
+        is_wide = type_.size >= COMM_SIZE and not field.offset % 8
+        return (name_of_task(b, node) if is_wide else None) or need_string(b, node)
     if isinstance(type_, Bytes):
         return _bytes(b, node)
     if not isinstance(type_, Vector):
@@ -188,8 +207,35 @@ def _id(b: ExpressionBuilder, node: ast.Call, index: int, spec: MapSpec) -> Expr
     return ir.StackId(index, bool(flag.value))
 
 
+def _fetch_add(b: ExpressionBuilder, node: ast.Call, index: int, spec: MapSpec) -> Expression:
+    if node.keywords or len(node.args) != 2:
+        raise b.fail(node, "fetch_add takes a key and a number", hint="fetch_add((row, place), 1)")
+    return _exchange(b, node, index, spec, expected=None)
+
+
+def _compare_exchange(b: ExpressionBuilder, node: ast.Call, index: int, spec: MapSpec) -> Expression:
+    if node.keywords or len(node.args) != 3:
+        hint = "compare_exchange((row, place), before, after)"
+        raise b.fail(node, "compare_exchange takes a key, what must be there, and what to store", hint=hint)
+    return _exchange(b, node, index, spec, expected=b.convert(node, spec.value, b.number(node.args[1])))
+
+
+def _exchange(
+    b: ExpressionBuilder, node: ast.Call, index: int, spec: MapSpec, *, expected: Expression | None
+) -> Expression:
+    if spec.value.size < 4:
+        raise b.fail(node, f"values of type {spec.value!r} can't be changed in one atomic step", hint="use mp.u64")
+    value = b.convert(node, spec.value, b.number(node.args[-1]))
+    kind = I64 if spec.value.is_signed else U64
+    return ir.Exchange(index, b.key(spec, node.args[0]), value, expected, kind)
+
+
 METHODS = {
-    "ring_buffer": Method("send", _send, "events are sent: send(field=…)"),
-    "histogram": Method("add", _add, "numbers are added: add(…)"),
-    "stack_traces": Method("id", _id, "stacks are taken: id(ctx)"),
+    "ring_buffer": (Method("send", _send, "events are sent: send(field=…)"),),
+    "histogram": (Method("add", _add, "numbers are added: add(…)"),),
+    "stack_traces": (Method("id", _id, "stacks are taken: id(ctx)"),),
+    "row_array": (
+        Method("fetch_add", _fetch_add, "it has fetch_add(…) and compare_exchange(…)"),
+        Method("compare_exchange", _compare_exchange, "it has fetch_add(…) and compare_exchange(…)"),
+    ),
 }

@@ -13,13 +13,14 @@ from multiprobe.compiler import ir
 from multiprobe.compiler.frontend import kinds, language
 from multiprobe.compiler.frontend.expressions import Expressions, kind_of
 from multiprobe.compiler.frontend.extremes import extreme_update
+from multiprobe.compiler.frontend.methods import COMM_SIZE, name_of_task, string_of
 from multiprobe.compiler.frontend.scope import Facts, Scope
 from multiprobe.compiler.frontend.source import Source
 from multiprobe.compiler.frontend.typed import KernelTypes
 from multiprobe.compiler.ir import BOOL, Const, Expression, Routine, Statement
 from multiprobe.compiler.program import Helper, Program
 from multiprobe.functions.kernel import Kernel
-from multiprobe.maps.specs import Hash, PerFunction
+from multiprobe.maps.specs import Hash, PerFunction, RowArray
 from multiprobe.maps.tasks import PerTask
 from multiprobe.maps.types import Integer
 
@@ -133,11 +134,30 @@ class Builder(Expressions):
         if update is not None:
             self.out.append(replace(update, line=self.line(node)))
             return
+        if len(node.targets) == 1 and self._stores_string(node, node.targets[0]):
+            return
         made = self.number(node.value)
         if len(node.targets) > 1:
             made = self.hold(node, made)
         for target in node.targets:
             self.assign_to(target, made)
+
+    def _stores_string(self, node: ast.Assign, target: ast.expr) -> bool:
+        """Build `rows[row, place] = ctx.comm`; False for anything else."""
+        found = self.map_of(target.value) if isinstance(target, ast.Subscript) else None
+        if not isinstance(target, ast.Subscript) or not found or not isinstance(found[1], RowArray):
+            return False
+        string = name_of_task(self, node.value) or string_of(self, node.value)
+        if string is None:
+            return False
+        index, spec, key = self.item(target)
+        place, size = key[1], spec.value.size
+        if string.source not in ("comm", "task") or not isinstance(place, Const) or size != COMM_SIZE // 2:
+            raise self.fail(node, "only ctx.comm is stored in rows, at a place that is known when compiling")
+        if not 0 <= place.value <= found[1].width - 2:
+            raise self.fail(target, f"ctx.comm takes {COMM_SIZE} bytes of the row")
+        self.out.append(ir.StoreString(self.line(target), index, key, string, COMM_SIZE))
+        return True
 
     def _unpack(self, node: ast.Assign, target: ast.Tuple) -> None:
         if not isinstance(node.value, ast.Tuple) or len(node.value.elts) != len(target.elts):

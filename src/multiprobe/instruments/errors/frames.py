@@ -17,12 +17,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import multiprobe as mp
+from multiprobe.maps.layout import MAX_PIDS
+from multiprobe.maps.specs import RowArray
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MAX_CALLS = 65_536
-"""Calls in progress whose path is known; beyond that, the least recently used ones are lost."""
+LONGEST_PATH = 16
+N_ROWS = 1 << 14
+"""Tasks with calls in progress. A task's row is the one of its number, or one of the PROBES that follow by STRIDE; if
+they are all in use, it takes that of another one, whose calls in progress are lost."""
+PROBES, STRIDE = 4, 5381
+NO_ROW = N_ROWS
+DEEPEST = 255
 TAIL_CALL = 1 << 8
 """Set in what `make_top` returns: the call may be a tail call of the one below it."""
 FUNCTION, OF_PROGRAM, ENTRY_SHIFT, ENTRY, POINTER_SHIFT = (1 << 23) - 1, 1 << 23, 24, 0xFF, 32
@@ -33,9 +40,41 @@ STACK_BITS = 14
 BOTTOM = ((1 << 64) - 1) ^ ((1 << STACK_BITS) - 1 << POINTER_SHIFT)
 """Keeps of a frame's stack pointer the lowest address of its stack."""
 
-frames = mp.LruHash(mp.u64, mp.u64, MAX_CALLS)
-"""By call (task and depth): index + 1 of its function (23 bits), OF_PROGRAM or 0, `ctx.kernel_entry` (8 bits),
-`ctx.stack_pointer`."""
+OWNER, STATE, FRAMES = 0, 1, 2 + LONGEST_PATH - 1
+"""Places in a task's row. OWNER: the task, 0 at first. STATE: the depth of its stack (8 bits), and above, a bit for
+each call on it that made a failed call. FRAMES: by depth, index + 1 of the call's function (23 bits), OF_PROGRAM or 0,
+`ctx.kernel_entry` (8 bits), `ctx.stack_pointer`. What is before the first frame is 0: a path ends there."""
+stacks = RowArray(mp.u64, N_ROWS, width=FRAMES + DEEPEST)
+
+
+@mp.helper
+def number_of_task(ctx: mp.Context) -> int:
+    """A number below 1 << 23 that identifies the current task; idle tasks, which all have tid 0, by their CPU."""
+    return ctx.tid or MAX_PIDS | ctx.cpu
+
+
+@mp.helper
+def find_row(task: int) -> int:
+    """The row of a task that isn't in the first one: its own, or one that it takes. NO_ROW if others were faster.
+
+    A row may be taken while no call of its owner is in progress. Tasks that have ended don't give theirs back.
+    """
+    home = mp.u64(task) & N_ROWS - 1
+    for n in range(1, PROBES):
+        row = home + n * STRIDE & N_ROWS - 1
+        if stacks[row, OWNER] == task:
+            return row
+    for n in range(PROBES):
+        row = home + n * STRIDE & N_ROWS - 1
+        owner = stacks[row, OWNER]
+        if not stacks[row, STATE] & DEEPEST and stacks.compare_exchange((row, OWNER), owner, task) == owner:
+            stacks[row, STATE] = 0
+            return row
+    owner = stacks[home, OWNER]
+    if stacks.compare_exchange((home, OWNER), owner, task) != owner:
+        return NO_ROW
+    stacks[home, STATE] = 0
+    return home
 
 
 @mp.helper
@@ -45,13 +84,13 @@ def function_of(frame: int) -> int:
 
 
 @mp.helper
-def end_caller(call: int) -> None:
-    """The call below `call`, which is its tail call, has nothing more to do: later calls are not made by it."""
-    frames[call - 1] &= BOTTOM
+def end_caller(row: int, depth: int) -> None:
+    """The call at `depth` is a tail call of the one below it, which has nothing more to do: it makes no later calls."""
+    stacks[row, FRAMES + depth - 1] &= BOTTOM
 
 
 @mp.helper
-def has_returned(frame: int, new: int, outermost: int) -> bool:
+def has_returned(frame: int, new: int, row: int) -> bool:
     """Whether the call that left `frame` has returned, as the call of the frame `new` begins."""
     pointer, here = frame >> POINTER_SHIFT, new >> POINTER_SHIFT
     if (frame | new) & OF_PROGRAM:
@@ -63,23 +102,21 @@ def has_returned(frame: int, new: int, outermost: int) -> bool:
     if (frame ^ new) >> ENTRY_SHIFT & ENTRY:
         return True
     if (pointer ^ here) >> STACK_BITS:  # an interrupt begins, or is over
-        return not (frames[outermost] ^ new) >> POINTER_SHIFT + STACK_BITS
+        return not (stacks[row, FRAMES] ^ new) >> POINTER_SHIFT + STACK_BITS
     if pointer == here | 1:  # a tail call, or the next call after one that has returned
         return function_of(frame) == function_of(new)
     return here | 1 > pointer
 
 
 @mp.helper
-def top(task: int, depth: int, new: int) -> int:
+def top(row: int, depth: int, new: int) -> int:
     """Remove the frames of calls that have returned when the call of the frame `new` begins.
 
     Returns the depth that is left, with TAIL_CALL or without.
     """
     while depth:
-        frame = frames[task << 8 | depth - 1]
-        if not frame:  # it was evicted
-            return depth
-        if not has_returned(frame, new, task << 8):
+        frame = stacks[row, FRAMES + depth - 1]
+        if not has_returned(frame, new, row):
             return depth | (TAIL_CALL if frame >> POINTER_SHIFT == new >> POINTER_SHIFT | 1 else 0)
         depth -= 1
     return depth

@@ -81,7 +81,8 @@ class FailureCollector(Instrument[ErrorsSample]):
         return self._summary()
 
     def _missed(self) -> dict[str, int]:
-        return super()._missed() | {"deep_calls": self._attachment.totals(program.lost)[0]}
+        too_deep, taken = self._attachment.totals(program.lost)
+        return super()._missed() | {"deep_calls": too_deep, "evicted_calls": taken}
 
     def _add(self, failure: FailedCall) -> None:
         if self._groups.add(failure) and self._on_failure is not None:

@@ -5,8 +5,8 @@ that it made has just failed: then the same failure propagates. It propagates wi
 succeeded in between. It ends in a call that does not fail, or with the outermost call. Only beginnings and ends are
 sent.
 
-Entries of tasks and calls stay in the tables and serve the next calls: inserting and deleting them costs several times
-what looking them up and changing them does.
+Entries of calls stay in the tables and serve the next calls: inserting and deleting them costs several times what
+looking them up and changing them does.
 """
 
 from __future__ import annotations
@@ -16,16 +16,24 @@ from typing import TYPE_CHECKING, Annotated
 import multiprobe as mp
 from multiprobe.instruments.errors.failures import NULL, OF_PROGRAM
 from multiprobe.instruments.errors.frames import (
-    MAX_CALLS,
+    DEEPEST,
+    FRAMES,
+    FUNCTION,
+    LONGEST_PATH,
+    N_ROWS,
+    NO_ROW,
+    OWNER,
     PROGRAMS,
+    STATE,
     TAIL_CALL,
     end_caller,
-    frames,
+    find_row,
     function_of,
     make_frame,
+    number_of_task,
+    stacks,
     top,
 )
-from multiprobe.instruments.latency.self_time import task_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,12 +43,15 @@ if TYPE_CHECKING:
 NEVER, INT, LONG, POINTER = 0, 1, 2, 3
 """A function's cookie, with PROGRAMS or without: it returns no errors, an int, a long, or a pointer."""
 KIND = 3
-LONGEST_PATH = 16
 MAX_ARGUMENTS = 6
-DEEPEST = 255
 WATCHED = 56
 """Failures below calls up to this depth are followed; of deeper ones only the beginning is sent."""
 FOLLOWED = 1 << 16
+MAX_CALLS = 65_536
+"""Calls in progress whose arguments, or failures below them, are known; beyond, the least recently used are lost."""
+COOKIE_SHIFT, COOKIE, ROW_SHIFT, TASK_SHIFT = 9, 7, 12, 32
+"""The session holds the depth + 1, with TAIL_CALL or without; the function's cookie; the row; and the task."""
+TOO_DEEP, TAKEN = 0, 1
 
 MAX_ERRNO = NULL - 1
 
@@ -49,7 +60,6 @@ class Begun(mp.Event):
     """A call failed first. `frames`: index + 1 of its function, of its caller, …; `depth`: the number of callers."""
 
     identity: mp.u64
-    ret: mp.i64
     pid: mp.i32
     tid: mp.i32
     error: mp.u32
@@ -69,14 +79,13 @@ class Ended(mp.Event):
 
 begun = mp.RingBuffer(Begun)
 ended = mp.RingBuffer(Ended, size=1 << 20)
-states = mp.LruHash(mp.u64, mp.u64, MAX_CALLS)
-"""By task: the depth of its stack (8 bits), and above, a bit for each call on it that made a failed call."""
 arguments = mp.LruHash(mp.u64, mp.u64, 2 * MAX_CALLS)
 opened = mp.LruHash(mp.u64, mp.u64, MAX_CALLS)
 """By call (task and depth): the error of the failed call below it, with FOLLOWED if another call succeeded since."""
 identities = mp.LruHash(mp.u64, mp.u64, MAX_CALLS)
 """By call: the identity of the failure that this error belongs to."""
-lost = mp.Array(mp.u64, 1)
+lost = mp.Array(mp.u64, 2)
+"""Calls that were not followed: TOO_DEEP, or TAKEN: another task took the row."""
 
 
 @mp.helper
@@ -92,42 +101,31 @@ def error_of(cookie: int, ret: int) -> int:
     return found + OF_PROGRAM if found and cookie & PROGRAMS else found
 
 
-@mp.helper
-def caller(task: int, depth: int, up: int) -> int:
-    """Index + 1 of the function `up` levels up the stack; 0 if there is none, or if it was evicted."""
-    return function_of(frames[task << 8 | depth - up]) if depth >= up else 0
-
-
 def make_program(*, n_arguments: int = 0, has_types: bool = True, has_programs: bool = False) -> Program:
     """The program; it records `n_arguments` (up to 6) of every call. `has_types`: the kernel has BTF."""
-    keep, tell = _keeper(n_arguments), _teller(n_arguments)
-    frame_of = make_frame(has_types=has_types, has_programs=has_programs)
+    enter = _enterer(n_arguments, has_types=has_types, has_programs=has_programs)
+    tell = _teller(n_arguments, has_types=has_types)
 
     @mp.program(when="session")
     def errors(ctx: mp.Context) -> None:
-        task = task_of(ctx)
-        state = states[task]
         if not ctx.is_return:
-            frame = frame_of(ctx)
-            left = top(task, state & DEEPEST, frame)
-            depth = left & DEEPEST
-            if depth == DEEPEST:
-                lost[0] += 1
-                return
-            call = task << 8 | depth
-            frames[call] += frame - frames[call]
-            keep(ctx, call)
-            states[task] += (state & (1 << depth + 8) - 256 | depth) + 1 - state
-            ctx.session = left + 1
+            ctx.session = enter(ctx)
             return
         mark = ctx.session
         if not mark:
             return
+        row = mark >> ROW_SHIFT & N_ROWS - 1
+        task = mark >> TASK_SHIFT
+        if stacks[row, OWNER] != task:
+            lost[TAKEN] += 1
+            return
         depth = (mark & DEEPEST) - 1
         call = task << 8 | depth
+        cookie = mark >> COOKIE_SHIFT & COOKIE
+        state = stacks[row, STATE]
         if mark & TAIL_CALL:
-            end_caller(call)
-        error = error_of(ctx.cookie, ctx.ret)
+            end_caller(row, depth)
+        error = error_of(cookie, mp.i64(ctx.return_register))
         below = state >> 8  # a bit for each call with a failure below it
         has_failed = below >> depth & 1
         identity = identities[call] if has_failed else 0
@@ -136,33 +134,61 @@ def make_program(*, n_arguments: int = 0, has_types: bool = True, has_programs: 
                 if has_failed:
                     ended.send(identity=identity, frame=ctx.function + 1, error=0)
                 identity = ctx.time << 8 | ctx.cpu & 255
-                tell(ctx, task, depth, error, identity)
+                tell(ctx, row, depth, call, error, identity)
             elif not depth:
                 ended.send(identity=identity, frame=ctx.function + 1, error=error)
         elif has_failed:
             ended.send(identity=identity, frame=ctx.function + 1, error=0)
         below &= (1 << depth) - 1
         if not depth:
-            states[task] -= state
+            stacks[row, STATE] = 0
             return
         above = call - 1
         if error and depth <= WATCHED:
             if below >> depth - 1 & 1:
-                ended.send(identity=identities[above], frame=function_of(frames[above]), error=0)
+                ended.send(identity=identities[above], frame=function_of(stacks[row, FRAMES + depth - 1]), error=0)
             opened[above] += error - opened[above]
             identities[above] += identity - identities[above]
             below |= 1 << depth - 1
-        elif ctx.cookie & KIND and below >> depth - 1 & 1:
+        elif cookie & KIND and below >> depth - 1 & 1:
             opened[above] |= FOLLOWED
-        states[task] += (below << 8 | depth) - state
+        stacks[row, STATE] = below << 8 | depth
 
     return errors
+
+
+def _enterer(n_arguments: int, *, has_types: bool, has_programs: bool) -> Callable[[mp.Context], int]:
+    """The helper that puts a call on its task's stack; what its session holds, 0 if it can't be followed."""
+    keep, frame_of = _keeper(n_arguments), make_frame(has_types=has_types, has_programs=has_programs)
+
+    @mp.helper
+    def enter(ctx: mp.Context) -> int:
+        task = number_of_task(ctx)
+        row = mp.u64(task) & N_ROWS - 1
+        if stacks[row, OWNER] != task:
+            row = find_row(task)
+        if row == NO_ROW:
+            lost[TAKEN] += 1
+            return 0
+        frame = frame_of(ctx)
+        before = stacks[row, STATE]
+        left = top(row, before & DEEPEST, frame)
+        depth = left & DEEPEST
+        if depth == DEEPEST:
+            lost[TOO_DEEP] += 1
+            return 0
+        stacks[row, FRAMES + depth] = frame
+        keep(ctx, task << 8 | depth)
+        stacks[row, STATE] = (before & (1 << depth + 8) - 256 | depth) + 1
+        return task << TASK_SHIFT | row << ROW_SHIFT | (ctx.cookie & COOKIE) << COOKIE_SHIFT | left + 1
+
+    return enter
 
 
 def _keeper(n_arguments: int) -> Callable[[mp.Context, int], None]:
     """The helper that records a call's arguments."""
     has_0, has_1, has_2, has_3, has_4, has_5 = (n < n_arguments for n in range(MAX_ARGUMENTS))
-    kept = arguments if n_arguments else frames  # an unused map isn't created
+    kept = arguments if n_arguments else opened  # an unused map isn't created
 
     @mp.helper
     def keep(ctx: mp.Context, call: int) -> None:
@@ -194,37 +220,36 @@ def nothing(call: int, n: int) -> int:
     return 0
 
 
-def _teller(n_arguments: int) -> Callable[[mp.Context, int, int, int, int], None]:
+def _teller(n_arguments: int, *, has_types: bool) -> Callable[[mp.Context, int, int, int, int, int], None]:
     """The helper that sends the beginning of a failure."""
     kept = argument if n_arguments else nothing
 
     @mp.helper
-    def tell(ctx: mp.Context, task: int, depth: int, error: int, identity: int) -> None:
-        call = task << 8 | depth
+    def tell(ctx: mp.Context, row: int, depth: int, call: int, error: int, identity: int) -> None:
+        frame = stacks[row, FRAMES + depth]
         begun.send(
             identity=identity,
-            ret=ctx.ret,
             pid=ctx.ns_pid,
             tid=ctx.ns_tid,
             error=error,
             depth=depth,
             frames=(
-                ctx.function + 1,
-                caller(task, depth, 1),
-                caller(task, depth, 2),
-                caller(task, depth, 3),
-                caller(task, depth, 4),
-                caller(task, depth, 5),
-                caller(task, depth, 6),
-                caller(task, depth, 7),
-                caller(task, depth, 8),
-                caller(task, depth, 9),
-                caller(task, depth, 10),
-                caller(task, depth, 11),
-                caller(task, depth, 12),
-                caller(task, depth, 13),
-                caller(task, depth, 14),
-                caller(task, depth, 15),
+                frame & FUNCTION,
+                stacks[row, FRAMES + depth - 1] & FUNCTION,
+                stacks[row, FRAMES + depth - 2] & FUNCTION,
+                stacks[row, FRAMES + depth - 3] & FUNCTION,
+                stacks[row, FRAMES + depth - 4] & FUNCTION,
+                stacks[row, FRAMES + depth - 5] & FUNCTION,
+                stacks[row, FRAMES + depth - 6] & FUNCTION,
+                stacks[row, FRAMES + depth - 7] & FUNCTION,
+                stacks[row, FRAMES + depth - 8] & FUNCTION,
+                stacks[row, FRAMES + depth - 9] & FUNCTION,
+                stacks[row, FRAMES + depth - 10] & FUNCTION,
+                stacks[row, FRAMES + depth - 11] & FUNCTION,
+                stacks[row, FRAMES + depth - 12] & FUNCTION,
+                stacks[row, FRAMES + depth - 13] & FUNCTION,
+                stacks[row, FRAMES + depth - 14] & FUNCTION,
+                stacks[row, FRAMES + depth - 15] & FUNCTION,
             ),
             arguments=(
                 kept(call, 0),
@@ -234,7 +259,7 @@ def _teller(n_arguments: int) -> Callable[[mp.Context, int, int, int, int], None
                 kept(call, 4),
                 kept(call, 5),
             ),
-            name=ctx.comm,
+            name=ctx.task.comm if has_types else ctx.comm,
         )
 
     return tell

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import multiprobe as mp
+from multiprobe.binaries.mixed import kernel_part
 from multiprobe.instruments.graph.calltree import CallTree, Values, depths, in_order
-from multiprobe.instruments.graph.program import IDLE, RETURNED, UNDER_WAY, GraphProbe
+from multiprobe.instruments.graph.program import BEGIN, END, FUNCTION, IDLE, THREAD, GraphProbe
 from multiprobe.instruments.instrument import AttachOptions, Instrument
 from multiprobe.instruments.task_names import load_name, task_ids
+from multiprobe.names import decode_name
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -65,25 +67,53 @@ class CallRecorder(Instrument[GraphSample]):
     def __init__(self, attachment: Attachment, probe: GraphProbe) -> None:
         super().__init__(attachment)
         self._probe = probe
+        self._n_looked = 0
         self._processes: dict[int, str] = {}
         self.names: dict[int, str] = {}
 
     def poll(self) -> bool:
         """Look up the names of processes, whose main threads may call nothing. Returns True when no room is left."""
-        for pid in {ThreadId.of(key).pid for key, _ in self._attachment.map(self._probe.threads).as_dict()}:
-            if pid and not self._processes.get(pid):
+        for pid in self._new_processes():
+            self._processes.setdefault(pid, "")
+        for pid, name in self._processes.items():
+            if pid and not name:
                 self._processes[pid] = load_name(pid)
-        return self._missed().get("full_maps", 0) > 0
+        return self._n_left_out > 0
+
+    def _new_processes(self) -> set[int]:
+        """The ids of the processes of the calls that were written since it was last asked."""
+        calls = self._attachment.map(self._probe.calls).rows(self._n_looked, self._n_recorded)
+        is_missing = calls[:, BEGIN] == 0  # it is being written now
+        written = calls[: is_missing.argmax()] if is_missing.any() else calls
+        self._n_looked += len(written)
+        return {ThreadId.of(key).pid for key in set(written[:, THREAD].tolist())}
+
+    @property
+    def _n_calls(self) -> int:
+        return self._attachment.map(self._probe.n_calls).totals()[0]
+
+    @property
+    def _n_recorded(self) -> int:
+        return min(self._n_calls, self._probe.max_events)
+
+    @property
+    def _n_left_out(self) -> int:
+        return max(0, self._n_calls - self._probe.max_events)
+
+    def _missed(self) -> dict[str, int]:
+        missed = super()._missed()
+        return missed | {"full_maps": missed.get("full_maps", 0) + self._n_left_out}
 
     def _read(self) -> GraphSample:
         self.poll()
-        self.names = self._processes | names(self._attachment.map(self._probe.threads).as_dict())
-        calls = self._attachment.map(self._probe.calls).read()
-        values = self._attachment.map(self._probe.values).read() if self._probe.n_arguments >= 0 else None
-        is_complete = not any(self._missed().values())
-        threads = trees(calls, values, n_arguments=self._probe.n_arguments, is_complete=is_complete)
-        n_unended = int((calls["value"] == UNDER_WAY).sum())
-        return GraphSample(self.seconds, threads, len(calls), n_unended)
+        n = self._n_recorded
+        calls = self._attachment.map(self._probe.calls).rows(0, n)
+        has_values = self._probe.n_arguments >= 0
+        values = self._attachment.map(self._probe.values).rows(0, n) if has_values else None
+        self.names = self._processes | names(calls, self._attachment.map(self._probe.names).rows(0, n))
+        threads = trees(calls, values, is_complete=not any(self._missed().values()))
+        unended = (calls[:, BEGIN] != 0) & (calls[:, END] == 0)
+        return GraphSample(self.seconds, threads, sum(len(one.calls) for one in threads), int(unended.sum()))
 
 
 def start(
@@ -94,61 +124,38 @@ def start(
     max_events: room for so many calls
     n_arguments: record this many arguments of each call (0 to 6), and the returned value; −1 records neither
     """
-    probe = GraphProbe(max_events=max_events, n_arguments=n_arguments)
+    _, of_kernel = kernel_part(functions)
+    has_types = of_kernel is not None and any(of_kernel.btf_ids())
+    probe = GraphProbe(max_events=max_events, n_arguments=n_arguments, has_types=has_types)
     return CallRecorder(mp.attach(probe.program, functions, **options), probe)
 
 
-def names(threads: dict[tuple[int, str], int]) -> dict[int, str]:
-    """The last name of each thread by its id, from `GraphProbe.threads`."""
-    return {ThreadId.of(key).tid: name for (key, name), _ in sorted(threads.items(), key=lambda item: item[1])}
+def names(calls: NDArray[np.uint64], recorded: NDArray[np.uint64]) -> dict[int, str]:
+    """The last name of each thread by its id, from `GraphProbe.calls` and `GraphProbe.names`."""
+    import numpy as np
+
+    keys, places = np.unique(calls[::-1, THREAD], return_index=True)
+    last = recorded[len(calls) - 1 - places]
+    return {ThreadId.of(key).tid: decode_name(row.tobytes()) for key, row in zip(keys.tolist(), last, strict=True)}
 
 
-def trees(
-    calls: NDArray[np.void], values: NDArray[np.void] | None, *, n_arguments: int, is_complete: bool
-) -> list[ThreadCalls]:
-    """The trees of all threads, by thread ids, from the contents of `GraphProbe`'s maps (see `HashMap.read`).
+def trees(calls: NDArray[np.uint64], values: NDArray[np.uint64] | None, *, is_complete: bool) -> list[ThreadCalls]:
+    """The trees of all threads, by thread ids, from the rows of `GraphProbe`'s maps. Those being written are left out.
 
     is_complete: nothing was missed, so that a call without a return is still in progress
     """
     import numpy as np
 
-    thread, begin, function = calls["key0"], calls["key1"], calls["key2"]
-    end = np.where(calls["value"] == UNDER_WAY, np.uint64(0), calls["value"])
-    order, parts = in_order(thread, begin, end)
-    columns = [function[order], begin[order], end[order]]
-    recorded = None if values is None else _recorded(calls, values, n_arguments)[order]
+    (written,) = np.nonzero(calls[:, BEGIN])
+    order, parts = in_order(*(calls[written, place] for place in (THREAD, BEGIN, END)))
+    order = written[order]
+    begin, end = calls[order, BEGIN], calls[order, END]
+    function = calls[order, FUNCTION].astype(np.uint32)
+    recorded = None if values is None else Values(values[order, :-1], values[order, -1], end != 0)
     found = []
     for part in parts:
-        functions, begins, ends = (column[part] for column in columns)
-        nested = depths(begins, ends, is_complete=is_complete)
-        tree = CallTree(functions, begins, ends, nested, None if recorded is None else recorded[part])
-        found.append(ThreadCalls(ThreadId.of(int(thread[order[part.start]])), tree))
+        nested = depths(begin[part], end[part], is_complete=is_complete)
+        some = None if recorded is None else recorded[part]
+        tree = CallTree(function[part], begin[part], end[part], nested, some)
+        found.append(ThreadCalls(ThreadId.of(int(calls[order[part.start], THREAD])), tree))
     return found
-
-
-def _recorded(calls: NDArray[np.void], values: NDArray[np.void], n_arguments: int) -> Values:
-    """What was recorded of each call."""
-    import numpy as np
-
-    table = np.zeros((len(calls), RETURNED + 1), np.uint64)
-    is_there = np.zeros((len(calls), RETURNED + 1), bool)
-    at, which = _places(values, calls), values["key3"]
-    is_one = at < len(calls)  # that of a call that was recorded, meanwhile, is not
-    table[at[is_one], which[is_one]] = values["value"][is_one]
-    is_there[at[is_one], which[is_one]] = True
-    return Values(table[:, :n_arguments], table[:, RETURNED], is_there[:, RETURNED])
-
-
-def _places(values: NDArray[np.void], calls: NDArray[np.void]) -> NDArray[np.intp]:
-    """For each value, the place of its call among `calls`; their number where it isn't there."""
-    import numpy as np
-
-    both = [np.concatenate([calls[name], values[name]]) for name in ("key0", "key1", "key2")]
-    order = np.lexsort(both)  # stable: a call comes before its values
-    is_new = np.ones(len(order), bool)
-    is_new[1:] = np.logical_or.reduce([column[order][1:] != column[order][:-1] for column in both])
-    group = np.empty(len(order), np.intp)
-    group[order] = np.cumsum(is_new) - 1
-    place = np.full(len(order), len(calls), np.intp)
-    place[group[: len(calls)]] = np.arange(len(calls))
-    return place[group[len(calls) :]]

@@ -1,8 +1,10 @@
 """The BPF program that records every call, with its times, thread, arguments and returned value.
 
-A call is one record whose key is unique (thread, time of entry, function) and whose value is the time of its return. So
-records need no order, and recursion or migration to another CPU don't matter. The room is fixed: when it is full, later
-calls are left out and counted, and all earlier ones are complete.
+A call is one record: its entry takes the next number, which the session carries to its return. So records need no key,
+and recursion or migration to another CPU don't matter. The room is fixed: when it is full, later calls are left out and
+counted, and all earlier ones are complete.
+
+The clock is read last at the entry and first at the return: what recording costs is not in the call's own duration.
 """
 
 from __future__ import annotations
@@ -10,35 +12,47 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import multiprobe as mp
+from multiprobe.errors import UsageError
+from multiprobe.maps.specs import MAX_VALUE_BYTES, RowArray
 
 if TYPE_CHECKING:
     from multiprobe.compiler.program import Program
 
 
-UNDER_WAY = 1
-"""The time of return of a call that has not returned."""
+BEGIN, END, THREAD, FUNCTION, CALL_WIDTH = range(5)
+"""Places in the row of a call. The time of return of a call that has not returned is 0."""
+NAME_WIDTH = 2
 IDLE = 1 << 63
-"""Marks the keys of idle tasks, which all have the ids 0: their key is this bit and the CPU."""
+"""Marks the threads that are idle tasks, which all have the ids 0: this bit and the CPU."""
 MAX_ARGUMENTS = 6
-RETURNED = MAX_ARGUMENTS
-"""The position of the returned value behind the arguments."""
-_MAX_THREADS = 65_536
 
 
 class GraphProbe:
-    """A program and its maps.
+    """A program and its maps, which have a row for each call.
 
-    calls: (thread, time of entry, function) → time of return, or UNDER_WAY; thread: see `task_ids`, or IDLE | cpu
-    values: (…, n) → argument n, or at RETURNED the returned value; only with `n_arguments` ≥ 0
-    threads: (thread, name) → when the thread was first seen with that name
+    n_calls: how many calls there were, with those for which there was no room
+    calls: the time of entry (0: not written yet), the time of return, the thread (see `task_ids`, or IDLE | cpu), the
+        function
+    names: the thread's name at the entry, 16 bytes
+    values: the arguments, and the returned value; only with `n_arguments` ≥ 0
+
+    `has_types`: the kernel has BTF, by which a task's name is found faster. Raises UsageError if there is no room for
+    so many calls.
     """
 
-    def __init__(self, *, max_events: int, n_arguments: int = -1) -> None:
-        key = (mp.u64, mp.u64, mp.u32)
-        self.calls = mp.Hash(key, mp.u64, max_events)
-        self.values = mp.Hash((*key, mp.u32), mp.u64, max_events * max(1, n_arguments + 1))
-        self.threads = mp.Hash((mp.u64, mp.string(16)), mp.u64, _MAX_THREADS)
+    def __init__(self, *, max_events: int, n_arguments: int = -1, has_types: bool = False) -> None:
+        width = max(1, n_arguments + 1)
+        most = MAX_VALUE_BYTES // (8 * max(width, CALL_WIDTH))
+        if max_events > most:
+            of_arguments = f" with {n_arguments} arguments" if width > CALL_WIDTH else ""
+            raise UsageError(f"{max_events:,} calls{of_arguments} can't be recorded: at most {most:,}")
+        self.n_calls = RowArray(mp.u64, 1, width=1)
+        self.calls = RowArray(mp.u64, max_events, width=CALL_WIDTH)
+        self.names = RowArray(mp.u64, max_events, width=NAME_WIDTH)
+        self.values = RowArray(mp.u64, max_events if n_arguments >= 0 else 1, width=width)
+        self.max_events = max_events
         self.n_arguments = n_arguments
+        self.has_types = has_types
         self.program = _graph(self)
 
 
@@ -48,38 +62,45 @@ def _thread(ctx: mp.Context) -> int:
 
 
 def _graph(probe: GraphProbe) -> Program:
-    calls, values, threads, n_arguments = probe.calls, probe.values, probe.threads, probe.n_arguments
+    n_calls, calls, names, values = probe.n_calls, probe.calls, probe.names, probe.values
+    max_events, n_arguments, has_types = probe.max_events, probe.n_arguments, probe.has_types
 
     @mp.program(when="session")
     def graph(ctx: mp.Context) -> None:
-        thread = _thread(ctx)
         if ctx.is_return:
-            begin = ctx.session
             now = ctx.time
-            # The session of a call whose entry was missed, or came before the program, holds an arbitrary value.
-            if calls[thread, begin, ctx.function] == UNDER_WAY:
-                calls[thread, begin, ctx.function] += now - UNDER_WAY
+            mark = ctx.session
+            if not mark:
+                return
+            ended = mark - 1
+            # Not whether the thread is the same: its ids change when it is not a process's first one and calls execve.
+            if not calls[ended, END]:
                 if n_arguments >= 0:
-                    values[thread, begin, ctx.function, RETURNED] = ctx.ret
+                    values[ended, n_arguments] = ctx.ret
+                calls[ended, END] = now
             return
-        begin = ctx.time
-        while (thread, begin, ctx.function) in calls:  # a clock too coarse for a function that calls itself
-            begin += 1
-        ctx.session = begin
-        calls[thread, begin, ctx.function] = UNDER_WAY
-        if (thread, ctx.comm) not in threads:
-            threads[thread, ctx.comm] = begin
+        call = n_calls.fetch_add((0, 0), 1)
+        if call >= max_events:
+            return
+        calls[call, THREAD] = _thread(ctx)
+        calls[call, FUNCTION] = ctx.function
+        if has_types:
+            names[call, 0] = ctx.task.comm
+        else:
+            names[call, 0] = ctx.comm
         if n_arguments > 0:
-            values[thread, begin, ctx.function, 0] = ctx.arg(0)
+            values[call, 0] = ctx.arg(0)
         if n_arguments > 1:
-            values[thread, begin, ctx.function, 1] = ctx.arg(1)
+            values[call, 1] = ctx.arg(1)
         if n_arguments > 2:
-            values[thread, begin, ctx.function, 2] = ctx.arg(2)
+            values[call, 2] = ctx.arg(2)
         if n_arguments > 3:
-            values[thread, begin, ctx.function, 3] = ctx.arg(3)
+            values[call, 3] = ctx.arg(3)
         if n_arguments > 4:
-            values[thread, begin, ctx.function, 4] = ctx.arg(4)
+            values[call, 4] = ctx.arg(4)
         if n_arguments > 5:
-            values[thread, begin, ctx.function, 5] = ctx.arg(5)
+            values[call, 5] = ctx.arg(5)
+        ctx.session = call + 1
+        calls[call, BEGIN] = ctx.time
 
     return graph
