@@ -126,7 +126,10 @@ class Objects:
 
     def is_uprobe_session(self, link_id: int) -> bool | None:
         """Whether a uprobe.multi link runs at both sides of its functions."""
-        first = self.field(self.link(link_id), "bpf_uprobe_multi_link", "uprobes")
+        link, link_at = self.link(link_id), self.layouts.offset("bpf_uprobe_multi_link", "link")
+        if link is None or link_at is None:
+            return None
+        first = self.field(link - link_at, "bpf_uprobe_multi_link", "uprobes")
         session = self.field(first, "bpf_uprobe", "session", size=1)
         return None if session is None else bool(session)
 

@@ -107,6 +107,9 @@ OFFSETS = Offsets(
         ("bpf_kprobe_multi_link", "fp.entry_handler"): 100,
         ("bpf_kprobe_multi_link", "fp.exit_handler"): 108,
         ("bpf_tracing_link", "link.cookie"): 48,
+        ("bpf_uprobe_multi_link", "link"): 16,
+        ("bpf_uprobe_multi_link", "uprobes"): 112,
+        ("bpf_uprobe", "session"): 88,
         ("ftrace_ops", "func"): 0,
         ("ftrace_ops", "next"): 8,
         ("ftrace_ops", "func_hash"): 16,
@@ -169,6 +172,21 @@ def test_an_object_is_found_by_its_id_through_a_tree(path: Path) -> None:
         assert objects.perf_cookie(68) is None
         assert objects.link(67) is None
         assert objects.is_session(5) is None
+
+
+@pytest.mark.parametrize("is_session", [False, True])
+def test_sessions_of_uprobes(path: Path, is_session: bool) -> None:
+    """The link is not the first member of its structure."""
+    writer = Writer()
+    outer, uprobes = BASE + 0x1000, BASE + 0x2000
+    writer.put(BASE, 0, outer + 16, 1)
+    writer.put(outer + 16 + 8, 1)
+    writer.put(outer + 112, uprobes)
+    writer.put(uprobes + 88, is_session)
+    objects = writer.objects(path)
+    with objects.memory:
+        assert objects.is_uprobe_session(1) is is_session
+        assert objects.is_uprobe_session(2) is None
 
 
 def test_a_link_with_another_id_is_not_believed(path: Path) -> None:
