@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 NAMESPACED = ("ns_pid", "ns_tid")
 ATTRIBUTES = frozenset(
     (
-        *("function", "cookie", "ip", "arg", "args", "arg_count", "ret", "is_return", "session", "pid", "tid", "cpu"),
-        *("task", "time", "stack_pointer", "kernel_entry", *NAMESPACED),
+        *("function", "cookie", "ip", "arg", "args", "arg_count", "ret", "return_register", "is_return", "session"),
+        *("pid", "tid", "cpu", "task", "time", "stack_pointer", "kernel_entry", *NAMESPACED),
     )
 )
 """What a program can ask its `ctx` for."""
