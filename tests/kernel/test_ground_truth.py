@@ -24,7 +24,7 @@ from typing import Any
 import leftovers
 import pytest
 import shaped_workload as shape
-from ground_truth import Call, FunctionGraph, SystemCalls, read_strace, walk
+from ground_truth import ROUNDING, Call, FunctionGraph, SystemCalls, is_ordered, read_strace, walk
 
 import forked
 
@@ -35,8 +35,7 @@ FUNCTIONS = (
 )  # fmt: skip
 NUMBERS = {"pread64": 17, "mkdir": 83, "clock_nanosleep": 230}
 CLOSE = 500_000
-ROUNDING = 2_000
-"""The trace points' times are in microseconds."""
+TRIES = 5
 Tree = list[tuple[int, str, int | None]]
 STRACE = shutil.which("strace")
 """Where there is none the trace points alone tell how long system calls took."""
@@ -73,7 +72,17 @@ def stacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         subprocess.run(["umount", str(folder / name)], check=True)
 
 
-def observe(folder: Path, stacked: Path, *command: str) -> Seen:
+def observe(factory: pytest.TempPathFactory, stacked: Path, *command: str) -> Seen:
+    """What everybody saw, once more if the kernel's tracer printed its events out of order."""
+    for _ in range(TRIES):
+        seen = observe_once(factory.mktemp(command[0]), stacked, *command)
+        if all(map(is_ordered, seen.truth.values())):
+            return seen
+        print("function_graph printed its events out of order")
+    raise AssertionError(f"function_graph printed its events out of order {TRIES} times")
+
+
+def observe_once(folder: Path, stacked: Path, *command: str) -> Seen:
     """Run the workload under everything."""
     ids, trace = folder / "ids", folder / "strace"
     watched = ("-f", "-T", "-o", str(trace), "-e", f"trace={','.join(NUMBERS)}", "-e", "signal=none")
@@ -138,12 +147,12 @@ def are_close(pairs: list[tuple[int, int]], lateness: int) -> None:
 
 @pytest.fixture(scope="module")
 def graphed(stacked: Path, tmp_path_factory: pytest.TempPathFactory) -> Seen:
-    return observe(tmp_path_factory.mktemp("graph"), stacked, "graph")
+    return observe(tmp_path_factory, stacked, "graph")
 
 
 @pytest.fixture(scope="module")
 def timed(stacked: Path, tmp_path_factory: pytest.TempPathFactory) -> Seen:
-    return observe(tmp_path_factory.mktemp("latency"), stacked, "latency", "--self", "--by", "thread")
+    return observe(tmp_path_factory, stacked, "latency", "--self", "--by", "thread")
 
 
 def n_missed(seen: Seen) -> int:

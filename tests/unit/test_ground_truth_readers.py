@@ -36,3 +36,17 @@ def test_calls_of_a_second_and_more_have_no_decimals(ground_truth: object) -> No
         ("do_nanosleep", 1_200_002_000), ("vfs_read", 2_345_678_000), ("vfs_mkdir", 123_456_700),
     ]  # fmt: skip
     assert [call.took for call in calls[0].children] == [3125]
+
+
+MIXED_UP = """\
+ 5.000001 |   0)  python-42    |               |  hrtimer_nanosleep() {
+ 5.000002 |   0)  python-42    |               |    do_nanosleep() {
+ 5.900003 |   1)  python-42    |   10393.75 us |    } /* do_nanosleep */
+ 5.007002 |   0)  python-42    |   7858.991 us |    } /* do_nanosleep */
+ 5.007003 |   0)  python-42    |   7877.414 us |  } /* hrtimer_nanosleep */
+"""
+
+
+def test_ends_that_were_printed_too_early_are_noticed(ground_truth: object) -> None:
+    assert ground_truth.is_ordered(ground_truth.parse_graph(TRACE)[42])  # type: ignore[attr-defined]
+    assert not ground_truth.is_ordered(ground_truth.parse_graph(MIXED_UP)[42])  # type: ignore[attr-defined]
