@@ -472,3 +472,10 @@ def test_filters_of_system_calls_with_a_count() -> None:
     assert names.meaning("buf").count == 'mp.u64(mp.cast("struct pt_regs *", ctx.arg(0)).dx)'
     names._described = [parse_format(WRITE.replace("const char *", "char *"))]
     assert names.meaning("buf").kind == "filled"
+
+
+@pytest.mark.parametrize("digits", [19, 400, 5000])
+def test_a_time_that_is_too_long(digits: int) -> None:
+    with pytest.raises(mp.errors.UsageError, match="at most 292 years"):
+        parse_filter(f"duration > {'9' * digits}s")
+    assert parse_filter("duration > 9000000000s")

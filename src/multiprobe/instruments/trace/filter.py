@@ -102,7 +102,14 @@ _UNITS = {"ns": 1, "us": 1_000, "µs": 1_000, "ms": 1_000_000, "s": 1_000_000_00
 
 def in_nanoseconds(text: str) -> str:
     """A filter with its times (`50ms`, `1.5s`) as numbers of nanoseconds; strings in it are left alone."""
-    return _TIME.sub(lambda found: found[1] or str(round(float(found[2]) * _UNITS[found[3]])), text)
+    return _TIME.sub(lambda found: found[1] or str(_nanoseconds(found[2], found[3])), text)
+
+
+def _nanoseconds(number: str, unit: str) -> int:
+    found = float(number) * _UNITS[unit]
+    if found >= 1 << 63:
+        raise UsageError(f"a filter's time is at most 292 years, not {number[:20]}…{unit}")
+    return round(found)
 
 
 def parse_filter(text: str, meaning: Callable[[str], Meaning] = plain_meaning) -> Filter:
