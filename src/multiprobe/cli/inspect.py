@@ -47,8 +47,6 @@ Examples:
   multiprobe inspect vfs_read --programs         … and the machine code of its programs
   multiprobe inspect --mix 'vfs_*'               which attachments overlap on which functions
   multiprobe inspect libc:malloc --pid 4242      a function of a library, and its bytes in that process
-  multiprobe inspect '/usr/bin/python3:Py*'      functions of a program, and what is attached to each
-  multiprobe inspect libc:malloc --pid 4242      a function of a library, and its bytes in that process
   multiprobe inspect '/usr/bin/python3:Py*'      functions of a program, with what is attached to each
   multiprobe inspect --json | jq .program.name   for scripts: one JSON object a line
 
