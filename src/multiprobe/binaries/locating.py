@@ -6,6 +6,7 @@ import os
 import shutil
 
 from multiprobe.binaries.libraries import LOADER_CACHE, find_library
+from multiprobe.binaries.mappings import parse_mappings
 from multiprobe.errors import NoMatchError, NotPermittedError, UsageError
 
 _MAX_LINKS = 40
@@ -84,16 +85,16 @@ def library_of(pid: int, name: str, *, proc: str = "/proc") -> str:
     folder = _process(pid, proc)
     try:
         with open(f"{folder}/maps", encoding="utf-8", errors="surrogateescape") as file:
-            lines = file.read().split("\n")
+            text = file.read()
     except PermissionError as error:
         raise _not_permitted(pid) from error
     except OSError as error:
         raise NoMatchError(f"process {pid} has ended") from error
-    mapped = {fields[5]: fields[4] for line in lines if len(fields := line.split(None, 5)) == 6}
+    mapped = {one.path: one.inode for one in parse_mappings(text) if one.path}
     path = _library_among(list(mapped), name)
     if not path:
         raise NoMatchError(f"process {pid} has no library {name}", hint=f"see /proc/{pid}/maps")
-    return _same_file(f"{folder}/root", path, int(mapped[path]))
+    return _same_file(f"{folder}/root", path, mapped[path])
 
 
 def _process(pid: int, proc: str) -> str:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from multiprobe.arch import native
+from multiprobe.binaries.mappings import TRAMPOLINE, parse_mappings
 from multiprobe.errors import NoMatchError, NotPermittedError
-from multiprobe.inspect.mappings import TRAMPOLINE, parse_mappings
 from multiprobe.inspect.owners import command_of
 from multiprobe.inspect.uprobe_code import read_site
 from multiprobe.kernel.tasks import require_process
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from multiprobe.binaries.file import BinaryFile
-    from multiprobe.inspect.mappings import FileMapping
+    from multiprobe.binaries.mappings import FileMapping
     from multiprobe.inspect.sources import Sources
 
 MAX_PROCESSES = 32

@@ -176,3 +176,12 @@ def _load_types(name: str = "vmlinux", *, base: Btf | None = None) -> Btf:
     from multiprobe.kernel.btf.types import load_btf
 
     return load_btf(name, base=base)
+
+
+def entry_or_session(sources: Sources, kind: str, *, is_session: bool | None) -> str:
+    """The side of a link of this kind that runs at entries; "" if it isn't known (`is_session` is None)."""
+    if is_session is None:
+        why = "bpf_link_info doesn't say, and kernel memory can't be read"
+        sources.miss(f"whether a {kind} link is a session", why)
+        return ""
+    return "session" if is_session else "entry"

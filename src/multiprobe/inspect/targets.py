@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from multiprobe.errors import DataError, MultiprobeError
 from multiprobe.inspect import owners
+from multiprobe.inspect.sources import entry_or_session
 from multiprobe.inspect.uprobes import UprobeTarget, read_perf_uprobe, read_uprobe_multi
 from multiprobe.kernel.btf import format as fmt
 from multiprobe.syscalls import bpf, query
@@ -136,12 +137,7 @@ def _kprobe_multi(sources: Sources, fd: FileDescriptor, head: info.LinkInfo) -> 
 
 def _entry_or_session(sources: Sources, link_id: int) -> str:
     is_session = sources.objects.is_session(link_id) if sources.objects else None
-    if is_session is None:
-        sources.miss(
-            "whether a kprobe.multi link is a session", "bpf_link_info doesn't say, and kernel memory can't be read"
-        )
-        return ""
-    return "session" if is_session else "entry"
+    return entry_or_session(sources, "kprobe.multi", is_session=is_session)
 
 
 def _tracing_multi(sources: Sources, fd: FileDescriptor, head: info.LinkInfo) -> Details:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from multiprobe.arch.facts import Arch
-    from multiprobe.inspect.mappings import FileMapping
+    from multiprobe.binaries.mappings import FileMapping
 
 CODE_BYTES = 16
 """How many bytes of a function are compared: the longest sequence that the kernel puts there has 10."""

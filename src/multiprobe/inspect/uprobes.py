@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from multiprobe.inspect.sources import entry_or_session
 from multiprobe.syscalls import query
 from multiprobe.uapi.bpf import F_UPROBE_MULTI_RETURN
 
@@ -65,12 +66,7 @@ def _entry_or_session(sources: Sources, link_id: int) -> str:
     if sources.layouts is not None and sources.layouts.offset("bpf_uprobe", "session") is None:
         return "entry"  # Linux kernel commit d920179b3d48 ("bpf: Add support for uprobe multi session attach") (v6.13)
     is_session = sources.objects.is_uprobe_session(link_id) if sources.objects else None
-    if is_session is None:
-        sources.miss(
-            "whether a uprobe.multi link is a session", "bpf_link_info doesn't say, and kernel memory can't be read"
-        )
-        return ""
-    return "session" if is_session else "entry"
+    return entry_or_session(sources, "uprobe.multi", is_session=is_session)
 
 
 def read_perf_uprobe(fd: FileDescriptor, *, has_cookie: bool, has_counter: bool) -> tuple[UprobeTarget, ...]:

@@ -18,6 +18,7 @@ from test_inspect_links import FakeKernel, FakeLayouts, FakeSources, head
 from multiprobe.arch.aarch64 import AARCH64
 from multiprobe.arch.x86_64 import X86_64
 from multiprobe.binaries.file import BinaryFile
+from multiprobe.binaries.mappings import FileMapping, parse_mappings
 from multiprobe.binaries.rules import ATTACHABLE
 from multiprobe.binaries.sets import UserFunction
 from multiprobe.errors import NoMatchError, NotPermittedError, UsageError
@@ -32,7 +33,6 @@ from multiprobe.inspect import (
     UserFunctionPicture,
     processes,
 )
-from multiprobe.inspect.mappings import FileMapping, parse_mappings
 from multiprobe.inspect.observed import list_links
 from multiprobe.inspect.processes import MAX_PROCESSES, find_processes, read_codes
 from multiprobe.inspect.uprobe_code import read_site

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,6 +19,8 @@ from multiprobe.binaries.dwarf.limited import limit
 from multiprobe.binaries.dwarf.units import Units
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from multiprobe.binaries.dwarf.entries import DwarfData, DwarfEntry
 
 
@@ -33,12 +36,19 @@ def main(fd: int, shared_fd: int, max_memory: int, max_seconds: int) -> None:
     """Answer what standard input asks of the file."""
     limit(max_memory, max_seconds)
     asked = json.load(sys.stdin)
+    with open_shared(fd, shared_fd) as dwarf:
+        header, types = read(dwarf, asked["addresses"], [tuple(one) for one in asked["names"]])
+    sys.stdout.buffer.write(json.dumps(header).encode() + b"\n" + types)
+
+
+@contextmanager
+def open_shared(fd: int, shared_fd: int) -> Iterator[DwarfData]:
+    """The DWARF of an ELF file, and of the file that it shares entries with (-1: none)."""
     with os.fdopen(fd, "rb") as stream:
         dwarf = open_dwarf(stream)
         if shared_fd >= 0:
             dwarf.supplementary_dwarfinfo = open_dwarf(os.fdopen(shared_fd, "rb"))
-        header, types = read(dwarf, asked["addresses"], [tuple(one) for one in asked["names"]])
-    sys.stdout.buffer.write(json.dumps(header).encode() + b"\n" + types)
+        yield dwarf
 
 
 def open_dwarf(stream: object) -> DwarfData:

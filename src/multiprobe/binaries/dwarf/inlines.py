@@ -7,12 +7,11 @@ shares entries with (-1: none), reads addresses from standard input, and writes 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from time import process_time
 from typing import TYPE_CHECKING, Protocol, cast
 
-from multiprobe.binaries.dwarf.child import open_dwarf
+from multiprobe.binaries.dwarf.child import open_shared
 from multiprobe.binaries.dwarf.entries import DwarfData, name_of, number, origins
 from multiprobe.binaries.dwarf.limited import limit
 from multiprobe.binaries.dwarf.units import Units, code_ranges
@@ -50,10 +49,7 @@ def main(fd: int, shared_fd: int, max_memory: int, max_seconds: int) -> None:
     """Answer what standard input asks of the file."""
     limit(max_memory, max_seconds)
     addresses = json.load(sys.stdin)
-    with os.fdopen(fd, "rb") as stream:
-        dwarf = open_dwarf(stream)
-        if shared_fd >= 0:
-            dwarf.supplementary_dwarfinfo = open_dwarf(os.fdopen(shared_fd, "rb"))
+    with open_shared(fd, shared_fd) as dwarf:
         found, is_whole = read(cast("DwarfWithLines", dwarf), addresses, SHARE * max_seconds)
     json.dump({"places": list(found.items()), "is_whole": is_whole}, sys.stdout)
 

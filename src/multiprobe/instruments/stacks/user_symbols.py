@@ -7,7 +7,6 @@ file and stays an address.
 from __future__ import annotations
 
 import os
-import re
 from bisect import bisect_right
 from dataclasses import dataclass
 from struct import iter_unpack
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 from multiprobe.binaries.demangling import Demangler
 from multiprobe.binaries.file import BinaryFile
 from multiprobe.binaries.inlined import read_places_at
+from multiprobe.binaries.mappings import parse_mappings
 from multiprobe.elf import PT_LOAD, SHT_DYNSYM, SHT_SYMTAB, parse_sections, parse_segments
 from multiprobe.errors import DataError, MultiprobeError
 from multiprobe.names import decode_name
@@ -28,11 +28,6 @@ if TYPE_CHECKING:
 _FUNC, _IFUNC = 2, 10
 INLINED = " [inlined]"
 """What follows the name of a function that was inlined into the one above it."""
-#: Line feeds in paths are written as \\012.
-_MAPPING = re.compile(
-    r"^(?P<start>[0-9a-f]+)-(?P<end>[0-9a-f]+) ..x. (?P<offset>[0-9a-f]+) \S+ \d+ *(?P<path>.*)$",
-    re.MULTILINE | re.ASCII,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +42,11 @@ class Mapping:
 
 def parse_maps(text: str) -> list[Mapping]:
     """The executable mappings of /proc/PID/maps, by address."""
-    found = []
-    for match in _MAPPING.finditer(text):
-        start, end, offset = (int(match[name], 16) for name in ("start", "end", "offset"))
-        found.append(Mapping(start, end, offset, match["path"].removesuffix(" (deleted)")))
-    return found
+    return [
+        Mapping(one.start, one.end, one.offset, one.path.removesuffix(" (deleted)"))
+        for one in parse_mappings(text)
+        if one.is_code
+    ]
 
 
 class ElfFunctions:
@@ -176,14 +171,6 @@ class UserResolver:
             break
         return {}
 
-    def label(self, pid: int, address: int) -> str:
-        """The label of a frame: `function (file)`, `file+0x1234`, or the bare address."""
-        return self._label(pid, address, address)
-
-    def caller(self, pid: int, address: int) -> str:
-        """The same, given the address to return to: a call may be a function's last instruction."""
-        return self._label(pid, address, address - 1)
-
     def frames(self, pid: int, address: int, inside: int) -> tuple[UserFrame, ...]:
         """The frame, and those of the functions that `find_inlined` found there, from the outermost on.
 
@@ -208,6 +195,7 @@ class UserResolver:
         return demangled.name if demangled else place.name or "?"
 
     def _label(self, pid: int, address: int, inside: int) -> str:
+        """`function (file)`, `file+0x1234`, or the bare address."""
         mapping = self._find(pid, inside)
         if mapping is None or not mapping.path.startswith("/"):
             return (mapping and mapping.path) or f"{address:#x}"

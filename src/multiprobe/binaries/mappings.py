@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 TRAMPOLINE = "[uprobes-trampoline]"
+#: Line feeds in paths are written as \\012.
 _LINE = re.compile(
     r"^(?P<start>[0-9a-f]+)-(?P<end>[0-9a-f]+) ..(?P<x>.). (?P<offset>[0-9a-f]+) (?P<device>\S+) (?P<inode>\d+) *"
     r"(?P<path>.*)$",
