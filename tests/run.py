@@ -1,5 +1,5 @@
-"""`make test`: unit and property tests here, on a second Python too where there is one, the kernel tests in guests, two
-guests at a time and one suite beside them, and one line of counts.
+"""`make test`: unit and property tests here, most unit tests on a second Python too where there is one, kernel tests in
+guests, two guests at a time and one suite beside them, and one line of counts.
 
     python tests/run.py [--kernels-only] [--reports DIR] SERIES…
 
@@ -34,8 +34,12 @@ IN_GUESTS = ("tests/kernel", "tests/user")
 PYTEST = ["-m", "pytest", "-p", "no:cacheprovider"]
 GUESTS_AT_ONCE = 2
 """A third makes each of them so slow on two processors that what it shows is not what a machine does."""
-ABOUT_THE_TREE = ("test_lint.py", "test_layers.py", "test_docs_parse.py", "test_doc_blocks.py", "cli/test_widths.py")
-"""Unit tests whose outcome no other Python changes."""
+ON_ONE_PYTHON = (
+    *("unit/test_lint.py", "unit/test_layers.py", "unit/test_docs_parse.py", "unit/test_doc_blocks.py"),
+    *("unit/cli/test_widths.py", "unit/cli/test_cli_output_file.py"),
+    *("unit/links/test_rights.py", "unit/links/test_faults.py"),
+)
+"""Tests of the tree, and those that try very many cases: no other Python changes their outcome."""
 SILENT_SECONDS = 1800
 """Longer than any one test may take, which tests/kernel/conftest.py bounds."""
 ENDING_SECONDS = 60
@@ -237,7 +241,7 @@ def find_second_python() -> tuple[str, str] | None:
 
 
 def run_on_second_python() -> Outcome | None:
-    """The unit and property tests on another Python, in an environment `.venv-VERSION`; None if there is no other."""
+    """The unit tests on another Python, in an environment `.venv-VERSION`; None if there is no other."""
     found = find_second_python()
     if found is None:
         return None
@@ -251,8 +255,8 @@ def run_on_second_python() -> Outcome | None:
     if status:  # the package index is out of reach, for example
         event = f"not run on Python {version}: its environment could not be installed (status {status})"
         return Outcome(suite, Counts(), time.monotonic() - start, events=(event,))
-    ignored = [f"--ignore=tests/unit/{name}" for name in ABOUT_THE_TREE]
-    return run_here(suite, "tests/unit", "tests/properties", *ignored, python=python)
+    ignored = [f"--ignore=tests/{name}" for name in ON_ONE_PYTHON]
+    return run_here(suite, "tests/unit", *ignored, python=python)
 
 
 def main(kernels: list[str], *, kernels_only: bool = False, reports: Path | None = None) -> int:

@@ -86,6 +86,7 @@ def test_the_process_alone() -> None:
     assert (count_calls(found), report["processes"]) == (N, None)
 
 
+@pytest.mark.once("7.3")
 def test_a_daemon_whose_parent_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     found, report = measured(
@@ -94,6 +95,7 @@ def test_a_daemon_whose_parent_has_ended(tmp_path: Path, monkeypatch: pytest.Mon
     assert (count_calls(found), report["processes"]) == (N, N_DAEMON)
 
 
+@pytest.mark.once("6.12")
 def test_threads_that_fork_and_execute() -> None:
     words = (
         "count",
@@ -154,6 +156,7 @@ def test_what_outlives_the_command_does_not_hold_the_measurement(tmp_path: Path)
         os.kill(int(pid.read_text()), 9)
 
 
+@pytest.mark.once("6.1")
 def test_in_a_pid_namespace() -> None:
     """Also a child that goes into one of its own."""
     assert shutil.which("unshare")

@@ -37,6 +37,7 @@ def test_a_known_number_of_calls(extra: list[str]) -> None:
     assert report["command"]["status"] == 0
 
 
+@pytest.mark.once("7.3")
 def test_the_whole_system_is_counted_while_a_command_runs() -> None:
     noise = subprocess.Popen([sys.executable, "-c", "import os, time\nwhile True: os.getppid(); time.sleep(0.01)"])
     try:
@@ -47,6 +48,7 @@ def test_the_whole_system_is_counted_while_a_command_runs() -> None:
     assert calls["__x64_sys_getppid"] > N
 
 
+@pytest.mark.once("6.12")
 def test_a_process_that_runs_already() -> None:
     code = f"import os, sys\nsys.stdin.read(1)\nfor _ in range({N}): os.getppid()"
     child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
@@ -62,6 +64,7 @@ def test_a_process_that_runs_already() -> None:
     assert {item["function"]: item["calls"] for item in functions}["__x64_sys_getppid"] == N
 
 
+@pytest.mark.once("6.1")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_with_results(number: signal.Signals) -> None:
     counting = forked.Popen(["count", "--json", "__x64_sys_getppid"], stdout=subprocess.PIPE, text=True)

@@ -42,6 +42,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.once("7.3")
 def test_a_file_that_is_missing_is_not_read(file: Path) -> None:
     there = cover(["cat", str(file)], PATTERNS, runs=5)
     missing = cover(["cat", f"{file}.missing"], PATTERNS, runs=5)
@@ -89,6 +90,7 @@ def names_of(functions: mp.FunctionSet) -> set[str]:
     return {function.name for function in functions}
 
 
+@pytest.mark.once("6.1")
 def test_capabilities_are_granted_and_denied(file: Path) -> None:
     granted = cover(["chown", "1", str(file)], ["security_capable"])
     assert granted.capabilities is not None
@@ -99,6 +101,7 @@ def test_capabilities_are_granted_and_denied(file: Path) -> None:
     assert {one.name for one in denied.capabilities if one.denied} & {"CAP_DAC_READ_SEARCH", "CAP_CHOWN"}
 
 
+@pytest.mark.once("6.12")
 def test_the_command_against_a_saved_run(file: Path) -> None:
     saved = f"{file}.jsonl.gz"
     ended = forked.run(["coverage", *PATTERNS, "--runs", "3", "--save", saved, "--", "cat", f"{file}.missing"])

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from crashes import CGROUP, HARMS, Crashes
+from turns import in_turn
 
 
 @pytest.fixture(scope="module")
@@ -20,10 +21,6 @@ def crashes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crashes]:
         CGROUP.rmdir()
 
 
-KERNELS = ("6.1", "6.12", "7.3")
-TRIALS = [pytest.param(n, marks=pytest.mark.once(KERNELS[n % len(KERNELS)])) for n in range(len(HARMS))]
-
-
-@pytest.mark.parametrize("number", TRIALS)
+@pytest.mark.parametrize("number", in_turn(range(len(HARMS))))
 def test_nothing_is_left_of_what_was(crashes: Crashes, number: int) -> None:
     assert crashes.run(number) == []

@@ -37,6 +37,7 @@ def copy_files(directory: Path) -> None:
         shutil.copyfile(blacklist, directory / "blacklist")
 
 
+@pytest.mark.once("7.3")
 @pytest.mark.parametrize("when", ["entry", "session"])
 def test_from_copies_of_the_files_as_on_the_kernel_itself(
     kernel: mp.Kernel, tmp_path: Path, when: str, monkeypatch: pytest.MonkeyPatch

@@ -47,6 +47,7 @@ def tiny(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(tmp_path)], check=True)
 
 
+@pytest.mark.once("6.12")
 def test_no_space_is_traced_to_the_file_system(tiny: Path) -> None:
     code = f"""
 import os
@@ -71,6 +72,7 @@ for _ in range(3):
     assert report["failures"] == 3
 
 
+@pytest.mark.once("7.3")
 def test_a_refused_open_is_traced_to_the_permission_check(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("")
@@ -95,6 +97,7 @@ for _ in range(4):
     assert group["end_error"] == "EACCES"
 
 
+@pytest.mark.once("6.1")
 def test_a_refused_connection() -> None:
     code = """
 import socket
@@ -109,6 +112,7 @@ for _ in range(2):
     assert (group["first"], group["end"]) == ("__inet_stream_connect", "__sys_connect")
 
 
+@pytest.mark.once("6.12")
 def test_a_failing_mount(tmp_path: Path) -> None:
     code = f"""
 import ctypes
@@ -124,6 +128,7 @@ assert ctypes.get_errno() == 22
     assert group["path"][0] == "path_mount"
 
 
+@pytest.mark.once("7.3")
 def test_each_failure_with_its_arguments() -> None:
     code = """
 import os
@@ -141,6 +146,7 @@ for fd in (700, 701):
     assert sum(item["count"] for item in found if item["type"] == "group") == 2
 
 
+@pytest.mark.once("6.12")
 def test_what_succeeds_is_not_reported() -> None:
     found, report = watch("vfs_read", "vfs_write", "ksys_read", code="open('/proc/self/stat').read()")
     assert not [group for group in found if group["error"] not in ("ENOENT", "ENOTTY", "EAGAIN")]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from turns import at_home
 
 import multiprobe as mp
 from multiprobe.instruments.errors import instrument as errors
@@ -90,7 +91,7 @@ class Watch:
                 return paths
 
 
-@pytest.fixture(params=MECHANISMS)
+@pytest.fixture(params=at_home(MECHANISMS))
 def watch(request: pytest.FixtureRequest, child: Child) -> Iterator[Watch]:
     kernel = mp.Kernel()
     if not kernel.has(request.param):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import leftovers
 import pytest
+from turns import at_home
 
 import multiprobe as mp
 from multiprobe.errors import MultiprobeError
@@ -78,7 +79,7 @@ def attach_and_read(mechanism: str, names: list[str], cache: Path) -> int:
         return report.attached
 
 
-@pytest.mark.parametrize("mechanism", ["kprobe_multi", "tracing_multi", "trampoline", "kprobe"])
+@pytest.mark.parametrize("mechanism", at_home(["kprobe_multi", "tracing_multi", "trampoline", "kprobe"]))
 def test_a_system_call_that_fails(mechanism: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not mp.Kernel().has(mechanism):
         pytest.skip(f"this kernel has no {mechanism}")

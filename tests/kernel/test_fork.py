@@ -98,6 +98,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.once("6.1")
 def test_a_killed_parent_leaves_nothing_attached_while_its_child_lives(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)

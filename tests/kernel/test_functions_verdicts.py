@@ -140,6 +140,7 @@ def test_a_batch_of_everything_is_taken_whole(kernel: mp.Kernel) -> None:
         pass
 
 
+@pytest.mark.once("7.3")
 def test_names_with_several_types_are_never_given_one(kernel: mp.Kernel) -> None:
     """A trampoline made for another function's type overwrites arguments: `copy_array` of 6.1 has 3 or 5 parameters."""
     btf, table = kernel.btf, kernel.table

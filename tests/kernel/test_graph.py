@@ -125,6 +125,7 @@ def test_the_flame_graph_has_every_function(traced: Any) -> None:
     assert {"all", *FUNCTIONS} <= set(frames)
 
 
+@pytest.mark.once("6.1")
 def test_as_text_and_no_more_than_wanted() -> None:
     words = ("__x64_sys_getppid", "--command-only", "--max-events", "5", "--", sys.executable, "-c", READS)
     lines = graph(*words).splitlines()
@@ -133,6 +134,7 @@ def test_as_text_and_no_more_than_wanted() -> None:
     assert any("missed:" in line and "full maps" in line for line in lines)
 
 
+@pytest.mark.once("6.1")
 def test_folded_stacks_add_up() -> None:
     text = graph("__x64_sys_pread64", "vfs_read", "--command-only", "--folded", "--", sys.executable, "-c", READS)
     stacks = dict(line.rsplit(" ", 1) for line in text.splitlines())

@@ -315,12 +315,14 @@ def test_a_kprobe_within_a_function(attach: Attacher) -> None:
     assert mixed.cells[0][0].offsets == (offset,)
 
 
+@pytest.mark.once("6.1")
 def test_a_function_that_carries_nothing() -> None:
     shown = inspect.function("vfs_read")
     assert (shown.destination, shown.attached, shown.trampoline, shown.ops) == ("nowhere", (), None, ())
     assert inspect.function(f"vmlinux:{shown.name}").address == inspect.function(hex(shown.address)).address
 
 
+@pytest.mark.once("6.1")
 def test_unknown_and_repeated_names() -> None:
     with pytest.raises(mp.NoMatchError, match="no_such_function"):
         inspect.function("no_such_function")
@@ -329,6 +331,7 @@ def test_unknown_and_repeated_names() -> None:
     assert "0x" in refused.value.hint
 
 
+@pytest.mark.once("6.1")
 def test_links_of_another_process(attach: Attacher) -> None:
     code = f"""
 import sys
@@ -424,6 +427,7 @@ def test_without_kcore_the_rest_is_shown(attach: Attacher) -> None:
     assert any("/no/such/kcore" in item.why for item in shown.missing)
 
 
+@pytest.mark.once("6.1")
 def test_with_hidden_addresses_the_rest_is_shown(attach: Attacher) -> None:
     attach.trampoline("hidden", ONE, 5, "entry")
     setting = Path("/proc/sys/kernel/kptr_restrict")
@@ -440,6 +444,7 @@ def test_with_hidden_addresses_the_rest_is_shown(attach: Attacher) -> None:
     assert any("kptr_restrict" in item.advice for item in missing)
 
 
+@pytest.mark.once("6.12")
 def test_functions_of_a_module(attach: Attacher) -> None:
     subprocess.run(["modprobe", "dummy"], check=True)
     try:
@@ -518,6 +523,7 @@ def test_the_mix_of_several(attach: Attacher) -> None:
     assert inspect.mix("bpf_fentry_test?", keep_bare=0).n_bare == len(mixed.rows) - 2
 
 
+@pytest.mark.once("6.12")
 def test_the_command(attach: Attacher, capsys: pytest.CaptureFixture[str]) -> None:
     from multiprobe.cli.inspect import run
 

@@ -163,6 +163,7 @@ def test_words_that_mean_nothing(arguments: list[str]) -> None:
     assert ended.returncode == 2
 
 
+@pytest.mark.once("6.1")
 def test_heat_map(tmp_path: Any) -> None:
     file = tmp_path / "heat.svg"
     command = [sys.executable, "-c", SLEEPS.format(n=3, s=0.3)]
@@ -172,6 +173,7 @@ def test_heat_map(tmp_path: Any) -> None:
     assert "<title>" in svg
 
 
+@pytest.mark.once("6.12")
 def test_a_call_that_began_before_it_was_switched_on_is_not_timed() -> None:
     """Its return is seen, its entry was not: there is nothing to be taken for its beginning."""
     code = "import time, sys; time.sleep(0.2); print(flush=True); sys.stdin.read(1); time.sleep(3)"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from turns import at_home
 
 import multiprobe as mp
 
@@ -55,7 +56,7 @@ with mp.Attachment.from_pins(sys.argv[1], count) as attachment:
 """
 
 
-@pytest.mark.parametrize("mechanism", MECHANISMS)
+@pytest.mark.parametrize("mechanism", at_home(MECHANISMS))
 def test_pinned_and_read_by_another_process(kernel: mp.Kernel, mechanism: str) -> None:
     if not kernel.has(mechanism):
         pytest.skip(f"this kernel has no {mechanism}")

@@ -21,7 +21,7 @@ from multiprobe.syscalls import bpf
 from multiprobe.syscalls.fd import FileDescriptor
 from multiprobe.uapi.bpf import AttachType, ProgType
 
-N_SCENARIOS = int(os.environ.get("MULTIPROBE_SCENARIOS", "24"))
+N_SCENARIOS = int(os.environ.get("MULTIPROBE_SCENARIOS", "12"))
 AT_MOST = 5  # functions of an attachment one by one: each of them takes long to leave
 RETURN_0 = bytes([0xB7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0])
 

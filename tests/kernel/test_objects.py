@@ -102,6 +102,7 @@ def attach(loaded: mp.BpfObject, kernel: mp.Kernel, name: str, **options: object
     return mp.attach(loaded.programs[name], ["vfs_read", "vfs_write"], kernel=kernel, cookies=[11, 22], **options)
 
 
+@pytest.mark.once("6.1")
 def test_what_is_in_it(loaded: mp.BpfObject) -> None:
     assert sorted(loaded.programs) == [
         "entry", "entry_multi", "multi", "multi_return", "packet", "session", "single",
@@ -242,6 +243,7 @@ def load_choices(path: Path, kernel: mp.Kernel, *names: str, **variables: int) -
     return mp.load_object(path, kernel=kernel, programs=names, variables={"only_tgid": os.getpid(), **variables})
 
 
+@pytest.mark.once("6.1")
 def test_programs_can_be_left_out(choices: Path, kernel: mp.Kernel) -> None:
     with pytest.raises(mp.VerifierError, match="program 'refused'") as caught:
         mp.load_object(choices, kernel=kernel)

@@ -56,7 +56,13 @@ def test_they_are_measured_when_they_are_asked_for() -> None:
     assert any(call["name"].startswith(("python", "multiprobe")) for call in found[:-1])
 
 
-@pytest.mark.parametrize("chosen", [(), ("--mechanism", "kprobe")], ids=["cheapest", "kprobe"])
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        pytest.param((), id="cheapest", marks=pytest.mark.once("7.3")),
+        pytest.param(("--mechanism", "kprobe"), id="kprobe", marks=pytest.mark.once("6.1")),
+    ],
+)
 def test_a_process_is_counted_in_a_pid_namespace(chosen: tuple[str, ...]) -> None:
     assert shutil.which("unshare")
     inside = ("unshare", "--pid", "--fork", "--mount-proc")
@@ -108,6 +114,7 @@ def outsider() -> Iterator[int]:
         process.kill()
 
 
+@pytest.mark.once("6.1")
 def test_programs_have_the_ids_of_the_namespace(outsider: int, tmp_path: Path) -> None:
     script = tmp_path / "ids.py"
     script.write_text(IDS)

@@ -34,6 +34,7 @@ def record(*words: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     return calls, report
 
 
+@pytest.mark.once("6.12")
 def test_what_led_to_a_full_file_system(small: Path) -> None:
     fill = f"{TRAFFIC}; dd if=/dev/zero of={small}/full bs=4k; {TRAFFIC}"
     words = ("vfs_*", "shmem_*", "ksys_write", "--until", "ret == -ENOSPC", "--records", str(RECORDS))
@@ -50,6 +51,7 @@ def test_what_led_to_a_full_file_system(small: Path) -> None:
     assert len(calls) <= RECORDS * 2
 
 
+@pytest.mark.once("7.3")
 def test_a_slow_call_stops_it_and_only_the_last_moments_are_kept() -> None:
     names = ("__x64_sys_getppid", "__x64_sys_clock_nanosleep")
     words = (*names, "--until", "duration > 200ms", "--last", "100ms")
@@ -59,6 +61,7 @@ def test_a_slow_call_stops_it_and_only_the_last_moments_are_kept() -> None:
     assert calls[0]["duration"] > 200_000_000
 
 
+@pytest.mark.once("6.1")
 def test_a_condition_that_never_holds() -> None:
     calls, report = record("__x64_sys_getppid", "--until", "ret == 0", "--", sys.executable, "-c", SLOW)
     assert report["held"] is None

@@ -23,6 +23,7 @@ from rights import (
     usable_mechanisms,
     warm_up,
 )
+from turns import in_turn
 
 PARANOID, KPTR = "/proc/sys/kernel/perf_event_paranoid", "/proc/sys/kernel/kptr_restrict"
 RELAXED = "as root: sysctl kernel.perf_event_paranoid=2"
@@ -44,7 +45,7 @@ def mechanisms() -> tuple[str, ...]:
     return usable_mechanisms()
 
 
-@pytest.mark.parametrize(("mechanism", "cell", "says", "remedy"), SAYS, ids=str)
+@pytest.mark.parametrize(("mechanism", "cell", "says", "remedy"), in_turn(SAYS), ids=str)
 def test_the_error_says_what_is_missing(
     mechanism: str, cell: Cell, says: str, remedy: str, mechanisms: tuple[str, ...]
 ) -> None:
@@ -54,7 +55,7 @@ def test_the_error_says_what_is_missing(
     assert remedy in str(found["hint"])
 
 
-@pytest.mark.parametrize("cell", SAMPLE, ids=str)
+@pytest.mark.parametrize("cell", in_turn(SAMPLE), ids=str)
 def test_doctor_and_the_error_agree_and_the_advice_works(cell: Cell, mechanisms: tuple[str, ...]) -> None:
     judged = judge_all(cell, mechanisms)
     assert {name: one.text for name, one in judged.items() if one.kind == "wrong"} == {}

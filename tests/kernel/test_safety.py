@@ -24,6 +24,7 @@ from multiprobe.links.guard.wakeups import WakeupLatency
 ENABLED = Path("/sys/kernel/tracing/enabled_functions")
 
 
+@pytest.mark.once("7.3")
 def test_a_stopped_front_end_is_detached_in_time(tmp_path: Path) -> None:
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
     counting = forked.Popen(
@@ -46,11 +47,13 @@ def test_a_stopped_front_end_is_detached_in_time(tmp_path: Path) -> None:
     assert (event["type"], event["detached"]) == ("watchdog", True)
 
 
+@pytest.mark.once("7.3")
 def test_a_front_end_that_works_is_left_alone() -> None:
     _, report = count("__x64_sys_getppid", "--watchdog", "1", "-d", "3")
     assert [note for note in report["notes"] if "watchdog" in note or "watched" in note] == []
 
 
+@pytest.mark.once("6.12")
 def test_a_budget_from_the_command_line() -> None:
     hot = f"import os\nfor _ in range({300_000}): os.getppid()"
     calls, report = count("__x64_sys_getppid", "--budget", "0.1%", "--", sys.executable, "-c", hot)

@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from turns import at_home
 
 import multiprobe as mp
 from multiprobe.kernel.mechanism import Mechanism, parse_mechanism
@@ -172,7 +173,7 @@ def descriptors_left(n: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-@pytest.mark.parametrize("mechanism", ["trampoline", "kprobe"])
+@pytest.mark.parametrize("mechanism", at_home(["trampoline", "kprobe"]))
 def test_descriptors_that_run_out_are_no_fault_of_the_functions(mechanism: str, kernel: mp.Kernel) -> None:
     """What is left attaches and works, the report says what was missing, and the next attachment has all functions."""
     chosen = kernel.functions("vmlinux:vfs_*").attachable(parse_mechanism(mechanism))

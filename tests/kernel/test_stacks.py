@@ -37,7 +37,15 @@ def counted(*arguments: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     return found, report
 
 
-@pytest.mark.parametrize("extra", [[], ["--time"], ["--user"], ["--time", "--user"]], ids=["", "time", "user", "both"])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        pytest.param([], id=""),
+        pytest.param(["--time"], id="time", marks=pytest.mark.once("7.3")),
+        pytest.param(["--user"], id="user", marks=pytest.mark.once("6.12")),
+        pytest.param(["--time", "--user"], id="both", marks=pytest.mark.once("6.12")),
+    ],
+)
 def test_calls_by_the_way_that_led_there(extra: list[str]) -> None:
     found, report = counted("security_file_permission", *extra)
     by_call = {"pread": 0, "readv": 0}
@@ -59,6 +67,7 @@ def test_calls_by_the_way_that_led_there(extra: list[str]) -> None:
         assert any(frame.endswith(")") and " (" in frame for stack in found for frame in stack["frames"])
 
 
+@pytest.mark.once("6.1")
 def test_folded_stacks_add_up() -> None:
     lines = stacks("__x64_sys_readv", "--folded").splitlines()
     assert all(line.rpartition(" ")[0].endswith(";__x64_sys_readv") for line in lines)

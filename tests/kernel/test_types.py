@@ -118,6 +118,7 @@ def score(adjustment: int) -> Iterator[None]:
         file.write_text(before)
 
 
+@pytest.mark.once("6.1")
 def test_other_ways_to_say_it() -> None:
     """`pid` and `tgid` are neighbours in struct task_struct, and a union at the address of `pid` begins with it."""
     task = mp.struct("task_struct")
@@ -249,6 +250,7 @@ def test_an_int_that_is_negative_is_less_than_zero() -> None:
                 assert n_enoent >= 4
 
 
+@pytest.mark.once("6.12")
 def test_a_second_run_comes_from_the_cache(tmp_path: Path) -> None:
     script = tmp_path / "again.py"
     script.write_text(

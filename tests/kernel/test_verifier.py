@@ -97,6 +97,7 @@ def test_a_loop_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "loop" in error.hint or "never reached" in error.hint
 
 
+@pytest.mark.once("6.1")
 def test_a_program_too_large_for_the_verifier() -> None:
     with pytest.raises(mp.VerifierError) as caught:
         mp.attach(too_many_ways, "vfs_read").close()
@@ -106,6 +107,7 @@ def test_a_program_too_large_for_the_verifier() -> None:
     assert error.cause in error.log
 
 
+@pytest.mark.once("7.3")
 def test_the_source_of_what_is_loaded() -> None:
     tool = shutil.which("bpftool", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     with mp.attach(innocent, "vfs_read") as attachment:

@@ -103,6 +103,7 @@ def test_an_error_of_the_kernel_reaches_the_program(program: Path) -> None:
     assert group["path"][-1] == "path_openat"
 
 
+@pytest.mark.once("6.12")
 def test_stacks_of_both(framed: Path) -> None:
     arguments = (f"{framed}:asks", "vfs_open", "--user", "--json", "--", "sh", "-c", f"{framed} errors 4")
     *stacks, _ = run_json("stacks", *arguments)

@@ -104,12 +104,14 @@ def test_record(program: Path) -> None:
     assert (report["held"]["function"], calls[-1]["returned"]) == ("leaf", "0x6")
 
 
+@pytest.mark.once("7.3")
 def test_stacks(framed: Path) -> None:
     stack, report = records("stacks", f"{framed}:asks", "--", str(framed), "errors", "10")
     assert (stack["calls"], report["not_taken"]) == (10, {})
     assert stack["frames"][-3:] == [f"run ({framed.name})", f"copes ({framed.name})", "asks"]
 
 
+@pytest.mark.once("6.12")
 @pytest.mark.parametrize("pattern", ["geometry::area", "geometry::area*", "_ZN8geometry4area*"])
 def test_demangled_names(overloads: Path, pattern: str) -> None:
     *rows, _ = records("count", f"{overloads}:{pattern}", "--", str(overloads), "50")
@@ -133,11 +135,13 @@ def test_every_command_demangles(overloads: Path) -> None:
     assert "geometry::twice<int>(arg0=0x2, " in multiprobe("trace", *arguments).stdout
 
 
+@pytest.mark.once("6.12")
 def test_frames_are_demangled(overloads: Path) -> None:
     stack, _ = records("stacks", f"{overloads}:*area(int)", "--", str(overloads), "4")
     assert (stack["calls"], stack["frames"][-1]) == (4, "geometry::area")
 
 
+@pytest.mark.once("6.12")
 def test_inlined_functions_are_frames(compiled: Callable[..., Path], tmp_path: Path) -> None:
     pytest.importorskip("elftools", reason="the extra `dwarf` is not installed")
     frames = ("-fno-omit-frame-pointer", "-mno-omit-leaf-frame-pointer", "-fno-optimize-sibling-calls")

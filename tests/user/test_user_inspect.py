@@ -136,6 +136,7 @@ def knows_sessions(missing: list[inspect.Missing]) -> bool:
     return is_known
 
 
+@pytest.mark.once("6.12")
 def test_facts_of_the_file(running: Running) -> None:
     picture = look(running, "plain")
     (function,) = mp.Binary(running.path).functions("plain")
@@ -150,6 +151,7 @@ def test_facts_of_the_file(running: Running) -> None:
     assert (process.state, process.target, process.trampoline) == ("original", None, None)
 
 
+@pytest.mark.once("6.12")
 def test_links_with_cookies_sides_and_processes(running: Running, links: Links) -> None:
     links.multi("entries", {"plain": BIG, "nop5": 0})
     links.multi("returns", {"plain": 5}, "return")
@@ -255,6 +257,7 @@ def _is_attached(links: Links, name: str) -> bool:
     return True
 
 
+@pytest.mark.once("6.12")
 def test_many_functions_and_processes(running: Running, links: Links, stack: ExitStack) -> None:
     links.multi("some", {"plain": 1, "main": 2})
     others = [stack.enter_context(closing(Running(running.path))) for _ in range(3)]
@@ -268,6 +271,7 @@ def test_many_functions_and_processes(running: Running, links: Links, stack: Exi
         assert {one.state for one in picture.processes} == {expected}
 
 
+@pytest.mark.once("6.12")
 def test_a_file_that_was_replaced(running: Running, links: Links) -> None:
     link = links.multi("before", {"plain": 1})
     shutil.copy(running.path, f"{running.path}.new")
@@ -308,6 +312,7 @@ def test_names_and_processes_that_are_none(running: Running, tmp_path: Path) -> 
         look(running, "plain")
 
 
+@pytest.mark.once("6.12")
 def test_on_the_command_line(running: Running, links: Links, capsys: pytest.CaptureFixture[str]) -> None:
     links.multi("shown", {"plain": 4711}, "return")
     how = {"patterns": (), "top": None, "output": None}
