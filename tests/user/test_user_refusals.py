@@ -117,6 +117,9 @@ def test_functions_that_are_refused_as_such(binary: mp.Binary) -> None:
         mp.attach(count, binary.functions("fork"))
     with mp.attach(count, binary.functions("leaf", "no_such_function")) as attachment:
         assert [one.code for one in attachment.report.skipped] == ["unknown_name"]
+    with pytest.raises(mp.NoMatchError, match="called no_such_function") as found:
+        mp.attach(count, binary.functions("no_such_function"))
+    assert f"`multiprobe functions '{binary.path}:*no_such_function*'`" in found.value.hint
     with pytest.raises(mp.NotSupportedError, match="can't be attached by kprobe_multi"):
         mp.attach(count, binary.functions("leaf"), mechanisms="kprobe_multi")
 

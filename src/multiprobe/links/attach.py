@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from multiprobe.binaries.mixed import kernel_of
+from multiprobe.binaries.mixed import binary_parts, kernel_of
 from multiprobe.binaries.rules import NO_SYMBOLS, SYMBOLS_HINT
 from multiprobe.compiler.program import Program
 from multiprobe.errors import (
@@ -217,7 +217,9 @@ def _nothing(
     unknown = report.skipped[0].request.rpartition(":")[2] if codes == {"unknown_name"} else ""
     hint = "`multiprobe functions --why NAME` explains each"
     if unknown:
-        hint = f"`multiprobe functions '*{unknown}*'` lists the functions with this in their names"
+        binaries = [part for _, part in binary_parts(chosen) if report.skipped[0] in part.unresolved]
+        where = f"{binaries[0].table.path}:" if binaries else ""
+        hint = f"`multiprobe functions '{where}*{unknown}*'` lists the functions with this in their names"
     elif codes == {NO_SYMBOLS}:
         hint = SYMBOLS_HINT
     return NoMatchError(more + words, hint=hint)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from multiprobe.binaries.binary import Binary
-from multiprobe.instruments.stacks.instrument import Namer, Stack, cookies_of, named, not_taken
+from multiprobe.instruments.stacks.instrument import Namer, Stack, cookies_of, named, not_taken, without_callers
 from multiprobe.instruments.stacks.program import NO_STACK, NOT_ASKED, OF_PROGRAM
 from multiprobe.instruments.stacks.user_symbols import UserFrame, UserResolver
 from multiprobe.kernel.resolve import Resolver
@@ -86,6 +86,20 @@ def test_what_could_not_be_taken_has_the_function_alone() -> None:
 def test_what_could_not_be_taken_is_counted_by_reason() -> None:
     hits = {(0, 1, NOT_ASKED, 0): 5, (0, FAILED, NOT_ASKED, 0): 3, (1, FAILED, NOT_ASKED, 0): 1, (0, NO_STACK, 9, 1): 2}
     assert not_taken(hits) == {"EFAULT": 4, "unknown": 2}
+
+
+def test_calls_without_callers_are_told() -> None:
+    n_frames = {7: 1, 8: 3}.__getitem__
+    hits = {
+        (0, NOT_ASKED, 7, 1): 1000,
+        (0, NOT_ASKED, 8, 1): 10,
+        (0, 7, NOT_ASKED, 1): 5,
+        (0, NOT_ASKED, FAILED, 1): 99,
+    }
+    (note,) = without_callers(hits, n_frames)
+    assert note.startswith("no caller is on the stack of 1,000 calls of functions of programs")
+    assert without_callers({(0, NOT_ASKED, 7, 1): 10, (0, NOT_ASKED, 8, 1): 10}, n_frames) == []
+    assert without_callers({}, n_frames) == []
 
 
 def test_stacks_that_read_the_same_are_one() -> None:

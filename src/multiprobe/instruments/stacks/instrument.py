@@ -17,6 +17,7 @@ from multiprobe.instruments.instrument import AttachOptions, Instrument
 from multiprobe.instruments.stacks.program import MAX_STACKS, NO_STACK, NOT_ASKED, NOT_TAKEN, OF_PROGRAM, StacksProbe
 from multiprobe.instruments.stacks.user_symbols import Mapping, UserFrame, UserResolver
 from multiprobe.kernel.resolve import Resolver
+from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -50,7 +51,7 @@ class Stack:
 class StacksSample:
     """The stacks counted in `seconds`, the largest first, and the calls whose stack could not be taken, by errno.
 
-    notes: why inlined functions are not known, a sentence each
+    notes: why inlined functions or callers are not known, a sentence each
     """
 
     seconds: float
@@ -90,7 +91,7 @@ class StackCounter(Instrument[StacksSample]):
         self._user.find_inlined(namer.user_addresses(hits))
         stacks = named(namer, hits, total)
         stacks.sort(key=lambda stack: (-stack.ns, -stack.calls, stack.frames))
-        notes = tuple(dict.fromkeys(self._user.problems))
+        notes = (*dict.fromkeys(self._user.problems), *without_callers(hits, namer.n_frames))
         return StacksSample(self.seconds, stacks, not_taken(hits), notes)
 
 
@@ -190,6 +191,10 @@ class Namer:
                     self._add_mapping(function, addresses, pid)
                 yield from ((pid, inside) for _, inside in _inside(addresses)[kernel == NOT_ASKED :])
 
+    def n_frames(self, stack: int) -> int:
+        """How many frames a stack has."""
+        return sum(address != 0 for address in self._addresses(stack))
+
     def callers(self, function: int, kernel: int) -> tuple[str, ...]:
         """The kernel's frames around the function, innermost first."""
         return tuple(self._callers(kernel, str(self._functions[function])))
@@ -263,6 +268,18 @@ def _places(stacks: Sequence[tuple[UserFrame, ...]]) -> tuple[str, ...]:
 def _listed(places: list[str]) -> str:
     more = f", … {len(places) - MAX_PLACES:,} more" if len(places) > MAX_PLACES else ""
     return ", ".join(places[:MAX_PLACES]) + more
+
+
+def without_callers(hits: dict[tuple[int, ...], int], n_frames: Callable[[int], int]) -> list[str]:
+    """A note where most calls of functions of programs have no caller on their stack."""
+    calls = {key: n for key, n in hits.items() if key[1] == NOT_ASKED and key[2] < NO_STACK}
+    n_alone = sum(n for (_, _, user, _), n in calls.items() if n_frames(user) <= 1)
+    if n_alone * 2 <= sum(calls.values()):
+        return []
+    return [
+        f"no caller is on the stack of {plural_text(n_alone, 'call')} of functions of programs: the kernel follows "
+        "frame pointers, and this code seems to be compiled without them (gcc -fno-omit-frame-pointer has them)"
+    ]
 
 
 def not_taken(hits: dict[tuple[int, ...], int]) -> dict[str, int]:
