@@ -140,7 +140,9 @@ def test_results(binary: mp.Binary, run: Run) -> None:
     assert negative & 0xFFFF_FFFF == 0xFFFF_FFFF  # an int: the other half of the register is noise
 
 
-def test_sessions(binary: mp.Binary, run: Run) -> None:
+def test_sessions(binary: mp.Binary, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what they call of the kernel is found without reading all of its functions."""
+    monkeypatch.setattr(mp.Kernel, "table", property(lambda _: pytest.fail("it reads the functions of the kernel")))
     if Features().probe("uprobe_session").is_no:
         with pytest.raises(mp.NotSupportedError, match="no uprobe sessions"):
             mp.attach(add_both_sides, binary.functions("leaf"))

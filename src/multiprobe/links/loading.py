@@ -26,7 +26,7 @@ from multiprobe.maps.layout import find_hot_maps
 from multiprobe.maps.store import MapSet
 from multiprobe.syscalls import bpf
 from multiprobe.uapi.bpf import F_SLEEPABLE
-from multiprobe.uapi.btf import FUNC_INFO_SIZE, LINE_INFO_SIZE
+from multiprobe.uapi.btf import FUNC_INFO_SIZE, KIND_FUNC, LINE_INFO_SIZE
 
 if TYPE_CHECKING:
     from array import array
@@ -251,8 +251,12 @@ class ProgramLoader:
         keys = {relocation.key for relocation in code.relocations if relocation.kind == KFUNC}
         if not keys:
             return {}
-        table = (self._kernel() or Kernel()).table
-        return {key: table.btf_ids[row] for key in keys for row in table.rows_of_name(key.removeprefix("kfunc:"))[:1]}
+        names, kernel = {key: key.removeprefix("kfunc:") for key in keys}, self._kernel()
+        if kernel is None:  # which has read its functions; to do so for a program of user space takes a second
+            types = Kernel().btf_of("")
+            return {key: ids[0] for key, name in names.items() if types and (ids := types.type_ids(name, KIND_FUNC))}
+        table = kernel.table
+        return {key: table.btf_ids[row] for key, name in names.items() for row in table.rows_of_name(name)[:1]}
 
     def _kernel(self) -> Kernel | None:
         """The kernel whose functions are attached; None if only functions of binaries are."""
