@@ -7,7 +7,7 @@ import os
 import re
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import leftovers
@@ -21,6 +21,7 @@ from multiprobe.kernel.mechanism import MECHANISMS
 
 GUEST_MARK = "multiprobe.guest=1"
 TRIES = 5
+SINGLES = ("kprobe", "trampoline")
 TEST_SECONDS = int(os.environ.get("MULTIPROBE_TEST_SECONDS", "960"))
 
 #: What a kernel may lack: a test may skip with the reason "this kernel has no NAME" (dots and underscores are the same)
@@ -62,21 +63,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="SERIES",
         help="leave out the tests marked once(SERIES): the suite of that kernel runs them (may be repeated)",
     )
+    parser.addoption(
+        "--without-singles",
+        action="store_true",
+        help="leave out the cases of mechanisms that attach one function at a time: suites of other kernels have them",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what another suite runs, and run the tests of memory first: slabs that other tests have freed, but not
     given back, would be used again there."""
-    others = config.getoption("--elsewhere")
-    config.hook.pytest_deselected(items=[item for item in items if is_elsewhere(item, others)])
-    items[:] = [item for item in items if not is_elsewhere(item, others)]
+    others, without = config.getoption("--elsewhere"), SINGLES if config.getoption("--without-singles") else ()
+    elsewhere = {item for item in items if is_elsewhere(item, others, without)}
+    config.hook.pytest_deselected(items=elsewhere)
+    items[:] = [item for item in items if item not in elsewhere]
     items.sort(key=lambda item: item.path.name != "test_memory.py")
 
 
-def is_elsewhere(item: pytest.Item, others: list[str]) -> bool:
+def is_elsewhere(item: pytest.Item, others: list[str], without: Sequence[str]) -> bool:
     """Whether the suite of another kernel runs this test."""
     mark = item.get_closest_marker("once")
-    return mark is not None and mark.args[0] in others
+    if mark is not None:
+        return mark.args[0] in others
+    case = getattr(item, "callspec", None)  # of a test with parameters
+    return case is not None and case.params.get("mechanism") in without
 
 
 @pytest.hookimpl(wrapper=True)

@@ -63,6 +63,15 @@ def test_tests_that_pass_run_once(suites: ModuleType, monkeypatch: pytest.Monkey
     assert "--elsewhere=6.1" in guests.commands[0]
 
 
+@pytest.mark.parametrize("series", ["6.1", "6.12", "7.3"])
+def test_the_kernel_in_the_middle_leaves_out_what_attaches_one_function_at_a_time(
+    suites: ModuleType, series: str, tmp_path: Path
+) -> None:
+    command = suites.guest_command(series, ["6.1", "6.12", "7.3"], tmp_path / "report.xml")
+    assert ("--without-singles" in command) == (series == "6.12")
+    assert "--without-singles" not in suites.guest_command(series, ["6.1", "6.12", "6.18", "7.3"], tmp_path / "report")
+
+
 def test_what_failed_runs_once_more_and_is_shown(suites: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     guests = Guests({"test_x": True, "test_y[a b]": False, "test_z": False}, {"test_y[a b]": True, "test_z": False})
     monkeypatch.setattr(suites, "stream", guests.stream)
