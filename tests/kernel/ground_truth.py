@@ -15,6 +15,7 @@ from typing import Self
 
 TRACEFS = Path("/sys/kernel/tracing")
 BUFFER_KB = 4096
+NEVER_RETURN = ("do_exit", "do_group_exit")
 ROUNDING = 2_000
 """Nanoseconds; times are printed in microseconds."""
 SHOWN = {"funcgraph-proc": 1, "funcgraph-tail": 1, "funcgraph-abstime": 1, "funcgraph-overhead": 0, "sleep-time": 1}
@@ -61,6 +62,11 @@ def is_ordered(calls: list[Call]) -> bool:
         and is_ordered(call.children)
         for call in calls
     )
+
+
+def is_whole(calls: list[Call]) -> bool:
+    """Whether all calls of a thread that is gone have an end, but for those that never return."""
+    return all(call.took is not None or call.name in NEVER_RETURN for _, call in walk(calls))
 
 
 class FunctionGraph:

@@ -24,7 +24,7 @@ from typing import Any
 import leftovers
 import pytest
 import shaped_workload as shape
-from ground_truth import ROUNDING, Call, FunctionGraph, SystemCalls, is_ordered, read_strace, walk
+from ground_truth import ROUNDING, Call, FunctionGraph, SystemCalls, is_ordered, is_whole, read_strace, walk
 
 import forked
 
@@ -73,13 +73,14 @@ def stacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def observe(factory: pytest.TempPathFactory, stacked: Path, *command: str) -> Seen:
-    """What everybody saw, once more if the kernel's tracer printed its events out of order."""
+    """What everybody saw, once more if the kernel's tracer printed its events out of order, or lacks some."""
     for _ in range(TRIES):
         seen = observe_once(factory.mktemp(command[0]), stacked, *command)
-        if all(map(is_ordered, seen.truth.values())):
+        threads = [seen.truth[pid] for pid in seen.pids.values()]
+        if all(map(is_ordered, seen.truth.values())) and all(map(is_whole, threads)):
             return seen
-        print("function_graph printed its events out of order")
-    raise AssertionError(f"function_graph printed its events out of order {TRIES} times")
+        print("function_graph printed its events out of order, or lacks some")
+    raise AssertionError(f"function_graph printed its events out of order, or lacks some, {TRIES} times")
 
 
 def observe_once(folder: Path, stacked: Path, *command: str) -> Seen:

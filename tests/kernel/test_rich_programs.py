@@ -33,7 +33,7 @@ TOO_MUCH = ("bytes of stack", "does not fit in 64 bits")
 def test_what_the_compiler_takes_the_verifier_takes(mechanism: str, when: str) -> None:
     kernel = mp.Kernel()
     n, too_large = 0, []
-    first = 1000 * (MECHANISMS.index(mechanism) * len(SIDES) + SIDES.index(when))
+    first = N_PROGRAMS * (MECHANISMS.index(mechanism) * len(SIDES) + SIDES.index(when))
     for seed in range(first, first + N_PROGRAMS):
         try:
             run(seed, mechanism, when, kernel)

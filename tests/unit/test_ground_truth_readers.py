@@ -50,3 +50,11 @@ MIXED_UP = """\
 def test_ends_that_were_printed_too_early_are_noticed(ground_truth: object) -> None:
     assert ground_truth.is_ordered(ground_truth.parse_graph(TRACE)[42])  # type: ignore[attr-defined]
     assert not ground_truth.is_ordered(ground_truth.parse_graph(MIXED_UP)[42])  # type: ignore[attr-defined]
+
+
+def test_ends_that_are_missing_are_told(ground_truth: object) -> None:
+    without = "".join(line for line in TRACE.splitlines(keepends=True) if "}" not in line)
+    assert ground_truth.is_whole(ground_truth.parse_graph(TRACE)[42])  # type: ignore[attr-defined]
+    assert not ground_truth.is_whole(ground_truth.parse_graph(without)[42])  # type: ignore[attr-defined]
+    never = TRACE + " 6.500000 |   0)  python-42    |               |  do_exit() {\n"
+    assert ground_truth.is_whole(ground_truth.parse_graph(never)[42])  # type: ignore[attr-defined]

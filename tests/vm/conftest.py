@@ -15,13 +15,14 @@ VM = [sys.executable, "-m", "multiprobe", "vm"]
 TIME_LIMIT = 800
 
 
-def processes_of(mark: str) -> list[str]:
-    """The command lines of all processes with `mark` in their environment."""
-    found = []
+def processes_of(mark: str) -> dict[int, str]:
+    """The command lines of all processes with `mark` in their environment, by process."""
+    found = {}
     for place in Path("/proc").glob("[0-9]*"):
         try:
             if mark.encode() in (place / "environ").read_bytes() and int(place.name) != os.getpid():
-                found.append((place / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+                command = (place / "cmdline").read_bytes().replace(b"\0", b" ")
+                found[int(place.name)] = command.decode(errors="replace")
         except OSError:  # it ended meanwhile
             continue
     return found

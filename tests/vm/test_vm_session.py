@@ -142,7 +142,7 @@ def test_nothing_runs_on_after_kill_9() -> None:
     mark = f"MULTIPROBE_TEST={uuid.uuid4()}"
     name, _, text = mark.partition("=")
     with start("sh", "-c", "echo up; sleep 1000", environment={name: text}) as process:
-        commands = processes_of(mark)
+        commands = processes_of(mark).values()
         assert any("qemu-system" in command for command in commands)
         assert any("virtiofsd" in command for command in commands)
         process.kill()
@@ -151,6 +151,17 @@ def test_nothing_runs_on_after_kill_9() -> None:
     while (left := processes_of(mark)) and time.monotonic() < end:
         time.sleep(0.1)
     assert not left
+
+
+def test_a_killed_emulator_is_said_to_be_killed() -> None:
+    mark = f"MULTIPROBE_TEST={uuid.uuid4()}"
+    name, _, text = mark.partition("=")
+    with start("sh", "-c", "echo up; sleep 1000", environment={name: text}) as process:
+        (emulator,) = [pid for pid, command in processes_of(mark).items() if "qemu-system" in command.split()[0]]
+        os.kill(emulator, signal.SIGKILL)
+        _, message = process.communicate(timeout=TIME_LIMIT)
+    assert b"QEMU was killed" in message
+    assert process.returncode == 1
 
 
 class Terminal:

@@ -195,6 +195,8 @@ class Guest(Closing):
                 if "host forwarding" in messages
                 else "if QEMU lacks an option, install version 7.2 or newer",
             )
+        if self._qemu.returncode == -signal.SIGKILL:
+            return self.lost("QEMU was killed (by hand, or for want of memory) before the command ended")
         return self.lost("the guest shut down before the command ended")
 
     def close(self) -> None:
