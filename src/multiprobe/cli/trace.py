@@ -25,11 +25,11 @@ from multiprobe.output.values import spell
 from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from multiprobe.binaries.mixed import AnyFunctionSet
+    from multiprobe.compiler.program import Program
     from multiprobe.instruments.instrument import AttachOptions, Instrument
-    from multiprobe.maps import MapSpec
 
 EXAMPLES = """\
 Examples:
@@ -89,11 +89,11 @@ class TraceMeasurement(Measurement[TraceOptions, list[TracedCall]]):
         if not has_returns(functions):
             self.when = "entry"
 
-    def maps(self, functions: AnyFunctionSet) -> Collection[MapSpec]:
-        """The program's maps."""
+    def program(self, functions: AnyFunctionSet) -> Program:
+        """The program, as it is without a filter."""
         own = self.options
         probe = TraceProbe(Filter(), entries_only=self.when == "entry", size=trace.RING_SIZE, has_stacks=own.stack)
-        return probe.program.maps.values()
+        return probe.program
 
     def start(self, functions: AnyFunctionSet, options: AttachOptions) -> Instrument[list[TracedCall]]:
         """Attach and trace."""

@@ -100,7 +100,7 @@ def attach(
         with telling_why(kernel_of(chosen), usable):
             attaching = Attaching(
                 program, chosen, plan, ledger, placed, tasks=tasks, limits=limits, is_replaceable=replaceable,
-                max_singles=allowed.max_singles, progress=progress,
+                leaves_out_own_calls=on_bad == "skip", max_singles=allowed.max_singles, progress=progress,
             )  # fmt: skip
             made = _attached(attaching, on_bad, limits.watchdog)
         if made is not None:

@@ -181,11 +181,20 @@ class RowArrayMap(ArrayMap):
 
     def rows(self, first: int, stop: int) -> NDArray[np.uint64]:
         """A copy of some rows, shape (rows, width)."""
+        return self._all()[first:stop].copy()
+
+    def used_rows(self, place: int) -> NDArray[np.uint64]:
+        """A copy of the rows whose value at `place` isn't 0, shape (rows, width)."""
+        every = self._all()
+        used: NDArray[np.uint64] = every[every[:, place] != 0]
+        return used
+
+    def _all(self) -> NDArray[np.uint64]:
+        """The rows themselves: not to be kept."""
         import numpy as np
 
-        size, width = self.spec.value.size, self.spec.width
-        memory = self.memory[first * width * size : stop * width * size]
-        return np.frombuffer(memory, NUMPY[self.spec.value.name]).reshape(-1, width).copy()
+        n_rows, width = self.spec.n_rows, self.spec.width
+        return np.frombuffer(self.memory, NUMPY[self.spec.value.name], count=n_rows * width).reshape(n_rows, width)
 
 
 class HashMap(Tabular):
