@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from multiprobe.errors import KernelError, UsageError
 from multiprobe.maps.layout import Layout
 from multiprobe.maps.records import make_record, numpy_of
-from multiprobe.maps.specs import Hash, LruHash, MapSpec, PerFunction, RowArray, RowHash
+from multiprobe.maps.specs import Hash, LruHash, MapSpec, PerFunction, RowArray
 from multiprobe.maps.types import LETTERS, NUMPY, Integer, i64, u64
 from multiprobe.syscalls import bpf
 from multiprobe.table import Table
@@ -324,20 +324,6 @@ def as_integers(memory: bytes | memoryview, type_: Integer) -> memoryview[int]:
     """Memory as a sequence of integers."""
     letter: Any = LETTERS[type_.name]
     return memoryview(memory).cast(letter)
-
-
-class RowHashMap(HashMap):
-    """The open map of a RowHash."""
-
-    spec: RowHash
-
-    def rows(self) -> dict[tuple[Any, ...], list[int]]:
-        """All keys with the values of their rows."""
-        keys, values = self._all()
-        numbers, width = as_integers(values, self.spec.value).tolist(), self.layout.slots
-        step = self.layout.row_size // self.spec.value.size
-        found = (numbers[start : start + width] for start in range(0, len(numbers), step))
-        return dict(zip(self._split(keys), found, strict=True))
 
 
 class OwnMap:

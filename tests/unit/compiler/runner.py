@@ -23,7 +23,6 @@ CONTROL_FD, INDEX_FD, COOKIES_FD, COUNTS_FD, SWITCH_FD, HITS_FD, SESSIONS_FD, RE
 LOST_FD = 100
 GENERATION = 5
 ARG_LIMITS_FD = 99
-ZEROS_FD = 98
 KFUNCS = {"kfunc:bpf_session_is_return": 901, "kfunc:bpf_session_cookie": 902}
 
 
@@ -103,10 +102,8 @@ class Bench:
         spec, fd = self.program.maps[name], FIRST_MAP_FD + place
         made = layout(spec, len(self.addresses), self.n_cpus)
         self.layouts[name] = made
-        if spec.kind in ("hash", "lru_hash", "row_hash"):
+        if spec.kind in ("hash", "lru_hash"):
             self.machine.add_table(fd, made.key_size, made.value_size, made.max_entries)
-            if spec.kind == "row_hash":
-                self._add_bytes("zeros", ZEROS_FD, bytes(made.value_size), 8)
         elif spec.kind == "per_task":
             self.machine.add_storage(fd, made.value_size)
         elif spec.kind == "ring_buffer":
