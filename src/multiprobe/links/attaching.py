@@ -19,6 +19,7 @@ from multiprobe.kernel.memory import kernel_bytes_used, load_meminfo
 from multiprobe.kernel.tasks import Tasks
 from multiprobe.links.attachment import Attachment
 from multiprobe.links.children import follow_children
+from multiprobe.links.guard.hottest import Hottest
 from multiprobe.links.guard.replaceable import ReplaceableLinks
 from multiprobe.links.guard.safety import find_price, make_guard
 from multiprobe.links.guard.waves import in_waves
@@ -83,8 +84,10 @@ class Attaching:
         max_singles: int,
         progress: Callable[[int, int], None] | None,
     ) -> None:
+        self._hottest = Hottest.of(chosen, tasks.pid)
         if limits.is_guarded:
-            plan = in_waves(plan, has_budget=limits.budget is not None, is_careful=limits.careful)
+            hot = self._hottest.among(chosen)
+            plan = in_waves(plan, has_budget=limits.budget is not None, is_careful=limits.careful, hot=hot)
         order = plan.planned
         self.program = program
         self.plan = plan
@@ -165,7 +168,7 @@ class Attaching:
     def run(self) -> None:
         """Attach group by group; under guard, as long as the machine bears it."""
         if self.limits.is_guarded and isinstance(self.loader, ProgramLoader):
-            self.guard = make_guard(self.limits, self.loader, self.links, self.ledger)
+            self.guard = make_guard(self.limits, self.loader, self.links, self.ledger, self._hottest)
         before = kernel_bytes_used(load_meminfo())
         pending = deque((group.mechanism, self._indices(group.positions)) for group in self.plan.groups)
         while pending:
