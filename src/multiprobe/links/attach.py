@@ -6,6 +6,7 @@ Nothing of the program counts before everything is attached: programs return at 
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from multiprobe.binaries.mixed import kernel_of
@@ -24,6 +25,7 @@ from multiprobe.kernel.tasks import Tasks
 from multiprobe.links.attaching import Attaching
 from multiprobe.links.guard.limits import Limits
 from multiprobe.links.mechanisms.harm import harmful_probes
+from multiprobe.links.own_calls import CODE, may_leave_out, own_calls, refusal
 from multiprobe.links.plan.mechanisms import Mechanisms
 from multiprobe.links.plan.memory import require_memory
 from multiprobe.links.plan.planning import NOTHING, plan_attachment
@@ -97,15 +99,34 @@ def attach(
         if not plan.n_functions or on_bad == "error":
             _require_planned(chosen, ledger.report(), plan, on_bad, usable=usable, allowed=allowed.allowed)
         require_memory(ledger.report().kernel_memory.get("predicted", 0), plan, limits.max_memory)
+        make = partial(
+            Attaching, program, chosen, ledger=ledger, cookies=placed, tasks=tasks, limits=limits,
+            is_replaceable=replaceable, max_singles=allowed.max_singles, progress=progress,
+        )  # fmt: skip
         with telling_why(kernel_of(chosen), usable):
-            attaching = Attaching(
-                program, chosen, plan, ledger, placed, tasks=tasks, limits=limits, is_replaceable=replaceable,
-                leaves_out_own_calls=on_bad == "skip", max_singles=allowed.max_singles, progress=progress,
-            )  # fmt: skip
+            attaching = make(plan)
+            called = _called_among(chosen, attaching) if on_bad == "skip" and may_leave_out(chosen) else set()
+            if called:
+                plan = plan.without(called)
+                ledger.skip(refusal(chosen.label(position)) for position in sorted(called))
+                _require_planned(chosen, ledger.report(), plan, on_bad, usable=usable, allowed=allowed.allowed)
+                attaching = make(plan)
             made = _attached(attaching, on_bad, limits.watchdog)
         if made is not None:
             return made
     raise _restless(ledger.report())
+
+
+def _called_among(chosen: AnyFunctionSet, attaching: Attaching) -> set[int]:
+    """The positions of functions that the program itself calls. If there are any, `attaching` is undone."""
+    try:
+        called = own_calls(chosen, attaching.codes())
+    except BaseException:
+        attaching.discard()
+        raise
+    if called:
+        attaching.discard()
+    return called
 
 
 def _attached(attaching: Attaching, on_bad: str, watchdog: float | None) -> Attachment | None:
@@ -206,7 +227,7 @@ def _nothing(
     kernel = kernel_of(chosen)
     if not usable or withholds(kernel, report):
         return why_none(kernel, allowed=allowed, when=side)
-    if len(chosen) and any(mask & ~usable for mask in chosen.mechanisms(when=side)):
+    if len(chosen) and codes != {CODE} and any(mask & ~usable for mask in chosen.mechanisms(when=side)):
         names = mechanism_names(usable)
         return NotSupportedError(
             f"{_none_of(report.requested)} by {' or '.join(names)}: {report}",

@@ -29,7 +29,6 @@ from multiprobe.links.mechanisms.errnos import RESOURCES, is_about_the_kind, mea
 from multiprobe.links.mechanisms.linking import CONTEXTS, Linking, sides_of
 from multiprobe.links.mechanisms.proof import proven
 from multiprobe.links.mechanisms.singles import raise_descriptor_limit
-from multiprobe.links.own_calls import may_leave_out, own_calls, refusal
 from multiprobe.links.plan.memory import require_room
 from multiprobe.links.plan.plan import make_plan
 from multiprobe.links.plan.planning import gone_among, limit_singles
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from multiprobe.binaries.mixed import AnyFunctionSet
+    from multiprobe.compiler.code import Code
     from multiprobe.links.children import Follower
     from multiprobe.links.guard.guard import Guard
     from multiprobe.links.guard.limits import Limits
@@ -66,7 +66,6 @@ class Attaching:
     """One attachment in the making; leaving the `with` block before `finish` undoes everything.
 
     cookies: by position in `chosen`, or None
-    leaves_out_own_calls: functions that a pattern chose are skipped if the program itself calls them
     """
 
     def __init__(
@@ -80,7 +79,6 @@ class Attaching:
         tasks: Tasks,
         limits: Limits,
         is_replaceable: bool,
-        leaves_out_own_calls: bool,
         max_singles: int,
         progress: Callable[[int, int], None] | None,
     ) -> None:
@@ -100,7 +98,6 @@ class Attaching:
         self._masks = plan.masks if self._index_of is None else bytes(map(plan.masks.__getitem__, order))
         self._usable = plan.usable
         self._max_singles = max_singles
-        self._leaves_out_own_calls = leaves_out_own_calls and may_leave_out(chosen)
         self._n_singles = 0
         self._tried: dict[int, Mechanism] = {}  # of the functions that a mechanism was refused
         self._failures: dict[int, Failure] = {}
@@ -154,7 +151,11 @@ class Attaching:
 
     def __exit__(self, *_: object) -> None:
         if not self.is_finished:
-            uninterrupted(self._undo)
+            self.discard()
+
+    def discard(self) -> None:
+        """Undo everything."""
+        uninterrupted(self._undo)
 
     def _undo(self) -> None:
         try:
@@ -162,6 +163,14 @@ class Attaching:
         finally:
             self.loader.close()
             self._close_follower()
+
+    def codes(self) -> list[Code]:
+        """What the program is compiled to for each mechanism that is planned for functions of the kernel."""
+        loader, mechanisms = self.loader, {group.mechanism for group in self.plan.groups} - {Mechanism.UPROBE_MULTI}
+        if not isinstance(loader, ProgramLoader):
+            return []
+        with self.ledger.timed("compile"):
+            return [loader.code(CONTEXTS[one], side) for one in mechanisms for side in sides_of(one, loader.paired)]
 
     # Attaching
 
@@ -202,9 +211,6 @@ class Attaching:
         """Attach by one mechanism; the errno of each function that it was refused."""
         if self.guard is not None and isinstance(self.loader, ProgramLoader):
             find_price(self.guard, self.loader, mechanism)
-        indices = self._without_own_calls(mechanism, indices)
-        if not indices:
-            return {}
         try:
             part = self.links.link(mechanism, self._ordered(mechanism, indices), progress=self.progress)
         except (KernelError, NotSupportedError, NotPermittedError) as error:
@@ -222,17 +228,6 @@ class Attaching:
                 report=self.ledger.report(),
             )
         return linked.refused
-
-    def _without_own_calls(self, mechanism: Mechanism, indices: Sequence[int]) -> Sequence[int]:
-        """The functions without those that the program itself calls when it is attached by that mechanism."""
-        loader = self.loader
-        if not self._leaves_out_own_calls or not isinstance(loader, ProgramLoader) or not mechanism & Mechanism.KERNEL:
-            return indices
-        with self.ledger.timed("compile"):
-            codes = [loader.code(CONTEXTS[mechanism], side) for side in sides_of(mechanism, loader.paired)]
-        called = own_calls(self.functions, codes).intersection(indices)
-        self.ledger.skip(refusal(self.functions.label(index)) for index in sorted(called))
-        return [index for index in indices if index not in called] if called else indices
 
     def _ordered(self, mechanism: Mechanism, indices: Sequence[int]) -> Sequence[int]:
         """The indices in the order of addresses, in which kprobe.multi wants them."""

@@ -10,7 +10,7 @@ import pytest
 import multiprobe as mp
 from fake_kernel import LIKE_6_12, LIKE_7_3, FakeKernel
 from multiprobe.compiler.code import Code
-from multiprobe.errors import AttachError
+from multiprobe.errors import NoMatchError
 from multiprobe.links.own_calls import called_names
 
 times = mp.PerFunction(mp.u64)
@@ -44,6 +44,7 @@ def test_what_the_program_calls_is_left_out_of_a_pattern(fake: FakeKernel) -> No
     with mp.attach(last_call, "bpf_ktime_*") as attachment:
         report = attachment.report
         assert fake.attached() == {"bpf_ktime_get_coarse_ns"}
+        assert [function.name for function in attachment.functions] == ["bpf_ktime_get_coarse_ns"]
     assert (report.requested, report.attached) == (2, 1)
     assert [(one.request, one.code) for one in report.skipped] == [(CLOCK, "own_call")]
     assert "called by the program itself" in report.skipped[0].reason
@@ -75,7 +76,7 @@ def test_all_or_nothing_is_all(fake: FakeKernel) -> None:
 
 
 def test_nothing_else_was_chosen(fake: FakeKernel) -> None:
-    with pytest.raises(AttachError, match="called by the program itself"):
+    with pytest.raises(NoMatchError, match="called by the program itself"):
         mp.attach(last_call, "bpf_ktime_get_n*")
     assert not fake.attached()
 
