@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from multiprobe.binaries.mixed import name_fields
+from multiprobe.binaries.mixed import has_kernel_types, name_fields
 from multiprobe.cli.files import naming, writing
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
@@ -84,7 +84,8 @@ class GraphMeasurement(Measurement[GraphOptions, GraphSample]):
 
     def program(self, functions: AnyFunctionSet) -> Program:
         """The program."""
-        return GraphProbe(max_events=self.options.max_events, n_arguments=self._n_arguments(functions)).program
+        n_arguments, has_types = self._n_arguments(functions), has_kernel_types(functions)
+        return GraphProbe(max_events=self.options.max_events, n_arguments=n_arguments, has_types=has_types).program
 
     def _n_arguments(self, functions: AnyFunctionSet) -> int:
         return _most_arguments(functions) if self.options.args else -1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from multiprobe.binaries.mixed import has_returns, name_fields
+from multiprobe.binaries.mixed import has_kernel_types, has_returns, name_fields
 from multiprobe.cells import left
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
@@ -92,7 +92,13 @@ class TraceMeasurement(Measurement[TraceOptions, list[TracedCall]]):
     def program(self, functions: AnyFunctionSet) -> Program:
         """The program, as it is without a filter."""
         own = self.options
-        probe = TraceProbe(Filter(), entries_only=self.when == "entry", size=trace.RING_SIZE, has_stacks=own.stack)
+        probe = TraceProbe(
+            Filter(),
+            entries_only=self.when == "entry",
+            size=trace.RING_SIZE,
+            has_stacks=own.stack,
+            has_types=has_kernel_types(functions),
+        )
         return probe.program
 
     def start(self, functions: AnyFunctionSet, options: AttachOptions) -> Instrument[list[TracedCall]]:

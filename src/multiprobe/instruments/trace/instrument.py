@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import multiprobe as mp
-from multiprobe.binaries.mixed import has_returns, kernel_of, kernel_part
+from multiprobe.binaries.mixed import has_kernel_types, has_returns, kernel_of
 from multiprobe.binaries.types import with_types
 from multiprobe.errors import CompileError, UsageError
 from multiprobe.functions.kernel import Kernel
@@ -166,11 +166,6 @@ def _drop_oldest(store: dict[Key, T]) -> None:
         del store[next(iter(store))]
 
 
-def _has_types(functions: AnyFunctionSet) -> bool:
-    _, of_kernel = kernel_part(functions)
-    return of_kernel is not None and any(of_kernel.btf_ids())
-
-
 def start(
     functions: AnyFunctionSet,
     *,
@@ -201,7 +196,7 @@ def start(
         n_steps=n_steps,
         has_stacks=has_stacks,
         has_programs=any(one.is_program for one in known),
-        has_types=_has_types(functions),
+        has_types=has_kernel_types(functions),
         is_sleepable=kernel_of(functions) is None,
     )
     try:
