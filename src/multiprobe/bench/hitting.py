@@ -12,7 +12,7 @@ import time
 from contextlib import AbstractContextManager
 from functools import partial
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import multiprobe as mp
 from multiprobe.arch import native
@@ -23,6 +23,7 @@ from multiprobe.bench.machine import counts_instructions
 from multiprobe.instruments import count
 from multiprobe.instruments.errors import instrument as errors
 from multiprobe.instruments.graph import instrument as graph
+from multiprobe.instruments.instrument import Instrument
 from multiprobe.instruments.latency import instrument as latency
 from multiprobe.instruments.trace import instrument as trace
 from multiprobe.kernel.mechanism import Mechanism
@@ -31,7 +32,6 @@ from multiprobe.links.plan.usable import usable_mechanisms
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from multiprobe.instruments.instrument import Instrument
 
 CALLS, ROUNDS = 4_000, 9
 """Calls of one round, and rounds of a run, of which the least counts: others were interrupted."""
@@ -75,32 +75,25 @@ def measure(task: Task) -> Iterator[Figure]:
         cases: dict[Case, Run] = {}
         for mechanism in usable_mechanisms(kernel, when=question.side) & Mechanism.KERNEL:
             attach = partial(question.attach, functions, mechanisms=mechanism.label)
-            cases[Case(OURS, f"{name}, {mechanism.label}")] = partial(cost, attach, question.drain)
+            cases[Case(OURS, f"{name}, {mechanism.label}")] = partial(cost, attach, has_reader=question.has_reader)
         peer = Case(bpftrace.PROGRAM, name)
         if name in SCRIPTS and bpftrace.is_there():
             cases[peer] = partial(cost, partial(bpftrace.running, SCRIPTS[name].format(target)))
         yield from figures("hit", in_turn("hit", cases, task), unit=unit, peer=peer, functions=1)
 
 
-def _leave(running: object) -> None:
-    """Nothing is read while the loop runs."""
-
-
-def _read(running: Instrument[object]) -> None:
-    """Make room for more events."""
-    running.sample()
-
-
 def _cost(
-    pid: int, attach: Callable[[], AbstractContextManager[Any]], drain: Callable[[Any], None] = _leave
+    pid: int, attach: Callable[[], AbstractContextManager[object]], *, has_reader: bool = False
 ) -> Mapping[str, float]:
     """What a call costs while something is attached, above what it cost right before."""
     without = per_call(pid)
     with attach() as running:
-        return {"hit": per_call(pid, partial(drain, running)) - without}
+        if has_reader and isinstance(running, Instrument):
+            return {"hit": per_call(pid, running.sample) - without}
+        return {"hit": per_call(pid) - without}
 
 
-def per_call(pid: int = 0, drain: Callable[[], None] = lambda: None) -> float:
+def per_call(pid: int = 0, drain: Callable[[], object] = lambda: None) -> float:
     """Nanoseconds (or instructions) of one turn of the loop; `drain` is called before each round of it."""
     call, clock = os.getsid, time.perf_counter_ns
     rounds = []
@@ -118,13 +111,13 @@ def per_call(pid: int = 0, drain: Callable[[], None] = lambda: None) -> float:
 
 class Question(NamedTuple):
     """What is asked: the side of its program, how it is attached (with `mechanisms=`), what the loop calls getsid()
-    with, and how what is collected is read between rounds.
+    with, and whether what is collected is read before each round.
     """
 
     side: str
-    attach: Callable[..., AbstractContextManager[Any]]
+    attach: Callable[..., AbstractContextManager[object]]
     pid: int = 0
-    drain: Callable[[Any], None] = _leave
+    has_reader: bool = False
 
 
 QUESTIONS = {
@@ -135,7 +128,7 @@ QUESTIONS = {
     "latency --self": Question("session", partial(latency.start, has_self=True)),
     "latency --by process": Question("session", partial(latency.start, by="process")),
     "errors: success": Question("session", errors.start),
-    "errors: failure": Question("session", errors.start, NOBODY, _read),
+    "errors: failure": Question("session", errors.start, NOBODY, has_reader=True),
     "graph": Question("session", partial(graph.start, max_events=2 * ROUNDS * CALLS)),
     "trace --entry": Question("entry", partial(trace.start, entries_only=True, size=_RING)),
     "trace": Question("session", partial(trace.start, size=_RING)),

@@ -25,7 +25,7 @@ from multiprobe.kernel.tasks import Tasks
 from multiprobe.links.attaching import Attaching
 from multiprobe.links.guard.limits import Limits
 from multiprobe.links.mechanisms.harm import harmful_probes
-from multiprobe.links.own_calls import CODE, may_leave_out, own_calls, refusal
+from multiprobe.links.own_calls import may_leave_out, own_calls, refusal
 from multiprobe.links.plan.mechanisms import Mechanisms
 from multiprobe.links.plan.memory import require_memory
 from multiprobe.links.plan.planning import NOTHING, plan_attachment
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.functions.kernel import Kernel
     from multiprobe.links.attachment import Attachment
+    from multiprobe.links.ledger import Ledger
     from multiprobe.links.objects import ObjectProgram
     from multiprobe.links.plan.mechanisms import Names
     from multiprobe.links.plan.plan import LinkPlan
@@ -104,29 +105,36 @@ def attach(
             is_replaceable=replaceable, max_singles=allowed.max_singles, progress=progress,
         )  # fmt: skip
         with telling_why(kernel_of(chosen), usable):
-            attaching = make(plan)
-            called = _called_among(chosen, attaching) if on_bad == "skip" and may_leave_out(chosen) else set()
-            if called:
-                plan = plan.without(called)
-                ledger.skip(refusal(chosen.label(position)) for position in sorted(called))
-                _require_planned(chosen, ledger.report(), plan, on_bad, usable=usable, allowed=allowed.allowed)
-                attaching = make(plan)
+            attaching = make(plan) if on_bad == "error" else _without_own_calls(make, chosen, plan, ledger)
             made = _attached(attaching, on_bad, limits.watchdog)
         if made is not None:
             return made
     raise _restless(ledger.report())
 
 
-def _called_among(chosen: AnyFunctionSet, attaching: Attaching) -> set[int]:
-    """The positions of functions that the program itself calls. If there are any, `attaching` is undone."""
+def _without_own_calls(
+    make: Callable[[LinkPlan], Attaching], chosen: AnyFunctionSet, plan: LinkPlan, ledger: Ledger
+) -> Attaching:
+    """The attachment in the making, without functions that the program itself calls, if patterns chose them.
+
+    Raises NoMatchError if nothing else was chosen.
+    """
+    attaching = make(plan)
     try:
-        called = own_calls(chosen, attaching.codes())
+        called = own_calls(chosen, attaching.codes()) if may_leave_out(chosen) else set()
     except BaseException:
         attaching.discard()
         raise
-    if called:
-        attaching.discard()
-    return called
+    if not called:
+        return attaching
+    attaching.discard()
+    refusals = [refusal(chosen.label(position)) for position in sorted(called)]
+    ledger.skip(refusals)
+    left = plan.without(called)
+    if not left.n_functions:
+        words = "; ".join(map(str, refusals[:3]))
+        raise NoMatchError(words, hint="attach a program that does not call it; a list of symbols is attached as it is")
+    return make(left)
 
 
 def _attached(attaching: Attaching, on_bad: str, watchdog: float | None) -> Attachment | None:
@@ -227,7 +235,7 @@ def _nothing(
     kernel = kernel_of(chosen)
     if not usable or withholds(kernel, report):
         return why_none(kernel, allowed=allowed, when=side)
-    if len(chosen) and codes != {CODE} and any(mask & ~usable for mask in chosen.mechanisms(when=side)):
+    if len(chosen) and any(mask & ~usable for mask in chosen.mechanisms(when=side)):
         names = mechanism_names(usable)
         return NotSupportedError(
             f"{_none_of(report.requested)} by {' or '.join(names)}: {report}",
