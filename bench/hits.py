@@ -92,9 +92,7 @@ def per_call(pid: int = 0, drain: Callable[[], object] = lambda: None) -> float:
 def chosen(kernel: mp.Kernel, n: int) -> FunctionSet:
     """The target and n - 1 functions that the loop doesn't come through."""
     everything = kernel.functions("vmlinux:*").attachable()
-    nothing = kernel.functions(TARGET).take(
-        []
-    )  # what is added to it counts as chosen by a pattern, not each by its name
+    nothing = kernel.functions(TARGET).take([])  # what is added to it counts as chosen by a pattern, not by its name
     named = (f.name for f in everything if f.name.isidentifier())
     others = [name for name in named if name.startswith("bpf_") or not BUSY.search(name)]
     some = nothing | kernel.functions(*others[: n + n // 8])
