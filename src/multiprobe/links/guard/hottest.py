@@ -28,7 +28,8 @@ MOST = 1_000
 class Hottest:
     """What is remembered of one kernel build under one kind of load.
 
-    load: the name of the program that is measured, "" for the whole machine
+    load: the name of the program that is measured, "" for the whole machine. A COMMAND does not run yet when it is
+        asked for: all are one kind of load.
     """
 
     def __init__(self, build_id: str, load: str) -> None:
