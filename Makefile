@@ -9,7 +9,7 @@ DEFAULT_KERNEL := 6.12
 BENCH_KERNELS := 6.12 7.3
 WORKLOAD := for i in 1 2 3; do ls -lR /etc | cat >/dev/null; cat /proc/meminfo /proc/stat; done >/dev/null
 
-.PHONY: setup try test vm-all kernel-test unit user faults crashes rights fuzz lint api pages vm bench soak docs clean site deb pictures
+.PHONY: setup try test vm-all kernel-test unit user faults crashes rights fuzz lint api pages vm bench bench-cpus soak docs clean site deb pictures
 
 setup: kernels
 
@@ -109,6 +109,13 @@ bench: setup
 	done
 	$(BIN)/python bench/results.py
 	$(BIN)/python bench/startup.py --native --runs 15
+
+# Commands on all functions with many CPUs: the memory that they take, and whether counts are right: make bench-cpus CPUS=64
+bench-cpus: setup
+	for kernel in $(BENCH_KERNELS); do \
+		$(BIN)/multiprobe vm --kernel $$kernel --cpus $(or $(CPUS),32) --memory 4096 -- $(abspath $(BIN)/python) \
+			$(abspath bench/many_cpus.py) --max-memory 0.6 || exit 1; \
+	done
 
 # Hundreds of random mixes of attachments on each kernel, for as long as it takes: make soak SCENARIOS=300
 # All functions counted for minutes, attached again and again, watching memory: make soak MINUTES=30 KERNEL=7.3

@@ -78,7 +78,9 @@ def test_five_thousand_functions_each_with_its_own_cookie(kernel: mp.Kernel) -> 
             os.getppid()
         attachment.pause()
         good, bad = attachment.totals(right), attachment.totals(wrong)
-    assert attachment.report.attached == len(functions) >= 4990
+    left_out = [refusal for refusal in attachment.report.skipped if refusal.code == "own_call"]
+    assert attachment.report.attached + len(left_out) == len(functions) >= 4990
+    assert len(left_out) < 5
     assert sum(bad) == 0
     assert sum(good) > 2000
     assert good[3] >= 1000, "getppid"

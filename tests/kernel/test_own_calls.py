@@ -1,4 +1,4 @@
-"""Calls that the probe machinery makes itself are not counted as the kernel's."""
+"""Calls that the probe machinery makes itself are not counted as the kernel's, and programs don't hit their own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import pytest
 
 import multiprobe as mp
+from multiprobe.instruments.latency import instrument as latency
 
 N_CALLS, ROUNDS = 1_000, 3
 CALLED = "__x64_sys_getppid"
@@ -44,3 +45,23 @@ def test_one_more_probed_function_adds_its_own_calls_only(when: str) -> None:
     with_it = counts(others | kernel.functions(CALLED), when)
     grown = {name: n - without.get(name, 0) for name, n in with_it.items() if n - without.get(name, 0) > N_CALLS // 2}
     assert grown == {CALLED: pytest.approx(N_CALLS, abs=N_CALLS // 100)}
+
+
+@pytest.mark.parametrize("mechanism", ["kprobe_multi", "tracing_multi"])
+@pytest.mark.parametrize("by", [None, "process"])
+def test_programs_do_not_hit_the_functions_that_they_call(mechanism: str, by: str | None) -> None:
+    kernel = mp.Kernel()
+    if not kernel.has(mechanism):
+        pytest.skip(f"this kernel has no {mechanism}")
+    functions = kernel.functions("vmlinux:bpf_*", "vmlinux:htab_*", "vmlinux:*htab_map*", "vmlinux:lookup_*", CALLED)
+    with latency.start(functions, by=by, mechanisms=mechanism) as timer:
+        for _ in range(N_CALLS):
+            os.getppid()
+        sample = timer.finish()
+        report = timer.report
+    (row,) = (row for row in sample.rows if row.function.name == CALLED and row.calls >= N_CALLS)
+    assert report.missed.get("recursion_misses", 0) + report.missed.get("link_misses", 0) < N_CALLS // 10, report
+    left_out = [refusal.request for refusal in report.skipped if refusal.code == "own_call"]
+    assert "bpf_ktime_get_ns" in left_out
+    assert all(name.startswith("bpf_") for name in left_out)
+    assert row.total > 0

@@ -12,7 +12,7 @@ import time
 from contextlib import AbstractContextManager
 from functools import partial
 from itertools import repeat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import multiprobe as mp
 from multiprobe.arch import native
@@ -21,6 +21,9 @@ from multiprobe.bench.attaching import OURS, empty
 from multiprobe.bench.figures import Case, Figure, Run, Task, figures, in_turn
 from multiprobe.bench.machine import counts_instructions
 from multiprobe.instruments import count
+from multiprobe.instruments.errors import instrument as errors
+from multiprobe.instruments.graph import instrument as graph
+from multiprobe.instruments.instrument import Instrument
 from multiprobe.instruments.latency import instrument as latency
 from multiprobe.instruments.trace import instrument as trace
 from multiprobe.kernel.mechanism import Mechanism
@@ -29,7 +32,6 @@ from multiprobe.links.plan.usable import usable_mechanisms
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from multiprobe.functions.sets import FunctionSet
 
 CALLS, ROUNDS = 4_000, 9
 """Calls of one round, and rounds of a run, of which the least counts: others were interrupted."""
@@ -37,13 +39,21 @@ SYSTEM_CALL = "getsid"
 _RING = 1 << 23
 """Bytes of a ring buffer that holds the events of all rounds: a lost event costs less than a kept one."""
 
+NOBODY = 1 << 22
+"""No process has this id: the call for it fails."""
+
 SCRIPTS = {
     "empty": "kprobe:{0} {{ }}",
     "count": "kprobe:{0} {{ @[func] = count(); }}",
     "latency": "kprobe:{0} {{ @began[tid] = nsecs; }} "
     "kretprobe:{0} /@began[tid]/ {{ @[func] = hist(nsecs - @began[tid]); delete(@began[tid]); }}",
+    "latency --by process": "kprobe:{0} {{ @began[tid] = nsecs; }} "
+    "kretprobe:{0} /@began[tid]/ {{ @[func, pid] = hist(nsecs - @began[tid]); delete(@began[tid]); }}",
+    "errors: success": "kretprobe:{0} /(int32)retval < 0/ {{ @[func, pid, retval] = count(); }}",
+    "errors: failure": "kretprobe:{0} /(int32)retval < 0/ {{ @[func, pid, retval] = count(); }}",
 }
-"""The same questions to bpftrace; not `trace`: it would print while the loop runs, and on one CPU at its cost."""
+"""The same questions to bpftrace; of `errors`, only which calls failed, not on which path. Not `trace` and `graph`: it
+would print while the loop runs, and on one CPU at its cost; nor `--self`, for which it has no stack of calls."""
 
 
 @mp.program(when="session")
@@ -60,60 +70,66 @@ def measure(task: Task) -> Iterator[Figure]:
         task.notes.append(f"hit: nothing is measured: {target} can't be attached to")
         return
     unit = "instructions" if counts_instructions() else "ns"
-    for question, (side, attach) in _QUESTIONS.items():
+    for name, question in QUESTIONS.items():
+        cost = partial(_cost, question.pid)
         cases: dict[Case, Run] = {}
-        for mechanism in usable_mechanisms(kernel, when=side) & Mechanism.KERNEL:
-            case = Case(OURS, f"{question}, {mechanism.label}")
-            cases[case] = partial(_cost, partial(attach, functions, mechanism))
-        peer = Case(bpftrace.PROGRAM, question)
-        if question in SCRIPTS and bpftrace.is_there():
-            cases[peer] = partial(_cost, partial(bpftrace.running, SCRIPTS[question].format(target)))
+        for mechanism in usable_mechanisms(kernel, when=question.side) & Mechanism.KERNEL:
+            attach = partial(question.attach, functions, mechanisms=mechanism.label)
+            cases[Case(OURS, f"{name}, {mechanism.label}")] = partial(cost, attach, has_reader=question.has_reader)
+        peer = Case(bpftrace.PROGRAM, name)
+        if name in SCRIPTS and bpftrace.is_there():
+            cases[peer] = partial(cost, partial(bpftrace.running, SCRIPTS[name].format(target)))
         yield from figures("hit", in_turn("hit", cases, task), unit=unit, peer=peer, functions=1)
 
 
-def _cost(attach: Callable[[], AbstractContextManager[object]]) -> Mapping[str, float]:
+def _cost(
+    pid: int, attach: Callable[[], AbstractContextManager[object]], *, has_reader: bool = False
+) -> Mapping[str, float]:
     """What a call costs while something is attached, above what it cost right before."""
-    without = per_call()
-    with attach():
-        return {"hit": per_call() - without}
+    without = per_call(pid)
+    with attach() as running:
+        if has_reader and isinstance(running, Instrument):
+            return {"hit": per_call(pid, running.sample) - without}
+        return {"hit": per_call(pid) - without}
 
 
-def per_call() -> float:
-    """Nanoseconds (or instructions) of one turn of the loop."""
+def per_call(pid: int = 0, drain: Callable[[], object] = lambda: None) -> float:
+    """Nanoseconds (or instructions) of one turn of the loop; `drain` is called before each round of it."""
     call, clock = os.getsid, time.perf_counter_ns
     rounds = []
     for _ in range(ROUNDS):
+        drain()
         began = clock()
-        for _ in repeat(None, CALLS):
-            call(0)
+        for one in repeat(pid, CALLS):
+            try:  # noqa: SIM105 — a context manager would cost more than the probes
+                call(one)
+            except OSError:
+                pass
         rounds.append(clock() - began)
     return min(rounds) / CALLS
 
 
-def _empty(functions: FunctionSet, mechanism: Mechanism) -> mp.Attachment:
-    return mp.attach(empty, functions, mechanisms=mechanism.label)
+class Question(NamedTuple):
+    """What is asked: the side of its program, how it is attached (with `mechanisms=`), what the loop calls getsid()
+    with, and whether what is collected is read before each round.
+    """
+
+    side: str
+    attach: Callable[..., AbstractContextManager[object]]
+    pid: int = 0
+    has_reader: bool = False
 
 
-def _empty_session(functions: FunctionSet, mechanism: Mechanism) -> mp.Attachment:
-    return mp.attach(empty_session, functions, mechanisms=mechanism.label)
-
-
-def _count(functions: FunctionSet, mechanism: Mechanism) -> AbstractContextManager[object]:
-    return count.start(functions, mechanisms=mechanism.label)
-
-
-def _latency(functions: FunctionSet, mechanism: Mechanism) -> AbstractContextManager[object]:
-    return latency.start(functions, mechanisms=mechanism.label)
-
-
-def _trace(functions: FunctionSet, mechanism: Mechanism) -> AbstractContextManager[object]:
-    return trace.start(functions, size=_RING, mechanisms=mechanism.label)
-
-
-_QUESTIONS: dict[str, tuple[str, Callable[[FunctionSet, Mechanism], AbstractContextManager[object]]]] = {
-    "empty": ("entry", _empty),
-    "count": ("entry", _count),
-    "empty session": ("session", _empty_session),
-    "latency": ("session", _latency),
-    "trace": ("session", _trace),
+QUESTIONS = {
+    "empty": Question("entry", partial(mp.attach, empty)),
+    "count": Question("entry", count.start),
+    "empty session": Question("session", partial(mp.attach, empty_session)),
+    "latency": Question("session", latency.start),
+    "latency --self": Question("session", partial(latency.start, has_self=True)),
+    "latency --by process": Question("session", partial(latency.start, by="process")),
+    "errors: success": Question("session", errors.start),
+    "errors: failure": Question("session", errors.start, NOBODY, has_reader=True),
+    "graph": Question("session", partial(graph.start, max_events=2 * ROUNDS * CALLS)),
+    "trace --entry": Question("entry", partial(trace.start, entries_only=True, size=_RING)),
+    "trace": Question("session", partial(trace.start, size=_RING)),
 }

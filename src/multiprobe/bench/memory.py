@@ -7,6 +7,7 @@ allocated for itself meanwhile (/proc/meminfo), of which other work may be a par
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from multiprobe.bench.attaching import OURS
@@ -51,6 +52,12 @@ class _Command(NamedTuple):
 COMMANDS = {
     "count": _Command("entry", lambda: count.count.maps.values(), count.start),
     "latency": _Command("session", lambda: LatencyProbe().program.maps.values(), latency.start),
+    "latency --self": _Command(
+        "session", lambda: LatencyProbe(has_self=True).program.maps.values(), partial(latency.start, has_self=True)
+    ),
+    "latency --by process": _Command(
+        "session", lambda: LatencyProbe(by="process").program.maps.values(), partial(latency.start, by="process")
+    ),
     "trace": _Command(
         "session",
         lambda: TraceProbe(Filter(), entries_only=False, size=trace.RING_SIZE).program.maps.values(),

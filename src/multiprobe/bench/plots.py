@@ -40,7 +40,7 @@ def draw(found: Iterable[Figure], directory: str | Path) -> Iterator[str]:
         mine = [one for one in every if one.bench == name]
         if not mine:
             continue
-        figure, axes = plt.subplots(figsize=(8, 4.5))
+        figure, axes = plt.subplots(figsize=_SIZES.get(name, (8, 4.5)))
         draw_one(axes, mine)
         figure.tight_layout()
         target = Path(directory, f"bench-{name}.svg")
@@ -77,8 +77,9 @@ def _hit(axes: Axes, found: list[Figure]) -> None:
     width = 0.8 / len(tools)
     for number, (tool, costs) in enumerate(tools.items()):
         places = [questions.index(question) + (number - (len(tools) - 1) / 2) * width for question in costs]
-        axes.bar_label(axes.bar(places, list(costs.values()), width, label=tool), fmt="{:,.0f}", fontsize="x-small")
-    axes.set_xticks(range(len(questions)), questions)
+        bars = axes.bar(places, list(costs.values()), width, label=tool)
+        axes.bar_label(bars, fmt="{:,.0f}", fontsize="x-small", rotation=90, padding=2)
+    axes.set_xticks(range(len(questions)), questions, rotation=15)
     axes.set(ylabel=f"{found[0].unit} a call, above the same call without probes")
     axes.legend(fontsize="small")
 
@@ -116,4 +117,5 @@ def _memory(axes: Axes, found: list[Figure]) -> None:
 
 
 _PALE = {"attach": 1.0, "detach": 0.3}
+_SIZES = {"hit": (14.0, 5.0)}
 _DRAWERS = {"attach": _attach, "hit": _hit, "start": _start, "memory": _memory}

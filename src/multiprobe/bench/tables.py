@@ -46,9 +46,9 @@ def _hit(found: Sequence[Figure]) -> TextTable:
     rows = []
     for one in found:
         question, _, mechanism = one.way.partition(", ")
-        cost = amount(one) if one.unit == "ns" else f"{amount(one)} instructions"
-        rows.append((question, mechanism, one.tool, cost, _ratio(one)))
-    titles = ("QUESTION", "MECHANISM", "TOOL", "COST OF A CALL", "OF BPFTRACE")
+        rows.append((question, mechanism, one.tool, amount(one), _ratio(one)))
+    cost = "TIME OF A CALL" if found[0].unit == "ns" else "INSTRUCTIONS"
+    titles = ("QUESTION", "MECHANISM", "TOOL", cost, "OF BPFTRACE")
     return _table(titles, rows, texts=titles[:3])
 
 

@@ -148,6 +148,12 @@ def kernel_part(functions: AnyFunctionSet) -> tuple[int, FunctionSet | None]:
     )
 
 
+def has_kernel_types(functions: AnyFunctionSet) -> bool:
+    """Whether functions of a kernel with BTF are among them."""
+    _, part = kernel_part(functions)
+    return part is not None and any(part.btf_ids())
+
+
 def has_returns(functions: AnyFunctionSet) -> bool:
     """Whether there is a function that returns: USDT probes don't."""
     return not all(isinstance(part, UsdtProbeSet) for part in parts_of(functions))

@@ -34,12 +34,12 @@ from multiprobe.output.table import Column, TextTable
 from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from multiprobe.binaries.mixed import AnyFunctionSet
+    from multiprobe.compiler.program import Program
     from multiprobe.instruments.errors.failures import FailedCall, FailureGroup, Kind
     from multiprobe.instruments.instrument import AttachOptions
-    from multiprobe.maps import MapSpec
     from multiprobe.output.metrics import Family
 
 EXAMPLES = """\
@@ -96,9 +96,9 @@ class ErrorsMeasurement(Measurement[ErrorsOptions, ErrorsSample]):
         self._kept: list[FailedCall] = []
         self._listed = ListedRows(options.limit(MOST))
 
-    def maps(self, functions: AnyFunctionSet) -> Collection[MapSpec]:
-        """The program's maps."""
-        return make_program(n_arguments=self._n_arguments).maps.values()
+    def program(self, functions: AnyFunctionSet) -> Program:
+        """The program."""
+        return make_program(n_arguments=self._n_arguments)
 
     @property
     def _n_arguments(self) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from multiprobe.binaries.mixed import name_fields
+from multiprobe.binaries.mixed import has_kernel_types, name_fields
 from multiprobe.cli.files import naming, writing
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
@@ -38,15 +38,15 @@ from multiprobe.output.tree import HANG, tree_lines
 from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from multiprobe.binaries.mixed import AnyFunctionSet
+    from multiprobe.compiler.program import Program
     from multiprobe.instruments.graph.calltree import Call, CallTree
     from multiprobe.instruments.graph.instrument import ThreadCalls
     from multiprobe.instruments.instrument import AttachOptions
     from multiprobe.instruments.workload import Workload
     from multiprobe.kernel.btf.values import Signature, Spelled
-    from multiprobe.maps import MapSpec
     from multiprobe.output.slices import Argument
 
 EXAMPLES = """\
@@ -82,10 +82,10 @@ class GraphMeasurement(Measurement[GraphOptions, GraphSample]):
         super().__init__(options)
         self.uses_types = options.args
 
-    def maps(self, functions: AnyFunctionSet) -> Collection[MapSpec]:
-        """The program's maps."""
-        probe = GraphProbe(max_events=self.options.max_events, n_arguments=self._n_arguments(functions))
-        return probe.program.maps.values()
+    def program(self, functions: AnyFunctionSet) -> Program:
+        """The program."""
+        n_arguments, has_types = self._n_arguments(functions), has_kernel_types(functions)
+        return GraphProbe(max_events=self.options.max_events, n_arguments=n_arguments, has_types=has_types).program
 
     def _n_arguments(self, functions: AnyFunctionSet) -> int:
         return _most_arguments(functions) if self.options.args else -1

@@ -6,7 +6,7 @@ Each command has a subclass, in the command's own module.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from multiprobe.compiler.program import Program
     from multiprobe.instruments.instrument import AttachOptions, Instrument
     from multiprobe.instruments.workload import Workload
-    from multiprobe.maps import MapSpec
     from multiprobe.output.metrics import Family
     from multiprobe.output.metrics_server import MetricsServer
     from multiprobe.output.page import Picture
@@ -69,10 +68,9 @@ class Measurement(ABC, Generic[OptionsT_co, SampleT]):
     def adapt(self, functions: AnyFunctionSet) -> None:
         """Choose the side of the functions (`when`), now that they are known."""
 
-    def maps(self, functions: AnyFunctionSet) -> Collection[MapSpec]:
-        """The maps of the program, of which `--dry-run` says what they take."""
-        program = self.program_ahead()
-        return program.maps.values() if program else ()
+    def program(self, functions: AnyFunctionSet) -> Program | None:
+        """The program, for `--dry-run`: what its maps take, and what functions it calls."""
+        return self.program_ahead()
 
     @abstractmethod
     def start(self, functions: AnyFunctionSet, options: AttachOptions) -> Instrument[SampleT]:

@@ -35,12 +35,12 @@ from multiprobe.output.units import percent_text, time_text
 from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from multiprobe.binaries.mixed import AnyFunctionSet
+    from multiprobe.compiler.program import Program
     from multiprobe.instruments.instrument import AttachOptions, Instrument
     from multiprobe.instruments.stacks.instrument import Stack
-    from multiprobe.maps import MapSpec
 
 EXAMPLES = """\
 Examples:
@@ -75,12 +75,12 @@ class StacksMeasurement(Measurement[StacksOptions, StacksSample]):
         super().__init__(options)
         self.when = "session" if options.time else "entry"
 
-    def maps(self, functions: AnyFunctionSet) -> Collection[MapSpec]:
-        """The program's maps."""
+    def program(self, functions: AnyFunctionSet) -> Program:
+        """The program."""
         own = self.options
         has_programs = bool(binary_parts(functions))
         probe = StacksProbe(has_user=own.user, is_timed=own.time, has_programs=has_programs, max_stacks=own.max_stacks)
-        return probe.program.maps.values()
+        return probe.program
 
     def start(self, functions: AnyFunctionSet, options: AttachOptions) -> Instrument[StacksSample]:
         """Attach and count."""

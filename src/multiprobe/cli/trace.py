@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from multiprobe.binaries.mixed import has_returns, name_fields
+from multiprobe.binaries.mixed import has_kernel_types, has_returns, name_fields
 from multiprobe.cells import left
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
@@ -25,11 +25,11 @@ from multiprobe.output.values import spell
 from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from multiprobe.binaries.mixed import AnyFunctionSet
+    from multiprobe.compiler.program import Program
     from multiprobe.instruments.instrument import AttachOptions, Instrument
-    from multiprobe.maps import MapSpec
 
 EXAMPLES = """\
 Examples:
@@ -89,11 +89,17 @@ class TraceMeasurement(Measurement[TraceOptions, list[TracedCall]]):
         if not has_returns(functions):
             self.when = "entry"
 
-    def maps(self, functions: AnyFunctionSet) -> Collection[MapSpec]:
-        """The program's maps."""
+    def program(self, functions: AnyFunctionSet) -> Program:
+        """The program, as it is without a filter."""
         own = self.options
-        probe = TraceProbe(Filter(), entries_only=self.when == "entry", size=trace.RING_SIZE, has_stacks=own.stack)
-        return probe.program.maps.values()
+        probe = TraceProbe(
+            Filter(),
+            entries_only=self.when == "entry",
+            size=trace.RING_SIZE,
+            has_stacks=own.stack,
+            has_types=has_kernel_types(functions),
+        )
+        return probe.program
 
     def start(self, functions: AnyFunctionSet, options: AttachOptions) -> Instrument[list[TracedCall]]:
         """Attach and trace."""

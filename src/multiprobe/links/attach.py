@@ -6,6 +6,7 @@ Nothing of the program counts before everything is attached: programs return at 
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from multiprobe.binaries.mixed import binary_parts, kernel_of
@@ -24,6 +25,7 @@ from multiprobe.kernel.tasks import Tasks
 from multiprobe.links.attaching import Attaching
 from multiprobe.links.guard.limits import Limits
 from multiprobe.links.mechanisms.harm import harmful_probes
+from multiprobe.links.own_calls import may_leave_out, own_calls, refusal
 from multiprobe.links.plan.mechanisms import Mechanisms
 from multiprobe.links.plan.memory import require_memory
 from multiprobe.links.plan.planning import NOTHING, plan_attachment
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.functions.kernel import Kernel
     from multiprobe.links.attachment import Attachment
+    from multiprobe.links.ledger import Ledger
     from multiprobe.links.objects import ObjectProgram
     from multiprobe.links.plan.mechanisms import Names
     from multiprobe.links.plan.plan import LinkPlan
@@ -97,15 +100,41 @@ def attach(
         if not plan.n_functions or on_bad == "error":
             _require_planned(chosen, ledger.report(), plan, on_bad, usable=usable, allowed=allowed.allowed)
         require_memory(ledger.report().kernel_memory.get("predicted", 0), plan, limits.max_memory)
+        make = partial(
+            Attaching, program, chosen, ledger=ledger, cookies=placed, tasks=tasks, limits=limits,
+            is_replaceable=replaceable, max_singles=allowed.max_singles, progress=progress,
+        )  # fmt: skip
         with telling_why(kernel_of(chosen), usable):
-            attaching = Attaching(
-                program, chosen, plan, ledger, placed, tasks=tasks, limits=limits, is_replaceable=replaceable,
-                max_singles=allowed.max_singles, progress=progress,
-            )  # fmt: skip
+            attaching = make(plan) if on_bad == "error" else _without_own_calls(make, chosen, plan, ledger)
             made = _attached(attaching, on_bad, limits.watchdog)
         if made is not None:
             return made
     raise _restless(ledger.report())
+
+
+def _without_own_calls(
+    make: Callable[[LinkPlan], Attaching], chosen: AnyFunctionSet, plan: LinkPlan, ledger: Ledger
+) -> Attaching:
+    """The attachment in the making, without functions that the program itself calls, if patterns chose them.
+
+    Raises NoMatchError if nothing else was chosen.
+    """
+    attaching = make(plan)
+    try:
+        called = own_calls(chosen, attaching.codes()) if may_leave_out(chosen) else set()
+    except BaseException:
+        attaching.discard()
+        raise
+    if not called:
+        return attaching
+    attaching.discard()
+    refusals = [refusal(chosen.label(position)) for position in sorted(called)]
+    ledger.skip(refusals)
+    left = plan.without(called)
+    if not left.n_functions:
+        words = "; ".join(map(str, refusals[:3]))
+        raise NoMatchError(words, hint="attach a program that does not call it; a list of symbols is attached as it is")
+    return make(left)
 
 
 def _attached(attaching: Attaching, on_bad: str, watchdog: float | None) -> Attachment | None:

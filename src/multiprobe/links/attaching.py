@@ -19,13 +19,14 @@ from multiprobe.kernel.memory import kernel_bytes_used, load_meminfo
 from multiprobe.kernel.tasks import Tasks
 from multiprobe.links.attachment import Attachment
 from multiprobe.links.children import follow_children
+from multiprobe.links.guard.hottest import Hottest
 from multiprobe.links.guard.replaceable import ReplaceableLinks
 from multiprobe.links.guard.safety import find_price, make_guard
 from multiprobe.links.guard.waves import in_waves
 from multiprobe.links.loading import ProgramLoader
 from multiprobe.links.mechanisms.culprits import Culprits
 from multiprobe.links.mechanisms.errnos import RESOURCES, is_about_the_kind, meaning
-from multiprobe.links.mechanisms.linking import CONTEXTS, Linking
+from multiprobe.links.mechanisms.linking import CONTEXTS, Linking, sides_of
 from multiprobe.links.mechanisms.proof import proven
 from multiprobe.links.mechanisms.singles import raise_descriptor_limit
 from multiprobe.links.plan.memory import require_room
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from multiprobe.binaries.mixed import AnyFunctionSet
+    from multiprobe.compiler.code import Code
     from multiprobe.links.children import Follower
     from multiprobe.links.guard.guard import Guard
     from multiprobe.links.guard.limits import Limits
@@ -80,8 +82,10 @@ class Attaching:
         max_singles: int,
         progress: Callable[[int, int], None] | None,
     ) -> None:
+        self._hottest = Hottest.of(chosen, tasks.pid)
         if limits.is_guarded:
-            plan = in_waves(plan, has_budget=limits.budget is not None, is_careful=limits.careful)
+            hot = self._hottest.among(chosen)
+            plan = in_waves(plan, has_budget=limits.budget is not None, is_careful=limits.careful, hot=hot)
         order = plan.planned
         self.program = program
         self.plan = plan
@@ -147,7 +151,11 @@ class Attaching:
 
     def __exit__(self, *_: object) -> None:
         if not self.is_finished:
-            uninterrupted(self._undo)
+            self.discard()
+
+    def discard(self) -> None:
+        """Undo everything."""
+        uninterrupted(self._undo)
 
     def _undo(self) -> None:
         try:
@@ -156,12 +164,20 @@ class Attaching:
             self.loader.close()
             self._close_follower()
 
+    def codes(self) -> list[Code]:
+        """What the program is compiled to for each mechanism that is planned for functions of the kernel."""
+        loader, mechanisms = self.loader, {group.mechanism for group in self.plan.groups} - {Mechanism.UPROBE_MULTI}
+        if not isinstance(loader, ProgramLoader):
+            return []
+        with self.ledger.timed("compile"):
+            return [loader.code(CONTEXTS[one], side) for one in mechanisms for side in sides_of(one, loader.paired)]
+
     # Attaching
 
     def run(self) -> None:
         """Attach group by group; under guard, as long as the machine bears it."""
         if self.limits.is_guarded and isinstance(self.loader, ProgramLoader):
-            self.guard = make_guard(self.limits, self.loader, self.links, self.ledger)
+            self.guard = make_guard(self.limits, self.loader, self.links, self.ledger, self._hottest)
         before = kernel_bytes_used(load_meminfo())
         pending = deque((group.mechanism, self._indices(group.positions)) for group in self.plan.groups)
         while pending:

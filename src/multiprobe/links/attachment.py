@@ -20,7 +20,7 @@ from multiprobe.links.pins import open_pins, pin, unpin
 from multiprobe.links.plan.planning import gone_among
 from multiprobe.links.plan.request import choose
 from multiprobe.links.report import Drop
-from multiprobe.maps.maps import ArrayMap, HashMap, RowArrayMap, RowHashMap
+from multiprobe.maps.maps import ArrayMap, HashMap, RowArrayMap
 from multiprobe.maps.reading import EventReader
 from multiprobe.maps.ringbuf import RingBufferMap
 from multiprobe.maps.store import MapSet
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from multiprobe.maps.events import EventT, RingBuffer
     from multiprobe.maps.histogram import Histogram, HistogramMap
     from multiprobe.maps.opening import Map
-    from multiprobe.maps.specs import Array, Hash, MapSpec, PerFunction, RowArray, RowHash
+    from multiprobe.maps.specs import Array, Hash, MapSpec, PerFunction, RowArray
     from multiprobe.maps.stacks import StackTraces, StackTracesMap
     from multiprobe.maps.tasks import PerTask, PerTaskMap
 
@@ -97,8 +97,6 @@ class Attachment:
     def map(self, spec: RowArray) -> RowArrayMap: ...
     @overload
     def map(self, spec: PerFunction | Array) -> ArrayMap: ...
-    @overload
-    def map(self, spec: RowHash) -> RowHashMap: ...
     @overload
     def map(self, spec: Hash) -> HashMap: ...
     @overload

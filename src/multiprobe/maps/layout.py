@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from multiprobe.errors import UsageError
 from multiprobe.maps.rows import CACHE_LINE as CACHE_LINE
 from multiprobe.maps.rows import SHARED_BYTES, TABLE, HotRows, mask_of, padded, shared_rows
-from multiprobe.maps.specs import MAX_VALUE_BYTES, Array, Hash, MapSpec, PerFunction, RowHash
+from multiprobe.maps.specs import MAX_VALUE_BYTES, Array, Hash, MapSpec, PerFunction
 from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
@@ -66,9 +66,6 @@ def layout(spec: MapSpec, n_functions: int, n_cpus: int) -> Layout:
     own = spec.layout(n_functions, n_cpus)
     if isinstance(own, Layout):
         return own
-    if isinstance(spec, RowHash):
-        size = eights(spec.row_size)
-        return Layout(spec.key_size, size, spec.max_entries, False, 1, size, spec.width)
     if isinstance(spec, Hash):
         rows, row_size = (n_cpus, n_cpus * eights(spec.value.size)) if spec.per_cpu else (1, spec.value.size)
         return Layout(spec.key_size, spec.value.size, spec.max_entries, False, rows, row_size)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from multiprobe.errors import KernelError, UsageError
 from multiprobe.maps.layout import Layout
 from multiprobe.maps.records import make_record, numpy_of
-from multiprobe.maps.specs import Hash, LruHash, MapSpec, PerFunction, RowArray, RowHash
+from multiprobe.maps.specs import Hash, LruHash, MapSpec, PerFunction, RowArray
 from multiprobe.maps.types import LETTERS, NUMPY, Integer, i64, u64
 from multiprobe.syscalls import bpf
 from multiprobe.table import Table
@@ -181,11 +181,20 @@ class RowArrayMap(ArrayMap):
 
     def rows(self, first: int, stop: int) -> NDArray[np.uint64]:
         """A copy of some rows, shape (rows, width)."""
+        return self._all()[first:stop].copy()
+
+    def used_rows(self, place: int) -> NDArray[np.uint64]:
+        """A copy of the rows whose value at `place` isn't 0, shape (rows, width)."""
+        every = self._all()
+        used: NDArray[np.uint64] = every[every[:, place] != 0]
+        return used
+
+    def _all(self) -> NDArray[np.uint64]:
+        """The rows themselves: not to be kept."""
         import numpy as np
 
-        size, width = self.spec.value.size, self.spec.width
-        memory = self.memory[first * width * size : stop * width * size]
-        return np.frombuffer(memory, NUMPY[self.spec.value.name]).reshape(-1, width).copy()
+        n_rows, width = self.spec.n_rows, self.spec.width
+        return np.frombuffer(self.memory, NUMPY[self.spec.value.name], count=n_rows * width).reshape(n_rows, width)
 
 
 class HashMap(Tabular):
@@ -315,20 +324,6 @@ def as_integers(memory: bytes | memoryview, type_: Integer) -> memoryview[int]:
     """Memory as a sequence of integers."""
     letter: Any = LETTERS[type_.name]
     return memoryview(memory).cast(letter)
-
-
-class RowHashMap(HashMap):
-    """The open map of a RowHash."""
-
-    spec: RowHash
-
-    def rows(self) -> dict[tuple[Any, ...], list[int]]:
-        """All keys with the values of their rows."""
-        keys, values = self._all()
-        numbers, width = as_integers(values, self.spec.value).tolist(), self.layout.slots
-        step = self.layout.row_size // self.spec.value.size
-        found = (numbers[start : start + width] for start in range(0, len(numbers), step))
-        return dict(zip(self._split(keys), found, strict=True))
 
 
 class OwnMap:

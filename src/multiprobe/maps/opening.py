@@ -8,9 +8,9 @@ from multiprobe.errors import UsageError
 from multiprobe.maps.events import RingBuffer
 from multiprobe.maps.histogram import Histogram, HistogramMap
 from multiprobe.maps.layout import Layout
-from multiprobe.maps.maps import ArrayMap, HashMap, RowArrayMap, RowHashMap
+from multiprobe.maps.maps import ArrayMap, HashMap, RowArrayMap
 from multiprobe.maps.ringbuf import RingBufferMap
-from multiprobe.maps.specs import Hash, MapSpec, RowArray, RowHash
+from multiprobe.maps.specs import Hash, MapSpec, RowArray
 from multiprobe.maps.stacks import StackTraces, StackTracesMap
 from multiprobe.maps.tasks import PerTask, PerTaskMap
 
@@ -26,8 +26,6 @@ def open_map(spec: MapSpec, made: Layout, *, name: str = "") -> Map:
         return StackTracesMap(spec, made, name=label)
     if isinstance(spec, PerTask):
         return PerTaskMap(spec, made, name=label)
-    if isinstance(spec, RowHash):
-        return RowHashMap(spec, made, name=label)
     if isinstance(spec, Hash):
         return HashMap(spec, made, name=label)
     if not made.is_mapped:

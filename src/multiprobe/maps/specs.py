@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import UsageError
-from multiprobe.maps.types import Integer, StringType, alignment, u32
+from multiprobe.maps.types import Integer, StringType, alignment
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -193,11 +193,6 @@ class Hash(MapSpec):
     def shape(self) -> tuple[object, ...]:
         return (self.kind, self.value.name, self.is_tuple, tuple(map(repr, self.keys)))
 
-    @property
-    def parts(self) -> tuple[KeyType, ...]:
-        """The types of what programs put in brackets."""
-        return self.keys
-
     def key_offsets(self) -> tuple[int, ...]:
         """Bytes from the start of a key to each of its parts: in order, each aligned as in C."""
         offsets, end = [], 0
@@ -216,39 +211,6 @@ class Hash(MapSpec):
     def __repr__(self) -> str:
         keys = f"({', '.join(map(repr, self.keys))},)" if self.is_tuple else repr(self.keys[0])
         return f"Hash({keys}, {self.value!r}, max_entries={self.max_entries}{', per_cpu=True' * self.per_cpu})"
-
-
-class RowHash(Hash):
-    """A Hash with a row of `width` values for each key, all of which one look-up finds.
-
-    >>> times = RowHash((u32, i32), u64, max_entries=1000, width=3)
-
-    In a program the last part of a key is the place in the row: `times[ctx.function, ctx.pid, 2] += 1`. The first
-    change of one of its values makes the row: the others are 0. Changes for which there is no room, and those outside
-    of a row, are counted as full_maps.
-    """
-
-    __slots__ = ("width",)
-    kind = "row_hash"
-
-    def __init__(self, key: tuple[PartType, ...], value: IntegerType, max_entries: int = 10_240, *, width: int) -> None:
-        super().__init__(key, value, max_entries)
-        self.width = _checked_count(width, "width")
-
-    @property
-    def parts(self) -> tuple[KeyType, ...]:
-        return (*self.keys, _checked_key(u32))
-
-    @property
-    def row_size(self) -> int:
-        """Bytes of a row."""
-        return self.width * self.value.size
-
-    def shape(self) -> tuple[object, ...]:
-        return (*super().shape(), self.width)
-
-    def __repr__(self) -> str:
-        return f"{super().__repr__().replace('Hash', 'RowHash', 1)[:-1]}, width={self.width})"
 
 
 class LruHash(Hash):

@@ -9,7 +9,7 @@ from multiprobe.errors import UsageError
 from multiprobe.maps.layout import ACTIVE, CONTROL_SIZE, LOSSES, OWN, SESSIONS_SIZE, constants, layout
 from multiprobe.maps.maps import ArrayMap, OwnMap, SharedArray
 from multiprobe.maps.opening import open_map
-from multiprobe.maps.specs import PerFunction, RowHash
+from multiprobe.maps.specs import PerFunction
 from multiprobe.maps.types import u64
 from multiprobe.syscalls.fd import Closing
 from multiprobe.syscalls.membarrier import wait_for_programs
@@ -75,8 +75,6 @@ class MapSet(Closing):
                 self._fill("arg_limits", b"\xff" + arg_limits)
             if returns is not None:
                 self._fill("returns", bytes(1) + returns)
-            if widest := max((spec.row_size for spec in self._maps if isinstance(spec, RowHash)), default=0):
-                self._fill("zeros", bytes(widest))
             if has_sessions:
                 self._tables["sessions"] = SharedArray(SESSIONS_SIZE, name="sessions")
         except BaseException:

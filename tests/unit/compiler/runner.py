@@ -16,13 +16,13 @@ from multiprobe.maps import Array, PerFunction
 from multiprobe.maps.index import FunctionIndex, build_index
 from multiprobe.maps.layout import CACHE_LINE, CONTROL_SIZE, LOSSES, SESSIONS_SIZE, constants, layout
 from multiprobe.maps.maps import as_integers
+from multiprobe.maps.specs import RowArray
 from multiprobe.maps.store import HITS
 
 CONTROL_FD, INDEX_FD, COOKIES_FD, COUNTS_FD, SWITCH_FD, HITS_FD, SESSIONS_FD, RETURNS_FD, FIRST_MAP_FD = range(3, 12)
 LOST_FD = 100
 GENERATION = 5
 ARG_LIMITS_FD = 99
-ZEROS_FD = 98
 KFUNCS = {"kfunc:bpf_session_is_return": 901, "kfunc:bpf_session_cookie": 902}
 
 
@@ -102,10 +102,8 @@ class Bench:
         spec, fd = self.program.maps[name], FIRST_MAP_FD + place
         made = layout(spec, len(self.addresses), self.n_cpus)
         self.layouts[name] = made
-        if spec.kind in ("hash", "lru_hash", "row_hash"):
+        if spec.kind in ("hash", "lru_hash"):
             self.machine.add_table(fd, made.key_size, made.value_size, made.max_entries)
-            if spec.kind == "row_hash":
-                self._add_bytes("zeros", ZEROS_FD, bytes(made.value_size), 8)
         elif spec.kind == "per_task":
             self.machine.add_storage(fd, made.value_size)
         elif spec.kind == "ring_buffer":
@@ -145,6 +143,15 @@ class Bench:
         memory, _ = self.machine.find(self.machine.arrays[self._fd(name)], made.value_size)
         used = made.slots * spec.value.size
         return [list(as_integers(bytes(memory[row * made.row_size :][:used]), spec.value)) for row in range(made.rows)]
+
+    def rows(self, name: str) -> list[list[int]]:
+        """The rows of a RowArray of 8-byte values whose first value isn't 0."""
+        spec, made = self.program.maps[name], self.layouts[name]
+        assert isinstance(spec, RowArray)
+        memory, _ = self.machine.find(self.machine.arrays[self._fd(name)], made.value_size)
+        values = memoryview(memory).cast("B").cast("Q")
+        firsts = values[:: spec.width].tolist()
+        return [values[n * spec.width : (n + 1) * spec.width].tolist() for n, first in enumerate(firsts) if first]
 
     def table(self, name: str) -> dict[bytes, int]:
         """A Hash's contents."""

@@ -8,14 +8,11 @@ import pytest
 from runner import Bench
 
 import multiprobe as mp
-from multiprobe.errors import UsageError
-from multiprobe.maps.specs import RowHash
 
 if TYPE_CHECKING:
     from multiprobe.compiler.program import Program
 
 table = mp.Hash(mp.u64, mp.u64, 8)
-rows = RowHash((mp.u64, mp.u64), mp.u64, 8, width=3)
 seen = mp.Array(mp.u64, 4)
 
 
@@ -141,54 +138,3 @@ def test_another_cpu_may_insert_between_lookup_and_update() -> None:
 def test_a_full_table_is_counted() -> None:
     _, bench = lookups(read_and_add, *((key,) for key in range(9)))
     assert bench.losses() == {"full_maps": 1}
-
-
-@mp.program
-def fill_row(ctx):
-    key, place = ctx.arg(0), ctx.arg(1)
-    rows[key, key, 0] += 1
-    rows[key, key, place] += 10
-    rows[key, key, 2] = max(rows[key, key, 2], key)
-    seen[0] = rows[key, key, 0]
-
-
-@mp.program
-def read_rows(ctx):
-    seen[0] = rows[ctx.arg(0), 1, 1] + rows[ctx.arg(0), 1, 2]
-
-
-def row(bench: Bench, *key: int) -> list[int]:
-    found = bench.table("rows")[b"".join(part.to_bytes(8, "little") for part in key)]
-    return [found >> 64 * place & (1 << 64) - 1 for place in range(3)]
-
-
-def test_a_row_is_looked_up_once() -> None:
-    n, bench = lookups(fill_row, (5, 1), (5, 1))
-    assert n == 1
-    assert row(bench, 5, 5) == [2, 20, 5]
-    assert bench.array("seen")[0] == 2
-    assert lookups(fill_row, (5, 1))[0] == 2  # the second time it is there
-
-
-def test_rows_of_a_full_table_are_counted() -> None:
-    _, bench = lookups(fill_row, *((key, 1) for key in range(9)))
-    assert len(bench.table("rows")) == 8
-    assert bench.losses() == {"full_maps": 3}
-
-
-@pytest.mark.parametrize("place", [3, 1 << 40])
-def test_places_outside_of_a_row_are_counted(place: int) -> None:
-    _, bench = lookups(fill_row, (5, place))
-    assert row(bench, 5, 5) == [1, 0, 5]
-    assert bench.losses() == {"full_maps": 1}
-
-
-def test_rows_that_are_not_there_read_as_0() -> None:
-    _, bench = lookups(read_rows, (5,))
-    assert bench.array("seen")[0] == 0
-    assert not bench.table("rows")
-
-
-def test_a_row_of_nothing_is_refused() -> None:
-    with pytest.raises(UsageError, match="width"):
-        RowHash((mp.u64,), mp.u64, width=0)

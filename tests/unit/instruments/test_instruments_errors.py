@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import multiprobe as mp
-from multiprobe.instruments.errors import frames
+from multiprobe.instruments import task_rows
 from multiprobe.instruments.errors import program as errors_probe
 from multiprobe.instruments.errors.failures import NULL, OF_PROGRAM, FailedCall, Joiner, decoded
 from multiprobe.instruments.errors.instrument import OF_PROGRAMS, UNTYPED, cookies_of
@@ -403,7 +403,7 @@ def test_another_system_call_has_none_of_the_callers_of_the_last_one(hooked: Mac
 
 def same_row(n: int) -> list[int]:
     """Ids of tasks that have the same first row."""
-    return [9 + frames.N_ROWS * k for k in range(n)]
+    return [9 + task_rows.N_ROWS * k for k in range(n)]
 
 
 def lost(machine: Machine) -> list[int]:
@@ -411,7 +411,7 @@ def lost(machine: Machine) -> list[int]:
 
 
 def test_tasks_with_the_same_row_are_apart(hooked: Machine) -> None:
-    tids = same_row(frames.PROBES)
+    tids = same_row(task_rows.PROBES)
     outer = {tid: hooked.enter(1, tid=tid) for tid in tids}
     for tid in reversed(tids):
         hooked.leave(0, hooked.enter(0, tid=tid), -ENOENT, tid=tid)
@@ -422,14 +422,14 @@ def test_tasks_with_the_same_row_are_apart(hooked: Machine) -> None:
 
 
 def test_a_row_without_calls_in_progress_serves_another_task(hooked: Machine) -> None:
-    for tid in same_row(3 * frames.PROBES):
+    for tid in same_row(3 * task_rows.PROBES):
         assert fail(hooked, 1, 0, tid=tid) == [((1, 0), ENOENT, 1)]
     assert fail(hooked, 1, 0, tid=same_row(1)[0]) == [((1, 0), ENOENT, 1)]
     assert lost(hooked) == [0, 0]
 
 
 def test_a_task_for_which_all_rows_are_in_use_takes_that_of_another(hooked: Machine) -> None:
-    *tids, newest = same_row(frames.PROBES + 1)
+    *tids, newest = same_row(task_rows.PROBES + 1)
     outer = {tid: hooked.enter(1, tid=tid) for tid in tids}
     assert fail(hooked, 2, 0, tid=newest) == [((2, 0), ENOENT, 2)]
     for tid in tids:
@@ -442,7 +442,7 @@ def test_a_task_for_which_all_rows_are_in_use_takes_that_of_another(hooked: Mach
 
 
 def test_calls_of_a_task_that_lost_its_row_begin_a_new_path(hooked: Machine) -> None:
-    *tids, newest = same_row(frames.PROBES + 1)
+    *tids, newest = same_row(task_rows.PROBES + 1)
     outer = [hooked.enter(1, tid=tid) for tid in tids]
     taker = hooked.enter(2, tid=newest)
     assert fail(hooked, 2, 0, tid=tids[0]) == [((2, 0), ENOENT, 2)]

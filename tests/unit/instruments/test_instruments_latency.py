@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from struct import unpack
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import multiprobe as mp
 from multiprobe.compiler import ir
 from multiprobe.compiler.frontend.statements import build
 from multiprobe.errors import UsageError
+from multiprobe.instruments import task_rows
 from multiprobe.instruments.latency import instrument as latency
+from multiprobe.instruments.latency import task_table
 from multiprobe.instruments.latency.instrument import Latency, all_buckets, rank, self_time
 from multiprobe.instruments.latency.program import BUCKETS, CALLS, LONGEST, OWN, TOTAL, LatencyProbe
 from multiprobe.instruments.latency.quantiles import bounds, quantile
-from multiprobe.maps.specs import RowHash
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "compiler")]
 
@@ -32,6 +31,7 @@ class Machine:
 
     def __init__(self, probe: LatencyProbe) -> None:
         self.bench = Bench(probe.program, "tracing", "session", addresses=ADDRESSES)
+        self.table = probe.maps
         self.time = 1000
 
     def enter(self, function: int, *, tid: int, pid: int = 7, cpu: int = 0) -> int:
@@ -49,12 +49,10 @@ class Machine:
             ip=ADDRESSES[function], cookie=function, cpu=cpu, pid_tgid=pid << 32 | tid, time=self.time, **facts
         )
 
-    def rows(self) -> dict[tuple[int, ...], tuple[int, ...]]:
+    def rows(self) -> dict[tuple[int, int], list[int]]:
         """Of a probe by task: the rows by function and task."""
-        name = next(name for name, item in self.bench.program.maps.items() if isinstance(item, RowHash))
-        size = self.bench.layouts[name].row_size
-        table = self.bench.table(name).items()
-        return {unpack("<Ii", key): unpack(f"<{size // 8}Q", row.to_bytes(size, "little")) for key, row in table}
+        name = next(name for name, item in self.bench.program.maps.items() if item is self.table)
+        return task_table.by_pair(self.bench.rows(name))
 
     def column(self, place: int) -> dict[tuple[int, ...], int]:
         return {key: row[place] for key, row in self.rows().items() if row[place]}
@@ -67,22 +65,24 @@ class Machine:
     def array(self, spec: object) -> list[int]:
         return self.bench.array(next(name for name, item in self.bench.program.maps.items() if item is spec))
 
-    def open_calls(self) -> int:
-        """Entries of calls in progress, and of tasks that have such; those that wait for the next calls are 0."""
-        names = [name for name, item in self.bench.program.maps.items() if item in (self_time.sums, self_time.noted)]
-        return sum(map(bool, (n for name in names for n in self.bench.table(name).values())))
+    def states(self) -> list[list[int]]:
+        """The rows of tasks that measuring self time keeps."""
+        name = next(name for name, item in self.bench.program.maps.items() if item is self_time.rows)
+        return self.bench.rows(name)
 
-    def evict(self, spec: object) -> None:
-        """The kernel makes room for others: all entries are gone."""
-        name = next(name for name, item in self.bench.program.maps.items() if item is spec)
-        self.bench.machine.tables[self.bench._fd(name)].places.clear()
+    def open_calls(self) -> int:
+        """Values of calls in progress, and of tasks that have such; those that wait for the next calls are 0."""
+        return sum(map(bool, (n for row in self.states() for n in row[task_rows.STATE :])))
 
 
 @pytest.mark.parametrize("by", [None, "process", "thread"])
 @pytest.mark.parametrize("has_self", [False, True])
 def test_what_cpus_share_is_only_updated_atomically(by: str | None, has_self: bool) -> None:
-    statements = build(LatencyProbe(by=by, has_self=has_self).program, is_session=True).body
-    assert not any(isinstance(statement, ir.Store) for statement in statements)
+    program = LatencyProbe(by=by, has_self=has_self).program
+    statements = build(program, is_session=True).body
+    maps = list(program.maps.values())
+    stored = [maps[statement.map] for statement in statements if isinstance(statement, ir.Store)]
+    assert all(spec is self_time.rows for spec in stored)  # only the task itself writes to its row
     assert "umax" in [statement.op for statement in statements if isinstance(statement, ir.Update)]
 
 
@@ -153,22 +153,61 @@ def test_too_deep_is_counted_not_guessed() -> None:
     assert machine.open_calls() == 0
 
 
-@pytest.mark.parametrize("evicted", [self_time.sums, self_time.noted])
-def test_what_made_room_for_others_is_counted(evicted: mp.LruHash) -> None:
+def test_a_call_whose_task_lost_its_row_is_counted() -> None:
+    """More tasks than have a row at the same place are in calls: the last one takes the first one's."""
     probe = LatencyProbe(by="thread", has_self=True)
     machine = Machine(probe)
-    outer = machine.enter(0, tid=5)
-    inner = machine.enter(1, tid=5)
-    machine.evict(evicted)
+    tids = [5 + n * task_rows.N_ROWS for n in range(task_rows.PROBES + 1)]
+    calls = [machine.enter(0, tid=tid) for tid in tids]
     machine.time += 10
-    machine.leave(1, inner, tid=5)
+    for tid, session in zip(tids, calls, strict=True):
+        machine.leave(0, session, tid=tid)
     assert machine.array(self_time.lost) == [1]
-    machine.leave(0, outer, tid=5)
-    machine.evict(evicted)
+    assert machine.column(TOTAL) == {(0, tid): 10 for tid in tids}
+    assert machine.column(OWN) == {(0, tid): 10 for tid in tids[1:]}
     again = machine.enter(2, tid=5)
     machine.time += 3
     machine.leave(2, again, tid=5)
     assert machine.column(OWN)[2, 5] == 3
+    assert machine.open_calls() == 0
+    assert len(machine.states()) == task_rows.PROBES
+
+
+def test_pairs_without_room_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task_table, "PROBES", 1)
+    probe = LatencyProbe(by="thread")
+    machine = Machine(probe)
+    tids = same_place(3)
+    for tid in tids:
+        session = machine.enter(0, tid=tid)
+        machine.time += 10
+        machine.leave(0, session, tid=tid)
+    assert machine.column(TOTAL) == {(0, tids[0]): 10}
+    assert machine.array(probe.full) == [2]
+
+
+def test_pairs_at_the_same_place_have_rows_of_their_own() -> None:
+    probe = LatencyProbe(by="thread")
+    machine = Machine(probe)
+    tids = [*same_place(20), -7]
+    for _ in range(2):
+        for n, tid in enumerate(tids):
+            session = machine.enter(0, tid=tid & 0xFFFFFFFF)
+            machine.time += n
+            machine.leave(0, session, tid=tid & 0xFFFFFFFF)
+    assert machine.column(CALLS) == {(0, tid): 2 for tid in tids}
+    assert machine.column(TOTAL) == {(0, tid): 2 * n for n, tid in enumerate(tids) if n}
+    assert machine.array(probe.full) == [0]
+
+
+def same_place(n: int) -> list[int]:
+    """Ids of tasks whose pairs with the first function have the same first place."""
+
+    def place(tid: int) -> int:
+        key = 1 << task_table.TASK_BITS | tid
+        return (key * task_table.MULTIPLIER & (1 << 64) - 1) >> 64 - task_table.ROW_BITS
+
+    return [tid for tid in range(1, n << task_table.ROW_BITS + 1) if place(tid) == place(1)][:n]
 
 
 def test_a_call_from_before_its_task_started_anew_is_counted() -> None:

@@ -46,7 +46,7 @@ def boot(directory: Path) -> Iterator[Boot]:
 
     def boot(profile: Profile = LIKE_7_3, **options: object) -> FakeKernel:
         fake = FakeKernel(directory, profile, **options)  # type: ignore[arg-type]
-        for path in fake.cache.glob("culprits-*"):
+        for path in (*fake.cache.glob("culprits-*"), *fake.cache.glob("hottest-*")):
             path.unlink()
         booted.append(fake.__enter__())
         return fake
@@ -644,6 +644,23 @@ def test_a_budget_drops_the_hottest_and_replaces_its_link(boot: Boot) -> None:
         log = fake.calls
         assert log.index("LINK_CREATE") < log.index(f"close Link {first.number}"), "no call is lost"
         assert wait_until(lambda: attachment.report.budget["relinks"] == 1)
+
+
+def test_what_was_too_hot_is_attached_last_by_itself(boot: Boot) -> None:
+    fake = boot()
+    fake.probe_ns["kprobe_multi"] = 1000
+    options = {"mechanisms": "kprobe_multi", "limits": mp.Limits(budget=0.05)}
+    for sizes in ([len(TCP)], [len(TCP) - 1, 1]):
+        with mp.attach(count, TCP, **options) as attachment:
+            assert [len(link.functions) for link in attachment.links] == sizes
+            assert fake.attached() == set(TCP)
+            index = next(n for n, function in enumerate(attachment.functions) if function.name == "tcp_ack")
+            fake.hit("hits", index, 10_000_000)
+            assert wait_until(lambda: bool(attachment.report.dropped))
+            assert wait_until(lambda: fake.attached() == set(TCP) - {"tcp_ack"})
+    assert attachment.report.budget["relinks"] == 0, "alone, it needs no new link"
+    with mp.attach(count, TCP, mechanisms="kprobe_multi") as attachment:
+        assert len(attachment.links) == 1, "without a budget, all are alike"
 
 
 def test_a_link_that_cannot_be_replaced_goes_as_a_whole(boot: Boot) -> None:

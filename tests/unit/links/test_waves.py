@@ -54,3 +54,14 @@ def test_nothing_is_lost_and_the_order_stays(made: list[tuple[int, int]], has_bu
     pairs = [(group.mechanism, place) for group in plan.groups for place in group.positions]
     assert [(group.mechanism, place) for group in cut.groups for place in group.positions] == pairs
     assert cut.mechanisms == plan.mechanisms
+
+
+@given(groups, st.sets(st.integers(0, 10_000)))
+def test_the_hot_ones_come_last(sizes_by_mechanism: list[tuple[int, int]], hot: set[int]) -> None:
+    plan = plan_of(sizes_by_mechanism)
+    cut = in_waves(plan, has_budget=True, is_careful=False, hot=hot)
+    order = [position for group in cut.groups for position in group.positions]
+    assert sorted(order) == list(range(len(order)))
+    assert [position in hot for position in order] == sorted(position in hot for position in order)
+    of = {position: group.mechanism for group in plan.groups for position in group.positions}
+    assert all(of[position] == group.mechanism for group in cut.groups for position in group.positions)

@@ -19,7 +19,7 @@ from multiprobe.compiler.backend.strings import prepare, write
 from multiprobe.compiler.code import CONSTANT, MAP
 from multiprobe.compiler.ir import BOOL, Expression
 from multiprobe.maps.layout import FULL_MAPS, OUT_OF_RANGE
-from multiprobe.maps.specs import Array, Hash, MapSpec, PerFunction, RowArray, RowHash
+from multiprobe.maps.specs import Array, Hash, MapSpec, PerFunction, RowArray
 from multiprobe.maps.tasks import PerTask
 from multiprobe.maps.types import StringType
 from multiprobe.uapi.bpf import F_STORAGE_CREATE, FuncId
@@ -31,11 +31,6 @@ if TYPE_CHECKING:
 
 ANY, NO_EXIST = 0, 1
 _EBUSY = -16
-
-
-def _has_keys(spec: MapSpec) -> bool:
-    """Whether each value has a key of its own, with which it is inserted."""
-    return isinstance(spec, Hash) and not isinstance(spec, RowHash)
 
 
 class Access:
@@ -76,7 +71,7 @@ class Access:
     def store(self, node: ir.Store) -> None:
         spec = self.specs[node.map]
         value = self.g.integer(node.value)
-        if _has_keys(spec):
+        if isinstance(spec, Hash):
             self._changes[node.map] += 1
             self._put(node.map, self._key(node.map, node.key), value)
             return
@@ -116,7 +111,7 @@ class Access:
         pointer = self._find(node.map, node.key, missing, is_change=True)
         self._atomic(node.op, pointer, value, spec.value.size)
         self.e.jump(end)
-        if _has_keys(spec):
+        if isinstance(spec, Hash):
             self._changes[node.map] += 1
             self.e.begin(missing)
             self._insert(node, value)
@@ -148,8 +143,6 @@ class Access:
             return self._existing(self._of_task_once(index, is_change=is_change), missing)
         if isinstance(spec, RowArray):
             return self._find_in_array_row(index, spec, key, missing)
-        if isinstance(spec, RowHash):
-            return self._find_in_hash_row(index, spec, key, missing, is_change=is_change)
         if isinstance(spec, Hash):
             return self._existing(self._lookup_once(index, key), missing)
         assert not isinstance(key[0], ir.String)
@@ -236,36 +229,6 @@ class Access:
         if number.isdecimal() and int(number) < width:
             return int(number) * size
         return self.e.make(f"mul i64 {self.e.below(number, str(width - 1), missing)}, {size}")
-
-    def _find_in_hash_row(self, index: int, spec: RowHash, key: ir.Key, missing: str, *, is_change: bool) -> str:
-        """One look-up for all values of a row; the row is made when one of them is first changed."""
-        *parts, place = key
-        found = self._existing(self._hash_row(index, tuple(parts), is_change=is_change), missing)
-        return self.e.at(found, self._offset_in_row(spec.width, spec.value.size, place, missing))
-
-    def _hash_row(self, index: int, key: ir.Key, *, is_change: bool) -> str:
-        """The address of a row, or null."""
-        identity = self._identity(index, key)
-        found, made = (identity, "found"), (identity, "made")
-        known = self.e.known(made) or (None if is_change else self.e.known(found))
-        if known is not None:
-            return known
-        buffer = self._key(index, key)
-        pointer = self._lookup(index, buffer)
-        if is_change:
-            pointer = self._or_new_row(index, buffer, pointer)
-        return pointer if identity is None else self.e.remember(made if is_change else found, pointer)
-
-    def _or_new_row(self, index: int, buffer: str, pointer: str) -> str:
-        """`pointer`, or if it is null that of a new row of zeros; null if there is no room."""
-        e = self.e
-
-        def make() -> str:
-            zeros, map_ = e.rare_map_value("zeros"), self._map(index)
-            e.call(FuncId.MAP_UPDATE_ELEM, f"i64 {map_}", f"ptr {buffer}", f"ptr {zeros}", f"i64 {NO_EXIST}")
-            return self._lookup(index, buffer)  # another CPU may have been faster
-
-        return self._or_else(pointer, make)
 
     def _or_else(self, pointer: str, make: Callable[[], str]) -> str:
         """`pointer`, or the one that `make` makes if it is null."""
@@ -361,7 +324,7 @@ class Access:
 
     def _lose(self, spec: MapSpec, label: str, end: str) -> None:
         self.e.begin(label)
-        count_if(self.e, "true", FULL_MAPS if isinstance(spec, PerTask | RowHash) else OUT_OF_RANGE)
+        count_if(self.e, "true", FULL_MAPS if isinstance(spec, PerTask) else OUT_OF_RANGE)
         self.e.begin(end)
 
     # Memory

@@ -329,7 +329,7 @@ class Expressions:
             return tuple(self.number(part) for part in node.elts)
         if not isinstance(spec, Hash):
             return (self.number(node),)
-        parts, types = [node], spec.parts
+        parts, types = [node], spec.keys
         if spec.is_tuple:
             if not isinstance(node, ast.Tuple) or len(node.elts) != len(types):
                 raise self.fail(node, f"a key of this map has {len(types)} parts")

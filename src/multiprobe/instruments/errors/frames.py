@@ -17,18 +17,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import multiprobe as mp
-from multiprobe.maps.layout import MAX_PIDS
-from multiprobe.maps.specs import RowArray
+from multiprobe.instruments.task_rows import WIDTH, make_rows, make_take_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 LONGEST_PATH = 16
-N_ROWS = 1 << 14
-"""Tasks with calls in progress. A task's row is the one of its number, or one of the PROBES that follow by STRIDE; if
-they are all in use, it takes that of another one, whose calls in progress are lost."""
-PROBES, STRIDE = 4, 5381
-NO_ROW = N_ROWS
 DEEPEST = 255
 TAIL_CALL = 1 << 8
 """Set in what `make_top` returns: the call may be a tail call of the one below it."""
@@ -40,41 +34,12 @@ STACK_BITS = 14
 BOTTOM = ((1 << 64) - 1) ^ ((1 << STACK_BITS) - 1 << POINTER_SHIFT)
 """Keeps of a frame's stack pointer the lowest address of its stack."""
 
-OWNER, STATE, FRAMES = 0, 1, 2 + LONGEST_PATH - 1
-"""Places in a task's row. OWNER: the task, 0 at first. STATE: the depth of its stack (8 bits), and above, a bit for
+FRAMES = WIDTH + LONGEST_PATH - 1
+"""Places in a task's row (`instruments.task_rows`). STATE: the depth of its stack (8 bits), and above, a bit for
 each call on it that made a failed call. FRAMES: by depth, index + 1 of the call's function (23 bits), OF_PROGRAM or 0,
 `ctx.kernel_entry` (8 bits), `ctx.stack_pointer`. What is before the first frame is 0: a path ends there."""
-stacks = RowArray(mp.u64, N_ROWS, width=FRAMES + DEEPEST)
-
-
-@mp.helper
-def number_of_task(ctx: mp.Context) -> int:
-    """A number below 1 << 23 that identifies the current task; idle tasks, which all have tid 0, by their CPU."""
-    return ctx.tid or MAX_PIDS | ctx.cpu
-
-
-@mp.helper
-def find_row(task: int) -> int:
-    """The row of a task that isn't in the first one: its own, or one that it takes. NO_ROW if others were faster.
-
-    A row may be taken while no call of its owner is in progress. Tasks that have ended don't give theirs back.
-    """
-    home = mp.u64(task) & N_ROWS - 1
-    for n in range(1, PROBES):
-        row = home + n * STRIDE & N_ROWS - 1
-        if stacks[row, OWNER] == task:
-            return row
-    for n in range(PROBES):
-        row = home + n * STRIDE & N_ROWS - 1
-        owner = stacks[row, OWNER]
-        if not stacks[row, STATE] & DEEPEST and stacks.compare_exchange((row, OWNER), owner, task) == owner:
-            stacks[row, STATE] = 0
-            return row
-    owner = stacks[home, OWNER]
-    if stacks.compare_exchange((home, OWNER), owner, task) != owner:
-        return NO_ROW
-    stacks[home, STATE] = 0
-    return home
+stacks = make_rows(LONGEST_PATH - 1 + DEEPEST)
+take_row = make_take_row(stacks, busy=DEEPEST)
 
 
 @mp.helper

@@ -20,20 +20,16 @@ from multiprobe.instruments.errors.frames import (
     FRAMES,
     FUNCTION,
     LONGEST_PATH,
-    N_ROWS,
-    NO_ROW,
-    OWNER,
     PROGRAMS,
-    STATE,
     TAIL_CALL,
     end_caller,
-    find_row,
     function_of,
     make_frame,
-    number_of_task,
     stacks,
+    take_row,
     top,
 )
+from multiprobe.instruments.task_rows import N_ROWS, NO_ROW, OWNER, STATE, number_of_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,9 +160,7 @@ def _enterer(n_arguments: int, *, has_types: bool, has_programs: bool) -> Callab
     @mp.helper
     def enter(ctx: mp.Context) -> int:
         task = number_of_task(ctx)
-        row = mp.u64(task) & N_ROWS - 1
-        if stacks[row, OWNER] != task:
-            row = find_row(task)
+        row = take_row(task)
         if row == NO_ROW:
             lost[TAKEN] += 1
             return 0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import multiprobe as mp
-from multiprobe.binaries.mixed import kernel_part
+from multiprobe.binaries.mixed import has_kernel_types
 from multiprobe.instruments.graph.calltree import CallTree, Values, depths, in_order
 from multiprobe.instruments.graph.program import BEGIN, END, FUNCTION, IDLE, THREAD, GraphProbe
 from multiprobe.instruments.instrument import AttachOptions, Instrument
@@ -124,9 +124,7 @@ def start(
     max_events: room for so many calls
     n_arguments: record this many arguments of each call (0 to 6), and the returned value; −1 records neither
     """
-    _, of_kernel = kernel_part(functions)
-    has_types = of_kernel is not None and any(of_kernel.btf_ids())
-    probe = GraphProbe(max_events=max_events, n_arguments=n_arguments, has_types=has_types)
+    probe = GraphProbe(max_events=max_events, n_arguments=n_arguments, has_types=has_kernel_types(functions))
     return CallRecorder(mp.attach(probe.program, functions, **options), probe)
 
 

@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import multiprobe as mp
 from multiprobe.errors import UsageError
 from multiprobe.instruments.latency import self_time
-from multiprobe.maps.specs import RowHash
+from multiprobe.instruments.latency.task_table import NO_ROW, WIDTH, make_find_row, make_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from multiprobe.compiler.program import Program
+    from multiprobe.maps.specs import RowArray
 
 BY = ("process", "thread")
-MAX_KEYS = 65_536
-"""Room for pairs of a function and a process (or thread)."""
-CALLS, TOTAL, LONGEST, OWN, BUCKETS = range(5)
+CALLS, TOTAL, LONGEST, OWN, BUCKETS = range(WIDTH, WIDTH + 5)
 """Places in the row of a function and a task."""
 MAX_BITS = 59
 """Of nanoseconds: 18 years."""
@@ -33,7 +32,8 @@ class LatencyProbe:
     calls: calls that began
     total, own, longest: nanoseconds of calls that returned (`own` is `calls` without `has_self`)
     histogram: calls by the bit length of their nanoseconds
-    With `by`, `maps` is a table of rows, with these at CALLS, TOTAL, LONGEST, OWN and from BUCKETS on.
+    With `by`, `maps` is a table of rows (`latency.task_table`), with these at CALLS, TOTAL, LONGEST, OWN and from
+    BUCKETS on; `full` counts calls of pairs for which it has no room.
     """
 
     def __init__(self, *, by: str | None = None, has_self: bool = False) -> None:
@@ -41,10 +41,11 @@ class LatencyProbe:
             raise UsageError(f"invalid by={by!r}: expected {' or '.join(map(repr, BY))}")
         self.by = by
         self.has_self = has_self
-        self.maps: FunctionMaps | RowHash
+        self.full = mp.Array(mp.u64, 1)
+        self.maps: FunctionMaps | RowArray
         if by:
-            self.maps = RowHash((mp.u32, mp.i32), mp.u64, MAX_KEYS, width=BUCKETS + MAX_BITS + 1)
-            self.program = _by_task(self.maps, has_self, is_process=by == "process")
+            self.maps = make_table(BUCKETS + MAX_BITS)
+            self.program = _by_task(self, self.maps, is_process=by == "process")
         else:
             self.maps = _function_maps(has_self)
             self.program = _by_function(self.maps, has_self)
@@ -96,26 +97,34 @@ def _by_function(maps: FunctionMaps, has_self: bool) -> Program:
     return latency
 
 
-def _by_task(rows: RowHash, has_self: bool, *, is_process: bool) -> Program:
+def _by_task(probe: LatencyProbe, rows: RowArray, *, is_process: bool) -> Program:
+    has_self, find_row = probe.has_self, make_find_row(rows, probe.full)
     enter, leave, measure = _helpers(has_self)
 
     @mp.program(when="session")
     def latency(ctx: mp.Context) -> None:
         who = ctx.ns_pid if is_process else ctx.ns_tid
         if not ctx.is_return:
-            rows[ctx.function, who, CALLS] += 1
+            row = find_row(ctx.function, who)
+            if row == NO_ROW:
+                ctx.session = 0
+                return
+            rows[row, CALLS] += 1
             ctx.session = enter(ctx)
             return
         now = ctx.time
         mark = ctx.session
         if not mark:
             return
+        row = find_row(ctx.function, who)
+        if row == NO_ROW:
+            return
         took = measure(mark, now)
-        rows[ctx.function, who, TOTAL] += took
-        rows[ctx.function, who, BUCKETS + took.bit_length()] += 1
-        rows[ctx.function, who, LONGEST] = max(rows[ctx.function, who, LONGEST], mp.u64(took))
+        rows[row, TOTAL] += took
+        rows[row, BUCKETS + took.bit_length()] += 1
+        rows[row, LONGEST] = max(rows[row, LONGEST], mp.u64(took))
         if has_self:
-            rows[ctx.function, who, OWN] += leave(ctx, mark, took)
+            rows[row, OWN] += leave(ctx, mark, took)
 
     return latency
 

@@ -6,9 +6,7 @@ one, for which it is 0; what was added when it returns is the time spent below i
 in one is attributed to the interrupted call. A task is followed across CPUs; the idle tasks, which all have tid 0, are
 told apart by CPU.
 
-A task's entries in the tables stay when its calls have returned, and serve its next calls: inserting and deleting an
-entry costs several times what looking it up does. Those of ended tasks are the least recently used ones, which make
-room.
+State and sums are in the task's row (`instruments.task_rows`), which only the task itself changes.
 
 The session cookie holds the depth in its low bits, below the time. A call whose return was missed therefore does no
 lasting harm: the next call that returns resets the depth. After missed returns of outermost calls the task starts anew
@@ -18,35 +16,44 @@ when it has reached its limit: no stack of the kernel holds so many calls. The c
 from __future__ import annotations
 
 import multiprobe as mp
+from multiprobe.instruments.task_rows import (
+    NO_ROW,
+    STATE,
+    WIDTH,
+    make_find_row,
+    make_rows,
+    make_take_row,
+    number_of_task,
+)
 
-DEPTH_BITS = 8
+DEPTH_BITS = 7
 DEEPEST = (1 << DEPTH_BITS) - 1
-MAX_CALLS = 65_536
-"""Tasks, and nested calls of tasks (by depth), that are followed; beyond that, the least recently used are lost."""
+"""No call has this depth: in a session cookie it says that the task has no row."""
+NOTED = WIDTH - 1
+"""Where the sums are that calls noted, + 1, by depth, from 1 on; 0 where none is in progress."""
 
-sums = mp.LruHash(mp.u64, mp.u64, MAX_CALLS)
-noted = mp.LruHash(mp.u64, mp.u64, MAX_CALLS)
+rows = make_rows(DEEPEST)
 lost = mp.Array(mp.u64, 1)
 
-
-@mp.helper
-def task_of(ctx: mp.Context) -> int:
-    """A number that identifies the current task."""
-    return ctx.tid or 1 << 32 | ctx.cpu
+take_row = make_take_row(rows, busy=DEEPEST)
+find_row = make_find_row(rows)
 
 
 @mp.helper
 def enter(ctx: mp.Context) -> int:
     """The session cookie of a call: its time and its depth."""
-    task = task_of(ctx)
-    state = sums[task]
+    row = take_row(number_of_task(ctx))
+    if row == NO_ROW:
+        return ctx.time << DEPTH_BITS | DEEPEST
+    state = rows[row, STATE]
     depth = state & DEEPEST
     if depth == DEEPEST:
         depth = 0
     if depth:
-        key = task << DEPTH_BITS | depth
-        noted[key] += (state >> DEPTH_BITS) + 1 - noted[key]
-    sums[task] += 1 if depth else 1 - state
+        rows[row, NOTED + depth] = (state >> DEPTH_BITS) + 1
+        rows[row, STATE] = state + 1
+    else:
+        rows[row, STATE] = 1
     return ctx.time << DEPTH_BITS | depth
 
 
@@ -60,18 +67,20 @@ def elapsed(mark: int, now: int) -> int:
 @mp.helper
 def leave(ctx: mp.Context, mark: int, took: int) -> int:
     """The self time of a call that took `took` ns and returns; 0 if it is unknown, which is counted in `lost`."""
-    task = task_of(ctx)
+    row = find_row(number_of_task(ctx))
     depth = mark & DEEPEST
-    state = sums[task]
+    if row == NO_ROW or depth == DEEPEST:
+        lost[0] += 1
+        return 0
+    state = rows[row, STATE]
     done = state >> DEPTH_BITS
     before = 1
     if depth:
-        key = task << DEPTH_BITS | depth
-        before = noted[key]
-        noted[key] -= before
-    if not state or not before or before > done + 1:  # evicted, or the task has started anew during the call
+        before = rows[row, NOTED + depth]
+        rows[row, NOTED + depth] = 0
+    if not state or not before or before > done + 1:  # it lost its row, or has started anew during the call
         lost[0] += 1
         return 0
     own = took - (done + 1 - before)
-    sums[task] += ((done + own << DEPTH_BITS | depth) if depth else 0) - state
+    rows[row, STATE] = (done + own << DEPTH_BITS | depth) if depth else 0
     return own

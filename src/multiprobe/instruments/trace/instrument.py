@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import multiprobe as mp
-from multiprobe.binaries.mixed import has_returns, kernel_of
+from multiprobe.binaries.mixed import has_kernel_types, has_returns, kernel_of
 from multiprobe.binaries.types import with_types
 from multiprobe.errors import CompileError, UsageError
 from multiprobe.functions.kernel import Kernel
@@ -196,6 +196,7 @@ def start(
         n_steps=n_steps,
         has_stacks=has_stacks,
         has_programs=any(one.is_program for one in known),
+        has_types=has_kernel_types(functions),
         is_sleepable=kernel_of(functions) is None,
     )
     try:

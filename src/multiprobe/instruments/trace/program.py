@@ -142,7 +142,7 @@ def trace(ctx):
             send_text(thread, begin, n, address)
 {user}        elif KERNEL_HALF <= address < ERRORS:
             blocks.send(thread=thread, begin=begin, step=n, memory=mp.kernel_bytes(address))
-    entered.send(thread=thread, begin=begin, function=ctx.function, cpu=ctx.cpu, comm=ctx.comm,
+    entered.send(thread=thread, begin=begin, function=ctx.function, cpu=ctx.cpu, comm={comm},
                  a0=a0, a1=a1, a2=a2, a3=a3, a4=a4, a5=a5{stack})
 """
 _WALK = """\
@@ -243,8 +243,10 @@ class TraceProbe:
         n_steps: int = 0,
         has_stacks: bool = False,
         has_programs: bool = False,
+        has_types: bool = False,
         is_sleepable: bool = False,
     ) -> None:
+        """has_types: the kernel has BTF, by which a task's name is found without calling the kernel."""
         if entries_only and wanted.returned:
             what = "ret, duration or what a call wrote"
             raise UsageError(f"the filter uses {what}, but returns are not traced", hint="trace returns, too")
@@ -261,6 +263,7 @@ class TraceProbe:
         self.stacks = mp.StackTraces() if has_stacks else None
         self.when = "entry" if entries_only else "session"
         self.has_programs = has_programs
+        self.has_types = has_types
         self.program = self._program(wanted)
         self.program.sleepable = is_sleepable
 
@@ -298,6 +301,7 @@ class TraceProbe:
             user=_USER if self.has_programs else "",
             fill="fills[thread, begin] = address" if is_session else "pass",
             registers=", ".join(f"registers.{name}" for name in native().system_call_arguments),
+            comm="ctx.task.comm" if self.has_types else "ctx.comm",
             stack="" if self.stacks is None else ", stack=stacks.id(ctx)",
         )
         names: dict[str, object] = _CONSTANTS | {

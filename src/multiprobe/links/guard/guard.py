@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from multiprobe.binaries.mixed import AnyFunctionSet
+    from multiprobe.links.guard.hottest import Hottest
     from multiprobe.links.guard.prices import Prices
     from multiprobe.links.guard.replaceable import Part, ReplaceableLinks
     from multiprobe.links.ledger import Ledger
@@ -69,6 +70,7 @@ class Guard:
     """Watches one attachment. `settle` after each wave; then `start`, and `stop` before anything is closed.
 
     budget: share of CPU time, or None; is_careful: retreat when the machine's latency suffers
+    hottest: where functions that the budget drops are remembered
     """
 
     def __init__(
@@ -81,12 +83,14 @@ class Guard:
         prices: Prices,
         is_careful: bool,
         ledger: Ledger,
+        hottest: Hottest,
     ) -> None:
         self.links = links
         self.budget = budget
         self.prices = prices
         self.ledger = ledger
         self._functions = functions
+        self._hottest = hottest
         self._sampler = Sampler(hits)
         self._began = time.monotonic()
         self._ended = threading.Event()
@@ -198,6 +202,7 @@ class Guard:
             )
             for index in sorted(dropped, key=lambda index: -found[index])
         )
+        self._hottest.remember(self._functions.label(index) for index in chosen)
         self._sampler.restart()
         return bool(dropped)
 

@@ -11,13 +11,16 @@ from multiprobe.links.mechanisms.linking import CONTEXTS
 
 if TYPE_CHECKING:
     from multiprobe.kernel.mechanism import Mechanism
+    from multiprobe.links.guard.hottest import Hottest
     from multiprobe.links.guard.limits import Limits
     from multiprobe.links.guard.replaceable import ReplaceableLinks
     from multiprobe.links.ledger import Ledger
     from multiprobe.links.loading import ProgramLoader
 
 
-def make_guard(limits: Limits, loader: ProgramLoader, links: ReplaceableLinks, ledger: Ledger) -> Guard:
+def make_guard(
+    limits: Limits, loader: ProgramLoader, links: ReplaceableLinks, ledger: Ledger, hottest: Hottest
+) -> Guard:
     """The guard of one attachment. Measures first the machine's usual wake-up latency."""
     return Guard(
         links,
@@ -27,6 +30,7 @@ def make_guard(limits: Limits, loader: ProgramLoader, links: ReplaceableLinks, l
         prices=Prices(),
         is_careful=limits.careful,
         ledger=ledger,
+        hottest=hottest,
     )
 
 

@@ -9,7 +9,7 @@ from multiprobe.links.plan.costs import COSTS
 from multiprobe.links.plan.plan import Group, LinkPlan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 FIRST = 10
 GROWTH = 10
@@ -22,11 +22,12 @@ def part_size(n_functions: int) -> int:
     return max(_SMALLEST_PART, -(-n_functions // _PARTS))
 
 
-def in_waves(plan: LinkPlan, *, has_budget: bool, is_careful: bool) -> LinkPlan:
+def in_waves(plan: LinkPlan, *, has_budget: bool, is_careful: bool, hot: Collection[int] = ()) -> LinkPlan:
     """The same plan in more groups: with a budget of links small enough to be replaced, with care growing from ten.
 
-    Functions that go one by one have a link each anyway; only care cuts them.
+    Functions that go one by one have a link each anyway; only care cuts them. The positions in `hot` come last.
     """
+    plan = _hot_last(plan, hot)
     groups: list[Group] = []
     size = FIRST
     for group in plan.groups:
@@ -37,6 +38,19 @@ def in_waves(plan: LinkPlan, *, has_budget: bool, is_careful: bool) -> LinkPlan:
             groups.append(Group(group.mechanism, positions))
             size *= GROWTH
     return replace(plan, groups=groups)
+
+
+def _hot_last(plan: LinkPlan, hot: Collection[int]) -> LinkPlan:
+    """The same plan with groups of their own, at the end, for the positions in `hot`."""
+    if not hot:
+        return plan
+    cold, last = [], []
+    for group in plan.groups:
+        mine = [position for position in group.positions if position in hot]
+        rest = [position for position in group.positions if position not in hot] if mine else group.positions
+        cold += [Group(group.mechanism, rest)] if rest else []
+        last += [Group(group.mechanism, mine)] if mine else []
+    return plan.with_groups([*cold, *last])
 
 
 def _cut(positions: list[int], size: int, largest: int) -> Iterator[list[int]]:

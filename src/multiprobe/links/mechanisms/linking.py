@@ -33,6 +33,11 @@ _ATTACH: dict[Mechanism, Callable[[LinkRequest], Linked]] = {
 }
 
 
+def sides_of(mechanism: Mechanism, paired: Mechanism) -> tuple[str, ...]:
+    """The sides for which a program is compiled each by itself; `paired`: the mechanisms where a session is two."""
+    return ("entry", "return") if mechanism & paired else ("",)
+
+
 def attach_by(mechanism: Mechanism, request: LinkRequest) -> Linked:
     """Attach by a mechanism. Raises KernelError and others where the fault lies with no function."""
     return _ATTACH[mechanism](request)
@@ -64,7 +69,7 @@ class Linking:
         is_everything = isinstance(indices, range) and len(indices) == len(loader.functions)
         is_of_binaries = mechanism == Mechanism.UPROBE_MULTI
         with ledger.timed("compile"):
-            for side in () if is_of_binaries else ("entry", "return") if is_paired else ("",):
+            for side in () if is_of_binaries else sides_of(mechanism, loader.paired):
                 loader.prepare(context, side)
 
         def load(hook: Hook) -> FileDescriptor:

@@ -14,7 +14,7 @@ from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.links.plan.costs import COSTS, by_cost
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,13 @@ class LinkPlan:
     def with_groups(self, groups: list[Group]) -> LinkPlan:
         """The same plan with other groups."""
         return replace(self, groups=groups)
+
+    def without(self, positions: Collection[int]) -> LinkPlan:
+        """The same plan without the functions at these positions."""
+        if not positions:
+            return self
+        left = ((group, [one for one in group.positions if one not in positions]) for group in self.groups)
+        return self.with_groups([Group(group.mechanism, kept) for group, kept in left if kept])
 
     @property
     def n_links(self) -> int:

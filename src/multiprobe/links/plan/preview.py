@@ -14,6 +14,7 @@ from multiprobe.binaries.mixed import kernel_of, owners
 from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.links.guard.limits import MAX_MEMORY, Limits
 from multiprobe.links.mechanisms.harm import as_far_as_known, harmful_probes
+from multiprobe.links.own_calls import may_leave_out, own_calls, planned_codes, refusal
 from multiprobe.links.plan.costs import LOOP_TURN
 from multiprobe.links.plan.mechanisms import Mechanisms
 from multiprobe.links.plan.memory import predict_maps, why_too_large
@@ -78,9 +79,10 @@ def preview(
     *,
     when: str = "entry",
     max_memory: float = MAX_MEMORY,
-    maps: Iterable[MapSpec] = (),
+    program: Program | None = None,
+    more_maps: Iterable[MapSpec] = (),
 ) -> Plan:
-    """What attaching to these functions by these mechanisms would come to, for a program with these maps.
+    """What attaching a program to these functions by these mechanisms would come to; `more_maps`: besides its own.
 
     Raises NotSupportedError or NotPermittedError where nothing could be attached by any allowed mechanism.
     """
@@ -90,6 +92,11 @@ def preview(
         raise why_none(kernel, allowed=mechanisms.allowed, when=when)
     harmful, notes = as_far_as_known(harmful_probes, functions) if usable & Mechanism.UPROBE_MULTI else ({}, [])
     plan, ledger = plan_attachment(functions, mechanisms, when=when, usable=usable, harmful=harmful)
+    if program is not None and may_leave_out(functions):
+        called = own_calls(functions, planned_codes(program, plan, kernel))
+        plan = plan.without(called)
+        ledger.skip(refusal(functions.label(position)) for position in sorted(called))
+    maps = [*(program.maps.values() if program else ()), *more_maps]
     ledger.set_maps(predict_maps(maps, plan.n_functions))
     report = ledger.report()
     if not plan.n_functions and withholds(kernel, report):
@@ -120,11 +127,11 @@ def plan(
 
     functions, when, mechanisms, unsafe, limits, kernel: as for `mp.attach`; a kernel from `Kernel.from_directory` may
         be planned for as well
-    program: with it, the report's `kernel_memory` says what its maps would take ("maps", from 1 MB on)
+    program: with it, the report's `kernel_memory` says what its maps would take ("maps", from 1 MB on), and functions
+        that the program itself calls are skipped
 
     Raises UsageError, and NotSupportedError or NotPermittedError if nothing could be attached.
     """
     require_kernel(kernel)
     chosen, allowed = choose(functions, kernel, unsafe=unsafe), Mechanisms.of(mechanisms)
-    maps = program.maps.values() if program else ()
-    return preview(chosen, allowed, when=parse_side(when), max_memory=limits.max_memory, maps=maps)
+    return preview(chosen, allowed, when=parse_side(when), max_memory=limits.max_memory, program=program)

@@ -1,0 +1,148 @@
+"""Measures commands on all functions of a kernel with many CPUs: the memory they take, and whether counts are right.
+
+Runs in a guest: `multiprobe vm --kernel 6.12 --cpus 32 --memory 4096 -- .venv/bin/python bench/many_cpus.py`. Each
+command is attached to all functions (`graph`, whose room is limited, for this process and its children). A child on
+each CPU then calls getsid(), which nothing else does. Prints a JSON line for each command: `maps`, what the kernel says
+that it allocated for all its maps, and `maps_predicted`; `links`, what /proc/meminfo shows that everything else took,
+and `links_predicted`, as `--dry-run` tells both, in bytes; and how many of the `calls` were `found`. Or, where the
+machine has too little memory, the `refused` sentence: `--max-memory` allows more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import multiprobe as mp
+from multiprobe.instruments import count
+from multiprobe.instruments.errors import instrument as errors
+from multiprobe.instruments.graph import instrument as graph
+from multiprobe.instruments.latency import instrument as latency
+from multiprobe.kernel.memory import kernel_bytes_used, load_meminfo
+
+TARGET = "__x64_sys_getsid"
+NOBODY = 1 << 22
+"""No process has this id: getsid() fails."""
+
+
+def count_found(started: Any, index: int) -> int:
+    return int(started.finish().totals[index])
+
+
+def latency_found(started: Any, index: int) -> int:
+    return sum(row.calls for row in started.finish().rows if row.function == started.functions[index])
+
+
+def errors_found(started: Any, index: int) -> int:
+    groups = started.finish().groups
+    return sum(group.count for group in groups if index in group.example.path)
+
+
+def graph_found(started: Any, index: int) -> int:
+    return sum(int((thread.calls.function == index).sum()) for thread in started.finish().threads)
+
+
+COMMANDS: dict[str, tuple[Callable[..., Any], Callable[[Any, int], int]]] = {
+    "count": (count.start, count_found),
+    "latency": (latency.start, latency_found),
+    "latency --self": (partial(latency.start, has_self=True), latency_found),
+    "latency --by process": (partial(latency.start, by="process"), latency_found),
+    "errors": (errors.start, errors_found),
+    "graph": (partial(graph.start, max_events=1_000_000), graph_found),
+}
+
+
+def map_bytes() -> int:
+    """What the kernel says that it allocated for all maps of this process."""
+    found: dict[str, int] = {}
+    for entry in Path("/proc/self/fdinfo").iterdir():
+        try:
+            facts = dict(re.findall(r"^(\w+):\s+(\S+)$", entry.read_text(), re.M))
+        except OSError:  # the descriptor that the directory is read by
+            continue
+        if "map_id" in facts:
+            found[facts["map_id"]] = int(facts["memlock"])
+    return sum(found.values())
+
+
+def settled_meminfo() -> dict[str, int]:
+    """/proc/meminfo, once the kernel has freed what earlier commands took: it does that later, by itself."""
+    before, now = {}, load_meminfo()
+    while before.get("VmallocUsed") != now["VmallocUsed"]:
+        time.sleep(2)
+        before, now = now, load_meminfo()
+    return now
+
+
+def call_on_every_cpu(n_calls: int, poll: Callable[[], object]) -> None:
+    """A child on each CPU calls getsid() so many times, with a number that makes it fail."""
+    children = []
+    for cpu in os.sched_getaffinity(0):
+        child = os.fork()
+        if not child:
+            os.sched_setaffinity(0, {cpu})
+            for _ in range(n_calls):
+                try:  # noqa: SIM105
+                    os.getsid(NOBODY)
+                except OSError:
+                    pass
+            os._exit(0)
+        children.append(child)
+    for child in children:
+        while not os.waitpid(child, os.WNOHANG)[0]:
+            poll()
+            time.sleep(0.1)
+
+
+def measured(name: str, functions: mp.FunctionSet, *, n_calls: int, limits: mp.Limits) -> Iterator[tuple[str, object]]:
+    """What is found for one command."""
+    start, found = COMMANDS[name]
+    before = settled_meminfo()
+    began = time.perf_counter()
+    try:
+        started = start(functions, pid=os.getpid() if name == "graph" else None, limits=limits)
+    except mp.MultiprobeError as error:
+        yield "refused", str(error)
+        return
+    with started:
+        yield "attach_seconds", round(time.perf_counter() - began, 1)
+        memory = started.report.kernel_memory
+        maps = map_bytes()
+        after = load_meminfo()
+        yield "mechanisms", dict(started.report.mechanisms)
+        yield "maps", maps
+        yield "maps_predicted", memory.get("maps", 0)
+        yield "links", kernel_bytes_used(after) - kernel_bytes_used(before) - maps
+        yield "links_predicted", memory.get("predicted", 0)
+        yield "vmalloc", after["VmallocUsed"] - before["VmallocUsed"]
+        index = next(index for index, one in enumerate(started.functions) if one.name == TARGET)
+        call_on_every_cpu(n_calls, started.poll)
+        yield "calls", n_calls * len(os.sched_getaffinity(0))
+        yield "found", found(started, index)
+        yield "missed", {cause: n for cause, n in started.report.missed.items() if n}
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--only", nargs="+", choices=COMMANDS, default=list(COMMANDS))
+    options.add_argument("--calls", type=int, default=200, help="of each CPU")
+    options.add_argument("--max-memory", type=float, default=0.25, help="part that links may take of what is available")
+    given = options.parse_args()
+    limits = mp.Limits(max_memory=given.max_memory)
+    functions = mp.Kernel().functions("*").attachable()
+    machine = {"kernel": os.uname().release, "cpus": os.cpu_count(), "functions": len(functions)}
+    print(json.dumps(machine | {"available": load_meminfo()["MemAvailable"]}), flush=True)
+    for name in given.only:
+        found = dict(measured(name, functions, n_calls=given.calls, limits=limits))
+        print(json.dumps({"command": name} | found), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Functions of the kernel that a program itself calls, on fake kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import multiprobe as mp
+from fake_kernel import LIKE_6_12, LIKE_7_3, FakeKernel
+from multiprobe.compiler.code import Code
+from multiprobe.errors import NoMatchError
+from multiprobe.links.own_calls import called_names
+
+times = mp.PerFunction(mp.u64)
+calls = mp.PerFunction(mp.u64)
+CLOCK = "bpf_ktime_get_ns"
+
+
+@mp.program
+def last_call(ctx):
+    times[ctx.function] = ctx.time
+
+
+@mp.program
+def count(ctx):
+    calls[ctx.function] += 1
+
+
+@mp.program(when="session")
+def both(ctx):
+    ctx.session = 1
+
+
+@pytest.fixture(params=[LIKE_6_12, LIKE_7_3], ids=["6.12", "7.3"])
+def fake(request: pytest.FixtureRequest, directory: Path) -> Iterator[FakeKernel]:
+    with FakeKernel(directory, request.param) as booted:
+        yield booted
+    assert booted.left() == []
+
+
+def test_what_the_program_calls_is_left_out_of_a_pattern(fake: FakeKernel) -> None:
+    with mp.attach(last_call, "bpf_ktime_*") as attachment:
+        report = attachment.report
+        assert fake.attached() == {"bpf_ktime_get_coarse_ns"}
+        assert [function.name for function in attachment.functions] == ["bpf_ktime_get_coarse_ns"]
+    assert (report.requested, report.attached) == (2, 1)
+    assert [(one.request, one.code) for one in report.skipped] == [(CLOCK, "own_call")]
+    assert "called by the program itself" in report.skipped[0].reason
+
+
+def test_a_plan_says_the_same(fake: FakeKernel) -> None:
+    report = mp.plan("bpf_ktime_*", program=last_call).report
+    assert report.attached == 1
+    assert [(one.request, one.code) for one in report.skipped] == [(CLOCK, "own_call")]
+
+
+def test_a_program_that_does_not_call_it_is_attached(fake: FakeKernel) -> None:
+    with mp.attach(count, "bpf_ktime_*") as attachment:
+        assert attachment.report.attached == 2
+        assert not attachment.report.skipped
+        assert CLOCK in fake.attached()
+
+
+@pytest.mark.parametrize("functions", [[CLOCK], CLOCK, [CLOCK, "tcp_ack"]])
+def test_who_asks_for_it_by_its_symbol_gets_it(fake: FakeKernel, functions: str | list[str]) -> None:
+    with mp.attach(last_call, functions) as attachment:
+        assert CLOCK in fake.attached()
+        assert not attachment.report.skipped
+
+
+def test_all_or_nothing_is_all(fake: FakeKernel) -> None:
+    with mp.attach(last_call, "bpf_ktime_*", on_bad="error"):
+        assert CLOCK in fake.attached()
+
+
+def test_nothing_else_was_chosen(fake: FakeKernel) -> None:
+    with pytest.raises(NoMatchError, match="called by the program itself"):
+        mp.attach(last_call, "bpf_ktime_get_n*")
+    assert not fake.attached()
+
+
+def test_names_of_what_is_called() -> None:
+    call = b"\x85\x00\x00\x00"
+    other = b"\x85\x10\x00\x00"  # a function of the program
+    insns = [call + b"\x05\0\0\0", other + b"\x08\0\0\0", call + b"\xad\0\0\0", b"\x95" + bytes(7)]
+    found = called_names(Code(b"".join(insns), (), (), frozenset(), ()))
+    assert {CLOCK, "bpf_get_func_ip", "bpf_get_func_ip_kprobe_multi"} < found
+    assert "bpf_get_smp_processor_id" not in found
