@@ -70,7 +70,7 @@ class Machine:
         return address
 
     def find(self, address: int, size: int) -> tuple[bytearray, int]:
-        for start, memory in self.regions:
+        for start, memory in reversed(self.regions):  # the stack is the last one
             if start <= address and address + size <= start + len(memory):
                 return memory, address - start
         raise MachineError(f"access of {size} bytes at {address:#x}")
