@@ -72,7 +72,8 @@ class Binary:
 
     @classmethod
     def of(cls, pid: int, library: str = "") -> Binary:
-        """The program of the process `pid`, or the `library` ("libc") that it has mapped; also of one in a container.
+        """The program of the process `pid`, or the `library` ("libc", "libpython3*") that it has mapped; also of one in
+        a container.
 
         Raises NoMatchError if there is no such process or library, or the file was replaced since it was mapped,
         NotPermittedError without the right to look, UsageError for a number that is no pid; and what Binary raises.

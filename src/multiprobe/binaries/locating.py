@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from fnmatch import fnmatchcase
 
 from multiprobe.binaries.libraries import LOADER_CACHE, find_library
 from multiprobe.binaries.mappings import parse_mappings
@@ -110,11 +111,12 @@ def _not_permitted(pid: int) -> NotPermittedError:
 
 
 def _library_among(paths: list[str], name: str) -> str:
-    """The first path whose file is called `name`, `name.so…` or `name-….so` (libc-2.31.so)."""
+    """The first path whose file is called `name`, `name.so…` or `name-….so` (libc-2.31.so), or matches it as a glob."""
     stem = name.removesuffix(".so")
     for path in paths:
         file = os.path.basename(path.removesuffix(" (deleted)"))
-        if file == name or (file.startswith((f"{stem}.so", f"{stem}-")) and ".so" in file):
+        is_called_so = file == name or (file.startswith((f"{stem}.so", f"{stem}-")) and ".so" in file)
+        if is_called_so or fnmatchcase(file, name):
             return path
     return ""
 
