@@ -122,14 +122,15 @@ def _library_among(paths: list[str], name: str) -> str:
 
 
 def _same_file(root: str, path: str, inode: int) -> str:
-    found = follow_links(root, path.removesuffix(" (deleted)"))
-    try:
-        is_same = os.stat(found).st_ino == inode
-    except OSError:
-        is_same = False
-    if not is_same:
-        raise NoMatchError(
-            f"{path.removesuffix(' (deleted)')} was deleted or replaced since the process mapped it",
-            hint="restart the process, which then maps the new file",
-        )
-    return found
+    """The file by its path in the process's mount namespace; after a mere chroot, maps have the path from outside."""
+    path = path.removesuffix(" (deleted)")
+    for found in (follow_links(root, path), path):
+        try:
+            if os.stat(found).st_ino == inode:
+                return found
+        except OSError:
+            pass
+    raise NoMatchError(
+        f"{path} was deleted or replaced since the process mapped it",
+        hint="restart the process, which then maps the new file",
+    )
