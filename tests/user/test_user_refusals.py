@@ -56,6 +56,19 @@ def test_what_was_tried_is_remembered_for_this_file(
     assert len(asked) == 2
 
 
+def test_a_plan_knows_what_the_kernel_refuses(binary: mp.Binary) -> None:
+    chosen = binary.functions("leaf", "prefixed", "first")
+    planned = mp.plan(chosen).report
+    with mp.attach(count, chosen) as attachment:
+        made = attachment.report
+    assert (
+        (planned.attached, planned.failed, planned.links)
+        == (made.attached, made.failed, made.links)
+        == (2, made.failed, 1)
+    )
+    assert mp.plan(binary.functions("prefixed")).report.attached == 0
+
+
 def test_nothing_is_left(binary: mp.Binary) -> None:
     with pytest.raises(mp.AttachError, match="prefixed: ENOTSUPP from uprobe_multi") as caught:
         mp.attach(count, binary.functions("prefixed"))
