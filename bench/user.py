@@ -42,6 +42,8 @@ MAPPING = "import ctypes, sys; ctypes.CDLL(sys.argv[1]); print(flush=True); sys.
 
 PARTS = ("attach", "tools", "hits", "symbols")
 NOW = f"{shutil.which('date')} +%s.%N"
+MOST_AT_ONCE = 100
+"""A command of `perf probe` takes 128."""
 TOOL = os.environ | {"BPFTRACE_MAX_PROBES": "100000"}
 FIRST_INSTRUCTIONS = {"push": "push %rbp; pop %rbp", "lea": "lea (%rdi), %rax"}
 """The kernel emulates the one, and executes the other one elsewhere."""
@@ -146,11 +148,11 @@ def measure_tools(path: str, runs: int) -> None:
     if shutil.which("bpftrace"):
         tools["bpftrace"] = ["bpftrace", "-e", f"uprobe:{pattern} {{ @[func] = count(); }}", "-c"]
     if shutil.which("perf"):
-        tools["perf probe"] = ["perf", "probe", "-q", "-x", path, *(word for name in listed for word in ("-a", name))]
+        tools["perf probe"] = ["perf", "probe", "-q", "-x", path]
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in tools}
     for _ in range(runs):
         for name, words in tools.items():
-            found[name].append(_with_perf(words) if name == "perf probe" else _around_a_command(words))
+            found[name].append(_with_perf(words, listed) if name == "perf probe" else _around_a_command(words))
     for name, times in found.items():
         before, after = (round(statistics.median(one[side] for one in times), 3) for side in (0, 1))
         show(functions=len(listed), tool=name, until_attached_s=before, from_then_to_the_end_s=after)
@@ -165,11 +167,13 @@ def _around_a_command(words: list[str]) -> tuple[float, float]:
     return now - began, ended - now
 
 
-def _with_perf(words: list[str]) -> tuple[float, float]:
+def _with_perf(words: list[str], functions: list[str]) -> tuple[float, float]:
     """Making the probes and enabling them; removing them."""
     began = time.time()
     try:
-        subprocess.run(words, capture_output=True, check=True)
+        for first in range(0, len(functions), MOST_AT_ONCE):
+            wanted = [word for name in functions[first : first + MOST_AT_ONCE] for word in ("-a", name)]
+            subprocess.run([*words, *wanted], capture_output=True, check=True)
         counting = ["perf", "stat", "-e", "probe_library*:*", *NOW.split()]
         run = subprocess.run(counting, capture_output=True, text=True, check=True)
         now = float(run.stdout.split()[0])

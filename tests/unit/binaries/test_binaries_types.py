@@ -333,6 +333,19 @@ def test_unreadable_values_say_why() -> None:
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler here: the test needs gcc")
+@pytest.mark.parametrize(
+    "flags", [("-g1",), ("-gdwarf-4", "-gsplit-dwarf"), ("-gdwarf-5", "-gsplit-dwarf")], ids="".join
+)
+def test_lines_without_types(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    """Functions look there as if they took and returned nothing."""
+    (tmp_path / "x.c").write_text("int f(int n) { return n - 1; }\nint main(void) { return f(1); }\n")
+    subprocess.run(["gcc", *flags, "-o", "x", "x.c"], cwd=tmp_path, check=True)
+    binary = mp.Binary(tmp_path / "x")
+    assert binary.functions("f", "main", types=True).prototypes() == [None, None]
+    assert "with -g1 there are lines only, and types in .dwo files" in binary.problems()[-1]
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler here: the test needs gcc")
 @pytest.mark.parametrize("version", [4, 5])
 def test_compiled(tmp_path: Path, version: int) -> None:
     source = "typedef struct { int a : 3; unsigned char b; } S;\n"

@@ -139,6 +139,8 @@ class _Sites:
 
     def _settle(self, linked: Linked) -> None:
         """Refuse the functions that have no site left, and note those that lack some."""
+        if not self.refused:
+            return
         n_sites = Counter(self.sites.positions)
         lost: dict[int, list[tuple[int, str]]] = {}
         for place, reason in sorted(self.refused.items()):
