@@ -293,8 +293,8 @@ def _require_feature(name: str) -> None:
 
 
 def read_back(link: FileDescriptor, n: int) -> array[int] | None:
-    """The offsets in the file that the kernel says the link is on, sorted, or None where it can't tell."""
+    """The offsets in the file that the kernel says the link is on, or None where it can't tell."""
     answer = bpf.uprobe_multi_functions(link, n)
     if answer is None:
         return None
-    return array("Q", sorted(answer[1])) if answer[0] == n else answer[1][:0]
+    return answer[1] if answer[0] == n else answer[1][:0]
