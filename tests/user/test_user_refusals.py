@@ -156,6 +156,22 @@ def test_a_file_that_is_deleted_while_attached(binary: mp.Binary, program: Path)
             assert list(attachment.totals(calls)) == [7]
 
 
+def test_a_file_that_is_replaced_while_attached_is_noted(
+    binary: mp.Binary, built: Path, program: Path, run: Run
+) -> None:
+    with mp.attach(count, binary.functions("leaf")) as attachment:
+        run("plain", 3)
+        shutil.copy(built / "calls", f"{program}.new")
+        os.replace(f"{program}.new", program)
+        run("plain", 4)
+        assert list(attachment.totals(calls)) == [3]
+    (note,) = attachment.report.notes
+    assert note == f"{program} was replaced while it was measured: processes that run the new file were not"
+    with mp.attach(count, mp.Binary(program).functions("leaf")) as attachment:
+        program.unlink()
+    assert f"{program} was deleted while it was measured" in attachment.report.notes[0]
+
+
 def test_processes_that_are_none(binary: mp.Binary) -> None:
     chosen = binary.functions("leaf")
     with pytest.raises(mp.NoMatchError, match="there is no process"):

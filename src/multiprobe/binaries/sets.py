@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from array import array
 from dataclasses import dataclass
-from itertools import chain, compress
+from itertools import compress
 from operator import not_
 from typing import TYPE_CHECKING
 
@@ -143,10 +143,7 @@ class UserFunctionSet:
     def _columns(self) -> tuple[NDArray[np.intp], NDArray[np.uint64]]:
         """The two halves of `places`."""
         if self._known_columns is None:
-            import numpy as np
-
-            flat = np.fromiter(chain.from_iterable(self.places), np.uint64, 2 * len(self.places))
-            self._known_columns = flat[::2].astype(np.intp), flat[1::2]
+            self._known_columns = self.table.columns(self.places)
         return self._known_columns
 
     def _rows(self) -> NDArray[np.intp]:
