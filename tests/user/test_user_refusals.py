@@ -69,6 +69,14 @@ def test_a_plan_knows_what_the_kernel_refuses(binary: mp.Binary) -> None:
     assert mp.plan(binary.functions("prefixed")).report.attached == 0
 
 
+def test_without_memory_for_a_copy_the_file_itself_is_tried(binary: mp.Binary, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(12, "no memory")
+
+    monkeypatch.setattr("os.memfd_create", refuse)
+    assert [one.function for one in mp.plan(binary.functions("leaf", "prefixed")).report.failed] == ["prefixed"]
+
+
 def test_nothing_is_left(binary: mp.Binary) -> None:
     with pytest.raises(mp.AttachError, match="prefixed: ENOTSUPP from uprobe_multi") as caught:
         mp.attach(count, binary.functions("prefixed"))

@@ -216,20 +216,23 @@ def _try(file: BinaryFile, offsets: array[int], *, counters: array[int] | None, 
 
 @contextmanager
 def _copied(file: BinaryFile, offsets: array[int]) -> Iterator[int]:
-    """A descriptor of a file in memory that has the same instructions at these offsets, mapped as code is."""
-    with mapped(file, file.fileno()):  # only to see that it can be
-        pass
-    copy = os.memfd_create("multiprobe", os.MFD_CLOEXEC)
-    try:
-        os.ftruncate(copy, len(file))
-        at, end = min(offsets, default=0), min(max(offsets, default=0) + CODE_BYTES, len(file))
-        os.lseek(copy, at, os.SEEK_SET)
-        while at < end and (n := os.sendfile(copy, file.fileno(), at, end - at)):
-            at += n
+    """A descriptor of a file in memory that has the same instructions at these offsets, mapped as code is.
+
+    Where there is no memory for it, the file itself.
+    """
+    with mapped(file, file.fileno()), ExitStack() as ending:
+        try:
+            copy = os.memfd_create("multiprobe", os.MFD_CLOEXEC)
+            ending.callback(os.close, copy)
+            os.ftruncate(copy, len(file))
+            at, end = min(offsets, default=0), min(max(offsets, default=0) + CODE_BYTES, len(file))
+            os.lseek(copy, at, os.SEEK_SET)
+            while at < end and (n := os.sendfile(copy, file.fileno(), at, end - at)):
+                at += n
+        except OSError:
+            copy = file.fileno()
         with mapped(file, copy):
             yield copy
-    finally:
-        os.close(copy)
 
 
 @contextmanager
