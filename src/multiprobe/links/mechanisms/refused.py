@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from multiprobe.binaries.mixed import binary_parts
 from multiprobe.errors import MultiprobeError
+from multiprobe.kernel.features import Features
 from multiprobe.links.mechanisms.uprobe_multi import refused_by_kernel
 from multiprobe.links.mechanisms.uprobe_program import open_unchanged
 
@@ -35,8 +36,13 @@ def refused_functions(functions: AnyFunctionSet, *, when: str = "entry") -> dict
 
 
 def refused_as_far_as_known(functions: AnyFunctionSet, *, when: str = "entry") -> tuple[dict[int, int], list[str]]:
-    """The same, for those who don't attach; where it can't be tried nothing, and a note that says so."""
+    """The same, for those who don't attach; where it can't be tried nothing, and a note that says so.
+
+    Kernels that attach to no function of a program are not worth a note at each of them.
+    """
     try:
         return refused_functions(functions, when=when), []
     except MultiprobeError as error:
+        if Features().probe("uprobe_multi").is_no:
+            return {}, []
         return {}, [f"whether this kernel can probe these functions of programs could not be tried: {error}"]
