@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,18 @@ def test_count(program: Path) -> None:
     assert found["main"] == (1, "calls")
     assert report["mechanisms"] == {"uprobe_multi": report["attached"]}
     assert [one["function"] for one in report["failed"]] == ["prefixed"]
+
+
+def test_a_process_that_has_not_mapped_the_file(program: Path, built: Path) -> None:
+    with subprocess.Popen([program, "plain", "7", "", "wait"], stdin=subprocess.PIPE) as process:
+        while os.readlink(f"/proc/{process.pid}/exe") != str(program):
+            pass  # a new process is a moment later what it executes
+        ran = multiprobe("count", f"{program}:leaf", f"{built}/library.so:*", "--pid", str(process.pid), "-d", "10ms")
+        process.kill()
+    notes = [line for line in ran.stderr.splitlines() if line.startswith("note: ")]
+    assert notes == [
+        f"note: process {process.pid} has not mapped {built}/library.so: its children may have, or it may load it later"
+    ]
 
 
 def test_count_of_returns(program: Path) -> None:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from multiprobe.binaries.libraries import LOADER_CACHE, find_library
 from multiprobe.binaries.mappings import parse_mappings
 from multiprobe.errors import NoMatchError, NotPermittedError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _MAX_LINKS = 40
 
@@ -96,6 +100,21 @@ def library_of(pid: int, name: str, *, proc: str = "/proc") -> str:
     if not path:
         raise NoMatchError(f"process {pid} has no library {name}", hint=f"see /proc/{pid}/maps")
     return _same_file(f"{folder}/root", path, mapped[path])
+
+
+def not_mapped(pid: int, files: Iterable[tuple[str, int]], *, proc: str = "/proc") -> list[str]:
+    """Those of the files, (path, inode) each, of which the process has mapped nothing; none if that can't be seen.
+
+    On some file systems the inodes there are others: a file of the same name counts as well.
+    """
+    try:
+        with open(f"{proc}/{pid}/maps", encoding="utf-8", errors="surrogateescape") as file:
+            mapped = parse_mappings(file.read())
+    except OSError:
+        return []
+    inodes = {one.inode for one in mapped}
+    names = {os.path.basename(one.path.removesuffix(" (deleted)")) for one in mapped}
+    return [path for path, inode in files if inode not in inodes and os.path.basename(path) not in names]
 
 
 def _process(pid: int, proc: str) -> str:
