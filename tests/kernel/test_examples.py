@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
+OF_PROCESSES = {"python_functions"}
+"""Those that measure a process, whose id they are given: tested in tests/outside."""
+EXAMPLES = sorted(
+    path for path in (Path(__file__).parents[2] / "examples").glob("*.py") if path.stem not in OF_PROCESSES
+)
 NOTEBOOK = Path(__file__).parents[2] / "examples/notebooks/latency.ipynb"
 MAX_LINES = 40
 #: A part of what each must print, whatever the kernel.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from packages import unpack
 
 import multiprobe as mp
 from multiprobe.kernel.features import Features
@@ -20,17 +20,7 @@ N_STATEMENTS = 6
 
 @pytest.fixture(scope="session")
 def gron(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Debian's package, unpacked; installed it isn't."""
-    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-        pytest.skip("needs apt-get and dpkg-deb")
-    folder = tmp_path_factory.mktemp("gron")
-    folder.chmod(0o777)  # apt downloads as a user of its own
-    done = subprocess.run(["apt-get", "download", "gron"], cwd=folder, capture_output=True, text=True, check=False)
-    packages = list(folder.glob("*.deb"))
-    if not packages:
-        pytest.skip(f"Debian's package can't be had: {done.stderr[-200:]}")
-    subprocess.run(["dpkg-deb", "-x", str(packages[0]), str(folder / "tree")], check=True)
-    return folder / "tree/usr/bin/gron"
+    return unpack(tmp_path_factory.mktemp("gron"), "gron") / "usr/bin/gron"
 
 
 def test_a_stripped_program_has_names(gron: Path) -> None:

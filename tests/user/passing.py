@@ -29,6 +29,11 @@ STRUCTS = {
     "struct bits": "int a : 3, b : 20; unsigned c : 30;",
     "union any": "int a; float b; long c;",
 }
+MEMBERS = {
+    "struct one": "a", "struct four": "a", "struct mixed8": "a", "struct three": "abc", "struct mixed": "a",
+    "struct mixed2": "b", "struct longs": "ab", "struct big": "abc", "struct bits": "abc",
+}  # fmt: skip
+"""Of structs passed by value, the members that can be shown: all but numbers with a point."""
 WIDE = ("__int128", "struct wide", "struct packed", "struct precise")
 HEAD = """
 #include <stdio.h>
@@ -112,6 +117,9 @@ class Maker:
             return f'"text {number % 1000}"'
         if kind in OF_VECTORS or kind == "__int128":
             return f"({kind}){number % 1000}"
+        if kind in MEMBERS:
+            n = len(MEMBERS[kind]) + kind.startswith("struct mixed")
+            return f"({kind}){{{', '.join(str(number % (50 + k)) for k in range(n))}}}"
         return f"({kind}){{{number % 50}}}" if kind != "struct bytes" else f'({kind}){{"{number % 1000}"}}'
 
 
@@ -127,6 +135,10 @@ def _print(label: str, kind: str, name: str = "") -> str:
         return f'printf("|{label}=%p", {name});'
     if kind == "const char *":
         return f'printf("|{label}=\\"%s\\"", {name});'
+    if kind in MEMBERS and label != "=":
+        shown = ", ".join(f"'{member}': %lld" for member in MEMBERS[kind])
+        values = ", ".join(f"(long long){name}.{member}" for member in MEMBERS[kind])
+        return f'printf("|{label}={{{shown}}}", {values});'
     return f'printf("|{label}=?"); fflush(stdout);'
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,18 @@ def test_count(program: Path) -> None:
     assert found["main"] == (1, "calls")
     assert report["mechanisms"] == {"uprobe_multi": report["attached"]}
     assert [one["function"] for one in report["failed"]] == ["prefixed"]
+
+
+def test_a_process_that_has_not_mapped_the_file(program: Path, built: Path) -> None:
+    with subprocess.Popen([program, "plain", "7", "", "wait"], stdin=subprocess.PIPE) as process:
+        while os.readlink(f"/proc/{process.pid}/exe") != str(program):
+            pass  # a new process is a moment later what it executes
+        ran = multiprobe("count", f"{program}:leaf", f"{built}/library.so:*", "--pid", str(process.pid), "-d", "10ms")
+        process.kill()
+    notes = [line for line in ran.stderr.splitlines() if line.startswith("note: ")]
+    assert notes == [
+        f"note: process {process.pid} has not mapped {built}/library.so: its children may have, or it may load it later"
+    ]
 
 
 def test_count_of_returns(program: Path) -> None:
@@ -183,8 +196,9 @@ def test_timed_stacks(framed: Path) -> None:
 
 def test_functions_says_what_a_probe_would_change(program: Path) -> None:
     is_harmed = bool(why_harmful(frozenset([Kind.NOP5])))
-    rows = {row["function"]: row["code"] for row in records("functions", f"{program}:red_zone", f"{program}:leaf")}
-    assert rows == {"red_zone": "red_zone" if is_harmed else "", "leaf": ""}
+    names = ("red_zone", "leaf", "prefixed")
+    rows = {row["function"]: row["code"] for row in records("functions", *(f"{program}:{name}" for name in names))}
+    assert rows == {"red_zone": "red_zone" if is_harmed else "", "leaf": "", "prefixed": "unprobeable"}
     shown = multiprobe("functions", "--why", f"{program}:red_zone").stdout
     assert ("refused: red_zone: red_zone begins with a five-byte nop, and this kernel" in shown) == is_harmed
 
@@ -195,8 +209,11 @@ def test_a_dry_run(program: Path) -> None:
 
 
 def test_a_dry_run_skips_what_attaching_skips(program: Path) -> None:
-    targets = [f"{program}:leaf", f"{program}:red_zone"]
+    targets = [f"{program}:leaf", f"{program}:red_zone", f"{program}:prefixed"]
     (planned,) = records("count", *targets, "--dry-run")
     attached = records("count", *targets, "--", str(program), "plain", "1")[-1]
-    assert (planned["attached"], planned["skipped"]) == (attached["attached"], attached["skipped"])
+    told = ("attached", "skipped", "failed", "links", "mechanisms", "missing")
+    assert {name: planned[name] for name in told} == {name: attached[name] for name in told}
+    assert [one["function"] for one in planned["failed"]] == ["prefixed"]
+    assert "prefixed: ENOTSUPP" in multiprobe("count", *targets, "--dry-run").stdout
     assert planned["attached"] == 2 - bool(why_harmful(frozenset([Kind.NOP5])))

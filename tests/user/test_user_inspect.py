@@ -94,7 +94,7 @@ class Links:
         offsets = self._binary.functions(*cookies).file_offsets()
         with BinaryFile(self._binary.path) as file:
             link = uprobe_multi.open_link(
-                self._program(name, when), file, offsets, array("Q", cookies.values()), when=when, pid=pid
+                self._program(name, when), file.fileno(), offsets, array("Q", cookies.values()), when=when, pid=pid
             )
         return self._stack.enter_context(link)
 
@@ -201,7 +201,7 @@ def test_probes_inside_of_a_function(running: Running, links: Links) -> None:
             bpf.prog_load(PROG_TYPE, RETURN_0, name="in", expected_attach_type=attach_type("entry"))
         )
         offsets = array("Q", [start + lengths[0]])
-        stack.enter_context(uprobe_multi.open_link(prog, file, offsets, None, when="entry", pid=0))
+        stack.enter_context(uprobe_multi.open_link(prog, file.fileno(), offsets, None, when="entry", pid=0))
         picture = look(running, "main")
     assert [on.offset for on in picture.attached] == [lengths[0]]
     assert [one.state for one in picture.processes] == ["original"]

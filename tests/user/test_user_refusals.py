@@ -56,6 +56,27 @@ def test_what_was_tried_is_remembered_for_this_file(
     assert len(asked) == 2
 
 
+def test_a_plan_knows_what_the_kernel_refuses(binary: mp.Binary) -> None:
+    chosen = binary.functions("leaf", "prefixed", "first")
+    planned = mp.plan(chosen).report
+    with mp.attach(count, chosen) as attachment:
+        made = attachment.report
+    assert (
+        (planned.attached, planned.failed, planned.links)
+        == (made.attached, made.failed, made.links)
+        == (2, made.failed, 1)
+    )
+    assert mp.plan(binary.functions("prefixed")).report.attached == 0
+
+
+def test_without_memory_for_a_copy_the_file_itself_is_tried(binary: mp.Binary, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(12, "no memory")
+
+    monkeypatch.setattr("os.memfd_create", refuse)
+    assert [one.function for one in mp.plan(binary.functions("leaf", "prefixed")).report.failed] == ["prefixed"]
+
+
 def test_nothing_is_left(binary: mp.Binary) -> None:
     with pytest.raises(mp.AttachError, match="prefixed: ENOTSUPP from uprobe_multi") as caught:
         mp.attach(count, binary.functions("prefixed"))
@@ -144,6 +165,22 @@ def test_a_file_that_is_deleted_while_attached(binary: mp.Binary, program: Path)
         with mp.attach(count, chosen) as attachment:
             process.communicate(b"go\n")
             assert list(attachment.totals(calls)) == [7]
+
+
+def test_a_file_that_is_replaced_while_attached_is_noted(
+    binary: mp.Binary, built: Path, program: Path, run: Run
+) -> None:
+    with mp.attach(count, binary.functions("leaf")) as attachment:
+        run("plain", 3)
+        shutil.copy(built / "calls", f"{program}.new")
+        os.replace(f"{program}.new", program)
+        run("plain", 4)
+        assert list(attachment.totals(calls)) == [3]
+    (note,) = attachment.report.notes
+    assert note == f"{program} was replaced while it was measured: processes that run the new file were not"
+    with mp.attach(count, mp.Binary(program).functions("leaf")) as attachment:
+        program.unlink()
+    assert f"{program} was deleted while it was measured" in attachment.report.notes[0]
 
 
 def test_processes_that_are_none(binary: mp.Binary) -> None:

@@ -284,3 +284,16 @@ def test_functions(program: Path) -> None:
     shown = multiprobe("functions", "--why", f"{program}:usdt:guarded").stdout
     assert "semaphore at offset" in shown
     assert "1 link" in multiprobe("count", f"{program}:usdt:both", "--dry-run").stdout
+
+
+def test_inspect_shows_the_probes_in_a_function(program: Path) -> None:
+    binary = mp.Binary(program)
+    (picture,) = mp.inspect.user_functions(binary.functions("both"))
+    (probe,) = binary.usdt("both")
+    start = picture.function.file_offset
+    assert picture.usdt == tuple((str(probe), site.file_offset - start) for site in probe.sites)
+    assert len(picture.usdt) == 2
+    (none,) = mp.inspect.user_functions(binary.functions("main"))
+    assert none.usdt == ()
+    shown = multiprobe("inspect", f"{program}:both").stdout
+    assert f"usdt       {probe} at +{picture.usdt[0][1]:#x}, {probe} at +" in shown

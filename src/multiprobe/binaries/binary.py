@@ -72,7 +72,8 @@ class Binary:
 
     @classmethod
     def of(cls, pid: int, library: str = "") -> Binary:
-        """The program of the process `pid`, or the `library` ("libc") that it has mapped; also of one in a container.
+        """The program of the process `pid`, or the `library` ("libc", "libpython3*") that it has mapped; also of one in
+        a container.
 
         Raises NoMatchError if there is no such process or library, or the file was replaced since it was mapped,
         NotPermittedError without the right to look, UsageError for a number that is no pid; and what Binary raises.
@@ -125,19 +126,7 @@ class Binary:
     @cached_property
     def _usdt(self) -> UsdtTable:
         with self._open() as file:
-            sections = parse_sections(file)
-            try:
-                notes = read_notes(file, sections)
-            except DataError as error:
-                raise DataError(f"{self.path}: {error}") from error
-            return build_usdt_table(
-                notes,
-                parse_segments(file),
-                path=self.path,
-                key=file.key,
-                build_id=self.build_id,
-                variables=read_variables(file, sections, variables_of(notes)),
-            )
+            return read_usdt(file, build_id=self.build_id)
 
     def problems(self) -> list[str]:
         """What could not be used, a sentence each: debug files of another build, damaged debug information."""
@@ -159,6 +148,18 @@ class Binary:
             if file.key != self.table.key:
                 raise DataError(f"{self.path} has changed since it was read", hint="make another mp.Binary")
             yield file
+
+
+def read_usdt(file: BinaryFile, *, build_id: str) -> UsdtTable:
+    """The USDT probes of a file. Raises DataError for damaged notes."""
+    sections = parse_sections(file)
+    try:
+        notes = read_notes(file, sections)
+    except DataError as error:
+        raise DataError(f"{file.path}: {error}") from error
+    variables = read_variables(file, sections, variables_of(notes))
+    segments = parse_segments(file)
+    return build_usdt_table(notes, segments, path=file.path, key=file.key, build_id=build_id, variables=variables)
 
 
 def choose_requested(

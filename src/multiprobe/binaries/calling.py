@@ -6,7 +6,7 @@ register at the entry. Where the two contradict each other, DWARF's word counts,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from multiprobe.binaries.dwarf.functions import REFERENCE, UNSURE
@@ -26,15 +26,20 @@ NO_CLASS, INTEGER, VECTOR, X87, X87_UP = range(5)
 _X87 = ("long double", "complex long double")
 _CLONES = (".isra", ".constprop", ".part", ".cold")
 """What gcc appends to the name of a function whose parameters it changed, or of a part of one."""
+_BEYOND = f"beyond the first {MAX_POSITIONS} arguments"
 UNCERTAIN = "its place is not certain"
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a value is: the number of the argument, as in `ctx.arg`; None if it can't be read, for a reason."""
+    """Where a value is: the number of the argument, as in `ctx.arg`; None if it can't be read, for a reason.
+
+    words: of a struct passed by value, where each 8 bytes of it are; None for those that can't be read
+    """
 
     position: int | None
     reason: str = ""
+    words: tuple[int | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +75,31 @@ class _Walk:
         self.registers = 0
         self.vectors = 0
         self.stack = 0
+        self.classes: Sequence[int] = ()
 
-    def place(self, type_id: int, passing: str) -> int | None:
-        """The position of the next argument, which has this type; None if it is in none of them. Raises _LostError."""
+    def place(self, type_id: int, passing: str) -> tuple[int | None, tuple[int | None, ...]]:
+        """The position of the next argument, which has this type, or None; and where the words of a struct are.
+
+        Raises _LostError.
+        """
         if passing == REFERENCE:
-            return self._take(1, 0, WORD, WORD)
+            return self._take(1, 0, WORD, WORD), ()
         if passing == UNSURE or not type_id:
             raise _LostError
-        integers, vectors, size, alignment = self._classify(self.btf.strip(type_id))
-        return self._take(integers, vectors, size, alignment)
+        self.classes, begun = (), (self.registers, self.vectors)
+        bare = self.btf.strip(type_id)
+        integers, vectors, size, alignment = self._classify(bare)
+        found = self._take(integers, vectors, size, alignment)
+        if self.btf.kind(bare) not in layout.RECORDS:
+            return found, ()
+        return found, self._words(found, size, has_registers=begun != (self.registers, self.vectors))
+
+    def _words(self, found: int | None, size: int, *, has_registers: bool) -> tuple[int | None, ...]:
+        n = min(-(-size // WORD), MAX_POSITIONS)
+        if not has_registers:
+            return () if found is None else tuple(range(found, found + n))
+        numbers = iter(range(found or 0, self.registers))
+        return tuple(next(numbers) if one == INTEGER else None for one in self.classes[:n])
 
     def _take(self, integers: int, vectors: int, size: int, alignment: int) -> int | None:
         """`integers` and `vectors` registers if there are so many; if both are 0, or there are not, the stack."""
@@ -119,6 +140,7 @@ class _Walk:
         classes = _classes(btf, bare, self.alignments) if size <= 2 * WORD else None
         if classes is None or X87 in classes:
             return 0, 0, size, max(alignment, WORD)
+        self.classes = classes
         return classes.count(INTEGER), classes.count(VECTOR), size, max(alignment, WORD)
 
     def _wide(self, name: str, size: int) -> tuple[int, int, int, int]:
@@ -230,15 +252,18 @@ def find_places(
     types = [one.type_id for one in btf.parameters(evidence.type_id)]
     pairs = list(zip(types, evidence.parameters, strict=False))
     is_trusted = _is_trusted(evidence, symbols)
-    by_rule: list[int | None] = _by_rule(btf, evidence, convention, pairs) if is_trusted else []
+    by_rule = _by_rule(btf, evidence, convention, pairs) if is_trusted else []
     said = [_said(one, convention) for _, one in pairs]
-    is_kept = all(place is None or rule is None or place == rule for place, rule in zip(said, by_rule, strict=False))
+    is_kept = all(
+        place is None or rule is None or place == rule for place, (rule, _) in zip(said, by_rule, strict=False)
+    )
     places = []
     for n, (type_id, one) in enumerate(pairs):
         position = said[n]
         if position is None and one.register is None and is_kept and n < len(by_rule):
-            position = by_rule[n]
-        places.append(_place(btf, type_id, one.passing, position))
+            position = by_rule[n][0]
+        words = by_rule[n][1] if is_kept and n < len(by_rule) else ()
+        places.append(_with_words(_place(btf, type_id, one.passing, position), words))
     returned = btf.target(btf.target(evidence.type_id))
     unreadable = _unreadable(btf, returned, evidence.result) if returned else ""
     is_whole = bool(returned) and not unreadable and not (is_trusted and is_kept)
@@ -259,9 +284,9 @@ def _is_trusted(evidence: FunctionEvidence, symbols: Sequence[str]) -> bool:
 
 def _by_rule(
     btf: Btf, evidence: FunctionEvidence, convention: Convention, pairs: Sequence[tuple[int, ParameterEvidence]]
-) -> list[int | None]:
-    """The position of each parameter by the convention, up to the first one that it does not tell."""
-    walk, found = _Walk(btf, convention), list[int | None]()
+) -> list[tuple[int | None, tuple[int | None, ...]]]:
+    """The position and words of each parameter by the convention, up to the first one that it does not tell."""
+    walk, found = _Walk(btf, convention), list[tuple[int | None, tuple[int | None, ...]]]()
     returned = btf.target(btf.target(evidence.type_id))
     try:
         if returned and returns_in_memory(btf, returned, evidence.result):
@@ -288,7 +313,14 @@ def _place(btf: Btf, type_id: int, passing: str, position: int | None) -> Place:
         return Place(None, reason)
     if position is None:
         return Place(None, UNCERTAIN)
-    return Place(position) if position < MAX_POSITIONS else Place(None, f"beyond the first {MAX_POSITIONS} arguments")
+    return Place(position) if position < MAX_POSITIONS else Place(None, _BEYOND)
+
+
+def _with_words(place: Place, words: tuple[int | None, ...]) -> Place:
+    """The place of a struct, with its words as far as they can be read."""
+    known = tuple(at if at is not None and at < MAX_POSITIONS else None for at in words)
+    is_beyond = bool(words) and words[0] is not None and words[0] >= MAX_POSITIONS
+    return Place(None, _BEYOND) if is_beyond else replace(place, words=known)
 
 
 def _unreadable(btf: Btf, type_id: int, passing: str) -> str:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from multiprobe.binaries.libraries import LOADER_CACHE, find_library
 from multiprobe.binaries.mappings import parse_mappings
 from multiprobe.errors import NoMatchError, NotPermittedError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _MAX_LINKS = 40
 
@@ -97,6 +102,21 @@ def library_of(pid: int, name: str, *, proc: str = "/proc") -> str:
     return _same_file(f"{folder}/root", path, mapped[path])
 
 
+def not_mapped(pid: int, files: Iterable[tuple[str, int]], *, proc: str = "/proc") -> list[str]:
+    """Those of the files, (path, inode) each, of which the process has mapped nothing; none if that can't be seen.
+
+    On some file systems the inodes there are others: a file of the same name counts as well.
+    """
+    try:
+        with open(f"{proc}/{pid}/maps", encoding="utf-8", errors="surrogateescape") as file:
+            mapped = parse_mappings(file.read())
+    except OSError:
+        return []
+    inodes = {one.inode for one in mapped}
+    names = {os.path.basename(one.path.removesuffix(" (deleted)")) for one in mapped}
+    return [path for path, inode in files if inode not in inodes and os.path.basename(path) not in names]
+
+
 def _process(pid: int, proc: str) -> str:
     if isinstance(pid, bool) or not isinstance(pid, int) or pid <= 0:
         raise UsageError(f"invalid pid {pid!r}: it is a number from 1")
@@ -110,24 +130,26 @@ def _not_permitted(pid: int) -> NotPermittedError:
 
 
 def _library_among(paths: list[str], name: str) -> str:
-    """The first path whose file is called `name`, `name.so…` or `name-….so` (libc-2.31.so)."""
+    """The first path whose file is called `name`, `name.so…` or `name-….so` (libc-2.31.so), or matches it as a glob."""
     stem = name.removesuffix(".so")
     for path in paths:
         file = os.path.basename(path.removesuffix(" (deleted)"))
-        if file == name or (file.startswith((f"{stem}.so", f"{stem}-")) and ".so" in file):
+        is_called_so = file == name or (file.startswith((f"{stem}.so", f"{stem}-")) and ".so" in file)
+        if is_called_so or fnmatchcase(file, name):
             return path
     return ""
 
 
 def _same_file(root: str, path: str, inode: int) -> str:
-    found = follow_links(root, path.removesuffix(" (deleted)"))
-    try:
-        is_same = os.stat(found).st_ino == inode
-    except OSError:
-        is_same = False
-    if not is_same:
-        raise NoMatchError(
-            f"{path.removesuffix(' (deleted)')} was deleted or replaced since the process mapped it",
-            hint="restart the process, which then maps the new file",
-        )
-    return found
+    """The file by its path in the process's mount namespace; after a mere chroot, maps have the path from outside."""
+    path = path.removesuffix(" (deleted)")
+    for found in (follow_links(root, path), path):
+        try:
+            if os.stat(found).st_ino == inode:
+                return found
+        except OSError:
+            pass
+    raise NoMatchError(
+        f"{path} was deleted or replaced since the process mapped it",
+        hint="restart the process, which then maps the new file",
+    )

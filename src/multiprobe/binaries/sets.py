@@ -96,7 +96,7 @@ class UserFunctionSet:
     unresolved: a Refusal for each request that no function answers
     """
 
-    __slots__ = ("_file_offsets", "_several", "places", "table", "unresolved")
+    __slots__ = ("_file_offsets", "_known_columns", "_several", "places", "table", "unresolved")
 
     def __init__(
         self, table: UserTable, places: Iterable[tuple[int, int]], *, unresolved: tuple[Refusal, ...] = ()
@@ -105,6 +105,7 @@ class UserFunctionSet:
         self.places = tuple(places)
         self.unresolved = unresolved
         self._file_offsets: array[int] | None = None
+        self._known_columns: tuple[NDArray[np.intp], NDArray[np.uint64]] | None = None
         self._several: frozenset[str] | None = None
 
     positions = None
@@ -135,11 +136,18 @@ class UserFunctionSet:
 
     def _probes(self, column: NDArray[np.uint64]) -> array[int]:
         """Where each function begins, by a column of the table, plus the bytes from there to its probe."""
-        starts = column[self._rows()].tolist()
-        return array("Q", [start + offset for start, (_, offset) in zip(starts, self.places, strict=True)])
+        rows, offsets = self._columns
+        return array("Q", (column[rows] + offsets).tobytes())
 
-    def _rows(self) -> list[int]:
-        return [row for row, _ in self.places]
+    @property
+    def _columns(self) -> tuple[NDArray[np.intp], NDArray[np.uint64]]:
+        """The two halves of `places`."""
+        if self._known_columns is None:
+            self._known_columns = self.table.columns(self.places)
+        return self._known_columns
+
+    def _rows(self) -> NDArray[np.intp]:
+        return self._columns[0]
 
     def slots(self) -> bytes:
         """How many arguments each function takes: 255, unknown, one byte each."""
@@ -171,8 +179,8 @@ class UserFunctionSet:
         when: "entry", "return" or "session"
         """
         can = self.table.facts[self._rows()] & forbidding(when=when) == 0
-        if when != "entry" and any(offset for _, offset in self.places):  # only at the entry may a probe be inside
-            can &= [not offset for _, offset in self.places]
+        if when != "entry":  # only at the entry may a probe be inside
+            can &= self._columns[1] == 0
         masks: bytes = (can * int(Mechanism.UPROBE_MULTI)).astype("u1").tobytes()
         return masks
 
@@ -214,7 +222,7 @@ class UserFunctionSet:
 
     def take(self, places: Sequence[int]) -> Self:
         """The functions at these positions, in this order (the set itself, if these are all positions in order)."""
-        if len(places) == len(self) and list(places) == list(range(len(self))):
+        if places == range(len(self)) or (len(places) == len(self) and list(places) == list(range(len(self)))):
             return self
         return type(self)(self.table, map(self.places.__getitem__, places))
 
@@ -259,7 +267,7 @@ class UserFunctionSet:
         """The demangled names that several functions of the set have."""
         if self._several is None:
             first: dict[str, int] = {}
-            found = ((self.table.demangle(self.table.names[row]), row) for row in self._rows())
+            found = ((self.table.demangle(self.table.names[row]), row) for row, _ in self.places)
             originals = self.table.originals
             self._several = frozenset(
                 one.name for one, row in found if one and first.setdefault(one.name, originals[row]) != originals[row]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -62,6 +63,12 @@ class UserTable:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @staticmethod
+    def columns(places: Sequence[tuple[int, int]]) -> tuple[NDArray[np.intp], NDArray[np.uint64]]:
+        """The rows of places, and the offsets of their probes."""
+        flat = np.fromiter(chain.from_iterable(places), np.uint64, 2 * len(places))
+        return flat[::2].astype(np.intp), flat[1::2]
 
     @cached_property
     def rows_by_name(self) -> dict[str, list[int]]:

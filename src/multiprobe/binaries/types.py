@@ -101,6 +101,12 @@ def load_types(functions: UserFunctionSet, problems: list[str]) -> UserTypes | N
             problems.append(f"{table.path} has types of its functions (DWARF), which need pyelftools: {HINT}")
             return None
         found = read_types(source, addresses)
+    if addresses and not found.functions:
+        problems.append(
+            f"{table.path} has no types of its functions in its DWARF: with -g1 there are lines only, and types in "
+            ".dwo files (-gsplit-dwarf) are not read"
+        )
+        return None
     prototypes = {}
     for address, evidence in found.functions.items():
         symbols = [table.names[row] for row in table.family(addresses[address])]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import multiprobe as mp
 from multiprobe.binaries.libraries import split_requests
+from multiprobe.binaries.locating import not_mapped
 from multiprobe.binaries.mixed import binary_parts, joined, kernel_of
 from multiprobe.cli.files import writing
 from multiprobe.cli.live import check as check_live
@@ -76,6 +77,8 @@ def _measure(measurement: Measurement[MeasuringOptions, SampleT]) -> int:
     advice = on_command(options.patterns, among=unknown)
     if advice:
         write_lines([f"note: {'; '.join(map(str, unknown.values()))}", f"  hint: {advice}"], sys.stderr)
+    if options.pid is not None and not options.dry_run:
+        _note_not_mapped(functions, options.pid)
     if measurement.uses_types and not options.dry_run:
         functions = _typed(functions)
     with Results(options.output, is_text=options.is_text) as measurement.results:
@@ -163,6 +166,14 @@ def _print_plan(measurement: Measurement[MeasuringOptions, SampleT], functions: 
     if unused:
         write_lines([f"note: --dry-run measures nothing, so nothing is done for {', '.join(unused)}"], sys.stderr)
     return 0
+
+
+def _note_not_mapped(functions: AnyFunctionSet, pid: int) -> None:
+    """Say of which programs and libraries nothing of a process can be measured as it is."""
+    files = {part.table.path: part.table.key[1] for _, part in binary_parts(functions)}
+    for path in not_mapped(pid, files.items()):
+        what = "its children may have, or it may load it later"
+        write_lines([f"note: process {pid} has not mapped {path}: {what}"], sys.stderr)
 
 
 def _attach(measurement: Measurement[MeasuringOptions, SampleT], functions: AnyFunctionSet) -> Instrument[SampleT]:

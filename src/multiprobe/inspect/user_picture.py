@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from multiprobe.arch import native
-from multiprobe.binaries.binary import Binary
+from multiprobe.binaries.binary import Binary, read_usdt
 from multiprobe.binaries.libraries import is_library
 from multiprobe.binaries.naming import is_usdt, split_binary
 from multiprobe.binaries.usdt import UsdtProbeSet
-from multiprobe.errors import NoMatchError, UsageError
+from multiprobe.errors import DataError, NoMatchError, UsageError
 from multiprobe.inspect.observed import list_links
 from multiprobe.inspect.picture import JitedRoutine, names_of, read_programs, try_disassemble
 from multiprobe.inspect.processes import ProcessCode, find_processes, read_codes
@@ -43,6 +43,7 @@ class UserFunctionPicture:
     function: its name, file, offset, size, aliases, source of the symbol, and verdict
     build_id: of the file, "" if it has none; code: the bytes of the file there, at most 16
     entry: its first instructions; empty without capstone, and for more than 100 functions at once
+    usdt: the USDT probes that have a site in it: the name of each, and the bytes from the function's first to the site
     attached: the links on it, by offset; processes: its first bytes in each process that has mapped the file
     programs: with `programs=True`, their machine code; names: the symbol for each address that it refers to
     """
@@ -55,6 +56,7 @@ class UserFunctionPicture:
     processes: tuple[ProcessCode, ...]
     programs: tuple[JitedRoutine, ...]
     names: dict[int, str]
+    usdt: tuple[tuple[str, int], ...] = ()
 
 
 def choose_user(sources: Sources, name: str, pid: int | None) -> UserFunctionSet:
@@ -93,6 +95,7 @@ def user_pictures(
         starts = functions.file_offsets()
         sites = [(start, _original(file, probes, start)) for start in starts]
         found = [read_codes(sources, process, sites) for process in processes]
+        probed = _usdt_sites(sources, file, functions.table.build_id)
         shown, notes = judged(functions)
         for note in notes:
             sources.miss("verdicts", note)
@@ -103,12 +106,28 @@ def user_pictures(
                 function,
                 build_id=functions.table.build_id,
                 attached=probes.within(function.file_offset, function.size),
+                usdt=tuple(
+                    (name, at - function.file_offset)
+                    for at, name in probed
+                    if 0 <= at - function.file_offset < function.size
+                ),
                 processes=tuple(code for codes in found for code in codes[n]),
                 has_entry=len(shown) <= MAX_DISASSEMBLED,
                 has_programs=programs,
             )
             for n, function in enumerate(shown)
         )
+
+
+def _usdt_sites(sources: Sources, file: BinaryFile, build_id: str) -> list[tuple[int, str]]:
+    """The sites of the file's USDT probes, by their offsets in the file, each with the probe's name."""
+    try:
+        table = read_usdt(file, build_id=build_id)
+    except DataError as error:
+        sources.miss("USDT probes", str(error))
+        return []
+    named = zip(table.names, table.sites, strict=True)
+    return sorted((site.file_offset, name) for name, sites in named for site in sites)
 
 
 def _original(file: BinaryFile, probes: UprobeIndex, start: int) -> bytes:
@@ -125,6 +144,7 @@ def _picture(
     *,
     build_id: str,
     attached: tuple[UserAttached, ...],
+    usdt: tuple[tuple[str, int], ...],
     processes: Sequence[ProcessCode],
     has_entry: bool,
     has_programs: bool,
@@ -146,4 +166,5 @@ def _picture(
         tuple(processes),
         routines,
         names_of(sources, instructions) if routines else {},
+        usdt,
     )

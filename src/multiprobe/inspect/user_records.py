@@ -21,7 +21,9 @@ def user_records(pictures: Iterable[UserFunctionPicture]) -> Iterator[Record]:
     routines: dict[int, tuple[JitedRoutine, dict[int, str]]] = {}
     for picture in pictures:
         name = str(picture.function)
-        yield {**function_record(picture.function), "build_id": picture.build_id, "bytes": picture.code.hex()}
+        usdt = [{"probe": probe, "offset": offset} for probe, offset in picture.usdt]
+        found = {"build_id": picture.build_id, "bytes": picture.code.hex(), "usdt": usdt}
+        yield {**function_record(picture.function), **found}
         for on in picture.attached:
             target = {**target_record(on.target), "offset": on.offset}
             yield {"type": "attachment", "function": name, **link_record(on.link), **target}

@@ -49,6 +49,8 @@ def _facts(picture: UserFunctionPicture) -> Iterator[tuple[str, str]]:
         yield "build id", picture.build_id
     if function.aliases:
         yield "aliases", ", ".join(function.aliases)
+    if picture.usdt:
+        yield "usdt", ", ".join(f"{name} at +{offset:#x}" for name, offset in picture.usdt)
     verdict = function.verdict
     yield "verdict", f"refused: {verdict.code}: {verdict.reason}" if verdict.code else "attachable"
 

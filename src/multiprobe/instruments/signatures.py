@@ -45,13 +45,17 @@ def _of_part(part: AnyFunctionSet) -> list[Signature]:
 
 def prototype_signature(btf: Btf, prototype: Prototype, *, most: int) -> Signature:
     """The signature of a binary's function, of the first `most` arguments. What can't be read says why."""
-    parameters, places = [], []
+    parameters: list[tuple[str, ValueType]] = []
+    places: list[int | None] = []
+    words: dict[int, tuple[int | None, ...]] = {}
     for n, (one, place) in enumerate(zip(btf.parameters(prototype.type_id), prototype.places, strict=False)):
         if place.position is None or place.position < most:
+            if any(at is not None and at < most for at in place.words):
+                words[len(parameters)] = tuple(at if at is not None and at < most else None for at in place.words)
             parameters.append((one.name or f"arg{n}", _value(btf, one.type_id, place)))
             places.append(place.position)
     returned = btf.target(btf.target(prototype.type_id))
-    return Signature(tuple(parameters), _value(btf, returned, prototype.result), places=tuple(places))
+    return Signature(tuple(parameters), _value(btf, returned, prototype.result), places=tuple(places), words=words)
 
 
 def _value(btf: Btf, type_id: int, place: Place) -> ValueType:

@@ -16,6 +16,7 @@ from multiprobe.errors import AttachError, UsageError, errno_name
 from multiprobe.kernel.tasks import require_process
 from multiprobe.links.guard.limits import Limits
 from multiprobe.links.guard.watchdog import Watchdog
+from multiprobe.links.mechanisms.uprobe_program import replaced_files
 from multiprobe.links.pins import open_pins, pin, unpin
 from multiprobe.links.plan.planning import gone_among
 from multiprobe.links.plan.request import choose
@@ -366,6 +367,8 @@ class Attachment:
             self._guard.stop()
         if not self._is_pinned:
             self._store.deactivate()
+        for sentence in replaced_files(self.functions):
+            self._ledger.note(sentence)
         self._n_links_at_end = len(self._links.links)
         self._count_processes()
         self._missed = self.missed() if self._missed is None else self._missed

@@ -64,9 +64,10 @@ class Ledger:
             self._dropped = [drop for drop in self._dropped if drop.function not in again]
 
     def note(self, sentence: str) -> None:
-        """Something that a reader of the report should know."""
+        """Something that a reader of the report should know; once."""
         with self._lock:
-            self._notes.append(sentence)
+            if sentence not in self._notes:
+                self._notes.append(sentence)
 
     def verify(self, verified: Iterable[Verified]) -> None:
         """Known calls that were looked for."""

@@ -33,8 +33,8 @@ def report_lines(report: Fields, *, is_plan: bool = False) -> Iterator[str]:
     yield from _step_lines(report)
     yield from _memory_lines(report.get("kernel_memory", {}))
     yield from _skipped_lines(report["skipped"])
+    yield from _failed_lines(report["failed"])
     if not is_plan:
-        yield from _failed_lines(report["failed"])
         yield from _dropped_lines(report.get("dropped", ()), report.get("budget", {}))
         yield from _missing_lines(report)
         yield from _verified_lines(report.get("verified", ()))

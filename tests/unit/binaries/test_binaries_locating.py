@@ -184,7 +184,19 @@ def test_a_library_of_a_container(tmp_path: Path) -> None:
     (root / "usr/lib/libc-2.31.so").write_text("")
     inode = (root / "usr/lib/libc-2.31.so").stat().st_ino
     (tmp_path / "7/maps").write_text(f"7f00-7f10 r-xp 00000000 08:01 {inode}   /lib/libc-2.31.so\n")
-    assert library_of(7, "libc", proc=str(tmp_path)) == f"{root}/usr/lib/libc-2.31.so"
+    for name in ("libc", "libc-2*", "lib?-*.so"):
+        assert library_of(7, name, proc=str(tmp_path)) == f"{root}/usr/lib/libc-2.31.so"
+    with pytest.raises(NoMatchError, match="has no library libc-3"):
+        library_of(7, "libc-3*", proc=str(tmp_path))
+
+
+def test_a_library_below_a_root_folder_without_a_namespace(tmp_path: Path) -> None:
+    """After chroot alone, /proc/PID/maps has paths as they are outside."""
+    outside = tmp_path / "outside/libc.so.6"
+    outside.parent.mkdir()
+    outside.write_text("")
+    fake_process(tmp_path, f"7f00-7f10 r-xp 00000000 08:01 {outside.stat().st_ino}   {outside}\n")
+    assert library_of(7, "libc", proc=str(tmp_path)) == str(outside)
 
 
 def test_no_right_to_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from multiprobe.binaries import types as binary_types
 from multiprobe.binaries.dwarf import reader
 from multiprobe.binaries.types import with_types
 from multiprobe.errors import DataError, NotSupportedError, UsageError
+from multiprobe.instruments.trace.describe import Describer, Wanted
 from multiprobe.kernel.btf import layout
 from multiprobe.kernel.btf.values import ValueType
 
@@ -108,6 +109,31 @@ def test_structs_by_value(
     assert after[7] == 6 + words + registers
     as_result = 1 if words in (1, 3) else 0
     assert of_c(tmp_path, LONG, returned=one, more=(one,)) == [as_result]
+
+
+def test_words_of_structs_by_value_and_their_members(tmp_path: Path) -> None:
+    """In two registers, in one of them and a vector register, on the stack, and partly beyond what can be read."""
+    longs = struct("longs", 16, ("a", LONG, 0), ("b", LONG, 8))
+    mixed = struct("mixed", 16, ("a", DOUBLE, 0), ("b", INT, 8), ("c", INT, 12))
+    big = struct("big", 24, ("a", LONG, 0), ("b", LONG, 8), ("c", LONG, 16))
+    types = (longs, mixed, big, big, big)
+    named = [parameter(f"p{n}", one) for n, one in enumerate(types)]
+    binary = made(tmp_path, unit(*SCALARS, longs, mixed, big, function(0, *named)))
+    functions = binary.functions("f0", types=True)
+    (prototype,) = functions.prototypes()
+    assert prototype is not None
+    assert [one.words for one in prototype.places] == [(0, 1), (None, 2), (6, 7, 8), (9, 10, 11), ()]
+    assert prototype.places[4].reason == "beyond the first 12 arguments"
+    decode = Describer(mp.Kernel(), Wanted()).describe(functions)[0].decoder()
+    raw = [11, 12, 13 | 14 << 32, 0, 0, 0, 16, 17, 18, 19, 20, 21]
+    assert dict(decode(raw, {})[0]) == {
+        "p0": {"a": 11, "b": 12},
+        "p1": {"b": 13, "c": 14},
+        "p2": {"a": 16, "b": 17, "c": 18},
+        "p3": {"a": 19, "b": 20, "c": 21},
+        "p4": "<not readable: beyond the first 12 arguments>",
+    }
+    assert dict(decode(raw[:6], {})[0])["p2"] == "<not readable: struct>"
 
 
 def test_a_struct_that_does_not_fit_leaves_the_register(tmp_path: Path) -> None:
@@ -330,6 +356,19 @@ def test_unreadable_values_say_why() -> None:
     value = ValueType("unreadable", reason="float", is_kernel=False)
     assert value.read(5) == value.read_returned(5) == value.reader()(5) == "<not readable: float>"
     assert ValueType("int", 32, is_kernel=False).read_returned((1 << 32) - 2) == -2
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler here: the test needs gcc")
+@pytest.mark.parametrize(
+    "flags", [("-g1",), ("-gdwarf-4", "-gsplit-dwarf"), ("-gdwarf-5", "-gsplit-dwarf")], ids="".join
+)
+def test_lines_without_types(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    """Functions look there as if they took and returned nothing."""
+    (tmp_path / "x.c").write_text("int f(int n) { return n - 1; }\nint main(void) { return f(1); }\n")
+    subprocess.run(["gcc", *flags, "-o", "x", "x.c"], cwd=tmp_path, check=True)
+    binary = mp.Binary(tmp_path / "x")
+    assert binary.functions("f", "main", types=True).prototypes() == [None, None]
+    assert "with -g1 there are lines only, and types in .dwo files" in binary.problems()[-1]
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler here: the test needs gcc")

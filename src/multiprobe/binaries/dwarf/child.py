@@ -60,13 +60,15 @@ def open_dwarf(stream: object) -> DwarfData:
 def read(dwarf: DwarfData, addresses: list[int], names: list[tuple[str, str]]) -> tuple[dict[str, object], bytes]:
     """What is known of the functions at these addresses, by address, and of types, (word, name) each; and the BTF.
 
-    The name of a typedef is taken for that of a struct, union or enum, too.
+    Nothing is known of functions in units that have line tables only: there, every one looks as if it took nothing and
+    returned nothing. The name of a typedef is taken for that of a struct, union or enum, too.
     """
     units = Units(dwarf)
     converter = Converter(units)
     functions = {
         str(address): read_function(dwarf, converter, entry, address).to_json()
         for address, entry in sorted(units.functions(addresses).items())
+        if units.has_types(entry.cu)
     }
     types = [(word, name, converter.type_id(_named(units, word, name))) for word, name in names]
     return {"functions": functions, "types": types}, converter.finish()

@@ -47,6 +47,7 @@ def ask(
         raise DataError(f"{file.path}: its DWARF takes longer than {max_seconds} seconds to read")
     if child.returncode:
         why = child.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        why = "pyelftools does not understand it" if why == "AssertionError" else why
         raise DataError(f"{file.path}: its DWARF can't be read: {why[:200]}")
     return child.stdout
 

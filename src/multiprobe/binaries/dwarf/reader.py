@@ -29,7 +29,7 @@ MAX_MEMORY = 1 << 32
 """The most bytes of memory for a file, unpacked."""
 MAX_SECONDS = 60
 """The most processor time for a file: 2,000 functions of Python take 5 seconds."""
-VERSION = 1
+VERSION = 2
 """Raised whenever the same DWARF gives another answer than before."""
 KEPT = 64
 _NAMES = re.compile(r"[0-9a-f]{40}")

@@ -22,6 +22,8 @@ RECORDS = {"DW_TAG_structure_type": "struct", "DW_TAG_class_type": "struct", "DW
 """The entries that become a struct or union."""
 _NAMED = {**RECORDS, "DW_TAG_enumeration_type": "enum", "DW_TAG_typedef": "typedef"}
 _CONTAINERS = ("DW_TAG_namespace", "DW_TAG_module", *RECORDS)
+_TYPED = ("DW_TAG_typedef", "DW_TAG_imported_unit")
+"""What shows that a unit has types, besides the types themselves: dwz moves them to units of their own."""
 _MAX_SCOPES = 32
 MAX_STRINGS = 64
 """The most strings that end with a name, and are looked for in units."""
@@ -45,6 +47,7 @@ class Units:
         self._info = dwarf.debug_info_sec.stream.getbuffer() if dwarf.debug_info_sec else memoryview(b"")
         self.offsets = list(_offsets(self._info))
         self._known: dict[int, UnitIndex] = {}
+        self._have_types: dict[int, bool] = {}
         self._ranges: list[tuple[int, int, int]] | None = None
 
     def index(self, unit: CompileUnit) -> UnitIndex:
@@ -70,6 +73,13 @@ class Units:
                 if address in functions:
                     found.setdefault(address, functions[address])
         return found
+
+    def has_types(self, unit: CompileUnit) -> bool:
+        """Whether a unit describes any type: with -g1 it has functions, but neither their parameters nor types."""
+        if unit.cu_offset not in self._have_types:
+            children = unit.get_top_DIE().iter_children()
+            self._have_types[unit.cu_offset] = any(one.tag in _TYPED or one.tag.endswith("_type") for one in children)
+        return self._have_types[unit.cu_offset]
 
     def with_code(self, addresses: Collection[int]) -> dict[int, list[int]]:
         """The offsets of the units that have code at some of the addresses, ascending, each with those addresses."""

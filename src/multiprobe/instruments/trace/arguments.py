@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from multiprobe.instruments.trace.reads import N_ARGUMENTS, Planner, Text
+from multiprobe.instruments.trace.reads import BY_VALUE, N_ARGUMENTS, Planner, Text
 from multiprobe.kernel.btf.values import UNKNOWN as NO_TYPES
 from multiprobe.kernel.btf.values import ValueType
 from multiprobe.kernel.flag_names import table_of
@@ -39,6 +39,7 @@ class TracedArgument:
     type: how to decode its register (None: the argument itself is not shown)
     behind: how to decode what it points to; a string is shown in place of the address
     count: the position and type of the argument that says how many bytes of the string there are
+    words: of a struct passed by value, where each 8 bytes of it are; `behind` decodes its members
     """
 
     name: str
@@ -46,15 +47,20 @@ class TracedArgument:
     type: ValueType | None
     behind: Node | None = None
     count: tuple[int, ValueType] | None = None
+    words: tuple[int | None, ...] = ()
 
     @property
     def has_members(self) -> bool:
         """Whether members are shown beside the argument's own value."""
-        return self.type is not None and self.behind is not None and not isinstance(self.behind, Text)
+        return (
+            self.type is not None and self.behind is not None and not isinstance(self.behind, Text) and not self.words
+        )
 
     def reader(self) -> Callable[[Sequence[int], Content], object]:
         """A function that decodes the argument, or the member behind it; None if it could not be read."""
         position, behind = self.position, self.behind
+        if self.words and behind is not None:
+            return self._struct_reader(behind)
         if self.type is None:
             return lambda raw, content: None if behind is None else behind.read(content)
         read = self.type.reader()
@@ -73,6 +79,18 @@ class TracedArgument:
             return read(raw[position]) if raw[position] else "NULL"
 
         return text
+
+    def _struct_reader(self, behind: Node) -> Callable[[Sequence[int], Content], object]:
+        words, missing = self.words, None if self.type is None else self.type.read(0)
+
+        def read(raw: Sequence[int], content: Content) -> object:
+            if any(at is not None and at >= len(raw) for at in words):  # those on the stack are sent separately
+                return missing
+            memory = b"".join((0 if at is None else raw[at]).to_bytes(8, "little") for at in words)
+            found = behind.read({**content, BY_VALUE: memory})
+            return missing if found is None else found
+
+        return read
 
     def _counted(self, raw: Sequence[int], content: Content) -> object:
         """The string, which need not end in a NUL: at most as many bytes as its count says."""

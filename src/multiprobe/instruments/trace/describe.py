@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from multiprobe.binaries.usdt import UsdtProbe
     from multiprobe.compiler.frontend.typed import Ref
     from multiprobe.functions.kernel import Kernel
+    from multiprobe.instruments.trace.members import Spot
     from multiprobe.instruments.trace.reads import Node
     from multiprobe.kernel.btf.types import Btf
     from multiprobe.kernel.btf.values import Signature
@@ -166,7 +167,7 @@ class Describer:
         known = zip(found.parameters, found.positions, types.btf(module).parameters(type_id), strict=False)
         for index, ((name, type_), position, param) in enumerate(known):
             self._names.add(name)
-            argument = _Parameter(name, index, position, type_, module, param.type_id)
+            argument = _Parameter(name, index, position, type_, module, param.type_id, found.words.get(index, ()))
             for rest in ("",) if self._only is None else self._only.get(name, ()):
                 one = self._member(behind, argument, rest) if rest else self._argument(behind, argument, found)
                 if one is not None:
@@ -176,10 +177,11 @@ class Describer:
     def _argument(self, behind: Behind, one: _Parameter, function: Signature) -> TracedArgument:
         self._found.add(one.name)
         if one.position is None:
-            return TracedArgument(one.name, 0, one.type)
+            node = self._members_of(behind, one)
+            return TracedArgument(one.name, 0, one.type, node, words=one.words if node else ())
         count = count_after(function.parameters, one.index)
         counted_at = None if count is None else function.positions[count[0]]
-        node: Node | None = None
+        node = None
         if counted_at is not None and function.returned.kind in COUNTING:
             is_buffer = is_text(behind.types.btf(one.module), one.type_id, is_const=False)
             node = behind.planner.filled(one.position) if is_buffer else None
@@ -187,6 +189,17 @@ class Describer:
         if count is None or counted_at is None or not isinstance(node, Text):
             return TracedArgument(one.name, one.position, one.type, node)
         return TracedArgument(one.name, one.position, one.type, node, (counted_at, count[1]))
+
+    def _members_of(self, behind: Behind, one: _Parameter) -> Node | None:
+        """The node for the members of a struct that is passed by value; None for what is not readable."""
+        if not one.words:
+            return None
+        try:
+            return behind.by_value(one.words).record(
+                0, behind.place_of(one.module, one.type_id), depth=1 + (self.wanted.depth or 0)
+            )
+        except MultiprobeError:
+            return None
 
     def _behind(self, behind: Behind, one: _Parameter, position: int) -> Node | None:
         """The node for what an argument points to; None if nothing is shown of it."""
@@ -211,20 +224,24 @@ class Describer:
         """The member at the path `rest` behind an argument; None if there is no such member."""
         path = f"{one.name}.{rest}"
         try:
-            if one.position is None:
+            if one.position is None and not one.words:
                 raise UsageError(f"{one.name} can't be read: {one.type.reason}")
-            spot = behind.argument(behind.types.ref(one.module, one.type_id))
+            spot: Spot | None
+            if one.words:
+                behind, spot = behind.by_value(one.words), behind.place_of(one.module, one.type_id)
+            else:
+                spot = behind.argument(behind.types.ref(one.module, one.type_id))
             if spot is None:
                 raise UsageError(f"{one.name} is not a pointer, so it has no members")
             end = behind.follow(spot, rest)
-            node = behind.value(one.position, end, depth=self.wanted.depth or 0)
+            node = behind.value(one.position or 0, end, depth=self.wanted.depth or 0)
             if node is None:
                 raise UsageError(f"values of type {behind.types.spell(end.ref)} can't be shown")
         except UsageError as error:
             self._problems.setdefault(path, error)
             return None
         self._found.add(path)
-        return TracedArgument(path, one.position, None, node)
+        return TracedArgument(path, one.position or 0, None, node, words=one.words)
 
     def parameter(self, functions: AnyFunctionSet, index: int, name: str) -> tuple[KernelTypes, Ref]:
         """The type of a function's parameter, by its name, and the types among which it is."""
@@ -273,7 +290,10 @@ def _type_of(operands: Sequence[Operand | str | None]) -> ValueType:
 
 @dataclass(frozen=True, slots=True)
 class _Parameter:
-    """A parameter: its index among them, its position (None: it can't be read), and its type in the BTF of a module."""
+    """A parameter: its index among them, its position (None: it can't be read), and its type in the BTF of a module.
+
+    words: as in `Signature`, of this one
+    """
 
     name: str
     index: int
@@ -281,6 +301,7 @@ class _Parameter:
     type: ValueType
     module: str
     type_id: int
+    words: tuple[int | None, ...] = ()
 
 
 def _by_argument(paths: Sequence[str]) -> dict[str, list[str]]:

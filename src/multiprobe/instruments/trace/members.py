@@ -20,13 +20,14 @@ from multiprobe.instruments.trace.reads import (
     Planner,
     Pointer,
     Socket,
+    ValuePlanner,
 )
 from multiprobe.kernel.btf import format as fmt
 from multiprobe.kernel.btf import layout
 from multiprobe.kernel.btf.values import ValueType, value_type
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from multiprobe.compiler.frontend.typed import KernelTypes, Ref
     from multiprobe.instruments.trace.well_known import Paths
@@ -70,7 +71,16 @@ class Behind:
         self.is_kernel = is_kernel
         self.gfp = gfp
 
+    def by_value(self, words: Sequence[int | None]) -> Behind:
+        """The same for the members of a struct that is passed by value, in these words."""
+        return Behind(self.types, ValuePlanner(self.planner, words), is_kernel=self.is_kernel)
+
     # Locations
+
+    def place_of(self, module: str, type_id: int) -> Spot:
+        """The location of a value of this type itself."""
+        ref = self.types.ref(module, type_id)
+        return Spot((0,), ref, limit=self.types.size(ref))
 
     def argument(self, ref: Ref) -> Spot | None:
         """The location that an argument of this type points to; None unless it is a pointer to a known type."""

@@ -32,6 +32,8 @@ MAX_STEPS = 24
 """The number of reads per call."""
 ARGUMENT_MASK, TEXT_BIT, FILL_BIT, LENGTH_SHIFT, LENGTH_MASK = 0xF, 1 << 4, 1 << 5, 8, 7
 SIZE_SHIFT, SIZE_MASK, UNUSED_SHIFT = 16, 0xFF, 32
+BY_VALUE = -2
+"""The number, in place of a step's, of a struct that is passed by value."""
 FILLED = 0xFF
 """The number, in place of a step's, of the string in a buffer that the call filled."""
 
@@ -259,3 +261,32 @@ def blocks(members: Sequence[tuple[int, Number]], limit: int) -> list[tuple[int,
             found.append((min(start, limit - BLOCK_SIZE) if limit >= BLOCK_SIZE else start, []))
         found[-1][1].append((offset, number))
     return found
+
+
+class ValuePlanner(Planner):
+    """Collects the nodes of a struct that is passed by value; `planner` reads what its pointers lead to.
+
+    words: the positions of the arguments in which each 8 bytes of it are; what is in others reads as None
+    """
+
+    def __init__(self, planner: Planner, words: Sequence[int | None]) -> None:
+        super().__init__()
+        self._planner = planner
+        self._words = words
+
+    def _word(self, offset: int, size: int) -> int | None:
+        """The argument that has these bytes of the struct, or None."""
+        at, end = offset // 8, (offset + size - 1) // 8
+        return self._words[at] if at == end and at < len(self._words) else None
+
+    def text(self, position: int, offsets: tuple[int, ...]) -> Text:
+        word = self._word(offsets[0], 8) if len(offsets) > 1 else None
+        return Text() if word is None else self._planner.text(word, offsets[1:])
+
+    def number(self, made: Number, position: int, offsets: tuple[int, ...], *, limit: int = 0) -> Number:
+        word = self._word(offsets[0], made.size if len(offsets) == 1 else 8)
+        if word is not None and len(offsets) == 1:
+            made.step, made.at = BY_VALUE, offsets[0]
+        elif word is not None:
+            self._planner.number(made, word, offsets[1:], limit=limit)
+        return made

@@ -112,12 +112,14 @@ class Signature:
     first: the register of the first parameter, 1 where register 0 holds the address of the result (`first_slot`)
     places: the number of each parameter's register or place on the stack, None if it can't be read; without it they
         follow one another from `first` on
+    words: of structs passed by value, by the number of the parameter, where each 8 bytes are (None: not readable)
     """
 
     parameters: tuple[tuple[str, ValueType], ...]
     returned: ValueType
     first: int = 0
     places: tuple[int | None, ...] | None = None
+    words: Mapping[int, tuple[int | None, ...]] = field(default_factory=dict)
 
     @property
     def positions(self) -> tuple[int | None, ...]:
@@ -129,7 +131,8 @@ class Signature:
     @property
     def n_registers(self) -> int:
         """How many argument registers are needed to read all parameters."""
-        return max((position + 1 for position in self.positions if position is not None), default=0)
+        places = [*self.positions, *(place for words in self.words.values() for place in words)]
+        return max((place + 1 for place in places if place is not None), default=0)
 
     def arguments(self, raw: Sequence[int]) -> dict[str, Spelled]:
         """Arguments by name, from the contents of all argument registers; those in others are left out."""

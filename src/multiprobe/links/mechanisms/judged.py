@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 from multiprobe.binaries.rules import UserVerdict
 from multiprobe.binaries.usdt import UsdtProbe, UsdtProbeSet
-from multiprobe.links.mechanisms.harm import as_far_as_known, harmful_probes, harmful_sites
+from multiprobe.kernel.mechanism import Mechanism
+from multiprobe.links.mechanisms.errnos import meaning
+from multiprobe.links.mechanisms.harm import Harm, as_far_as_known, harmful_probes, harmful_sites
+from multiprobe.links.mechanisms.refused import refused_as_far_as_known
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from multiprobe.binaries.sets import UserFunction, UserFunctionSet
-    from multiprobe.links.mechanisms.harm import Harm
 
 
 def judged(chosen: UserFunctionSet) -> tuple[list[UserFunction], list[str]]:
@@ -22,7 +24,12 @@ def judged(chosen: UserFunctionSet) -> tuple[list[UserFunction], list[str]]:
         harmful, notes = as_far_as_known(harmful_sites, chosen)
         return [_judged_probe(probe, harmful) for probe in chosen], notes
     harmful, notes = as_far_as_known(harmful_probes, chosen)
-    return [_judged(function, harmful.get(position)) for position, function in enumerate(chosen)], notes
+    can = [position for position, mask in enumerate(chosen.mechanisms()) if mask and position not in harmful]
+    refused, unknown = refused_as_far_as_known(chosen.take(can)) if can else ({}, [])
+    for place, number in refused.items():
+        reason = f"{chosen.label(can[place])}: {meaning(Mechanism.UPROBE_MULTI, number)}"
+        harmful[can[place]] = Harm("unprobeable", reason)
+    return [_judged(function, harmful.get(position)) for position, function in enumerate(chosen)], notes + unknown
 
 
 def _judged(function: UserFunction, harm: Harm | None) -> UserFunction:

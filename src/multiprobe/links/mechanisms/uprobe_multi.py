@@ -3,19 +3,19 @@
 Linux kernel commit 89ae89f53d20 ("bpf: Add multi uprobe link") (in v6.6); sessions: d920179b3d48 (in v6.13).
 
 The kernel looks at an instruction only when a process maps it: a link on one that it can't probe succeeds, and never
-fires. So the binary is mapped here, and an empty program is linked in this process alone, before any other process is
-touched: the kernel refuses there what it can't probe.
+fires. So the code is copied into memory of our own and mapped here, and an empty program is linked to the copy in this
+process alone, before any other process is touched: the kernel refuses there what it can't probe.
 """
 
 from __future__ import annotations
 
 import errno
 import mmap
+import os
 from array import array
 from collections import Counter
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from os import getpid
 from typing import TYPE_CHECKING
 
 from multiprobe.binaries.mixed import binary_parts
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from multiprobe.links.mechanisms.linked import LinkRequest
     from multiprobe.syscalls.fd import FileDescriptor
 
+CODE_BYTES = 16
+"""The kernel looks at as many of an instruction."""
 MAX_PROGRAMS = 512
 """Sites of USDT probes that keep their arguments in so many different places get a program each."""
 
@@ -125,7 +127,7 @@ class _Sites:
         offsets = _picked(sites.offsets, places)
         fd = open_link(
             program,
-            self.file,
+            self.file.fileno(),
             offsets,
             None if self.cookies is None else _picked(self.cookies, positions),
             counters=None if sites.counters is None else _picked(sites.counters, places),
@@ -137,6 +139,8 @@ class _Sites:
 
     def _settle(self, linked: Linked) -> None:
         """Refuse the functions that have no site left, and note those that lack some."""
+        if not self.refused:
+            return
         n_sites = Counter(self.sites.positions)
         lost: dict[int, list[tuple[int, str]]] = {}
         for place, reason in sorted(self.refused.items()):
@@ -178,11 +182,17 @@ def refused_by_kernel(
 def _try(file: BinaryFile, offsets: array[int], *, counters: array[int] | None, when: str) -> dict[int, int]:
     """The places in `offsets` that the kernel refuses in this process, each with the errno."""
     places = range(len(offsets))
-    with load_empty(Hook(PROG_TYPE, attach_type(when))) as program, ExitStack() as accepted, mapped(file):
+    with (
+        load_empty(Hook(PROG_TYPE, attach_type(when))) as program,
+        ExitStack() as accepted,
+        _copied(file, offsets) as copy,
+    ):
 
         def open_part(part: Sequence[int]) -> None:
             guarded_by = None if counters is None else _picked(counters, part)
-            link = open_link(program, file, _picked(offsets, part), None, counters=guarded_by, when=when, pid=getpid())
+            link = open_link(
+                program, copy, _picked(offsets, part), None, counters=guarded_by, when=when, pid=os.getpid()
+            )
             accepted.enter_context(link)
 
         def attempt(part: Sequence[int]) -> int:
@@ -205,10 +215,31 @@ def _try(file: BinaryFile, offsets: array[int], *, counters: array[int] | None, 
 
 
 @contextmanager
-def mapped(file: BinaryFile) -> Iterator[None]:
-    """The file, mapped as the code of a program is."""
+def _copied(file: BinaryFile, offsets: array[int]) -> Iterator[int]:
+    """A descriptor of a file in memory that has the same instructions at these offsets, mapped as code is.
+
+    Where there is no memory for it, the file itself.
+    """
+    with mapped(file, file.fileno()), ExitStack() as ending:
+        try:
+            copy = os.memfd_create("multiprobe", os.MFD_CLOEXEC)
+            ending.callback(os.close, copy)
+            os.ftruncate(copy, len(file))
+            at, end = min(offsets, default=0), min(max(offsets, default=0) + CODE_BYTES, len(file))
+            os.lseek(copy, at, os.SEEK_SET)
+            while at < end and (n := os.sendfile(copy, file.fileno(), at, end - at)):
+                at += n
+        except OSError:
+            copy = file.fileno()
+        with mapped(file, copy):
+            yield copy
+
+
+@contextmanager
+def mapped(file: BinaryFile, descriptor: int) -> Iterator[None]:
+    """The file, or the copy of it that a descriptor stands for, mapped as the code of a program is."""
     try:
-        code = mmap.mmap(file.fileno(), 0, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_EXEC)
+        code = mmap.mmap(descriptor, 0, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_EXEC)
     except PermissionError as error:
         raise NotSupportedError(
             f"{file.path} is in a file system that is mounted noexec: no process can run it from there"
@@ -221,7 +252,7 @@ def mapped(file: BinaryFile) -> Iterator[None]:
 
 def open_link(
     prog: FileDescriptor,
-    file: BinaryFile,
+    descriptor: int,
     offsets: array[int],
     cookies: array[int] | None,
     *,
@@ -229,7 +260,7 @@ def open_link(
     when: str,
     pid: int,
 ) -> FileDescriptor:
-    """One link on `offsets` of an open file, each with the cookie and counter at its place.
+    """One link on `offsets` of an open file (its descriptor), each with the cookie and counter at its place.
 
     pid: of the only process, or 0; counters: as in `Sites`
 
@@ -239,7 +270,7 @@ def open_link(
         return bpf.link_create_uprobe_multi(
             prog,
             attach_type(when),
-            f"/proc/self/fd/{file.fileno()}",
+            f"/proc/self/fd/{descriptor}",
             offsets,
             counters=counters,
             cookies=cookies,
@@ -265,8 +296,8 @@ def _require_feature(name: str) -> None:
 
 
 def read_back(link: FileDescriptor, n: int) -> array[int] | None:
-    """The offsets in the file that the kernel says the link is on, sorted, or None where it can't tell."""
+    """The offsets in the file that the kernel says the link is on, or None where it can't tell."""
     answer = bpf.uprobe_multi_functions(link, n)
     if answer is None:
         return None
-    return array("Q", sorted(answer[1])) if answer[0] == n else answer[1][:0]
+    return answer[1] if answer[0] == n else answer[1][:0]

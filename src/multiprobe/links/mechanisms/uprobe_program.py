@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from multiprobe.binaries.file import BinaryFile
+from multiprobe.binaries.mixed import binary_parts
 from multiprobe.errors import DataError
 from multiprobe.uapi.bpf import AttachType, ProgType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.binaries.sets import UserFunctionSet
 
 PROG_TYPE = ProgType.KPROBE
@@ -30,3 +33,24 @@ def open_unchanged(functions: UserFunctionSet) -> Iterator[BinaryFile]:
         if file.key != functions.table.key:
             raise DataError(f"{path} was replaced or changed since it was read", hint="make another mp.Binary")
         yield file
+
+
+def replaced_files(functions: AnyFunctionSet) -> list[str]:
+    """A sentence for each file of the functions that is not at its path any more, or is another one.
+
+    Links stay on the file that they were made for. Paths of processes (/proc/PID/exe) end with these, and don't count.
+    """
+    found: list[str] = []
+    for path, key in {part.table.path: part.table.key for _, part in binary_parts(functions)}.items():
+        if path.startswith("/proc/"):
+            continue
+        try:
+            now = os.stat(path)
+        except FileNotFoundError:
+            found.append(f"{path} was deleted while it was measured: processes that had it were, until they ended")
+        except OSError:
+            continue
+        else:
+            if (now.st_dev, now.st_ino) != key[:2]:
+                found.append(f"{path} was replaced while it was measured: processes that run the new file were not")
+    return found

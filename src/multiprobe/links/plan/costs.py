@@ -4,6 +4,8 @@
 were measured so, on all functions of 6.12 and 7.3. Functions that go one by one mostly wait, one after another, for the
 kernel's grace periods, which differ from kernel to kernel and machine to machine: their rows are round numbers, the
 instructions that a processor of 1 GHz could do meanwhile, to tell them from batches by their order of magnitude.
+Those of functions of programs are round, too, from `bench/user.py` on a machine: 3 us to attach each, and as long to
+detach, and 20 to 40 ms for the grace period of each link.
 """
 
 from __future__ import annotations
@@ -16,12 +18,14 @@ from multiprobe.kernel.mechanism import Mechanism
 @dataclass(frozen=True, slots=True)
 class Cost:
     """Of one mechanism on one side: instructions per function to attach and to detach, and per hit above the unprobed
-    call; whether one link takes many functions."""
+    call; whether one link takes many functions; and what each link takes besides, where that is known."""
 
     attach: int
     detach: int
     hit: int
     is_batch: bool
+    link_attach: int = 0
+    link_detach: int = 0
 
 
 COSTS = {
@@ -37,9 +41,9 @@ COSTS = {
     ("entry", Mechanism.KPROBE): Cost(20_000_000, 40_000_000, 325, False),
     ("return", Mechanism.KPROBE): Cost(20_000_000, 40_000_000, 631, False),
     ("session", Mechanism.KPROBE): Cost(40_000_000, 80_000_000, 956, False),
-    ("entry", Mechanism.UPROBE_MULTI): Cost(10_000, 20_000, 5_000, True),
-    ("return", Mechanism.UPROBE_MULTI): Cost(10_000, 20_000, 10_000, True),
-    ("session", Mechanism.UPROBE_MULTI): Cost(10_000, 20_000, 12_000, True),
+    ("entry", Mechanism.UPROBE_MULTI): Cost(50_000, 45_000, 5_000, True, 5_000_000, 400_000_000),
+    ("return", Mechanism.UPROBE_MULTI): Cost(50_000, 45_000, 10_000, True, 5_000_000, 400_000_000),
+    ("session", Mechanism.UPROBE_MULTI): Cost(50_000, 45_000, 12_000, True, 5_000_000, 400_000_000),
 }
 
 EXPECTED_HITS = 1_000_000

@@ -1,7 +1,7 @@
 """What an attachment would come to, without making it.
 
-Reads what is known of the kernel. Only functions of binaries that a probe may harm make it ask: a program of our own is
-probed then, as before an attachment.
+Reads what is known of the kernel. Only functions of binaries make it ask, as before an attachment: which of their
+instructions the kernel refuses, in this process alone; and, where a probe may do harm, by a program of our own.
 """
 
 from __future__ import annotations
@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING
 from multiprobe.binaries.mixed import kernel_of, owners
 from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.links.guard.limits import MAX_MEMORY, Limits
+from multiprobe.links.mechanisms.errnos import meaning
 from multiprobe.links.mechanisms.harm import as_far_as_known, harmful_probes
+from multiprobe.links.mechanisms.refused import refused_as_far_as_known
 from multiprobe.links.own_calls import may_leave_out, own_calls, planned_codes, refusal
 from multiprobe.links.plan.costs import LOOP_TURN
 from multiprobe.links.plan.mechanisms import Mechanisms
 from multiprobe.links.plan.memory import predict_maps, why_too_large
+from multiprobe.links.plan.plan import Group
 from multiprobe.links.plan.planning import plan_attachment
 from multiprobe.links.plan.request import choose, parse_side, require_kernel
 from multiprobe.links.plan.steps import Step, steps_of
 from multiprobe.links.plan.usable import usable_for, why_none, withholds
-from multiprobe.links.report import Report
+from multiprobe.links.report import Failure, Report
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from multiprobe.compiler.program import Program
     from multiprobe.functions.kernel import Kernel
     from multiprobe.links.plan.mechanisms import Names
+    from multiprobe.links.plan.plan import LinkPlan
     from multiprobe.links.plan.request import Functions
     from multiprobe.maps.specs import MapSpec
 
@@ -43,8 +47,8 @@ class Plan:
     """What `mp.attach` would do; from `mp.plan`. The kernel may still refuse some of it.
 
     report: its `attached`, `links`, `mechanisms` and `kernel_memory` are what is planned, `skipped` what would not be
-        attached; notes say if `mp.attach` would refuse the plan for its memory, and what can't be known without the
-        right to attach
+        attached, `failed` the functions of binaries that the kernel refuses; notes say if `mp.attach` would refuse the
+        plan for its memory, and what can't be known without the right to attach
     steps: for each mechanism its functions, links, system calls, and CPU instructions to attach and to detach
     """
 
@@ -96,6 +100,10 @@ def preview(
         called = own_calls(functions, planned_codes(program, plan, kernel))
         plan = plan.without(called)
         ledger.skip(refusal(functions.label(position)) for position in sorted(called))
+    if any(group.mechanism == Mechanism.UPROBE_MULTI for group in plan.groups):
+        plan, failures, unknown = _without_refused(functions, plan)
+        ledger.fail(failures)
+        notes += unknown
     maps = [*(program.maps.values() if program else ()), *more_maps]
     ledger.set_maps(predict_maps(maps, plan.n_functions))
     report = ledger.report()
@@ -111,6 +119,22 @@ def preview(
         mechanisms={group.mechanism.label: len(group.positions) for group in plan.groups},
     )
     return Plan(planned, steps)
+
+
+def _without_refused(functions: AnyFunctionSet, plan: LinkPlan) -> tuple[LinkPlan, list[Failure], list[str]]:
+    """The plan without the functions of binaries that the kernel refuses; those as failures; what can't be known."""
+    groups, failures, notes = list[Group](), list[Failure](), list[str]()
+    for group in plan.groups:
+        kept = group.positions
+        if group.mechanism == Mechanism.UPROBE_MULTI:
+            refused, notes = refused_as_far_as_known(functions.take(kept), when=plan.when)
+            failures = [
+                Failure(functions.label(kept[place]), group.mechanism.label, number, meaning(group.mechanism, number))
+                for place, number in sorted(refused.items())
+            ]
+            kept = [position for place, position in enumerate(kept) if place not in refused]
+        groups += [Group(group.mechanism, kept)] if kept else []
+    return plan.with_groups(groups), failures, notes
 
 
 def plan(

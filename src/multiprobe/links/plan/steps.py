@@ -53,4 +53,5 @@ def _step(plan: LinkPlan, group: Group, owners: Sequence[object]) -> Step:
     if group.mechanism == Mechanism.KPROBE:  # a probe and a link each, programs shared
         calls += 2 if is_paired else 1
     cost = cost_of(group.mechanism, when=plan.when, is_paired=is_paired)
-    return Step(group.mechanism.label, n, links, calls, cost.attach * n, cost.detach * n)
+    attach, detach = cost.attach * n + cost.link_attach * links, cost.detach * n + cost.link_detach * links
+    return Step(group.mechanism.label, n, links, calls, attach, detach)
