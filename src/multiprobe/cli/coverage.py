@@ -81,6 +81,7 @@ class CoverageMeasurement(Measurement[CoverageOptions, "Coverage"]):
     """Notes which functions run."""
 
     every = EVERY
+    is_replaceable = True
     instrument: CoverageCollector
 
     def __init__(self, options: CoverageOptions) -> None:

@@ -151,7 +151,7 @@ def _print_plan(measurement: Measurement[MeasuringOptions, SampleT], functions: 
         options.mechanisms,
         when=measurement.when,
         max_memory=options.limits.max_memory,
-        maps=[*measurement.maps(functions), *([HITS] if options.limits.is_guarded else [])],
+        maps=[*measurement.maps(functions), *([HITS] if measurement.is_replaceable else [])],
     )
     plan = planned.to_json(rate=instruction_rate())
     if options.json:
