@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from multiprobe.cli.command import SETTINGS, Command, n_own
+from multiprobe.cli.diff_plan import diff_plans
 from multiprobe.cli.files import writing
 from multiprobe.cli.options import (
     DEFAULT_TOP,
@@ -42,6 +43,7 @@ Examples:
   multiprobe diff before/ after/                      directories of repeated runs: what really changed
   multiprobe diff old-*.jsonl.gz -- new-*.jsonl.gz    the same, from a shell's patterns
   multiprobe diff before/ after/ --json | jq 'select(.is_claim)'
+  multiprobe diff --plan old.json new.json            of `functions '*' --json`: what can't be attached any more
   multiprobe diff before/ after/ --html diff.html     all comparisons, to sort and search
   multiprobe diff before/ after/ --flame diff.svg     stacks: red where there are more calls, blue where fewer"""
 
@@ -85,6 +87,13 @@ class DiffCommand(Command):
     type=click.Choice(["kernel"]),
     help="Compare the runs of each kernel with those of the next newer one.",
 )
+@click.option(
+    "--plan",
+    cls=SelectionOption,
+    is_flag=True,
+    help="Compare what can be attached on two kernels: BEFORE and AFTER are outputs of `functions --json`, or "
+    "directories of the kernels' files.",
+)
 @json_option
 @click.option(
     "--html", cls=OutputOption, type=OutputFile(), metavar="FILE", help="Write all comparisons as one HTML page."
@@ -99,6 +108,7 @@ def command(
     fdr: float,
     least: float,
     by: str | None,
+    plan: bool,
     json: bool,
     html: str | None,
     flame: str | None,
@@ -112,11 +122,16 @@ def command(
     printed, and nothing is claimed. Functions that only one of two kernels has are listed, with the reason. With --by
     kernel, all runs are grouped by their kernels.
     """
+    if (by is not None or plan) and (html is not None or flame is not None):
+        raise UsageError("--by and --plan exclude --html and --flame")
+    if plan:
+        if by is not None:
+            raise UsageError("--plan and --by exclude each other")
+        (old,), (new,) = _sides(before, after, most=1)
+        with Results(output, is_text=not json) as results:
+            diff_plans(old, new, results, is_json=json, top=top)
+        return 0
     if by is not None:
-        if html is not None or flame is not None:
-            raise UsageError(
-                "--by excludes --html and --flame", hint="name the two sides: diff BEFORE AFTER --html FILE"
-            )
         kernels = list(diff_kernels(expand([*before, *(after or ())]), fdr=fdr, least=least))
         with Results(output, is_text=not json) as results:
             print_kernels(kernels, results, is_json=json, top=top)
@@ -181,8 +196,12 @@ def _print(found: Difference, results: Results, *, is_json: bool, top: int | Non
     results.lines(summary(found, len(changes)))
 
 
-def _sides(before: Sequence[str], after: Sequence[str] | None) -> tuple[Sequence[str], Sequence[str]]:
-    """The runs of each side. Raises UsageError unless there are two sides."""
+def _sides(
+    before: Sequence[str], after: Sequence[str] | None, *, most: int | None = None
+) -> tuple[Sequence[str], Sequence[str]]:
+    """The files of each side. Raises UsageError unless there are two sides, of at most so many."""
+    if most is not None and max(len(before), len(after or ())) > most + (after is None):
+        raise UsageError("--plan compares one file or directory with another")
     if after is None and len(before) == 2:
         return before[:1], before[1:]
     if not before or not after:
