@@ -42,7 +42,7 @@ def measured(workload: Workload, attached: object, seconds: float) -> dict[str, 
         time.sleep(EVERY)
         if isinstance(attached, CoverageCollector):
             attached.poll()
-    rates = workload.rates(began, time.monotonic() - began)
+    rates = workload.rates(began)
     parts = {
         "first_second": [rate for at, rate in rates if at <= 1],
         "last_second": [rate for at, rate in rates if at > seconds - 1],
