@@ -48,6 +48,10 @@ class Workload:
         self._log = Path(self._directory.name, "log")
         self._process = subprocess.Popen([sys.executable, "-c", WORKLOAD, str(self._log), str(TICK)])
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def wait_until_running(self) -> None:
         while not self._log.exists() or len(self._log.read_text().splitlines()) < 5:
             if self._process.poll() is not None:

@@ -31,6 +31,7 @@ from multiprobe.instruments.count import calls, count
 from multiprobe.instruments.errors import instrument as errors
 from multiprobe.instruments.graph import instrument as graph
 from multiprobe.instruments.latency.program import LatencyProbe
+from multiprobe.instruments.record import instrument as record
 from multiprobe.instruments.trace import instrument as trace
 from multiprobe.syscalls import bpf
 
@@ -133,6 +134,7 @@ def questions() -> Iterator[Question]:
     entries = partial(trace.start, entries_only=True, size=ROOM)
     yield Question("trace --entry", "entry", entries, 0, lambda attached: attached.sample())
     yield Question("trace", "session", partial(trace.start, size=ROOM), 0, lambda attached: attached.sample())
+    yield Question("record", "session", partial(record.start, until="ret == -ENOSPC"))
 
 
 def ours(kernel: mp.Kernel, n: int, without: dict[int, float], only: list[str]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 import forked
 import missed
 import multiprobe as mp
+from multiprobe.instruments.coverage.instrument import CoverageCollector, start
 
 MANY = ["vfs_*", "do_sys_open*", "*fadvise*", "__x64_sys_*", "path_*", "security_*", "do_filp_open", "do_exit"]
 FEW = ["vfs_open", "vfs_read", "vfs_fstat", "vfs_statx", "do_sys_openat2", "*fadvise*", "do_filp_open", "do_exit"]
@@ -88,6 +91,40 @@ def test_nothing_that_ftrace_sees_is_missing(file: Path, tracer: None) -> None:
 
 def names_of(functions: mp.FunctionSet) -> set[str]:
     return {function.name for function in functions}
+
+
+def is_enabled(name: str) -> bool:
+    """Whether ftrace calls somebody at this function."""
+    return any(line.split()[0] == name for line in (TRACEFS / "enabled_functions").read_text().splitlines())
+
+
+def poll_until(running: CoverageCollector, holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 300
+    while not holds() and time.monotonic() < deadline:
+        running.poll()
+        time.sleep(0.1)
+
+
+def test_a_function_that_ran_is_detached_until_the_next_run() -> None:
+    kernel = mp.Kernel()
+    if not kernel.has("kprobe_multi") and not kernel.has("tracing_multi"):
+        pytest.skip("this kernel has no kprobe_multi")
+    called, never = "__x64_sys_getpgid", "__x64_sys_mkdir"
+    workload = subprocess.Popen([sys.executable, "-c", "import os\nwhile True: os.getpgid(0)"])
+    try:
+        with start(kernel.functions(called, never), pid=workload.pid) as running:
+            poll_until(running, lambda: not is_enabled(called))
+            assert (is_enabled(called), is_enabled(never)) == (False, True)
+            running.end_run()
+            running.begin_run()
+            assert is_enabled(called)
+            poll_until(running, lambda: [one.n_runs for one in running.sample().covered] == [2])
+            found = running.finish()
+    finally:
+        workload.kill()
+        workload.wait()
+    assert [(one.function.name, one.n_runs) for one in found.covered] == [(called, 2)]
+    assert running.report.dropped == ()
 
 
 @pytest.mark.once("6.1")

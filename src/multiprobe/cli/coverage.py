@@ -81,6 +81,7 @@ class CoverageMeasurement(Measurement[CoverageOptions, "Coverage"]):
     """Notes which functions run."""
 
     every = EVERY
+    is_replaceable = True
     instrument: CoverageCollector
 
     def __init__(self, options: CoverageOptions) -> None:
@@ -310,7 +311,7 @@ def command(options: CoverageOptions) -> CoverageMeasurement:
     """Find out which functions a command ran, with its children.
 
     Prints the functions in the order of their first calls, with the task that made them; how much of each module ran;
-    and the system calls, the hooks of security modules and the capabilities among them. After its first
-    call on a CPU, a function's probe only reads a flag.
+    and the system calls, the hooks of security modules and the capabilities among them. After the first second,
+    functions that have run are detached, and cost nothing any more.
     """
     return CoverageMeasurement(options)

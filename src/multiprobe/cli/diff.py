@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from multiprobe.cli.command import SETTINGS, Command, n_own
+from multiprobe.cli.diff_plan import diff_plans
+from multiprobe.cli.files import writing
 from multiprobe.cli.options import (
     DEFAULT_TOP,
+    OutputOption,
     SelectionOption,
     debug_option,
+    flame_option,
     json_option,
     output_option,
     top_option,
 )
-from multiprobe.cli.params import Percentage
+from multiprobe.cli.params import OutputFile, Percentage
 from multiprobe.cli.results import Results
 from multiprobe.cli.run_files import expand, label_cells, label_columns, number, shown
 from multiprobe.errors import UsageError
+from multiprobe.output.flame import flame_svg
+from multiprobe.output.folded import fold
+from multiprobe.output.page import Picture, comparison_page
 from multiprobe.output.table import Column, TextTable
 from multiprobe.output.units import time_text
 from multiprobe.plurals import plural_text
@@ -33,7 +42,10 @@ Examples:
   multiprobe diff before.jsonl.gz after.jsonl.gz      how large the differences are
   multiprobe diff before/ after/                      directories of repeated runs: what really changed
   multiprobe diff old-*.jsonl.gz -- new-*.jsonl.gz    the same, from a shell's patterns
-  multiprobe diff before/ after/ --json | jq 'select(.is_claim)'"""
+  multiprobe diff before/ after/ --json | jq 'select(.is_claim)'
+  multiprobe diff --plan old.json new.json            of `functions '*' --json`: what can't be attached any more
+  multiprobe diff before/ after/ --html diff.html     all comparisons, to sort and search
+  multiprobe diff before/ after/ --flame diff.svg     stacks: red where there are more calls, blue where fewer"""
 
 _UNAVAILABLE = 10
 
@@ -75,7 +87,18 @@ class DiffCommand(Command):
     type=click.Choice(["kernel"]),
     help="Compare the runs of each kernel with those of the next newer one.",
 )
+@click.option(
+    "--plan",
+    cls=SelectionOption,
+    is_flag=True,
+    help="Compare what can be attached on two kernels: BEFORE and AFTER are outputs of `functions --json`, or "
+    "directories of the kernels' files.",
+)
 @json_option
+@click.option(
+    "--html", cls=OutputOption, type=OutputFile(), metavar="FILE", help="Write all comparisons as one HTML page."
+)
+@flame_option
 @output_option
 @top_option
 @debug_option
@@ -85,7 +108,10 @@ def command(
     fdr: float,
     least: float,
     by: str | None,
+    plan: bool,
     json: bool,
+    html: str | None,
+    flame: str | None,
     output: str | None,
     top: int | None,
 ) -> int:
@@ -96,6 +122,15 @@ def command(
     printed, and nothing is claimed. Functions that only one of two kernels has are listed, with the reason. With --by
     kernel, all runs are grouped by their kernels.
     """
+    if (by is not None or plan) and (html is not None or flame is not None):
+        raise UsageError("--by and --plan exclude --html and --flame")
+    if plan:
+        if by is not None:
+            raise UsageError("--plan and --by exclude each other")
+        (old,), (new,) = _sides(before, after, most=1)
+        with Results(output, is_text=not json) as results:
+            diff_plans(old, new, results, is_json=json, top=top)
+        return 0
     if by is not None:
         kernels = list(diff_kernels(expand([*before, *(after or ())]), fdr=fdr, least=least))
         with Results(output, is_text=not json) as results:
@@ -103,9 +138,44 @@ def command(
         return 0
     sides = _sides(before, after)
     found = diff(expand(sides[0]), expand(sides[1]), fdr=fdr, least=least)
+    if flame is not None:
+        require_stacks(found)
     with Results(output, is_text=not json) as results:
         _print(found, results, is_json=json, top=top)
+    if flame is not None:
+        with writing(flame) as file:
+            file.write(flame_picture(found).svg)
+    if html is not None:
+        with writing(html) as file:
+            file.write(_page(found))
     return 0
+
+
+def require_stacks(found: Difference) -> None:
+    """Raise UsageError for runs that have no stacks."""
+    if found.command != "stacks":
+        raise UsageError(
+            f"--flame is for runs of stacks, and these are of {found.command}",
+            hint="save runs of `multiprobe stacks`, or use --html",
+        )
+
+
+def flame_picture(found: Difference) -> Picture:
+    """The differential flame graph of stacks."""
+    sides = [
+        fold((row["frames"], row[side]) for row in found.rows if row["measure"] == "calls")
+        for side in ("before", "after")
+    ]
+    unit = next((str(row["unit"]) for row in found.rows), "calls")
+    title = "Stacks: red has more calls than before, blue has fewer"
+    return Picture(title, flame_svg(sides[1], before=sides[0], title=title, unit=unit), is_fluid=True)
+
+
+def _page(found: Difference) -> str:
+    pictures = [flame_picture(found)] if found.command == "stacks" else []
+    rows = [*found.rows, *found.unavailable]
+    n_changes = len(found.claims if found.is_tested else [row for row in found.rows if row["is_large"]])
+    return comparison_page(f"multiprobe {shlex.join(sys.argv[1:])}", rows, summary(found, n_changes), pictures)
 
 
 def print_kernels(found: Iterable[KernelDifference], results: Results, *, is_json: bool, top: int | None) -> None:
@@ -126,8 +196,12 @@ def _print(found: Difference, results: Results, *, is_json: bool, top: int | Non
     results.lines(summary(found, len(changes)))
 
 
-def _sides(before: Sequence[str], after: Sequence[str] | None) -> tuple[Sequence[str], Sequence[str]]:
-    """The runs of each side. Raises UsageError unless there are two sides."""
+def _sides(
+    before: Sequence[str], after: Sequence[str] | None, *, most: int | None = None
+) -> tuple[Sequence[str], Sequence[str]]:
+    """The files of each side. Raises UsageError unless there are two sides, of at most so many."""
+    if most is not None and max(len(before), len(after or ())) > most + (after is None):
+        raise UsageError("--plan compares one file or directory with another")
     if after is None and len(before) == 2:
         return before[:1], before[1:]
     if not before or not after:

@@ -5,25 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from time import CLOCK_BOOTTIME, CLOCK_MONOTONIC, clock_gettime_ns
 from typing import TYPE_CHECKING
 
 import click
 
 from multiprobe.binaries.mixed import has_kernel_types, name_fields
-from multiprobe.cli.files import naming, writing
+from multiprobe.cli.files import write_trace, writing
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
 from multiprobe.cli.options import (
     MeasuringOptions,
-    OutputOption,
     SelectionOption,
     StoppingOption,
     flame_option,
     folded_option,
     measuring_options,
+    perfetto_option,
 )
-from multiprobe.cli.params import OutputFile, WholeNumber
+from multiprobe.cli.params import WholeNumber
 from multiprobe.instruments.graph import instrument as graph
 from multiprobe.instruments.graph.instrument import MAX_EVENTS, CallRecorder, GraphSample
 from multiprobe.instruments.graph.program import GraphProbe
@@ -32,7 +31,6 @@ from multiprobe.kernel.btf.values import UNKNOWN
 from multiprobe.output.flame import flame_svg
 from multiprobe.output.folded import fold, folded_lines
 from multiprobe.output.page import Picture
-from multiprobe.output.perfetto import write_perfetto
 from multiprobe.output.slices import Slice, TraceThread, Track, self_times
 from multiprobe.output.tree import HANG, tree_lines
 from multiprobe.plurals import plural_text
@@ -100,8 +98,7 @@ class GraphMeasurement(Measurement[GraphOptions, GraphSample]):
         known = signatures(self.instrument.functions) if self.options.args else []
         self.shown = ShownGraph(self.instrument, sample, known, self.workload)
         if self.options.perfetto is not None:
-            with naming(self.options.perfetto):
-                self.shown.write_perfetto(self.options.perfetto)
+            write_trace(self.options.perfetto, self.shown.tracks())
         if self.options.flame is not None:
             with writing(self.options.flame) as file:
                 file.writelines(picture.svg for picture in self.pictures(sample))
@@ -203,12 +200,6 @@ class ShownGraph:
             for path, ns in self_times(track.slices).items()
         )
 
-    def write_perfetto(self, path: str) -> None:
-        """Write the calls for ui.perfetto.dev."""
-        ahead = clock_gettime_ns(CLOCK_BOOTTIME) - clock_gettime_ns(CLOCK_MONOTONIC)
-        with open(path, "wb") as file:
-            write_perfetto(self.tracks(), file, boottime=ahead)
-
     def json_objects(self) -> Iterator[dict[str, object]]:
         """Every call, callers before their callees, one thread after the other."""
         functions = self.recorder.functions
@@ -256,9 +247,7 @@ def tree_text(tracks: Sequence[Track]) -> Iterator[str]:
     help="Stop after N calls.",
 )
 @click.option("--args", cls=SelectionOption, is_flag=True, help="Record arguments and returned values, too.")
-@click.option(
-    "--perfetto", cls=OutputOption, type=OutputFile(), metavar="FILE", help="Write a trace for ui.perfetto.dev."
-)
+@perfetto_option
 @flame_option
 @folded_option
 @measuring_options

@@ -61,6 +61,11 @@ class Measurement(ABC, Generic[OptionsT_co, SampleT]):
         """To be held while samples are taken: a server of metrics takes them in a thread of its own."""
         return nullcontext() if self.metrics_server is None else self.metrics_server.lock
 
+    @property
+    def is_replaceable(self) -> bool:
+        """Whether functions may be detached while others are measured. Their hits are counted for that."""
+        return self.options.limits.is_guarded
+
     def program_ahead(self) -> Program | None:
         """The program, if it is known before functions are selected: it is compiled before a virtual machine starts."""
         return None

@@ -155,7 +155,7 @@ def _print_plan(measurement: Measurement[MeasuringOptions, SampleT], functions: 
         when=measurement.when,
         max_memory=options.limits.max_memory,
         program=measurement.program(functions),
-        more_maps=[HITS] if options.limits.is_guarded else [],
+        more_maps=[HITS] if measurement.is_replaceable else [],
     )
     plan = planned.to_json(rate=instruction_rate())
     if options.json:

@@ -75,8 +75,7 @@ class MeasuringCommand(Command):
         measurement = self.measurement(ctx)
         program = measurement.program_ahead()
         if program is not None:
-            options = measurement.options
-            compile_ahead(program, when=measurement.when, has_gate=options.limits.is_guarded)
+            compile_ahead(program, when=measurement.when, has_gate=measurement.is_replaceable)
 
     def invoke(self, ctx: click.Context) -> int:
         """Measure, and return the exit status."""

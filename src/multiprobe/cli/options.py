@@ -117,6 +117,9 @@ folded_option = click.option(
 flame_option = click.option(
     "--flame", cls=OutputOption, type=OutputFile(), metavar="FILE", help="Write a flame graph as SVG."
 )
+perfetto_option = click.option(
+    "--perfetto", cls=OutputOption, type=OutputFile(), metavar="FILE", help="Write a trace for ui.perfetto.dev."
+)
 metrics_option = click.option(
     "--metrics",
     cls=OutputOption,

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from multiprobe.binaries.mixed import name_fields
+from multiprobe.cli.files import write_trace
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
-from multiprobe.cli.options import MeasuringOptions, OutputOption, StoppingOption, measuring_options
+from multiprobe.cli.options import MeasuringOptions, OutputOption, StoppingOption, measuring_options, perfetto_option
 from multiprobe.cli.params import Duration, WholeNumber
+from multiprobe.cli.record_tracks import tracks
 from multiprobe.cli.trace import HEADING, INDENT, ShownTrace
 from multiprobe.instruments.record.instrument import EVERY, FlightRecorder, Recording, start
 from multiprobe.instruments.record.program import DEFAULT_RECORDS, MAX_RECORDS
@@ -30,6 +32,7 @@ Examples:
   multiprobe record 'ext4_*' 'vfs_*' --until 'ret == -ENOSPC'        what led to a full disk
   multiprobe record 'blk_*' --until 'duration > 50ms' --last 2s      the two seconds before a slow call
   multiprobe record 'tcp_*' --until 'ret == -ECONNRESET' --json -o reset.json
+  multiprobe record 'vfs_*' --perfetto last.pftrace -- ./flaky-test  for ui.perfetto.dev
   multiprobe record 'vfs_*' --last 1s -- ./flaky-test                what a command did last"""
 
 
@@ -40,6 +43,7 @@ class RecordOptions(MeasuringOptions):
     until: str | None = None
     last: float | None = None
     records: int = DEFAULT_RECORDS
+    perfetto: str | None = None
 
 
 class RecordMeasurement(Measurement[RecordOptions, Recording]):
@@ -53,6 +57,11 @@ class RecordMeasurement(Measurement[RecordOptions, Recording]):
         """Attach and record."""
         own = self.options
         return start(functions, until=own.until, last=own.last, records=own.records, **options)
+
+    def finish(self, sample: Recording) -> None:
+        """Write the file of `--perfetto`."""
+        if self.options.perfetto is not None:
+            write_trace(self.options.perfetto, tracks(sample.calls))
 
     def figures(self, sample: Recording) -> dict[str, object]:
         """What was recorded, and whether the condition held."""
@@ -112,6 +121,7 @@ def _summary(sample: Recording, until: str | None, held: TracedCall | None) -> I
     metavar="N",
     help="Room for N entries and returns on each CPU.",
 )
+@perfetto_option
 @measuring_options
 def command(options: RecordOptions) -> RecordMeasurement:
     """Record all calls of the selected functions in memory, and print the last ones when a condition holds.

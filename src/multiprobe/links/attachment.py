@@ -30,7 +30,7 @@ from multiprobe.threads import uninterrupted
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from types import TracebackType
 
     import numpy as np
@@ -237,6 +237,25 @@ class Attachment:
         if refused:
             words = (f"{self.functions.label(index)}: {errno_name(number)}" for index, number in refused.items())
             raise AttachError(f"not attached again: {', '.join(words)}", report=self.report)
+
+    def release(self, indices: Collection[int]) -> None:
+        """Detach functions of which nothing more is to be learned, without a word in the report.
+
+        indices: as `ctx.function`. Functions that don't share a link stay attached: detaching each of them takes long.
+        Raises UsageError without `replaceable=True`.
+        """
+        self._require_replaceable()
+        self._links.release(indices)
+
+    def restore(self) -> None:
+        """Attach functions again that were released. The report lists those that the kernel refuses as dropped."""
+        self._require_replaceable()
+        seconds = time.monotonic() - self._began
+        refused = self._links.restore()
+        self._ledger.drop(
+            Drop(self.functions.label(index), "user", f"not attached again: {errno_name(number)}", 0.0, 0.0, seconds)
+            for index, number in sorted(refused.items())
+        )
 
     def _require_replaceable(self) -> None:
         if not self._links.has_gate:

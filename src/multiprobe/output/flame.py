@@ -34,13 +34,14 @@ _HINT = "click or Enter: zoom in · Esc: zoom out · arrow keys: walk · / or Ct
 
 
 class _Frame:
-    """A node of the tree: `value` is all of it, `own` what ended here."""
+    """A node of the tree: `value` is all of it, `own` what ended here, `before` the part of `value` that is earlier."""
 
-    __slots__ = ("children", "own", "value")
+    __slots__ = ("before", "children", "own", "value")
 
     def __init__(self) -> None:
-        self.value = 0
-        self.own = 0
+        self.value: float = 0
+        self.own: float = 0
+        self.before: float = 0
         self.children: dict[str, _Frame] = {}
 
 
@@ -49,21 +50,31 @@ class _Box:
     name: str
     path: tuple[str, ...]
     depth: int
-    start: int
-    value: int
-    own: int
+    start: float
+    value: float
+    own: float
+    before: float | None
 
 
-def flame_svg(stacks: Mapping[tuple[str, ...], int], *, title: str, unit: str = "count", subtitle: str = "") -> str:
+def flame_svg(
+    stacks: Mapping[tuple[str, ...], float],
+    *,
+    title: str,
+    unit: str = "count",
+    subtitle: str = "",
+    before: Mapping[tuple[str, ...], float] | None = None,
+) -> str:
     """A flame graph of these stacks (outermost frame first).
 
     unit: "ns" for times, or what is counted ("calls", "samples")
+    before: other stacks to compare with: a frame is as wide as its values on both sides together, red where `stacks`
+        has more, blue where `before` has more
     """
-    boxes = list(_boxes(_tree(stacks)))
+    boxes = list(_boxes(_tree(stacks, before or {}), is_difference=before is not None))
     total = boxes[0].value
     shown = [box for box in boxes if total and box.value >= _LEAST * total]
     height = _HEAD + ROW * (max((box.depth for box in shown), default=0) + 1) + _FOOT
-    amount = ", ".join([subtitle or _amount(total, unit), *_left_out(len(boxes) - len(shown) if total else 0)])
+    amount = ", ".join([subtitle or _hover_amount(boxes[0], unit), *_left_out(len(boxes) - len(shown) if total else 0)])
     lines = [opening(title, width=WIDTH, height=height, style=load("flame.css"))]
     lines.append(_frames_group(height))
     lines += [_rectangle(box, total, unit) for box in shown]
@@ -79,18 +90,26 @@ def _left_out(n: int) -> list[str]:
     return [f"{plural_text(n, 'frame')} of less than {percent_text(_LEAST)} left out"] if n else []
 
 
-def _tree(stacks: Mapping[tuple[str, ...], int]) -> _Frame:
+def _tree(stacks: Mapping[tuple[str, ...], float], before: Mapping[tuple[str, ...], float]) -> _Frame:
     root = _Frame()
     for frames, n in stacks.items():
-        if n <= 0:
-            continue
-        node = root
-        node.value += n
-        for name in _without_runs(frames):
-            node = node.children.setdefault(name, _Frame())
-            node.value += n
-        node.own += n
+        if n > 0:
+            _add(root, frames, n)
+    for frames, n in before.items():
+        if n > 0:
+            _add(root, frames, n, before=n)
     return root
+
+
+def _add(root: _Frame, frames: Iterable[str], n: float, *, before: float = 0) -> None:
+    node = root
+    node.value += n
+    node.before += before
+    for name in _without_runs(frames):
+        node = node.children.setdefault(name, _Frame())
+        node.value += n
+        node.before += before
+    node.own += n
 
 
 def _without_runs(frames: Iterable[str]) -> Iterator[str]:
@@ -102,12 +121,12 @@ def _without_runs(frames: Iterable[str]) -> Iterator[str]:
         before = name
 
 
-def _boxes(root: _Frame) -> Iterator[_Box]:
+def _boxes(root: _Frame, *, is_difference: bool) -> Iterator[_Box]:
     """Every frame and its position, parents first. A loop: kernel stacks may be deeper than Python's."""
-    pending: list[tuple[str, tuple[str, ...], int, int, _Frame]] = [("all", (), 0, 0, root)]
+    pending: list[tuple[str, tuple[str, ...], int, float, _Frame]] = [("all", (), 0, 0, root)]
     while pending:
         name, path, depth, start, node = pending.pop()
-        yield _Box(name, path, depth, start, node.value, node.own)
+        yield _Box(name, path, depth, start, node.value, node.own, node.before if is_difference else None)
         at = start
         for child in sorted(node.children):
             inner = node.children[child]
@@ -115,22 +134,36 @@ def _boxes(root: _Frame) -> Iterator[_Box]:
             at += inner.value
 
 
-def _amount(n: int, unit: str) -> str:
-    return time_text(n) if unit == "ns" else f"{n:,} {unit}"
+def _amount(n: float, unit: str) -> str:
+    return time_text(n) if unit == "ns" else f"{_number(n)} {unit}"
 
 
-def _rectangle(box: _Box, total: int, unit: str) -> str:
+def _number(n: float) -> str:
+    return f"{n:,}" if isinstance(n, int) else f"{n:,.0f}" if n >= 100 else f"{n:.3g}"
+
+
+def _hover_amount(box: _Box, unit: str) -> str:
+    """The value of a frame, or its values on both sides and their ratio."""
+    if box.before is None:
+        return _amount(box.value, unit)
+    now = box.value - box.before
+    change = f" ({now / box.before:,.2f} times)" if box.before and now else ""
+    return f"{_number(box.before)} before, {_amount(now, unit)} after{change}"
+
+
+def _rectangle(box: _Box, total: float, unit: str) -> str:
     x = _SIDE + box.start / total * _PIXELS
     width = box.value / total * _PIXELS
     y = _HEAD + ROW * box.depth
     own = f", {_amount(box.own, unit)} of it itself" if box.own and box.own != box.value else ""
-    hover = f"{box.name}: {_amount(box.value, unit)} ({percent_text(box.value / total)}){own}"
+    part = f" ({percent_text(box.value / total)}){own}" if box.before is None else ""
+    hover = f"{box.name}: {_hover_amount(box, unit)}{part}"
     label = _fit(printable(box.name), width)
     return (
         f'<g class="f" data-d="{box.depth}" data-s="{box.start / total:.9g}" data-w="{box.value / total:.9g}"'
         f' data-n="{xml_text(box.name)}"><title>{xml_text(hover)}</title>'
         f'<rect x="{x:.2f}" y="{y}" width="{width - _gap(width):.2f}" height="{ROW - 1}" rx="1.5"'
-        f' fill="{_colour(box.name, box.depth)}"/>'
+        f' fill="{_colour(box)}"/>'
         f'<text x="{x + 3:.2f}" y="{y + 12.5}">{xml_text(label)}</text></g>'
     )
 
@@ -148,10 +181,16 @@ def _fit(name: str, width: float) -> str:
     return name[: n - 1] + "…" if n >= 4 else ""
 
 
-def _colour(name: str, depth: int) -> str:
+def _colour(box: _Box) -> str:
+    """Of a difference: red for more, blue for less, the stronger the larger it is. Else by name."""
+    if box.before is not None:
+        change = 1 - 2 * box.before / box.value if box.value else 0.0
+        return f"hsl({4 if change > 0 else 215},85%,{92 - 32 * abs(change):.0f}%)"
+    return "#d8d4cf" if box.depth == 0 else _colour_of(box.name)
+
+
+def _colour_of(name: str) -> str:
     """Warm for the kernel, blue for `name [module]`, green for `name (file)` of user space; the tone by the name."""
-    if depth == 0:
-        return "#d8d4cf"
     spread = 0
     for letter in name.encode("utf-8", "replace"):
         spread = (spread * 31 + letter) & 0xFFFF

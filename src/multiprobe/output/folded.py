@@ -5,20 +5,22 @@ Flame graph tools read this format (flamegraph.pl, inferno, speedscope).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from multiprobe.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+N = TypeVar("N", int, float)
 
-def fold(stacks: Iterable[tuple[Sequence[str], int]]) -> dict[tuple[str, ...], int]:
+
+def fold(stacks: Iterable[tuple[Sequence[str], N]]) -> dict[tuple[str, ...], N]:
     """Sum up equal stacks (outermost frame first), in the order in which each was first seen."""
-    sums: dict[tuple[str, ...], int] = {}
+    sums: dict[tuple[str, ...], N] = {}
     for frames, n in stacks:
         path = tuple(frames)
-        sums[path] = sums.get(path, 0) + n
+        sums[path] = sums[path] + n if path in sums else n
     return sums
 
 

@@ -35,13 +35,23 @@ class Picture(NamedTuple):
 
 def page(title: str, rows: Sequence[Row], report: Mapping[str, object], pictures: Iterable[Picture] = ()) -> str:
     """The page: `rows` as `--json` prints them, and the report of the attachment."""
+    return _page(title, rows, _report(report), pictures)
+
+
+def comparison_page(title: str, rows: Sequence[Row], lines: Iterable[str], pictures: Iterable[Picture] = ()) -> str:
+    """The page of a comparison: `lines` are its summary."""
+    head = "\n".join(map(xml_text, lines))
+    return _page(title, rows, [f"<section>\n<pre>{head}</pre>\n</section>"], pictures)
+
+
+def _page(title: str, rows: Sequence[Row], head: Iterable[str], pictures: Iterable[Picture]) -> str:
     return "\n".join(
         [
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{xml_text(title)}</title>\n<style>\n{load('page.css')}</style>\n</head>\n<body>",
             f"<h1><code>{xml_text(title)}</code></h1>",
-            *_report(report),
+            *head,
             *(_picture(picture) for picture in pictures),
             *_table(rows),
             f"<script>\n{load('page.js')}</script>\n</body>\n</html>\n",

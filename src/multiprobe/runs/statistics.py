@@ -1,9 +1,9 @@
 """Tests many differences at once: a moderated t test for each, with the false discovery rate controlled. Pure.
 
 Each item (a function) has a few values on each side, one for each run. Few repeats estimate a variance badly, so the
-variance of each item is drawn towards that of all items, as far as these agree: Smyth, "Linear models and empirical
-Bayes methods" (2004), section 6.2. The false discovery rate of the p-values is controlled by Benjamini and Hochberg
-(1995).
+variance of each item is drawn towards that of all items, as far as these agree, and no further than `_MOST_AGREEMENT`:
+Smyth, "Linear models and empirical Bayes methods" (2004), section 6.2. The false discovery rate of the p-values is
+controlled by Benjamini and Hochberg (1995).
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ _MANY = 1e6
 """So many degrees of freedom are as good as infinitely many."""
 _LARGE = 1e9
 _TINY = 1e-300
+_MOST_AGREEMENT = 4.0
+"""So many degrees of freedom the usual variance is worth at most. However well most items agree, a few of another kind
+(that wait, where others compute) may vary far more, and few repeats don't show which."""
 _LEAST = 1e-8
 """No variance is taken for smaller: values of one hundredth of a per cent apart are the same."""
 
@@ -100,6 +103,7 @@ def moderated_p_values(items: Sequence[Samples]) -> list[float]:
     expected = [one.noise + between_runs for one in items]
     ratios = [(one.variance / usual, one.freedom) for one, usual in zip(items, expected, strict=True)]
     prior = fit_prior(ratios)
+    prior = Prior(prior.variance, min(prior.freedom, _MOST_AGREEMENT))
     return [_p_value(one, prior, usual) for one, usual in zip(items, expected, strict=True)]
 
 

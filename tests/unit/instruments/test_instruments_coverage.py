@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -98,6 +99,52 @@ def test_calls_before_a_run_and_between_runs_do_not_count(fake: FakeKernel) -> N
     assert found.n_runs == 2
     assert (names(found.always), names(found.sometimes)) == (["vfs_write"], ["__x64_sys_openat"])
     assert [(one.first.run, one.first.process) for one in found.covered if one.first] == [(1, 5), (2, 6)]
+
+
+@pytest.mark.parametrize("mechanism", ["kprobe_multi", "tracing_multi", "trampoline"])
+def test_what_has_run_is_detached_until_the_next_run(
+    fake: FakeKernel, mechanism: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(instrument, "RELEASE_AFTER", 0.0)
+    monkeypatch.setattr(instrument, "RELEASE_SHARE", float("inf"))
+    with collector(fake, mechanisms=mechanism) as running:
+        everything = fake.attached()
+        fake.fire("vfs_read", tgid=5)
+        running.poll()
+        fake.fire("vfs_read", tgid=6)
+        fake.fire("vfs_write", tgid=6)
+        assert everything - fake.attached() == (set() if mechanism == "trampoline" else {"vfs_read"})
+        running.begin_run()
+        assert fake.attached() == everything
+        fake.fire("vfs_read", tgid=7)
+        found = running.finish()
+        assert found.n_runs == 1
+        assert [(one.function.name, one.first.process) for one in found.covered if one.first] == [("vfs_read", 5)]
+        assert running.report.dropped == ()
+
+
+def test_every_run_sees_what_was_detached_in_the_one_before(
+    fake: FakeKernel, calling: Callable[[Calls], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(instrument, "RELEASE_AFTER", 0.0)
+    calling(lambda kernel, pid, run: kernel.fire("vfs_read", tgid=pid))
+    found = mp.coverage(["sleep", "0.3"], NAMES, runs=3)
+    assert (names(found.always), names(found.sometimes)) == (["vfs_read"], [])
+    assert found.report is not None
+    assert found.report.dropped == ()
+    assert fake.calls.count("LINK_CREATE") > len(NAMES)
+
+
+def test_a_link_that_cannot_be_replaced_stays(fake: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(instrument, "RELEASE_AFTER", 0.0)
+    with collector(fake, mechanisms="kprobe_multi") as running:
+        everything = fake.attached()
+        fake.fire("vfs_read")
+        refused = fake.fault(errno.ENOMEM, command="LINK_CREATE", times=100)
+        running.poll()
+        assert refused.n_made
+        assert fake.attached() == everything
+        assert names(list(running.finish().covered)) == ["vfs_read"]
 
 
 def test_a_sample_while_it_runs(fake: FakeKernel) -> None:

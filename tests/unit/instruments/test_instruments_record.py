@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import pytest
 import multiprobe as mp
 from fake_kernel import LIKE_7_3, FakeKernel, firing
 from multiprobe.cli.main import run
+from multiprobe.cli.record_tracks import tracks
 from multiprobe.errors import UsageError
 from multiprobe.instruments.record import instrument
 from multiprobe.instruments.record.instrument import Recording
 from multiprobe.instruments.trace.filter import in_nanoseconds
+from multiprobe.instruments.trace.instrument import TracedCall
 from multiprobe.instruments.workload import Workload
 
 NAMES = ["vfs_read", "vfs_write", "nf_hook_slow"]
@@ -192,6 +195,40 @@ def test_the_command(
     assert (report["held"]["function"], report["calls"]) == ("vfs_write", 2)
     assert run(["record", *NAMES, "--until", "ret == 99", "--", "true"]) == 0
     assert "ret == 99: never" in capsys.readouterr().out
+
+
+def test_a_trace_for_perfetto(
+    fake: FakeKernel, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    release = Workload.release
+
+    def released(workload: Workload) -> None:
+        fake.fire("vfs_read", 1, returned=3, tgid=8)
+        fake.fire("vfs_write", 1, returned=-28, tgid=9)
+        release(workload)
+
+    monkeypatch.setattr(Workload, "release", released)
+    assert run(["record", *NAMES, "--perfetto", str(tmp_path / "trace"), "--", "true"]) == 0
+    trace = (tmp_path / "trace").read_bytes()
+    assert all(trace.count(word) == 1 for word in (b"vfs_read", b"vfs_write", b"-ENOSPC"))
+    assert run(["record", *NAMES, "--perfetto", "/dev/full", "--", "true"]) == 1
+    assert "/dev/full: No space left on device" in capsys.readouterr().err
+
+
+def test_what_was_in_progress_is_around_what_it_called(fake: FakeKernel) -> None:
+    (any_function,) = mp.Kernel().functions("vfs_read")
+
+    def call(name: str, begin: int, duration: int | None, *, tid: int = 5, cpu: int = 0) -> TracedCall:
+        function = replace(any_function, name=name)
+        return TracedCall(0.0, begin, cpu, 5, tid, "dd", function, (), duration=duration)
+
+    made = [
+        call("inner", 20, 10), call("outer", 10, None), call("after", 30, 5), call("leaf", 30, 2),
+        call("idle", 10, 5, tid=0), call("idle", 11, 5, tid=0, cpu=1),
+    ]  # fmt: skip
+    found = {(track.thread.tid, track.thread.cpu): track.slices for track in tracks(made)}
+    assert sorted(found) == [(0, 0), (0, 1), (5, -1)]
+    assert [(one.name, one.depth) for one in found[5, -1]] == [("outer", 0), ("inner", 1), ("after", 1), ("leaf", 2)]
 
 
 def test_recording_from_python(fake: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -284,6 +285,57 @@ def test_sides_are_divided_by_two_dashes(saved: Path, capsys: pytest.CaptureFixt
     assert {name: found[-1][name] for name in ("before", "after", "claims", "is_tested", "fdr", "least")} == {
         "before": 3, "after": 3, "claims": 1, "is_tested": True, "fdr": 0.001, "least": 0.1,
     }  # fmt: skip
+
+
+def test_a_page_has_all_comparisons_and_what_could_not_be_compared(
+    saved: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = saved / "page.html"
+    assert command(["diff", str(saved / "before"), str(saved / "after"), "--html", str(path)]) == 0
+    text = path.read_text()
+    assert "1 of 2 comparisons changed" in text
+    assert all(f">{name}<" in text for name in ("same", "hot\\x1b[31m", "lost"))
+    assert "--flame is for runs of stacks" not in capsys.readouterr().err
+
+
+def flame_of(path: Path) -> dict[str, tuple[str, str]]:
+    """The text and the colour of each frame of a flame graph, by name."""
+    group = re.compile(r'data-n="([^"]*)"><title>([^<]*)</title><rect [^>]*fill="([^"]*)"')
+    return {name: (text, colour) for name, text, colour in group.findall(path.read_text())}
+
+
+def test_a_differential_flame_graph(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def stack(names: str, calls: int) -> dict[str, Any]:
+        return {"type": "stack", "function": "f", "module": "", "frames": list(names), "calls": calls}
+
+    sides = {"before": [stack("xa", 100), stack("xb", 50), stack("xc", 70)]}
+    sides["after"] = [stack("xa", 100), stack("xb", 150), stack("xd", 70)]
+    for side, rows in sides.items():
+        make_run(rows, name=side, command="stacks", seconds=1.0).save(tmp_path / side)
+    words = ["diff", str(tmp_path / "before"), str(tmp_path / "after")]
+    assert command([*words, "--flame", str(tmp_path / "flame.svg"), "--html", str(tmp_path / "page.html")]) == 0
+    assert "object" in (tmp_path / "page.html").read_text()
+    frames = flame_of(tmp_path / "flame.svg")
+    assert {name: text for name, (text, _) in frames.items()} == {
+        "all": "all: 220 before, 320 calls per second after (1.45 times)",
+        "x": "x: 220 before, 320 calls per second after (1.45 times)",
+        "a": "a: 100 before, 100 calls per second after (1.00 times)",
+        "b": "b: 50 before, 150 calls per second after (3.00 times)",
+        "c": "c: 70 before, 0 calls per second after",
+        "d": "d: 0 before, 70 calls per second after",
+    }
+    colours = {name: colour for name, (_, colour) in frames.items()}
+    assert (colours["c"], colours["d"]) == ("hsl(215,85%,60%)", "hsl(4,85%,60%)")
+    assert colours["b"] == "hsl(4,85%,76%)"
+    assert colours["a"].endswith("92%)")
+
+
+def test_what_has_no_stacks_has_no_flame_graph(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["diff", str(saved / "before"), str(saved / "after"), "--flame", str(saved / "flame.svg")]
+    assert command(words) == 2
+    assert "--flame is for runs of stacks, and these are of count" in capsys.readouterr().err
+    assert not (saved / "flame.svg").exists()
+    assert command(["diff", "--by", "kernel", str(saved / "before"), "--html", str(saved / "page.html")]) == 2
 
 
 def test_single_runs_are_shown_by_size(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:

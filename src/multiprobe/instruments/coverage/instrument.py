@@ -33,13 +33,18 @@ EVERY = 0.1
 """Seconds between two reads of the ring buffer."""
 _SETTLE = 0.02
 """Seconds that an ended process is given for its last calls, after it can be waited for."""
+RELEASE_AFTER = 1.0
+"""Seconds after which functions that have run are detached, and between two times that this is done."""
+RELEASE_SHARE = 0.05
+"""Detaching may take so much of the time: where it takes long, it is done less often."""
 
 
 class CoverageCollector(Instrument[Coverage]):
     """A running measurement of coverage, run by run.
 
     `checks` is the attachment that counts capabilities, if there is one. `poll` must be called often enough that the
-    ring buffer doesn't fill up: of what it drops, only the first calls are unknown.
+    ring buffer doesn't fill up: of what it drops, only the first calls are unknown. It detaches functions once they are
+    known to have run: from then on a call of them costs nothing.
     """
 
     def __init__(self, attachment: Attachment, checks: Attachment | None) -> None:
@@ -50,6 +55,8 @@ class CoverageCollector(Instrument[Coverage]):
         self._run_began = time.monotonic_ns()
         self._n_runs = [0] * len(attachment.functions)
         self._first: dict[int, FirstHit] = {}
+        self._told: set[int] = set()
+        self._release_due = time.monotonic() + RELEASE_AFTER
 
     def begin_run(self, pid: int | None = None) -> None:
         """Begin a run, and forget what was called since the last one ended.
@@ -61,12 +68,15 @@ class CoverageCollector(Instrument[Coverage]):
             attachment.pause()
             if pid is not None:
                 attachment.follow(pid)
+        self._attachment.restore()
+        self._told = set()
         self._attachment.events(program.hits).read()
         self._attachment.map(program.seen).clear()
         if self._checks is not None and not self._n_ended:
             self._checks.map(program.granted).clear()
             self._checks.map(program.denied).clear()
         self._is_open, self._run_began = True, time.monotonic_ns()
+        self._release_due = time.monotonic() + RELEASE_AFTER
         for attachment in self._attachments():
             attachment.resume()
 
@@ -78,14 +88,28 @@ class CoverageCollector(Instrument[Coverage]):
         self._fold()
 
     def poll(self) -> bool:
-        """Read the first calls that have been told."""
+        """Read the first calls that have been told, and detach the functions from time to time that made them."""
+        self._read_hits()
+        if self._told and time.monotonic() >= self._release_due:
+            self._release()
+        return False
+
+    def _read_hits(self) -> None:
         for hit in self._attachment.events(program.hits).take():
             since = max(0, hit.time - self._run_began)
             found = FirstHit(self._n_ended + 1, since, hit.process, hit.thread, hit.name)
             known = self._first.setdefault(hit.function, found)
             if (known.run, known.ns) > (found.run, found.ns):  # by another CPU
                 self._first[hit.function] = found
-        return False
+            self._told.add(hit.function)
+
+    def _release(self) -> None:
+        """Detach the functions that are known to have run."""
+        began = time.monotonic()
+        self._attachment.release(self._told)
+        self._told = set()
+        ended = time.monotonic()
+        self._release_due = ended + max(RELEASE_AFTER, (ended - began) / RELEASE_SHARE)
 
     def _attachments(self) -> Iterator[Attachment]:
         yield self._attachment
@@ -94,7 +118,7 @@ class CoverageCollector(Instrument[Coverage]):
 
     def _fold(self) -> None:
         """Count the flags of the run that is open, and close it."""
-        self.poll()
+        self._read_hits()
         self._n_runs = self._counted()
         self._is_open = False
         self._n_ended += 1
@@ -106,7 +130,7 @@ class CoverageCollector(Instrument[Coverage]):
         return [n + bool(flag) for n, flag in zip(self._n_runs, flags, strict=True)]
 
     def _read(self) -> Coverage:
-        self.poll()
+        self._read_hits()
         return Coverage(
             self.seconds,
             max(1, self._n_ended + self._is_open),
@@ -150,7 +174,7 @@ def start(functions: AnyFunctionSet, **options: Unpack[AttachOptions]) -> Covera
 
     If `security_capable` is one of the functions, the capabilities that it is asked for are counted, too.
     """
-    attachment = mp.attach(program.cover, functions, **options)
+    attachment = mp.attach(program.cover, functions, replaceable=True, **options)
     try:
         return CoverageCollector(attachment, _attach_checks(attachment, options))
     except BaseException:

@@ -61,6 +61,7 @@ class ReplaceableLinks:
     def __init__(self, linking: Linking | None, n_cpus: int) -> None:
         self.mechanism_of: dict[int, Mechanism] = {}
         self._mechanism_before: dict[int, Mechanism] = {}  # of dropped functions
+        self._released: set[int] = set()
         self.lock = threading.RLock()
         self.parts: list[Part] = []
         self.n_relinks = 0
@@ -139,6 +140,24 @@ class ReplaceableLinks:
                     dropped |= dict(sorted(gone.items()))
         return dropped
 
+    def release(self, functions: Collection[int]) -> None:
+        """Detach those of these functions that share a link with others; detaching single ones takes too long.
+
+        A link whose replacement the kernel refuses, for any function, stays as it is.
+        """
+        with self.lock:
+            for part in [part for part in self.parts if not part.mechanism.is_single]:
+                chosen = {index for index in part.indices if index in functions}
+                if chosen and self._does_without(part, chosen):
+                    self._forget(chosen)
+                    self._released |= chosen
+
+    def restore(self) -> dict[int, int]:
+        """Attach the released functions again; the errno of each refused."""
+        with self.lock:
+            released, self._released = self._released, set()
+            return self.add(released)
+
     def retreat(self) -> Sequence[int]:
         """Detach the part that was attached last; its functions."""
         with self.lock:
@@ -174,6 +193,23 @@ class ReplaceableLinks:
         part.indices = [index for index in kept if index not in refused]
         return {index: f"; a new link on it was refused ({errno_name(number)})" for index, number in refused.items()}
 
+    def _does_without(self, part: Part, functions: set[int]) -> bool:
+        """Leave out some functions if that loses no other one."""
+        kept = [index for index in part.indices if index not in functions]
+        if not kept:
+            self._empty(part)
+            return True
+        try:
+            fresh = self._link_beside(part, kept)
+        except KernelError:
+            return False
+        if fresh.refused:
+            fresh.close()
+            return False
+        self._take_over(part, fresh)
+        part.indices = kept
+        return True
+
     def _empty(self, part: Part) -> None:
         part.turn(0)
         self._retire(part.linked)
@@ -181,14 +217,22 @@ class ReplaceableLinks:
 
     def _replace(self, part: Part, kept: list[int]) -> Mapping[int, int]:
         """Link `kept` anew; the errno of each index that the kernel refuses this time."""
+        fresh = self._link_beside(part, kept)
+        self._take_over(part, fresh)
+        return fresh.refused
+
+    def _link_beside(self, part: Part, kept: list[int]) -> Linked:
+        """Link `kept` by the part's next generation, whose turn it is not yet."""
         assert part.switch is not None
-        generation = part.switch.generation + 1
-        fresh = self._require_linking().link(part.mechanism, kept, gate=part.switch.values(generation))
-        part.switch.turn(generation)
+        gate = part.switch.values(part.switch.generation + 1)
+        return self._require_linking().link(part.mechanism, kept, gate=gate)
+
+    def _take_over(self, part: Part, fresh: Linked) -> None:
+        """Turn to links of the part's next generation, and close those of the one before."""
+        part.turn(part.switch.generation + 1 if part.switch else 0)
         old, part.linked = part.linked, fresh
         self._retire(old)
         self.n_relinks += 1
-        return fresh.refused
 
     def _retire(self, linked: Linked) -> None:
         try:
