@@ -117,7 +117,7 @@ bench-cpus: setup
 			$(abspath bench/many_cpus.py) --max-memory 0.6 || exit 1; \
 	done
 
-# Hundreds of random mixes of attachments on each kernel, for as long as it takes: make soak SCENARIOS=300
+# Hundreds of random mixes of attachments on each kernel, of functions of programs too, for as long as it takes: make soak SCENARIOS=300
 # All functions counted for minutes, attached again and again, watching memory: make soak MINUTES=30 KERNEL=7.3
 soak: setup
 ifdef MINUTES
@@ -126,7 +126,7 @@ ifdef MINUTES
 else
 	for kernel in $(KERNELS); do \
 		$(BIN)/multiprobe vm --kernel $$kernel -- env MULTIPROBE_SCENARIOS=$(or $(SCENARIOS),300) MULTIPROBE_TEST_SECONDS=20000 \
-			$(abspath $(BIN)/python) -m pytest -p no:cacheprovider tests/kernel/test_mixing.py || exit 1; \
+			$(abspath $(BIN)/python) -m pytest -p no:cacheprovider tests/kernel/test_mixing.py tests/user/test_user_mixing.py || exit 1; \
 	done
 endif
 
