@@ -8,8 +8,8 @@ from dataclasses import dataclass
 TRAMPOLINE = "[uprobes-trampoline]"
 #: Line feeds in paths are written as \\012.
 _LINE = re.compile(
-    r"^(?P<start>[0-9a-f]+)-(?P<end>[0-9a-f]+) ..(?P<x>.). (?P<offset>[0-9a-f]+) (?P<device>\S+) (?P<inode>\d+) *"
-    r"(?P<path>.*)$",
+    r"^(?P<start>[0-9a-f]{1,16})-(?P<end>[0-9a-f]{1,16}) ..(?P<x>.). (?P<offset>[0-9a-f]{1,16}) (?P<device>\S+) "
+    r"(?P<inode>\d{1,20}) *(?P<path>.*)$",
     re.MULTILINE | re.ASCII,
 )
 
