@@ -20,8 +20,15 @@ LATENCY = ["latency", "--json"]
 MS = 1_000_000
 SLEEP = "__x64_sys_clock_nanosleep"
 CHAIN = (SLEEP, "common_nsleep", "hrtimer_nanosleep", "do_nanosleep")
-#: Sleeps N times and prints how long that took by its own clock.
-SLEEPS = "import time\nt = time.monotonic_ns()\nfor _ in range({n}): time.sleep({s})\nprint(time.monotonic_ns() - t)"
+#: Sleeps N times and prints how long that took by its own clock. Not by time.sleep(), which says when to end: on a busy
+#: machine a part of that has passed before it sleeps.
+SLEEPS = """
+import ctypes, time
+sleep = ctypes.CDLL(None).usleep
+t = time.monotonic_ns()
+for _ in range({n}): sleep(int({s} * 1e6))
+print(time.monotonic_ns() - t)
+"""
 
 
 def measure(*arguments: str) -> tuple[list[dict[str, Any]], dict[str, Any], str]:
