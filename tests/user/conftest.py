@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from places import IS_GUEST
 
 import multiprobe as mp
 from multiprobe.kernel.features import Features
@@ -103,7 +104,7 @@ def sessions(built: Path) -> None:
 @pytest.fixture
 def guest() -> None:
     """For tests that attach to the kernel, too."""
-    if "multiprobe.guest=1" not in Path("/proc/cmdline").read_text().split():
+    if not IS_GUEST:
         pytest.skip("this test attaches to the kernel, too: in guests only")
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from places import IS_GUEST
 
 import multiprobe as mp
 from multiprobe.kernel.features import Features
@@ -31,7 +32,6 @@ SYSTEM_CALLS: dict[str, Callable[[], object]] = {
     "__x64_sys_getpriority": lambda: os.getpriority(os.PRIO_PROCESS, 0),
 }
 PARTS = [f"part{n}" for n in range(12)]
-IS_GUEST = "multiprobe.guest=1" in Path("/proc/cmdline").read_text().split()
 
 runs = mp.PerFunction(mp.u64)
 cookies = mp.PerFunction(mp.u64)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import pytest
+from places import IS_GUEST
 from test_user_commands import multiprobe, records
 
 import multiprobe as mp
@@ -66,7 +67,7 @@ def second(ctx: mp.Context) -> None:
     calls[ctx.function] += ctx.arg(1)
 
 
-@pytest.fixture(params=["-O2", "-O0"])
+@pytest.fixture(params=["-O2"] if IS_GUEST else ["-O2", "-O0"])
 def program(built: Path, compiled: Compile, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     """A program with sites, compiled with and without optimisation: arguments are in other places."""
     return compiled("usdt.c", tmp_path / "usdt", request.param)
