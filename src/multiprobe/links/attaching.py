@@ -82,8 +82,8 @@ class Attaching:
         max_singles: int,
         progress: Callable[[int, int], None] | None,
     ) -> None:
-        self._hottest = Hottest.of(chosen, tasks.pid)
-        if limits.is_guarded:
+        self._hottest = Hottest.of(chosen, tasks.pid) if limits.is_guarded else None
+        if self._hottest is not None:
             hot = self._hottest.among(chosen)
             plan = in_waves(plan, has_budget=limits.budget is not None, is_careful=limits.careful, hot=hot)
         order = plan.planned
@@ -176,7 +176,7 @@ class Attaching:
 
     def run(self) -> None:
         """Attach group by group; under guard, as long as the machine bears it."""
-        if self.limits.is_guarded and isinstance(self.loader, ProgramLoader):
+        if self._hottest is not None and isinstance(self.loader, ProgramLoader):
             self.guard = make_guard(self.limits, self.loader, self.links, self.ledger, self._hottest)
         before = kernel_bytes_used(load_meminfo())
         pending = deque((group.mechanism, self._indices(group.positions)) for group in self.plan.groups)

@@ -9,6 +9,7 @@ import pytest
 
 import multiprobe as mp
 from fake_kernel import FakeKernel
+from multiprobe.instruments.count import count
 from multiprobe.links.guard.hottest import MOST, Hottest
 
 
@@ -54,3 +55,19 @@ def test_positions(directory: Path) -> None:
         (position,) = hottest.among(functions)
         assert functions[position].name == "vfs_write"
         assert Hottest.of(functions, None).among(functions) == set()
+
+
+def test_it_is_asked_for_under_a_budget_only(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To find the kernel's build id takes a read of a file: not for each function that a library attaches."""
+    asked: list[int | None] = []
+
+    def of(_functions: object, pid: int | None) -> Hottest:
+        asked.append(pid)
+        return Hottest("", "")
+
+    monkeypatch.setattr(Hottest, "of", of)
+    with FakeKernel(directory):
+        mp.attach(count, "vfs_read").close()
+        assert asked == []
+        mp.attach(count, "vfs_read", limits=mp.Limits(budget=0.05)).close()
+        assert len(asked) > 0
