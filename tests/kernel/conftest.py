@@ -8,7 +8,6 @@ import re
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import leftovers
 import pytest
@@ -18,8 +17,8 @@ import missed
 import multiprobe as mp
 from multiprobe.kernel.features import Features
 from multiprobe.kernel.mechanism import MECHANISMS
+from places import IS_GUEST
 
-GUEST_MARK = "multiprobe.guest=1"
 TRIES = 5
 SINGLES = ("kprobe", "trampoline")
 TEST_SECONDS = int(os.environ.get("MULTIPROBE_TEST_SECONDS", "960"))
@@ -38,11 +37,6 @@ FEATURES: dict[str, tuple[str, ...]] = {
 _REASON = re.compile(r"this kernel has no ([\w.]+)")
 
 
-def is_guest() -> bool:
-    """Whether this kernel is one that was booted to be thrown away."""
-    return GUEST_MARK in Path("/proc/cmdline").read_text().split()
-
-
 def is_allowed(reason: str) -> bool:
     """Whether a test may skip for this reason on this kernel."""
     match = _REASON.search(reason)
@@ -51,7 +45,7 @@ def is_allowed(reason: str) -> bool:
 
 
 def pytest_collection() -> None:
-    if not is_guest():
+    if not IS_GUEST:
         pytest.exit("these tests attach to the kernel, and run in a guest only: make test", returncode=4)
 
 

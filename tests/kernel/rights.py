@@ -40,12 +40,12 @@ import multiprobe as mp  # noqa: E402
 from multiprobe.cachedir import cache_directory, write_own  # noqa: E402
 from multiprobe.functions import cache  # noqa: E402
 from multiprobe.kernel.mechanism import Mechanism  # noqa: E402
+from places import IS_GUEST  # noqa: E402
 
 if TYPE_CHECKING:
     from multiprobe.kernel.examine import State
 
 LIBC = ctypes.CDLL(None, use_errno=True)
-GUEST_MARK = "multiprobe.guest=1"
 BITS = {
     "CAP_DAC_READ_SEARCH": 2, "CAP_NET_ADMIN": 12, "CAP_SYS_PTRACE": 19, "CAP_SYS_ADMIN": 21, "CAP_SYS_RESOURCE": 24,
     "CAP_SYSLOG": 34, "CAP_PERFMON": 38, "CAP_BPF": 39,
@@ -636,7 +636,7 @@ def main() -> int:
     parser.add_argument("--kernel", default="6.12", help="the series to boot")
     parser.add_argument("--only", default="", metavar="REGEX", help="in a guest: only cells whose name matches")
     chosen = parser.parse_args()
-    if GUEST_MARK in Path("/proc/cmdline").read_text().split():
+    if IS_GUEST:
         return in_guest(chosen.only)
     n: Counter[str] = sum((boot(chosen.kernel, lockdown) for lockdown in LEVELS), Counter())
     print(f"{chosen.kernel}: {counted(n)}")

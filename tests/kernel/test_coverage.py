@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,7 +14,8 @@ import pytest
 import forked
 import missed
 import multiprobe as mp
-from multiprobe.instruments.coverage.instrument import CoverageCollector, start
+from multiprobe.instruments.coverage.instrument import start
+from polling import poll_until
 
 MANY = ["vfs_*", "do_sys_open*", "*fadvise*", "__x64_sys_*", "path_*", "security_*", "do_filp_open", "do_exit"]
 FEW = ["vfs_open", "vfs_read", "vfs_fstat", "vfs_statx", "do_sys_openat2", "*fadvise*", "do_filp_open", "do_exit"]
@@ -98,13 +98,6 @@ def is_enabled(name: str) -> bool:
     return any(line.split()[0] == name for line in (TRACEFS / "enabled_functions").read_text().splitlines())
 
 
-def poll_until(running: CoverageCollector, holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 300
-    while not holds() and time.monotonic() < deadline:
-        running.poll()
-        time.sleep(0.1)
-
-
 def test_a_function_that_ran_is_detached_until_the_next_run() -> None:
     kernel = mp.Kernel()
     if not kernel.has("kprobe_multi") and not kernel.has("tracing_multi"):
@@ -113,12 +106,12 @@ def test_a_function_that_ran_is_detached_until_the_next_run() -> None:
     workload = subprocess.Popen([sys.executable, "-c", "import os\nwhile True: os.getpgid(0)"])
     try:
         with start(kernel.functions(called, never), pid=workload.pid) as running:
-            poll_until(running, lambda: not is_enabled(called))
+            poll_until(running.poll, lambda: not is_enabled(called))
             assert (is_enabled(called), is_enabled(never)) == (False, True)
             running.end_run()
             running.begin_run()
             assert is_enabled(called)
-            poll_until(running, lambda: [one.n_runs for one in running.sample().covered] == [2])
+            poll_until(running.poll, lambda: [one.n_runs for one in running.sample().covered] == [2])
             found = running.finish()
     finally:
         workload.kill()

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from places import IS_GUEST
 
 import multiprobe as mp
 from multiprobe.cli.main import run as command
-from multiprobe.instruments.coverage.instrument import CoverageCollector, start
+from multiprobe.instruments.coverage.instrument import start
+from places import IS_GUEST
+from polling import poll_until
 
 BREAKPOINT = b"\xcc"
 FAST, SLOW = 100, 50_000
@@ -71,13 +71,6 @@ def running(program: Path) -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
-def poll_until(collector: CoverageCollector, holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds() and time.monotonic() < deadline:
-        collector.poll()
-        time.sleep(0.1)
-
-
 def test_functions_that_have_run_are_let_go(program: Path, running: subprocess.Popen[bytes]) -> None:
     functions = {function.name: function for function in mp.Binary(program).functions("compute", "never")}
 
@@ -91,12 +84,12 @@ def test_functions_that_have_run_are_let_go(program: Path, running: subprocess.P
     chosen = mp.Binary(program).functions("compute", "never")
     with start(chosen, pid=running.pid) as collector:
         assert (first_byte("compute"), first_byte("never")) == (BREAKPOINT, BREAKPOINT)
-        poll_until(collector, lambda: first_byte("compute") != BREAKPOINT)
+        poll_until(collector.poll, lambda: first_byte("compute") != BREAKPOINT)
         assert (first_byte("compute"), first_byte("never")) == (before, BREAKPOINT)
         collector.end_run()
         collector.begin_run()
         assert first_byte("compute") == BREAKPOINT
-        poll_until(collector, lambda: [one.n_runs for one in collector.sample().covered] == [2])
+        poll_until(collector.poll, lambda: [one.n_runs for one in collector.sample().covered] == [2])
         found = collector.finish()
     assert [(one.function.name, one.n_runs) for one in found.covered] == [("compute", 2)]
     assert collector.report.dropped == ()

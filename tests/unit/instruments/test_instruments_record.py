@@ -170,9 +170,9 @@ def test_times_with_units(text: str, code: str) -> None:
     assert in_nanoseconds(text) == code
 
 
-def test_the_command(
-    fake: FakeKernel, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.fixture
+def busy(fake: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A workload makes two calls, of which one fails for want of space."""
     release = Workload.release
 
     def released(workload: Workload) -> None:
@@ -181,6 +181,10 @@ def test_the_command(
         release(workload)
 
     monkeypatch.setattr(Workload, "release", released)
+
+
+@pytest.mark.usefixtures("busy")
+def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     words = ["record", *NAMES, "--until", "ret == -ENOSPC"]
     assert run([*words, "--save", str(tmp_path / "run"), "--", "sleep", "60"]) == 0  # ends before the command does
     text = capsys.readouterr().out
@@ -197,17 +201,8 @@ def test_the_command(
     assert "ret == 99: never" in capsys.readouterr().out
 
 
-def test_a_trace_for_perfetto(
-    fake: FakeKernel, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    release = Workload.release
-
-    def released(workload: Workload) -> None:
-        fake.fire("vfs_read", 1, returned=3, tgid=8)
-        fake.fire("vfs_write", 1, returned=-28, tgid=9)
-        release(workload)
-
-    monkeypatch.setattr(Workload, "release", released)
+@pytest.mark.usefixtures("busy")
+def test_a_trace_for_perfetto(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["record", *NAMES, "--perfetto", str(tmp_path / "trace"), "--", "true"]) == 0
     trace = (tmp_path / "trace").read_bytes()
     assert all(trace.count(word) == 1 for word in (b"vfs_read", b"vfs_write", b"-ENOSPC"))
