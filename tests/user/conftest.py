@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from places import IS_GUEST
 
 import multiprobe as mp
 from multiprobe.kernel.features import Features
+from places import IS_GUEST
 
 PROGRAMS = Path(__file__).parent / "programs"
 Run = Callable[..., int]

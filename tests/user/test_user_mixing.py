@@ -18,12 +18,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from places import IS_GUEST
 
 import multiprobe as mp
 from multiprobe.kernel.features import Features
 from multiprobe.kernel.mechanism import Mechanism, mechanism_names
 from multiprobe.links.plan.usable import usable_mechanisms
+from places import IS_GUEST
 
 N_SCENARIOS = int(os.environ.get("MULTIPROBE_SCENARIOS", "12"))
 SYSTEM_CALLS: dict[str, Callable[[], object]] = {

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from places import IS_GUEST
 from tests.user.passing import Maker, expected
 
 import forked
 import multiprobe as mp
 from multiprobe.errors import NotSupportedError
 from multiprobe.kernel.features import Features
+from places import IS_GUEST
 
 pytest.importorskip("elftools", reason="the extra `dwarf` is not installed")
 pytestmark = pytest.mark.once("6.12")

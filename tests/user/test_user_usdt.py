@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Annotated
 
 import pytest
-from places import IS_GUEST
 from test_user_commands import multiprobe, records
 
 import multiprobe as mp
 from multiprobe.binaries.instructions import Kind
 from multiprobe.instruments.count import calls, count
 from multiprobe.links.mechanisms.harm import why_harmful
+from places import IS_GUEST
 
 pytestmark = pytest.mark.once("7.3")
 Compile = Callable[..., Path]

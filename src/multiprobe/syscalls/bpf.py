@@ -419,9 +419,12 @@ def next_id(command: int, start: int) -> int | None:
 
 
 def open_by_id(command: int, object_id: int, what: str) -> FileDescriptor | None:
-    """A descriptor of the object with that id, or None if it is gone by now."""
+    """A descriptor of the object with that id, or None if it is gone by now, or not whole yet.
+
+    A link has its id before it is attached; until then the kernel answers EAGAIN.
+    """
     result = _open(command, uapi.get_id(object_id))
-    if result == -errno.ENOENT:
+    if result in (-errno.ENOENT, -errno.EAGAIN):
         return None
     return _opened(result, f"{what} {object_id}", f"opening {what} {object_id}", needs=_ADMIN)
 
