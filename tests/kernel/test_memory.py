@@ -15,6 +15,7 @@ from multiprobe.maps.cpus import load_n_cpus
 
 GUARD_PAGE = 4096
 MANY = 10_000
+TRAMPOLINES = 3_000
 QUIET_BYTES, QUIET_SECONDS = 1_000_000, 2.0
 
 
@@ -47,19 +48,19 @@ def settle() -> None:
     raise AssertionError("the kernel's memory did not come to rest within a minute")
 
 
-def choose(kernel: mp.Kernel, mechanism: mp.Mechanism, when: str, first: int = 0) -> mp.FunctionSet:
-    """Many functions that the mechanism carries, after the `first` ones."""
+def choose(kernel: mp.Kernel, mechanism: mp.Mechanism, when: str, n: int, first: int = 0) -> mp.FunctionSet:
+    """`n` functions that the mechanism carries, after the `first` ones."""
     found = kernel.functions("vmlinux:*")
     found = found.where(bytes(bool(mask & mechanism) for mask in found.mechanisms(when=when)))
-    assert len(found) > first + MANY, f"this kernel has no {mechanism.label} for them"
-    return found.take(range(first, first + MANY))
+    assert len(found) > first + n, f"this kernel has no {mechanism.label} for them"
+    return found.take(range(first, first + n))
 
 
 @pytest.mark.parametrize("when", ["return", "session"])
 def test_return_nodes_take_what_is_predicted(kernel: mp.Kernel, when: str) -> None:
     if not kernel.has("kprobe_multi"):
         pytest.skip("this kernel has no kprobe.multi (CONFIG_FPROBE)")
-    functions = choose(kernel, mp.Mechanism.KPROBE_MULTI, when)
+    functions = choose(kernel, mp.Mechanism.KPROBE_MULTI, when, MANY)
     planned = mp.plan(functions, when=when, mechanisms="kprobe_multi").report.kernel_memory
     settle()
     before = pools()
@@ -94,7 +95,7 @@ def test_trampolines_take_what_is_predicted(kernel: mp.Kernel, when: str) -> Non
     """Of a second attachment beside a first, which took up what slabs had left from earlier ones."""
     if not kernel.has("tracing_multi"):
         pytest.skip("this kernel has no tracing_multi")
-    chosen = [choose(kernel, mp.Mechanism.TRACING_MULTI, when, first) for first in (0, MANY)]
+    chosen = [choose(kernel, mp.Mechanism.TRACING_MULTI, when, TRAMPOLINES, first) for first in (0, TRAMPOLINES)]
     with mp.attach(empty, chosen[0], when=when, mechanisms="tracing_multi"):
         settle()
         with mp.attach(empty, chosen[1], when=when, mechanisms="tracing_multi") as attachment:

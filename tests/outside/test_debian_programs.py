@@ -13,6 +13,7 @@ import pytest
 from packages import unpack
 
 import multiprobe as mp
+from compiled import compiled_program
 from multiprobe.instruments.count import calls, count
 from multiprobe.kernel.features import Features
 
@@ -52,14 +53,6 @@ def _attachable() -> None:
         pytest.skip(f"this kernel has no uprobe_multi, for this user: {answer.evidence}")
 
 
-def compile_program(source: str, path: Path, compiler: str, *flags: str) -> Path:
-    if shutil.which(compiler) is None:
-        pytest.skip(f"no compiler here: the test needs {compiler}")
-    language = "c++" if compiler == "g++" else "c"
-    subprocess.run([compiler, *flags, "-x", language, "-", "-o", path], input=source, text=True, check=True)
-    return path
-
-
 def counted(pattern: str, environment: dict[str, str], *command: str | Path) -> tuple[dict[str, int], str]:
     """The calls of each function, and what the command printed."""
     pytest.importorskip("pycxxfilt", reason="the extra `demangle` is not installed")
@@ -73,7 +66,9 @@ def counted(pattern: str, environment: dict[str, str], *command: str | Path) -> 
 
 def test_templates_in_cpp(tmp_path: Path) -> None:
     """Instances of a template in Debian's libstdc++ are told apart."""
-    program = compile_program(APPENDS, tmp_path / "appends", "g++", "-O1")
+    source = tmp_path / "appends.cpp"
+    source.write_text(APPENDS)
+    program = compiled_program(source, tmp_path / "appends", "-O1")
     library = Path(shutil.copy(mp.Binary("libstdc++").path, tmp_path / "libstdc++.so.6"))
     found, printed = counted(f"{library}:*basic_string*::_M_append", {"LD_LIBRARY_PATH": str(tmp_path)}, program, "123")
     assert str(3 * 123 + 4 * 246) in printed.splitlines()
@@ -104,7 +99,9 @@ def test_the_libc_of_a_container(namespace: tuple[str, ...], tmp_path: Path) -> 
     """A process in a root folder of its own, whose libc is Debian's package; that of the machine has no probe."""
     if os.geteuid():
         pytest.skip("chroot takes root")
-    converts = compile_program(CONVERTS, tmp_path / "converts", "gcc")
+    source = tmp_path / "converts.c"
+    source.write_text(CONVERTS)
+    converts = compiled_program(source, tmp_path / "converts")
     root = unpack(tmp_path, "libc6")
     shutil.copy(converts, root / "converts")
     with subprocess.Popen([*namespace, "chroot", root, "/converts"], stdin=PIPE, stdout=PIPE, text=True) as inside:

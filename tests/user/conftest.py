@@ -13,17 +13,15 @@ from pathlib import Path
 import pytest
 
 import multiprobe as mp
+from compiled import PROGRAMS, compiled_program
 from multiprobe.kernel.features import Features
 from places import IS_GUEST
 
-PROGRAMS = Path(__file__).parent / "programs"
 Run = Callable[..., int]
 
 
 def _compile(source: str, path: Path, *flags: str) -> Path:
-    command = ["gcc", "-O2", "-g0", "-w", *flags, "-o", str(path), str(PROGRAMS / source), "-lpthread", "-ldl"]
-    subprocess.run(command, check=True)
-    return path
+    return compiled_program(PROGRAMS / source, path, "-O2", "-g0", "-w", *flags)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -41,8 +39,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     answer = Features().probe("uprobe_multi")
     if not answer.is_yes:
         pytest.skip(f"this kernel has no uprobe_multi, for this user: {answer.evidence}")
-    if not shutil.which("gcc"):
-        pytest.skip("no compiler here: the tests need gcc")
     folder = tmp_path_factory.mktemp("programs")
     _compile("calls.c", folder / "calls", "-fno-inline")
     _compile("library.c", folder / "library.so", "-shared", "-fPIC")
@@ -52,33 +48,21 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def compiled(built: Path) -> Callable[..., Path]:
     """Compiles a program of ours, or a source by its path."""
-
-    def compile_program(source: str, path: Path, *flags: str) -> Path:
-        return _compile(source, path, f"-I{PROGRAMS}", *flags)
-
-    return compile_program
+    return _compile
 
 
 @pytest.fixture
 def throws(built: Path, tmp_path: Path) -> Path:
     """A program in C++ that throws exceptions."""
-    if not shutil.which("g++"):
-        pytest.skip("no compiler for C++ here: the test needs g++")
-    path = tmp_path / "throws"
-    subprocess.run(["g++", "-O1", "-fno-inline", "-o", str(path), str(PROGRAMS / "throws.cpp")], check=True)
-    return path
+    return compiled_program(PROGRAMS / "throws.cpp", tmp_path / "throws", "-O1", "-fno-inline")
 
 
 @pytest.fixture
 def overloads(built: Path, tmp_path: Path) -> Path:
     """A program in C++ with overloads, and with frame pointers."""
     pytest.importorskip("pycxxfilt", reason="the extra `demangle` is not installed")
-    if not shutil.which("g++"):
-        pytest.skip("no compiler for C++ here: the test needs g++")
-    path = tmp_path / "overloads"
     flags = ("-O1", "-fno-inline", "-fno-exceptions", "-fno-omit-frame-pointer", "-mno-omit-leaf-frame-pointer")
-    subprocess.run(["g++", *flags, "-o", str(path), str(PROGRAMS / "overloads.cpp")], check=True)
-    return path
+    return compiled_program(PROGRAMS / "overloads.cpp", tmp_path / "overloads", *flags)
 
 
 @pytest.fixture

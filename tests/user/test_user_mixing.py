@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import multiprobe as mp
+from compiled import PROGRAMS, compiled_program
 from multiprobe.kernel.features import Features
 from multiprobe.kernel.mechanism import Mechanism, mechanism_names
 from multiprobe.links.plan.usable import usable_mechanisms
@@ -104,10 +103,8 @@ class Live:
 @pytest.fixture(scope="module")
 def targets(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Targets:
     folder = tmp_path_factory.mktemp("mixing")
-    source = Path(__file__).parent / "programs" / "twelve.c"
-    subprocess.run(["gcc", "-O1", "-g0", "-shared", "-fPIC", "-o", str(folder / "one.so"), str(source)], check=True)
-    shutil.copy(folder / "one.so", folder / "other.so")
-    one, other = folder / "one.so", folder / "other.so"
+    flags = ("-O1", "-g0", "-shared", "-fPIC")
+    one, other = (compiled_program(PROGRAMS / "twelve.c", folder / name, *flags) for name in ("one.so", "other.so"))
     return Targets((mp.Binary(one), mp.Binary(other)), (ctypes.CDLL(str(one)), ctypes.CDLL(str(other))))
 
 

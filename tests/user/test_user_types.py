@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from tests.user.passing import Maker, expected
 
 import forked
 import multiprobe as mp
+from compiled import compiled_program
 from multiprobe.errors import NotSupportedError
 from multiprobe.kernel.features import Features
 from places import IS_GUEST
@@ -23,12 +23,12 @@ pytest.importorskip("elftools", reason="the extra `dwarf` is not installed")
 pytestmark = pytest.mark.once("6.12")
 N = 40
 BUILDS = {
-    "O0": ("gcc", "-O0", "-g"),
-    "O2": ("gcc", "-O2", "-g"),
-    "O2-4": ("gcc", "-O2", "-gdwarf-4"),
-    "Os": ("gcc", "-Os", "-g"),
-    "O3-static": ("gcc", "-O3", "-g", "-fno-var-tracking"),
-    "c++": ("g++", "-O2", "-g", "-fpermissive"),
+    "O0": ("-O0", "-g"),
+    "O2": ("-O2", "-g"),
+    "O2-4": ("-O2", "-gdwarf-4"),
+    "Os": ("-Os", "-g"),
+    "O3-static": ("-O3", "-g", "-fno-var-tracking"),
+    "c++": ("-O2", "-g", "-fpermissive"),
 }
 
 
@@ -54,14 +54,10 @@ def unreadable(shown: object) -> bool:
 @pytest.mark.usefixtures("built")
 @pytest.mark.parametrize("build", ["O2", "c++"] if IS_GUEST else BUILDS)
 def test_every_value_is_what_the_program_prints(tmp_path: Path, build: str) -> None:
-    compiler, *flags = BUILDS[build]
-    if not shutil.which(compiler):
-        pytest.skip(f"no {compiler} here")
     made = Maker(sorted(BUILDS).index(build), N)
-    source = tmp_path / ("source.cpp" if compiler == "g++" else "source.c")
+    source = tmp_path / ("source.cpp" if build == "c++" else "source.c")
     source.write_text(made.source)
-    program = tmp_path / "program"
-    subprocess.run([compiler, *flags, "-w", "-o", str(program), str(source)], check=True)
+    program = compiled_program(source, tmp_path / "program", *BUILDS[build], "-w")
     has_returns = not Features().probe("uprobe_session").is_no
     calls, output = traced(program, f"{program}:f*", options=() if has_returns else ("--entry",))
     by_name = {call["function"].partition(".")[0]: call for call in calls}
@@ -124,8 +120,7 @@ int main(void) {
 def lists(built: Path, tmp_path: Path) -> Path:
     """A program with lists of structs, and with DWARF."""
     (tmp_path / "lists.c").write_text(SOURCE)
-    subprocess.run(["gcc", "-O2", "-g", "-o", "lists", "lists.c"], check=True, cwd=tmp_path)
-    return tmp_path / "lists"
+    return compiled_program(tmp_path / "lists.c", tmp_path / "lists", "-O2", "-g")
 
 
 def test_members_and_filters(lists: Path) -> None:
