@@ -37,9 +37,11 @@ GUESTS_AT_ONCE = 2
 ON_ONE_PYTHON = (
     *("unit/test_lint.py", "unit/test_layers.py", "unit/test_docs_parse.py", "unit/test_doc_blocks.py"),
     *("unit/cli/test_widths.py", "unit/cli/test_cli_output_file.py"),
-    *("unit/links/test_rights.py", "unit/links/test_faults.py"),
+    *("unit/links/test_rights.py", "unit/links/test_faults.py", "unit/instruments/test_instruments_errors.py"),
+    *("unit/binaries/test_binaries_inlined.py", "unit/binaries/test_binaries_types.py", "unit/hosts/test_fleet.py"),
 )
-"""Tests of the tree, and those that try very many cases: no other Python changes their outcome."""
+"""Tests of the tree, and those that try very many cases or start many processes: no other Python changes their
+outcome."""
 NICE = 5
 """Of suites on this machine: beside guests on both processors they go on, at a quarter of their speed."""
 SILENT_SECONDS = 1800
