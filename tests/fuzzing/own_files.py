@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from zlib import crc32
 
+import numpy as np
 from kernel_files import Files
 
 import multiprobe as mp
@@ -80,7 +81,7 @@ def own_files(directory: Path) -> Iterator[Target]:
     yield from _saved_runs(directory)
     yield Target("kernel.json", (_KERNEL,), _kernel_json(directory), (b"{", b"[", b"null", b"1e999"))
     yield Target("accelerator", (b'{"kvm": true}',), _answer(directory), (b"{", b"[", b"null", b"1"))
-    yield Target("tried", (format_tried({1, 1 << 40}, {7}),), parse_tried)
+    yield Target("tried", (format_tried(np.array([1, 1 << 40], "u8"), np.array([7], "u8")),), parse_tried)
     yield Target("culprits", (_CULPRITS,), _culprits(directory), (b":", b" ", b"\n", b"9" * 5000, b"-1", b"\xb2"))
     yield Target("pins", (_MANIFEST,), partial(parse_manifest, path="x"), (b"{", b"[", b"null", b"-1", b"true", b'"'))
 

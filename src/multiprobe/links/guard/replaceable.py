@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import KernelError, UsageError, errno_name
@@ -99,7 +100,7 @@ class ReplaceableLinks:
         """Own a part from now on."""
         with self.lock:
             self.parts.append(part)
-            self.mechanism_of |= dict.fromkeys(part.indices, part.mechanism)
+            self.mechanism_of.update(zip(part.indices, repeat(part.mechanism)))
 
     def _require_linking(self) -> Linking:
         if self._linking is None:

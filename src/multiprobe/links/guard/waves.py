@@ -9,7 +9,7 @@ from multiprobe.links.plan.costs import COSTS
 from multiprobe.links.plan.plan import Group, LinkPlan
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
 FIRST = 10
 GROWTH = 10
@@ -53,7 +53,7 @@ def _hot_last(plan: LinkPlan, hot: Collection[int]) -> LinkPlan:
     return plan.with_groups([*cold, *last])
 
 
-def _cut(positions: list[int], size: int, largest: int) -> Iterator[list[int]]:
+def _cut(positions: Sequence[int], size: int, largest: int) -> Iterator[Sequence[int]]:
     start = 0
     while start < len(positions):
         n = min(size, largest)

@@ -29,7 +29,6 @@ from multiprobe.links.mechanisms.errnos import ENOTSUPP, is_about_the_batch
 from multiprobe.links.mechanisms.harm import harmful_sites
 from multiprobe.links.mechanisms.link import Link
 from multiprobe.links.mechanisms.linked import Hook, Linked, filling, load_empty
-from multiprobe.links.mechanisms.tried import Tried
 from multiprobe.links.mechanisms.uprobe_program import PROG_TYPE, attach_type, open_unchanged
 from multiprobe.syscalls import bpf
 
@@ -164,19 +163,19 @@ def refused_by_kernel(
     file: BinaryFile, offsets: array[int], counters: array[int] | None = None, *, when: str
 ) -> dict[int, int]:
     """The places in `offsets` of the instructions that the kernel can't probe, each with the errno."""
+    from multiprobe.links.mechanisms.tried import Tried  # it takes NumPy, which functions of the kernel do without
+
     tried = Tried.load(file.key)
-    if tried.good.issuperset(offsets):
-        return {}
-    known = tried.good | tried.refused
-    new = [place for place, offset in enumerate(offsets) if offset not in known]
-    found: dict[int, int] = {}
-    if new:
-        guarded_by = None if counters is None else _picked(counters, new)
-        refused = _try(file, _picked(offsets, new), counters=guarded_by, when=when)
-        found = {new[place]: number for place, number in refused.items()}
-        lasting = {offsets[place] for place, number in found.items() if number == ENOTSUPP}
-        tried.add((offsets[place] for place in new if place not in found), lasting)
-    return {place: ENOTSUPP for place, offset in enumerate(offsets) if offset in tried.refused} | found
+    places, new = tried.look_up(offsets)
+    known = dict.fromkeys(places, ENOTSUPP)
+    if not new:
+        return known
+    guarded_by = None if counters is None else _picked(counters, new)
+    refused = _try(file, _picked(offsets, new), counters=guarded_by, when=when)
+    found = {new[place]: number for place, number in refused.items()}
+    lasting = {offsets[place] for place, number in found.items() if number == ENOTSUPP}
+    tried.add((offsets[place] for place in new if place not in found), lasting)
+    return known | found
 
 
 def _try(file: BinaryFile, offsets: array[int], *, counters: array[int] | None, when: str) -> dict[int, int]:

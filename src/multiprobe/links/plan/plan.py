@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Functions that go by one mechanism: `positions` are their positions in the request, ascending."""
+    """Functions that go by one mechanism: `positions` are theirs in the request, ascending (a range, if all)."""
 
     mechanism: Mechanism
-    positions: list[int]
+    positions: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +104,8 @@ def make_plan(
     order.sort(key=lambda bit: not _carries_all(bit, wanted, when=when, usable=usable))
     choice = bytes(next((bit for bit in order if bit & mask), 0) for mask in range(256))
     chosen = wanted.translate(choice)
-    positions = range(len(chosen))
-    groups = [Group(bit, list(compress(positions, chosen.translate(_only(bit))))) for bit in order if chosen.count(bit)]
-    return LinkPlan(when, groups, list(compress(positions, chosen.translate(_only(0)))), paired, wanted, usable)
+    groups = [Group(bit, _positions(chosen, bit)) for bit in order if chosen.count(bit)]
+    return LinkPlan(when, groups, list(_positions(chosen, 0)), paired, wanted, usable)
 
 
 def _carries_all(bit: Mechanism, wanted: bytes, *, when: str, usable: Mechanism) -> bool:
@@ -114,5 +113,9 @@ def _carries_all(bit: Mechanism, wanted: bytes, *, when: str, usable: Mechanism)
     return COSTS[when, bit].is_batch and all(mask & bit for mask in set(wanted) if mask & usable)
 
 
-def _only(bit: int) -> bytes:
-    return bytes(1 if byte == bit else 0 for byte in range(256))
+def _positions(chosen: bytes, bit: int) -> Sequence[int]:
+    """Where it is chosen."""
+    everywhere = range(len(chosen))
+    if chosen.count(bit) == len(chosen):
+        return everywhere
+    return list(compress(everywhere, chosen.translate(bytes(byte == bit for byte in range(256)))))

@@ -115,7 +115,9 @@ def limit_singles(plan: LinkPlan, most: int) -> tuple[LinkPlan, list[int]]:
             f"{plural_text(n, 'function')} would have to be attached one by one here, and the limit is {most:,}",
             hint="choose fewer, or lift the limit: --max-singles N, or mp.Mechanisms(max_singles=N) (0: no limit)",
         )
-    left, groups, over = most, [], []
+    left = most
+    groups: list[Group] = []
+    over: list[int] = []
     for group in plan.groups:
         if _is_batch(plan, group):
             groups.append(group)
