@@ -56,6 +56,11 @@ _ROWS = {
     b"stacks": b"""\
 {"type":"stack","function":"b","module":"m","frames":["a","b"],"calls":4}
 """,
+    b"graph": b"""\
+{"type":"call","id":0,"caller":null,"function":"a","module":"","duration":900}
+{"type":"call","id":1,"caller":0,"function":"b","module":"m","duration":null}
+{"type":"call","id":2,"caller":null,"function":"b","module":"m","duration":7}
+""",
 }
 RUNS = {command: _HEAD.replace(b'"count"', b'"%s"' % command) + rows for command, rows in _ROWS.items()}
 _BROKEN = (b'"calls":-1', b'{"type":"attached"', b"1e999", b"[", b"{", b'"\\ud800"', b"\n", b"null", b"9" * 5000)
@@ -70,7 +75,7 @@ _RUN_COMMANDS = (
 def with_end(data: bytes) -> bytes:
     """A saved run with a last line that fits, as if it had been written so."""
     lines = data[: data.rfind(b"\n") + 1]
-    first = (b'{"type":"function"', b'{"type":"group"', b'{"type":"failure"', b'{"type":"stack"')
+    first = tuple(b'{"type":"%s"' % name for name in (b"function", b"group", b"failure", b"stack", b"call"))
     n_rows = sum(line.startswith(first) for line in lines.split(b"\n"))
     return lines + b'{"type":"end","rows":%d,"crc32":%d}\n' % (n_rows, crc32(lines))
 

@@ -26,7 +26,6 @@ from multiprobe.cli.results import Results
 from multiprobe.cli.run_files import expand, label_cells, label_columns, number, shown
 from multiprobe.errors import UsageError
 from multiprobe.output.flame import flame_svg
-from multiprobe.output.folded import fold
 from multiprobe.output.page import Picture, comparison_page
 from multiprobe.output.table import Column, TextTable
 from multiprobe.output.units import time_text
@@ -45,7 +44,7 @@ Examples:
   multiprobe diff before/ after/ --json | jq 'select(.is_claim)'
   multiprobe diff --plan old.json new.json            of `functions '*' --json`: what can't be attached any more
   multiprobe diff before/ after/ --html diff.html     all comparisons, to sort and search
-  multiprobe diff before/ after/ --flame diff.svg     stacks: red where there are more calls, blue where fewer"""
+  multiprobe diff before/ after/ --flame diff.svg     stacks, graph: red where there is more after"""
 
 _UNAVAILABLE = 10
 
@@ -139,7 +138,7 @@ def command(
     sides = _sides(before, after)
     found = diff(expand(sides[0]), expand(sides[1]), fdr=fdr, least=least)
     if flame is not None:
-        require_stacks(found)
+        require_flame(found)
     with Results(output, is_text=not json) as results:
         _print(found, results, is_json=json, top=top)
     if flame is not None:
@@ -151,28 +150,28 @@ def command(
     return 0
 
 
-def require_stacks(found: Difference) -> None:
-    """Raise UsageError for runs that have no stacks."""
-    if found.command != "stacks":
+def require_flame(found: Difference) -> None:
+    """Raise UsageError for runs that a flame graph can't show."""
+    if not found.flame:
         raise UsageError(
-            f"--flame is for runs of stacks, and these are of {found.command}",
-            hint="save runs of `multiprobe stacks`, or use --html",
+            f"--flame is for runs of stacks and graph, and these are of {found.command}",
+            hint="save runs of `multiprobe stacks` or `multiprobe graph`, or use --html",
         )
 
 
 def flame_picture(found: Difference) -> Picture:
-    """The differential flame graph of stacks."""
-    sides = [
-        fold((row["frames"], row[side]) for row in found.rows if row["measure"] == "calls")
-        for side in ("before", "after")
-    ]
-    unit = next((str(row["unit"]) for row in found.rows), "calls")
-    title = "Stacks: red has more calls than before, blue has fewer"
-    return Picture(title, flame_svg(sides[1], before=sides[0], title=title, unit=unit), is_fluid=True)
+    """The differential flame graph."""
+    before, after = found.flame
+    if found.command == "graph":
+        title, unit = "Time in functions: red took more than before, blue took less", "ns"
+    else:
+        title = "Stacks: red has more calls than before, blue has fewer"
+        unit = next((str(row["unit"]) for row in found.rows if row["measure"] == "calls"), "calls")
+    return Picture(title, flame_svg(after, before=before, title=title, unit=unit), is_fluid=True)
 
 
 def _page(found: Difference) -> str:
-    pictures = [flame_picture(found)] if found.command == "stacks" else []
+    pictures = [flame_picture(found)] if found.flame else []
     rows = [*found.rows, *found.unavailable]
     n_changes = len(found.claims if found.is_tested else [row for row in found.rows if row["is_large"]])
     return comparison_page(f"multiprobe {shlex.join(sys.argv[1:])}", rows, summary(found, n_changes), pictures)

@@ -43,8 +43,8 @@ def command(runs: tuple[str, ...], json: bool, csv: bool, output: str | None, to
     """Add up saved runs (--save FILE) of many hosts: one table, joined by module and function.
 
     RUN is the file of a saved run, or a directory of them. Runs must be of the same command with the same settings: of
-    count, latency, errors or stacks. Histograms are added bucket by bucket. For each function the table says on how
-    many of all hosts it was attached. A run that is given twice counts once.
+    count, latency, errors, stacks or graph. Histograms are added bucket by bucket. For each function the table says on
+    how many of all hosts it was attached. A run that is given twice counts once.
     """
     merged = merge(expand(runs))
     is_text = not (json or csv)
@@ -75,13 +75,14 @@ _TITLES = {
     "latency": ("CALLS", "TOTAL", "MEAN", "P50", "P90", "P99", "MAX"),
     "errors": ("COUNT",),
     "stacks": ("CALLS", "SHARE"),
+    "graph": ("CALLS", "TOTAL", "MEAN", "P50", "P90", "P99", "MAX"),
 }
 
 
 def _cells(merged: Merged, row: Mapping[str, object], everything: float) -> list[str]:
     hosts = [f"{row['hosts']:,}", f"{row['attached_hosts']:,} of {merged.n_hosts:,}", *label_cells(row)]
     share = percent_text(number(row, "calls") / everything)
-    if merged.command == "latency":
+    if merged.command in ("latency", "graph"):
         times = ("total_ns", "mean_ns", "p50_ns", "p90_ns", "p99_ns", "max_ns")
         return [f"{row['calls']:,}", *(time_text(number(row, name)) for name in times), *hosts]
     if merged.command == "count":

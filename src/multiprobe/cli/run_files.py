@@ -30,7 +30,7 @@ def label_columns(command: str) -> tuple[Column, ...]:
     """The columns of a table that say what a row is about."""
     if command == "errors":
         return Column("ERROR"), Column("OUTCOME", drop=2), Column("PATH")
-    return (Column("STACK" if command == "stacks" else "FUNCTION"),)
+    return (Column({"stacks": "STACK", "graph": "PATH"}.get(command, "FUNCTION")),)
 
 
 def label_cells(row: Mapping[str, object]) -> list[str]:

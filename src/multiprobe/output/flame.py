@@ -148,7 +148,8 @@ def _hover_amount(box: _Box, unit: str) -> str:
         return _amount(box.value, unit)
     now = box.value - box.before
     change = f" ({now / box.before:,.2f} times)" if box.before and now else ""
-    return f"{_number(box.before)} before, {_amount(now, unit)} after{change}"
+    before = time_text(box.before) if unit == "ns" else _number(box.before)
+    return f"{before} before, {_amount(now, unit)} after{change}"
 
 
 def _rectangle(box: _Box, total: float, unit: str) -> str:

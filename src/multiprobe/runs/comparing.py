@@ -12,7 +12,7 @@ from multiprobe.errors import UsageError
 from multiprobe.links.report import SCHEMA
 from multiprobe.plurals import counted_text
 from multiprobe.runs.matching import match
-from multiprobe.runs.measures import Exposure, Measured, measure
+from multiprobe.runs.measures import Exposure, Measured, flame_values, measure
 from multiprobe.runs.opening import Admission
 from multiprobe.runs.run import Run
 from multiprobe.runs.sides import Side, read_side, renamed
@@ -41,6 +41,8 @@ class Difference:
     is_tested: whether each side has several runs, so that changes can be told from chance
     fdr: the part of all claims that may be wrong; least: the smallest change that is claimed, as a part of the value
     notes: sentences on what limits the comparison
+    flame: for stacks the calls, for `graph` the nanoseconds in the function itself, by the frames (outermost first), as
+        means per run or per second of each side
     """
 
     command: str
@@ -53,6 +55,7 @@ class Difference:
     fdr: float
     least: float
     notes: tuple[str, ...] = ()
+    flame: tuple[Mapping[tuple[str, ...], float], ...] = ()
 
     @property
     def claims(self) -> Table:
@@ -97,7 +100,8 @@ def diff(
         raise UsageError(f"invalid fdr={fdr!r} or least={least!r}: expected 0 < fdr < 1 and least ≥ 0")
     sides, notes = _read(before, after)
     info = sides[0].runs[0].info
-    names = kind_of(info.command, info.settings).keys
+    kind = kind_of(info.command, info.settings)
+    names = kind.keys
     common = match(sides[0].attached, sides[1].attached)
     sides = renamed(sides[0], names, common), renamed(sides[1], names, common)
     exposure = Exposure.CALL if all(run.info.has_command for side in sides for run in side.runs) else Exposure.SECOND
@@ -115,6 +119,7 @@ def diff(
         fdr,
         least,
         (*notes, *_limits(sides, is_tested=is_tested), *_missed(sides)),
+        tuple(flame_values(side, kind, exposure) for side in sides) if kind.flame else (),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from multiprobe.errors import UsageError
 from multiprobe.runs.rows import label_of
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from multiprobe.runs.sides import MeasuredRun, Side
-    from multiprobe.runs.totals import Key, Total
+    from multiprobe.runs.totals import Key, RowKind, Total
 
 
 class Exposure(Enum):
@@ -102,9 +102,21 @@ def _with_function(side: Side, fields: Mapping[str, object]) -> list[MeasuredRun
     return [run for run in side.runs if label in run.attached]
 
 
+def flame_values(side: Side, kind: RowKind, by: Exposure) -> dict[tuple[str, ...], float]:
+    """What a flame graph shows of the runs of a side: its mean per run or second, by the frames."""
+    place, frames = kind.sums.index(kind.flame), kind.keys.index("frames")
+    found: dict[tuple[str, ...], float] = {}
+    for run in side.runs:
+        span = len(side.runs) * _span(run, by)
+        for key, total in run.totals.items():
+            path = cast("tuple[str, ...]", key[frames])
+            found[path] = found.get(path, 0.0) + total.sums[place] / span
+    return found
+
+
 def _calls(key: Key, fields: Mapping[str, object], runs: Sequence[Sequence[MeasuredRun]], by: Exposure) -> Measured:
     counts = [[run.totals[key].sums[0] if key in run.totals else 0 for run in side] for side in runs]
-    spans = [[1.0 if by is Exposure.CALL else _seconds(run) for run in side] for side in runs]
+    spans = [[_span(run, by) for run in side] for side in runs]
     values = [
         [math.log((n + ADDED) / span) for n, span in zip(*side, strict=True)]
         for side in zip(counts, spans, strict=True)
@@ -119,7 +131,10 @@ def _calls(key: Key, fields: Mapping[str, object], runs: Sequence[Sequence[Measu
     return Measured(fields, name, f"{name} per {by.value}", means[0], means[1], samples)
 
 
-def _seconds(run: MeasuredRun) -> float:
+def _span(run: MeasuredRun, by: Exposure) -> float:
+    """What the numbers of a run are divided by."""
+    if by is Exposure.CALL:
+        return 1.0
     if run.info.seconds <= 0:
         raise UsageError(f"{run.info.path} measured no time, so it has no calls per second to compare")
     return run.info.seconds

@@ -104,8 +104,7 @@ class Merging:
         if self._totals is None:
             self._totals = Totals(kind_of(info.command, info.settings))
         number, host = len(self._runs), self._hosts.setdefault(info.host.identity, len(self._hosts))
-        for rows in run.batches():
-            self._totals.add(rows, info.path, run=number, host=host)
+        self._totals.add(run.batches(), info.path, run=number, host=host)
         self._attached.add(run, host)
         if run.gap():
             self._notes.append(f"{info.path} is {run.gap()}")

@@ -65,8 +65,7 @@ def read_side(sources: Iterable[Source], admission: Admission) -> Side:
             if not admission.admit(run.info):
                 continue
             totals = Totals(kind_of(run.info.command, run.info.settings))
-            for rows in run.batches():
-                totals.add(rows, run.info.path)
+            totals.add(run.batches(), run.info.path)
             if run.gap():
                 raise UsageError(
                     f"{run.info.path} is {run.gap()}: what it lacks would seem to be gone", hint="compare other runs"

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from operator import add, itemgetter
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import DataError, UsageError
 from multiprobe.instruments.latency.quantiles import bounds
+from multiprobe.runs.paths import CallPaths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     Key = tuple[object, ...]
 
 N_BUCKETS = 65
 MAX_ROWS = 2_000_000
 """Different rows of all runs together."""
+MAX_FRAMES = 20_000_000
+"""In the stacks of all these rows."""
 _MOST = 1 << 64
 _BUCKETS = {bounds(bucket): bucket for bucket in range(N_BUCKETS)}
 
@@ -27,6 +31,7 @@ class RowKind:
 
     type: their type; keys: the fields that distinguish rows; sums: the numbers to add up; longest: the number of which
     the largest counts, or ""; has_histogram: with `histogram`, added bucket by bucket
+    flame: the number that a flame graph shows, "" without stacks
     """
 
     type: str
@@ -34,6 +39,7 @@ class RowKind:
     sums: tuple[str, ...]
     longest: str = ""
     has_histogram: bool = False
+    flame: str = ""
 
 
 ERROR_KEYS = ("error", "first", "path", "is_cut", "outcome", "end", "end_error")
@@ -41,7 +47,15 @@ KINDS = {
     "count": RowKind("function", ("module", "function"), ("calls",)),
     "latency": RowKind("function", ("module", "function"), ("calls", "running", "total_ns"), "max_ns", True),
     "errors": RowKind("group", ERROR_KEYS, ("count",)),
-    "stacks": RowKind("stack", ("module", "function", "frames"), ("calls",)),
+    "stacks": RowKind("stack", ("module", "function", "frames"), ("calls",), flame="calls"),
+    "graph": RowKind(
+        "path",
+        ("module", "function", "frames"),
+        ("calls", "running", "total_ns", "self_ns"),
+        "max_ns",
+        has_histogram=True,
+        flame="self_ns",
+    ),
 }
 COVERED = "`multiprobe coverage --against FILE` compares with a saved run of coverage"
 
@@ -57,7 +71,7 @@ def kind_of(command: str, settings: Mapping[str, object]) -> RowKind:
     keys = (*kind.keys, *(("name",) if settings.get("by") else ()))
     more = {"latency": ("self_ns", "self"), "stacks": ("ns", "time")}.get(command)
     sums = (*kind.sums, more[0]) if more and settings.get(more[1]) else kind.sums
-    return RowKind(kind.type, keys, sums, kind.longest, kind.has_histogram)
+    return replace(kind, keys=keys, sums=sums)
 
 
 class Total:
@@ -94,17 +108,25 @@ class Totals:
         self.by_key: dict[Key, Total] = {}
         self._key_of = _key_getter(kind.keys)
         self._sums = tuple(enumerate(kind.sums))
+        self._n_frames = 0
 
-    def add(self, rows: Iterable[Mapping[str, object]], path: str, *, run: int = 0, host: int = 0) -> None:
-        """Add rows of a run, of the host with this number. Raises DataError, naming `path`, for invalid ones."""
-        try:
-            for row in rows:
-                if row["type"] == self.kind.type:
-                    self._add(row, run, 1 << host)
-                elif self.kind.type != "group" or row["type"] != "failure":  # single failures are in their groups
-                    raise ValueError("of another type")
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"{path}: an invalid row: {type(error).__name__}: {str(error)[:100]}") from error
+    def add(self, batches: Iterable[Sequence[Mapping[str, object]]], path: str, *, run: int = 0, host: int = 0) -> None:
+        """Add the rows of a run, of the host with this number. Raises DataError, naming `path`, for invalid ones."""
+        calls = CallPaths() if self.kind.type == "path" else None
+        bit = 1 << host
+        for rows in batches:
+            with _invalid_rows(path):
+                self._add_rows(calls.add(rows) if calls else rows, run, bit)
+        if calls:
+            with _invalid_rows(path):
+                self._add_rows(calls.end(), run, bit)
+
+    def _add_rows(self, rows: Iterable[Mapping[str, object]], run: int, bit: int) -> None:
+        for row in rows:
+            if row["type"] == self.kind.type:
+                self._add(row, run, bit)
+            elif self.kind.type != "group" or row["type"] != "failure":  # single failures are in their groups
+                raise ValueError("of another type")
 
     def _add(self, row: Mapping[str, object], run: int, bit: int) -> None:
         key = self._key_of(row)
@@ -132,8 +154,20 @@ class Totals:
         for name, part in zip(self.kind.keys, key, strict=True):
             if not _fits(name, part):
                 raise ValueError(f"invalid {name}: {part!r}")
+            self._n_frames += len(part) if isinstance(part, tuple) else 0
+        if self._n_frames > MAX_FRAMES:
+            raise ValueError(f"the stacks of the runs have more than {MAX_FRAMES:,} frames")
         total = self.by_key[key] = Total(len(self.kind.sums), has_histogram=self.kind.has_histogram)
         return total
+
+
+@contextmanager
+def _invalid_rows(path: str) -> Iterator[None]:
+    """Say where rows are that have not what they should."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{path}: an invalid row: {type(error).__name__}: {str(error)[:100]}") from error
 
 
 def _key_getter(names: Sequence[str]) -> Callable[[Mapping[str, object]], Key]:

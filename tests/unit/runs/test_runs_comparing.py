@@ -333,7 +333,7 @@ def test_a_differential_flame_graph(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_what_has_no_stacks_has_no_flame_graph(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["diff", str(saved / "before"), str(saved / "after"), "--flame", str(saved / "flame.svg")]
     assert command(words) == 2
-    assert "--flame is for runs of stacks, and these are of count" in capsys.readouterr().err
+    assert "--flame is for runs of stacks and graph, and these are of count" in capsys.readouterr().err
     assert not (saved / "flame.svg").exists()
     assert command(["diff", "--by", "kernel", str(saved / "before"), "--html", str(saved / "page.html")]) == 2
 
