@@ -13,9 +13,14 @@ if TYPE_CHECKING:
 
 
 def expand(paths: Iterable[str]) -> list[str]:
-    """The files that are named, and those in directories that are named. Raises UsageError for an empty directory."""
+    """The files that are named, and those in directories that are named.
+
+    Raises UsageError for an empty directory, and for an option behind `--`.
+    """
     found: list[str] = []
     for path in paths:
+        if path.startswith("--") and not os.path.exists(path):
+            raise UsageError(f"there is no file {path}", hint="options stand before the `--` that divides the files")
         if os.path.isdir(path):
             inside = [entry.path for entry in os.scandir(path) if entry.is_file() and not entry.name.startswith(".")]
             if not inside:

@@ -275,7 +275,7 @@ def test_text(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_sides_are_divided_by_two_dashes(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = {side: sorted(str(path) for path in (saved / side).iterdir()) for side in ("before", "after")}
-    assert command(["diff", *files["before"], "--", *files["after"], "--json"]) == 1, "all after -- are files"
+    assert command(["diff", *files["before"], "--", *files["after"], "--json"]) == 2, "all after -- are files"
     capsys.readouterr()
     assert command(["diff", "--json", *files["before"], "--", *files["after"]]) == 0
     found = list(map(json.loads, capsys.readouterr().out.splitlines()))

@@ -252,6 +252,7 @@ def test_errors_are_sentences(runs: list[str], tmp_path: Path, capsys: pytest.Ca
     for words, status, says in [
         ([str(tmp_path / "none")], 1, "none: No such file or directory"),
         ([str(tmp_path / "empty")], 2, "holds no files"),
+        (["--", *runs, "--top"], 2, "options stand before the `--`"),
         ([runs[0], str(tmp_path / "wrong")], 1, "is empty, or cut off in its first line"),
         ([], 2, "Missing argument"),
     ]:
