@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from multiprobe.binaries.binary import Binary
-from multiprobe.instruments.stacks.instrument import Namer, Stack, cookies_of, named, not_taken, without_callers
+from multiprobe.instruments.stacks.instrument import (
+    Frames,
+    Namer,
+    Stack,
+    cookies_of,
+    named,
+    not_taken,
+    without_callers,
+)
 from multiprobe.instruments.stacks.program import NO_STACK, NOT_ASKED, OF_PROGRAM
 from multiprobe.instruments.stacks.user_symbols import UserFrame, UserResolver
 from multiprobe.kernel.resolve import Resolver
@@ -41,7 +49,7 @@ def namer(stacks: dict[int, list[int]]) -> Namer:
 
 def test_a_stack_of_a_kprobe_begins_with_the_function_itself() -> None:
     stack = [0xFFFFFFFF81003000, KSYS, SYSCALL, ENTRY]
-    assert namer({1: stack}).frames(0, 1, NOT_ASKED, 0) == (
+    assert namer({1: stack}).frames(0, 1, NOT_ASKED, 0).labels == (
         "entry_SYSCALL_64",
         "do_syscall_64",
         "ksys_read",
@@ -52,18 +60,19 @@ def test_a_stack_of_a_kprobe_begins_with_the_function_itself() -> None:
 def test_frames_of_the_probe_are_left_out() -> None:
     stack = [PROGRAM, TRAMPOLINE, OVERLAY, VFS, KSYS, SYSCALL, ENTRY]
     expected = ("entry_SYSCALL_64", "do_syscall_64", "ksys_read", "vfs_read", "ovl_read [overlay]")
-    assert namer({1: stack}).frames(1, 1, NOT_ASKED, 0) == expected
-    assert namer({1: [PROGRAM, TRAMPOLINE, *stack[3:]]}).frames(1, 1, NOT_ASKED, 0) == expected
+    assert namer({1: stack}).frames(1, 1, NOT_ASKED, 0).labels == expected
+    assert namer({1: [PROGRAM, TRAMPOLINE, *stack[3:]]}).frames(1, 1, NOT_ASKED, 0).labels == expected
 
 
 def test_recursion_is_kept() -> None:
     stack = [0xFFFFFFFF81003000, OVERLAY, VFS, KSYS]
-    assert namer({1: stack}).frames(0, 1, NOT_ASKED, 0) == ("ksys_read", "vfs_read", "ovl_read [overlay]", "vfs_read")
+    frames = namer({1: stack}).frames(0, 1, NOT_ASKED, 0)
+    assert frames.labels == ("ksys_read", "vfs_read", "ovl_read [overlay]", "vfs_read")
 
 
 def test_the_process_stands_around_the_kernel() -> None:
     stacks = {1: [0xFFFFFFFF81003000, KSYS], 2: [0x1000, 0x2000]}
-    assert namer(stacks).frames(0, 1, 2, 77) == ("0x2000", "0x1000", "ksys_read", "vfs_read")
+    assert namer(stacks).frames(0, 1, 2, 77).labels == ("0x2000", "0x1000", "ksys_read", "vfs_read")
 
 
 def test_a_function_of_a_program_stands_on_the_stack_of_its_process(tmp_path: Path) -> None:
@@ -72,15 +81,15 @@ def test_a_function_of_a_program_stands_on_the_stack_of_its_process(tmp_path: Pa
     at = 0x5555_0000_0000 + chosen.file_offsets()[0]
     stacks = {3: [at, at - 10, 0x7FFF_0000_1000]}
     found = Namer(Resolver(parse_kallsyms(KALLSYMS)), UserResolver(), chosen, stacks.__getitem__)
-    assert found.frames(0, NOT_ASKED, 3, 77) == ("0x7fff00001000", "outer (program)", "inner")
-    assert found.frames(0, NOT_ASKED, FAILED, 77) == ("inner",)
+    assert found.frames(0, NOT_ASKED, 3, 77).labels == ("0x7fff00001000", "outer (program)", "inner")
+    assert found.frames(0, NOT_ASKED, FAILED, 77).labels == ("inner",)
     assert cookies_of(chosen) == [OF_PROGRAM]
     assert not_taken({(0, NOT_ASKED, FAILED, 77): 2, (0, NOT_ASKED, 3, 77): 1}) == {"EFAULT": 2}
 
 
 def test_what_could_not_be_taken_has_the_function_alone() -> None:
     for kernel in (FAILED, NO_STACK):
-        assert namer({}).frames(0, kernel, NOT_ASKED, 0) == ("vfs_read",)
+        assert namer({}).frames(0, kernel, NOT_ASKED, 0).labels == ("vfs_read",)
 
 
 def test_what_could_not_be_taken_is_counted_by_reason() -> None:
@@ -118,8 +127,8 @@ class PlacedNamer:
     def __init__(self, *stacks: tuple[UserFrame, ...]) -> None:
         self._stacks = stacks
 
-    def placed_frames(self, _function: int, stack: int, _user: int, _pid: int) -> tuple[UserFrame, ...]:
-        return self._stacks[stack]
+    def frames(self, _function: int, stack: int, _user: int, _pid: int) -> Frames:
+        return Frames.of(self._stacks[stack])
 
 
 def test_places_of_stacks_that_read_the_same_are_joined() -> None:
@@ -147,7 +156,10 @@ def test_a_frame_is_named_by_its_call_which_ends_where_it_returns_to() -> None:
     stacks = {1: [0xFFFFFFFF81003000, KSYS], 2: [0x5000, 0x6000, 0x7000]}
     found = Namer(Resolver(parse_kallsyms(KALLSYMS)), NamedByAddress(), functions, stacks.__getitem__)
     frames = found.frames(0, 1, 2, 7)
-    assert frames == ("7: 0x7000", "0x6fff", "7: 0x6000", "0x5fff", "7: 0x5000", "0x5000", "ksys_read", "vfs_read")
-    assert [frame.place for frame in found.placed_frames(0, 1, 2, 7)][-3:] == ["/src/a.c:1", "", ""]
+    assert frames.labels == (
+        *("7: 0x7000", "0x6fff", "7: 0x6000", "0x5fff", "7: 0x5000", "0x5000"),
+        *("ksys_read", "vfs_read"),
+    )
+    assert frames.places[-3:] == ("/src/a.c:1", "", "")
     hits = {(0, 1, 2, 7): 1, (0, 1, NOT_ASKED, 0): 1, (0, FAILED, NO_STACK, 7): 1}
     assert list(found.user_addresses(hits)) == [(7, 0x5000), (7, 0x5FFF), (7, 0x6FFF)]

@@ -150,6 +150,14 @@ class FailureGroup:
     example: FailedCall
 
 
+@dataclass(slots=True)
+class _Counted:
+    """A group that still grows."""
+
+    example: FailedCall
+    count: int = 0
+
+
 class Groups:
     """Counts failures by error, path and end.
 
@@ -163,19 +171,20 @@ class Groups:
         self.deny = frozenset(deny)
         self.unhandled = unhandled
         self.n_left_out = 0
-        self._counts: dict[Kind, int] = {}
-        self._examples: dict[Kind, FailedCall] = {}
+        self._has_filters = bool(self.allow or self.deny or unhandled)
+        self._groups: dict[Kind, _Counted] = {}
 
     def add(self, failure: FailedCall) -> bool:
         """Count a failure; False if it is filtered out."""
-        if not self.wants(failure):
+        if self._has_filters and not self.wants(failure):
             self.n_left_out += 1
             return False
-        if len(self._counts) >= MAX_KINDS and failure.kind not in self._counts:
-            failure = failure._replace(path=failure.path[-1:], is_cut=True)
-        key = failure.kind
-        self._counts[key] = self._counts.get(key, 0) + 1
-        self._examples.setdefault(key, failure)
+        group = self._groups.get(failure.kind)
+        if group is None:
+            if len(self._groups) >= MAX_KINDS:
+                failure = failure._replace(path=failure.path[-1:], is_cut=True)
+            group = self._groups.setdefault(failure.kind, _Counted(failure))
+        group.count += 1
         return True
 
     def wants(self, failure: FailedCall) -> bool:
@@ -187,16 +196,16 @@ class Groups:
 
     def ranked(self, *, top: int = 0) -> list[FailureGroup]:
         """The largest first; `top` of them, or all."""
-        order = sorted(self._counts, key=lambda key: -self._counts[key])
-        return [FailureGroup(self._counts[key], self._examples[key]) for key in (order[:top] if top else order)]
+        order = sorted(self._groups.values(), key=lambda group: -group.count)
+        return [FailureGroup(group.count, group.example) for group in (order[:top] if top else order)]
 
     @property
     def n_groups(self) -> int:
-        return len(self._counts)
+        return len(self._groups)
 
     @property
     def n_failures(self) -> int:
-        return sum(self._counts.values())
+        return sum(group.count for group in self._groups.values())
 
 
 def path_of(frames: Sequence[int], depth: int) -> tuple[tuple[int | None, ...], bool]:

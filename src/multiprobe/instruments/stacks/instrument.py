@@ -125,6 +125,28 @@ def cookies_of(functions: AnyFunctionSet) -> list[int] | None:
     return cookies
 
 
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Frames, outermost first: their labels, and their places in the source, () if no place is known."""
+
+    labels: tuple[str, ...]
+    places: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, frames: Iterable[UserFrame]) -> Frames:
+        """These frames of a process."""
+        known = tuple(frames)
+        places = tuple(frame.place for frame in known)
+        return cls(tuple(frame.label for frame in known), places if any(places) else ())
+
+    def __add__(self, inner: Frames) -> Frames:
+        """These frames around others."""
+        places = (*self.places, *inner.places)
+        if places and len(places) < len(self.labels) + len(inner.labels):
+            places = tuple(place for one in (self, inner) for place in one.places or ("",) * len(one.labels))
+        return Frames(self.labels + inner.labels, places)
+
+
 class Namer:
     """Names the frames of stacks, each once; `addresses(id)` gives a stack's, innermost first."""
 
@@ -135,43 +157,39 @@ class Namer:
         self._user = user
         self._functions = functions
         self._addresses = addresses
-        self._inner: dict[tuple[int, int], tuple[UserFrame, ...]] = {}
-        self._outer: dict[tuple[int, int], tuple[UserFrame, ...]] = {}
+        self._inner: dict[tuple[int, int], Frames] = {}
+        self._outer: dict[tuple[int, int], Frames] = {}
         self._known: dict[int, _NamedAddress] = {}
 
-    def frames(self, function: int, kernel: int, user: int, pid: int) -> tuple[str, ...]:
+    def frames(self, function: int, kernel: int, user: int, pid: int) -> Frames:
         """From the outermost frame of the process to the function itself."""
-        return tuple(frame.label for frame in self.placed_frames(function, kernel, user, pid))
-
-    def placed_frames(self, function: int, kernel: int, user: int, pid: int) -> tuple[UserFrame, ...]:
-        """The same, with their places in the source."""
         if kernel == NOT_ASKED:
             return self._of_program(function, user, pid)
         inner = self._inner.get((function, kernel))
         if inner is None:
             label = str(self._functions[function])
             labels = (*reversed(self._callers(kernel, label)), label)
-            inner = self._inner[function, kernel] = tuple(UserFrame(one, "") for one in labels)
+            inner = self._inner[function, kernel] = Frames(labels)
         return inner if user >= NO_STACK else self._of_process(user, pid) + inner
 
-    def _of_process(self, user: int, pid: int) -> tuple[UserFrame, ...]:
+    def _of_process(self, user: int, pid: int) -> Frames:
         """The frames of a process that has entered the kernel."""
         outer = self._outer.get((user, pid))
         if outer is None:
             frames = (self._user.frames(pid, *pair) for pair in reversed(_inside(self._addresses(user))))
-            outer = self._outer[user, pid] = tuple(chain.from_iterable(frames))
+            outer = self._outer[user, pid] = Frames.of(chain.from_iterable(frames))
         return outer
 
-    def _of_program(self, function: int, user: int, pid: int) -> tuple[UserFrame, ...]:
+    def _of_program(self, function: int, user: int, pid: int) -> Frames:
         """The frames of a process down to a function of its program, which is on top of its stack."""
         first, part = self._part(function)
-        label = UserFrame(part.label(function - first), "")
+        itself = Frames((part.label(function - first),))
         if user >= NO_STACK:
-            return (label,)
+            return itself
         addresses = self._addresses(user)
         self._add_mapping(function, addresses, pid)
         frames = (self._user.frames(pid, *pair) for pair in reversed(_inside(addresses)[1:]))
-        return (*chain.from_iterable(frames), label)
+        return Frames.of(chain.from_iterable(frames)) + itself
 
     def _part(self, function: int) -> tuple[int, UserFunctionSet]:
         return next(one for one in reversed(binary_parts(self._functions)) if one[0] <= function)
@@ -240,29 +258,30 @@ def named(namer: Namer, hits: dict[tuple[int, ...], int], total: dict[tuple[int,
     """Calls and ns by stack. Stacks with the same frames are one: they differed in the addresses within functions."""
     found: dict[tuple[str, ...], _Sums] = {}
     for key, n in hits.items():
-        placed = namer.placed_frames(*key)
-        sums = found.setdefault(tuple(frame.label for frame in placed), _Sums(key[0]))
+        frames = namer.frames(*key)
+        sums = found.get(frames.labels)
+        if sums is None:
+            sums = found[frames.labels] = _Sums(key[0])
         sums.calls += n
         sums.ns += total.get(key, 0)
-        if any(frame.place for frame in placed):
-            sums.placed.append(placed)
-    return [Stack(one.function, frames, one.calls, one.ns, _places(one.placed)) for frames, one in found.items()]
+        if frames.places:
+            sums.places.append(frames.places)
+    return [Stack(one.function, labels, one.calls, one.ns, _places(one.places)) for labels, one in found.items()]
 
 
 @dataclass(slots=True)
 class _Sums:
-    """The sums of one stack, and the frames of each of the stacks in it that have places."""
+    """The sums of one stack, and the places of the frames of each of the stacks in it that has some."""
 
     function: int
     calls: int = 0
     ns: int = 0
-    placed: list[tuple[UserFrame, ...]] = field(default_factory=list)
+    places: list[tuple[str, ...]] = field(default_factory=list)
 
 
-def _places(stacks: Sequence[tuple[UserFrame, ...]]) -> tuple[str, ...]:
+def _places(stacks: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
     """The places of each frame in stacks with the same frames."""
-    columns = ((frame.place for frame in frames) for frames in zip(*stacks, strict=True))
-    return tuple(_listed(sorted({place for place in column if place})) for column in columns)
+    return tuple(_listed(sorted(filter(None, set(column)))) for column in zip(*stacks, strict=True))
 
 
 def _listed(places: list[str]) -> str:
