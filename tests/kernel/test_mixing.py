@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import multiprobe as mp
+from mixed import Live, cookies, play, runs
 from multiprobe.errors import AttachError
 from multiprobe.syscalls import bpf
 from multiprobe.syscalls.fd import FileDescriptor
@@ -25,8 +27,6 @@ N_SCENARIOS = int(os.environ.get("MULTIPROBE_SCENARIOS", "12"))
 AT_MOST = 5  # functions of an attachment one by one: each of them takes long to leave
 RETURN_0 = bytes([0xB7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0])
 
-runs = mp.PerFunction(mp.u64)
-cookies = mp.PerFunction(mp.u64)
 addresses = mp.PerFunction(mp.u64)
 
 
@@ -114,29 +114,18 @@ class Wish:
 
 
 @dataclass
-class Live:
-    """One attachment while it lives, and how often each of its functions has been called since."""
-
-    wish: Wish
-    attachment: mp.Attachment
-    names: list[str]
-    calls: int = 0
-    detached: bool = field(default=False)
+class LiveInKernel(Live):
+    """It checks addresses, too, and what the entries of sessions leave for their returns."""
 
     def check(self) -> None:
-        per_call = 2 if self.wish.when == "session" else 1
-        where = f"{self.wish} after {self.calls} calls"
-        assert list(self.attachment.totals(runs)) == [per_call * self.calls] * len(self.names), where
-        assert not any(self.attachment.missed().values()), where
+        super().check()
         if not self.calls:
             return
-        if self.wish.when == "session":
-            assert list(self.attachment.totals(kept)) == [self.calls] * len(self.names), where
-        seen = self.attachment.read(cookies, per_cpu=True)
+        if self.when == "session":
+            assert list(self.attachment.totals(kept)) == [self.calls] * len(self.cookies), self.where
         places = self.attachment.read(addresses, per_cpu=True)
         for index, function in enumerate(self.attachment.functions):
-            assert set(seen[:, index].tolist()) - {0} == {self.wish.cookies[index]} - {0}, where
-            assert set(places[:, index].tolist()) - {0} == {function.address}, where
+            assert set(places[:, index].tolist()) - {0} == {function.address}, self.where
 
 
 def wishes(n_targets: int, mechanisms: dict[str, list[str]]) -> st.SearchStrategy[Wish]:
@@ -158,37 +147,19 @@ def wishes(n_targets: int, mechanisms: dict[str, list[str]]) -> st.SearchStrateg
 @given(st.data())
 def test_mixing(kernel: mp.Kernel, driver: Driver, targets: list[str], data: st.DataObject) -> None:
     wanted = data.draw(st.lists(wishes(len(targets), mechanisms_of(kernel)), min_size=2, max_size=4), label="wishes")
-    live: dict[int, Live] = {}
-    pending = list(range(len(wanted)))
-    try:
-        while pending or live:
-            step = data.draw(st.sampled_from([("attach", i) for i in pending] + [("detach", i) for i in live]))
-            if step[0] == "attach":
-                pending.remove(step[1])
-                wish = wanted[step[1]]
-                names = [targets[i] for i in wish.functions]
-                made = mp.attach(
-                    observe_session if wish.when == "session" else observe,
-                    names,
-                    cookies=wish.cookies,
-                    mechanisms=mp.Mechanisms(wish.mechanism, wish.without),
-                    when=wish.when,
-                    kernel=kernel,
-                )
-                live[step[1]] = Live(wish, made, names)
-                assert made.report.attached == len(names), str(made.report)
-            else:
-                gone = live.pop(step[1])
-                gone.check()
-                gone.attachment.close()
-            n = data.draw(st.integers(1, 3))
-            driver.run(n)
-            for one in live.values():
-                one.calls += n
-                one.check()
-    finally:
-        for one in live.values():
-            one.attachment.close()
+    play(data, [partial(attach, kernel, targets, wish) for wish in wanted], driver.run)
+
+
+def attach(kernel: mp.Kernel, targets: list[str], wish: Wish) -> LiveInKernel:
+    made = mp.attach(
+        observe_session if wish.when == "session" else observe,
+        [targets[n] for n in wish.functions],
+        cookies=wish.cookies,
+        mechanisms=mp.Mechanisms(wish.mechanism, wish.without),
+        when=wish.when,
+        kernel=kernel,
+    )
+    return LiveInKernel(made, wish.when, wish.cookies, str(wish))
 
 
 def test_detached_programs_stay_silent(kernel: mp.Kernel, driver: Driver, targets: list[str]) -> None:

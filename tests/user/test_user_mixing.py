@@ -10,7 +10,8 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 
 import multiprobe as mp
 from compiled import PROGRAMS, compiled_program
+from mixed import Live, cookies, play, runs
 from multiprobe.kernel.features import Features
 from multiprobe.kernel.mechanism import Mechanism, mechanism_names
 from multiprobe.links.plan.usable import usable_mechanisms
@@ -31,9 +33,6 @@ SYSTEM_CALLS: dict[str, Callable[[], object]] = {
     "__x64_sys_getpriority": lambda: os.getpriority(os.PRIO_PROCESS, 0),
 }
 PARTS = [f"part{n}" for n in range(12)]
-
-runs = mp.PerFunction(mp.u64)
-cookies = mp.PerFunction(mp.u64)
 
 
 @mp.program
@@ -71,33 +70,14 @@ class Wish:
     def n(self) -> int:
         return sum(map(len, self.parts)) + len(self.system_calls)
 
-    def attach(self, targets: Targets) -> mp.Attachment:
+    def attach(self, targets: Targets) -> Live:
         sets = [binary.functions(*names) for binary, names in zip(targets.binaries, self.parts, strict=True) if names]
         if self.system_calls:
             sets.append(mp.Kernel().functions(*self.system_calls))  # type: ignore[arg-type]
         allowed = ["uprobe_multi", *([self.mechanism] if self.mechanism else [])]
-        return mp.attach(
-            observe, sets, when=self.when, cookies=self.cookies[: self.n], mechanisms=allowed, pid=os.getpid()
-        )
-
-
-@dataclass
-class Live:
-    """An attachment, and how often each of its functions was called since."""
-
-    wish: Wish
-    attachment: mp.Attachment
-    calls: int = field(default=0)
-
-    def check(self) -> None:
-        where = f"{self.wish} after {self.calls} calls"
-        per_call = 2 if self.wish.when == "session" else 1
-        assert list(self.attachment.totals(runs)) == [per_call * self.calls] * self.wish.n, where
-        assert not any(self.attachment.missed().values()), where
-        if self.calls:
-            seen = self.attachment.read(cookies, per_cpu=True)
-            for index, wanted in enumerate(self.wish.cookies[: self.wish.n]):
-                assert set(seen[:, index].tolist()) - {0} == {wanted} - {0}, where
+        given = self.cookies[: self.n]
+        made = mp.attach(observe, sets, when=self.when, cookies=given, mechanisms=allowed, pid=os.getpid())
+        return Live(made, self.when, given, str(self))
 
 
 @pytest.fixture(scope="module")
@@ -138,25 +118,4 @@ def wishes(draw: st.DrawFn, offered: dict[str, list[str]]) -> Wish:
 @given(st.data())
 def test_mixing(targets: Targets, data: st.DataObject) -> None:
     wanted = data.draw(st.lists(wishes(sides()), min_size=2, max_size=4), label="wishes")
-    live: dict[int, Live] = {}
-    pending = list(range(len(wanted)))
-    try:
-        while pending or live:
-            step, number = data.draw(st.sampled_from([("attach", n) for n in pending] + [("detach", n) for n in live]))
-            if step == "attach":
-                pending.remove(number)
-                live[number] = Live(wanted[number], wanted[number].attach(targets))
-                report = live[number].attachment.report
-                assert report.attached == wanted[number].n, str(report)
-            else:
-                gone = live.pop(number)
-                gone.check()
-                gone.attachment.close()
-            n = data.draw(st.integers(1, 3))
-            targets.call(n)
-            for one in live.values():
-                one.calls += n
-                one.check()
-    finally:
-        for one in live.values():
-            one.attachment.close()
+    play(data, [partial(wish.attach, targets) for wish in wanted], targets.call)
