@@ -73,11 +73,10 @@ def test_only_shared_directories_are_written_to(vm: Run, tmp_path: Path) -> None
 
 
 def test_the_time_limit_interrupts_the_command(vm: Run) -> None:
-    script = "import time\nprint('up', flush=True)\ntry: time.sleep(99)\nexcept KeyboardInterrupt: print('interrupted')"
-    ended = vm("--timeout", "3", "--", sys.executable, "-S", "-c", script)
+    ended = vm("--timeout", "10", "--", "sh", "-c", "trap 'echo interrupted; exit' INT; echo up; sleep 1000 & wait")
     assert ended.stdout == b"up\ninterrupted\n"
     assert ended.returncode == 1
-    assert b"did not end within 3 s" in ended.stderr
+    assert b"did not end within 10 s" in ended.stderr
 
 
 def test_a_lost_guest_shows_the_end_of_its_console(vm: Run) -> None:
@@ -98,7 +97,7 @@ def test_background_processes_do_not_hold_it_open(vm: Run) -> None:
     start = time.monotonic()
     ended = vm("--", "sh", "-c", "sleep 1000 & echo done")
     assert (ended.stdout, ended.returncode) == (b"done\n", 0)
-    assert time.monotonic() - start < 100
+    assert time.monotonic() - start < 900
 
 
 def start(*command: str, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
