@@ -104,7 +104,7 @@ def make_plan(
     order.sort(key=lambda bit: not _carries_all(bit, wanted, when=when, usable=usable))
     choice = bytes(next((bit for bit in order if bit & mask), 0) for mask in range(256))
     chosen = wanted.translate(choice)
-    groups = [Group(bit, _positions(chosen, bit)) for bit in order if chosen.count(bit)]
+    groups = [Group(bit, _positions(chosen, bit)) for bit in order if bit in chosen]
     return LinkPlan(when, groups, list(_positions(chosen, 0)), paired, wanted, usable)
 
 
@@ -116,6 +116,8 @@ def _carries_all(bit: Mechanism, wanted: bytes, *, when: str, usable: Mechanism)
 def _positions(chosen: bytes, bit: int) -> Sequence[int]:
     """Where it is chosen."""
     everywhere = range(len(chosen))
-    if chosen.count(bit) == len(chosen):
+    if chosen == bytes([bit]) * len(chosen):
         return everywhere
+    if bit not in chosen:
+        return ()
     return list(compress(everywhere, chosen.translate(bytes(byte == bit for byte in range(256)))))
