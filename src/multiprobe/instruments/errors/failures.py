@@ -151,7 +151,7 @@ class FailureGroup:
 
 
 @dataclass(slots=True)
-class _Counted:
+class _GrowingGroup:
     """A group that still grows."""
 
     example: FailedCall
@@ -172,7 +172,7 @@ class Groups:
         self.unhandled = unhandled
         self.n_left_out = 0
         self._has_filters = bool(self.allow or self.deny or unhandled)
-        self._groups: dict[Kind, _Counted] = {}
+        self._groups: dict[Kind, _GrowingGroup] = {}
 
     def add(self, failure: FailedCall) -> bool:
         """Count a failure; False if it is filtered out."""
@@ -183,7 +183,7 @@ class Groups:
         if group is None:
             if len(self._groups) >= MAX_KINDS:
                 failure = failure._replace(path=failure.path[-1:], is_cut=True)
-            group = self._groups.setdefault(failure.kind, _Counted(failure))
+            group = self._groups.setdefault(failure.kind, _GrowingGroup(failure))
         group.count += 1
         return True
 
