@@ -112,7 +112,7 @@ def call_on_every_cpu(n_calls: int, poll: Callable[[], object]) -> None:
 def measured(name: str, functions: mp.FunctionSet, *, n_calls: int, limits: mp.Limits) -> Iterator[tuple[str, object]]:
     """What is found for one command."""
     start, found = COMMANDS[name]
-    before = settled_meminfo()
+    before, pools = settled_meminfo(), pool_bytes()
     began = time.perf_counter()
     try:
         started = start(functions, pid=os.getpid() if name == "graph" else None, limits=limits)
@@ -130,7 +130,7 @@ def measured(name: str, functions: mp.FunctionSet, *, n_calls: int, limits: mp.L
         yield "links", kernel_bytes_used(after) - kernel_bytes_used(before) - maps
         yield "links_predicted", memory.get("predicted", 0)
         yield "vmalloc", after["VmallocUsed"] - before["VmallocUsed"]
-        yield "pools", pool_bytes()
+        yield "pools", pool_bytes() - pools
         index = next(index for index, one in enumerate(started.functions) if one.name == TARGET)
         call_on_every_cpu(n_calls, started.poll)
         yield "calls", n_calls * len(os.sched_getaffinity(0))

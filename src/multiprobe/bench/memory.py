@@ -29,7 +29,7 @@ from multiprobe.kernel.memory import kernel_bytes_used, load_meminfo
 from multiprobe.links.plan.mechanisms import Mechanisms
 from multiprobe.links.plan.memory import predict_maps, predict_memory
 from multiprobe.links.plan.planning import plan_attachment
-from multiprobe.links.plan.programs import plan_program
+from multiprobe.links.plan.programs import ProgramSettings, plan_program
 from multiprobe.maps.cpus import load_n_cpus
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _predicted(command: _Command, functions: FunctionSet, n_cpus: int) -> int | 
     """Bytes of maps and links together; None where the command would be refused."""
     plan, _ = plan_attachment(functions, Mechanisms.of(None), when=command.when)
     try:
-        planned = plan_program(command.program(), functions.take(plan.planned), plan, n_cpus=n_cpus)
+        planned = plan_program(command.program(), functions.take(plan.planned), plan, ProgramSettings(), n_cpus=n_cpus)
         maps = predict_maps(planned, n_parts=len(plan.groups))
     except UsageError:
         return None

@@ -28,7 +28,7 @@ from multiprobe.links.own_calls import may_leave_out, without_own_calls
 from multiprobe.links.plan.mechanisms import Mechanisms
 from multiprobe.links.plan.memory import require_memory
 from multiprobe.links.plan.planning import NOTHING, plan_attachment
-from multiprobe.links.plan.programs import plan_program
+from multiprobe.links.plan.programs import ProgramSettings, plan_program
 from multiprobe.links.plan.request import choose, cookies_by_position, parse_side, require_kernel
 from multiprobe.links.plan.usable import require_switched_on, telling_why, usable_for, why_none, withholds
 from multiprobe.maps.cpus import load_n_cpus
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from multiprobe.links.objects import ObjectProgram
     from multiprobe.links.plan.mechanisms import Names
     from multiprobe.links.plan.plan import LinkPlan
-    from multiprobe.links.plan.programs import Codes
     from multiprobe.links.plan.request import Functions
     from multiprobe.links.report import Report
 
@@ -89,16 +88,14 @@ def attach(
     VerifierError, KernelError, and AttachError (with a `report`): all were refused, or one with `on_bad="error"`.
     """
     _require_types(program, kernel, limits, progress, children)
-    side = _checked_side(when or program.when or "entry", on_bad)
-    started, allowed = time.perf_counter(), Mechanisms.of(mechanisms)
-    chosen = choose(functions, kernel, unsafe=unsafe)
+    side, started = _checked_side(when or program.when or "entry", on_bad), time.perf_counter()
+    allowed, chosen = Mechanisms.of(mechanisms), choose(functions, kernel, unsafe=unsafe)
     usable = _usable(program, chosen, allowed.allowed, when=side)
     with telling_why(kernel_of(chosen), usable):
         harmful = harmful_probes(chosen) if usable & Mechanism.UPROBE_MULTI else NOTHING
     placed = cookies_by_position(cookies, chosen)
     tasks = Tasks.of(pid, has_own=own, has_children=children, is_namespaced=_is_namespaced(program))
-    has_gate = limits.is_guarded or replaceable
-    codes: Codes = {}
+    settings = ProgramSettings(tasks, limits.is_guarded or replaceable)
     for _ in range(ATTEMPTS):
         plan, ledger = plan_attachment(chosen, allowed, when=side, usable=usable, harmful=harmful)
         ledger.add_time("plan", time.perf_counter() - started)
@@ -107,12 +104,10 @@ def attach(
         require_memory(ledger.report().kernel_memory.get("predicted", 0), plan, limits.max_memory)
         with telling_why(kernel_of(chosen), usable):
             if isinstance(program, Program) and on_bad != "error" and may_leave_out(chosen):
-                plan = _without_own_calls(
-                    program, chosen, plan, ledger, placed, tasks=tasks, has_gate=has_gate, codes=codes
-                )
+                plan = _without_own_calls(program, chosen, plan, ledger, placed, settings)
             attaching = Attaching(
-                program, chosen, plan, ledger, placed, tasks=tasks, limits=limits, has_gate=has_gate,
-                max_singles=allowed.max_singles, progress=progress, codes=codes,
+                program, chosen, plan, ledger, placed, settings, limits=limits, max_singles=allowed.max_singles,
+                progress=progress,
             )  # fmt: skip
             made = _attached(attaching, on_bad, limits.watchdog)
         if made is not None:
@@ -126,25 +121,14 @@ def _without_own_calls(
     plan: LinkPlan,
     ledger: Ledger,
     cookies: array[int] | None,
-    *,
-    tasks: Tasks,
-    has_gate: bool,
-    codes: Codes,
+    settings: ProgramSettings,
 ) -> LinkPlan:
     """The plan without functions that the program itself calls.
 
     Raises NoMatchError if nothing else was chosen.
     """
-    planned = plan_program(
-        program,
-        chosen.take(plan.planned),
-        plan,
-        n_cpus=load_n_cpus(),
-        cookies=plan.ordered(cookies),
-        tasks=tasks.to_mark(),
-        has_gate=has_gate,
-        codes=codes,
-    )
+    functions, ordered = chosen.take(plan.planned), plan.ordered(cookies)
+    planned = plan_program(program, functions, plan, settings, n_cpus=load_n_cpus(), cookies=ordered)
     with ledger.timed("compile"):
         compiled = [planned.code(*hook) for hook in planned.hooks(plan.mechanisms)]
     plan, refusals = without_own_calls(chosen, plan, compiled)

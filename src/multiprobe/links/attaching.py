@@ -16,7 +16,6 @@ from multiprobe.functions.kernel import Kernel
 from multiprobe.functions.sets import Refusal
 from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.kernel.memory import kernel_bytes_used, load_meminfo
-from multiprobe.kernel.tasks import Tasks
 from multiprobe.links.attachment import Attachment
 from multiprobe.links.children import follow_children
 from multiprobe.links.guard.hottest import Hottest
@@ -50,7 +49,7 @@ if TYPE_CHECKING:
     from multiprobe.links.loading import Loader
     from multiprobe.links.objects import ObjectProgram
     from multiprobe.links.plan.plan import LinkPlan
-    from multiprobe.links.plan.programs import Codes
+    from multiprobe.links.plan.programs import ProgramSettings
 
 _FORBIDDEN = errno.EPERM
 _KPROBES = Mechanism.KPROBE_MULTI | Mechanism.KPROBE
@@ -64,7 +63,7 @@ UNCOUNTED = (
 class Attaching:
     """One attachment in the making; leaving the `with` block before `finish` undoes everything.
 
-    cookies: by position in `chosen`, or None; codes: what was compiled of the program, by kind of hook and shape
+    cookies: by position in `chosen`, or None
     """
 
     def __init__(
@@ -74,14 +73,13 @@ class Attaching:
         plan: LinkPlan,
         ledger: Ledger,
         cookies: array[int] | None,
+        settings: ProgramSettings,
         *,
-        tasks: Tasks,
         limits: Limits,
-        has_gate: bool,
         max_singles: int,
         progress: Callable[[int, int], None] | None,
-        codes: Codes,
     ) -> None:
+        tasks = settings.tasks
         self._hottest = Hottest.of(chosen, tasks.pid) if limits.is_guarded else None
         if self._hottest is not None:
             hot = self._hottest.among(chosen)
@@ -93,7 +91,7 @@ class Attaching:
         self.functions = chosen.take(order)
         self.progress = progress
         self.limits = limits
-        self.has_gate = has_gate
+        self.has_gate = settings.has_gate
         self._index_of = None if len(order) == len(chosen) else {position: n for n, position in enumerate(order)}
         self._masks = plan.masks if self._index_of is None else bytes(map(plan.masks.__getitem__, order))
         self._usable = plan.usable
@@ -105,28 +103,19 @@ class Attaching:
         ordered = plan.ordered(cookies)
         self.tasks = tasks
         self.follower: Follower | None = None
-        self.loader = self._make_loader(ordered, codes)
+        self.loader = self._make_loader(ordered, settings)
         self.links = ReplaceableLinks(
             Linking(self.loader, ordered, ledger=ledger), load_n_cpus() if self.has_gate else 0
         )
         self.guard: Guard | None = None
         self.is_finished = False
 
-    def _make_loader(self, cookies: array[int] | None, codes: Codes) -> Loader:
+    def _make_loader(self, cookies: array[int] | None, settings: ProgramSettings) -> Loader:
         program, plan, tasks = self.program, self.plan, self.tasks
         if not isinstance(program, Program):
             functions = only_of_kernel(self.functions, f"{program!r}")
             return program.make_loader(functions, when=plan.when, pid=tasks.pid, has_gate=self.has_gate)
-        planned = plan_program(
-            program,
-            self.functions,
-            plan,
-            n_cpus=load_n_cpus(),
-            cookies=cookies,
-            tasks=tasks.to_mark(),
-            has_gate=self.has_gate,
-            codes=codes,
-        )
+        planned = plan_program(program, self.functions, plan, settings, n_cpus=load_n_cpus(), cookies=cookies)
         require_room(predict_maps(planned, n_parts=len(plan.groups)))
         if tasks.has_children:
             self.follower = follow_children(tasks, kernel_of(self.functions) or Kernel(), self.ledger)

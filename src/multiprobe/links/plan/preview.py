@@ -26,7 +26,7 @@ from multiprobe.links.plan.mechanisms import Mechanisms
 from multiprobe.links.plan.memory import n_possible_cpus, predict_maps, why_too_large
 from multiprobe.links.plan.plan import Group
 from multiprobe.links.plan.planning import plan_attachment
-from multiprobe.links.plan.programs import plan_program
+from multiprobe.links.plan.programs import ProgramSettings, plan_program
 from multiprobe.links.plan.request import choose, parse_side, require_kernel
 from multiprobe.links.plan.steps import Step, steps_of
 from multiprobe.links.plan.usable import usable_for, why_none, withholds
@@ -103,65 +103,39 @@ def preview(
         raise why_none(kernel, allowed=mechanisms.allowed, when=when)
     harmful, notes = as_far_as_known(harmful_probes, functions) if usable & Mechanism.UPROBE_MULTI else ({}, [])
     plan, ledger = plan_attachment(functions, mechanisms, when=when, usable=usable, harmful=harmful)
-    made = None if program is None else _Made(program, functions, tasks, limits, is_replaceable)
-    if made is not None and may_leave_out(functions):
-        plan, own = without_own_calls(functions, plan, made.codes(plan))
+    settings = ProgramSettings(tasks, limits.is_guarded or is_replaceable)
+    if program is not None and may_leave_out(functions):
+        planned = plan_program(program, functions.take(plan.planned), plan, settings, n_cpus=n_possible_cpus())
+        plan, own = without_own_calls(functions, plan, _compilable(planned, plan.mechanisms))
         ledger.skip(own)
     if any(group.mechanism == Mechanism.UPROBE_MULTI for group in plan.groups):
         plan, failures, unknown = _without_refused(functions, plan)
         ledger.fail(failures)
         notes += unknown
-    if made is not None:
-        ledger.set_maps(made.map_bytes(plan))
+    if program is not None:
+        planned = plan_program(program, functions.take(plan.planned), plan, settings, n_cpus=n_possible_cpus())
+        waves = in_waves(plan, has_budget=limits.budget is not None, is_careful=limits.careful)
+        ledger.set_maps(predict_maps(planned, n_parts=len(waves.groups)))
     report = ledger.report()
     if not plan.n_functions and withholds(kernel, report):
         raise why_none(kernel, allowed=mechanisms.allowed, when=when)
     steps = steps_of(plan, owners(functions))
     too_large = why_too_large(report.kernel_memory.get("predicted", 0), plan, limits.max_memory)
-    planned = replace(
+    told = replace(
         report,
         notes=(*notes, *([f"would be refused: {too_large}"] if too_large else [])),
         attached=plan.n_functions,
         links=sum(step.links for step in steps),
         mechanisms={group.mechanism.label: len(group.positions) for group in plan.groups},
     )
-    return Plan(planned, steps)
+    return Plan(told, steps)
 
 
-class _Made:
-    """What a program is made into for these functions."""
-
-    def __init__(
-        self, program: Program, functions: AnyFunctionSet, tasks: Tasks, limits: Limits, is_replaceable: bool
-    ) -> None:
-        self._program = program
-        self._functions = functions
-        self._tasks = tasks.to_mark()
-        self._limits = limits
-        self._has_gate = limits.is_guarded or is_replaceable
-
-    def _planned(self, plan: LinkPlan) -> ProgramPlan:
-        return plan_program(
-            self._program,
-            self._functions.take(plan.planned),
-            plan,
-            n_cpus=n_possible_cpus(),
-            tasks=self._tasks,
-            has_gate=self._has_gate,
-        )
-
-    def codes(self, plan: LinkPlan) -> Iterator[Code]:
-        """What it is compiled to; what can't be compiled, attaching tells."""
-        planned = self._planned(plan)
-        for hook in planned.hooks(plan.mechanisms):
-            with suppress(CompileError, NotSupportedError):
-                yield planned.code(*hook)
-
-    def map_bytes(self, plan: LinkPlan) -> int:
-        """Bytes of all maps."""
-        limits = self._limits
-        waves = in_waves(plan, has_budget=limits.budget is not None, is_careful=limits.careful)
-        return predict_maps(self._planned(plan), n_parts=len(waves.groups))
+def _compilable(planned: ProgramPlan, mechanisms: Mechanism) -> Iterator[Code]:
+    """What the program is compiled to for these mechanisms; what can't be compiled, attaching tells."""
+    for hook in planned.hooks(mechanisms):
+        with suppress(CompileError, NotSupportedError):
+            yield planned.code(*hook)
 
 
 def _without_refused(functions: AnyFunctionSet, plan: LinkPlan) -> tuple[LinkPlan, list[Failure], list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from copy import copy
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -35,6 +36,21 @@ if TYPE_CHECKING:
 
     Codes: TypeAlias = dict[tuple[str, Shape], Code]
 
+
+@dataclass(frozen=True, slots=True)
+class ProgramSettings:
+    """How a program is made for one attachment, whatever the functions.
+
+    tasks: the processes in which it runs
+    has_gate: instances can be replaced while attached, and their hits are counted
+    codes: what was compiled, by kind of hook and shape, for any functions; added to
+    """
+
+    tasks: Tasks = ALL_TASKS
+    has_gate: bool = False
+    codes: Codes = field(default_factory=dict)
+
+
 CONTEXTS = {
     Mechanism.KPROBE_MULTI: "kprobe_multi",
     Mechanism.TRACING_MULTI: "tracing",
@@ -55,37 +71,34 @@ class ProgramPlan:
 
     functions: in the order of their indices; cookies: the user's, in the same order, or None
     contexts: the kinds of hook that the plan uses ("kprobe_multi", "kprobe", "tracing", "uprobe")
-    tasks: the processes in which it runs; where they are to be marked, with any `marks`
-    has_gate: instances can be replaced while attached, and their hits are counted
     paired: mask of the mechanisms in use for which a session is two programs
-    codes: what was compiled, by kind of hook and shape, for this plan or others of the same program; added to
+
+    With children, `tasks` are first those that will be marked, until `for_tasks` gives the marks.
     """
 
     def __init__(
         self,
         program: Program,
         functions: AnyFunctionSet,
+        settings: ProgramSettings,
         *,
         contexts: set[str],
         when: str,
         n_cpus: int,
         cookies: array[int] | None = None,
-        tasks: Tasks = ALL_TASKS,
-        has_gate: bool = False,
         paired: Mechanism = Mechanism.NONE,
-        codes: Codes | None = None,
     ) -> None:
         self.program = program
         self.functions = functions
         self.contexts = contexts
         self.when = when
         self.n_cpus = n_cpus
-        self.tasks = tasks
-        self.has_gate = has_gate
+        self.tasks = settings.tasks.to_mark()
+        self.has_gate = settings.has_gate
         self.paired = paired
-        self._codes = {} if codes is None else codes
+        self._codes = settings.codes
         self._by_hook: dict[tuple[str, str, str | None], Code] = {}
-        asks_for = program.asks_for | ({"function"} if has_gate else set())
+        asks_for = program.asks_for | ({"function"} if self.has_gate else set())
         returns = functions.returns() if "ret" in asks_for and when != "entry" else b""
         self._returns = returns
         self.returns = returns[0] if len(set(returns)) == 1 else PER_FUNCTION if returns else Shape().returns
@@ -223,26 +236,22 @@ def plan_program(
     program: Program,
     functions: AnyFunctionSet,
     plan: LinkPlan,
+    settings: ProgramSettings,
     *,
     n_cpus: int,
     cookies: array[int] | None = None,
-    tasks: Tasks = ALL_TASKS,
-    has_gate: bool = False,
-    codes: Codes | None = None,
 ) -> ProgramPlan:
     """The program on the functions that a plan attaches, which come in order, as their cookies do."""
     possible = plan.possible
     return ProgramPlan(
         program,
         functions,
+        settings,
         contexts={CONTEXTS[mechanism] for mechanism in possible},
         when=plan.when,
         n_cpus=n_cpus,
         cookies=cookies,
-        tasks=tasks,
-        has_gate=has_gate,
         paired=plan.paired & possible,
-        codes=codes,
     )
 
 
