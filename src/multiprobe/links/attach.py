@@ -95,8 +95,8 @@ def attach(
         harmful = harmful_probes(chosen) if usable & Mechanism.UPROBE_MULTI else NOTHING
     placed = cookies_by_position(cookies, chosen)
     tasks = Tasks.of(pid, has_own=own, has_children=children, is_namespaced=_is_namespaced(program))
-    settings = ProgramSettings(tasks, limits.is_guarded or replaceable)
     for _ in range(ATTEMPTS):
+        settings = ProgramSettings(tasks, limits.is_guarded or replaceable)
         plan, ledger = plan_attachment(chosen, allowed, when=side, usable=usable, harmful=harmful)
         ledger.add_time("plan", time.perf_counter() - started)
         if not plan.n_functions or on_bad == "error":
