@@ -4,8 +4,9 @@ Runs in a guest: `multiprobe vm --kernel 6.12 --cpus 32 --memory 4096 -- .venv/b
 command is attached to all functions (`graph`, whose room is limited, for this process and its children). A child on
 each CPU then calls getsid(), which nothing else does. Prints a JSON line for each command: `maps`, what the kernel says
 that it allocated for all its maps, and `maps_predicted`; `links`, what /proc/meminfo shows that everything else took,
-and `links_predicted`, as `--dry-run` tells both, in bytes; and how many of the `calls` were `found`. Or, where the
-machine has too little memory, the `refused` sentence: `--max-memory` allows more.
+and `links_predicted`, as `--dry-run` tells both, in bytes; `pools`, what of that are pools of return nodes; and how
+many of the `calls` were `found`. Or, where the machine has too little memory, the `refused` sentence: `--max-memory`
+allows more. An emulated kernel with 32 CPUs takes minutes to attach to all functions: `--functions N` takes fewer.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from multiprobe.instruments.latency import instrument as latency
 from multiprobe.kernel.memory import kernel_bytes_used, load_meminfo
 
 TARGET = "__x64_sys_getsid"
+GUARD_PAGE = 4096
 NOBODY = 1 << 22
 """No process has this id: getsid() fails."""
 
@@ -72,6 +74,12 @@ def map_bytes() -> int:
     return sum(found.values())
 
 
+def pool_bytes() -> int:
+    """All pools of return nodes; those that are freed lazily not counted."""
+    areas = re.findall(r"^\S+ +(\d+) (rethook_alloc|objpool_init)\+", Path("/proc/vmallocinfo").read_text(), re.M)
+    return sum(int(size) - GUARD_PAGE for size, _ in areas)
+
+
 def settled_meminfo() -> dict[str, int]:
     """/proc/meminfo, once the kernel has freed what earlier commands took: it does that later, by itself."""
     before, now = {}, load_meminfo()
@@ -104,7 +112,7 @@ def call_on_every_cpu(n_calls: int, poll: Callable[[], object]) -> None:
 def measured(name: str, functions: mp.FunctionSet, *, n_calls: int, limits: mp.Limits) -> Iterator[tuple[str, object]]:
     """What is found for one command."""
     start, found = COMMANDS[name]
-    before = settled_meminfo()
+    before, pools = settled_meminfo(), pool_bytes()
     began = time.perf_counter()
     try:
         started = start(functions, pid=os.getpid() if name == "graph" else None, limits=limits)
@@ -122,6 +130,7 @@ def measured(name: str, functions: mp.FunctionSet, *, n_calls: int, limits: mp.L
         yield "links", kernel_bytes_used(after) - kernel_bytes_used(before) - maps
         yield "links_predicted", memory.get("predicted", 0)
         yield "vmalloc", after["VmallocUsed"] - before["VmallocUsed"]
+        yield "pools", pool_bytes() - pools
         index = next(index for index, one in enumerate(started.functions) if one.name == TARGET)
         call_on_every_cpu(n_calls, started.poll)
         yield "calls", n_calls * len(os.sched_getaffinity(0))
@@ -129,14 +138,22 @@ def measured(name: str, functions: mp.FunctionSet, *, n_calls: int, limits: mp.L
         yield "missed", {cause: n for cause, n in started.report.missed.items() if n}
 
 
+def chosen(n: int) -> mp.FunctionSet:
+    """All functions of the kernel; or the first `n` and the one that is called."""
+    kernel = mp.Kernel()
+    every = kernel.functions("*").attachable()
+    return every.take(range(n)) | kernel.functions(TARGET) if n else every
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--only", nargs="+", choices=COMMANDS, default=list(COMMANDS))
     options.add_argument("--calls", type=int, default=200, help="of each CPU")
     options.add_argument("--max-memory", type=float, default=0.25, help="part that links may take of what is available")
+    options.add_argument("--functions", type=int, default=0, help="so many, with the one that is called; 0: all")
     given = options.parse_args()
     limits = mp.Limits(max_memory=given.max_memory)
-    functions = mp.Kernel().functions("*").attachable()
+    functions = chosen(given.functions)
     machine = {"kernel": os.uname().release, "cpus": os.cpu_count(), "functions": len(functions)}
     print(json.dumps(machine | {"available": load_meminfo()["MemAvailable"]}), flush=True)
     for name in given.only:

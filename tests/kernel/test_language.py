@@ -12,6 +12,7 @@ import pytest
 
 import multiprobe as mp
 from multiprobe.compiler.compiling import compile_program
+from multiprobe.maps.set_spec import MapSetSpec
 from multiprobe.maps.store import MapSet
 from multiprobe.syscalls import bpf
 from multiprobe.uapi.bpf import ProgType
@@ -34,7 +35,7 @@ def test_constructs_do_what_python_does(names: list[str], source: str) -> None:
     specs = [program.maps[name] for name in code.maps]
     out = next(program.maps[name] for name in code.maps if name == "out")
     for hit in HITS:
-        with MapSet(specs, n_functions=1, n_cpus=1) as store:
+        with MapSet(MapSetSpec(tuple(specs), n_functions=1, n_cpus=1)) as store:
             with bpf.prog_load(ProgType.RAW_TRACEPOINT, code.link(store.values(specs)), name="construct") as loaded:
                 store.activate()
                 bpf.prog_test_run(loaded, context=pack("<12Q", *hit, *[0] * 8))
@@ -48,7 +49,7 @@ def test_constructs_are_accepted_at_hooks(names: list[str], source: str, context
     program = program_of(source)
     code = compile_program(program, context=context, when="entry", is_cached=False)
     specs = [program.maps[name] for name in code.maps]
-    with MapSet(specs, n_functions=1, n_cpus=1) as store:
+    with MapSet(MapSetSpec(tuple(specs), n_functions=1, n_cpus=1)) as store:
         if context == "tracing":
             from multiprobe.kernel.btf.format import find_function, parse_sections
 

@@ -19,6 +19,7 @@ from multiprobe.instruments.stacks.program import StacksProbe
 from multiprobe.maps import layout, rows
 from multiprobe.maps.cpus import load_n_cpus
 from multiprobe.maps.memory import HASH_ELEMENT, map_bytes
+from multiprobe.maps.set_spec import MapSetSpec
 from multiprobe.maps.store import MapSet
 
 N_CALLS, N_PROCESSES = 5_000, 3
@@ -109,7 +110,7 @@ def allocated(fd: int) -> int:
 def counts_memory() -> bool:
     """Whether that is all of it: earlier kernels multiplied entries with the sizes of key and value."""
     probe = mp.Hash(mp.u64, mp.u64, 1000)
-    with MapSet([probe], n_functions=1, n_cpus=1) as maps:
+    with MapSet(MapSetSpec((probe,), n_functions=1, n_cpus=1)) as maps:
         return allocated(maps.map(probe).fd.fileno()) >= 1000 * (HASH_ELEMENT + 16)
 
 
@@ -119,7 +120,7 @@ def test_maps_for_all_functions_on_many_cpus(name: str) -> None:
     specs = list(PROGRAMS[name].maps.values())
     predicted = {spec: map_bytes(spec, layout.layout(spec, FUNCTIONS, CPUS), load_n_cpus()) for spec in specs}
     assert sum(predicted.values()) <= LIMIT
-    with MapSet(specs, n_functions=FUNCTIONS, n_cpus=CPUS) as maps:
+    with MapSet(MapSetSpec(tuple(specs), n_functions=FUNCTIONS, n_cpus=CPUS)) as maps:
         taken = {spec: allocated(maps.map(spec).fd.fileno()) for spec in specs}
     for spec, n in taken.items() if counts_memory() else ():
         assert n == pytest.approx(predicted[spec], rel=0.05, abs=20_000), spec

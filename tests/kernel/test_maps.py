@@ -13,6 +13,7 @@ from multiprobe.errors import UsageError
 from multiprobe.maps.layout import layout
 from multiprobe.maps.maps import ArrayMap, HashMap
 from multiprobe.maps.opening import open_map
+from multiprobe.maps.set_spec import MapSetSpec
 from multiprobe.maps.store import MapSet
 from multiprobe.syscalls import bpf
 
@@ -128,7 +129,7 @@ def test_strings_are_keys() -> None:
 
 def test_a_store_closes_everything() -> None:
     specs = [mp.PerFunction(mp.u64), mp.Hash(mp.u64, mp.u64), mp.Array(mp.u8, 3)]
-    with MapSet(specs, n_functions=5, n_cpus=2, cookies=array("Q", range(5))) as store:
+    with MapSet(MapSetSpec(tuple(specs), n_functions=5, n_cpus=2, cookies=array("Q", range(5)))) as store:
         values = store.values(specs)
         descriptors = [store.map(spec).fd for spec in specs]
         with pytest.raises(UsageError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from pathlib import Path
@@ -9,12 +10,21 @@ from pathlib import Path
 import pytest
 
 import multiprobe as mp
+from multiprobe.instruments import count
+from multiprobe.instruments.errors.program import make_program
+from multiprobe.instruments.graph.program import GraphProbe
+from multiprobe.instruments.latency.program import LatencyProbe
+from multiprobe.instruments.stacks.program import StacksProbe
+from multiprobe.kernel.features import Features
 from multiprobe.kernel.memory import kernel_bytes_used, load_meminfo
 from multiprobe.kernel.return_nodes import parse_return_nodes
 from multiprobe.maps.cpus import load_n_cpus
+from multiprobe.maps.set_spec import MapSetSpec
+from multiprobe.maps.store import MapSet
 
 GUARD_PAGE = 4096
-MANY = 10_000
+HASH_ELEMENT = 48
+MANY, MOST = 10_000, 30_000
 TRAMPOLINES = 3_000
 QUIET_BYTES, QUIET_SECONDS = 1_000_000, 2.0
 
@@ -116,3 +126,62 @@ def test_more_than_the_limit_is_refused(kernel: mp.Kernel) -> None:
     limits = mp.Limits(max_memory=0)
     with mp.attach(empty, "tcp_*", when="return", mechanisms=mechanism, limits=limits) as attachment:
         assert attachment.report.kernel_memory["predicted"] == predicted["predicted"]
+
+
+def map_bytes() -> dict[int, int]:
+    """What the kernel says that it allocated for each map of this process, by id."""
+    found = {}
+    for entry in Path("/proc/self/fdinfo").iterdir():
+        try:
+            facts = dict(re.findall(r"^(\w+):\s+(\S+)$", entry.read_text(), re.M))
+        except OSError:  # the descriptor that the directory is read by
+            continue
+        if "map_id" in facts:
+            found[int(facts["map_id"])] = int(facts["memlock"])
+    return found
+
+
+def counts_memory() -> bool:
+    """Whether that is all of it: kernels before 6.4 multiply entries with the sizes of key and value."""
+    table = mp.Hash(mp.u64, mp.u64, 1000)
+    with MapSet(MapSetSpec((table,), n_functions=1, n_cpus=1)):
+        return max(map_bytes().values()) >= 1000 * (HASH_ELEMENT + 16)
+
+
+PROGRAMS = {
+    "count": count.count,
+    "latency": LatencyProbe().program,
+    "latency --self": LatencyProbe(has_self=True).program,
+    "latency --by process": LatencyProbe(by="process").program,
+    "errors": make_program(),
+    "graph": GraphProbe(max_events=50_000).program,
+    "stacks": StacksProbe(has_user=True, is_timed=False, max_stacks=1 << 14).program,
+}
+WAYS = {
+    "all processes": {},
+    "not its own": {"own": False},
+    "one process": {"pid": os.getpid(), "children": False},
+    "its children, too": {"pid": os.getpid()},
+    "replaceable": {"replaceable": True},
+}
+CASES = [
+    *((name, "all processes") for name in PROGRAMS),
+    *((name, way) for name in ("count", "errors") for way in WAYS),
+]
+
+
+@pytest.mark.parametrize(("name", "way"), dict.fromkeys(CASES))
+def test_all_maps_of_an_attachment_take_what_is_predicted(kernel: mp.Kernel, name: str, way: str) -> None:
+    program, options = PROGRAMS[name], WAYS[way]
+    when = program.when or "entry"
+    needed = "kprobe_session" if when == "session" else "kprobe_multi"
+    if not Features().probe(needed).is_yes:
+        pytest.skip(f"this kernel has no {needed}")
+    functions = choose(kernel, mp.Mechanism.KPROBE_MULTI, when, MOST if name == "count" else MANY)
+    planned = mp.plan(functions, when=when, program=program, **options).report.kernel_memory["maps"]
+    before = map_bytes()
+    with mp.attach(program, functions, **options) as attachment:
+        taken = sum(size for number, size in map_bytes().items() if number not in before)
+        assert attachment.report.kernel_memory["maps"] == planned
+    if counts_memory():
+        assert planned == pytest.approx(taken, rel=0.02)

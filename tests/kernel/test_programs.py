@@ -18,6 +18,7 @@ from multiprobe.compiler.shape import Shape
 from multiprobe.kernel.btf.format import find_function, parse_sections
 from multiprobe.maps.cpus import load_n_cpus
 from multiprobe.maps.index import build_index
+from multiprobe.maps.set_spec import MapSetSpec
 from multiprobe.maps.store import MapSet
 from multiprobe.syscalls import bpf
 from multiprobe.syscalls.fd import FileDescriptor
@@ -137,14 +138,15 @@ def function_ids() -> dict[str, int]:
 
 
 def open_store(program) -> MapSet:
-    return MapSet(
-        program.maps.values(),
+    spec = MapSetSpec(
+        tuple(program.maps.values()),
         n_functions=len(ADDRESSES),
         n_cpus=load_n_cpus(),
         index=build_index(ADDRESSES),
         cookies=array("Q", range(len(ADDRESSES))),
         arg_counts=bytes(len(ADDRESSES)),
     )
+    return MapSet(spec)
 
 
 def require(kernel: mp.Kernel, hook: str, when: str) -> None:
@@ -218,7 +220,7 @@ def as_the_kernel_runs(source: str, code: Code, hits: list[list[int]]) -> dict[s
     program = compiled(source)
     specs = [program.maps[name] for name in code.maps]
     with (
-        MapSet(specs, n_functions=1, n_cpus=1) as store,
+        MapSet(MapSetSpec(tuple(specs), n_functions=1, n_cpus=1)) as store,
         bpf.prog_load(ProgType.RAW_TRACEPOINT, code.link(store.values(specs)), name="random") as loaded,
     ):
         store.activate()

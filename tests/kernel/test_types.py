@@ -21,6 +21,7 @@ from multiprobe.kernel.btf.format import STRUCT
 from multiprobe.kernel.btf.layout import fields, scalar
 from multiprobe.kernel.btf.types import Btf
 from multiprobe.maps.cpus import load_n_cpus
+from multiprobe.maps.set_spec import MapSetSpec
 from multiprobe.maps.store import MapSet
 from multiprobe.syscalls import bpf
 from multiprobe.uapi.bpf import ProgType
@@ -32,7 +33,7 @@ NOATIME = os.O_NOATIME  # so that only the test's own file counts
 def run(program: mp.Program, *arguments: int) -> list[int]:
     """What a program leaves in `out` when the kernel runs it once, in this process."""
     code = compile_program(program, context="raw_tracepoint", when="entry", is_cached=False)
-    with MapSet([out], n_functions=1, n_cpus=load_n_cpus()) as store:
+    with MapSet(MapSetSpec((out,), n_functions=1, n_cpus=load_n_cpus())) as store:
         values = store.values([program.maps[name] for name in code.maps])
         with bpf.prog_load(ProgType.RAW_TRACEPOINT, code.link(values), name=program.name) as loaded:
             store.activate()

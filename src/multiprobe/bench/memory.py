@@ -6,7 +6,7 @@ allocated for itself meanwhile (/proc/meminfo), of which other work may be a par
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,47 +27,45 @@ from multiprobe.instruments.trace.filter import Filter
 from multiprobe.instruments.trace.program import TraceProbe
 from multiprobe.kernel.memory import kernel_bytes_used, load_meminfo
 from multiprobe.links.plan.mechanisms import Mechanisms
-from multiprobe.links.plan.memory import predict_memory
+from multiprobe.links.plan.memory import predict_maps, predict_memory
 from multiprobe.links.plan.planning import plan_attachment
+from multiprobe.links.plan.programs import ProgramSettings, plan_program
 from multiprobe.maps.cpus import load_n_cpus
-from multiprobe.maps.memory import maps_bytes
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from multiprobe import Program
     from multiprobe.functions.sets import FunctionSet
-    from multiprobe.maps.specs import MapSpec
 
 CPUS = (8, 32, 128)
 
 
 class _Command(NamedTuple):
-    """The side on which a command's program runs, its maps, and how it is started."""
+    """The side on which a command's program runs, that program, and how it is started."""
 
     when: str
-    maps: Callable[[], Collection[MapSpec]]
+    program: Callable[[], Program]
     start: Callable[[FunctionSet], AbstractContextManager[object]]
 
 
 COMMANDS = {
-    "count": _Command("entry", lambda: count.count.maps.values(), count.start),
-    "latency": _Command("session", lambda: LatencyProbe().program.maps.values(), latency.start),
+    "count": _Command("entry", lambda: count.count, count.start),
+    "latency": _Command("session", lambda: LatencyProbe().program, latency.start),
     "latency --self": _Command(
-        "session", lambda: LatencyProbe(has_self=True).program.maps.values(), partial(latency.start, has_self=True)
+        "session", lambda: LatencyProbe(has_self=True).program, partial(latency.start, has_self=True)
     ),
     "latency --by process": _Command(
-        "session", lambda: LatencyProbe(by="process").program.maps.values(), partial(latency.start, by="process")
+        "session", lambda: LatencyProbe(by="process").program, partial(latency.start, by="process")
     ),
     "trace": _Command(
         "session",
-        lambda: TraceProbe(Filter(), entries_only=False, size=trace.RING_SIZE).program.maps.values(),
+        lambda: TraceProbe(Filter(), entries_only=False, size=trace.RING_SIZE).program,
         trace.start,
     ),
-    "errors": _Command("session", lambda: make_program().maps.values(), errors.start),
-    "graph": _Command("session", lambda: GraphProbe(max_events=graph.MAX_EVENTS).program.maps.values(), graph.start),
-    "stacks": _Command(
-        "entry", lambda: StacksProbe(has_user=False, is_timed=False).program.maps.values(), stacks.start
-    ),
+    "errors": _Command("session", lambda: make_program(), errors.start),
+    "graph": _Command("session", lambda: GraphProbe(max_events=graph.MAX_EVENTS).program, graph.start),
+    "stacks": _Command("entry", lambda: StacksProbe(has_user=False, is_timed=False).program, stacks.start),
 }
 
 
@@ -94,7 +92,8 @@ def _predicted(command: _Command, functions: FunctionSet, n_cpus: int) -> int | 
     """Bytes of maps and links together; None where the command would be refused."""
     plan, _ = plan_attachment(functions, Mechanisms.of(None), when=command.when)
     try:
-        maps = maps_bytes(command.maps(), plan.n_functions, n_cpus)
+        planned = plan_program(command.program(), functions.take(plan.planned), plan, ProgramSettings(), n_cpus=n_cpus)
+        maps = predict_maps(planned, n_parts=len(plan.groups))
     except UsageError:
         return None
     return maps + predict_memory(plan, functions.table, n_cpus)

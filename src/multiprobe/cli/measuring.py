@@ -27,10 +27,9 @@ from multiprobe.errors import NoMatchError, NotSupportedError, PatternError
 from multiprobe.functions.request import why_no_match
 from multiprobe.instruments.known_calls import verify
 from multiprobe.instruments.workload import STDERR, STDOUT, Workload
-from multiprobe.kernel.tasks import require_process
+from multiprobe.kernel.tasks import Tasks, require_process
 from multiprobe.links.plan.preview import instruction_rate, preview
 from multiprobe.links.plan.request import choose_of_binary
-from multiprobe.maps.store import HITS
 from multiprobe.output.page import page
 from multiprobe.output.progress import Progress
 from multiprobe.output.terminal import can_redraw, write_lines
@@ -148,14 +147,21 @@ def _select(patterns: Sequence[str], *, unsafe: bool, kernel_files: str | None) 
 
 
 def _print_plan(measurement: Measurement[MeasuringOptions, SampleT], functions: AnyFunctionSet) -> int:
-    options = measurement.options
+    options, program = measurement.options, measurement.program(functions)
+    given = options.attach_options(os.getpid())  # COMMAND is not started; its process would be another
     planned = preview(
         functions,
         options.mechanisms,
         when=measurement.when,
-        max_memory=options.limits.max_memory,
-        program=measurement.program(functions),
-        more_maps=[HITS] if measurement.is_replaceable else [],
+        limits=options.limits,
+        program=program,
+        tasks=Tasks.of(
+            given["pid"],
+            has_own=given["own"],
+            has_children=given["children"],
+            is_namespaced=program is not None and program.is_namespaced,
+        ),
+        is_replaceable=measurement.is_replaceable,
     )
     plan = planned.to_json(rate=instruction_rate())
     if options.json:

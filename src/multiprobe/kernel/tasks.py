@@ -45,6 +45,10 @@ class Tasks:
         namespace = load_namespace() if has_ids else None
         return cls(pid, has_own, namespace, has_children and pid is not None)
 
+    def to_mark(self) -> Tasks:
+        """The same, as programs are compiled for them: those with children will be marked."""
+        return replace(self, marks={}) if self.has_children else self
+
     def marked(self, maps: Mapping[str, FileDescriptor]) -> Tasks:
         """The processes that are marked in these maps."""
         return replace(self, marks={name: fd.fileno() for name, fd in maps.items()})

@@ -6,7 +6,6 @@ Nothing of the program counts before everything is attached: programs return at 
 from __future__ import annotations
 
 import time
-from functools import partial
 from typing import TYPE_CHECKING
 
 from multiprobe.binaries.mixed import binary_parts, kernel_of
@@ -25,14 +24,17 @@ from multiprobe.kernel.tasks import Tasks
 from multiprobe.links.attaching import Attaching
 from multiprobe.links.guard.limits import Limits
 from multiprobe.links.mechanisms.harm import harmful_probes
-from multiprobe.links.own_calls import may_leave_out, own_calls, refusal
+from multiprobe.links.own_calls import may_leave_out, without_own_calls
 from multiprobe.links.plan.mechanisms import Mechanisms
 from multiprobe.links.plan.memory import require_memory
 from multiprobe.links.plan.planning import NOTHING, plan_attachment
+from multiprobe.links.plan.programs import ProgramSettings, plan_program
 from multiprobe.links.plan.request import choose, cookies_by_position, parse_side, require_kernel
 from multiprobe.links.plan.usable import require_switched_on, telling_why, usable_for, why_none, withholds
+from multiprobe.maps.cpus import load_n_cpus
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Callable, Iterable
 
     from multiprobe.binaries.mixed import AnyFunctionSet
@@ -86,26 +88,27 @@ def attach(
     VerifierError, KernelError, and AttachError (with a `report`): all were refused, or one with `on_bad="error"`.
     """
     _require_types(program, kernel, limits, progress, children)
-    side = _checked_side(when or program.when or "entry", on_bad)
-    started, allowed = time.perf_counter(), Mechanisms.of(mechanisms)
-    chosen = choose(functions, kernel, unsafe=unsafe)
+    side, started = _checked_side(when or program.when or "entry", on_bad), time.perf_counter()
+    allowed, chosen = Mechanisms.of(mechanisms), choose(functions, kernel, unsafe=unsafe)
     usable = _usable(program, chosen, allowed.allowed, when=side)
     with telling_why(kernel_of(chosen), usable):
         harmful = harmful_probes(chosen) if usable & Mechanism.UPROBE_MULTI else NOTHING
     placed = cookies_by_position(cookies, chosen)
     tasks = Tasks.of(pid, has_own=own, has_children=children, is_namespaced=_is_namespaced(program))
     for _ in range(ATTEMPTS):
+        settings = ProgramSettings(tasks, limits.is_guarded or replaceable)
         plan, ledger = plan_attachment(chosen, allowed, when=side, usable=usable, harmful=harmful)
         ledger.add_time("plan", time.perf_counter() - started)
         if not plan.n_functions or on_bad == "error":
             _require_planned(chosen, ledger.report(), plan, on_bad, usable=usable, allowed=allowed.allowed)
         require_memory(ledger.report().kernel_memory.get("predicted", 0), plan, limits.max_memory)
-        make = partial(
-            Attaching, program, chosen, ledger=ledger, cookies=placed, tasks=tasks, limits=limits,
-            is_replaceable=replaceable, max_singles=allowed.max_singles, progress=progress,
-        )  # fmt: skip
         with telling_why(kernel_of(chosen), usable):
-            attaching = make(plan) if on_bad == "error" else _without_own_calls(make, chosen, plan, ledger)
+            if isinstance(program, Program) and on_bad != "error" and may_leave_out(chosen):
+                plan = _without_own_calls(program, chosen, plan, ledger, placed, settings)
+            attaching = Attaching(
+                program, chosen, plan, ledger, placed, settings, limits=limits, max_singles=allowed.max_singles,
+                progress=progress,
+            )  # fmt: skip
             made = _attached(attaching, on_bad, limits.watchdog)
         if made is not None:
             return made
@@ -113,28 +116,27 @@ def attach(
 
 
 def _without_own_calls(
-    make: Callable[[LinkPlan], Attaching], chosen: AnyFunctionSet, plan: LinkPlan, ledger: Ledger
-) -> Attaching:
-    """The attachment in the making, without functions that the program itself calls, if patterns chose them.
+    program: Program,
+    chosen: AnyFunctionSet,
+    plan: LinkPlan,
+    ledger: Ledger,
+    cookies: array[int] | None,
+    settings: ProgramSettings,
+) -> LinkPlan:
+    """The plan without functions that the program itself calls.
 
     Raises NoMatchError if nothing else was chosen.
     """
-    attaching = make(plan)
-    try:
-        called = own_calls(chosen, attaching.codes()) if may_leave_out(chosen) else set()
-    except BaseException:
-        attaching.discard()
-        raise
-    if not called:
-        return attaching
-    attaching.discard()
-    refusals = [refusal(chosen.label(position)) for position in sorted(called)]
+    functions, ordered = chosen.take(plan.planned), plan.ordered(cookies)
+    planned = plan_program(program, functions, plan, settings, n_cpus=load_n_cpus(), cookies=ordered)
+    with ledger.timed("compile"):
+        compiled = [planned.code(*hook) for hook in planned.hooks(plan.mechanisms)]
+    plan, refusals = without_own_calls(chosen, plan, compiled)
     ledger.skip(refusals)
-    left = plan.without(called)
-    if not left.n_functions:
+    if refusals and not plan.n_functions:
         words = "; ".join(map(str, refusals[:3]))
         raise NoMatchError(words, hint="attach a program that does not call it; a list of symbols is attached as it is")
-    return make(left)
+    return plan
 
 
 def _attached(attaching: Attaching, on_bad: str, watchdog: float | None) -> Attachment | None:

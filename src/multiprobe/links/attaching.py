@@ -16,7 +16,6 @@ from multiprobe.functions.kernel import Kernel
 from multiprobe.functions.sets import Refusal
 from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.kernel.memory import kernel_bytes_used, load_meminfo
-from multiprobe.kernel.tasks import Tasks
 from multiprobe.links.attachment import Attachment
 from multiprobe.links.children import follow_children
 from multiprobe.links.guard.hottest import Hottest
@@ -26,17 +25,16 @@ from multiprobe.links.guard.waves import in_waves
 from multiprobe.links.loading import ProgramLoader
 from multiprobe.links.mechanisms.culprits import Culprits
 from multiprobe.links.mechanisms.errnos import RESOURCES, is_about_the_kind, meaning
-from multiprobe.links.mechanisms.linking import CONTEXTS, Linking, sides_of
+from multiprobe.links.mechanisms.linking import Linking
 from multiprobe.links.mechanisms.proof import proven
 from multiprobe.links.mechanisms.singles import raise_descriptor_limit
-from multiprobe.links.plan.memory import require_room
+from multiprobe.links.plan.memory import predict_maps, require_room
 from multiprobe.links.plan.plan import make_plan
 from multiprobe.links.plan.planning import gone_among, limit_singles
+from multiprobe.links.plan.programs import plan_program
 from multiprobe.links.report import Failure
 from multiprobe.links.verify import differences
 from multiprobe.maps.cpus import load_n_cpus
-from multiprobe.maps.memory import maps_bytes
-from multiprobe.maps.store import HITS
 from multiprobe.plurals import plural_text
 from multiprobe.threads import uninterrupted
 
@@ -44,7 +42,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from multiprobe.binaries.mixed import AnyFunctionSet
-    from multiprobe.compiler.code import Code
     from multiprobe.links.children import Follower
     from multiprobe.links.guard.guard import Guard
     from multiprobe.links.guard.limits import Limits
@@ -52,6 +49,7 @@ if TYPE_CHECKING:
     from multiprobe.links.loading import Loader
     from multiprobe.links.objects import ObjectProgram
     from multiprobe.links.plan.plan import LinkPlan
+    from multiprobe.links.plan.programs import ProgramSettings
 
 _FORBIDDEN = errno.EPERM
 _KPROBES = Mechanism.KPROBE_MULTI | Mechanism.KPROBE
@@ -75,13 +73,13 @@ class Attaching:
         plan: LinkPlan,
         ledger: Ledger,
         cookies: array[int] | None,
+        settings: ProgramSettings,
         *,
-        tasks: Tasks,
         limits: Limits,
-        is_replaceable: bool,
         max_singles: int,
         progress: Callable[[int, int], None] | None,
     ) -> None:
+        tasks = settings.tasks
         self._hottest = Hottest.of(chosen, tasks.pid) if limits.is_guarded else None
         if self._hottest is not None:
             hot = self._hottest.among(chosen)
@@ -93,7 +91,7 @@ class Attaching:
         self.functions = chosen.take(order)
         self.progress = progress
         self.limits = limits
-        self.has_gate = limits.is_guarded or is_replaceable
+        self.has_gate = settings.has_gate
         self._index_of = None if len(order) == len(chosen) else {position: n for n, position in enumerate(order)}
         self._masks = plan.masks if self._index_of is None else bytes(map(plan.masks.__getitem__, order))
         self._usable = plan.usable
@@ -102,49 +100,36 @@ class Attaching:
         self._tried: dict[int, Mechanism] = {}  # of the functions that a mechanism was refused
         self._failures: dict[int, Failure] = {}
         self._verdicts: dict[int, str] = {}  # the verifier's, where the program doesn't fit the function
-        ordered = None if cookies is None else array("Q", map(cookies.__getitem__, order))
-        self.follower = self._follow(tasks)
-        self.tasks = tasks.marked(self.follower.maps) if self.follower else tasks
-        try:
-            self.loader = self._make_loader(ordered)
-        except BaseException:
-            self._close_follower()
-            raise
+        ordered = plan.ordered(cookies)
+        self.tasks = tasks
+        self.follower: Follower | None = None
+        self.loader = self._make_loader(ordered, settings)
         self.links = ReplaceableLinks(
             Linking(self.loader, ordered, ledger=ledger), load_n_cpus() if self.has_gate else 0
         )
         self.guard: Guard | None = None
         self.is_finished = False
 
-    def _follow(self, tasks: Tasks) -> Follower | None:
-        if not tasks.has_children or not isinstance(self.program, Program):
-            return None
-        return follow_children(tasks, kernel_of(self.functions) or Kernel(), self.ledger)
+    def _make_loader(self, cookies: array[int] | None, settings: ProgramSettings) -> Loader:
+        program, plan, tasks = self.program, self.plan, self.tasks
+        if not isinstance(program, Program):
+            functions = only_of_kernel(self.functions, f"{program!r}")
+            return program.make_loader(functions, when=plan.when, pid=tasks.pid, has_gate=self.has_gate)
+        planned = plan_program(program, self.functions, plan, settings, n_cpus=load_n_cpus(), cookies=cookies)
+        require_room(predict_maps(planned, n_parts=len(plan.groups)))
+        if tasks.has_children:
+            self.follower = follow_children(tasks, kernel_of(self.functions) or Kernel(), self.ledger)
+            planned = planned.for_tasks(tasks.marked(self.follower.maps) if self.follower else tasks)
+        self.ledger.set_maps(predict_maps(planned, n_parts=len(plan.groups)))
+        try:
+            return ProgramLoader(planned)
+        except BaseException:
+            self._close_follower()
+            raise
 
     def _close_follower(self) -> None:
         if self.follower is not None:
             self.follower.close()
-
-    def _make_loader(self, cookies: array[int] | None) -> Loader:
-        plan, has_gate = self.plan, self.has_gate
-        if not isinstance(self.program, Program):
-            functions = only_of_kernel(self.functions, f"{self.program!r}")
-            return self.program.make_loader(functions, when=plan.when, pid=self.tasks.pid, has_gate=has_gate)
-        possible = plan.possible
-        specs = [*self.program.maps.values(), *([HITS] if has_gate else [])]
-        size = maps_bytes(specs, len(self.functions), load_n_cpus())
-        require_room(size)
-        self.ledger.set_maps(size)
-        return ProgramLoader(
-            self.program,
-            self.functions,
-            cookies,
-            contexts={CONTEXTS[mechanism] for mechanism in possible},
-            when=plan.when,
-            tasks=self.tasks,
-            has_gate=has_gate,
-            paired=plan.paired & possible,
-        )
 
     def __enter__(self) -> None:
         return None
@@ -163,14 +148,6 @@ class Attaching:
         finally:
             self.loader.close()
             self._close_follower()
-
-    def codes(self) -> list[Code]:
-        """What the program is compiled to for each mechanism that is planned for functions of the kernel."""
-        loader, mechanisms = self.loader, {group.mechanism for group in self.plan.groups} - {Mechanism.UPROBE_MULTI}
-        if not isinstance(loader, ProgramLoader):
-            return []
-        with self.ledger.timed("compile"):
-            return [loader.code(CONTEXTS[one], side) for one in mechanisms for side in sides_of(one, loader.paired)]
 
     # Attaching
 

@@ -18,6 +18,7 @@ from multiprobe.errors import KernelError, NotSupportedError, VerifierError
 from multiprobe.kernel.tasks import descendants, has_children, load_processes
 from multiprobe.maps.layout import MAX_PIDS
 from multiprobe.maps.maps import ArrayMap
+from multiprobe.maps.set_spec import MapSetSpec
 from multiprobe.maps.specs import Array
 from multiprobe.maps.store import MapSet
 from multiprobe.maps.types import u8, u64
@@ -67,6 +68,11 @@ def follow_in_namespace(ctx: Context) -> None:
         born[0] += mark
 
 
+def follower_maps(*, is_namespaced: bool) -> MapSetSpec:
+    """The maps of a follower; `is_namespaced`: processes are marked by their ids in a pid namespace."""
+    return MapSetSpec((marks, born, *([named] if is_namespaced else [])), n_functions=1, n_cpus=1)
+
+
 class Follower(Closing):
     """Marks of processes in kernel memory, and the program that passes them on; owns both. Must be closed.
 
@@ -80,7 +86,7 @@ class Follower(Closing):
         shape = Shape(is_in_namespace=is_namespaced)
         code = compile_program(chosen, context="raw_tracepoint", when="entry", shape=shape, kernel=kernel)
         with ExitStack() as undo:
-            self._store = MapSet((marks, born, *([named] if is_namespaced else [])), n_functions=1, n_cpus=1)
+            self._store = MapSet(follower_maps(is_namespaced=is_namespaced))
             undo.callback(self._store.close)
             values = self._store.values([chosen.maps[name] for name in code.maps]) | tasks.values()
             self._program = bpf.prog_load(ProgType.RAW_TRACEPOINT, code.link(values), name="follow")

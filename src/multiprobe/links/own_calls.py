@@ -13,21 +13,14 @@ from typing import TYPE_CHECKING
 
 from multiprobe.binaries.mixed import kernel_part
 from multiprobe.compiler.code import INSN_SIZE, KFUNC
-from multiprobe.compiler.compiling import compile_program
-from multiprobe.compiler.shape import Shape
-from multiprobe.errors import CompileError, NotSupportedError
 from multiprobe.functions.sets import Refusal
-from multiprobe.kernel.mechanism import Mechanism
-from multiprobe.links.mechanisms.linking import CONTEXTS, sides_of
 from multiprobe.uapi.bpf import FuncId
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.compiler.code import Code
-    from multiprobe.compiler.program import Program
-    from multiprobe.functions.kernel import Kernel
     from multiprobe.functions.table import FunctionTable
     from multiprobe.links.plan.plan import LinkPlan
 
@@ -61,13 +54,11 @@ def own_calls(functions: AnyFunctionSet, codes: Iterable[Code]) -> set[int]:
     return {first + position for position, row in enumerate(chosen.rows) if row in rows} if rows else set()
 
 
-def planned_codes(program: Program, plan: LinkPlan, kernel: Kernel | None) -> Iterator[Code]:
-    """What the program is compiled to for each mechanism of a plan; what can't be compiled, attaching tells."""
-    for mechanism in {group.mechanism for group in plan.groups if group.mechanism & Mechanism.KERNEL}:
-        for side in sides_of(mechanism, plan.paired):
-            with suppress(CompileError, NotSupportedError):
-                shape = Shape(session_side=side)
-                yield compile_program(program, context=CONTEXTS[mechanism], when=plan.when, shape=shape, kernel=kernel)
+def without_own_calls(chosen: AnyFunctionSet, plan: LinkPlan, codes: Iterable[Code]) -> tuple[LinkPlan, list[Refusal]]:
+    """The plan without functions that its program calls, which is compiled to `codes`, and why each is left out."""
+    called = own_calls(chosen, codes)
+    planned = sorted(called.intersection(plan.planned)) if called else []
+    return plan.without(planned), [refusal(chosen.label(position)) for position in planned]
 
 
 def _rows_of(table: FunctionTable, name: str) -> Iterable[int]:

@@ -26,6 +26,7 @@ from multiprobe.maps.cpus import load_n_cpus
 from multiprobe.maps.histogram import Histogram, HistogramMap
 from multiprobe.maps.layout import CONTROL_SIZE, layout
 from multiprobe.maps.maps import ArrayMap, HashMap, SharedArray
+from multiprobe.maps.set_spec import MapSetSpec
 from multiprobe.maps.specs import Hash
 from multiprobe.maps.store import MapSet
 from multiprobe.syscalls import bpf
@@ -157,7 +158,7 @@ class PinnedMaps(MapSet):
     """The maps of an attachment, opened from their pins."""
 
     def __init__(self, directory: str, specs: dict[str, MapSpec], names: Sequence[str], n_functions: int) -> None:
-        super().__init__((), n_functions=n_functions, n_cpus=1, control=_open_control(directory))
+        super().__init__(MapSetSpec((), n_functions, n_cpus=1), control=_open_control(directory))
         try:
             for number, name in enumerate(names):
                 if name in specs:

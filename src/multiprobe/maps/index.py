@@ -66,6 +66,11 @@ def build_index(addresses: Sequence[int], *, base: int = 0) -> FunctionIndex:
     return FunctionIndex(table, shift, 4 * (len(table) - 1))
 
 
+def find_shift(addresses: Sequence[int]) -> int:
+    """The shift of their table, without the table. Raises UsageError for an address that is listed twice."""
+    return _units(sorted(addresses))[0]
+
+
 def _units(ordered: list[int]) -> tuple[int, list[int]]:
     """The coarsest shift under which no two of the ascending addresses fall together, and the addresses shifted."""
     for shift in SHIFTS:

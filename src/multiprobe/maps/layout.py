@@ -29,6 +29,9 @@ LOSSES = {
     "unpaired_returns": UNPAIRED_RETURNS,
 }
 
+LOST_SIZE = 64
+"""Of the map beside a ring buffer, or beside stacks, in which programs count what was lost."""
+
 MAX_PIDS = 1 << 22
 """Process ids are below this (include/linux/threads.h: PID_MAX_LIMIT)."""
 

@@ -7,6 +7,7 @@ import select
 from typing import TYPE_CHECKING, Generic
 
 from multiprobe.maps.events import EventT, RingBuffer
+from multiprobe.maps.layout import LOST_SIZE
 from multiprobe.maps.maps import OwnMap, SharedArray
 from multiprobe.maps.ring import Ring
 from multiprobe.syscalls import bpf
@@ -15,7 +16,6 @@ from multiprobe.uapi.bpf import MapType
 if TYPE_CHECKING:
     from multiprobe.maps.layout import Layout
 
-LOST_SIZE = 64
 WAKE_SHARE = 4
 """A program wakes the reader once 1/4 of the ring is full; it looks by itself before that, every INTERVAL seconds."""
 INTERVAL = 0.05

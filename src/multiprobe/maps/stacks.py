@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import UsageError
-from multiprobe.maps.layout import Layout
+from multiprobe.maps.layout import LOST_SIZE, Layout
 from multiprobe.maps.maps import OwnMap, SharedArray
 from multiprobe.maps.specs import MapSpec
 from multiprobe.maps.types import u64
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 127
 """PERF_MAX_STACK_DEPTH: what kernel.perf_event_max_stack is unless it was changed."""
-LOST_SIZE = 64
 COLLISIONS, FAILED = 0, 8
 
 

@@ -6,23 +6,19 @@ from struct import pack_into, unpack_from
 from typing import TYPE_CHECKING
 
 from multiprobe.errors import UsageError
-from multiprobe.maps.layout import ACTIVE, CONTROL_SIZE, LOSSES, OWN, SESSIONS_SIZE, constants, layout
+from multiprobe.maps.layout import ACTIVE, LOSSES, OWN, constants
 from multiprobe.maps.maps import ArrayMap, OwnMap, SharedArray
 from multiprobe.maps.opening import open_map
-from multiprobe.maps.specs import PerFunction
-from multiprobe.maps.types import u64
+from multiprobe.maps.set_spec import HITS
 from multiprobe.syscalls.fd import Closing
 from multiprobe.syscalls.membarrier import wait_for_programs
 
 if TYPE_CHECKING:
-    from array import array
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from multiprobe.maps.index import FunctionIndex
     from multiprobe.maps.opening import Map
+    from multiprobe.maps.set_spec import MapSetSpec
     from multiprobe.maps.specs import MapSpec
-
-HITS = PerFunction(u64)
 
 
 class MapSet(Closing):
@@ -31,60 +27,28 @@ class MapSet(Closing):
     can_idle = True
     """Whether `deactivate` has an effect."""
 
-    def __init__(
-        self,
-        specs: Iterable[MapSpec],
-        *,
-        n_functions: int,
-        n_cpus: int,
-        index: FunctionIndex | None = None,
-        cookies: array[int] | None = None,
-        arg_counts: bytes | None = None,
-        arg_limits: bytes | None = None,
-        returns: bytes | None = None,
-        has_hits: bool = False,
-        has_sessions: bool = False,
-        control: SharedArray | None = None,
-    ) -> None:
-        """Open a map for each spec.
-
-        `index` finds functions by address (programs with function_from="ip"); `cookies` (array 'Q'), `arg_counts`,
-        `arg_limits` and `returns` (a byte each), by function index, are for programs whose links can't carry them.
-        `has_hits`: programs have a gate, where they count how often each function was hit. `has_sessions`: with a table
-        of calls under way, for sessions that two programs make together. `control`: takes this map over.
-        """
-        self.n_functions = n_functions
+    def __init__(self, spec: MapSetSpec, *, control: SharedArray | None = None) -> None:
+        """Create all maps of `spec`. `control`: takes this one over."""
+        self.n_functions = spec.n_functions
         self._maps: dict[MapSpec, Map] = {}
         self._hits: ArrayMap | None = None
-        self._tables: dict[str, SharedArray] = {}
+        self._tables: dict[str, SharedArray] = {} if control is None else {"control": control}
         try:
-            self._tables["control"] = control or SharedArray(CONTROL_SIZE, name="control")
-            for spec in specs:
-                if spec not in self._maps:
-                    self._maps[spec] = open_map(spec, layout(spec, n_functions, n_cpus))
-            if has_hits:
-                self._hits = ArrayMap(HITS, layout(HITS, n_functions, n_cpus), name="hits")
-                self._tables["hits"] = self._hits
-            if index is not None:
-                self._fill("index", index.table)
-            if cookies is not None:
-                self._fill("cookies", bytes(8) + cookies.tobytes())
-            if arg_counts is not None:
-                self._fill("arg_counts", bytes(1) + arg_counts)
-            if arg_limits is not None:
-                self._fill("arg_limits", b"\xff" + arg_limits)
-            if returns is not None:
-                self._fill("returns", bytes(1) + returns)
-            if has_sessions:
-                self._tables["sessions"] = SharedArray(SESSIONS_SIZE, name="sessions")
+            self._open(spec)
         except BaseException:
             self.close()
             raise
 
-    def _fill(self, name: str, content: bytes | array[int]) -> None:
-        data = memoryview(content).cast("B")
-        table = self._tables[name] = SharedArray(-(-len(data) // 8) * 8, name=name)
-        table.memory[: len(data)] = data
+    def _open(self, spec: MapSetSpec) -> None:
+        for name, size in spec.table_sizes().items():
+            if name == "hits":
+                self._tables[name] = self._hits = ArrayMap(HITS, spec.hits_layout(), name=name)
+            elif name not in self._tables:
+                self._tables[name] = SharedArray(size, name=name)
+        for one, made in spec.layouts().items():
+            self._maps[one] = open_map(one, made)
+        for name, content in spec.contents().items():
+            self._tables[name].memory[: len(content)] = content
 
     def map(self, spec: MapSpec) -> Map:
         """The open map of a spec."""

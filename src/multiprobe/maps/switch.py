@@ -19,13 +19,18 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 
+def switch_size(n_cpus: int) -> int:
+    """Bytes of a switch."""
+    return n_cpus * CACHE_LINE
+
+
 class Switch:
     """A word for each possible CPU, in memory shared with the kernel: the generation that acts there, 0 for none."""
 
     def __init__(self, n_cpus: int) -> None:
         self.n_cpus = n_cpus
         self.generation = 0
-        self._table = SharedArray(n_cpus * CACHE_LINE, name="switch")
+        self._table = SharedArray(switch_size(n_cpus), name="switch")
 
     def values(self, generation: int) -> dict[str, int]:
         """The numbers to link an instance of that generation with."""

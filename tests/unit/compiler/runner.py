@@ -16,8 +16,8 @@ from multiprobe.maps import Array, PerFunction
 from multiprobe.maps.index import FunctionIndex, build_index
 from multiprobe.maps.layout import CACHE_LINE, CONTROL_SIZE, LOSSES, SESSIONS_SIZE, constants, layout
 from multiprobe.maps.maps import as_integers
+from multiprobe.maps.set_spec import HITS
 from multiprobe.maps.specs import RowArray
-from multiprobe.maps.store import HITS
 
 CONTROL_FD, INDEX_FD, COOKIES_FD, COUNTS_FD, SWITCH_FD, HITS_FD, SESSIONS_FD, RETURNS_FD, FIRST_MAP_FD = range(3, 12)
 LOST_FD = 100

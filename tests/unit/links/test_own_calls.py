@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 import multiprobe as mp
-from fake_kernel import LIKE_6_12, LIKE_7_3, FakeKernel
+from fake_kernel import LIKE_6_12, LIKE_7_3, FakeFunction, FakeKernel
+from fake_kernel.objects import Map
 from multiprobe.compiler.code import Code
 from multiprobe.errors import NoMatchError
 from multiprobe.links.own_calls import called_names
+from multiprobe.links.plan import programs
 
 times = mp.PerFunction(mp.u64)
 calls = mp.PerFunction(mp.u64)
@@ -79,6 +81,29 @@ def test_nothing_else_was_chosen(fake: FakeKernel) -> None:
     with pytest.raises(NoMatchError, match="called by the program itself"):
         mp.attach(last_call, "bpf_ktime_get_n*")
     assert not fake.attached()
+
+
+def test_maps_are_made_once_and_codes_compiled_once(fake: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = []
+    real = programs.compile_program
+    monkeypatch.setattr(programs, "compile_program", lambda *a, **how: compiled.append(how["shape"]) or real(*a, **how))
+    fake.calls.clear()
+    with mp.attach(last_call, "bpf_ktime_*"):
+        assert fake.calls.count("MAP_CREATE") == sum(isinstance(one, Map) for one in fake.objects.values())
+    assert len(compiled) == 1
+
+
+def test_what_can_not_be_attached_anyway_is_skipped_once(directory: Path) -> None:
+    functions = [FakeFunction("bpf_ktime_get_coarse_ns"), FakeFunction(CLOCK, is_traceable=False, on_blacklist=True)]
+    with FakeKernel(directory / "untraceable", LIKE_6_12, functions=functions):
+        for report in (mp.plan("bpf_ktime_*", program=last_call).report, attached_report()):
+            assert [one.request for one in report.skipped] == [CLOCK]
+            assert report.skipped[0].code != "own_call"
+
+
+def attached_report() -> mp.Report:
+    with mp.attach(last_call, "bpf_ktime_*") as attachment:
+        return attachment.report
 
 
 def test_names_of_what_is_called() -> None:

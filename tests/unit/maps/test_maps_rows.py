@@ -11,10 +11,18 @@ from multiprobe.instruments.graph.program import GraphProbe
 from multiprobe.instruments.latency.program import LatencyProbe
 from multiprobe.maps import rows
 from multiprobe.maps.layout import constants, find_hot_maps, layout
-from multiprobe.maps.memory import map_bytes, maps_bytes
+from multiprobe.maps.memory import map_bytes, set_bytes
 from multiprobe.maps.rows import CACHE_LINE, TABLE, HotRows, hot_rows, mask_of, shared_rows
+from multiprobe.maps.set_spec import MapSetSpec
 
 ALL, LARGEST = 50_000, 256
+
+
+class Pair(mp.Event):
+    one: mp.u64
+    other: mp.u64
+
+
 LIMIT = 64_000_000
 HISTOGRAM = 528
 COMMANDS = {
@@ -31,7 +39,7 @@ COMMANDS = {
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("n_cpus", [2, 21, 128, LARGEST])
 def test_all_functions_of_a_kernel_on_any_machine(command: str, n_cpus: int) -> None:
-    assert maps_bytes(COMMANDS[command].maps.values(), ALL, n_cpus) <= LIMIT
+    assert set_bytes(MapSetSpec(tuple(COMMANDS[command].maps.values()), ALL, n_cpus)) <= LIMIT
 
 
 @pytest.mark.parametrize(
@@ -93,9 +101,14 @@ def test_what_the_kernel_allocates_for_each_kind() -> None:
     def taken(spec: mp.maps.MapSpec) -> int:
         return map_bytes(spec, layout(spec, 10, 4), 4)
 
-    assert taken(mp.Array(mp.u32, 1000)) == 4000
-    assert taken(mp.PerFunction(mp.u64)) == 4 * 128
+    assert taken(mp.Array(mp.u32, 1024)) == 4096 + 4096
+    assert taken(mp.Array(mp.u32, 1025)) == 4096 + 2 * 4096
+    assert taken(mp.PerFunction(mp.u64)) == 4096 + 4096
+    assert taken(mp.PerTask(mp.u64)) == 0
     assert taken(mp.Hash(mp.u32, mp.u64, 1000)) == 1024 * 16 + 1004 * 64
     assert taken(mp.Hash(mp.u32, mp.u64, 1000, per_cpu=True)) == 1024 * 16 + 1000 * (56 + 8 + 4 * 8)
     assert taken(mp.LruHash(mp.u32, mp.u64, 1000)) == 1024 * 16 + 1000 * 64
-    assert taken(mp.StackTraces(depth=10, max_entries=64)) == 64 * (8 + 24 + 80)
+    lost = 4096 + 4096
+    assert taken(mp.StackTraces(depth=10, max_entries=64)) == 64 * (8 + 24 + 80) + lost
+    ring = mp.RingBuffer(Pair, size=1 << 20)
+    assert taken(ring) == (1 << 20) + 3 * 4096 + (3 + 2 * 256) * 8 + lost

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from multiprobe.binaries.mixed import kernel_of
 from multiprobe.links.guard.guard import Guard
 from multiprobe.links.guard.prices import Prices
-from multiprobe.links.mechanisms.linking import CONTEXTS
+from multiprobe.links.plan.programs import CONTEXTS
 
 if TYPE_CHECKING:
     from multiprobe.kernel.mechanism import Mechanism
@@ -40,6 +40,6 @@ def find_price(guard: Guard, loader: ProgramLoader, mechanism: Mechanism) -> Non
     if guard.budget is None or mechanism in prices.fixed:
         return
     is_paired = bool(mechanism & loader.paired)
-    n_insns = len(loader.code(CONTEXTS[mechanism], "entry" if is_paired else "").insns) // 8
+    n_insns = len(loader.planned.code(CONTEXTS[mechanism], "entry" if is_paired else "").insns) // 8
     kernel = kernel_of(loader.functions)
     prices.find(kernel, mechanism, when=loader.when, is_paired=is_paired, n_insns=n_insns)

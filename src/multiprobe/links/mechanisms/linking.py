@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.links.mechanisms import kprobe, kprobe_multi, tracing_multi, trampoline, uprobe_multi
 from multiprobe.links.mechanisms.linked import LinkRequest
+from multiprobe.links.plan.programs import CONTEXTS, sides_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -17,13 +18,6 @@ if TYPE_CHECKING:
     from multiprobe.links.mechanisms.linked import Hook, Linked
     from multiprobe.syscalls.fd import FileDescriptor
 
-CONTEXTS = {
-    Mechanism.KPROBE_MULTI: "kprobe_multi",
-    Mechanism.TRACING_MULTI: "tracing",
-    Mechanism.TRAMPOLINE: "tracing",
-    Mechanism.KPROBE: "kprobe",
-    Mechanism.UPROBE_MULTI: "uprobe",
-}
 _ATTACH: dict[Mechanism, Callable[[LinkRequest], Linked]] = {
     Mechanism.KPROBE_MULTI: kprobe_multi.attach,
     Mechanism.TRACING_MULTI: tracing_multi.attach,
@@ -31,11 +25,6 @@ _ATTACH: dict[Mechanism, Callable[[LinkRequest], Linked]] = {
     Mechanism.KPROBE: kprobe.attach,
     Mechanism.UPROBE_MULTI: uprobe_multi.attach,
 }
-
-
-def sides_of(mechanism: Mechanism, paired: Mechanism) -> tuple[str, ...]:
-    """The sides for which a program is compiled each by itself; `paired`: the mechanisms where a session is two."""
-    return ("entry", "return") if mechanism & paired else ("",)
 
 
 def attach_by(mechanism: Mechanism, request: LinkRequest) -> Linked:

@@ -11,17 +11,17 @@ from multiprobe.kernel.cgroup import load_bytes_left
 from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.kernel.memory import load_meminfo
 from multiprobe.kernel.return_nodes import parse_return_nodes
+from multiprobe.links.children import follower_maps
 from multiprobe.links.ledger import MENTIONED_BYTES
 from multiprobe.maps.cpus import load_n_cpus
-from multiprobe.maps.memory import maps_bytes
+from multiprobe.maps.memory import mapped_bytes, set_bytes
+from multiprobe.maps.switch import switch_size
 from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from multiprobe.functions.table import FunctionTable
     from multiprobe.links.plan.plan import LinkPlan
-    from multiprobe.maps.specs import MapSpec
+    from multiprobe.links.plan.programs import ProgramPlan
 
 TRAMPOLINE_BYTES, TRAMPOLINE_CPU_BYTES = 2_000, 8
 """Of a function attached by trampoline: its image, structures and direct call; and for each CPU, a reference count."""
@@ -38,14 +38,20 @@ def predict_memory(plan: LinkPlan, table: FunctionTable, n_cpus: int | None = No
     has_nodes = nodes is not None and n_returns and plan.when != "entry"
     if not has_nodes and not n_trampolines:
         return 0
-    n_cpus = _n_cpus() if n_cpus is None else n_cpus
+    n_cpus = n_possible_cpus() if n_cpus is None else n_cpus
     found = n_trampolines * (TRAMPOLINE_BYTES + TRAMPOLINE_CPU_BYTES * n_cpus)
     return found + (nodes.bytes_for(n_returns, when=plan.when, n_cpus=n_cpus) if nodes and has_nodes else 0)
 
 
-def predict_maps(specs: Iterable[MapSpec], n_functions: int) -> int:
-    """Bytes of kernel memory for a program's maps. Raises UsageError for a map that is too large for programs."""
-    return maps_bytes(specs, n_functions, _n_cpus())
+def predict_maps(planned: ProgramPlan, *, n_parts: int) -> int:
+    """Bytes of kernel memory for all maps of an attachment whose links come in so many parts.
+
+    Raises UsageError for a map that is too large for programs.
+    """
+    size = set_bytes(planned.maps)
+    if planned.tasks.marks is not None:
+        size += set_bytes(follower_maps(is_namespaced=planned.tasks.namespace is not None))
+    return size + (n_parts * mapped_bytes(switch_size(planned.n_cpus)) if planned.has_gate else 0)
 
 
 def require_room(size: int) -> None:
@@ -68,8 +74,8 @@ def why_too_large(predicted: int, plan: LinkPlan, limit: float) -> str:
     if not available or predicted <= limit * available:
         return ""
     return (
-        f"attaching {plural_text(plan.n_functions, 'function')} at {plan.when} on {plural_text(_n_cpus(), 'CPU')} "
-        f"would take about {predicted / 1e6:,.1f} MB of kernel memory, "
+        f"attaching {plural_text(plan.n_functions, 'function')} at {plan.when} on "
+        f"{plural_text(n_possible_cpus(), 'CPU')} would take about {predicted / 1e6:,.1f} MB of kernel memory, "
         f"more than {limit:.0%} of the {available / 1e6:,.1f} MB available"
     )
 
@@ -89,7 +95,8 @@ def _count(plan: LinkPlan, mask: Mechanism) -> int:
     return sum(len(group.positions) for group in plan.groups if group.mechanism & mask)
 
 
-def _n_cpus() -> int:
+def n_possible_cpus() -> int:
+    """The number of possible CPUs; of the CPUs that are there, where the kernel does not say."""
     try:
         return load_n_cpus()
     except DataError:  # sysfs isn't mounted

@@ -6,6 +6,7 @@ and makes no system call.
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass, replace
 from itertools import compress
 from typing import TYPE_CHECKING
@@ -58,6 +59,10 @@ class LinkPlan:
         if len(self.groups) == 1:
             return self.groups[0].positions
         return sorted(position for group in self.groups for position in group.positions)
+
+    def ordered(self, cookies: array[int] | None) -> array[int] | None:
+        """Cookies by position in the request as those of the functions that it attaches, in order."""
+        return None if cookies is None else array("Q", map(cookies.__getitem__, self.planned))
 
     @property
     def possible(self) -> Mechanism:

@@ -7,36 +7,42 @@ instructions the kernel refuses, in this process alone; and, where a probe may d
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from multiprobe.binaries.mixed import kernel_of, owners
+from multiprobe.errors import CompileError, NotSupportedError
 from multiprobe.kernel.mechanism import Mechanism
-from multiprobe.links.guard.limits import MAX_MEMORY, Limits
+from multiprobe.kernel.tasks import ALL_TASKS, Tasks
+from multiprobe.links.guard.limits import Limits
+from multiprobe.links.guard.waves import in_waves
 from multiprobe.links.mechanisms.errnos import meaning
 from multiprobe.links.mechanisms.harm import as_far_as_known, harmful_probes
 from multiprobe.links.mechanisms.refused import refused_as_far_as_known
-from multiprobe.links.own_calls import may_leave_out, own_calls, planned_codes, refusal
+from multiprobe.links.own_calls import may_leave_out, without_own_calls
 from multiprobe.links.plan.costs import LOOP_TURN
 from multiprobe.links.plan.mechanisms import Mechanisms
-from multiprobe.links.plan.memory import predict_maps, why_too_large
+from multiprobe.links.plan.memory import n_possible_cpus, predict_maps, why_too_large
 from multiprobe.links.plan.plan import Group
 from multiprobe.links.plan.planning import plan_attachment
+from multiprobe.links.plan.programs import ProgramSettings, plan_program
 from multiprobe.links.plan.request import choose, parse_side, require_kernel
 from multiprobe.links.plan.steps import Step, steps_of
 from multiprobe.links.plan.usable import usable_for, why_none, withholds
 from multiprobe.links.report import Failure, Report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator
 
     from multiprobe.binaries.mixed import AnyFunctionSet
+    from multiprobe.compiler.code import Code
     from multiprobe.compiler.program import Program
     from multiprobe.functions.kernel import Kernel
     from multiprobe.links.plan.mechanisms import Names
     from multiprobe.links.plan.plan import LinkPlan
+    from multiprobe.links.plan.programs import ProgramPlan
     from multiprobe.links.plan.request import Functions
-    from multiprobe.maps.specs import MapSpec
 
 
 NO_LIMITS = Limits()
@@ -82,11 +88,12 @@ def preview(
     mechanisms: Mechanisms,
     *,
     when: str = "entry",
-    max_memory: float = MAX_MEMORY,
+    limits: Limits = NO_LIMITS,
     program: Program | None = None,
-    more_maps: Iterable[MapSpec] = (),
+    tasks: Tasks = ALL_TASKS,
+    is_replaceable: bool = False,
 ) -> Plan:
-    """What attaching a program to these functions by these mechanisms would come to; `more_maps`: besides its own.
+    """What attaching a program to these functions by these mechanisms would come to.
 
     Raises NotSupportedError or NotPermittedError where nothing could be attached by any allowed mechanism.
     """
@@ -96,29 +103,39 @@ def preview(
         raise why_none(kernel, allowed=mechanisms.allowed, when=when)
     harmful, notes = as_far_as_known(harmful_probes, functions) if usable & Mechanism.UPROBE_MULTI else ({}, [])
     plan, ledger = plan_attachment(functions, mechanisms, when=when, usable=usable, harmful=harmful)
+    settings = ProgramSettings(tasks, limits.is_guarded or is_replaceable)
     if program is not None and may_leave_out(functions):
-        called = own_calls(functions, planned_codes(program, plan, kernel))
-        plan = plan.without(called)
-        ledger.skip(refusal(functions.label(position)) for position in sorted(called))
+        planned = plan_program(program, functions.take(plan.planned), plan, settings, n_cpus=n_possible_cpus())
+        plan, own = without_own_calls(functions, plan, _compilable(planned, plan.mechanisms))
+        ledger.skip(own)
     if any(group.mechanism == Mechanism.UPROBE_MULTI for group in plan.groups):
         plan, failures, unknown = _without_refused(functions, plan)
         ledger.fail(failures)
         notes += unknown
-    maps = [*(program.maps.values() if program else ()), *more_maps]
-    ledger.set_maps(predict_maps(maps, plan.n_functions))
+    if program is not None:
+        planned = plan_program(program, functions.take(plan.planned), plan, settings, n_cpus=n_possible_cpus())
+        waves = in_waves(plan, has_budget=limits.budget is not None, is_careful=limits.careful)
+        ledger.set_maps(predict_maps(planned, n_parts=len(waves.groups)))
     report = ledger.report()
     if not plan.n_functions and withholds(kernel, report):
         raise why_none(kernel, allowed=mechanisms.allowed, when=when)
     steps = steps_of(plan, owners(functions))
-    too_large = why_too_large(report.kernel_memory.get("predicted", 0), plan, max_memory)
-    planned = replace(
+    too_large = why_too_large(report.kernel_memory.get("predicted", 0), plan, limits.max_memory)
+    told = replace(
         report,
         notes=(*notes, *([f"would be refused: {too_large}"] if too_large else [])),
         attached=plan.n_functions,
         links=sum(step.links for step in steps),
         mechanisms={group.mechanism.label: len(group.positions) for group in plan.groups},
     )
-    return Plan(planned, steps)
+    return Plan(told, steps)
+
+
+def _compilable(planned: ProgramPlan, mechanisms: Mechanism) -> Iterator[Code]:
+    """What the program is compiled to for these mechanisms; what can't be compiled, attaching tells."""
+    for hook in planned.hooks(mechanisms):
+        with suppress(CompileError, NotSupportedError):
+            yield planned.code(*hook)
 
 
 def _without_refused(functions: AnyFunctionSet, plan: LinkPlan) -> tuple[LinkPlan, list[Failure], list[str]]:
@@ -142,20 +159,34 @@ def plan(
     *,
     when: str = "entry",
     mechanisms: Mechanisms | Names | None = None,
+    pid: int | None = None,
+    children: bool = True,
     unsafe: bool = False,
+    own: bool = True,
     limits: Limits = NO_LIMITS,
+    replaceable: bool = False,
     kernel: Kernel | None = None,
     program: Program | None = None,
 ) -> Plan:
     """What `mp.attach` would do with these options, without attaching; needs no rights.
 
-    functions, when, mechanisms, unsafe, limits, kernel: as for `mp.attach`; a kernel from `Kernel.from_directory` may
-        be planned for as well
-    program: with it, the report's `kernel_memory` says what its maps would take ("maps", from 1 MB on), and functions
-        that the program itself calls are skipped
+    functions, when, mechanisms, pid, children, unsafe, own, limits, replaceable, kernel: as for `mp.attach`; a kernel
+        from `Kernel.from_directory` may be planned for as well
+    program: with it, the report's `kernel_memory` says what all maps of the attachment would take ("maps", from 1 MB
+        on), and functions that the program itself calls are skipped
 
     Raises UsageError, and NotSupportedError or NotPermittedError if nothing could be attached.
     """
     require_kernel(kernel)
     chosen, allowed = choose(functions, kernel, unsafe=unsafe), Mechanisms.of(mechanisms)
-    return preview(chosen, allowed, when=parse_side(when), max_memory=limits.max_memory, program=program)
+    return preview(
+        chosen,
+        allowed,
+        when=parse_side(when),
+        limits=limits,
+        program=program,
+        tasks=Tasks.of(
+            pid, has_own=own, has_children=children, is_namespaced=program is not None and program.is_namespaced
+        ),
+        is_replaceable=replaceable,
+    )
