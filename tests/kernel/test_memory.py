@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from turns import in_turn
 
 import multiprobe as mp
 from multiprobe.instruments import count
@@ -164,13 +165,14 @@ WAYS = {
     "its children, too": {"pid": os.getpid()},
     "replaceable": {"replaceable": True},
 }
+WITH_SESSIONS = ("6.12", "7.3")
 CASES = [
     *((name, "all processes") for name in PROGRAMS),
     *((name, way) for name in ("count", "errors") for way in WAYS),
 ]
 
 
-@pytest.mark.parametrize(("name", "way"), dict.fromkeys(CASES))
+@pytest.mark.parametrize(("name", "way"), in_turn(dict.fromkeys(CASES), WITH_SESSIONS))
 def test_all_maps_of_an_attachment_take_what_is_predicted(kernel: mp.Kernel, name: str, way: str) -> None:
     program, options = PROGRAMS[name], WAYS[way]
     when = program.when or "entry"

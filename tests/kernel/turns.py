@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -12,11 +13,11 @@ HOME = {"kprobe": "6.1", "trampoline": "7.3", "kprobe_multi": "6.12", "tracing_m
 """The one kernel on which a mechanism is tried where one is enough."""
 
 
-def in_turn(cases: Iterable[Any]) -> list[Any]:
+def in_turn(cases: Iterable[Any], kernels: Sequence[str] = KERNELS) -> list[Any]:
     """The cases of `parametrize`, each (a tuple where there are several names) marked for one of the kernels."""
     return [
-        pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.once(KERNELS[n % len(KERNELS)]))
-        for n, case in enumerate(cases)
+        pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.once(kernel))
+        for case, kernel in zip(cases, cycle(kernels))
     ]
 
 
