@@ -17,7 +17,7 @@ def in_turn(cases: Iterable[Any], kernels: Sequence[str] = KERNELS) -> list[Any]
     """The cases of `parametrize`, each (a tuple where there are several names) marked for one of the kernels."""
     return [
         pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.once(kernel))
-        for case, kernel in zip(cases, cycle(kernels))
+        for case, kernel in zip(cases, cycle(kernels), strict=False)
     ]
 
 
