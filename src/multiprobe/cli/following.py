@@ -83,8 +83,8 @@ class ModuleFollower(Generic[SampleT]):
         self._gone: dict[str, int] = {}  # modules that have gone, and how many functions went with each
         self._patterns = split_requests(measurement.options.patterns)[1]
         _, chosen = kernel_part(measurement.instrument.functions)
-        self._is_following = chosen is not None
-        self._known: Mapping[str, str] = {} if chosen is None else chosen.table.origin.modules
+        self._is_following = chosen is not None or bool(self._patterns)
+        self._known: Mapping[str, str] = load_modules() if chosen is None else chosen.table.origin.modules
         self._seen = self._known
         self._looked = time.monotonic()
 
@@ -111,14 +111,17 @@ class ModuleFollower(Generic[SampleT]):
             return
         self._looked = time.monotonic()
         now = load_modules()
-        is_calm, self._seen = now == self._seen, now
-        if is_calm and now != self._known:  # they often come in numbers
-            before, self._known = self._known, now
-            self._lose([name for name, address in before.items() if now.get(name) != address])
-            self._attach([name for name, address in now.items() if before.get(name) != address])
+        self._lose([name for name, address in self._known.items() if now.get(name) != address])
+        if now == self._seen:  # they often come in numbers: not before no more do
+            self._attach([name for name in now if name not in self._known])
+            self._known = now
+        self._seen = now
 
     def _lose(self, modules: Collection[str]) -> None:
         """Modules have gone: close what was attached in them alone."""
+        if not modules:
+            return
+        self._known = {name: address for name, address in self._known.items() if name not in modules}
         with self._measurement.reading:
             for one in self._running:
                 gone = one.lose(modules)
@@ -144,7 +147,7 @@ class ModuleFollower(Generic[SampleT]):
             return
         try:
             made = self._start(modules)
-        except MultiprobeError as error:
+        except (MultiprobeError, OSError) as error:  # what was there goes on
             with self._measurement.reading:
                 self._events["refused"] += 1
             self._note(f"nothing was attached in {', '.join(sorted(modules))}, loaded meanwhile: {error}")
