@@ -70,7 +70,7 @@ class Served:
     def __getitem__(self, labels: tuple[str, ...]) -> float:
         return self._found.get(labels, 0)
 
-    def wait_for(self, number: int, *labels: str) -> None:
+    def wait_for(self, number: float, *labels: str) -> None:
         poll_until(self.scrape, lambda: self[labels] == number)
         assert self[labels] == number, (self._found, self.process.poll())
 
@@ -126,15 +126,16 @@ def test_a_module_that_comes_is_measured_and_its_counts_outlive_it(
     for times in (1, 2):
         load()
         served.wait_for(times, "multiprobe_modules_total", "loaded")
+        counted = served["multiprobe_calls_total", CALLED, MODULE] + N
         call(N)
-        served.wait_for(times * N, "multiprobe_calls_total", CALLED, MODULE)
+        served.wait_for(counted, "multiprobe_calls_total", CALLED, MODULE)
         assert served["multiprobe_functions", "attached"] > 1
         if not mechanism:
             assert not unload(), "its links hold it"
             break
-        assert unload()
+        assert unload()  # which may call it once more
         served.wait_for(times, "multiprobe_modules_total", "unloaded")
-        assert served["multiprobe_calls_total", CALLED, MODULE] == times * N
+        assert counted <= served["multiprobe_calls_total", CALLED, MODULE] <= counted + 2
         assert served["multiprobe_functions", "attached"] == 1
         assert served["multiprobe_functions", "gone"] > 0
     report = served.end()
