@@ -21,6 +21,7 @@ from ports import free_port
 pytest.importorskip("prometheus_client")
 from prometheus_client.parser import text_string_to_metric_families as parse
 
+pytestmark = pytest.mark.once("6.12")
 N = 1234
 #: A network card that isn't one; reading the counters of all cards calls this once.
 MODULE, CALLED = "dummy", "dummy_get_stats64"
@@ -33,7 +34,6 @@ for _ in range({n}): os.getppid()
 """
 
 
-@pytest.mark.once("6.12")
 @pytest.mark.parametrize(
     ("command", "metric"), [("count", "multiprobe_calls_total"), ("latency", "multiprobe_call_duration_seconds_count")]
 )
@@ -116,7 +116,6 @@ def call(n: int) -> None:
         Path("/proc/net/dev").read_text()
 
 
-@pytest.mark.once("6.12", "7.3")
 @pytest.mark.parametrize("mechanism", ["kprobe", ""])
 def test_a_module_that_comes_is_measured_and_its_counts_outlive_it(
     serve: Callable[..., Served], mechanism: str
