@@ -47,6 +47,14 @@ PREFIXES = (
 )
 
 
+LISTS_OF_FUNCTIONS = (
+    "proc/kallsyms",
+    "proc/modules",
+    "sys/kernel/tracing/available_filter_functions",
+    "sys/kernel/tracing/available_filter_functions_addrs",
+)
+
+
 def _kallsyms(functions: list[FakeFunction], profile: Profile) -> str:
     text = [one for one in functions if not one.module]
     marks = [(text[0].address, "T", "_stext", ""), (text[-1].address + SIZE, "T", "_etext", "")]

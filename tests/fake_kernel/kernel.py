@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 from fake_kernel import commands, perf
 from fake_kernel.btf import make_types
-from fake_kernel.files import Redirection, write_files
+from fake_kernel.files import LISTS_OF_FUNCTIONS, Redirection, write_files
 from fake_kernel.functions import FUNCTIONS, FakeFunction, evidence, placed
 from fake_kernel.memory import Attr, Refused
 from fake_kernel.objects import Btf, Event, Link, Map, Object, Program
@@ -277,9 +277,23 @@ class FakeKernel:
 
     def list_modules(self, text: str) -> None:
         """Change /proc/modules, for as long as this kernel runs."""
-        file = self.root / "proc/modules"
-        self._active.callback(file.write_text, file.read_text())
-        file.write_text(text)
+        self._rewrite("proc/modules", lambda _: text)
+
+    def hide(self, module: str) -> Callable[[], object]:
+        """A module is not loaded yet: no file tells of it. Returns what loads it."""
+        with ExitStack() as hidden:
+            for name in LISTS_OF_FUNCTIONS:
+                if (self.root / name).exists():
+                    hidden.callback(self._rewrite(name, lambda text: _without_module(text, module)))
+            return hidden.pop_all().close
+
+    def _rewrite(self, name: str, change: Callable[[str], str]) -> Callable[[], object]:
+        """Change a file, for as long as this kernel runs. Returns what undoes that at once."""
+        file = self.root / name
+        before = file.read_text()
+        self._active.callback(file.write_text, before)
+        file.write_text(change(before))
+        return lambda: file.write_text(before)
 
     def hit(self, name: str, index: int, n: int) -> None:
         """Count `n` hits of function `index` in the map of that name: a row for each CPU, slot 0 for none."""
@@ -356,6 +370,11 @@ def wait_until(is_so: Callable[[], bool], seconds: float = 20) -> bool:
     while not is_so() and time.monotonic() < end:
         time.sleep(0.01)
     return is_so()
+
+
+def _without_module(text: str, module: str) -> str:
+    lines = text.splitlines(keepends=True)
+    return "".join(line for line in lines if f"[{module}]" not in line and not line.startswith(f"{module} "))
 
 
 def _is_the_kernels(one: Object) -> bool:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from slow_fuse import mounted
 
 import forked
 import multiprobe as mp
@@ -14,6 +17,7 @@ import multiprobe as mp
 pytestmark = pytest.mark.once("6.12")
 
 N = 1234
+REPEATS, DELAY = 4, 0.2
 CALLS = "import os\nfor _ in range({}): os.getppid()"
 FUNCTIONS = ["__x64_sys_getppid", "vfs_*", "migrate_disable"]
 
@@ -66,3 +70,27 @@ def test_times_are_saved_and_added_up(tmp_path: Path) -> None:
     assert merged["total_ns"] == sum(row["total_ns"] for row in rows)
     assert sum(n for _, _, n in merged["histogram"]) == 2 * N
     assert merged["max_ns"] == max(row["max_ns"] for row in rows)
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Path]:
+    """A file of 4 kB in memory."""
+    directory = tmp_path / "memory"
+    directory.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", str(directory)], check=True)
+    (directory / "file").write_bytes(bytes(4096))
+    yield directory / "file"
+    subprocess.run(["umount", str(directory)], check=True)
+
+
+def test_a_file_system_that_delays_is_found_and_nothing_else(tmp_path: Path, memory: Path) -> None:
+    (tmp_path / "fuse").mkdir()
+    words = ["latency", "fuse_direct_io", "shmem_file_read_iter", "--command-only", "--save"]
+    for turn in range(REPEATS):
+        for side, delay in (("before", 0.0), ("after", DELAY)):
+            with mounted(tmp_path / "fuse", delay) as slow:
+                reads = f"dd if={slow} of=/dev/null bs=4k count=10; dd if={memory} of=/dev/null bs=8"
+                ended = forked.run([*words, str(tmp_path / f"{side}{turn}"), "--", "sh", "-c", reads])
+            assert ended.returncode == 0, ended.stderr
+    found = mp.diff(sorted(tmp_path.glob("before*")), sorted(tmp_path.glob("after*")), least=1.0)
+    assert {(row["function"], row["change"]) for row in found.claims} == {("fuse_direct_io", "slower")}, [*found.rows]

@@ -25,6 +25,7 @@ from multiprobe.instruments.errors import instrument as errors
 from multiprobe.instruments.graph import instrument as graph
 from multiprobe.instruments.instrument import Instrument
 from multiprobe.instruments.latency import instrument as latency
+from multiprobe.instruments.record import instrument as record
 from multiprobe.instruments.trace import instrument as trace
 from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.links.plan.usable import usable_mechanisms
@@ -53,7 +54,8 @@ SCRIPTS = {
     "errors: failure": "kretprobe:{0} /(int32)retval < 0/ {{ @[func, pid, retval] = count(); }}",
 }
 """The same questions to bpftrace; of `errors`, only which calls failed, not on which path. Not `trace` and `graph`: it
-would print while the loop runs, and on one CPU at its cost; nor `--self`, for which it has no stack of calls."""
+would print while the loop runs, and on one CPU at its cost; nor `--self` and `record`, for which it has no stack of
+calls and no ring that overwrites."""
 
 
 @mp.program(when="session")
@@ -132,4 +134,5 @@ QUESTIONS = {
     "graph": Question("session", partial(graph.start, max_events=2 * ROUNDS * CALLS)),
     "trace --entry": Question("entry", partial(trace.start, entries_only=True, size=_RING)),
     "trace": Question("session", partial(trace.start, size=_RING)),
+    "record": Question("session", partial(record.start, until="ret == -ENOSPC")),
 }

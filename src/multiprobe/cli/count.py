@@ -11,7 +11,7 @@ from multiprobe.binaries.mixed import name_fields
 from multiprobe.cli.live import History, Live
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
-from multiprobe.cli.metrics import BY_FUNCTION, MOST, label_of, summed
+from multiprobe.cli.metrics import BY_FUNCTION, label_of, summed
 from multiprobe.cli.options import (
     MeasuringOptions,
     SelectionOption,
@@ -23,7 +23,7 @@ from multiprobe.cli.options import (
 from multiprobe.instruments import count
 from multiprobe.instruments.count import CallCount, CountSample, call_counts
 from multiprobe.output.frame import LiveFrame, LiveRow
-from multiprobe.output.metrics import ListedRows, NumberFamily, single
+from multiprobe.output.metrics import NumberFamily
 from multiprobe.output.table import Column, TextTable
 from multiprobe.output.units import percent_text
 from multiprobe.plurals import plural_text
@@ -64,7 +64,6 @@ class CountMeasurement(Measurement[CountOptions, CountSample]):
     def __init__(self, options: CountOptions) -> None:
         super().__init__(options)
         self.when = "return" if options.is_return else "entry"
-        self._listed = ListedRows(options.limit(MOST))
 
     def program_ahead(self) -> Program:
         """The program that counts."""
@@ -82,13 +81,13 @@ class CountMeasurement(Measurement[CountOptions, CountSample]):
         """All functions that were called, and the recent rates of one."""
         return _make_screen(self.instrument)
 
-    def metrics(self, sample: CountSample) -> Iterator[Family]:
-        """The calls of the functions with the most of them, and of all others together."""
-        calls = summed((label_of(one.function), one.calls) for one in self._counts(sample, top=0))
-        listed, others = self._listed.choose(calls)
-        rows = {labels: calls[labels] for labels in listed}
-        yield NumberFamily("multiprobe_calls", "Calls by function.", BY_FUNCTION, rows)
-        yield single("multiprobe_other_calls", "Calls of functions that are not listed.", others, is_counter=True)
+    def metrics(self, instrument: Instrument[CountSample], sample: CountSample) -> Iterator[Family]:
+        """The calls of each function."""
+        counts = call_counts(instrument.functions, sample)
+        calls = summed((label_of(one.function), one.calls) for one in counts)
+        yield NumberFamily(
+            "multiprobe_calls", "Calls by function.", BY_FUNCTION, calls, others="multiprobe_other_calls"
+        )
 
     def figures(self, sample: CountSample) -> dict[str, object]:
         """The number of all calls."""

@@ -12,7 +12,7 @@ from multiprobe.binaries.mixed import binary_parts, name_fields
 from multiprobe.cli.live import History, Live
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
-from multiprobe.cli.metrics import BY_FUNCTION, MOST, label_of, summed
+from multiprobe.cli.metrics import BY_FUNCTION, label_of, summed
 from multiprobe.cli.options import (
     MeasuringOptions,
     OutputOption,
@@ -29,17 +29,17 @@ from multiprobe.instruments.errors.failures import error_name, parse_errors
 from multiprobe.instruments.errors.instrument import ErrorsSample, FailureCollector
 from multiprobe.instruments.errors.program import make_program
 from multiprobe.output.frame import LiveFrame, LiveRow
-from multiprobe.output.metrics import ListedRows, NumberFamily, single
+from multiprobe.output.metrics import NumberFamily
 from multiprobe.output.table import Column, TextTable
 from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.compiler.program import Program
     from multiprobe.instruments.errors.failures import FailedCall, FailureGroup, Kind
-    from multiprobe.instruments.instrument import AttachOptions
+    from multiprobe.instruments.instrument import AttachOptions, Instrument
     from multiprobe.output.metrics import Family
 
 EXAMPLES = """\
@@ -94,7 +94,6 @@ class ErrorsMeasurement(Measurement[ErrorsOptions, ErrorsSample]):
         super().__init__(options)
         self.has_table = not options.each
         self._kept: list[FailedCall] = []
-        self._listed = ListedRows(options.limit(MOST))
 
     def program(self, functions: AnyFunctionSet) -> Program:
         """The program."""
@@ -106,6 +105,15 @@ class ErrorsMeasurement(Measurement[ErrorsOptions, ErrorsSample]):
 
     def start(self, functions: AnyFunctionSet, options: AttachOptions) -> FailureCollector:
         """Attach and collect failures."""
+        return self._start(functions, options, on_failure=self._print_failure if self.options.each else None)
+
+    def start_later(self, functions: AnyFunctionSet, options: AttachOptions) -> FailureCollector:
+        """The same, without printing each failure."""
+        return self._start(functions, options, on_failure=None)
+
+    def _start(
+        self, functions: AnyFunctionSet, options: AttachOptions, *, on_failure: Callable[[FailedCall], None] | None
+    ) -> FailureCollector:
         own = self.options
         return errors.start(
             functions,
@@ -113,7 +121,7 @@ class ErrorsMeasurement(Measurement[ErrorsOptions, ErrorsSample]):
             deny=frozenset().union(*own.deny),
             unhandled=own.unhandled,
             n_arguments=self._n_arguments,
-            on_failure=self._print_failure if own.each else None,
+            on_failure=on_failure,
             **options,
         )
 
@@ -125,19 +133,12 @@ class ErrorsMeasurement(Measurement[ErrorsOptions, ErrorsSample]):
         """All groups of equal failures; of one, its path and an example with arguments."""
         return _make_screen(self.instrument)
 
-    def metrics(self, sample: ErrorsSample) -> Iterator[Family]:
-        """Failures by the function that failed first, errno and outcome; those with the most of them."""
-        failures = summed((self._labels(group.example), group.count) for group in sample.groups)
-        listed, others = self._listed.choose(failures)
-        rows = {labels: failures[labels] for labels in listed}
-        labels = (*BY_FUNCTION, "errno", "outcome")
-        yield NumberFamily("multiprobe_failures", "Failed calls, by the function that failed first.", labels, rows)
-        yield single("multiprobe_other_failures", "Failed calls that are not listed.", others, is_counter=True)
-
-    def _labels(self, failure: FailedCall) -> tuple[str, ...]:
-        first = failure.first
-        function = ("?", "") if first is None else label_of(self.instrument.functions[first])
-        return (*function, _error(failure), _outcome_word(failure))
+    def metrics(self, instrument: Instrument[ErrorsSample], sample: ErrorsSample) -> Iterator[Family]:
+        """Failures by the function that failed first, errno and outcome."""
+        functions = instrument.functions
+        failures = summed((_labels(functions, group.example), group.count) for group in sample.groups)
+        text, labels = "Failed calls, by the function that failed first.", (*BY_FUNCTION, "errno", "outcome")
+        yield NumberFamily("multiprobe_failures", text, labels, failures, others="multiprobe_other_failures")
 
     def figures(self, sample: ErrorsSample) -> dict[str, object]:
         """The numbers of failures."""
@@ -198,6 +199,12 @@ class ErrorsMeasurement(Measurement[ErrorsOptions, ErrorsSample]):
             self.results.json([_failure_json(self.instrument, failure)])
         elif self.options.is_text:
             self.results.lines(_failure_lines(self.instrument, failure))
+
+
+def _labels(functions: AnyFunctionSet, failure: FailedCall) -> tuple[str, ...]:
+    """The labels of a failure's metric."""
+    function = ("?", "") if failure.first is None else label_of(functions[failure.first])
+    return (*function, _error(failure), _outcome_word(failure))
 
 
 def _make_screen(collector: FailureCollector) -> Live[ErrorsSample]:

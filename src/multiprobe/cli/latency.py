@@ -13,7 +13,7 @@ from multiprobe.cli.files import writing
 from multiprobe.cli.live import History, Live
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
-from multiprobe.cli.metrics import BY_FUNCTION, MOST, label_of
+from multiprobe.cli.metrics import BY_FUNCTION, label_of
 from multiprobe.cli.options import (
     MeasuringOptions,
     OutputOption,
@@ -41,7 +41,7 @@ from multiprobe.instruments.task_names import TaskNames
 from multiprobe.output.frame import LiveFrame, LiveRow
 from multiprobe.output.heat import HeatMap, heat_svg
 from multiprobe.output.histogram import log2_bounds, log2_lines, sparkline, used_range
-from multiprobe.output.metrics import ListedRows, TimeFamily, single
+from multiprobe.output.metrics import TimeFamily, single
 from multiprobe.output.page import Picture
 from multiprobe.output.table import Column, TextTable
 from multiprobe.output.units import time_text
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
     from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.compiler.program import Program
-    from multiprobe.instruments.instrument import AttachOptions
+    from multiprobe.instruments.instrument import AttachOptions, Instrument
     from multiprobe.output.metrics import Family
 
 EXAMPLES = """\
@@ -89,10 +89,6 @@ class LatencyMeasurement(Measurement[LatencyOptions, LatencySample]):
     when = "session"
     has_table = True
     instrument: CallTimer
-
-    def __init__(self, options: LatencyOptions) -> None:
-        super().__init__(options)
-        self._listed = ListedRows(options.limit(MOST))
 
     def program_ahead(self) -> Program:
         """The program for these options."""
@@ -149,17 +145,14 @@ class LatencyMeasurement(Measurement[LatencyOptions, LatencySample]):
             columns = HeatMap(heat.columns, heat.ends, heat.start)
             yield Picture(title, heat_svg(columns, title=title, subtitle=subtitle))
 
-    def metrics(self, sample: LatencySample) -> Iterator[Family]:
-        """The distributions of the functions in which most time was spent, and the calls of all others."""
+    def metrics(self, instrument: Instrument[LatencySample], sample: LatencySample) -> Iterator[Family]:
+        """The distribution of each function's times, and the calls that are under way."""
         times: dict[tuple[str, ...], tuple[list[int], int]] = {}
         for row in sample.rows:  # functions of the same name are added up
             buckets, total = times.get(label_of(row.function), ([], 0))
             times[label_of(row.function)] = add_buckets(buckets, row.buckets), total + row.total
-        listed, _ = self._listed.choose({labels: total for labels, (_, total) in times.items()})
-        rows = {labels: times[labels] for labels in listed}
-        others = sum(sum(buckets) for labels, (buckets, _) in times.items() if labels not in rows)
-        yield TimeFamily("multiprobe_call_duration_seconds", "How long calls took.", BY_FUNCTION, rows)
-        yield single("multiprobe_other_calls", "Calls of functions that are not listed.", others, is_counter=True)
+        text, others = "How long calls took.", "multiprobe_other_calls"
+        yield TimeFamily("multiprobe_call_duration_seconds", text, BY_FUNCTION, times, others=others)
         yield single("multiprobe_running_calls", "Calls that have not returned, or were missed.", sample.n_running)
 
     def figures(self, sample: LatencySample) -> dict[str, object]:

@@ -81,6 +81,10 @@ class Measurement(ABC, Generic[OptionsT_co, SampleT]):
     def start(self, functions: AnyFunctionSet, options: AttachOptions) -> Instrument[SampleT]:
         """Attach, and return the running instrument."""
 
+    def start_later(self, functions: AnyFunctionSet, options: AttachOptions) -> Instrument[SampleT]:
+        """The same for functions that came when the measurement had begun: of modules, with `--metrics`."""
+        return self.start(functions, options)
+
     def begin(self) -> None:
         """Prepare after attaching, before COMMAND begins."""
 
@@ -100,8 +104,8 @@ class Measurement(ABC, Generic[OptionsT_co, SampleT]):
         """The full-screen view of `--live`."""
         raise NotImplementedError
 
-    def metrics(self, sample: SampleT) -> Iterable[Family]:
-        """The numbers of a sample that `--metrics` serves."""
+    def metrics(self, instrument: Instrument[SampleT], sample: SampleT) -> Iterable[Family]:
+        """The numbers that `--metrics` serves of a sample of this instrument, the first or a later one."""
         raise NotImplementedError
 
     @abstractmethod

@@ -16,8 +16,9 @@ from multiprobe.binaries.libraries import split_requests
 from multiprobe.binaries.locating import not_mapped
 from multiprobe.binaries.mixed import binary_parts, joined, kernel_of
 from multiprobe.cli.files import writing
+from multiprobe.cli.following import serving
 from multiprobe.cli.live import check as check_live
-from multiprobe.cli.metrics import open_metrics, serving
+from multiprobe.cli.metrics import open_metrics
 from multiprobe.cli.params import is_stream
 from multiprobe.cli.results import Results
 from multiprobe.cli.rights import require_rights
@@ -37,7 +38,7 @@ from multiprobe.output.units import time_text
 from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.cli.measurement import Measurement
@@ -218,13 +219,14 @@ def _watch_run(measurement: Measurement[MeasuringOptions, SampleT], fds: Sequenc
     with Until(duration=measurement.options.duration, process_fds=fds) as until:
         if workload is not None:
             workload.release()
-        with serving(measurement):
-            _watch_until(measurement, until)
+        with serving(measurement) as follow:
+            _watch_until(measurement, until, follow)
         runs_again = until.why == "process" and measurement.runs_again()
         return None if runs_again else measurement.instrument.finish()
 
 
-def _watch_until(measurement: Measurement[MeasuringOptions, SampleT], until: Until) -> None:
+def _watch_until(measurement: Measurement[MeasuringOptions, SampleT], until: Until, follow: Callable[[], None]) -> None:
+    """`follow` is called with every sample."""
     options, workload, instrument = measurement.options, measurement.workload, measurement.instrument
     if options.live:
         on_sample = measurement.look if measurement.is_looking else None
@@ -233,15 +235,16 @@ def _watch_until(measurement: Measurement[MeasuringOptions, SampleT], until: Unt
     # A command that writes to the same terminal has it to itself.
     has_terminal = can_redraw(sys.stderr) and not (workload and sys.stdout.isatty())
     if options.is_text and measurement.has_table and has_terminal:
-        _watch_table(measurement, until)
+        _watch_table(measurement, until, follow)
         return
     while not until.wait(measurement.every):
         with measurement.reading:
             if instrument.poll() or (measurement.is_looking and measurement.look(instrument.sample())):
                 return
+        follow()
 
 
-def _watch_table(measurement: Measurement[MeasuringOptions, SampleT], until: Until) -> None:
+def _watch_table(measurement: Measurement[MeasuringOptions, SampleT], until: Until, follow: Callable[[], None]) -> None:
     """The same, with a table that is redrawn."""
     from multiprobe.output.live import LiveTable
 
@@ -259,6 +262,7 @@ def _watch_table(measurement: Measurement[MeasuringOptions, SampleT], until: Unt
             title = f"{functions}, {instrument.seconds:.0f} s, Ctrl-C ends"
             live.show(title, measurement.table(sample, before, live.rows))
             before = sample
+            follow()
 
 
 def _report(measurement: Measurement[MeasuringOptions, SampleT], sample: SampleT, began: int) -> None:

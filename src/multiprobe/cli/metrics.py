@@ -1,15 +1,14 @@
-"""What `--metrics` serves of a measurement: its own families, and those on the report that all commands share."""
+"""What `--metrics` serves of an instrument: the command's own families, and those on its report."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections import Counter
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, TypeVar
 
 import multiprobe as mp
-from multiprobe.output.metrics import Family, NumberFamily, single
+from multiprobe.output.metrics import NumberFamily, single
 from multiprobe.output.terminal import write_lines
 
 if TYPE_CHECKING:
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
     from multiprobe.binaries.mixed import AnyFunction
     from multiprobe.cli.measurement import Measurement
     from multiprobe.cli.options import MeasuringOptions
+    from multiprobe.instruments.instrument import Instrument
+    from multiprobe.output.metrics import Family
     from multiprobe.output.metrics_server import MetricsServer
 
 SampleT = TypeVar("SampleT")
@@ -37,28 +38,34 @@ def open_metrics(options: MeasuringOptions) -> MetricsServer | None:
     return server
 
 
-def serving(measurement: Measurement[MeasuringOptions, SampleT]) -> AbstractContextManager[None]:
-    """Within the block, requests are answered with the numbers of the moment."""
-    server = measurement.metrics_server
-    return nullcontext() if server is None else server.serving(lambda: _families(measurement))
-
-
-def _families(measurement: Measurement[MeasuringOptions, SampleT]) -> Iterator[Family]:
-    instrument = measurement.instrument
-    yield from measurement.metrics(instrument.sample())
-    report, seconds = instrument.report, instrument.seconds
+def families_of(
+    measurement: Measurement[MeasuringOptions, SampleT], instrument: Instrument[SampleT]
+) -> Iterator[Family]:
+    """What one instrument of a measurement measured by now, and what its report says. They add up over instruments."""
+    yield from measurement.metrics(instrument, instrument.sample())
+    report = instrument.report
     states = {"attached": report.attached, "skipped": len(report.skipped), "failed": len(report.failed)}
-    states["dropped"] = len(report.dropped)
-    yield _by_word("multiprobe_functions", "Requested functions by what became of them.", "state", states)
+    yield functions_by_state(states | {"dropped": len(report.dropped)})
     text = "What is known not to have been seen, by cause."
-    yield _by_word("multiprobe_missed", text, "cause", report.missed, is_counter=True)
-    yield single("multiprobe_measured_seconds", "How long it has been measuring.", seconds)
+    yield by_word("multiprobe_missed", text, "cause", report.missed, is_counter=True)
+
+
+def functions_by_state(numbers: Mapping[str, int]) -> NumberFamily:
+    """How many functions are in each state."""
+    return by_word("multiprobe_functions", "Requested functions by what became of them.", "state", numbers)
+
+
+def families_about(measurement: Measurement[MeasuringOptions, SampleT]) -> Iterator[Family]:
+    """What is said once for all instruments."""
+    text = "How long it has been measuring."
+    yield single("multiprobe_measured_seconds", text, measurement.instrument.seconds)
     known: tuple[str, ...] = (measurement.options.line[0], mp.__version__, os.uname().release)
     about = ("command", "version", "kernel")
     yield NumberFamily("multiprobe_info", "What measures here.", about, {known: 1.0}, is_counter=False)
 
 
-def _by_word(name: str, text: str, label: str, numbers: Mapping[str, int], *, is_counter: bool = False) -> NumberFamily:
+def by_word(name: str, text: str, label: str, numbers: Mapping[str, int], *, is_counter: bool = False) -> NumberFamily:
+    """A family with one label."""
     rows: dict[tuple[str, ...], float] = {(word,): n for word, n in numbers.items()}
     return NumberFamily(name, text, (label,), rows, is_counter=is_counter)
 

@@ -5,6 +5,8 @@ The functions of a module disappear when it is unloaded, and have other addresse
 
 from __future__ import annotations
 
+PATH = "/proc/modules"
+
 
 def parse_modules(data: bytes) -> dict[str, str]:
     """The modules that are there to stay for now ("Live"), with their address as the kernel writes it.
@@ -17,3 +19,12 @@ def parse_modules(data: bytes) -> dict[str, str]:
         if len(fields) >= 6 and fields[4] == "Live":
             found[fields[0]] = fields[5]
     return found
+
+
+def load_modules() -> dict[str, str]:
+    """The same of the running kernel; none where it has no modules."""
+    try:
+        with open(PATH, "rb") as file:
+            return parse_modules(file.read())
+    except FileNotFoundError:
+        return {}

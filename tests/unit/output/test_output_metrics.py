@@ -25,6 +25,7 @@ from multiprobe.output.metrics import (
     ListedRows,
     NumberFamily,
     TimeFamily,
+    added,
     cumulative,
     single,
 )
@@ -112,13 +113,41 @@ def test_buckets_have_exact_bounds() -> None:
     assert numbers == sorted(numbers)
 
 
+def calls(**rows: int) -> NumberFamily:
+    return NumberFamily("x", "Calls.", ("function",), {(name,): n for name, n in rows.items()}, others="rest")
+
+
+def listed(rows: ListedRows, family: Family) -> tuple[dict[str, float], float]:
+    """What is listed, in order, and the number of the others."""
+    found, others = rows.choose(family)
+    assert (others.name, others.is_counter) == ("rest", True)  # type: ignore[union-attr]
+    return {name: found.rows[name,] for (name,) in found.rows}, others.rows[()]  # type: ignore[dict-item, return-value]
+
+
 def test_listed_rows_stay_and_the_rest_only_grows() -> None:
     rows = ListedRows(2)
-    assert rows.choose({("a",): 1}) == ([("a",)], 0)
-    assert rows.choose({("a",): 1, ("b",): 5, ("c",): 9}) == ([("a",), ("c",)], 5)
-    assert rows.choose({("a",): 1, ("b",): 500, ("c",): 9, ("d",): 1}) == ([("a",), ("c",)], 501)
-    assert ListedRows(None).choose({("a",): 1, ("b",): 5}) == ([("b",), ("a",)], 0)
-    assert ListedRows(0).choose({("a",): 1}) == ([], 1)
+    assert listed(rows, calls(a=1)) == ({"a": 1}, 0)
+    assert listed(rows, calls(a=1, b=5, c=9)) == ({"a": 1, "c": 9}, 5)
+    assert listed(rows, calls(a=1, b=500, c=9, d=1)) == ({"a": 1, "c": 9}, 501)
+    assert list(listed(ListedRows(None), calls(a=1, b=5))[0]) == ["b", "a"]
+    assert listed(ListedRows(0), calls(a=1)) == ({}, 1)
+    whole = single("x_now", "Now.", 1)
+    assert list(ListedRows(0).choose(whole)) == [whole]
+
+
+def test_of_times_the_largest_sums_are_listed_and_the_others_are_counted() -> None:
+    rows = {("a",): ([2, 3], 10), ("b",): ([1], 20)}
+    assert listed(ListedRows(1), TimeFamily("x", "Times.", ("function",), rows, others="rest")) == ({"b": ([1], 20)}, 5)
+
+
+def test_families_of_one_name_are_added_up() -> None:
+    times = [
+        TimeFamily("t", "Times.", ("f",), rows)
+        for rows in ({("a",): ([1, 0, 2], 5)}, {("a",): ([1], 1), ("b",): ([0, 1], 7)})
+    ]
+    numbers, sums = added([calls(a=1, b=2), times[0], calls(b=3, c=4), times[1]])
+    assert numbers == calls(a=1, b=5, c=4)
+    assert sums == TimeFamily("t", "Times.", ("f",), {("a",): ([2, 0, 2], 6), ("b",): ([0, 1], 7)})
 
 
 def test_nothing_is_asked_outside_of_the_block() -> None:
