@@ -48,7 +48,8 @@ def many_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     start = rows.TABLE + rows.padded(4 * (len(NAMES) + 1)) + rows.padded((len(NAMES) + 1) * 528)
     monkeypatch.setattr(rows, "HISTOGRAM_BYTES", start + 2 * rows.HOT_ROWS * 528)
     monkeypatch.setattr(layout, "SHARED_BYTES", 2 * 64)
-    monkeypatch.setattr("multiprobe.links.loading.load_n_cpus", lambda: CPUS)
+    for module in ("attach", "attaching"):
+        monkeypatch.setattr(f"multiprobe.links.{module}.load_n_cpus", lambda: CPUS)
 
 
 @pytest.mark.usefixtures("many_cpus")
