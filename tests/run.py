@@ -30,7 +30,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-IN_GUESTS = ("tests/kernel", "tests/user")
+IN_GUESTS = ("kernel", "user")
+"""Folders of tests, each a suite with a guest of its own: parts of a size that two guests at once can share evenly."""
 PYTEST = ["-m", "pytest", "-p", "no:cacheprovider"]
 GUESTS_AT_ONCE = 2
 """A third makes each of them so slow on two processors that what it shows is not what a machine does."""
@@ -175,44 +176,44 @@ def run_here(suite: str, *paths: str, python: str = sys.executable) -> Outcome:
     return Outcome(suite, counts or Counts(), time.monotonic() - start, is_complete)
 
 
-def run_in_guest(series: str, kernels: list[str], reports: Path | None = None) -> Outcome:
-    """Run the kernel tests in a guest; once more if it is lost, and the few that failed once more in a new guest.
+def run_in_guest(series: str, folder: str, kernels: list[str], reports: Path | None = None) -> Outcome:
+    """Run a folder of tests in a guest; once more if it is lost, and the few that failed once more in a new guest.
 
-    The JUnit reports are kept as `reports`/SERIES.xml and SERIES.again.xml.
+    The JUnit reports are kept as `reports`/SERIES FOLDER.xml and SERIES FOLDER.again.xml.
     """
-    start = time.monotonic()
+    start, suite = time.monotonic(), f"{series} {folder}"
     events: list[str] = []
     with tempfile.TemporaryDirectory(prefix="multiprobe-test-") as place:
         for attempt in range(1, TRIES + 1):
             report = Path(place, f"report-{attempt}.xml")
-            status = stream(series, guest_command(series, kernels, report))
-            counts = count(report, series)
+            status = stream(suite, guest_command(series, kernels, report, [f"tests/{folder}"]))
+            counts = count(report, suite)
             if counts is not None:
                 is_complete = status in (0, 1)
                 if reports:
-                    shutil.copyfile(report, reports / f"{series}.xml")
+                    shutil.copyfile(report, reports / f"{suite}.xml")
                 if is_complete and 0 < counts.failed <= FEW:
                     again = Path(place, "again.xml")
-                    counts, unsteady = run_again(counts, series, again)
+                    counts, unsteady = run_again(counts, series, suite, again)
                     events += unsteady
                     if reports and again.exists():
-                        shutil.copyfile(again, reports / f"{series}.again.xml")
-                return Outcome(series, counts, time.monotonic() - start, is_complete, tuple(events))
+                        shutil.copyfile(again, reports / f"{suite}.again.xml")
+                return Outcome(suite, counts, time.monotonic() - start, is_complete, tuple(events))
             if status == STALLED:
-                events.append(f"the suite in kernel {series} printed nothing for {SILENT_SECONDS} s and was ended")
+                events.append(f"the suite {suite} printed nothing for {SILENT_SECONDS} s and was ended")
                 break
             if status != LOST:
-                events.append(f"the suite in kernel {series} ended without a report (status {status})")
+                events.append(f"the suite {suite} ended without a report (status {status})")
                 break
-            events.append(f"the guest with kernel {series} was lost (attempt {attempt} of {TRIES})")
-    return Outcome(series, Counts(), time.monotonic() - start, False, tuple(events))
+            events.append(f"the guest of {suite} was lost (attempt {attempt} of {TRIES})")
+    return Outcome(suite, Counts(), time.monotonic() - start, False, tuple(events))
 
 
-def run_again(counts: Counts, series: str, report: Path) -> tuple[Counts, list[str]]:
+def run_again(counts: Counts, series: str, suite: str, report: Path) -> tuple[Counts, list[str]]:
     """The counts after the tests that failed have run once more in a new guest, and words on each that passed."""
     tests = sorted({failure.path for failure in counts.failures})
-    status = stream(series, guest_command(series, [], report, tests))
-    second = count(report, series)
+    status = stream(suite, guest_command(series, [], report, tests))
+    second = count(report, suite)
     if second is None or status not in (0, 1):
         return counts, []
     failed = {failure.path for failure in second.failures}
@@ -222,8 +223,8 @@ def run_again(counts: Counts, series: str, report: Path) -> tuple[Counts, list[s
     return after, [f"UNSTEADY: failed, and passed when run once more: {failure}" for failure in unsteady]
 
 
-def guest_command(series: str, kernels: list[str], report: Path, tests: Sequence[str] = IN_GUESTS) -> list[str]:
-    """The command line that runs kernel tests in a guest, its report in a directory shared with it."""
+def guest_command(series: str, kernels: list[str], report: Path, tests: Sequence[str]) -> list[str]:
+    """The command line that runs tests in a guest, its report in a directory shared with it."""
     guest = ["--kernel", series, "--cpus", str(CPUS.get(series, 1)), "--share", str(report.parent)]
     pytest = [sys.executable, *PYTEST, "-vv", "-p", "no:hypothesispytest", f"--junitxml={report}", *tests]
     pytest += [f"--elsewhere={other}" for other in kernels if other != series]
@@ -274,7 +275,8 @@ def main(kernels: list[str], *, kernels_only: bool = False, reports: Path | None
         compileall.compile_dir(ROOT / folder, quiet=2)
     with ThreadPoolExecutor(GUESTS_AT_ONCE) as guests, ThreadPoolExecutor(1) as beside:
         jobs: list[Future[Outcome | None]] = [
-            guests.submit(run_in_guest, series, kernels, reports)
+            guests.submit(run_in_guest, series, folder, kernels, reports)
+            for folder in IN_GUESTS
             for series in reversed(kernels)  # newer ones have more to test
         ]
         if not kernels_only:
@@ -288,7 +290,7 @@ def main(kernels: list[str], *, kernels_only: bool = False, reports: Path | None
     print()
     for outcome in outcomes:
         incomplete = "" if outcome.is_complete else "  NOT COMPLETED"
-        print(f"{outcome.suite:8} {outcome.counts}  ({outcome.seconds:.0f} s){incomplete}")
+        print(f"{outcome.suite:11} {outcome.counts}  ({outcome.seconds:.0f} s){incomplete}")
     for failure in total.failures:
         print(f"FAILED   {failure}")
     for outcome in outcomes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,17 +39,19 @@ class Tested:
     unsteady: tuple[str, ...] = ()
 
 
-def parse(series: str, text: str, again: str | None = None) -> Tested:
-    """A JUnit report of tests/kernel, whose conftest.py adds the kernel's release and features.
+def parse(series: str, texts: Sequence[str], again: Sequence[str] = ()) -> Tested:
+    """The JUnit reports of one kernel; the conftest.py of tests/kernel adds the kernel's release and features.
 
-    `again`: a report of those that failed there, run once more.
+    `again`: reports of those that failed there, run once more.
     """
-    tree = ElementTree.fromstring(text)
-    properties = {one.get("name", ""): one.get("value", "") for one in tree.iter("property")}
-    cases = list(tree.iter("testcase"))
+    trees = list(map(ElementTree.fromstring, texts))
+    properties = {one.get("name", ""): one.get("value", "") for tree in trees for one in tree.iter("property")}
+    cases = [case for tree in trees for case in tree.iter("testcase")]
     reasons = Counter(child.get("message", "") for case in cases for child in case if child.tag == "skipped")
-    first = _failed(tree)
-    failed = first & _failed(ElementTree.fromstring(again)) if again else first
+    first = set().union(*map(_failed, trees))
+    seconds = list(map(ElementTree.fromstring, again))
+    passed = {name for tree in seconds for name in _names_in(tree) - _failed(tree)}
+    failed = first - passed
     n_passed = len(cases) - len(failed) - reasons.total()
     features = frozenset(properties["features"].split())
     unsteady = tuple(sorted(first - failed))
@@ -58,7 +61,15 @@ def parse(series: str, text: str, again: str | None = None) -> Tested:
 def _failed(tree: ElementTree.Element) -> set[str]:
     """The names of the tests that failed."""
     cases = (case for case in tree.iter("testcase") if any(child.tag in ("failure", "error") for child in case))
-    return {f"{case.get('classname')}::{case.get('name')}" for case in cases}
+    return set(map(_name, cases))
+
+
+def _names_in(tree: ElementTree.Element) -> set[str]:
+    return set(map(_name, tree.iter("testcase")))
+
+
+def _name(case: ElementTree.Element) -> str:
+    return f"{case.get('classname')}::{case.get('name')}"
 
 
 def page(tested: list[Tested]) -> str:
@@ -92,15 +103,13 @@ def _reasons(skipped: Counter[str]) -> str:
 
 def main(directory: Path) -> None:
     """Write the page."""
-    reports = [path for path in directory.glob("*.xml") if not path.stem.endswith(AGAIN)]
-    reports.sort(key=lambda path: [int(n) for n in path.stem.split("-")[0].split(".")])
-    tested = [parse(path.stem, path.read_text(encoding="utf-8"), _again(path)) for path in reports]
-    PAGE.write_text(page(tested), encoding="utf-8")
-
-
-def _again(report: Path) -> str | None:
-    second = report.with_name(f"{report.stem}{AGAIN}.xml")
-    return second.read_text(encoding="utf-8") if second.exists() else None
+    reports: dict[str, list[str]] = {}
+    again: dict[str, list[str]] = {}
+    for path in sorted(directory.glob("*.xml")):  # SERIES FOLDER.xml, SERIES FOLDER.again.xml
+        found = again if path.stem.endswith(AGAIN) else reports
+        found.setdefault(path.stem.partition(" ")[0], []).append(path.read_text(encoding="utf-8"))
+    order = sorted(reports, key=lambda series: [int(n) for n in series.split("-")[0].split(".")])
+    PAGE.write_text(page([parse(one, reports[one], again.get(one, ())) for one in order]), encoding="utf-8")
 
 
 if __name__ == "__main__":

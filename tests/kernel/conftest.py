@@ -6,21 +6,16 @@ import inspect
 import os
 import re
 import signal
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 
-import leftovers
 import pytest
 from words import words
 
 import missed
-import multiprobe as mp
-from multiprobe.kernel.features import Features
-from multiprobe.kernel.mechanism import MECHANISMS
+from in_guests import nothing_is_left_behind, the_kernel_does_not_complain, what_was_tested  # noqa: F401
 from places import IS_GUEST
 
 TRIES = 5
-SINGLES = ("kprobe", "trampoline")
 TEST_SECONDS = int(os.environ.get("MULTIPROBE_TEST_SECONDS", "960"))
 
 #: What a kernel may lack: a test may skip with the reason "this kernel has no NAME" (dots and underscores are the same)
@@ -49,38 +44,9 @@ def pytest_collection() -> None:
         pytest.exit("these tests attach to the kernel, and run in a guest only: make test", returncode=4)
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--elsewhere",
-        action="append",
-        default=[],
-        metavar="SERIES",
-        help="leave out the tests marked once(SERIES): the suite of that kernel runs them (may be repeated)",
-    )
-    parser.addoption(
-        "--without-singles",
-        action="store_true",
-        help="leave out the cases of mechanisms that attach one function at a time: suites of other kernels have them",
-    )
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what another suite runs, and run the tests of memory first: slabs that other tests have freed, but not
-    given back, would be used again there."""
-    others, without = config.getoption("--elsewhere"), SINGLES if config.getoption("--without-singles") else ()
-    elsewhere = {item for item in items if is_elsewhere(item, others, without)}
-    config.hook.pytest_deselected(items=elsewhere)
-    items[:] = [item for item in items if item not in elsewhere]
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests of memory first: slabs that other tests have freed, but not given back, would be used again."""
     items.sort(key=lambda item: item.path.name != "test_memory.py")
-
-
-def is_elsewhere(item: pytest.Item, others: list[str], without: Sequence[str]) -> bool:
-    """Whether the suite of another kernel runs this test."""
-    mark = item.get_closest_marker("once")
-    if mark is not None:
-        return mark.args[0] in others
-    case = getattr(item, "callspec", None)  # of a test with parameters
-    return case is not None and case.params.get("mechanism") in without
 
 
 @pytest.hookimpl(wrapper=True)
@@ -138,34 +104,3 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
             report.outcome = "failed"
             report.longrepr = f"skipped without a right to, on {os.uname().release}: {reason}"
     return report
-
-
-@pytest.fixture(scope="session", autouse=True)
-def what_was_tested(record_testsuite_property: Callable[[str, object], None]) -> None:
-    """The kernel's release and features, in the report: tests/support.py reads them."""
-    record_testsuite_property("release", os.uname().release)
-    kernel, features = mp.Kernel(), Features()
-    names = [name for name in MECHANISMS if kernel.has(name)]
-    names += [name for name in ("kprobe_session", "fsession") if features.probe(name).is_yes]
-    record_testsuite_property("features", " ".join(names))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def the_kernel_does_not_complain(request: pytest.FixtureRequest) -> Iterator[None]:
-    """After each module: no new complaint in the kernel log, but for the module's KNOWN_COMPLAINT."""
-    before = Counter(leftovers.complaints(leftovers.kernel_log()))
-    yield
-    known = getattr(request.module, "KNOWN_COMPLAINT", "")
-    complaints = Counter(leftovers.complaints(leftovers.kernel_log(), known=known)) - before
-    assert not complaints, "the kernel complained:\n" + "\n".join(complaints)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def nothing_is_left_behind() -> Iterator[None]:
-    """After all tests: no link, program, map or probe more than before."""
-    complaints = leftovers.complaints(leftovers.kernel_log())
-    assert not complaints, "the kernel complained before the first test:\n" + "\n".join(complaints)
-    before = leftovers.take()
-    yield
-    left = leftovers.wait_until_gone(before)
-    assert not left, "left behind: " + "; ".join(left)

@@ -31,9 +31,8 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1])]
 
-import leftovers  # noqa: E402
-
 import forked  # noqa: E402
+import leftovers  # noqa: E402
 import multiprobe as mp  # noqa: E402
 
 PATIENCE_SECONDS = 180

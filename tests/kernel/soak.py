@@ -17,12 +17,14 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from statistics import median
 
-import leftovers
+sys.path[:0] = [str(Path(__file__).parents[1])]
 
-import multiprobe as mp
-from multiprobe.kernel.memory import load_meminfo
+import leftovers  # noqa: E402
+import multiprobe as mp  # noqa: E402
+from multiprobe.kernel.memory import load_meminfo  # noqa: E402
 
 #: What may come on top, in KiB, and as a share of what was there: the kernel's caches breathe.
 SLACK_KIB, SLACK = 4096, 0.03

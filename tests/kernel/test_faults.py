@@ -13,10 +13,10 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-import leftovers
 import pytest
 from turns import at_home
 
+import leftovers
 import multiprobe as mp
 from multiprobe.errors import MultiprobeError
 from multiprobe.kernel.mechanism import parse_mechanism

@@ -21,12 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import leftovers
 import pytest
 import shaped_workload as shape
 from ground_truth import ROUNDING, Call, FunctionGraph, SystemCalls, is_ordered, is_whole, read_strace, walk
 
 import forked
+import leftovers
 
 SLEEP = "__x64_sys_clock_nanosleep"
 FUNCTIONS = (

@@ -15,9 +15,9 @@ from contextlib import ExitStack
 from errno import E2BIG
 from pathlib import Path
 
-import leftovers
 import pytest
 
+import leftovers
 import multiprobe as mp
 from multiprobe.errors import AttachError
 from multiprobe.kernel.mechanism import parse_mechanism

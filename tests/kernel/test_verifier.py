@@ -16,6 +16,7 @@ from multiprobe.compiler import compiling
 from multiprobe.compiler.code import Code
 from multiprobe.compiler.program import Program
 from multiprobe.links import loading
+from multiprobe.links.plan import programs
 from multiprobe.syscalls import bpf
 from multiprobe.syscalls.fd import FileDescriptor
 from multiprobe.uapi import info
@@ -65,7 +66,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, change: Callable[[Code], Code]) -> 
     def compiled(program: Program, *, context: str, **options: object) -> Code:
         return change(compile_program(program, context=context, is_cached=False, **options))
 
-    monkeypatch.setattr(loading, "compile_program", compiled)
+    monkeypatch.setattr(programs, "compile_program", compiled)
     with pytest.raises(mp.VerifierError) as caught:
         mp.attach(innocent, "vfs_read").close()
     return caught.value

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "kernel"))
 
 from leftovers import FPROBE_RETURN as KNOWN
 from leftovers import complaints

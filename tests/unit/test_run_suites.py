@@ -57,9 +57,9 @@ class Guests:
 def test_tests_that_pass_run_once(suites: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     guests = Guests({"test_x": True, "test_y": True})
     monkeypatch.setattr(suites, "stream", guests.stream)
-    outcome = suites.run_in_guest("6.12", ["6.1", "6.12"])
+    outcome = suites.run_in_guest("6.12", "kernel", ["6.1", "6.12"])
     assert (outcome.counts, outcome.is_complete, outcome.events) == (suites.Counts(passed=2), True, ())
-    assert guests.tests == [["tests/kernel", "tests/user"]]
+    assert guests.tests == [["tests/kernel"]]
     assert "--elsewhere=6.1" in guests.commands[0]
 
 
@@ -67,21 +67,25 @@ def test_tests_that_pass_run_once(suites: ModuleType, monkeypatch: pytest.Monkey
 def test_the_kernel_in_the_middle_leaves_out_what_attaches_one_function_at_a_time(
     suites: ModuleType, series: str, tmp_path: Path
 ) -> None:
-    command = suites.guest_command(series, ["6.1", "6.12", "7.3"], tmp_path / "report.xml")
+    command = suites.guest_command(series, ["6.1", "6.12", "7.3"], tmp_path / "report.xml", [])
     assert ("--without-singles" in command) == (series == "6.12")
-    assert "--without-singles" not in suites.guest_command(series, ["6.1", "6.12", "6.18", "7.3"], tmp_path / "report")
+    assert "--without-singles" not in suites.guest_command(
+        series, ["6.1", "6.12", "6.18", "7.3"], tmp_path / "report", []
+    )
 
 
 def test_what_failed_runs_once_more_and_is_shown(suites: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     guests = Guests({"test_x": True, "test_y[a b]": False, "test_z": False}, {"test_y[a b]": True, "test_z": False})
     monkeypatch.setattr(suites, "stream", guests.stream)
-    outcome = suites.run_in_guest("6.12", ["6.1", "6.12"])
+    outcome = suites.run_in_guest("6.12", "kernel", ["6.1", "6.12"])
     assert guests.tests[1] == ["tests/kernel/test_a.py::test_y[a b]", "tests/kernel/test_a.py::test_z"]
     assert "--elsewhere=6.1" not in guests.commands[1]
     assert (outcome.counts.passed, outcome.counts.failed) == (2, 1)
     assert [failure.name for failure in outcome.counts.failures] == ["test_z"]
     (event,) = outcome.events
-    assert event.startswith("UNSTEADY: failed, and passed when run once more: 6.12 tests.kernel.test_a::test_y[a b]")
+    assert event.startswith(
+        "UNSTEADY: failed, and passed when run once more: 6.12 kernel tests.kernel.test_a::test_y[a b]"
+    )
     assert "why test_y[a b] failed" in event
 
 
@@ -89,21 +93,21 @@ def test_where_many_fail_none_runs_once_more(suites: ModuleType, monkeypatch: py
     results = {f"test_{n}": False for n in range(suites.FEW + 1)}
     guests = Guests(results)
     monkeypatch.setattr(suites, "stream", guests.stream)
-    assert suites.run_in_guest("6.12", ["6.12"]).counts.failed == len(results)
+    assert suites.run_in_guest("6.12", "kernel", ["6.12"]).counts.failed == len(results)
     assert len(guests.commands) == 1
 
 
 def test_a_second_guest_that_is_lost_changes_nothing(suites: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     guests = Guests({"test_x": True, "test_y": False}, None)
     monkeypatch.setattr(suites, "stream", guests.stream)
-    outcome = suites.run_in_guest("6.12", ["6.12"])
+    outcome = suites.run_in_guest("6.12", "kernel", ["6.12"])
     assert (outcome.counts.passed, outcome.counts.failed, outcome.events) == (1, 1, ())
 
 
 def test_a_guest_that_is_lost_is_started_once_more(suites: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     guests = Guests(None, {"test_x": True})
     monkeypatch.setattr(suites, "stream", guests.stream)
-    outcome = suites.run_in_guest("6.12", ["6.12"])
+    outcome = suites.run_in_guest("6.12", "kernel", ["6.12"])
     assert outcome.counts == suites.Counts(passed=1)
     assert outcome.is_complete
-    assert outcome.events == ("the guest with kernel 6.12 was lost (attempt 1 of 2)",)
+    assert outcome.events == ("the guest of 6.12 kernel was lost (attempt 1 of 2)",)

@@ -15,7 +15,7 @@ REPORT = """<testsuites><testsuite name="pytest">
 
 
 def test_a_report_becomes_a_row() -> None:
-    one = parse("6.1", REPORT)
+    one = parse("6.1", [REPORT])
     assert (one.release, one.passed, one.failed, one.skipped.total()) == ("6.1.0-56", 2, 1, 1)
     text = page([one])
     assert "| 6.1 | 6.1.0-56 | yes | yes | no | no | made of two programs | 2 | 1 | 1 |" in text
@@ -24,7 +24,13 @@ def test_a_report_becomes_a_row() -> None:
 
 def test_what_passed_when_run_once_more_is_listed() -> None:
     again = """<testsuite name="pytest"><testcase classname="a" name="three"/></testsuite>"""
-    one = parse("6.1", REPORT, again)
+    one = parse("6.1", [REPORT], [again])
     assert (one.passed, one.failed, one.unsteady) == (3, 0, ("a::three",))
     assert "## Passed when run once more on 6.1\n\n- `a::three`\n" in page([one])
-    assert parse("6.1", REPORT, REPORT).failed == 1
+    assert parse("6.1", [REPORT], [REPORT]).failed == 1
+
+
+def test_the_reports_of_one_kernel_are_added_up() -> None:
+    more = """<testsuite name="pytest"><testcase classname="b" name="one"/></testsuite>"""
+    one = parse("6.1", [REPORT, more])
+    assert (one.release, one.passed, one.failed) == ("6.1.0-56", 3, 1)

@@ -19,6 +19,9 @@ from places import IS_GUEST
 
 Run = Callable[..., int]
 
+if IS_GUEST:
+    from in_guests import nothing_is_left_behind, the_kernel_does_not_complain, what_was_tested  # noqa: F401
+
 
 def _compile(source: str, path: Path, *flags: str) -> Path:
     return compiled_program(PROGRAMS / source, path, "-O2", "-g0", "-w", *flags)

@@ -32,6 +32,7 @@ def save(program: Path, name: str, measured: str, *, rounds: int = 40, pause: in
     return path
 
 
+@pytest.mark.once("7.3")
 def test_ten_pairs_of_equal_runs_give_no_claim(program: Path) -> None:
     claims = []
     for pair in range(10):

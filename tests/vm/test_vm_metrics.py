@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 
 from conftest import ROOT, TIME_LIMIT, VM
-
 from ports import free_port
 from prometheus_server import Prometheus, find_programs
 

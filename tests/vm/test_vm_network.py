@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-from conftest import ROOT, TIME_LIMIT, VM
 from distributed import LocalCluster
 
 import multiprobe as mp
+from conftest import ROOT, TIME_LIMIT, VM
 from ports import free_port
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, TIME_LIMIT, VM, processes_of
 
+from conftest import ROOT, TIME_LIMIT, VM, processes_of
 from multiprobe.vm import kernels
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from multiprobe.instruments.stacks.instrument import Stack, StacksSample
 from multiprobe.instruments.task_names import TaskNames
 from multiprobe.instruments.trace import instrument as trace
 from multiprobe.instruments.trace.instrument import TracedCall
+from multiprobe.kernel.modules import load_modules
 from multiprobe.links.report import MEANINGS, Drop, Failure, Verified
 from multiprobe.names import decode_name
 from nasty_names import NASTY
@@ -42,6 +44,8 @@ LONG = "bpf_struct_ops_of_a_scheduler_whose_author_had_a_wide_screen_and_no_merc
 
 class Functions(list[Function]):
     unresolved = ()
+    rows = ()
+    table = SimpleNamespace(origin=SimpleNamespace(modules=load_modules()), module=str)
 
     def n_attachable(self, *, when: str) -> int:
         return len(self)
