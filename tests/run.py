@@ -30,8 +30,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-IN_GUESTS = ("kernel", "user")
-"""Folders of tests, each a suite with a guest of its own: parts of a size that two guests at once can share evenly."""
 PYTEST = ["-m", "pytest", "-p", "no:cacheprovider"]
 GUESTS_AT_ONCE = 2
 """A third makes each of them so slow on two processors that what it shows is not what a machine does."""
@@ -267,24 +265,30 @@ def run_on_second_python() -> Outcome | None:
 
 
 def main(kernels: list[str], *, kernels_only: bool = False, reports: Path | None = None) -> int:
-    """Run everything, the longest suites first, and end with the counts."""
+    """Run everything, the longest suites first, and end with the counts.
+
+    Each kernel has two suites, each with a guest of its own, so that two guests at once can share the work evenly.
+    """
     if reports:
         reports.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("COLUMNS", "120")
     for folder in ("src", "tests", "examples"):  # an emulated processor would take twenty times as long
         compileall.compile_dir(ROOT / folder, quiet=2)
     with ThreadPoolExecutor(GUESTS_AT_ONCE) as guests, ThreadPoolExecutor(1) as beside:
-        jobs: list[Future[Outcome | None]] = [
-            guests.submit(run_in_guest, series, folder, kernels, reports)
-            for folder in IN_GUESTS
-            for series in reversed(kernels)  # newer ones have more to test
-        ]
+        jobs: list[Future[Outcome | None]] = []
+
+        def run_in_guests(folder: str) -> None:
+            for series in reversed(kernels):  # newer ones have more to test
+                jobs.append(guests.submit(run_in_guest, series, folder, kernels, reports))
+
+        run_in_guests("kernel")
         if not kernels_only:
+            jobs += [guests.submit(run_here, "vm", "tests/vm")]  # boots guests
             jobs += [beside.submit(run_here, "user", "tests/user")]  # first: guests take what it compiles
             jobs += [beside.submit(run_here, "unit", "tests/unit", "tests/properties")]
             jobs += [beside.submit(run_on_second_python)]
             jobs += [beside.submit(run_here, "outside", "tests/outside")]
-            jobs += [guests.submit(run_here, "vm", "tests/vm")]  # boots guests
+        run_in_guests("user")
         outcomes = [outcome for job in jobs if (outcome := job.result()) is not None]
     total = sum((outcome.counts for outcome in outcomes), Counts())
     print()
