@@ -119,7 +119,7 @@ def diff(
         fdr,
         least,
         (*notes, *_limits(sides, is_tested=is_tested), *_missed(sides)),
-        tuple(flame_values(side, kind, exposure) for side in sides) if kind.flame else (),
+        flame_values(sides, kind, exposure) if kind.flame else (),
     )
 
 

@@ -82,16 +82,32 @@ def measure(sides: Sequence[Side], names: Sequence[str], exposure: Exposure) -> 
 
     names: the fields of a key
     """
-    keys = dict.fromkeys(key for side in sides for run in side.runs for key in run.totals)
-    for key in keys:
+    for key, runs in _comparable(sides, names):
         fields = dict(zip(names, key, strict=True))
-        runs = [_with_function(side, fields) for side in sides]
-        if not all(runs):
-            continue  # it could be attached on one side only
         yield _calls(key, fields, runs, exposure)
         totals = [[run.totals[key] for run in side if key in run.totals] for side in runs]
         if all(totals) and totals[0][0].buckets:
             yield from _times(fields, totals)
+
+
+def flame_values(sides: Sequence[Side], kind: RowKind, exposure: Exposure) -> tuple[dict[tuple[str, ...], float], ...]:
+    """What a flame graph shows of the runs of each side: their mean per run or second, by the frames."""
+    place, frames = kind.sums.index(kind.flame), kind.keys.index("frames")
+    found: tuple[dict[tuple[str, ...], float], ...] = tuple({} for _ in sides)
+    for key, runs in _comparable(sides, kind.keys):
+        path = cast("tuple[str, ...]", key[frames])
+        for values, side in zip(found, runs, strict=True):
+            shares = (run.totals[key].sums[place] / _span(run, exposure) for run in side if key in run.totals)
+            values[path] = values.get(path, 0.0) + sum(shares) / len(side)
+    return found
+
+
+def _comparable(sides: Sequence[Side], names: Sequence[str]) -> Iterator[tuple[Key, list[list[MeasuredRun]]]]:
+    """Each key, and the runs of each side in which its function was attached: not what could be on one side only."""
+    for key in dict.fromkeys(key for side in sides for run in side.runs for key in run.totals):
+        runs = [_with_function(side, dict(zip(names, key, strict=True))) for side in sides]
+        if all(runs):
+            yield key, runs
 
 
 def _with_function(side: Side, fields: Mapping[str, object]) -> list[MeasuredRun]:
@@ -100,18 +116,6 @@ def _with_function(side: Side, fields: Mapping[str, object]) -> list[MeasuredRun
         return list(side.runs)
     label = label_of(fields)
     return [run for run in side.runs if label in run.attached]
-
-
-def flame_values(side: Side, kind: RowKind, by: Exposure) -> dict[tuple[str, ...], float]:
-    """What a flame graph shows of the runs of a side: its mean per run or second, by the frames."""
-    place, frames = kind.sums.index(kind.flame), kind.keys.index("frames")
-    found: dict[tuple[str, ...], float] = {}
-    for run in side.runs:
-        span = len(side.runs) * _span(run, by)
-        for key, total in run.totals.items():
-            path = cast("tuple[str, ...]", key[frames])
-            found[path] = found.get(path, 0.0) + total.sums[place] / span
-    return found
 
 
 def _calls(key: Key, fields: Mapping[str, object], runs: Sequence[Sequence[MeasuredRun]], by: Exposure) -> Measured:

@@ -116,6 +116,23 @@ def test_the_flame_graph_shows_times(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("command_name", ["stacks", "graph"])
+def test_what_only_one_side_could_attach_is_not_in_the_flame_graph(command_name: str) -> None:
+    """Nor is it divided by runs that could not attach it."""
+
+    def run(name: str, *functions: str) -> mp.Run:
+        rows = (
+            calls(*((function, 100, []) for function in functions))
+            if command_name == "graph"
+            else [{"type": "stack", "function": one, "module": "", "frames": [one], "calls": 100} for one in functions]
+        )
+        return make_run(rows, name=name, command=command_name, workload="true")
+
+    found = mp.diff([run("1", "a", "b"), run("2", "a")], [run("3", "a", "b", "c"), run("4", "a", "b", "c")])
+    assert found.flame == ({("a",): 100.0, ("b",): 100.0}, {("a",): 100.0, ("b",): 100.0})
+    assert [row["function"] for row in found.unavailable] == ["c"]
+
+
 @pytest.mark.parametrize(
     "change",
     [
