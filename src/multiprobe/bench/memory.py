@@ -63,7 +63,7 @@ COMMANDS = {
         lambda: TraceProbe(Filter(), entries_only=False, size=trace.RING_SIZE).program,
         trace.start,
     ),
-    "errors": _Command("session", lambda: make_program(), errors.start),
+    "errors": _Command("session", make_program, errors.start),
     "graph": _Command("session", lambda: GraphProbe(max_events=graph.MAX_EVENTS).program, graph.start),
     "stacks": _Command("entry", lambda: StacksProbe(has_user=False, is_timed=False).program, stacks.start),
 }

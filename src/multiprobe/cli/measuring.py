@@ -28,7 +28,7 @@ from multiprobe.errors import NoMatchError, NotSupportedError, PatternError
 from multiprobe.functions.request import why_no_match
 from multiprobe.instruments.known_calls import verify
 from multiprobe.instruments.workload import STDERR, STDOUT, Workload
-from multiprobe.kernel.tasks import Tasks, require_process
+from multiprobe.kernel.tasks import require_process
 from multiprobe.links.plan.preview import instruction_rate, preview
 from multiprobe.links.plan.request import choose_of_binary
 from multiprobe.output.page import page
@@ -148,20 +148,17 @@ def _select(patterns: Sequence[str], *, unsafe: bool, kernel_files: str | None) 
 
 
 def _print_plan(measurement: Measurement[MeasuringOptions, SampleT], functions: AnyFunctionSet) -> int:
-    options, program = measurement.options, measurement.program(functions)
+    options = measurement.options
     given = options.attach_options(os.getpid())  # COMMAND is not started; its process would be another
     planned = preview(
         functions,
         options.mechanisms,
         when=measurement.when,
         limits=options.limits,
-        program=program,
-        tasks=Tasks.of(
-            given["pid"],
-            has_own=given["own"],
-            has_children=given["children"],
-            is_namespaced=program is not None and program.is_namespaced,
-        ),
+        program=measurement.program(functions),
+        pid=given["pid"],
+        own=given["own"],
+        children=given["children"],
         is_replaceable=measurement.is_replaceable,
     )
     plan = planned.to_json(rate=instruction_rate())

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from multiprobe.binaries.mixed import kernel_of, owners
 from multiprobe.errors import CompileError, NotSupportedError
 from multiprobe.kernel.mechanism import Mechanism
-from multiprobe.kernel.tasks import ALL_TASKS, Tasks
+from multiprobe.kernel.tasks import Tasks
 from multiprobe.links.guard.limits import Limits
 from multiprobe.links.guard.waves import in_waves
 from multiprobe.links.mechanisms.errnos import meaning
@@ -90,13 +90,17 @@ def preview(
     when: str = "entry",
     limits: Limits = NO_LIMITS,
     program: Program | None = None,
-    tasks: Tasks = ALL_TASKS,
+    pid: int | None = None,
+    own: bool = True,
+    children: bool = True,
     is_replaceable: bool = False,
 ) -> Plan:
-    """What attaching a program to these functions by these mechanisms would come to.
+    """What attaching a program to these functions by these mechanisms would come to; the options are `plan`'s.
 
     Raises NotSupportedError or NotPermittedError where nothing could be attached by any allowed mechanism.
     """
+    is_namespaced = program is not None and program.is_namespaced
+    tasks = Tasks.of(pid, has_own=own, has_children=children, is_namespaced=is_namespaced)
     kernel = kernel_of(functions)
     usable = mechanisms.allowed & usable_for(functions, when=when)
     if not usable:
@@ -106,8 +110,8 @@ def preview(
     settings = ProgramSettings(tasks, limits.is_guarded or is_replaceable)
     if program is not None and may_leave_out(functions):
         planned = plan_program(program, functions.take(plan.planned), plan, settings, n_cpus=n_possible_cpus())
-        plan, own = without_own_calls(functions, plan, _compilable(planned, plan.mechanisms))
-        ledger.skip(own)
+        plan, left_out = without_own_calls(functions, plan, _compilable(planned, plan.mechanisms))
+        ledger.skip(left_out)
     if any(group.mechanism == Mechanism.UPROBE_MULTI for group in plan.groups):
         plan, failures, unknown = _without_refused(functions, plan)
         ledger.fail(failures)
@@ -185,8 +189,8 @@ def plan(
         when=parse_side(when),
         limits=limits,
         program=program,
-        tasks=Tasks.of(
-            pid, has_own=own, has_children=children, is_namespaced=program is not None and program.is_namespaced
-        ),
+        pid=pid,
+        own=own,
+        children=children,
         is_replaceable=replaceable,
     )
