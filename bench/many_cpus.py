@@ -14,14 +14,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+
 import multiprobe as mp
+from allocated import map_bytes, pool_bytes
 from multiprobe.instruments import count
 from multiprobe.instruments.errors import instrument as errors
 from multiprobe.instruments.graph import instrument as graph
@@ -29,7 +32,6 @@ from multiprobe.instruments.latency import instrument as latency
 from multiprobe.kernel.memory import kernel_bytes_used, load_meminfo
 
 TARGET = "__x64_sys_getsid"
-GUARD_PAGE = 4096
 NOBODY = 1 << 22
 """No process has this id: getsid() fails."""
 
@@ -59,25 +61,6 @@ COMMANDS: dict[str, tuple[Callable[..., Any], Callable[[Any, int], int]]] = {
     "errors": (errors.start, errors_found),
     "graph": (partial(graph.start, max_events=1_000_000), graph_found),
 }
-
-
-def map_bytes() -> int:
-    """What the kernel says that it allocated for all maps of this process."""
-    found: dict[str, int] = {}
-    for entry in Path("/proc/self/fdinfo").iterdir():
-        try:
-            facts = dict(re.findall(r"^(\w+):\s+(\S+)$", entry.read_text(), re.M))
-        except OSError:  # the descriptor that the directory is read by
-            continue
-        if "map_id" in facts:
-            found[facts["map_id"]] = int(facts["memlock"])
-    return sum(found.values())
-
-
-def pool_bytes() -> int:
-    """All pools of return nodes; those that are freed lazily not counted."""
-    areas = re.findall(r"^\S+ +(\d+) (rethook_alloc|objpool_init)\+", Path("/proc/vmallocinfo").read_text(), re.M)
-    return sum(int(size) - GUARD_PAGE for size, _ in areas)
 
 
 def settled_meminfo() -> dict[str, int]:
@@ -122,7 +105,7 @@ def measured(name: str, functions: mp.FunctionSet, *, n_calls: int, limits: mp.L
     with started:
         yield "attach_seconds", round(time.perf_counter() - began, 1)
         memory = started.report.kernel_memory
-        maps = map_bytes()
+        maps = sum(map_bytes().values())
         after = load_meminfo()
         yield "mechanisms", dict(started.report.mechanisms)
         yield "maps", maps

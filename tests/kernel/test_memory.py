@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import time
-from pathlib import Path
 
 import pytest
 from turns import in_turn
 
 import multiprobe as mp
+from allocated import counts_maps, map_bytes, pool_bytes
 from multiprobe.instruments import count
 from multiprobe.instruments.errors.program import make_program
 from multiprobe.instruments.graph.program import GraphProbe
@@ -20,11 +19,7 @@ from multiprobe.kernel.features import Features
 from multiprobe.kernel.memory import kernel_bytes_used, load_meminfo
 from multiprobe.kernel.return_nodes import parse_return_nodes
 from multiprobe.maps.cpus import load_n_cpus
-from multiprobe.maps.set_spec import MapSetSpec
-from multiprobe.maps.store import MapSet
 
-GUARD_PAGE = 4096
-HASH_ELEMENT = 48
 MANY, MOST = 10_000, 30_000
 TRAMPOLINES = 3_000
 QUIET_BYTES, QUIET_SECONDS = 1_000_000, 2.0
@@ -33,12 +28,6 @@ QUIET_BYTES, QUIET_SECONDS = 1_000_000, 2.0
 @mp.program
 def empty(ctx):
     return
-
-
-def pools() -> int:
-    """Bytes of all pools of return nodes, from /proc/vmallocinfo; those that are freed lazily not counted."""
-    areas = re.findall(r"^\S+ +(\d+) (rethook_alloc|objpool_init)\+", Path("/proc/vmallocinfo").read_text(), re.M)
-    return sum(int(size) - GUARD_PAGE for size, _ in areas)
 
 
 @pytest.fixture(scope="module")
@@ -74,10 +63,10 @@ def test_return_nodes_take_what_is_predicted(kernel: mp.Kernel, when: str) -> No
     functions = choose(kernel, mp.Mechanism.KPROBE_MULTI, when, MANY)
     planned = mp.plan(functions, when=when, mechanisms="kprobe_multi").report.kernel_memory
     settle()
-    before = pools()
+    before = pool_bytes()
     with mp.attach(empty, functions, when=when, mechanisms="kprobe_multi") as attachment:
         told = attachment.report.kernel_memory
-        taken = pools() - before
+        taken = pool_bytes() - before
     if parse_return_nodes(kernel.table.evidence["return_nodes"]) is None:
         assert (planned, told, taken) == ({}, {}, 0), "fprobe is on fgraph here, and has no pools"
         return
@@ -129,26 +118,6 @@ def test_more_than_the_limit_is_refused(kernel: mp.Kernel) -> None:
         assert attachment.report.kernel_memory["predicted"] == predicted["predicted"]
 
 
-def map_bytes() -> dict[int, int]:
-    """What the kernel says that it allocated for each map of this process, by id."""
-    found = {}
-    for entry in Path("/proc/self/fdinfo").iterdir():
-        try:
-            facts = dict(re.findall(r"^(\w+):\s+(\S+)$", entry.read_text(), re.M))
-        except OSError:  # the descriptor that the directory is read by
-            continue
-        if "map_id" in facts:
-            found[int(facts["map_id"])] = int(facts["memlock"])
-    return found
-
-
-def counts_memory() -> bool:
-    """Whether that is all of it: kernels before 6.4 multiply entries with the sizes of key and value."""
-    table = mp.Hash(mp.u64, mp.u64, 1000)
-    with MapSet(MapSetSpec((table,), n_functions=1, n_cpus=1)):
-        return max(map_bytes().values()) >= 1000 * (HASH_ELEMENT + 16)
-
-
 PROGRAMS = {
     "count": count.count,
     "latency": LatencyProbe().program,
@@ -185,5 +154,5 @@ def test_all_maps_of_an_attachment_take_what_is_predicted(kernel: mp.Kernel, nam
     with mp.attach(program, functions, **options) as attachment:
         taken = sum(size for number, size in map_bytes().items() if number not in before)
         assert attachment.report.kernel_memory["maps"] == planned
-    if counts_memory():
+    if counts_maps():
         assert planned == pytest.approx(taken, rel=0.02)
