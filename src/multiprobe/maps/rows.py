@@ -13,7 +13,7 @@ CACHE_LINE = 64
 
 SHARED_BYTES = 4_000_000
 """Of a PerFunction whose rows may be shared: as many rows as fit, 8 for 50,000 counters of 8 bytes."""
-HISTOGRAM_BYTES = 32_000_000
+HISTOGRAM_BYTES = 28_000_000
 """Of a Histogram by function: above it, only functions that are called have rows for several CPUs."""
 HOT_ROWS = 8
 """Rows of a function that is called, at most."""
