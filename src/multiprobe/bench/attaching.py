@@ -6,6 +6,7 @@ Batches: all functions and parts of them. One by one: `SINGLES` functions, since
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import multiprobe as mp
@@ -49,7 +50,7 @@ def _sizes(mechanism: Mechanism, n: int) -> list[int]:
 
 
 def _note_bpftrace(task: Task) -> None:
-    if not bpftrace.is_there():
+    if not task.bpftraces:
         task.notes.append("attach: bpftrace is left out: it is not installed")
     elif not bpftrace.probes(task.patterns):
         task.notes.append(f"attach: bpftrace is left out: it has no such patterns as {' '.join(task.patterns)}")
@@ -117,8 +118,8 @@ def _cases(
     if in_c is not None:
         yield Case("libbpf", mechanism.label), lambda: in_c.attach(functions)
     wanted = bpftrace.probes(task.patterns)
-    if is_whole and wanted and bpftrace.is_there():
-        yield Case(bpftrace.PROGRAM, mechanism.label), lambda: bpftrace.attach(wanted)
+    for peer in task.bpftraces if is_whole and wanted else ():
+        yield Case(peer.name, mechanism.label), partial(peer.attach, wanted)
 
 
 def ours(functions: FunctionSet, mechanism: Mechanism) -> Mapping[str, float]:

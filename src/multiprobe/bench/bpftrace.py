@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from multiprobe.errors import MultiprobeError
+from multiprobe.bench.machine import version
+from multiprobe.errors import MultiprobeError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 PROGRAM = "bpftrace"
 _ENVIRONMENT = {"BPFTRACE_MAX_PROBES": "1000000"}
@@ -24,23 +25,6 @@ _ENVIRONMENT = {"BPFTRACE_MAX_PROBES": "1000000"}
 _TIMED = 'BEGIN {{ printf("begun %llu\\n", nsecs); }} {} END {{ printf("ended %llu\\n", nsecs); }}'
 _CLOCK = "/proc/uptime"
 """Tells the time of the clock that `nsecs` is of, to 10 ms: what is printed once everything is attached."""
-
-
-def is_there() -> bool:
-    """Whether it is installed."""
-    return shutil.which(PROGRAM) is not None
-
-
-def probes(patterns: tuple[str, ...]) -> str:
-    """The patterns as its kprobes, or "" if it can't say the same."""
-    can = all(re.fullmatch(r"[\w*]+", pattern) for pattern in patterns)
-    return ",".join(f"kprobe:{pattern}" for pattern in patterns) if can else ""
-
-
-def attach(wanted: str) -> Mapping[str, float]:
-    """Seconds to load and attach empty programs, and to detach them, as its own clock says, to 10 ms."""
-    times = timed(wanted + " { }")
-    return {"attach": times.attached - times.begun, "detach": times.ended - times.attached}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +38,6 @@ class Times:
     whole: float
 
 
-def timed(script: str) -> Times:
-    """Run a script of probes until everything is attached, and detach. Raises MultiprobeError if it fails."""
-    line = [PROGRAM, "-c", f"{_cat()} {_CLOCK}", "-e", _TIMED.format(script)]
-    started = time.clock_gettime(time.CLOCK_BOOTTIME)
-    done = subprocess.run(line, capture_output=True, text=True, check=False, env=os.environ | _ENVIRONMENT)
-    whole = time.clock_gettime(time.CLOCK_BOOTTIME)
-    found = re.search(r"begun (\d+).*?^(\d+\.\d+) \d+\.\d+$.*?ended (\d+)", done.stdout, re.DOTALL | re.MULTILINE)
-    if done.returncode or found is None:
-        raise _failed(done.stdout + done.stderr)
-    return Times(started, int(found[1]) / 1e9, float(found[2]), int(found[3]) / 1e9, whole)
-
-
 @dataclass(frozen=True, slots=True)
 class Running:
     """A bpftrace that is attached: its process, and the file that its output goes to."""
@@ -74,31 +46,76 @@ class Running:
     output: Path
 
 
-@contextmanager
-def running(script: str) -> Iterator[Running]:
-    """Have it attached while the block runs; at the end of the block it detaches and exits.
+@dataclass(frozen=True, slots=True)
+class Bpftrace:
+    """One bpftrace: its name among the tools, and its program."""
 
-    Raises MultiprobeError if it exits before everything is attached.
-    """
-    with tempfile.TemporaryDirectory() as directory:
-        gate, output = Path(directory, "gate"), Path(directory, "output")
-        os.mkfifo(gate)
-        with output.open("wb") as out:
-            process = subprocess.Popen(
-                [PROGRAM, "-B", "full", "-c", f"{_cat()} {gate}", "-e", script],
-                stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=os.environ | _ENVIRONMENT,
-            )  # fmt: skip
-        try:
-            writer = _open_when_read(gate, process, output)
+    name: str
+    path: str
+
+    def attach(self, wanted: str) -> Mapping[str, float]:
+        """Seconds to load and attach empty programs, and to detach them, as its own clock says, to 10 ms."""
+        times = self.timed(wanted + " { }")
+        return {"attach": times.attached - times.begun, "detach": times.ended - times.attached}
+
+    def timed(self, script: str) -> Times:
+        """Run a script of probes until everything is attached, and detach. Raises MultiprobeError if it fails."""
+        line = [self.path, "-c", f"{_cat()} {_CLOCK}", "-e", _TIMED.format(script)]
+        started = time.clock_gettime(time.CLOCK_BOOTTIME)
+        done = subprocess.run(line, capture_output=True, text=True, check=False, env=os.environ | _ENVIRONMENT)
+        whole = time.clock_gettime(time.CLOCK_BOOTTIME)
+        found = re.search(r"begun (\d+).*?^(\d+\.\d+) \d+\.\d+$.*?ended (\d+)", done.stdout, re.DOTALL | re.MULTILINE)
+        if done.returncode or found is None:
+            raise _failed(done.stdout + done.stderr)
+        return Times(started, int(found[1]) / 1e9, float(found[2]), int(found[3]) / 1e9, whole)
+
+    @contextmanager
+    def running(self, script: str) -> Iterator[Running]:
+        """Have it attached while the block runs; at the end of the block it detaches and exits.
+
+        Raises MultiprobeError if it exits before everything is attached.
+        """
+        with tempfile.TemporaryDirectory() as directory:
+            gate, output = Path(directory, "gate"), Path(directory, "output")
+            os.mkfifo(gate)
+            with output.open("wb") as out:
+                process = subprocess.Popen(
+                    [self.path, "-B", "full", "-c", f"{_cat()} {gate}", "-e", script],
+                    stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=os.environ | _ENVIRONMENT,
+                )  # fmt: skip
             try:
-                yield Running(process.pid, output)
-            finally:
-                os.close(writer)
-            process.wait()
-        finally:
-            if process.poll() is None:
-                process.kill()
+                writer = _open_when_read(gate, process, output)
+                try:
+                    yield Running(process.pid, output)
+                finally:
+                    os.close(writer)
                 process.wait()
+            finally:
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
+
+
+def installed() -> tuple[Bpftrace, ...]:
+    """The one that is found first on PATH, if there is one."""
+    path = shutil.which(PROGRAM)
+    return () if path is None else (Bpftrace(PROGRAM, path),)
+
+
+def at(paths: Sequence[str]) -> tuple[Bpftrace, ...]:
+    """Those at these paths; where there are several, the version of each is in its name. Raises UsageError."""
+    versions = {path: version((path, "--version")) for path in paths}
+    for path, found in versions.items():
+        if not found:
+            raise UsageError(f"{path} can't be run", hint="--bpftrace expects the path of a bpftrace")
+    names = versions if len(versions) > 1 else dict.fromkeys(versions, "")
+    return tuple(Bpftrace(f"{PROGRAM} {name}".strip(), path) for path, name in names.items())
+
+
+def probes(patterns: tuple[str, ...]) -> str:
+    """The patterns as its kprobes, or "" if it can't say the same."""
+    can = all(re.fullmatch(r"[\w*]+", pattern) for pattern in patterns)
+    return ",".join(f"kprobe:{pattern}" for pattern in patterns) if can else ""
 
 
 def _open_when_read(gate: Path, process: subprocess.Popen[bytes], output: Path) -> int:

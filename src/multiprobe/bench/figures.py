@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from multiprobe.bench.bpftrace import Bpftrace
 from multiprobe.errors import MultiprobeError
 from multiprobe.functions.sets import FunctionSet
 
@@ -87,12 +88,14 @@ class Figure:
 class Task:
     """What is to be measured: `n_runs` runs, on these functions, which were chosen by `patterns`.
 
+    bpftraces: those to measure beside; ratios are to the first
     step: called with what is done next; notes: sentences on what could not be measured
     """
 
     functions: FunctionSet
     patterns: tuple[str, ...]
     n_runs: int
+    bpftraces: tuple[Bpftrace, ...] = ()
     step: Callable[[str], None] = lambda _: None
     notes: list[str] = field(default_factory=list)
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import multiprobe as mp
 from multiprobe.arch import native
-from multiprobe.bench import bpftrace
 from multiprobe.bench.attaching import OURS, empty
 from multiprobe.bench.figures import Case, Figure, Run, Task, figures, in_turn
 from multiprobe.bench.machine import counts_instructions
@@ -78,10 +77,10 @@ def measure(task: Task) -> Iterator[Figure]:
         for mechanism in usable_mechanisms(kernel, when=question.side) & Mechanism.KERNEL:
             attach = partial(question.attach, functions, mechanisms=mechanism.label)
             cases[Case(OURS, f"{name}, {mechanism.label}")] = partial(cost, attach, has_reader=question.has_reader)
-        peer = Case(bpftrace.PROGRAM, name)
-        if name in SCRIPTS and bpftrace.is_there():
-            cases[peer] = partial(cost, partial(bpftrace.running, SCRIPTS[name].format(target)))
-        yield from figures("hit", in_turn("hit", cases, task), unit=unit, peer=peer, functions=1)
+        peers = [Case(peer.name, name) for peer in task.bpftraces if name in SCRIPTS]
+        for case, peer in zip(peers, task.bpftraces, strict=False):
+            cases[case] = partial(cost, partial(peer.running, SCRIPTS[name].format(target)))
+        yield from figures("hit", in_turn("hit", cases, task), unit=unit, peer=next(iter(peers), None), functions=1)
 
 
 def _cost(

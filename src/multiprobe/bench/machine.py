@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import platform
 import re
-import shutil
 import subprocess
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import multiprobe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from multiprobe.bench.bpftrace import Bpftrace
 
 ICOUNT_VARIABLE = "MULTIPROBE_ICOUNT"
 """Set in a guest whose clocks count instructions, one each nanosecond (`multiprobe vm --icount`)."""
 VERSIONS = {
-    "bpftrace": ("bpftrace", "--version"),
     "trace-cmd": ("trace-cmd", "-h"),
     "perf": ("perf", "--version"),
     "libbpf": ("pkg-config", "--modversion", "libbpf"),
@@ -27,8 +31,9 @@ def counts_instructions() -> bool:
     return bool(os.environ.get(ICOUNT_VARIABLE))
 
 
-def describe() -> dict[str, object]:
+def describe(bpftraces: Sequence[Bpftrace]) -> dict[str, object]:
     """The object that comes before the figures (docs/json.md)."""
+    lines = {one.name: (one.path, "--version") for one in bpftraces} | VERSIONS
     return {
         "type": "machine",
         "schema": 1,
@@ -41,7 +46,7 @@ def describe() -> dict[str, object]:
         "load": round(os.getloadavg()[0], 2),
         "multiprobe": multiprobe.__version__,
         "python": platform.python_version(),
-        "peers": {name: found for name, line in VERSIONS.items() if (found := _version(line))},
+        "peers": {name: found for name, line in lines.items() if (found := version(line))},
     }
 
 
@@ -66,10 +71,11 @@ def _virtualisation() -> str:
     return "none known"
 
 
-def _version(line: tuple[str, ...]) -> str:
-    """The version that a tool tells, or "" if it isn't installed."""
-    if shutil.which(line[0]) is None:
+def version(line: Sequence[str]) -> str:
+    """The version that a command line tells, or "" if its program isn't there or can't be run."""
+    try:
+        done = subprocess.run(line, capture_output=True, text=True, check=False)
+    except OSError:
         return ""
-    done = subprocess.run(line, capture_output=True, text=True, check=False)
     found = re.search(r"\d+\.\d+[\w.+-]*", done.stdout + done.stderr)
     return found[0] if found else "unknown"

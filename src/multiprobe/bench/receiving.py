@@ -12,17 +12,19 @@ import resource
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import multiprobe as mp
 from multiprobe.arch import native
-from multiprobe.bench import bpftrace
 from multiprobe.bench.attaching import OURS
 from multiprobe.bench.figures import Case, Figure, Run, Task, figures, in_turn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from multiprobe.bench.bpftrace import Bpftrace
 
 CALLS = 50_000
 _CALLER = "import os, sys\nfor _ in range(int(sys.argv[1])): os.getpgid(0)\n"
@@ -50,14 +52,13 @@ def report(ctx: mp.Context) -> None:
 def measure(task: Task) -> Iterator[Figure]:
     """Ours as arrays and as objects, and bpftrace's lines of text in a file."""
     function = native().wrappers[0] + "getpgid"
-    peer = Case(bpftrace.PROGRAM, "printf")
+    peers = {Case(peer.name, "printf"): partial(theirs, peer, function) for peer in task.bpftraces}
     cases: dict[Case, Run] = {
         Case(OURS, "arrays"): lambda: ours(function, as_objects=False),
         Case(OURS, "objects"): lambda: ours(function, as_objects=True),
     }
-    if bpftrace.is_there():
-        cases[peer] = lambda: theirs(function)
-    found = in_turn("events", cases, task)
+    found = in_turn("events", cases | peers, task)
+    peer = next(iter(peers), None)
     for step, unit in _UNITS.items():
         these = {case: [{step: run[step]} for run in runs] for case, runs in found.items()}
         beside = peer if step == "rate" else None
@@ -86,16 +87,16 @@ def ours(function: str, *, as_objects: bool) -> Mapping[str, float]:
         return _figures(reader.received, reader.dropped, used)
 
 
-def theirs(function: str) -> Mapping[str, float]:
+def theirs(peer: Bpftrace, function: str) -> Mapping[str, float]:
     """The processor time of bpftrace."""
-    with bpftrace.running(_SCRIPT.format(function)) as peer:
-        before = _processor_time(peer.pid)
+    with peer.running(_SCRIPT.format(function)) as running:
+        before = _processor_time(running.pid)
         _make_calls().wait()
         last = -1.0
-        while (used := _processor_time(peer.pid) - before) != last:
+        while (used := _processor_time(running.pid) - before) != last:
             last = used
             time.sleep(0.5)
-        said = peer.output.read_bytes()
+        said = running.output.read_bytes()
     received = len(re.findall(rb"^\d+ \d+ \d+$", said, re.MULTILINE))
     return _figures(received, sum(map(int, re.findall(rb"Lost (\d+) events", said))), used)
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ from multiprobe.errors import MultiprobeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from multiprobe.bench.bpftrace import Bpftrace
 
 PHASES = ("interpreter", "import", "choose", "compile", "load", "attach")
 """Of ours. bpftrace's are two: `compile` is all until its first program runs, `attach` loads the others, too."""
@@ -51,18 +54,17 @@ print(json.dumps({"times": times, "timings": timings}))
 
 def measure(task: Task) -> Iterator[Figure]:
     """The phases of each tool, `attached` (their sum), and `whole`, with detaching and the end of the process."""
-    peer = Case(bpftrace.PROGRAM, "count")
     cases: dict[Case, Run] = {Case(OURS, "count"): lambda: ours(task.patterns)}
     wanted = bpftrace.probes(task.patterns)
-    if wanted and bpftrace.is_there():
-        cases[peer] = lambda: theirs(wanted)
+    peers = {Case(peer.name, "count"): partial(theirs, peer, wanted) for peer in task.bpftraces if wanted}
+    cases |= peers
     if wanted and shutil.which(TRACE_CMD):
         cases[Case(TRACE_CMD, "function")] = lambda: trace_cmd(task.patterns)
     task.step("start: once each, for the caches")
     in_turn("start", cases, Task(task.functions, task.patterns, 1))
     found = in_turn("start", cases, task)
     n = len(task.functions.attachable())
-    yield from figures("start", found, unit="s", peer=peer, functions=n)
+    yield from figures("start", found, unit="s", peer=next(iter(peers), None), functions=n)
 
 
 def ours(patterns: tuple[str, ...]) -> Mapping[str, float]:
@@ -85,9 +87,9 @@ def phases(began: float, times: Mapping[str, float], timings: Mapping[str, float
     return dict(zip(PHASES, found, strict=True)) | {"attached": times["attach"] - began}
 
 
-def theirs(wanted: str) -> Mapping[str, float]:
-    """bpftrace's."""
-    times = bpftrace.timed(wanted + " { @[func] = count(); }")
+def theirs(peer: Bpftrace, wanted: str) -> Mapping[str, float]:
+    """A bpftrace's."""
+    times = peer.timed(wanted + " { @[func] = count(); }")
     return {
         "compile": times.begun - times.started,
         "attach": times.attached - times.begun,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 import multiprobe as mp
-from multiprobe.bench import attaching, machine, plots
+from multiprobe.bench import attaching, bpftrace, machine, plots
 from multiprobe.bench.benches import BENCHES
 from multiprobe.bench.figures import Task
 from multiprobe.bench.tables import tables
@@ -29,6 +29,7 @@ from multiprobe.output.terminal import write_lines
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from multiprobe.bench.bpftrace import Bpftrace
     from multiprobe.bench.figures import Figure
 
 EXAMPLES = """\
@@ -54,6 +55,15 @@ def _complete(context: click.Context, param: click.Parameter, begun: str) -> lis
 @click.option(
     "--runs", cls=SelectionOption, type=POSITIVE, default=RUNS, show_default=True, metavar="N", help="Measure N times."
 )
+@click.option(
+    "--bpftrace",
+    "bpftraces",
+    cls=SelectionOption,
+    type=click.Path(exists=True, dir_okay=False, executable=True),
+    multiple=True,
+    metavar="PATH",
+    help="Measure beside this bpftrace instead of that on PATH; several: ratios are to the first.",
+)
 @json_option
 @output_option
 @click.option(
@@ -64,7 +74,9 @@ def _complete(context: click.Context, param: click.Parameter, begun: str) -> lis
     help="Also draw the figures, as SVG files in DIR.",
 )
 @general_options
-def command(words: tuple[str, ...], runs: int, json: bool, output: str | None, plot: str | None) -> int:
+def command(
+    words: tuple[str, ...], runs: int, bpftraces: tuple[str, ...], json: bool, output: str | None, plot: str | None
+) -> int:
     """Measure on this machine what attaching and tracing cost, beside other tools.
 
     attach: time to attach an empty program to 10, 100, 1,000, 10,000 and all functions, and to detach it. hit: what a
@@ -79,9 +91,10 @@ def command(words: tuple[str, ...], runs: int, json: bool, output: str | None, p
     kinds, patterns = divide(words)
     require_rights()
     found: list[Figure] = []
+    peers = bpftrace.at(bpftraces) if bpftraces else bpftrace.installed()
     with Results(output, is_text=not json) as results, Progress() as progress:
-        task = _task(patterns, runs, progress)
-        described = machine.describe()
+        task = _task(patterns, runs, peers, progress)
+        described = machine.describe(peers)
         if json:
             results.json([described])
         try:
@@ -104,7 +117,7 @@ def divide(words: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
     return list(dict.fromkeys(words[:n])) or list(BENCHES), tuple(words[n:]) or ("*",)
 
 
-def _task(patterns: tuple[str, ...], runs: int, progress: Progress) -> Task:
+def _task(patterns: tuple[str, ...], runs: int, peers: tuple[Bpftrace, ...], progress: Progress) -> Task:
     progress.step("reading the kernel's functions")
     kernel = mp.Kernel()
     functions = kernel.functions(*patterns)
@@ -113,7 +126,7 @@ def _task(patterns: tuple[str, ...], runs: int, progress: Progress) -> Task:
             f"no function that can be attached to matches {' '.join(patterns)}{why_no_match(kernel.table, patterns)}",
             hint="`multiprobe functions PATTERN…` lists what a pattern matches, and why not",
         )
-    return Task(functions, patterns, runs, step=lambda what: progress.step(what, is_for_terminal=True))
+    return Task(functions, patterns, runs, peers, step=lambda what: progress.step(what, is_for_terminal=True))
 
 
 def _finish(

@@ -15,6 +15,7 @@ from fake_kernel import FUNCTIONS, LIKE_6_12, LIKE_7_3, FakeFunction, FakeKernel
 from multiprobe.arch import native
 from multiprobe.bench import attaching, bpftrace, hitting, machine, memory, plots, receiving, starting
 from multiprobe.bench.benches import BENCHES
+from multiprobe.bench.bpftrace import Bpftrace
 from multiprobe.bench.figures import Case, Figure, Task, figures, in_turn
 from multiprobe.bench.tables import tables
 from multiprobe.cli.bench import divide
@@ -182,6 +183,8 @@ def test_interrupted_it_prints_what_there_is(
     [
         (["attach", "no_such_*"], 3, "no_such_*"),
         (["attach", "--runs", "0"], 2, "--runs"),
+        (["attach", "--bpftrace", "/no/bpftrace"], 2, "/no/bpftrace"),
+        (["attach", "--bpftrace", "/etc/hostname"], 2, "can't be run"),
         (["attach", "--plot", "/dev/null"], 2, "--plot"),
     ],
 )
@@ -259,30 +262,53 @@ print("1 2 3\\n1 2 4\\nLost 7 events", flush=True)
 
 
 @pytest.fixture
-def peer(tmp_path: Path) -> None:
+def peer(tmp_path: Path) -> Bpftrace:
     """A program that behaves like bpftrace, and attaches nothing."""
     program = tmp_path / "bpftrace"
     program.write_text(FAKE_BPFTRACE.format(python=sys.executable))
     program.chmod(0o755)
+    return Bpftrace("bpftrace", str(program))
 
 
-def test_bpftraces_times(peer: None) -> None:
-    assert bpftrace.is_there()
-    times = bpftrace.timed("kprobe:vfs_read { }")
+def test_bpftraces_times(peer: Bpftrace) -> None:
+    assert bpftrace.installed() == (peer,)
+    times = peer.timed("kprobe:vfs_read { }")
     assert times.started <= times.begun <= times.attached + 0.01  # a clock of 10 ms
     assert times.attached <= times.ended
-    assert bpftrace.attach("kprobe:vfs_read").keys() == {"attach", "detach"}
-    assert starting.theirs("kprobe:vfs_read").keys() == {"compile", "attach", "attached", "whole"}
+    assert peer.attach("kprobe:vfs_read").keys() == {"attach", "detach"}
+    assert starting.theirs(peer, "kprobe:vfs_read").keys() == {"compile", "attach", "attached", "whole"}
     with pytest.raises(MultiprobeError, match="bpftrace failed: ERROR: No probes to attach"):
-        bpftrace.timed("kprobe:no_such { }")
+        peer.timed("kprobe:no_such { }")
 
 
-def test_bpftrace_runs_while_something_is_measured(peer: None) -> None:
-    with bpftrace.running("kprobe:vfs_read { }") as one:
+def test_several_bpftraces_are_told_apart_by_version(peer: Bpftrace, tmp_path: Path) -> None:
+    newer = tmp_path / "newer"
+    newer.write_text("#!/bin/sh\necho bpftrace v0.27.1\n")
+    newer.chmod(0o755)
+    assert bpftrace.at([str(newer)]) == (Bpftrace("bpftrace", str(newer)),)
+    both = bpftrace.at([str(newer), peer.path, str(newer)])
+    assert [one.path for one in both] == [str(newer), peer.path]
+    assert both[0].name == "bpftrace 0.27.1"
+    peers = machine.describe(both)["peers"]
+    assert isinstance(peers, dict)
+    assert peers["bpftrace 0.27.1"] == "0.27.1"
+
+
+def test_ratios_are_to_the_first_bpftrace(peer: Bpftrace, kernel: FakeKernel) -> None:
+    other = Bpftrace("bpftrace 2", peer.path)
+    wanted = Task(mp.Kernel().functions("vfs_*"), ("vfs_*",), 2, (other, peer))
+    found = [one for one in attaching.measure(wanted) if one.step == "attach" and one.way == "kprobe_multi"]
+    assert {one.tool for one in found} == {"multiprobe", "system calls", "bpftrace 2", "bpftrace"}
+    began = [one for one in starting.measure(wanted) if one.step == "attached"]
+    assert {one.tool: one.peer for one in began} == {"bpftrace 2": "", "bpftrace": "bpftrace 2"}
+
+
+def test_bpftrace_runs_while_something_is_measured(peer: Bpftrace) -> None:
+    with peer.running("kprobe:vfs_read { }") as one:
         assert Path(f"/proc/{one.pid}").exists()
         assert "begun" in one.output.read_text()
     assert not Path(f"/proc/{one.pid}").exists()
-    with pytest.raises(MultiprobeError, match="No probes"), bpftrace.running("kprobe:no_such { }"):
+    with pytest.raises(MultiprobeError, match="No probes"), peer.running("kprobe:no_such { }"):
         pass
 
 
@@ -302,9 +328,9 @@ def test_phases_add_up() -> None:
 
 def test_the_machine_says_what_its_clock_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(machine.ICOUNT_VARIABLE, raising=False)
-    assert machine.describe()["clock"] == "time"
+    assert machine.describe([])["clock"] == "time"
     monkeypatch.setenv(machine.ICOUNT_VARIABLE, "1")
-    assert machine.describe()["clock"] == "instructions"
+    assert machine.describe([])["clock"] == "instructions"
 
 
 def test_received_events_are_counted_by_processor_time() -> None:
