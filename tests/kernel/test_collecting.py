@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 
 import pytest
@@ -99,8 +100,9 @@ def test_stacks(mechanism: str, kernel, calls) -> None:
     assert not any(missed.values()), missed
 
 
-def test_stacks_that_meet_are_counted(kernel, calls) -> None:
-    tiny = mp.StackTraces(max_entries=1)
+@pytest.mark.parametrize("max_entries", [1, 3])
+def test_stacks_that_meet_or_have_no_room_are_counted(kernel, calls, max_entries: int) -> None:
+    tiny = mp.StackTraces(max_entries=max_entries)
 
     @mp.program
     def take_tiny(ctx):
@@ -110,6 +112,7 @@ def test_stacks_that_meet_are_counted(kernel, calls) -> None:
         calls.run(5)
         found = attachment.map(ids).as_dict()
         missed = attachment.missed()
-    collided = sum(n for (stack, _), n in found.items() if stack == -17)
-    assert missed["stack_collisions"] == collided > 0
+    lost = {code: sum(n for (stack, _), n in found.items() if stack == code) for code in (-errno.EEXIST, -errno.ENOMEM)}
+    assert [missed["stack_collisions"], missed["failed_stacks"]] == list(lost.values())
+    assert sum(lost.values()) > 0
     assert sum(found.values()) == 30

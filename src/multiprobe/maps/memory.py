@@ -35,7 +35,7 @@ def map_bytes(spec: MapSpec, made: Layout, n_cpus: int) -> int:
     if isinstance(spec, Hash):
         return _hash_bytes(spec, made, n_cpus)
     if isinstance(spec, StackTraces):
-        stacks = made.max_entries * (STACK_SLOT + STACK_ELEMENT + made.value_size)
+        stacks = spec.n_places * STACK_SLOT + made.max_entries * (STACK_ELEMENT + made.value_size)
         return stacks + mapped_bytes(LOST_SIZE)
     if isinstance(spec, RingBuffer):
         n_pages = RING_PAGES + made.max_entries // mmap.PAGESIZE  # its entries are bytes

@@ -25,12 +25,14 @@ class StackTraces(MapSpec):
 
     >>> stacks = StackTraces()
 
-    depth: frames of a stack at most (1 to 127); max_entries: different stacks, rounded up to a power of two
+    depth: frames of a stack at most (1 to 127)
+    max_entries: room for so many stacks. Their hashes choose among places, of which there are the next power of two:
+        with one entry more than a power of two, every second place stays free.
 
     In a program, `stacks.id(ctx)` is the id of the kernel's stack, `stacks.id(ctx, user=True)` that of the process's. A
-    negative id is an errno: the hash of a stack chooses its entry, which the first stack keeps; another one with that
-        hash
-    is counted (stack_collisions). Raises UsageError for numbers out of range.
+    negative id is an errno: the hash of a stack chooses its place, which the first stack keeps; another one with that
+    hash is counted (stack_collisions), and so is one for which there is no room (failed_stacks). Raises UsageError for
+    numbers out of range.
     """
 
     __slots__ = ("depth", "max_entries")
@@ -42,7 +44,12 @@ class StackTraces(MapSpec):
             if not isinstance(number, int) or isinstance(number, bool) or not 0 < number <= most:
                 raise UsageError(f"invalid {name}={number!r}: expected 1 to {most}")
         self.depth = depth
-        self.max_entries = 1 << (max_entries - 1).bit_length()
+        self.max_entries = max_entries
+
+    @property
+    def n_places(self) -> int:
+        """Places for stacks in the kernel: a power of two."""
+        return 1 << (self.max_entries - 1).bit_length()
 
     def shape(self) -> tuple[object, ...]:
         return (self.kind,)

@@ -9,6 +9,7 @@ from multiprobe.instruments.count import count
 from multiprobe.instruments.errors.program import make_program
 from multiprobe.instruments.graph.program import GraphProbe
 from multiprobe.instruments.latency.program import LatencyProbe
+from multiprobe.instruments.stacks.program import StacksProbe
 from multiprobe.maps import rows
 from multiprobe.maps.layout import constants, find_hot_maps, layout
 from multiprobe.maps.memory import map_bytes, set_bytes
@@ -35,6 +36,7 @@ COMMANDS = {
     "latency --by thread --self": LatencyProbe(by="thread", has_self=True).program,
     "errors": make_program(),
     "graph": GraphProbe(max_events=200_000).program,
+    "stacks": StacksProbe(has_user=True, is_timed=True).program,
 }
 
 
@@ -112,5 +114,6 @@ def test_what_the_kernel_allocates_for_each_kind() -> None:
     assert taken(mp.LruHash(mp.u32, mp.u64, 1000)) == 1024 * 16 + 1000 * 64
     lost = 4096 + 4096
     assert taken(mp.StackTraces(depth=10, max_entries=64)) == 64 * (8 + 24 + 80) + lost
+    assert taken(mp.StackTraces(depth=10, max_entries=33)) == 64 * 8 + 33 * (24 + 80) + lost
     ring = mp.RingBuffer(Pair, size=1 << 20)
     assert taken(ring) == (1 << 20) + 3 * 4096 + (3 + 2 * 256) * 8 + lost

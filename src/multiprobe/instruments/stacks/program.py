@@ -28,6 +28,15 @@ OF_PROGRAM = 1
 """The cookie of a function of a program or library."""
 
 
+def _room(n: int) -> int:
+    """Entries of a StackTraces for `n` kernel stacks and as many user stacks.
+
+    There are at least four places for each of `n`, as of two stacks for one place the second is lost; and room for
+    stacks in half of them: more would only take memory.
+    """
+    return min(1 << 20, (1 << (4 * n - 1).bit_length() - 1) + 1)
+
+
 class StacksProbe:
     """A program and its maps.
 
@@ -42,7 +51,7 @@ class StacksProbe:
         if not 0 < max_stacks < NO_STACK:
             raise UsageError(f"invalid max_stacks={max_stacks}: expected 1 to {NO_STACK - 1:,}")
         key = (mp.u32, mp.u64, mp.u64, mp.i32)
-        self.stacks = mp.StackTraces(max_entries=4 * max_stacks if max_stacks < 1 << 18 else max_stacks)
+        self.stacks = mp.StackTraces(max_entries=_room(max_stacks))
         self.hits = mp.Hash(key, mp.u64, max_stacks)
         self.total = mp.Hash(key, mp.u64, max_stacks)
         self.is_timed = is_timed
