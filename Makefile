@@ -97,14 +97,16 @@ vm: setup
 
 # What things cost, beside the peers that are installed here (apt-get install bpftrace trace-cmd libbpf-dev): bench/results, and the
 # pictures of it. Half an hour on two idle cores; other work on the machine shows in all but the ratios and the instructions.
+# Beside several bpftraces, ratios to the first: make bench BPFTRACE="/opt/bpftrace/bin/bpftrace /usr/bin/bpftrace"
+bench: BENCH = $(abspath $(BIN))/multiprobe bench --json $(BPFTRACE:%=--bpftrace %)
 bench: setup
 	@tools/quietly "installing matplotlib in $(VENV)" $(BIN)/python -m pip install --disable-pip-version-check \
 		--root-user-action=ignore --progress-bar off -c tools/constraints.txt -e '.[pictures]'
 	@mkdir -p build bench/results
 	for kernel in $(BENCH_KERNELS); do \
-		$(BIN)/multiprobe vm --kernel $$kernel -- $(abspath $(BIN))/multiprobe bench attach memory --json >build/bench.jsonl && \
-		$(BIN)/multiprobe vm --kernel $$kernel -- $(abspath $(BIN))/multiprobe bench start events 'tcp_*' --json >>build/bench.jsonl && \
-		$(BIN)/multiprobe vm --kernel $$kernel --icount -- $(abspath $(BIN))/multiprobe bench hit --json >>build/bench.jsonl && \
+		$(BIN)/multiprobe vm --kernel $$kernel -- $(BENCH) attach memory >build/bench.jsonl && \
+		$(BIN)/multiprobe vm --kernel $$kernel -- $(BENCH) start events 'tcp_*' >>build/bench.jsonl && \
+		$(BIN)/multiprobe vm --kernel $$kernel --icount -- $(BENCH) hit >>build/bench.jsonl && \
 		mv build/bench.jsonl bench/results/$$kernel.jsonl || exit 1; \
 	done
 	$(BIN)/python bench/results.py

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from multiprobe.bench import attaching, plots
 from multiprobe.bench.figures import Figure
+from multiprobe.bench.machine import peer_texts
 from multiprobe.bench.tables import tables
 from multiprobe.output.table import TextTable
 
@@ -55,12 +56,9 @@ def page(series: str, lines: list[dict[str, object]], found: list[Figure]) -> It
 
 def described(machine: dict[str, object]) -> str:
     """A machine, as an item of a list."""
-    peers = machine["peers"]
-    assert isinstance(peers, dict)
-    tools = ", ".join(f"{name} {version}" for name, version in peers.items())
     return (
         f"- {machine['kernel']}, {machine['cpus']} CPU, {machine['virtualisation']}, clock of {machine['clock']}, "
-        f"Python {machine['python']}, {tools}"
+        f"Python {machine['python']}, {', '.join(peer_texts(machine))}"
     )
 
 

@@ -42,6 +42,7 @@ _RING = 1 << 23
 NOBODY = 1 << 22
 """No process has this id: the call for it fails."""
 
+_PRINTED = r'printf("%llu %d %d %s %s %llx\n", nsecs, cpu, tid, comm, func, {});'
 SCRIPTS = {
     "empty": "kprobe:{0} {{ }}",
     "count": "kprobe:{0} {{ @[func] = count(); }}",
@@ -51,10 +52,11 @@ SCRIPTS = {
     "kretprobe:{0} /@began[tid]/ {{ @[func, pid] = hist(nsecs - @began[tid]); delete(@began[tid]); }}",
     "errors: success": "kretprobe:{0} /(int32)retval < 0/ {{ @[func, pid, retval] = count(); }}",
     "errors: failure": "kretprobe:{0} /(int32)retval < 0/ {{ @[func, pid, retval] = count(); }}",
+    "trace --entry": f"kprobe:{{0}} {{{{ {_PRINTED.format('arg0')} }}}}",
+    "trace": f"kprobe:{{0}} {{{{ {_PRINTED.format('arg0')} }}}} kretprobe:{{0}} {{{{ {_PRINTED.format('retval')} }}}}",
 }
-"""The same questions to bpftrace; of `errors`, only which calls failed, not on which path. Not `trace` and `graph`: it
-would print while the loop runs, and on one CPU at its cost; nor `--self` and `record`, for which it has no stack of
-calls and no ring that overwrites."""
+"""The same questions to bpftrace; of `errors`, only which calls failed, not on which path. Not `graph`, `--self` and
+`record`, for which it has no stack of calls and no ring that overwrites."""
 
 
 @mp.program(when="session")
@@ -77,10 +79,13 @@ def measure(task: Task) -> Iterator[Figure]:
         for mechanism in usable_mechanisms(kernel, when=question.side) & Mechanism.KERNEL:
             attach = partial(question.attach, functions, mechanisms=mechanism.label)
             cases[Case(OURS, f"{name}, {mechanism.label}")] = partial(cost, attach, has_reader=question.has_reader)
-        peers = [Case(peer.name, name) for peer in task.bpftraces if name in SCRIPTS]
-        for case, peer in zip(peers, task.bpftraces, strict=False):
-            cases[case] = partial(cost, partial(peer.running, SCRIPTS[name].format(target)))
-        yield from figures("hit", in_turn("hit", cases, task), unit=unit, peer=next(iter(peers), None), functions=1)
+        peers: dict[Case, Run] = {
+            Case(peer.name, name): partial(cost, partial(peer.running, SCRIPTS[name].format(target)))
+            for peer in task.bpftraces
+            if name in SCRIPTS
+        }
+        found = in_turn("hit", cases | peers, task)
+        yield from figures("hit", found, unit=unit, peer=next(iter(peers), None), functions=1)
 
 
 def _cost(
@@ -95,8 +100,11 @@ def _cost(
 
 
 def per_call(pid: int = 0, drain: Callable[[], object] = lambda: None) -> float:
-    """Nanoseconds (or instructions) of one turn of the loop; `drain` is called before each round of it."""
-    call, clock = os.getsid, time.perf_counter_ns
+    """Nanoseconds (or instructions) of this process in one turn of the loop; `drain` is called before each round of it.
+
+    Processor time: what a reader of events does meanwhile is no part of it.
+    """
+    call, clock = os.getsid, time.process_time_ns
     rounds = []
     for _ in range(ROUNDS):
         drain()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import multiprobe
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from multiprobe.bench.bpftrace import Bpftrace
 
@@ -24,6 +24,13 @@ VERSIONS = {
     "perf": ("perf", "--version"),
     "libbpf": ("pkg-config", "--modversion", "libbpf"),
 }
+
+
+def peer_texts(machine: Mapping[str, object]) -> list[str]:
+    """Names and versions of the peers in what `describe` returned."""
+    peers = machine["peers"]
+    assert isinstance(peers, dict)
+    return [name if name.endswith(f" {found}") else f"{name} {found}" for name, found in peers.items()]
 
 
 def counts_instructions() -> bool:

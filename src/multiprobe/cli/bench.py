@@ -146,8 +146,6 @@ def _finish(
 def _machine_lines(described: dict[str, object]) -> Iterator[str]:
     yield f"Linux {described['kernel']}, {described['cpus']} CPUs, {described['cpu']}"
     yield f"virtualisation: {described['virtualisation']}"
-    peers = described["peers"]
-    assert isinstance(peers, dict)
-    yield f"multiprobe {described['multiprobe']}, Python {described['python']}" + "".join(
-        f", {name} {version}" for name, version in peers.items()
+    yield ", ".join(
+        (f"multiprobe {described['multiprobe']}", f"Python {described['python']}", *machine.peer_texts(described))
     )
