@@ -24,7 +24,7 @@ import tempfile
 import threading
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +49,8 @@ ENDING_SECONDS = 60
 STALLED = -1
 PYTHONS = ("3.14", "3.13", "3.12", "3.11")
 CPUS = {"6.12": 2}
+USER_SINCE = (6, 6)
+"""The first kernel with uprobe_multi, without which tests of functions of programs are skipped."""
 TRIES = 2
 FEW = 3
 """Tests of one kernel that are run once more where they failed: where more fail, there is something wrong."""
@@ -174,17 +176,23 @@ def run_here(suite: str, *paths: str, python: str = sys.executable) -> Outcome:
     return Outcome(suite, counts or Counts(), time.monotonic() - start, is_complete)
 
 
-def run_in_guest(series: str, folder: str, kernels: list[str], reports: Path | None = None) -> Outcome:
-    """Run a folder of tests in a guest; once more if it is lost, and the few that failed once more in a new guest.
+def suites_of(series: str) -> list[tuple[str, ...]]:
+    """The folders of each suite of a kernel; a guest only for what nearly all skip would be a waste."""
+    numbers = tuple(int(number) for number in series.partition("-")[0].split("."))
+    return [("kernel", "user")] if numbers < USER_SINCE else [("kernel",), ("user",)]
 
-    The JUnit reports are kept as `reports`/SERIES FOLDER.xml and SERIES FOLDER.again.xml.
+
+def run_in_guest(series: str, folders: Sequence[str], kernels: list[str], reports: Path | None = None) -> Outcome:
+    """Run folders of tests in a guest; once more if it is lost, and the few that failed once more in a new guest.
+
+    The JUnit reports are kept as `reports`/SERIES FOLDERS.xml and SERIES FOLDERS.again.xml.
     """
-    start, suite = time.monotonic(), f"{series} {folder}"
+    start, suite = time.monotonic(), f"{series} {'+'.join(folders)}"
     events: list[str] = []
     with tempfile.TemporaryDirectory(prefix="multiprobe-test-") as place:
         for attempt in range(1, TRIES + 1):
             report = Path(place, f"report-{attempt}.xml")
-            status = stream(suite, guest_command(series, kernels, report, [f"tests/{folder}"]))
+            status = stream(suite, guest_command(series, kernels, report, [f"tests/{folder}" for folder in folders]))
             counts = count(report, suite)
             if counts is not None:
                 is_complete = status in (0, 1)
@@ -267,7 +275,7 @@ def run_on_second_python() -> Outcome | None:
 def main(kernels: list[str], *, kernels_only: bool = False, reports: Path | None = None) -> int:
     """Run everything, the longest suites first, and end with the counts.
 
-    Each kernel has two suites, each with a guest of its own, so that two guests at once can share the work evenly.
+    Most kernels have two suites, each with a guest of its own, so that two guests at once can share the work evenly.
     """
     if reports:
         reports.mkdir(parents=True, exist_ok=True)
@@ -277,18 +285,18 @@ def main(kernels: list[str], *, kernels_only: bool = False, reports: Path | None
     with ThreadPoolExecutor(GUESTS_AT_ONCE) as guests, ThreadPoolExecutor(1) as beside:
         jobs: list[Future[Outcome | None]] = []
 
-        def run_in_guests(folder: str) -> None:
-            for series in reversed(kernels):  # newer ones have more to test
-                jobs.append(guests.submit(run_in_guest, series, folder, kernels, reports))
+        def run_in_guests(suites: Iterable[tuple[str, tuple[str, ...]]]) -> None:
+            jobs.extend(guests.submit(run_in_guest, *suite, kernels, reports) for suite in suites)
 
-        run_in_guests("kernel")
+        newest_first = kernels[::-1]  # newer ones have more to test
+        run_in_guests((series, suites_of(series)[0]) for series in newest_first)
         if not kernels_only:
             jobs += [guests.submit(run_here, "vm", "tests/vm")]  # boots guests
             jobs += [beside.submit(run_here, "user", "tests/user")]  # first: guests take what it compiles
             jobs += [beside.submit(run_here, "unit", "tests/unit", "tests/properties")]
             jobs += [beside.submit(run_on_second_python)]
             jobs += [beside.submit(run_here, "outside", "tests/outside")]
-        run_in_guests("user")
+        run_in_guests((series, folders) for series in newest_first for folders in suites_of(series)[1:])
         outcomes = [outcome for job in jobs if (outcome := job.result()) is not None]
     total = sum((outcome.counts for outcome in outcomes), Counts())
     print()

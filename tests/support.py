@@ -105,7 +105,7 @@ def main(directory: Path) -> None:
     """Write the page."""
     reports: dict[str, list[str]] = {}
     again: dict[str, list[str]] = {}
-    for path in sorted(directory.glob("*.xml")):  # SERIES FOLDER.xml, SERIES FOLDER.again.xml
+    for path in sorted(directory.glob("*.xml")):  # SERIES FOLDERS.xml, SERIES FOLDERS.again.xml
         found = again if path.stem.endswith(AGAIN) else reports
         found.setdefault(path.stem.partition(" ")[0], []).append(path.read_text(encoding="utf-8"))
     order = sorted(reports, key=lambda series: [int(n) for n in series.split("-")[0].split(".")])

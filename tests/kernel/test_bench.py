@@ -47,10 +47,13 @@ def test_attach() -> None:
 def test_hit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hitting, "CALLS", 200)
     monkeypatch.setattr(hitting, "ROUNDS", 2)
+    asked = {name: hitting.SCRIPTS[name] for name in ("count", "trace")}  # each takes bpftrace ten seconds
+    monkeypatch.setattr(hitting, "SCRIPTS", asked)
     found = bench("hit")
     questions = {str(one["way"]).partition(", ")[0] for one in found}
     assert questions == hitting.QUESTIONS.keys()
     assert {one["tool"] for one in found} == tools("bpftrace")
+    assert {one["way"] for one in found if one["tool"] == "bpftrace"} <= asked.keys()
 
 
 @pytest.mark.once("6.12")

@@ -57,7 +57,7 @@ class Guests:
 def test_tests_that_pass_run_once(suites: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     guests = Guests({"test_x": True, "test_y": True})
     monkeypatch.setattr(suites, "stream", guests.stream)
-    outcome = suites.run_in_guest("6.12", "kernel", ["6.1", "6.12"])
+    outcome = suites.run_in_guest("6.12", ("kernel",), ["6.1", "6.12"])
     assert (outcome.counts, outcome.is_complete, outcome.events) == (suites.Counts(passed=2), True, ())
     assert guests.tests == [["tests/kernel"]]
     assert "--elsewhere=6.1" in guests.commands[0]
@@ -74,10 +74,22 @@ def test_the_kernel_in_the_middle_leaves_out_what_attaches_one_function_at_a_tim
     )
 
 
+def test_a_kernel_that_skips_nearly_all_of_user_has_no_guest_for_it(
+    suites: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {series: suites.suites_of(series) for series in ("6.1", "6.12", "6.12-rt", "7.3")}
+    assert found.pop("6.1") == [("kernel", "user")]
+    assert all(suites == [("kernel",), ("user",)] for suites in found.values())
+    guests = Guests({"test_x": True})
+    monkeypatch.setattr(suites, "stream", guests.stream)
+    assert suites.run_in_guest("6.1", ("kernel", "user"), ["6.1"]).suite == "6.1 kernel+user"
+    assert guests.tests == [["tests/kernel", "tests/user"]]
+
+
 def test_what_failed_runs_once_more_and_is_shown(suites: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     guests = Guests({"test_x": True, "test_y[a b]": False, "test_z": False}, {"test_y[a b]": True, "test_z": False})
     monkeypatch.setattr(suites, "stream", guests.stream)
-    outcome = suites.run_in_guest("6.12", "kernel", ["6.1", "6.12"])
+    outcome = suites.run_in_guest("6.12", ("kernel",), ["6.1", "6.12"])
     assert guests.tests[1] == ["tests/kernel/test_a.py::test_y[a b]", "tests/kernel/test_a.py::test_z"]
     assert "--elsewhere=6.1" not in guests.commands[1]
     assert (outcome.counts.passed, outcome.counts.failed) == (2, 1)
@@ -93,21 +105,21 @@ def test_where_many_fail_none_runs_once_more(suites: ModuleType, monkeypatch: py
     results = {f"test_{n}": False for n in range(suites.FEW + 1)}
     guests = Guests(results)
     monkeypatch.setattr(suites, "stream", guests.stream)
-    assert suites.run_in_guest("6.12", "kernel", ["6.12"]).counts.failed == len(results)
+    assert suites.run_in_guest("6.12", ("kernel",), ["6.12"]).counts.failed == len(results)
     assert len(guests.commands) == 1
 
 
 def test_a_second_guest_that_is_lost_changes_nothing(suites: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     guests = Guests({"test_x": True, "test_y": False}, None)
     monkeypatch.setattr(suites, "stream", guests.stream)
-    outcome = suites.run_in_guest("6.12", "kernel", ["6.12"])
+    outcome = suites.run_in_guest("6.12", ("kernel",), ["6.12"])
     assert (outcome.counts.passed, outcome.counts.failed, outcome.events) == (1, 1, ())
 
 
 def test_a_guest_that_is_lost_is_started_once_more(suites: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     guests = Guests(None, {"test_x": True})
     monkeypatch.setattr(suites, "stream", guests.stream)
-    outcome = suites.run_in_guest("6.12", "kernel", ["6.12"])
+    outcome = suites.run_in_guest("6.12", ("kernel",), ["6.12"])
     assert outcome.counts == suites.Counts(passed=1)
     assert outcome.is_complete
     assert outcome.events == ("the guest of 6.12 kernel was lost (attempt 1 of 2)",)
