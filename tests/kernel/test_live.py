@@ -25,7 +25,7 @@ class Terminal:
     """A command in a terminal of its own."""
 
     def __init__(self, *command: str) -> None:
-        self.screen = pyte.HistoryScreen(WIDTH, HEIGHT)
+        self.screen = pyte.Screen(WIDTH, HEIGHT)
         self._stream = pyte.ByteStream(self.screen)
         self._parent, child = pty.openpty()
         ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", HEIGHT, WIDTH, 0, 0))
