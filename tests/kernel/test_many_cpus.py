@@ -15,8 +15,10 @@ import multiprobe as mp
 from allocated import counts_maps
 from multiprobe.instruments.errors.program import make_program
 from multiprobe.instruments.graph.program import GraphProbe
+from multiprobe.instruments.latency import task_table
 from multiprobe.instruments.latency.program import LatencyProbe
 from multiprobe.instruments.stacks.program import StacksProbe
+from multiprobe.kernel.features import Features
 from multiprobe.maps import layout, rows
 from multiprobe.maps.cpus import load_n_cpus
 from multiprobe.maps.memory import map_bytes
@@ -92,6 +94,30 @@ def test_latency_is_measured_in_them() -> None:
     assert sum(row.buckets) == row.calls
     assert len(row.buckets) == row.longest.bit_length() + 1
     assert row.longest <= row.total
+
+
+@pytest.mark.parametrize("mechanism", ["kprobe_multi", "tracing_multi"])
+def test_more_processes_than_have_rows_are_timed(mechanism: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a hash table of the kernel, whose memory is taken when a pair has its first call."""
+    from multiprobe.instruments.latency import instrument as latency
+
+    needed = "kprobe_session" if mechanism == "kprobe_multi" else mechanism
+    if not Features().probe(needed).is_yes:
+        pytest.skip(f"this kernel has no {needed}")
+    for name, value in {"ROW_BITS": 1, "N_ROWS": 2, "PROBES": 1}.items():
+        monkeypatch.setattr(task_table, name, value)
+    functions = mp.Kernel().functions(*NAMES)
+    with latency.start(functions, by="process", has_self=True, mechanisms=mechanism) as timer:
+        children = [subprocess.Popen([sys.executable, "-c", CALLS]) for _ in range(N_PROCESSES)]
+        assert [child.wait() for child in children] == [0] * N_PROCESSES
+        rows = {row.who: row for row in timer.finish().rows if row.function.name == NAMES[0]}
+    missed = {cause: n for cause, n in timer.report.missed.items() if n}
+    assert set(missed) <= ({"recursion_misses"} if mechanism == "tracing_multi" else set()), missed
+    for child in children:
+        row = rows[child.pid]
+        assert N_CALLS - sum(missed.values()) <= row.calls <= N_CALLS
+        assert row.running <= sum(missed.values())
+        assert row.longest <= row.own == row.total
 
 
 PROGRAMS = {

@@ -16,7 +16,7 @@ from multiprobe.maps.specs import Hash, LruHash, MapSpec, PerFunction, RowArray
 from multiprobe.maps.types import LETTERS, NUMPY, Integer, i64, u64
 from multiprobe.syscalls import bpf
 from multiprobe.table import Table
-from multiprobe.uapi.bpf import F_MMAPABLE, MapType
+from multiprobe.uapi.bpf import F_MMAPABLE, F_NO_PREALLOC, MapType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -210,7 +210,8 @@ class HashMap(Tabular):
             kind = MapType.LRU_PERCPU_HASH if spec.per_cpu else MapType.LRU_HASH
         else:
             kind = MapType.PERCPU_HASH if spec.per_cpu else MapType.HASH
-        self.fd = fd or bpf.map_create(kind, made.key_size, made.value_size, made.max_entries, name=name)
+        flags = 0 if spec.preallocated else F_NO_PREALLOC
+        self.fd = fd or bpf.map_create(kind, made.key_size, made.value_size, made.max_entries, name=name, flags=flags)
         self._taken: dict[Any, int] = {}
 
     def as_dict(self) -> dict[Any, int]:

@@ -31,7 +31,9 @@ def set_bytes(spec: MapSetSpec) -> int:
 
 
 def map_bytes(spec: MapSpec, made: Layout, n_cpus: int) -> int:
-    """Bytes of a declared map: what is allocated when it is created, which for all kinds is all that it ever takes."""
+    """Bytes of a declared map: what is allocated when it is created. No map takes more later, but those that are not
+    preallocated.
+    """
     if isinstance(spec, Hash):
         return _hash_bytes(spec, made, n_cpus)
     if isinstance(spec, StackTraces):
@@ -51,6 +53,8 @@ def mapped_bytes(size: int) -> int:
 
 def _hash_bytes(spec: Hash, made: Layout, n_cpus: int) -> int:
     buckets = HASH_BUCKET << (made.max_entries - 1).bit_length()
+    if not spec.preallocated:
+        return buckets
     element = HASH_ELEMENT + eights(made.key_size)
     if spec.per_cpu:
         return buckets + made.max_entries * (element + 8 + n_cpus * eights(made.value_size))

@@ -158,11 +158,12 @@ class Hash(MapSpec):
     key, value: types (`mp.u64`, `mp.string(16)`); a tuple of types for keys of several parts
     max_entries: the largest number of keys; updates beyond are counted as full_maps
     per_cpu: each CPU has values of its own, of which a program sees its own and readers the sum
+    preallocated: memory for all keys is taken at once; if False, that of a key when it is created
 
     In a program, a missing key reads as 0; `h[k] += v` creates it. Raises UsageError for a wrong type or size.
     """
 
-    __slots__ = ("is_tuple", "keys", "max_entries", "per_cpu")
+    __slots__ = ("is_tuple", "keys", "max_entries", "per_cpu", "preallocated")
     kind = "hash"
 
     if TYPE_CHECKING:  # in programs
@@ -179,9 +180,11 @@ class Hash(MapSpec):
         max_entries: int = 10_240,
         *,
         per_cpu: bool = False,
+        preallocated: bool = True,
     ) -> None:
         super().__init__(value)
         self.per_cpu = bool(per_cpu)
+        self.preallocated = bool(preallocated)
         self.is_tuple = isinstance(key, tuple)
         self.keys = tuple(_checked_key(part) for part in (key if isinstance(key, tuple) else (key,)))
         if not self.keys:
@@ -210,17 +213,28 @@ class Hash(MapSpec):
 
     def __repr__(self) -> str:
         keys = f"({', '.join(map(repr, self.keys))},)" if self.is_tuple else repr(self.keys[0])
-        return f"Hash({keys}, {self.value!r}, max_entries={self.max_entries}{', per_cpu=True' * self.per_cpu})"
+        options = ", per_cpu=True" * self.per_cpu + ", preallocated=False" * (not self.preallocated)
+        return f"Hash({keys}, {self.value!r}, max_entries={self.max_entries}{options})"
 
 
 class LruHash(Hash):
     """A Hash that never fills up: the kernel removes the keys least recently used (approximately, by CPU).
 
-    Their values are lost, and the kernel does not report how many keys it removed.
+    Their values are lost, and the kernel does not report how many keys it removed. It is always preallocated.
     """
 
     __slots__ = ()
     kind = "lru_hash"
+
+    def __init__(
+        self,
+        key: PartType | tuple[PartType, ...],
+        value: IntegerType,
+        max_entries: int = 10_240,
+        *,
+        per_cpu: bool = False,
+    ) -> None:
+        super().__init__(key, value, max_entries, per_cpu=per_cpu)
 
     def __repr__(self) -> str:
         return f"Lru{super().__repr__()}"

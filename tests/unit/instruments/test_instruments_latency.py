@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from struct import unpack
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -31,7 +32,7 @@ class Machine:
 
     def __init__(self, probe: LatencyProbe) -> None:
         self.bench = Bench(probe.program, "tracing", "session", addresses=ADDRESSES)
-        self.table = probe.maps
+        self.maps = probe.maps
         self.time = 1000
 
     def enter(self, function: int, *, tid: int, pid: int = 7, cpu: int = 0) -> int:
@@ -51,8 +52,18 @@ class Machine:
 
     def rows(self) -> dict[tuple[int, int], list[int]]:
         """Of a probe by task: the rows by function and task."""
-        name = next(name for name, item in self.bench.program.maps.items() if item is self.table)
-        return task_table.by_pair(self.bench.rows(name))
+        assert isinstance(self.maps, task_table.TaskTable)
+        rows, table = self.maps
+        more = {unpack("<IiI", key): value for key, value in self.bench.table(self._name(table)).items()}
+        return task_table.by_pair(self.bench.rows(self._name(rows)), more, rows.width)
+
+    def n_rows(self) -> int:
+        """Of a probe by task: how many pairs found a row."""
+        assert isinstance(self.maps, task_table.TaskTable)
+        return len(self.bench.rows(self._name(self.maps.rows)))
+
+    def _name(self, spec: object) -> str:
+        return next(name for name, item in self.bench.program.maps.items() if item is spec)
 
     def column(self, place: int) -> dict[tuple[int, ...], int]:
         return {key: row[place] for key, row in self.rows().items() if row[place]}
@@ -63,12 +74,11 @@ class Machine:
         return {(*key, bits): n for key, row in rows for bits, n in enumerate(row[BUCKETS:]) if n}
 
     def array(self, spec: object) -> list[int]:
-        return self.bench.array(next(name for name, item in self.bench.program.maps.items() if item is spec))
+        return self.bench.array(self._name(spec))
 
     def states(self) -> list[list[int]]:
         """The rows of tasks that measuring self time keeps."""
-        name = next(name for name, item in self.bench.program.maps.items() if item is self_time.rows)
-        return self.bench.rows(name)
+        return self.bench.rows(self._name(self_time.rows))
 
     def open_calls(self) -> int:
         """Values of calls in progress, and of tasks that have such; those that wait for the next calls are 0."""
@@ -173,17 +183,40 @@ def test_a_call_whose_task_lost_its_row_is_counted() -> None:
     assert len(machine.states()) == task_rows.PROBES
 
 
-def test_pairs_without_room_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("has_self", [False, True])
+def test_pairs_without_a_row_have_their_values_in_a_hash_table(monkeypatch: pytest.MonkeyPatch, has_self: bool) -> None:
     monkeypatch.setattr(task_table, "PROBES", 1)
-    probe = LatencyProbe(by="thread")
-    machine = Machine(probe)
+    machine = Machine(LatencyProbe(by="thread", has_self=has_self))
+    tids = same_place(3)
+    for took in (10, 100, 10):
+        for tid in tids:
+            outer = machine.enter(0, tid=tid)
+            inner = machine.enter(1, tid=tid)
+            machine.time += took
+            machine.leave(1, inner, tid=tid)
+            machine.time += 1
+            machine.leave(0, outer, tid=tid)
+    assert machine.n_rows() < 6
+    expected = {CALLS: (3, 3), TOTAL: (123, 120), LONGEST: (101, 100)} | ({OWN: (3, 120)} if has_self else {})
+    for place, values in expected.items():
+        assert machine.column(place) == {(function, tid): values[function] for tid in tids for function in (0, 1)}
+    assert {(tid, bits): n for (function, tid, bits), n in machine.buckets().items() if not function} == {
+        (tid, bits): n for tid in tids for bits, n in ((4, 2), (7, 1))
+    }
+    assert machine.bench.losses() == {}
+
+
+def test_pairs_without_any_room_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task_table, "PROBES", 1)
+    monkeypatch.setattr(task_table, "MORE_VALUES", 4)
+    machine = Machine(LatencyProbe(by="thread"))
     tids = same_place(3)
     for tid in tids:
         session = machine.enter(0, tid=tid)
         machine.time += 10
         machine.leave(0, session, tid=tid)
-    assert machine.column(TOTAL) == {(0, tids[0]): 10}
-    assert machine.array(probe.full) == [2]
+    assert machine.column(TOTAL) == {(0, tid): 10 for tid in tids[:2]}
+    assert machine.bench.losses() == {"full_maps": 4}
 
 
 def test_pairs_at_the_same_place_have_rows_of_their_own() -> None:
@@ -197,7 +230,7 @@ def test_pairs_at_the_same_place_have_rows_of_their_own() -> None:
             machine.leave(0, session, tid=tid & 0xFFFFFFFF)
     assert machine.column(CALLS) == {(0, tid): 2 for tid in tids}
     assert machine.column(TOTAL) == {(0, tid): 2 * n for n, tid in enumerate(tids) if n}
-    assert machine.array(probe.full) == [0]
+    assert machine.n_rows() == len(tids)
 
 
 def same_place(n: int) -> list[int]:

@@ -14,7 +14,7 @@ from multiprobe.instruments.instrument import AttachOptions, Instrument
 from multiprobe.instruments.latency import self_time
 from multiprobe.instruments.latency.program import BUCKETS, CALLS, LONGEST, OWN, TOTAL, FunctionMaps, LatencyProbe
 from multiprobe.instruments.latency.quantiles import quantile
-from multiprobe.instruments.latency.task_table import KEY, by_pair
+from multiprobe.instruments.latency.task_table import KEY, TaskTable, by_pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from multiprobe.binaries.mixed import AnyFunction, AnyFunctionSet
     from multiprobe.links.attachment import Attachment
-    from multiprobe.maps.specs import RowArray
 
 SORTS = ("total", "self", "calls", "mean", "p50", "p90", "p99", "max")
 
@@ -101,10 +100,7 @@ class CallTimer(Instrument[LatencySample]):
         return self._attachment.totals(self_time.lost)[0] if self._probe.has_self else 0
 
     def _missed(self) -> dict[str, int]:
-        missed = super()._missed() | ({"self_times": self._lost()} if self._probe.has_self else {})
-        if self._probe.by:
-            missed["full_maps"] = missed.get("full_maps", 0) + self._attachment.totals(self._probe.full)[0]
-        return missed
+        return super()._missed() | ({"self_times": self._lost()} if self._probe.has_self else {})
 
     def _rows(self, maps: FunctionMaps) -> Iterator[Latency]:
         attachment = self._attachment
@@ -120,9 +116,10 @@ class CallTimer(Instrument[LatencySample]):
                     histogram[index].tolist(),
                 )  # fmt: skip
 
-    def _rows_by_task(self, table: RowArray) -> Iterator[Latency]:
-        rows = self._attachment.map(table).used_rows(KEY).tolist()
-        for (index, who), row in sorted(by_pair(rows).items()):
+    def _rows_by_task(self, table: TaskTable) -> Iterator[Latency]:
+        rows = self._attachment.map(table.rows).used_rows(KEY).tolist()
+        more = self._attachment.map(table.more).as_dict()
+        for (index, who), row in sorted(by_pair(rows, more, table.rows.width).items()):
             yield _row(
                 self.functions[index], who, row[CALLS], row[TOTAL], row[OWN] if self.has_self else None, row[LONGEST],
                 row[BUCKETS:],

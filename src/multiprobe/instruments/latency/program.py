@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import multiprobe as mp
 from multiprobe.errors import UsageError
 from multiprobe.instruments.latency import self_time
-from multiprobe.instruments.latency.task_table import NO_ROW, WIDTH, make_find_row, make_table
+from multiprobe.instruments.latency.task_table import NO_ROW, WIDTH, TaskTable, make_find_row, make_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from multiprobe.compiler.program import Program
-    from multiprobe.maps.specs import RowArray
 
 BY = ("process", "thread")
 CALLS, TOTAL, LONGEST, OWN, BUCKETS = range(WIDTH, WIDTH + 5)
@@ -33,7 +32,7 @@ class LatencyProbe:
     total, own, longest: nanoseconds of calls that returned (`own` is `calls` without `has_self`)
     histogram: calls by the bit length of their nanoseconds
     With `by`, `maps` is a table of rows (`latency.task_table`), with these at CALLS, TOTAL, LONGEST, OWN and from
-    BUCKETS on; `full` counts calls of pairs for which it has no room.
+    BUCKETS on.
     """
 
     def __init__(self, *, by: str | None = None, has_self: bool = False) -> None:
@@ -41,11 +40,10 @@ class LatencyProbe:
             raise UsageError(f"invalid by={by!r}: expected {' or '.join(map(repr, BY))}")
         self.by = by
         self.has_self = has_self
-        self.full = mp.Array(mp.u64, 1)
-        self.maps: FunctionMaps | RowArray
+        self.maps: FunctionMaps | TaskTable
         if by:
             self.maps = make_table(BUCKETS + MAX_BITS)
-            self.program = _by_task(self, self.maps, is_process=by == "process")
+            self.program = _by_task(self.maps, has_self, is_process=by == "process")
         else:
             self.maps = _function_maps(has_self)
             self.program = _by_function(self.maps, has_self)
@@ -97,8 +95,9 @@ def _by_function(maps: FunctionMaps, has_self: bool) -> Program:
     return latency
 
 
-def _by_task(probe: LatencyProbe, rows: RowArray, *, is_process: bool) -> Program:
-    has_self, find_row = probe.has_self, make_find_row(rows, probe.full)
+def _by_task(table: TaskTable, has_self: bool, *, is_process: bool) -> Program:
+    rows, more = table
+    find_row = make_find_row(rows)
     enter, leave, measure = _helpers(has_self)
 
     @mp.program(when="session")
@@ -107,9 +106,9 @@ def _by_task(probe: LatencyProbe, rows: RowArray, *, is_process: bool) -> Progra
         if not ctx.is_return:
             row = find_row(ctx.function, who)
             if row == NO_ROW:
-                ctx.session = 0
-                return
-            rows[row, CALLS] += 1
+                more[ctx.function, who, CALLS] += 1
+            else:
+                rows[row, CALLS] += 1
             ctx.session = enter(ctx)
             return
         now = ctx.time
@@ -117,9 +116,14 @@ def _by_task(probe: LatencyProbe, rows: RowArray, *, is_process: bool) -> Progra
         if not mark:
             return
         row = find_row(ctx.function, who)
-        if row == NO_ROW:
-            return
         took = measure(mark, now)
+        if row == NO_ROW:
+            more[ctx.function, who, TOTAL] += took
+            more[ctx.function, who, BUCKETS + took.bit_length()] += 1
+            more[ctx.function, who, LONGEST] = max(more[ctx.function, who, LONGEST], mp.u64(took))
+            if has_self:
+                more[ctx.function, who, OWN] += leave(ctx, mark, took)
+            return
         rows[row, TOTAL] += took
         rows[row, BUCKETS + took.bit_length()] += 1
         rows[row, LONGEST] = max(rows[row, LONGEST], mp.u64(took))
