@@ -53,6 +53,11 @@ class Bpftrace:
     name: str
     path: str
 
+    @property
+    def version_line(self) -> tuple[str, str]:
+        """The command line that tells its version."""
+        return self.path, "--version"
+
     def attach(self, wanted: str) -> Mapping[str, float]:
         """Seconds to load and attach empty programs, and to detach them, as its own clock says, to 10 ms."""
         times = self.timed(wanted + " { }")

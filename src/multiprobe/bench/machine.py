@@ -15,8 +15,6 @@ import multiprobe
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from multiprobe.bench.bpftrace import Bpftrace
-
 ICOUNT_VARIABLE = "MULTIPROBE_ICOUNT"
 """Set in a guest whose clocks count instructions, one each nanosecond (`multiprobe vm --icount`)."""
 VERSIONS = {
@@ -38,9 +36,9 @@ def counts_instructions() -> bool:
     return bool(os.environ.get(ICOUNT_VARIABLE))
 
 
-def describe(bpftraces: Sequence[Bpftrace]) -> dict[str, object]:
-    """The object that comes before the figures (docs/json.md)."""
-    lines = {one.name: (one.path, "--version") for one in bpftraces} | VERSIONS
+def describe(peers: Mapping[str, Sequence[str]]) -> dict[str, object]:
+    """The object that comes before the figures (docs/json.md). `peers`: command lines that tell versions, by name."""
+    lines = {**peers, **VERSIONS}
     return {
         "type": "machine",
         "schema": 1,

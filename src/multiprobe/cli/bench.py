@@ -94,7 +94,7 @@ def command(
     peers = bpftrace.at(bpftraces) if bpftraces else bpftrace.installed()
     with Results(output, is_text=not json) as results, Progress() as progress:
         task = _task(patterns, runs, peers, progress)
-        described = machine.describe(peers)
+        described = machine.describe({one.name: one.version_line for one in peers})
         if json:
             results.json([described])
         try:

@@ -289,7 +289,7 @@ def test_several_bpftraces_are_told_apart_by_version(peer: Bpftrace, tmp_path: P
     both = bpftrace.at([str(newer), peer.path, str(newer)])
     assert [one.path for one in both] == [str(newer), peer.path]
     assert both[0].name == "bpftrace 0.27.1"
-    peers = machine.describe(both)["peers"]
+    peers = machine.describe({one.name: one.version_line for one in both})["peers"]
     assert isinstance(peers, dict)
     assert peers["bpftrace 0.27.1"] == "0.27.1"
 
@@ -328,9 +328,9 @@ def test_phases_add_up() -> None:
 
 def test_the_machine_says_what_its_clock_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(machine.ICOUNT_VARIABLE, raising=False)
-    assert machine.describe([])["clock"] == "time"
+    assert machine.describe({})["clock"] == "time"
     monkeypatch.setenv(machine.ICOUNT_VARIABLE, "1")
-    assert machine.describe([])["clock"] == "instructions"
+    assert machine.describe({})["clock"] == "instructions"
 
 
 def test_received_events_are_counted_by_processor_time() -> None:
