@@ -6,6 +6,7 @@ allocated for itself meanwhile (/proc/meminfo), of which other work may be a par
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from multiprobe.functions.sets import FunctionSet
 
 CPUS = (8, 32, 128)
+QUIET_SECONDS, SETTLING_SECONDS = 1.0, 30.0
+NOISE_BYTES = 100_000
 
 
 class _Command(NamedTuple):
@@ -101,10 +104,22 @@ def _predicted(command: _Command, functions: FunctionSet, n_cpus: int) -> int | 
 
 def _taken(command: _Command, functions: FunctionSet) -> dict[str, float]:
     """Bytes that the kernel has allocated for itself once the command's program is attached."""
-    before = kernel_bytes_used(load_meminfo())
+    before = _settled()
     with command.start(functions):
         after = kernel_bytes_used(load_meminfo())
     return {"measured": float(max(0, after - before))}
+
+
+def _settled() -> int:
+    """What the kernel uses once it has freed what was closed before, which it does in the background."""
+    used, quiet_since = kernel_bytes_used(load_meminfo()), time.monotonic()
+    deadline = quiet_since + SETTLING_SECONDS
+    while (now := time.monotonic()) < deadline and now - quiet_since < QUIET_SECONDS:
+        time.sleep(0.1)
+        before, used = used, kernel_bytes_used(load_meminfo())
+        if used < before - NOISE_BYTES:
+            quiet_since = time.monotonic()
+    return used
 
 
 def _n_cpus() -> int:

@@ -29,6 +29,14 @@ def no_peers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tools that are installed here would attach to the kernel of this machine."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(memory, "QUIET_SECONDS", 0.0)
+
+
+def test_memory_is_read_once_what_was_closed_is_freed(monkeypatch: pytest.MonkeyPatch) -> None:
+    readings = iter([900_000_000, 500_000_000, 500_000_000, 100_000_000, 100_050_000, *[100_000_000] * 100])
+    monkeypatch.setattr(memory, "QUIET_SECONDS", 0.3)
+    monkeypatch.setattr(memory, "kernel_bytes_used", lambda _: next(readings))
+    assert memory._settled() == 100_000_000
 
 
 @pytest.fixture(params=[LIKE_6_12, LIKE_7_3], ids=["6.12", "7.3"])
