@@ -1,4 +1,5 @@
-"""`bench attach`: time to attach an empty program to n functions, and to detach it, by each mechanism and tool.
+"""`bench attach`: time to attach an empty program to n functions, and to detach it, by each mechanism and tool; and to
+all of them the program of `count`.
 
 Batches: all functions and parts of them. One by one: `SINGLES` functions, since that takes seconds each hundred.
 """
@@ -13,6 +14,7 @@ import multiprobe as mp
 from multiprobe.bench import bpftrace, libbpf, system_calls
 from multiprobe.bench.figures import Case, Figure, Run, Task, figures, in_turn
 from multiprobe.errors import MultiprobeError
+from multiprobe.instruments.count import count
 from multiprobe.kernel.mechanism import MECHANISMS, Mechanism
 from multiprobe.links.plan.usable import usable_mechanisms
 
@@ -111,7 +113,9 @@ def _compared(task: Task, mechanism: Mechanism, cases: dict[Case, Run], n: int) 
 def _cases(
     task: Task, mechanism: Mechanism, functions: FunctionSet, in_c: libbpf.Peer | None, *, is_whole: bool
 ) -> Iterator[tuple[Case, Run]]:
-    yield Case(OURS, mechanism.label), lambda: ours(functions, mechanism)
+    yield Case(OURS, mechanism.label), lambda: ours(empty, functions, mechanism)
+    if is_whole and not mechanism.is_single:
+        yield Case(f"{OURS} count", mechanism.label), lambda: ours(count, functions, mechanism)
     yield Case(RAW, mechanism.label), lambda: system_calls.attach(functions, mechanism)
     if mechanism != Mechanism.KPROBE_MULTI:
         return
@@ -122,11 +126,11 @@ def _cases(
         yield Case(peer.name, mechanism.label), partial(peer.attach, wanted)
 
 
-def ours(functions: FunctionSet, mechanism: Mechanism) -> Mapping[str, float]:
-    """By `mp.attach`."""
+def ours(program: mp.Program, functions: FunctionSet, mechanism: Mechanism) -> Mapping[str, float]:
+    """A program by `mp.attach`."""
     options = mp.Mechanisms(mechanism.label, max_singles=0)
     began = time.perf_counter()
-    attachment = mp.attach(empty, functions, mechanisms=options)
+    attachment = mp.attach(program, functions, mechanisms=options)
     attached = time.perf_counter()
     attachment.close()
     return {"attach": attached - began, "detach": time.perf_counter() - attached}

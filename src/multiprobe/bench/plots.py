@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from multiprobe.bench.figures import Figure
 
-STYLES = {"multiprobe": "-", "system calls": ":", "libbpf": "--", "bpftrace": "-."}
-"""How the line of each tool is drawn; mechanisms have colours."""
+STYLES = {"multiprobe": "-", "system": ":", "libbpf": "--", "bpftrace": "-."}
+"""How the line of each tool is drawn, by the first word of its name; mechanisms have colours."""
 
 
 def require() -> None:
@@ -58,7 +58,7 @@ def _attach(axes: Axes, found: list[Figure]) -> None:
     colours = {way: f"C{number}" for number, way in enumerate(dict.fromkeys(way for way, _, _ in lines))}
     for (way, tool, step), points in lines.items():
         axes.plot(
-            [n for n, _ in points], [seconds for _, seconds in points], STYLES.get(tool, "-"),
+            [n for n, _ in points], [seconds for _, seconds in points], STYLES[tool.partition(" ")[0]],
             color=colours[way], alpha=_PALE[step], marker="o", markersize=4,
             label=f"{way}, {tool}" if step == "attach" else None,
         )  # fmt: skip
