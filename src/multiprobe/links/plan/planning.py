@@ -97,7 +97,8 @@ def gone_among(functions: AnyFunctionSet, indices: Collection[int]) -> set[int]:
         return set()
     table, rows = chosen.table, chosen.rows
     own = indices if chosen is functions else [index for index in indices if first <= index < first + len(rows)]
-    used = set(map(table.modules.__getitem__, (rows[index - first] for index in own)))
+    own_rows = rows if len(own) == len(rows) else [rows[index - first] for index in own]
+    used = set(map(table.modules.__getitem__, own_rows))
     gone = Kernel.of(table).gone_modules(table.module_names[module] for module in used)
     return {index for index in own if table.module(rows[index - first]) in gone} if gone else set()
 
