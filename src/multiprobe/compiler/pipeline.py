@@ -12,7 +12,7 @@ from multiprobe.arch import native
 from multiprobe.compiler.backend import stack
 from multiprobe.compiler.backend.backedges import separate_back_edges
 from multiprobe.compiler.backend.codegen import generate
-from multiprobe.compiler.backend.constants import shorten
+from multiprobe.compiler.backend.constants import fold, shorten
 from multiprobe.compiler.backend.emitter import HOLE, KFUNC_CALL, LOW_HALF_CALL
 from multiprobe.compiler.backend.llvm import compile_ir
 from multiprobe.compiler.code import (
@@ -21,7 +21,6 @@ from multiprobe.compiler.code import (
     INSN_SIZE,
     KFUNC,
     LD_IMM64,
-    MOVE_IMMEDIATE,
     Code,
     Relocation,
 )
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from multiprobe.compiler.shape import Shape
 
 _CALL = 0x85
+_WITH_IMMEDIATE = (4, 5, 6, 7)  # arithmetic and jumps, of 32 and of 64 bits
 _LOW_HALF_CALL = pack("<BBhi", _CALL, 0, 0, LOW_HALF_CALL)
 _LOW_HALF_MOVE = pack("<BBhi", 0xBC, 1 << 4, 0, 0)  # w0 = w1
 
@@ -45,7 +45,8 @@ def compile_now(program: Program, *, context: str, when: str, shape: Shape, type
     specs = [program.maps[name] for name in routine.maps]
     target = native().target
     emitter = generate(routine, specs, context=context, when=when, shape=shape, target=target)
-    insns, lines = separate_back_edges(*shorten(*compile_ir(emitter.text(), target=target)))
+    insns, lines = shorten(*compile_ir(emitter.text(), target=target))
+    insns, lines = separate_back_edges(*fold(insns, lines, emitter.n_arguments))
     insns = _with_moves(insns)
     _check_stack(insns, routine)
     return Code(
@@ -86,7 +87,7 @@ def _relocations(insns: bytes, holes: list[tuple[str, str]]) -> list[Relocation]
             kind, key = holes[immediate - 1]
             assert kind == kinds[registers >> 4]
             found.append(Relocation(insn, kind, key))
-        elif opcode == MOVE_IMMEDIATE and registers >> 4 == CONSTANT_SOURCE:
+        elif opcode & 7 in _WITH_IMMEDIATE and not opcode & 8 and registers >> 4 == CONSTANT_SOURCE:
             found.append(Relocation(insn, CONSTANT, holes[immediate - 1][1]))
         elif opcode == _CALL and immediate >= KFUNC_CALL:
             kind, key = holes[immediate - KFUNC_CALL - 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -75,7 +76,7 @@ def test_linked_code_is_what_objdump_reads(tmp_path: Path) -> None:
     assert {"call 173", "call 8", "lock *(u64 *)(r2 + 0) += r1"} <= set(lines)
     text = "\n".join(lines)
     for key in ("index.limit", "map0.stride", "map0.limit"):
-        assert f"= {values[key]}\n" in text, key
+        assert re.search(rf"{values[key]}\b", text), key
     for key in ("control", "index", "map0"):
         assert any(line.startswith("ld_pseudo") and line.endswith(f", 2, {values[key]}") for line in lines), key
 
@@ -111,8 +112,8 @@ def test_constants_are_linked_into_one_instruction() -> None:
     code = compile_program(count, context="tracing", when="entry", shape=Shape(function_from="cookie"))
     place = next(one.insn for one in code.relocations if one.key == "map0.limit") * 8
     linked = code.link(values_for(code) | {"map0.limit": (1 << 31) - 1})
-    opcode, registers, offset, immediate = unpack("<BBhi", linked[place : place + 8])
-    assert (opcode, registers >> 4, offset, immediate) == (0xB7, 0, 0, (1 << 31) - 1)
+    opcode, registers, _, immediate = unpack("<BBhi", linked[place : place + 8])
+    assert (opcode, registers >> 4, immediate) == (0x25, 0, (1 << 31) - 1)  # compared with it
     for number in (1 << 31, -1):
         with pytest.raises(UsageError, match=r"map0\.limit is -?\d+, which doesn't fit in 31 bits"):
             code.link(values_for(code) | {"map0.limit": number})

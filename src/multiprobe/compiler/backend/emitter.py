@@ -40,12 +40,16 @@ _FIRST_LOCATION = 7
 
 
 class Emitter:
-    """One function in the making. Operands are strings: temporaries ("%3") or numbers."""
+    """One function in the making. Operands are strings: temporaries ("%3") or numbers.
+
+    holes: (kind, key) of each number that is left open; n_arguments: of each helper that is called
+    """
 
     def __init__(self, target: str) -> None:
         self.target = target
         self.location = 0
         self.holes: list[tuple[str, str]] = []
+        self.n_arguments: dict[int, int] = {}
         self._entry: list[str] = []
         self._body: list[str] = []
         self._locations: dict[int, int] = {}
@@ -160,6 +164,7 @@ class Emitter:
 
     def call(self, helper: int, *arguments: str) -> str:
         """Call a helper; arguments are typed ("ptr %ctx")."""
+        self.n_arguments[helper] = max(len(arguments), self.n_arguments.get(helper, 0))
         return self.make(f"call i64 inttoptr (i64 {helper} to ptr)({', '.join(arguments)}) #1")
 
     def low_half(self, pointer: str) -> str:
