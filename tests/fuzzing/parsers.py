@@ -7,6 +7,7 @@ import errno
 import json
 import lzma
 import os
+import re
 import struct
 import sys
 from collections.abc import Callable, Iterator
@@ -107,11 +108,14 @@ def _select(kernel: object) -> Callable[[bytes], object]:
     def call(data: bytes) -> object:
         text = data.decode("utf-8", "surrogateescape")
         parse_pattern(text)
+        if _REPEATED_REPETITION.search(text):  # Python's re may try for ever, until Ctrl-C: docs/commands.md
+            return None
         return kernel.functions(text)  # type: ignore[attr-defined]
 
     return call
 
 
+_REPEATED_REPETITION = re.compile(r"[*+}].*\)[*+{]")
 _PATTERNS = (
     *(b"tcp_*", b"*", b"[a-z]", b"[!x]", b"[", b"[]", b"/(a+)+$/", b"/.*/", b"!", b":", b"*:", b"nf_*:*", b"+0x10"),
     *(b"0xffffffff81000110", b"tcp_sendmsg+0x10", b"/(?P<a>x)/", b"/(?i)TCP.*/", b"/(.*)*(.*)*x/", b"*a*b*c*d*"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 from kernel_files import BASE, Files
 
@@ -55,6 +57,11 @@ def test_everything_is_every_address_once(kernel: Kernel) -> None:
     assert list(chosen.rows) == list(range(kernel.table.n_distinct))
     assert len(set(chosen.addresses())) == len(chosen)
     assert list(kernel.functions().rows) == list(chosen.rows)
+
+
+def test_ctrl_c_ends_an_expression_that_tries_for_ever(kernel: Kernel) -> None:
+    with subprocess.Popen(["sh", "-c", "sleep 0.2; kill -INT $PPID"]), pytest.raises(KeyboardInterrupt):
+        kernel.functions("/(.*.*.*.*.*.*.*.*.*.*)*!/")
 
 
 @pytest.mark.parametrize(
