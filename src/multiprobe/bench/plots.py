@@ -64,7 +64,7 @@ def _attach(axes: Axes, found: list[Figure]) -> None:
         )  # fmt: skip
     axes.set(xscale="log", yscale="log", xlabel="functions", ylabel="seconds to attach (pale: to detach)")
     axes.grid(visible=True, alpha=0.3)
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def _hit(axes: Axes, found: list[Figure]) -> None:
@@ -81,6 +81,7 @@ def _hit(axes: Axes, found: list[Figure]) -> None:
         axes.bar_label(bars, fmt="{:,.0f}", fontsize="x-small", rotation=90, padding=2)
     axes.set_xticks(range(len(questions)), questions, rotation=15)
     axes.set(ylabel=f"{found[0].unit} a call, above the same call without probes")
+    axes.margins(y=0.1)  # the numbers above the bars
     axes.legend(fontsize="small")
 
 
@@ -117,5 +118,5 @@ def _memory(axes: Axes, found: list[Figure]) -> None:
 
 
 _PALE = {"attach": 1.0, "detach": 0.3}
-_SIZES = {"hit": (14.0, 5.0)}
+_SIZES = {"attach": (10.0, 4.5), "hit": (14.0, 5.0)}
 _DRAWERS = {"attach": _attach, "hit": _hit, "start": _start, "memory": _memory}
