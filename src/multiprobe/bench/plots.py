@@ -114,7 +114,7 @@ def _memory(axes: Axes, found: list[Figure]) -> None:
         axes.plot(*zip(*points, strict=True), "o", color=f"C{number}")
     axes.set(xscale="log", yscale="log", xlabel="possible CPUs", ylabel="MB of kernel memory (points: measured)")
     axes.grid(visible=True, alpha=0.3)
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 _PALE = {"attach": 1.0, "detach": 0.3}
