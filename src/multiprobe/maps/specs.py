@@ -183,6 +183,8 @@ class Hash(MapSpec):
         preallocated: bool = True,
     ) -> None:
         super().__init__(value)
+        if not preallocated and self.kind == LruHash.kind:
+            raise UsageError("an LruHash is always preallocated", hint="a Hash need not be")
         self.per_cpu = bool(per_cpu)
         self.preallocated = bool(preallocated)
         self.is_tuple = isinstance(key, tuple)
@@ -225,16 +227,6 @@ class LruHash(Hash):
 
     __slots__ = ()
     kind = "lru_hash"
-
-    def __init__(
-        self,
-        key: PartType | tuple[PartType, ...],
-        value: IntegerType,
-        max_entries: int = 10_240,
-        *,
-        per_cpu: bool = False,
-    ) -> None:
-        super().__init__(key, value, max_entries, per_cpu=per_cpu)
 
     def __repr__(self) -> str:
         return f"Lru{super().__repr__()}"

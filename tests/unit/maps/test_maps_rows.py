@@ -101,6 +101,11 @@ def test_programs_are_linked_with_the_places_of_hot_rows() -> None:
     assert find_hot_maps({"b": spec, "a": mp.PerFunction(mp.u64), "c": mp.Histogram()}, ALL, 32) == ("b",)
 
 
+def test_a_table_that_forgets_is_always_preallocated() -> None:
+    with pytest.raises(mp.UsageError, match="always preallocated"):
+        mp.LruHash(mp.u32, mp.u64, preallocated=False)
+
+
 def test_what_the_kernel_allocates_for_each_kind() -> None:
     def taken(spec: mp.maps.MapSpec) -> int:
         return map_bytes(spec, layout(spec, 10, 4), 4)
@@ -111,6 +116,7 @@ def test_what_the_kernel_allocates_for_each_kind() -> None:
     assert taken(mp.PerTask(mp.u64)) == 0
     assert taken(mp.Hash(mp.u32, mp.u64, 1000)) == 1024 * 16 + 1004 * 64
     assert taken(mp.Hash(mp.u32, mp.u64, 1000, per_cpu=True)) == 1024 * 16 + 1000 * (56 + 8 + 4 * 8)
+    assert taken(mp.Hash(mp.u32, mp.u64, 1000, preallocated=False)) == 1024 * 16
     assert taken(mp.LruHash(mp.u32, mp.u64, 1000)) == 1024 * 16 + 1000 * 64
     lost = 4096 + 4096
     assert taken(mp.StackTraces(depth=10, max_entries=64)) == 64 * (8 + 24 + 80) + lost
