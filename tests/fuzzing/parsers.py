@@ -108,7 +108,7 @@ def _select(kernel: object) -> Callable[[bytes], object]:
     def call(data: bytes) -> object:
         text = data.decode("utf-8", "surrogateescape")
         parse_pattern(text)
-        if _REPEATED_REPETITION.search(text):  # Python's re may try for ever, until Ctrl-C: docs/commands.md
+        if _REPEATED_REPETITION.search(text):
             return None
         return kernel.functions(text)  # type: ignore[attr-defined]
 
@@ -116,6 +116,7 @@ def _select(kernel: object) -> Callable[[bytes], object]:
 
 
 _REPEATED_REPETITION = re.compile(r"[*+}].*\)[*+{]")
+"""For such expressions Python's re may try for ever, until Ctrl-C (docs/commands.md): here they choose nothing."""
 _PATTERNS = (
     *(b"tcp_*", b"*", b"[a-z]", b"[!x]", b"[", b"[]", b"/(a+)+$/", b"/.*/", b"!", b":", b"*:", b"nf_*:*", b"+0x10"),
     *(b"0xffffffff81000110", b"tcp_sendmsg+0x10", b"/(?P<a>x)/", b"/(?i)TCP.*/", b"/(.*)*(.*)*x/", b"*a*b*c*d*"),
@@ -310,6 +311,8 @@ def _of_binaries(data: bytes) -> object:
     sections = elf_sections(made)
     table = build_table(read_symbols(made, sections), parse_segments(made), sections)
     wanted, others = requests(words_of(data), is_library=lambda name: name == "libwork")
+    if any(map(_REPEATED_REPETITION.search, words_of(data))):
+        return wanted, others
     for request in wanted:
         chosen = choose_of_binary(table, request.patterns, code_of=lambda row: made[int(table.offsets[row]) :][:64])
         list(chosen), chosen.refusals()

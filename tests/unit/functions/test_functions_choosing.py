@@ -60,7 +60,7 @@ def test_everything_is_every_address_once(kernel: Kernel) -> None:
 
 
 def test_ctrl_c_ends_an_expression_that_tries_for_ever(kernel: Kernel) -> None:
-    with subprocess.Popen(["sh", "-c", "sleep 0.2; kill -INT $PPID"]), pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), subprocess.Popen(["sh", "-c", "sleep 0.2; kill -INT $PPID"]):
         kernel.functions("/(.*.*.*.*.*.*.*.*.*.*)*!/")
 
 
