@@ -14,6 +14,7 @@ from multiprobe.compiler.backend.backedges import separate_back_edges
 from multiprobe.compiler.backend.codegen import generate
 from multiprobe.compiler.backend.constants import fold, shorten
 from multiprobe.compiler.backend.emitter import HOLE, KFUNC_CALL, LOW_HALF_CALL
+from multiprobe.compiler.backend.flow import CALL
 from multiprobe.compiler.backend.llvm import compile_ir
 from multiprobe.compiler.code import (
     CONSTANT,
@@ -33,9 +34,8 @@ if TYPE_CHECKING:
     from multiprobe.compiler.program import Program
     from multiprobe.compiler.shape import Shape
 
-_CALL = 0x85
 _WITH_IMMEDIATE = (4, 5, 6, 7)  # arithmetic and jumps, of 32 and of 64 bits
-_LOW_HALF_CALL = pack("<BBhi", _CALL, 0, 0, LOW_HALF_CALL)
+_LOW_HALF_CALL = pack("<BBhi", CALL, 0, 0, LOW_HALF_CALL)
 _LOW_HALF_MOVE = pack("<BBhi", 0xBC, 1 << 4, 0, 0)  # w0 = w1
 
 
@@ -89,7 +89,7 @@ def _relocations(insns: bytes, holes: list[tuple[str, str]]) -> list[Relocation]
             found.append(Relocation(insn, kind, key))
         elif opcode & 7 in _WITH_IMMEDIATE and not opcode & 8 and registers >> 4 == CONSTANT_SOURCE:
             found.append(Relocation(insn, CONSTANT, holes[immediate - 1][1]))
-        elif opcode == _CALL and immediate >= KFUNC_CALL:
+        elif opcode == CALL and immediate >= KFUNC_CALL:
             kind, key = holes[immediate - KFUNC_CALL - 1]
             found.append(Relocation(insn, KFUNC, key))
         insn += 2 if opcode == LD_IMM64 else 1
