@@ -13,6 +13,7 @@ import pytest
 
 import multiprobe as mp
 from allocated import counts_maps
+from multiprobe.instruments import keyed_rows
 from multiprobe.instruments.errors.program import make_program
 from multiprobe.instruments.graph.program import GraphProbe
 from multiprobe.instruments.latency import task_table
@@ -104,8 +105,8 @@ def test_more_processes_than_have_rows_are_timed(mechanism: str, monkeypatch: py
     needed = "kprobe_session" if mechanism == "kprobe_multi" else mechanism
     if not Features().probe(needed).is_yes:
         pytest.skip(f"this kernel has no {needed}")
-    for name, value in {"ROW_BITS": 1, "N_ROWS": 2, "PROBES": 1}.items():
-        monkeypatch.setattr(task_table, name, value)
+    monkeypatch.setattr(task_table, "ROW_BITS", 1)
+    monkeypatch.setattr(keyed_rows, "PROBES", 1)
     functions = mp.Kernel().functions(*NAMES)
     with latency.start(functions, by="process", has_self=True, mechanisms=mechanism) as timer:
         children = [subprocess.Popen([sys.executable, "-c", CALLS]) for _ in range(N_PROCESSES)]

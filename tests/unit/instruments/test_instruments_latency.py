@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from multiprobe.compiler import ir
 from multiprobe.compiler.frontend.statements import build
 from multiprobe.errors import UsageError
-from multiprobe.instruments import task_rows
+from multiprobe.instruments import keyed_rows, task_rows
 from multiprobe.instruments.latency import instrument as latency
 from multiprobe.instruments.latency import task_table
 from multiprobe.instruments.latency.instrument import Latency, all_buckets, rank, self_time
@@ -185,7 +185,7 @@ def test_a_call_whose_task_lost_its_row_is_counted() -> None:
 
 @pytest.mark.parametrize("has_self", [False, True])
 def test_pairs_without_a_row_have_their_values_in_a_hash_table(monkeypatch: pytest.MonkeyPatch, has_self: bool) -> None:
-    monkeypatch.setattr(task_table, "PROBES", 1)
+    monkeypatch.setattr(keyed_rows, "PROBES", 1)
     machine = Machine(LatencyProbe(by="thread", has_self=has_self))
     tids = same_place(3)
     for took in (10, 100, 10):
@@ -207,7 +207,7 @@ def test_pairs_without_a_row_have_their_values_in_a_hash_table(monkeypatch: pyte
 
 
 def test_pairs_without_any_room_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(task_table, "PROBES", 1)
+    monkeypatch.setattr(keyed_rows, "PROBES", 1)
     monkeypatch.setattr(task_table, "MORE_VALUES", 4)
     machine = Machine(LatencyProbe(by="thread"))
     tids = same_place(3)
@@ -238,7 +238,7 @@ def same_place(n: int) -> list[int]:
 
     def place(tid: int) -> int:
         key = 1 << task_table.TASK_BITS | tid
-        return (key * task_table.MULTIPLIER & (1 << 64) - 1) >> 64 - task_table.ROW_BITS
+        return (key * keyed_rows.MULTIPLIER & (1 << 64) - 1) >> 64 - task_table.ROW_BITS
 
     return [tid for tid in range(1, n << task_table.ROW_BITS + 1) if place(tid) == place(1)][:n]
 

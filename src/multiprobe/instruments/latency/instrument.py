@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import multiprobe as mp
 from multiprobe.errors import UsageError
 from multiprobe.instruments.instrument import AttachOptions, Instrument
+from multiprobe.instruments.keyed_rows import KEY
 from multiprobe.instruments.latency import self_time
 from multiprobe.instruments.latency.program import BUCKETS, CALLS, LONGEST, OWN, TOTAL, FunctionMaps, LatencyProbe
 from multiprobe.instruments.latency.quantiles import quantile
-from multiprobe.instruments.latency.task_table import KEY, TaskTable, by_pair
+from multiprobe.instruments.latency.task_table import TaskTable, by_pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import multiprobe as mp
 from multiprobe.errors import UsageError
+from multiprobe.instruments.keyed_rows import NO_ROW, WIDTH
 from multiprobe.instruments.latency import self_time
-from multiprobe.instruments.latency.task_table import NO_ROW, WIDTH, TaskTable, make_find_row, make_table
+from multiprobe.instruments.latency.task_table import TaskTable, make_find_row, make_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
