@@ -97,7 +97,7 @@ class ErrorsMeasurement(Measurement[ErrorsOptions, ErrorsSample]):
 
     def program(self, functions: AnyFunctionSet) -> Program:
         """The program."""
-        return make_program(n_arguments=self._n_arguments)
+        return make_program(n_arguments=self._n_arguments, is_each=self.options.each)
 
     @property
     def _n_arguments(self) -> int:

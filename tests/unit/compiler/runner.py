@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from struct import unpack_from
+from typing import TYPE_CHECKING
 
+import numpy as np
 from machine import Machine, Ring, words
 
 from multiprobe.compiler.code import Code
@@ -18,6 +20,9 @@ from multiprobe.maps.layout import CACHE_LINE, CONTROL_SIZE, LOSSES, SESSIONS_SI
 from multiprobe.maps.maps import as_integers
 from multiprobe.maps.set_spec import HITS
 from multiprobe.maps.specs import RowArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 CONTROL_FD, INDEX_FD, COOKIES_FD, COUNTS_FD, SWITCH_FD, HITS_FD, SESSIONS_FD, RETURNS_FD, FIRST_MAP_FD = range(3, 12)
 LOST_FD = 100
@@ -146,12 +151,16 @@ class Bench:
 
     def rows(self, name: str) -> list[list[int]]:
         """The rows of a RowArray of 8-byte values whose first value isn't 0."""
+        every = self.all_rows(name)
+        used: list[list[int]] = every[every[:, 0] != 0].tolist()
+        return used
+
+    def all_rows(self, name: str) -> NDArray[np.uint64]:
+        """All rows of a RowArray of 8-byte values, shape (rows, width)."""
         spec, made = self.program.maps[name], self.layouts[name]
         assert isinstance(spec, RowArray)
         memory, _ = self.machine.find(self.machine.arrays[self._fd(name)], made.value_size)
-        values = memoryview(memory).cast("B").cast("Q")
-        firsts = values[:: spec.width].tolist()
-        return [values[n * spec.width : (n + 1) * spec.width].tolist() for n, first in enumerate(firsts) if first]
+        return np.frombuffer(memory, np.uint64, count=spec.n_rows * spec.width).reshape(spec.n_rows, spec.width)
 
     def table(self, name: str) -> dict[bytes, int]:
         """A Hash's contents."""

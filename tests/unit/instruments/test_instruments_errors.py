@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,12 +17,16 @@ from hypothesis import strategies as st
 
 import multiprobe as mp
 from multiprobe.instruments import task_rows
+from multiprobe.instruments.errors import kinds
 from multiprobe.instruments.errors import program as errors_probe
 from multiprobe.instruments.errors.failures import NULL, OF_PROGRAM, FailedCall, Joiner, decoded
 from multiprobe.instruments.errors.instrument import OF_PROGRAMS, UNTYPED, cookies_of
+from multiprobe.instruments.errors.kinds import Kinds
 from multiprobe.instruments.errors.program import INT, LONG, NEVER, POINTER
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "compiler")]
@@ -61,14 +66,19 @@ def fake_kernel() -> mp.Kernel:
 class Machine:
     """The program on the test machine. Function n's kind is KINDS[n].
 
+    is_each: every failure is sent by itself, or equal ones are counted
     is_paired: an entry and a return program make the session, as on kernels that have none
     stacks: by task, the stack pointers of calls under way; entry: the number of the task's entry into the kernel
     """
 
+    is_each = False
+
     def __init__(self, *, n_arguments: int = 0, hook: str = "tracing", is_paired: bool = False) -> None:
         is_user = hook == "uprobe"
         kinds = (OF_PROGRAMS,) * len(KINDS) if is_user else KINDS
-        program = errors_probe.make_program(n_arguments=n_arguments, has_types=not is_user, has_programs=is_user)
+        program = errors_probe.make_program(
+            n_arguments=n_arguments, has_types=not is_user, has_programs=is_user, is_each=self.is_each
+        )
         source = "cookie" if is_user else "ip"
         shapes = [
             Shape(session_side=side, function_from=source) for side in (("entry", "return") if is_paired else ("",))
@@ -82,6 +92,8 @@ class Machine:
         self.cpu = 0
         self.stacks: dict[int, list[int]] = {}
         self.entry = 0
+        self.kinds = Kinds()
+        self.counted: Counter[FailedCall] = Counter()
 
     def enter(self, function: int, *arguments: int, tid: int = 5, at: int = 0) -> int:
         """A call: the address of its session. `at`: the stack pointer, if not below that of the task's last call."""
@@ -129,7 +141,10 @@ class Machine:
         bench.hit(*arguments, *[0] * (6 - len(arguments)), context=context, **facts, **kfuncs)
 
     def failures(self) -> list[FailedCall]:
-        """All failures."""
+        """The failures since the last time."""
+        return self._each() if self.is_each else self._counted()
+
+    def _each(self) -> list[FailedCall]:
         joiner, found = Joiner(), []
         for identity, failure in decoded(self._records(errors_probe.begun)):
             found += joiner.begin(identity, failure)
@@ -138,12 +153,36 @@ class Machine:
         assert joiner.n_open == 0
         return found
 
+    def _counted(self) -> list[FailedCall]:
+        self.kinds.learn(decoded(self._records(errors_probe.begun)))
+        before, self.counted = self.counted, Counter()
+        for failure, n in self.kinds.failures(self.bench.all_rows(self._name(kinds.kinds)), is_last=True):
+            self.counted[failure] += n
+        assert self.kinds.n_unknown == 0
+        assert self.bench.array(self._name(kinds.full)) == [0]
+        assert all(failure.end is not None for failure in self.counted)
+        return list((self.counted - before).elements())
+
     def ring(self, spec: object) -> Ring:
         """The ring buffer of a RingBuffer spec."""
-        return self.bench.ring(next(name for name, item in self.bench.program.maps.items() if item is spec))
+        return self.bench.ring(self._name(spec))
+
+    def _name(self, spec: object) -> str:
+        return next(name for name, item in self.bench.program.maps.items() if item is spec)
 
     def _records(self, spec: Any) -> NDArray[np.void]:
-        return np.frombuffer(b"".join(self.ring(spec).records), spec.record.dtype())
+        records = self.ring(spec).records
+        found = np.frombuffer(b"".join(records), spec.record.dtype())
+        records.clear()
+        return found
+
+
+@pytest.fixture(scope="module", autouse=True, params=[False, True], ids=["counted", "each"])
+def is_each(request: pytest.FixtureRequest) -> Iterator[bool]:
+    """Every test is of both programs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Machine, "is_each", request.param)
+        yield request.param
 
 
 def registers(ax: int, sp: int) -> bytes:
@@ -282,10 +321,7 @@ def hooked(request: pytest.FixtureRequest) -> Machine:
 
 def found(machine: Machine) -> list[tuple[tuple[int | None, ...], int, int | None]]:
     """(path, error, end) of all failures since the last time."""
-    failures = [(failure.path, failure.error, failure.end) for failure in machine.failures()]
-    for spec in (errors_probe.begun, errors_probe.ended):
-        machine.ring(spec).records.clear()
-    return failures
+    return [(failure.path, failure.error, failure.end) for failure in machine.failures()]
 
 
 def fail(machine: Machine, *functions: int, tid: int = 5, at: int = 0) -> list[Any]:
@@ -487,7 +523,7 @@ def test_without_types_the_last_entry_into_the_kernel_is_not_asked_for() -> None
 
 
 @pytest.fixture(scope="module")
-def machine() -> Machine:
+def machine(is_each: bool) -> Machine:
     return Machine()
 
 
@@ -497,8 +533,6 @@ def machine() -> Machine:
 @given(steps=st.lists(st.tuples(st.booleans(), st.integers(0, 3), st.sampled_from([0, 1, -ENOENT, -EIO])), max_size=40))
 def test_any_calls(machine: Machine, steps: list[tuple[bool, int, int]]) -> None:
     tid = machine.time + 100  # a task that was never there before
-    for spec in (errors_probe.begun, errors_probe.ended):
-        machine.ring(spec).records.clear()
     calls: list[Call] = []
     expected: list[tuple[object, ...]] = []
     sessions = []

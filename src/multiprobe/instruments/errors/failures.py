@@ -1,4 +1,4 @@
-"""Joins the events of `errors.program` to failures, and groups equal ones. Pure; functions are indices."""
+"""A failure, from the events of `errors.program`; groups of equal ones. Pure; functions are indices."""
 
 from __future__ import annotations
 
@@ -87,16 +87,18 @@ def decoded(begun: NDArray[np.void]) -> Iterator[tuple[int, FailedCall]]:
     """The identity of each failure, and the failure, from events of `errors.program` that one began."""
     import numpy as np
 
-    names = ("identity", "pid", "tid", "error", "depth", "name", "arguments")
+    names = ("identity", "time", "pid", "tid", "error", "depth", "name", "arguments")
     frames = begun["frames"]
     paths = np.ascontiguousarray(frames).view(f"V{frames.shape[1] * frames.itemsize}").ravel().tolist()
-    for identity, pid, tid, error, depth, name, arguments, raw in zip(
+    for identity, time, pid, tid, error, depth, name, arguments, raw in zip(
         *(begun[column].tolist() for column in names), paths, strict=True
     ):
         path, is_cut = _path_of(raw, depth)
         end, end_error = (path[-1], error) if depth == 0 else (None, 0)
-        time, task = identity >> 8, _name_of(name)
-        yield identity, FailedCall(time, pid, tid, task, error, path, is_cut, tuple(arguments), end, end_error)
+        yield (
+            identity,
+            FailedCall(time, pid, tid, _name_of(name), error, path, is_cut, tuple(arguments), end, end_error),
+        )
 
 
 @lru_cache(1 << 16)
@@ -130,7 +132,7 @@ class Joiner:
         """Add an end: in `function`, which returned `error` (0: handled). Yields the failure."""
         failure = self._open.pop(identity, None)
         if failure is not None:
-            yield _ended(failure, function, error)
+            yield ended(failure, function, error)
 
     def rest(self) -> Iterator[FailedCall]:
         """Failures whose end was not seen."""
@@ -138,7 +140,8 @@ class Joiner:
         yield from rest.values()
 
 
-def _ended(f: FailedCall, function: int | None, error: int) -> FailedCall:
+def ended(f: FailedCall, function: int | None, error: int) -> FailedCall:
+    """The failure, once it has ended in `function`, which returned `error` (0: handled)."""
     return FailedCall(f.time, f.pid, f.tid, f.name, f.error, f.path, f.is_cut, f.arguments, function, error)
 
 
@@ -158,8 +161,8 @@ class _GrowingGroup:
     count: int = 0
 
 
-class Groups:
-    """Counts failures by error, path and end.
+class Filter:
+    """Which failures are wanted.
 
     allow, deny: names of errors. One of a failure's first and last error must be allowed (if any are named), and not
         both denied.
@@ -170,29 +173,38 @@ class Groups:
         self.allow = frozenset(allow)
         self.deny = frozenset(deny)
         self.unhandled = unhandled
+        self._wants_all = not (self.allow or self.deny or unhandled)
+
+    def wants(self, failure: FailedCall) -> bool:
+        """Whether it lets the failure pass."""
+        if self._wants_all:
+            return True
+        errors = failure.errors
+        if self.unhandled and failure.is_handled:
+            return False
+        return (not self.allow or bool(errors & self.allow)) and not errors <= self.deny
+
+
+class Groups:
+    """Counts failures by error, path and end: those that the filter wants."""
+
+    def __init__(self, wanted: Filter) -> None:
         self.n_left_out = 0
-        self._has_filters = bool(self.allow or self.deny or unhandled)
+        self._filter = wanted
         self._groups: dict[Kind, _GrowingGroup] = {}
 
-    def add(self, failure: FailedCall) -> bool:
-        """Count a failure; False if it is filtered out."""
-        if self._has_filters and not self.wants(failure):
-            self.n_left_out += 1
+    def add(self, failure: FailedCall, n: int = 1) -> bool:
+        """Count `n` equal failures; False if they are filtered out."""
+        if not self._filter.wants(failure):
+            self.n_left_out += n
             return False
         group = self._groups.get(failure.kind)
         if group is None:
             if len(self._groups) >= MAX_KINDS:
                 failure = failure._replace(path=failure.path[-1:], is_cut=True)
             group = self._groups.setdefault(failure.kind, _GrowingGroup(failure))
-        group.count += 1
+        group.count += n
         return True
-
-    def wants(self, failure: FailedCall) -> bool:
-        """Whether the filters let it pass."""
-        errors = failure.errors
-        if self.unhandled and failure.is_handled:
-            return False
-        return (not self.allow or bool(errors & self.allow)) and not errors <= self.deny
 
     def ranked(self, *, top: int = 0) -> list[FailureGroup]:
         """The largest first; `top` of them, or all."""

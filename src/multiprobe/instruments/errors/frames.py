@@ -24,9 +24,13 @@ if TYPE_CHECKING:
 
 LONGEST_PATH = 16
 DEEPEST = 255
+WATCHED = 56
+"""Failures below calls up to this depth are followed; of deeper ones only the beginning is known."""
 TAIL_CALL = 1 << 8
 """Set in what `make_top` returns: the call may be a tail call of the one below it."""
-FUNCTION, OF_PROGRAM, ENTRY_SHIFT, ENTRY, POINTER_SHIFT = (1 << 23) - 1, 1 << 23, 24, 0xFF, 32
+FUNCTION_BITS = 23
+FUNCTION, OF_PROGRAM = (1 << FUNCTION_BITS) - 1, 1 << FUNCTION_BITS
+ENTRY_SHIFT, ENTRY, POINTER_SHIFT = 24, 0xFF, 32
 PROGRAMS = 1 << 2
 """Set in the cookie of a function of a program or library."""
 STACK_BITS = 14
@@ -35,10 +39,12 @@ BOTTOM = ((1 << 64) - 1) ^ ((1 << STACK_BITS) - 1 << POINTER_SHIFT)
 """Keeps of a frame's stack pointer the lowest address of its stack."""
 
 FRAMES = WIDTH + LONGEST_PATH - 1
+FAILED = FRAMES + DEEPEST
 """Places in a task's row (`instruments.task_rows`). STATE: the depth of its stack (8 bits), and above, a bit for
 each call on it that made a failed call. FRAMES: by depth, index + 1 of the call's function (23 bits), OF_PROGRAM or 0,
-`ctx.kernel_entry` (8 bits), `ctx.stack_pointer`. What is before the first frame is 0: a path ends there."""
-stacks = make_rows(LONGEST_PATH - 1 + DEEPEST)
+`ctx.kernel_entry` (8 bits), `ctx.stack_pointer`. What is before the first frame is 0: a path ends there. FAILED: by
+depth, where the bit in STATE is set, what the failed call below it returned (see `errors.program`)."""
+stacks = make_rows(LONGEST_PATH - 1 + DEEPEST + WATCHED)
 take_row = make_take_row(stacks, busy=DEEPEST)
 
 

@@ -1,12 +1,13 @@
-"""Collects failed calls of the attached functions, and groups equal ones: the instrument and its samples.
+"""Collects failed calls of the attached functions, and groups equal ones: the instruments and their samples.
 
-The program is in `errors.program`; `errors.failures` joins its events to failures. Which return values are errors is
+The program is in `errors.program`. Which return values are errors is
 derived from the kernel's types, and those of programs. A function of a program whose types are not known is taken to
 return an int.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,15 +16,16 @@ from multiprobe.binaries.mixed import parts_of
 from multiprobe.binaries.types import with_types
 from multiprobe.functions.kernel import Kernel
 from multiprobe.functions.sets import FunctionSet
-from multiprobe.instruments.errors import program
-from multiprobe.instruments.errors.failures import FailedCall, FailureGroup, Groups, Joiner, decoded
+from multiprobe.instruments.errors import kinds, program
+from multiprobe.instruments.errors.failures import FailedCall, FailureGroup, Filter, Groups, Joiner, decoded
 from multiprobe.instruments.errors.frames import PROGRAMS
+from multiprobe.instruments.errors.kinds import Kinds
 from multiprobe.instruments.instrument import AttachOptions, Instrument
 from multiprobe.instruments.signatures import signatures
 from multiprobe.kernel.btf.values import value_type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from typing import Unpack
 
     from multiprobe.binaries.mixed import AnyFunctionSet
@@ -51,50 +53,30 @@ class FailureCollector(Instrument[ErrorsSample]):
     `n_untyped` functions have no type information: they appear on paths, but never fail themselves.
     """
 
-    def __init__(
-        self, attachment: Attachment, groups: Groups, *, on_failure: Callable[[FailedCall], None] | None, n_untyped: int
-    ) -> None:
+    def __init__(self, attachment: Attachment, wanted: Filter, *, n_untyped: int) -> None:
         super().__init__(attachment)
-        self._groups = groups
-        self._on_failure = on_failure
-        self._joiner = Joiner()
+        self._filter = wanted
         self.n_untyped = n_untyped
 
-    def poll(self) -> bool:
-        """Read the events that have arrived."""
-        for failure in self._collect():
-            self._add(failure)
-        return False
-
     def _read(self) -> ErrorsSample:
-        self.poll()
-        return self._summary()
-
-    def _summary(self) -> ErrorsSample:
-        groups = self._groups
-        return ErrorsSample(self.seconds, groups.ranked(), groups.n_failures, groups.n_left_out)
+        return self._summary(self._groups(is_last=False))
 
     def _read_last(self) -> ErrorsSample:
-        self.poll()
-        for failure in self._joiner.rest():
-            self._add(failure)
-        return self._summary()
+        return self._summary(self._groups(is_last=True))
+
+    @abstractmethod
+    def _groups(self, *, is_last: bool) -> Groups:
+        """All failures so far. is_last: failures that have not ended are those whose end was not seen."""
+
+    def _summary(self, groups: Groups) -> ErrorsSample:
+        return ErrorsSample(self.seconds, groups.ranked(), groups.n_failures, groups.n_left_out)
+
+    def _begun(self) -> Iterator[tuple[int, FailedCall]]:
+        return decoded(self._attachment.events(program.begun).read())
 
     def _missed(self) -> dict[str, int]:
         too_deep, taken = self._attachment.totals(program.lost)
         return super()._missed() | {"deep_calls": too_deep, "evicted_calls": taken}
-
-    def _add(self, failure: FailedCall) -> None:
-        if self._groups.add(failure) and self._on_failure is not None:
-            self._on_failure(failure)
-
-    def _collect(self) -> Iterator[FailedCall]:
-        # An end is sent after its beginning. Reading ends first ensures that the beginning of each is read, too.
-        ends = self._attachment.events(program.ended).read().tolist()
-        for identity, failure in decoded(self._attachment.events(program.begun).read()):
-            yield from self._joiner.begin(identity, failure)
-        for identity, frame, error in ends:
-            yield from self._joiner.end(identity, frame - 1 if frame else None, error)
 
     def arguments(self, failure: FailedCall) -> dict[str, Spelled]:
         """The recorded arguments of the call that failed first, by name, decoded by their types."""
@@ -102,6 +84,65 @@ class FailureCollector(Instrument[ErrorsSample]):
             return {}
         (found,) = signatures(self._attachment.functions.take([failure.first]))
         return found.arguments(failure.arguments)
+
+
+class FailureCounter(FailureCollector):
+    """Failures that are counted in the kernel by their kinds, each of which has its first failure as an example."""
+
+    def __init__(self, attachment: Attachment, wanted: Filter, *, n_untyped: int) -> None:
+        super().__init__(attachment, wanted, n_untyped=n_untyped)
+        self._kinds = Kinds()
+
+    def poll(self) -> bool:
+        """Read the first failures of their kinds."""
+        self._kinds.learn(self._begun())
+        return False
+
+    def _groups(self, *, is_last: bool) -> Groups:
+        self.poll()
+        found = Groups(self._filter)
+        rows = self._attachment.map(kinds.kinds).rows(0, kinds.kinds.n_rows)
+        for failure, n in self._kinds.failures(rows, is_last=is_last):
+            found.add(failure, n)
+        return found
+
+    def _missed(self) -> dict[str, int]:
+        missed = super()._missed()
+        n_full = self._attachment.totals(kinds.full)[0]
+        return missed | {"full_maps": missed.get("full_maps", 0) + n_full, "dropped_events": self._kinds.n_unknown}
+
+
+class FailureStream(FailureCollector):
+    """Failures of which each is read by itself, when it has ended."""
+
+    def __init__(
+        self, attachment: Attachment, wanted: Filter, *, n_untyped: int, on_failure: Callable[[FailedCall], None]
+    ) -> None:
+        super().__init__(attachment, wanted, n_untyped=n_untyped)
+        self._found = Groups(wanted)
+        self._on_failure = on_failure
+        self._joiner = Joiner()
+
+    def poll(self) -> bool:
+        """Read the events that have arrived."""
+        # An end is sent after its beginning. Reading ends first ensures that the beginning of each is read, too.
+        ends = self._attachment.events(program.ended).read().tolist()
+        for identity, failure in self._begun():
+            self._add(self._joiner.begin(identity, failure))
+        for identity, frame, error in ends:
+            self._add(self._joiner.end(identity, frame - 1 if frame else None, error))
+        return False
+
+    def _groups(self, *, is_last: bool) -> Groups:
+        self.poll()
+        if is_last:
+            self._add(self._joiner.rest())
+        return self._found
+
+    def _add(self, failures: Iterable[FailedCall]) -> None:
+        for failure in failures:
+            if self._found.add(failure):
+                self._on_failure(failure)
 
 
 def start(
@@ -119,19 +160,25 @@ def start(
     allow, deny: names of errors ("ENOENT", "NULL") that a failure must begin or end with, or must not
     unhandled: only failures that no traced function handled
     n_arguments: how many arguments of every call to record; each makes every call more expensive
-    on_failure: called with each failure that has ended, from within `poll`, `sample` and `finish`
+    on_failure: called with each failure that has ended, from within `poll`, `sample` and `finish`. Each is then an event;
+        without it, equal ones are counted in the kernel, and only the first of a kind is an event
     """
     functions, problems = with_types(functions)
-    kinds = return_kinds(functions)
-    of_kernel = [kind for kind in kinds if kind == UNTYPED or not kind & PROGRAMS]
+    returns = return_kinds(functions)
+    of_kernel = [kind for kind in returns if kind == UNTYPED or not kind & PROGRAMS]
     made = program.make_program(
         n_arguments=n_arguments,
         has_types=of_kernel.count(UNTYPED) < len(of_kernel),
-        has_programs=len(of_kernel) < len(kinds),
+        has_programs=len(of_kernel) < len(returns),
+        is_each=on_failure is not None,
     )
-    attachment = mp.attach(made, functions, cookies=cookies_of(functions, kinds), **options)
-    groups = Groups(allow=allow, deny=deny, unhandled=unhandled)
-    found = FailureCollector(attachment, groups, on_failure=on_failure, n_untyped=kinds.count(UNTYPED))
+    attachment = mp.attach(made, functions, cookies=cookies_of(functions, returns), **options)
+    wanted, n_untyped = Filter(allow=allow, deny=deny, unhandled=unhandled), returns.count(UNTYPED)
+    found: FailureCollector
+    if on_failure is None:
+        found = FailureCounter(attachment, wanted, n_untyped=n_untyped)
+    else:
+        found = FailureStream(attachment, wanted, n_untyped=n_untyped, on_failure=on_failure)
     for problem in problems:
         found.note(problem)
     return found

@@ -2,11 +2,11 @@
 
 Every task has a stack of its traced calls (`errors.frames`). A call that returns an error fails first, unless a call
 that it made has just failed: then the same failure propagates. It propagates with another error only if no other call
-succeeded in between. It ends in a call that does not fail, or with the outermost call. Only beginnings and ends are
-sent.
+succeeded in between. It ends in a call that does not fail, or with the outermost call.
 
-Entries of calls stay in the tables and serve the next calls: inserting and deleting them costs several times what
-looking them up and changing them does.
+Equal failures are counted in the kernel (`errors.kinds`); or, where each is wanted by itself, beginnings and ends are
+sent as events. What a call returned is noted with its caller's frame until that has returned, too: nothing is looked up
+in a table of the kernel.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ import multiprobe as mp
 from multiprobe.instruments.errors.failures import NULL, OF_PROGRAM
 from multiprobe.instruments.errors.frames import (
     DEEPEST,
+    FAILED,
     FRAMES,
     FUNCTION,
     LONGEST_PATH,
     PROGRAMS,
     TAIL_CALL,
+    WATCHED,
     end_caller,
     function_of,
     make_frame,
@@ -29,7 +31,9 @@ from multiprobe.instruments.errors.frames import (
     take_row,
     top,
 )
+from multiprobe.instruments.errors.kinds import ERROR, ERROR_BITS, make_begin, make_end
 from multiprobe.instruments.task_rows import N_ROWS, NO_ROW, OWNER, STATE, number_of_task
+from multiprobe.maps.specs import RowArray
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,11 +44,10 @@ NEVER, INT, LONG, POINTER = 0, 1, 2, 3
 """A function's cookie, with PROGRAMS or without: it returns no errors, an int, a long, or a pointer."""
 KIND = 3
 MAX_ARGUMENTS = 6
-WATCHED = 56
-"""Failures below calls up to this depth are followed; of deeper ones only the beginning is sent."""
-FOLLOWED = 1 << 16
+FOLLOWED, IDENTITY_SHIFT = 1 << ERROR_BITS, ERROR_BITS + 1
+"""What is noted of a failed call: its error; FOLLOWED, if another call succeeded since; and which failure it is of."""
 MAX_CALLS = 65_536
-"""Calls in progress whose arguments, or failures below them, are known; beyond, the least recently used are lost."""
+"""Calls in progress whose arguments are known; beyond, the least recently used are lost."""
 COOKIE_SHIFT, COOKIE, ROW_SHIFT, TASK_SHIFT = 9, 7, 12, 32
 """The session holds the depth + 1, with TAIL_CALL or without; the function's cookie; the row; and the task."""
 TOO_DEEP, TAKEN = 0, 1
@@ -56,6 +59,7 @@ class Begun(mp.Event):
     """A call failed first. `frames`: index + 1 of its function, of its caller, …; `depth`: the number of callers."""
 
     identity: mp.u64
+    time: mp.u64
     pid: mp.i32
     tid: mp.i32
     error: mp.u32
@@ -76,10 +80,8 @@ class Ended(mp.Event):
 begun = mp.RingBuffer(Begun)
 ended = mp.RingBuffer(Ended, size=1 << 20)
 arguments = mp.LruHash(mp.u64, mp.u64, 2 * MAX_CALLS)
-opened = mp.LruHash(mp.u64, mp.u64, MAX_CALLS)
-"""By call (task and depth): the error of the failed call below it, with FOLLOWED if another call succeeded since."""
-identities = mp.LruHash(mp.u64, mp.u64, MAX_CALLS)
-"""By call: the identity of the failure that this error belongs to."""
+n_begun = RowArray(mp.u64, 1, width=1)
+"""How many failures had their beginnings sent: the identity of the last one."""
 lost = mp.Array(mp.u64, 2)
 """Calls that were not followed: TOO_DEEP, or TAKEN: another task took the row."""
 
@@ -97,10 +99,18 @@ def error_of(cookie: int, ret: int) -> int:
     return found + OF_PROGRAM if found and cookie & PROGRAMS else found
 
 
-def make_program(*, n_arguments: int = 0, has_types: bool = True, has_programs: bool = False) -> Program:
-    """The program; it records `n_arguments` (up to 6) of every call. `has_types`: the kernel has BTF."""
+def make_program(
+    *, n_arguments: int = 0, has_types: bool = True, has_programs: bool = False, is_each: bool = False
+) -> Program:
+    """The program; it records `n_arguments` (up to 6) of every call.
+
+    has_types: the kernel has BTF
+    has_programs: some functions are of programs, which their cookies tell
+    is_each: every failure is sent by itself, in `begun` and `ended`; else they are counted in `errors.kinds.kinds`
+    """
     enter = _enterer(n_arguments, has_types=has_types, has_programs=has_programs)
     tell = _teller(n_arguments, has_types=has_types)
+    begin, end = (_sender(tell), send_end) if is_each else (make_begin(tell), make_end())
 
     @mp.program(when="session")
     def errors(ctx: mp.Context) -> None:
@@ -116,7 +126,6 @@ def make_program(*, n_arguments: int = 0, has_types: bool = True, has_programs: 
             lost[TAKEN] += 1
             return
         depth = (mark & DEEPEST) - 1
-        call = task << 8 | depth
         cookie = mark >> COOKIE_SHIFT & COOKIE
         state = stacks[row, STATE]
         if mark & TAIL_CALL:
@@ -124,38 +133,57 @@ def make_program(*, n_arguments: int = 0, has_types: bool = True, has_programs: 
         error = error_of(cookie, mp.i64(ctx.return_register))
         below = state >> 8  # a bit for each call with a failure below it
         has_failed = below >> depth & 1
-        identity = identities[call] if has_failed else 0
+        failed = stacks[row, FAILED + depth] if has_failed else 0
+        identity = failed >> IDENTITY_SHIFT
         if error:
-            if not has_failed or (opened[call] & FOLLOWED and opened[call] != error | FOLLOWED):
+            if not has_failed or (failed & FOLLOWED and failed & ERROR != error):
                 if has_failed:
-                    ended.send(identity=identity, frame=ctx.function + 1, error=0)
-                identity = ctx.time << 8 | ctx.cpu & 255
-                tell(ctx, row, depth, call, error, identity)
+                    end(identity, ctx.function + 1, 0)
+                identity = begin(ctx, row, depth, task << 8 | depth, error)
             elif not depth:
-                ended.send(identity=identity, frame=ctx.function + 1, error=error)
+                end(identity, ctx.function + 1, error)
         elif has_failed:
-            ended.send(identity=identity, frame=ctx.function + 1, error=0)
+            end(identity, ctx.function + 1, 0)
         below &= (1 << depth) - 1
         if not depth:
             stacks[row, STATE] = 0
             return
-        above = call - 1
         if error and depth <= WATCHED:
             if below >> depth - 1 & 1:
-                ended.send(identity=identities[above], frame=function_of(stacks[row, FRAMES + depth - 1]), error=0)
-            opened[above] += error - opened[above]
-            identities[above] += identity - identities[above]
+                end(stacks[row, FAILED + depth - 1] >> IDENTITY_SHIFT, function_of(stacks[row, FRAMES + depth - 1]), 0)
+            stacks[row, FAILED + depth - 1] = identity << IDENTITY_SHIFT | error
             below |= 1 << depth - 1
         elif cookie & KIND and below >> depth - 1 & 1:
-            opened[above] |= FOLLOWED
+            stacks[row, FAILED + depth - 1] |= FOLLOWED
         stacks[row, STATE] = below << 8 | depth
 
     return errors
 
 
+def _sender(
+    tell: Callable[[mp.Context, int, int, int, int, int], bool],
+) -> Callable[[mp.Context, int, int, int, int], int]:
+    """The helper that sends the beginning of every failure, and gives it an identity."""
+
+    @mp.helper
+    def send_beginning(ctx: mp.Context, row: int, depth: int, call: int, error: int) -> int:
+        identity = n_begun.fetch_add((0, 0), 1) + 1
+        tell(ctx, row, depth, call, error, identity)
+        return identity
+
+    return send_beginning
+
+
+@mp.helper
+def send_end(identity: int, frame: int, error: int) -> None:
+    """Send the end of a failure, in the function with the index `frame` − 1."""
+    ended.send(identity=identity, frame=frame, error=error)
+
+
 def _enterer(n_arguments: int, *, has_types: bool, has_programs: bool) -> Callable[[mp.Context], int]:
     """The helper that puts a call on its task's stack; what its session holds, 0 if it can't be followed."""
-    keep, frame_of = _keeper(n_arguments), make_frame(has_types=has_types, has_programs=has_programs)
+    keep = _keeper(n_arguments) if n_arguments else keep_nothing
+    frame_of = make_frame(has_types=has_types, has_programs=has_programs)
 
     @mp.helper
     def enter(ctx: mp.Context) -> int:
@@ -181,25 +209,29 @@ def _enterer(n_arguments: int, *, has_types: bool, has_programs: bool) -> Callab
 
 def _keeper(n_arguments: int) -> Callable[[mp.Context, int], None]:
     """The helper that records a call's arguments."""
-    has_0, has_1, has_2, has_3, has_4, has_5 = (n < n_arguments for n in range(MAX_ARGUMENTS))
-    kept = arguments if n_arguments else opened  # an unused map isn't created
+    has_1, has_2, has_3, has_4, has_5 = (n < n_arguments for n in range(1, MAX_ARGUMENTS))
 
     @mp.helper
     def keep(ctx: mp.Context, call: int) -> None:
-        if has_0:
-            kept[call << 3 | 0] += ctx.arg(0) - kept[call << 3 | 0]
+        arguments[call << 3 | 0] += ctx.arg(0) - arguments[call << 3 | 0]
         if has_1:
-            kept[call << 3 | 1] += ctx.arg(1) - kept[call << 3 | 1]
+            arguments[call << 3 | 1] += ctx.arg(1) - arguments[call << 3 | 1]
         if has_2:
-            kept[call << 3 | 2] += ctx.arg(2) - kept[call << 3 | 2]
+            arguments[call << 3 | 2] += ctx.arg(2) - arguments[call << 3 | 2]
         if has_3:
-            kept[call << 3 | 3] += ctx.arg(3) - kept[call << 3 | 3]
+            arguments[call << 3 | 3] += ctx.arg(3) - arguments[call << 3 | 3]
         if has_4:
-            kept[call << 3 | 4] += ctx.arg(4) - kept[call << 3 | 4]
+            arguments[call << 3 | 4] += ctx.arg(4) - arguments[call << 3 | 4]
         if has_5:
-            kept[call << 3 | 5] += ctx.arg(5) - kept[call << 3 | 5]
+            arguments[call << 3 | 5] += ctx.arg(5) - arguments[call << 3 | 5]
 
     return keep
+
+
+@mp.helper
+def keep_nothing(ctx: mp.Context, call: int) -> None:
+    """Replaces the helper of `_keeper` when no arguments are recorded."""
+    return
 
 
 @mp.helper
@@ -214,15 +246,16 @@ def nothing(call: int, n: int) -> int:
     return 0
 
 
-def _teller(n_arguments: int, *, has_types: bool) -> Callable[[mp.Context, int, int, int, int, int], None]:
-    """The helper that sends the beginning of a failure."""
+def _teller(n_arguments: int, *, has_types: bool) -> Callable[[mp.Context, int, int, int, int, int], bool]:
+    """The helper that sends the beginning of a failure: whether there was room."""
     kept = argument if n_arguments else nothing
 
     @mp.helper
-    def tell(ctx: mp.Context, row: int, depth: int, call: int, error: int, identity: int) -> None:
+    def tell(ctx: mp.Context, row: int, depth: int, call: int, error: int, identity: int) -> bool:
         frame = stacks[row, FRAMES + depth]
-        begun.send(
+        return begun.send(
             identity=identity,
+            time=ctx.time,
             pid=ctx.ns_pid,
             tid=ctx.ns_tid,
             error=error,
