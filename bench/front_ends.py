@@ -22,9 +22,9 @@ import numpy as np
 
 import multiprobe as mp
 from multiprobe.cli.graph import ShownGraph, tree_text
-from multiprobe.instruments.errors import program
-from multiprobe.instruments.errors.failures import Groups
-from multiprobe.instruments.errors.instrument import FailureCollector
+from multiprobe.instruments.errors import kinds, program
+from multiprobe.instruments.errors.failures import ErrorFilter
+from multiprobe.instruments.errors.instrument import FailureCounter, FailureStream
 from multiprobe.instruments.graph.instrument import GraphSample, trees
 from multiprobe.instruments.graph.program import BEGIN, CALL_WIDTH, END, FUNCTION, THREAD
 from multiprobe.instruments.stacks.instrument import Namer, named
@@ -33,6 +33,7 @@ from multiprobe.kernel.resolve import ResolvedAddress
 
 RECORDS = 1_000_000
 N_FUNCTIONS, N_THREADS, DEEPEST = 1_000, 16, 10
+N_KINDS = 50_000
 CHUNK = 16_384
 """Records that one look at a ring buffer finds."""
 LABELS = [f"function_{n}" for n in range(N_FUNCTIONS)]
@@ -41,7 +42,7 @@ FUNCTIONS = [SimpleNamespace(name=label, module="", __str__=lambda self: self.na
 
 def main() -> None:
     n = int(sys.argv[1]) if len(sys.argv) > 1 else RECORDS
-    for name, work in (("graph", graph), ("errors", errors), ("stacks", stacks)):
+    for name, work in (("graph", graph), ("errors", errors), ("errors --each", each_error), ("stacks", stacks)):
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             print(json.dumps({"bench": "front_ends", "of": name, "records": n} | pool.apply(work, (n,))), flush=True)
 
@@ -84,18 +85,41 @@ def nested_calls(n: int) -> Any:
 
 
 def errors(n: int) -> dict[str, float]:
-    """Failures from events, in groups: half of them end in an outer call, whose event comes later."""
+    """A million failures that the kernel has counted: 50,000 beginnings, half of which have an end of their own."""
+    begun, _ = failures(N_KINDS)
+    begun["identity"] = 1 + np.arange(N_KINDS)
+    rows = np.zeros((kinds.kinds.n_rows, kinds.kinds.width), np.uint64)
+    beginnings, ends = rows[:N_KINDS], rows[N_KINDS : N_KINDS + N_KINDS // 2]
+    beginnings[:, kinds.KEY] = kinds.BEGINNING
+    ends[:, kinds.KEY] = 2 * (1 + np.arange(len(ends))) << kinds.BEGINNING_SHIFT | 1 << kinds.FUNCTION_SHIFT
+    beginnings[:, kinds.COUNT] = ends[:, kinds.COUNT] = n // N_KINDS
+    events = iter([begun])
+    attachment: Any = SimpleNamespace(
+        events=lambda ring: SimpleNamespace(read=lambda: next(events, begun[:0])),
+        map=lambda spec: SimpleNamespace(rows=lambda first, stop: rows[first:stop]),
+    )
+    collector = FailureCounter(attachment, ErrorFilter(), n_untyped=0)
+    found: dict[str, float] = {}
+    with measured(found):
+        groups = collector.sample().groups
+        found["groups"] = len(groups)
+    assert sum(group.count for group in groups) == n
+    return found
+
+
+def each_error(n: int) -> dict[str, float]:
+    """Failures from events (`--each`), in groups: half of them end in an outer call, whose event comes later."""
     begun, ended = failures(n)
     rings = {program.begun: chunks(begun, CHUNK), program.ended: chain([ended[:0]], chunks(ended, CHUNK // 2))}
     attachment: Any = SimpleNamespace(events=lambda ring: SimpleNamespace(read=partial(next, rings[ring])))
-    groups = Groups()
-    collector = FailureCollector(attachment, groups, on_failure=None, n_untyped=0)
+    collector = FailureStream(attachment, ErrorFilter(), n_untyped=0, on_failure=lambda failure: None)
     found: dict[str, float] = {}
     with measured(found):
         for _ in range(-(-n // CHUNK) + 1):
             collector.poll()
-        found["groups"] = len(groups.ranked())
-    assert groups.n_failures == n
+        groups = collector.sample().groups
+        found["groups"] = len(groups)
+    assert sum(group.count for group in groups) == n
     return found
 
 

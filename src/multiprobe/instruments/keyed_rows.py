@@ -52,7 +52,8 @@ def make_find_row(rows: RowArray, *, bits: int) -> Callable[[int], int]:
         return NO_ROW
 
     @mp.helper
-    def find_row(key: int) -> int:
+    def find_row(wanted: int) -> int:
+        key = mp.u64(wanted)
         product = mp.u64(key * MULTIPLIER)
         row = product >> shift
         if rows[row, KEY] != key:

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import multiprobe as mp
-from multiprobe.instruments import task_rows
+from multiprobe.instruments import keyed_rows, task_rows
 from multiprobe.instruments.errors import kinds
 from multiprobe.instruments.errors import program as errors_probe
 from multiprobe.instruments.errors.failures import NULL, OF_PROGRAM, FailedCall, Joiner, decoded
@@ -94,6 +94,7 @@ class Machine:
         self.entry = 0
         self.kinds = Kinds()
         self.counted: Counter[FailedCall] = Counter()
+        self.n_events = 0
 
     def enter(self, function: int, *arguments: int, tid: int = 5, at: int = 0) -> int:
         """A call: the address of its session. `at`: the stack pointer, if not below that of the task's last call."""
@@ -156,12 +157,16 @@ class Machine:
     def _counted(self) -> list[FailedCall]:
         self.kinds.learn(decoded(self._records(errors_probe.begun)))
         before, self.counted = self.counted, Counter()
-        for failure, n in self.kinds.failures(self.bench.all_rows(self._name(kinds.kinds)), is_last=True):
+        for failure, n in self.kinds.failures(self.rows(), is_last=True):
             self.counted[failure] += n
         assert self.kinds.n_unknown == 0
         assert self.bench.array(self._name(kinds.full)) == [0]
         assert all(failure.end is not None for failure in self.counted)
         return list((self.counted - before).elements())
+
+    def rows(self) -> NDArray[np.uint64]:
+        """The table of kinds."""
+        return self.bench.all_rows(self._name(kinds.kinds))
 
     def ring(self, spec: object) -> Ring:
         """The ring buffer of a RingBuffer spec."""
@@ -173,6 +178,7 @@ class Machine:
     def _records(self, spec: Any) -> NDArray[np.void]:
         records = self.ring(spec).records
         found = np.frombuffer(b"".join(records), spec.record.dtype())
+        self.n_events += len(records)
         records.clear()
         return found
 
@@ -520,6 +526,69 @@ def test_without_types_the_last_entry_into_the_kernel_is_not_asked_for() -> None
         program = errors_probe.make_program(has_types=has_types)
         bench = Bench(program, "tracing", "session", addresses=ADDRESSES, kernel=fake_kernel())
         assert ("kernel_entry" in bench.code.needs) == has_types
+
+
+@pytest.fixture
+def counted(is_each: bool) -> Machine:
+    if is_each:
+        pytest.skip("nothing is counted in the kernel")
+    return Machine()
+
+
+def test_equal_failures_are_one_event_and_many_counts(counted: Machine) -> None:
+    for n in range(1, 4):
+        for tid in (5, 6):
+            assert fail(counted, 1, 0, tid=tid) == [((1, 0), ENOENT, 1)]
+        assert list(counted.counted.values()) == [2 * n]
+    outer = counted.enter(1)
+    counted.leave(0, counted.enter(0), -ENOENT)
+    counted.leave(1, outer, 0)  # the same beginning, another end
+    assert found(counted) == [((1, 0), ENOENT, 1)]
+    assert sorted(counted.counted.values()) == [1, 6]
+    assert counted.n_events == 1
+
+
+def test_a_kind_is_told_again_if_its_event_was_dropped(counted: Machine) -> None:
+    ring = counted.ring(errors_probe.begun)
+    ring.size, room = 0, ring.size
+    fail_unseen(counted)
+    assert list(counted.kinds.failures(counted.rows(), is_last=True)) == []
+    assert counted.kinds.n_unknown == 1
+    ring.size = room
+    assert fail(counted, 1, 0) == [((1, 0), ENOENT, 1)] * 2
+    assert counted.kinds.n_unknown == 0
+
+
+def fail_unseen(machine: Machine) -> None:
+    """A call fails, and its caller."""
+    outer = machine.enter(1)
+    machine.leave(0, machine.enter(0), -ENOENT)
+    machine.leave(1, outer, -ENOENT)
+
+
+def test_failures_that_have_not_ended(counted: Machine) -> None:
+    counted.enter(1)
+    counted.leave(0, counted.enter(0), -ENOENT)
+    counted.kinds.learn(decoded(counted._records(errors_probe.begun)))
+    assert list(counted.kinds.failures(counted.rows(), is_last=False)) == []
+    ((failure, n),) = counted.kinds.failures(counted.rows(), is_last=True)
+    assert (failure.path, failure.end, n) == ((1, 0), None, 1)
+
+
+def test_kinds_without_room_are_counted(counted: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keyed_rows, "PROBES", 2)
+    monkeypatch.setattr(kinds, "ROW_BITS", 1)
+    monkeypatch.setattr(kinds, "kinds", keyed_rows.make_rows(2, bits=1))
+    small = Machine()
+    for _ in range(3):  # a beginning and an end, which take both rows
+        assert fail(small, 1, 0) == [((1, 0), ENOENT, 1)]
+    for _ in range(4):
+        fail_unseen(small)
+        small.leave(1, small.enter(1), 0)
+    assert fail(small, 1, 0) == [((1, 0), ENOENT, 1)] * 5
+    small.leave(0, small.enter(0), -EIO)
+    assert small.bench.array(small._name(kinds.full)) == [1]
+    assert list(small.counted.values()) == [8]
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from multiprobe.instruments.errors.failures import NULL, FailedCall, Filter, Groups, Joiner, parse_errors, path_of
+from multiprobe.instruments.errors.failures import NULL, ErrorFilter, FailedCall, Groups, Joiner, parse_errors, path_of
 
 ENOENT, EAGAIN, ENOSPC = 2, 11, 28
 
@@ -40,7 +40,7 @@ def test_ends_that_were_not_seen() -> None:
 
 
 def test_groups() -> None:
-    groups = Groups(Filter())
+    groups = Groups(ErrorFilter())
     for _ in range(2):
         groups.add(failure(end=0, end_error=ENOENT))
     groups.add(failure(path=(0, 2), end=0, end_error=ENOENT))
@@ -66,7 +66,7 @@ def test_groups() -> None:
     ],
 )
 def test_what_is_wanted(options: dict[str, object], first: int, last: int, is_wanted: bool) -> None:
-    groups = Groups(Filter(**options))  # type: ignore[arg-type]
+    groups = Groups(ErrorFilter(**options))  # type: ignore[arg-type]
     assert groups.add(failure(first, end=0, end_error=last)) == is_wanted
     assert groups.n_left_out == (not is_wanted)
 

@@ -189,7 +189,7 @@ MAPS = {
     ("latency",): LatencyProbe().program,
     ("latency", "--by", "thread", "--self"): LatencyProbe(by="thread", has_self=True).program,
     ("errors",): make_program(),
-    ("errors", "--each"): make_program(n_arguments=6),
+    ("errors", "--each"): make_program(n_arguments=6, is_each=True),
     ("graph", "--max-events", "70000"): GraphProbe(max_events=70_000).program,
     ("stacks", "--time", "--user"): StacksProbe(has_user=True, is_timed=True, max_stacks=1 << 14).program,
 }

@@ -35,6 +35,8 @@ COMMANDS = {
     "latency --by process": LatencyProbe(by="process").program,
     "latency --by thread --self": LatencyProbe(by="thread", has_self=True).program,
     "errors": make_program(),
+    "errors --each": make_program(n_arguments=6, is_each=True),
+    "errors --live": make_program(n_arguments=6),
     "graph": GraphProbe(max_events=200_000).program,
     "stacks": StacksProbe(has_user=True, is_timed=True).program,
 }

@@ -161,7 +161,7 @@ class _GrowingGroup:
     count: int = 0
 
 
-class Filter:
+class ErrorFilter:
     """Which failures are wanted.
 
     allow, deny: names of errors. One of a failure's first and last error must be allowed (if any are named), and not
@@ -188,7 +188,7 @@ class Filter:
 class Groups:
     """Counts failures by error, path and end: those that the filter wants."""
 
-    def __init__(self, wanted: Filter) -> None:
+    def __init__(self, wanted: ErrorFilter) -> None:
         self.n_left_out = 0
         self._filter = wanted
         self._groups: dict[Kind, _GrowingGroup] = {}

@@ -17,7 +17,7 @@ from multiprobe.binaries.types import with_types
 from multiprobe.functions.kernel import Kernel
 from multiprobe.functions.sets import FunctionSet
 from multiprobe.instruments.errors import kinds, program
-from multiprobe.instruments.errors.failures import FailedCall, FailureGroup, Filter, Groups, Joiner, decoded
+from multiprobe.instruments.errors.failures import ErrorFilter, FailedCall, FailureGroup, Groups, Joiner, decoded
 from multiprobe.instruments.errors.frames import PROGRAMS
 from multiprobe.instruments.errors.kinds import Kinds
 from multiprobe.instruments.instrument import AttachOptions, Instrument
@@ -53,7 +53,7 @@ class FailureCollector(Instrument[ErrorsSample]):
     `n_untyped` functions have no type information: they appear on paths, but never fail themselves.
     """
 
-    def __init__(self, attachment: Attachment, wanted: Filter, *, n_untyped: int) -> None:
+    def __init__(self, attachment: Attachment, wanted: ErrorFilter, *, n_untyped: int) -> None:
         super().__init__(attachment)
         self._filter = wanted
         self.n_untyped = n_untyped
@@ -89,7 +89,7 @@ class FailureCollector(Instrument[ErrorsSample]):
 class FailureCounter(FailureCollector):
     """Failures that are counted in the kernel by their kinds, each of which has its first failure as an example."""
 
-    def __init__(self, attachment: Attachment, wanted: Filter, *, n_untyped: int) -> None:
+    def __init__(self, attachment: Attachment, wanted: ErrorFilter, *, n_untyped: int) -> None:
         super().__init__(attachment, wanted, n_untyped=n_untyped)
         self._kinds = Kinds()
 
@@ -116,7 +116,7 @@ class FailureStream(FailureCollector):
     """Failures of which each is read by itself, when it has ended."""
 
     def __init__(
-        self, attachment: Attachment, wanted: Filter, *, n_untyped: int, on_failure: Callable[[FailedCall], None]
+        self, attachment: Attachment, wanted: ErrorFilter, *, n_untyped: int, on_failure: Callable[[FailedCall], None]
     ) -> None:
         super().__init__(attachment, wanted, n_untyped=n_untyped)
         self._found = Groups(wanted)
@@ -160,8 +160,8 @@ def start(
     allow, deny: names of errors ("ENOENT", "NULL") that a failure must begin or end with, or must not
     unhandled: only failures that no traced function handled
     n_arguments: how many arguments of every call to record; each makes every call more expensive
-    on_failure: called with each failure that has ended, from within `poll`, `sample` and `finish`. Each is then an event;
-        without it, equal ones are counted in the kernel, and only the first of a kind is an event
+    on_failure: called with each failure that has ended, from within `poll`, `sample` and `finish`. Without it,
+        equal ones are counted in the kernel, and only the first of a kind is sent as an event
     """
     functions, problems = with_types(functions)
     returns = return_kinds(functions)
@@ -173,7 +173,7 @@ def start(
         is_each=on_failure is not None,
     )
     attachment = mp.attach(made, functions, cookies=cookies_of(functions, returns), **options)
-    wanted, n_untyped = Filter(allow=allow, deny=deny, unhandled=unhandled), returns.count(UNTYPED)
+    wanted, n_untyped = ErrorFilter(allow=allow, deny=deny, unhandled=unhandled), returns.count(UNTYPED)
     found: FailureCollector
     if on_failure is None:
         found = FailureCounter(attachment, wanted, n_untyped=n_untyped)
