@@ -305,6 +305,17 @@ def test_several_bpftraces_are_told_apart_by_version(peer: Bpftrace, tmp_path: P
     assert peers["bpftrace 0.27.1"] == "0.27.1"
 
 
+def test_bpftraces_of_one_version_are_told_apart_by_path(tmp_path: Path) -> None:
+    paths = [str(tmp_path / name) for name in ("one", "two", "other")]
+    for path, found in zip(paths, ("0.27.1", "0.27.1", "0.17.0"), strict=True):
+        Path(path).write_text(f"#!/bin/sh\necho bpftrace v{found}\n")
+        Path(path).chmod(0o755)
+    names = [one.name for one in bpftrace.at(paths)]
+    assert names == [f"bpftrace 0.27.1 {paths[0]}", f"bpftrace 0.27.1 {paths[1]}", "bpftrace 0.17.0"]
+    peers = dict(zip(names, ("0.27.1", "0.27.1", "0.17.0"), strict=True))
+    assert machine.peer_texts({"peers": peers | {"perf": "6.1"}}) == [*names, "perf 6.1"]
+
+
 def test_ratios_are_to_the_first_bpftrace(peer: Bpftrace, kernel: FakeKernel) -> None:
     other = Bpftrace("bpftrace 2", peer.path)
     wanted = Task(mp.Kernel().functions("vfs_*"), ("vfs_*",), 2, (other, peer))
