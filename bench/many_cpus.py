@@ -1,12 +1,13 @@
 """Measures commands on all functions of a kernel with many CPUs: the memory they take, and whether counts are right.
 
-Runs in a guest: `multiprobe vm --kernel 6.12 --cpus 32 --memory 4096 -- .venv/bin/python bench/many_cpus.py`. Each
-command is attached to all functions (`graph`, whose room is limited, for this process and its children). A child on
-each CPU then calls getsid(), which nothing else does. Prints a JSON line for each command: `maps`, what the kernel says
-that it allocated for all its maps, and `maps_predicted`; `links`, what /proc/meminfo shows that everything else took,
-and `links_predicted`, as `--dry-run` tells both, in bytes; `pools`, what of that are pools of return nodes; and how
-many of the `calls` were `found`. Or, where the machine has too little memory, the `refused` sentence: `--max-memory`
-allows more. An emulated kernel with 32 CPUs takes minutes to attach to all functions: `--functions N` takes fewer.
+Runs in a guest: `multiprobe vm --kernel 6.12 --cpus 32 --memory 4096 -- .venv/bin/python bench/many_cpus.py`. A process
+has a child on each CPU, which waits until the command is attached to all functions, then calls getsid(), which nothing
+else does, and waits again: neither starting them nor their end is measured. `graph`, whose room is limited, is attached
+for that process and its children. Prints a JSON line for each command: `maps`, what the kernel says that it allocated
+for all its maps, and `maps_predicted`; `links`, what /proc/meminfo shows that everything else took, and
+`links_predicted`, as `--dry-run` tells both, in bytes; `pools`, what of that are pools of return nodes; and how many of
+the `calls` were `found`. Or, where the machine has too little memory, the `refused` sentence: `--max-memory` allows
+more. An emulated kernel with 32 CPUs takes minutes to attach to all functions: `--functions N` takes fewer.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import select
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -72,33 +76,64 @@ def settled_meminfo() -> dict[str, int]:
     return now
 
 
-def call_on_every_cpu(n_calls: int, poll: Callable[[], object]) -> None:
-    """A child on each CPU calls getsid() so many times, with a number that makes it fail."""
-    children = []
-    for cpu in os.sched_getaffinity(0):
-        child = os.fork()
-        if not child:
-            os.sched_setaffinity(0, {cpu})
-            for _ in range(n_calls):
-                try:  # noqa: SIM105
-                    os.getsid(NOBODY)
-                except OSError:
-                    pass
-            os._exit(0)
-        children.append(child)
-    for child in children:
-        while not os.waitpid(child, os.WNOHANG)[0]:
+class Callers:
+    """A process with a child on each CPU, which calls getsid() `n_calls` times once it is told to. Closing kills them.
+
+    Descriptors are eventfds: children take one from `_go` each, and add one to `_told` when they wait, and are done.
+    """
+
+    def __init__(self, n_calls: int) -> None:
+        self.cpus = sorted(os.sched_getaffinity(0))
+        self._go, self._told = os.eventfd(0, os.EFD_SEMAPHORE), os.eventfd(0)
+        self.pid = os.fork()
+        if not self.pid:
+            os.setpgid(0, 0)
+            for cpu in self.cpus:
+                if not os.fork():
+                    self._call(cpu, n_calls)
+            signal.pause()
+        self._wait_for_all()
+
+    def _call(self, cpu: int, n_calls: int) -> None:
+        """What a child does."""
+        os.sched_setaffinity(0, {cpu})
+        os.eventfd_write(self._told, 1)
+        os.eventfd_read(self._go)
+        for _ in range(n_calls):
+            try:  # noqa: SIM105
+                os.getsid(NOBODY)
+            except OSError:
+                pass
+        os.eventfd_write(self._told, 1)
+        signal.pause()
+
+    def _wait_for_all(self, poll: Callable[[], object] = lambda: None) -> None:
+        n_told = 0
+        while n_told < len(self.cpus):
+            if select.select([self._told], [], [], 0.1)[0]:
+                n_told += os.eventfd_read(self._told)
             poll()
-            time.sleep(0.1)
+
+    def call(self, poll: Callable[[], object]) -> None:
+        """Have all of them call, and call `poll` meanwhile."""
+        os.eventfd_write(self._go, len(self.cpus))
+        self._wait_for_all(poll)
+
+    def close(self) -> None:
+        """End them."""
+        os.killpg(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        os.close(self._go)
+        os.close(self._told)
 
 
-def measured(name: str, functions: mp.FunctionSet, *, n_calls: int, limits: mp.Limits) -> Iterator[tuple[str, object]]:
-    """What is found for one command."""
+def measured(name: str, functions: mp.FunctionSet, callers: Callers, limits: mp.Limits) -> Iterator[tuple[str, object]]:
+    """What is found for one command, but for the number of calls that were made."""
     start, found = COMMANDS[name]
     before, pools = settled_meminfo(), pool_bytes()
     began = time.perf_counter()
     try:
-        started = start(functions, pid=os.getpid() if name == "graph" else None, limits=limits)
+        started = start(functions, pid=callers.pid if name == "graph" else None, limits=limits)
     except mp.MultiprobeError as error:
         yield "refused", str(error)
         return
@@ -115,8 +150,7 @@ def measured(name: str, functions: mp.FunctionSet, *, n_calls: int, limits: mp.L
         yield "vmalloc", after["VmallocUsed"] - before["VmallocUsed"]
         yield "pools", pool_bytes() - pools
         index = next(index for index, one in enumerate(started.functions) if one.name == TARGET)
-        call_on_every_cpu(n_calls, started.poll)
-        yield "calls", n_calls * len(os.sched_getaffinity(0))
+        callers.call(started.poll)
         yield "found", found(started, index)
         yield "missed", {cause: n for cause, n in started.report.missed.items() if n}
 
@@ -140,8 +174,10 @@ def main() -> None:
     machine = {"kernel": os.uname().release, "cpus": os.cpu_count(), "functions": len(functions)}
     print(json.dumps(machine | {"available": load_meminfo()["MemAvailable"]}), flush=True)
     for name in given.only:
-        found = dict(measured(name, functions, n_calls=given.calls, limits=limits))
-        print(json.dumps({"command": name} | found), flush=True)
+        with closing(Callers(given.calls)) as callers:
+            found = dict(measured(name, functions, callers, limits))
+        calls = {"calls": given.calls * len(callers.cpus)} if "found" in found else {}
+        print(json.dumps({"command": name} | found | calls), flush=True)
 
 
 if __name__ == "__main__":

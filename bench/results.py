@@ -1,6 +1,7 @@
 """Writes bench/results/README.md from the results beside it (`multiprobe bench --json`); draws them in docs/pictures.
 
-`make bench` runs it; every figure there is one of the results.
+`make bench` runs it; every figure there is one of the results. A file has the lines of all guests with one kernel: runs
+of the same thing in several guests are one figure.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ import json
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 from multiprobe.bench import attaching, plots
-from multiprobe.bench.figures import Figure
+from multiprobe.bench.figures import Figure, together
 from multiprobe.bench.machine import peer_texts
 from multiprobe.bench.tables import tables
 from multiprobe.output.table import TextTable
@@ -21,37 +23,56 @@ PICTURES = RESULTS.parents[1] / "docs/pictures"
 HEAD = """\
 # Results
 
-Written by `bench/results.py` from the files beside it, which `multiprobe bench --json` printed: medians, ± half the
-distance from the least to the most; ratios are medians of the ratios within the runs, in which the tools took turns.
-The machines are emulated, and did not have the host for themselves: times depend on that, ratios less, instructions
-hardly. ± is that of the runs in one guest: from one guest to the next, times differed by a tenth (all functions of 6.12
-were attached in 3.18 s and 3.45 s). What is measured is on [a page of its own](../../docs/bench.md).
+Written by `bench/results.py` from the files beside it, which `multiprobe bench --json` printed. A figure is the median
+of all runs in all guests, ± the distance from the least to the most of them, as a part of it; a ratio is the median of
+the ratios within the runs, in which the tools took turns, ± the same of these. So ± is how far two runs, of different
+guests too, were apart, and the median of a repetition is expected within it, or within 2 % where that is more
+(`bench/reproduced.py` compares). Times and events are of three guests, instructions of the runs in one, memory of one
+run; where a file has one guest's runs only, ± is less than guests differ. The machines are emulated: times depend on
+the host and on what else it does, ratios less, instructions and memory hardly. What is measured is on
+[a page of its own](../../docs/bench.md).
 """
+
+
+class Results(NamedTuple):
+    """What was found with one kernel: descriptions of the machines, figures over all of them, and notes."""
+
+    machines: list[dict[str, object]]
+    figures: list[Figure]
+    notes: list[str]
+
+
+def load_results(path: Path) -> Results:
+    """The results in a file of JSON lines."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    machines, figures, notes = ([one for one in lines if one["type"] == kind] for kind in ("machine", "figure", "note"))
+    return Results(
+        machines, together(map(Figure.from_json, figures)), list(dict.fromkeys(str(one["note"]) for one in notes))
+    )
 
 
 def main() -> None:
     text, newest = HEAD, {}
     for path in sorted(RESULTS.glob("*.jsonl"), key=lambda path: [int(part) for part in path.stem.split(".")]):
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
-        found = [Figure.from_json(line) for line in lines if line["type"] == "figure"]
+        results = load_results(path)
+        found = results.figures
         newest |= {one.bench: [other for other in found if other.bench == one.bench] for one in found}
-        text += "\n" + "\n".join(page(path.stem, lines, found))
+        text += "\n" + "\n".join(page(path.stem, results))
     (RESULTS / "README.md").write_text(text)
     for drawn in plots.draw(chain.from_iterable(newest.values()), PICTURES):
         print(drawn)
 
 
-def page(series: str, lines: list[dict[str, object]], found: list[Figure]) -> Iterator[str]:
+def page(series: str, results: Results) -> Iterator[str]:
     """The part about one kernel."""
     yield f"## Linux {series}\n"
-    yield from dict.fromkeys(described(line) for line in lines if line["type"] == "machine")
-    for kind, table in tables(found):
+    yield from dict.fromkeys(map(described, results.machines))
+    for kind, table in tables(results.figures):
         yield f"\n### {kind}\n"
         yield from markdown(table)
         if kind == "attach":
-            yield from ("", "```", *attaching.lines(found), "```")
-    notes = [str(line["note"]) for line in lines if line["type"] == "note"]
-    yield from ["", *(f"- {note}" for note in notes)] if notes else []
+            yield from ("", "```", *attaching.lines(results.figures), "```")
+    yield from ["", *(f"- {note}" for note in results.notes)] if results.notes else []
     yield ""
 
 

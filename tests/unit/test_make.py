@@ -49,6 +49,42 @@ def test_try_fetches_no_kernel_but_its_own(tmp_path: Path) -> None:
     assert "count '*' --vm=6.12 " in ended.stdout[begins:]
 
 
+FAKE_MULTIPROBE = """\
+#!/bin/sh
+case "$*" in $FAIL) exit 1;; *--icount*) echo hit;; *memory*) echo memory;; *) echo timed;; esac
+"""
+"""Prints what it is asked to measure."""
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+@pytest.mark.parametrize("fails", ["nothing", "*7.3*attach", "*7.3*memory*"])
+def test_bench_replaces_its_results_once_all_is_measured(fails: str, tmp_path: Path) -> None:
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    for name, text in (("multiprobe", FAKE_MULTIPROBE), ("python", "#!/bin/sh\n")):
+        (tmp_path / ".venv/bin" / name).write_text(text)
+        (tmp_path / ".venv/bin" / name).chmod(0o755)
+    results = tmp_path / "bench/results/7.3.jsonl"
+    results.parent.mkdir(parents=True)
+    results.write_text("before\n")
+    for name in ("Makefile", "pyproject.toml", "tools"):
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)
+    ended = subprocess.run(
+        ["make", "-o", "setup", "bench"],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "FAIL": fails},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode == 0) == (fails == "nothing"), ended.stderr
+    timed = [place for place, line in enumerate(ended.stdout.splitlines()) if "start events" in line]
+    others = [place for place, line in enumerate(ended.stdout.splitlines()) if "--icount" in line or "memory" in line]
+    assert max(timed) < min(others, default=len(ended.stdout)), "what is timed comes first"
+    made = "timed\ntimed\ntimed\nhit\nmemory\n" if fails == "nothing" else "before\n"
+    assert results.read_text() == made
+    assert (tmp_path / "build/bench/before/7.3.jsonl").read_text() == "before\n"
+
+
 @pytest.mark.parametrize("script", [name for name in SCRIPTS if "argparse" in (ROOT / name).read_text()])
 def test_what_a_target_runs_finds_its_modules(script: str) -> None:
     """Campaigns that no other test runs; each from a folder of its own, as Python finds modules beside a script."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SIZES = (10, 100, 1_000, 10_000)
 SINGLES = 40
+_WARMED = 1_000
+"""Batches of so many are attached once before they are measured: what a large one left behind is cleared up by then."""
 OURS, RAW = "multiprobe", "system calls"
 _BY_TYPES = Mechanism.TRACING_MULTI | Mechanism.TRAMPOLINE
 
@@ -106,7 +108,8 @@ def spread(functions: FunctionSet, n: int) -> FunctionSet:
 
 
 def _compared(task: Task, mechanism: Mechanism, cases: dict[Case, Run], n: int) -> Iterator[Figure]:
-    found = in_turn("attach", cases, task)
+    is_small = n <= _WARMED and not mechanism.is_single
+    found = in_turn("attach", cases, task, to_warm_up=cases if is_small else ())
     return figures("attach", found, unit="s", peer=Case(RAW, mechanism.label), functions=n)
 
 

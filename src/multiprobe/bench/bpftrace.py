@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,13 +109,21 @@ def installed() -> tuple[Bpftrace, ...]:
 
 
 def at(paths: Sequence[str]) -> tuple[Bpftrace, ...]:
-    """Those at these paths; where there are several, the version of each is in its name. Raises UsageError."""
+    """Those at these paths; where there are several, the version of each is in its name, and the path if they share it.
+
+    Raises UsageError.
+    """
     versions = {path: version((path, "--version")) for path in paths}
     for path, found in versions.items():
         if not found:
             raise UsageError(f"{path} can't be run", hint="--bpftrace expects the path of a bpftrace")
-    names = versions if len(versions) > 1 else dict.fromkeys(versions, "")
-    return tuple(Bpftrace(f"{PROGRAM} {name}".strip(), path) for path, name in names.items())
+    if len(versions) == 1:
+        return (Bpftrace(PROGRAM, *versions),)
+    shared = {found for found, n in Counter(versions.values()).items() if n > 1}
+    return tuple(
+        Bpftrace(f"{PROGRAM} {found} {path}" if found in shared else f"{PROGRAM} {found}", path)
+        for path, found in versions.items()
+    )
 
 
 def probes(patterns: tuple[str, ...]) -> str:

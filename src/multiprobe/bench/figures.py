@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from multiprobe.bench.bpftrace import Bpftrace
@@ -31,7 +31,7 @@ class Figure:
     """What one step of one case took, in each run.
 
     functions, cpus: how many there were, where it depends on them
-    ratio: median over the runs of what it took relative to `peer` in the same run; None without a peer
+    ratios: what it took relative to `peer` in the same run; empty without a peer
     """
 
     bench: str
@@ -43,7 +43,7 @@ class Figure:
     functions: int | None = None
     cpus: int | None = None
     peer: str = ""
-    ratio: float | None = None
+    ratios: tuple[float, ...] = ()
 
     @property
     def median(self) -> float:
@@ -51,9 +51,9 @@ class Figure:
         return statistics.median(self.runs)
 
     @property
-    def spread(self) -> float:
-        """Half the distance between the least and the most, as a part of the median: ±."""
-        return abs((max(self.runs) - min(self.runs)) / 2 / self.median) if self.median else 0.0
+    def ratio(self) -> float | None:
+        """The median of the ratios, if there are any."""
+        return statistics.median(self.ratios) if self.ratios else None
 
     def to_json(self) -> dict[str, object]:
         """The figure as `--json` prints it (docs/json.md)."""
@@ -72,16 +72,38 @@ class Figure:
             "runs": [_rounded(one) for one in self.runs],
             "peer": self.peer or None,
             "ratio": None if self.ratio is None else round(self.ratio, 4),
+            "ratios": [_rounded(one) for one in self.ratios],
         }
 
     @classmethod
     def from_json(cls, line: Mapping[str, object]) -> Figure:
-        """What `to_json` made the line of."""
-        names = ("bench", "step", "tool", "way", "functions", "cpus", "unit", "ratio")
+        """What `to_json` made the line of. Of lines without `ratios`, which were not always written, the median is."""
+        names = ("bench", "step", "tool", "way", "functions", "cpus", "unit")
         taken: dict[str, object] = {name: line[name] for name in names}
-        runs = line["runs"]
+        median = line["ratio"]
+        runs, ratios = line["runs"], line.get("ratios", [] if median is None else [median])
         assert isinstance(runs, list)
-        return cls(**taken, peer=line["peer"] or "", runs=tuple(runs))  # type: ignore[arg-type]
+        assert isinstance(ratios, list)
+        return cls(**taken, peer=line["peer"] or "", runs=tuple(runs), ratios=tuple(ratios))  # type: ignore[arg-type]
+
+
+def spread(values: Sequence[float]) -> float:
+    """The distance from the least to the most, as a part of the median, or 0.0 where that is zero: ±."""
+    median = statistics.median(values)
+    return abs((max(values) - min(values)) / median) if median else 0.0
+
+
+def together(found: Iterable[Figure]) -> list[Figure]:
+    """Figures of several machines, those of the same thing as one, with the runs of all."""
+    same: dict[Figure, Figure] = {}
+    for one in found:
+        key = replace(one, runs=(), peer="", ratios=())
+        if before := same.get(key):
+            peer, runs, ratios = before.peer or one.peer, before.runs + one.runs, before.ratios + one.ratios
+            same[key] = replace(one, peer=peer, runs=runs, ratios=ratios)
+        else:
+            same[key] = one
+    return list(same.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +122,25 @@ class Task:
     notes: list[str] = field(default_factory=list)
 
 
-def in_turn(bench: str, cases: Mapping[Case, Run], task: Task) -> dict[Case, list[Mapping[str, float]]]:
-    """Run all cases, one after another, `task.n_runs` times. A case that fails is noted, and left out from then on."""
+def in_turn(
+    bench: str, cases: Mapping[Case, Run], task: Task, *, to_warm_up: Collection[Case] = ()
+) -> dict[Case, list[Mapping[str, float]]]:
+    """Run all cases, one after another, `task.n_runs` times. A case that fails is noted, and left out from then on.
+
+    to_warm_up: these once before, without counting it, as the first time takes longer
+    """
     found: dict[Case, list[Mapping[str, float]]] = {case: [] for case in cases}
-    for n in range(task.n_runs):
-        for case in tuple(found):
-            task.step(f"{bench}: {case}, run {n + 1} of {task.n_runs}")
+    for n in range(task.n_runs + 1):
+        for case in tuple(found if n else to_warm_up):
+            task.step(f"{bench}: {case}, " + (f"run {n} of {task.n_runs}" if n else "to warm up"))
             try:
-                found[case].append(cases[case]())
+                run = cases[case]()
             except MultiprobeError as error:
                 task.notes.append(f"{bench}: {case}: {error}")
                 del found[case]
+                continue
+            if n:
+                found[case].append(run)
     return found
 
 
@@ -126,7 +156,7 @@ def figures(
     for case, runs in found.items():
         others = found.get(peer, ()) if peer is not None and case != peer else ()
         for step in runs[0]:
-            ratio = _ratio([run[step] for run in runs], [run[step] for run in others if step in run])
+            ratios = _ratios([run[step] for run in runs], [run[step] for run in others if step in run])
             yield Figure(
                 bench=bench,
                 step=step,
@@ -135,15 +165,14 @@ def figures(
                 unit=unit,
                 runs=tuple(run[step] for run in runs),
                 functions=functions,
-                peer=peer.tool if peer is not None and ratio is not None else "",
-                ratio=ratio,
+                peer=peer.tool if peer is not None and ratios else "",
+                ratios=ratios,
             )
 
 
-def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
-    """The median of the ratios of runs that were made in turn; None if there are none."""
-    pairs = [mine / other for mine, other in zip(ours, theirs, strict=False) if other]
-    return statistics.median(pairs) if pairs else None
+def _ratios(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, ...]:
+    """Those of runs that were made in turn."""
+    return tuple(mine / other for mine, other in zip(ours, theirs, strict=False) if other)
 
 
 def _rounded(number: float) -> float:

@@ -28,7 +28,7 @@ def peer_texts(machine: Mapping[str, object]) -> list[str]:
     """Names and versions of the peers in what `describe` returned."""
     peers = machine["peers"]
     assert isinstance(peers, dict)
-    return [name if name.endswith(f" {found}") else f"{name} {found}" for name, found in peers.items()]
+    return [name if found in name.split() else f"{name} {found}" for name, found in peers.items()]
 
 
 def counts_instructions() -> bool:

@@ -57,7 +57,7 @@ def measure(task: Task) -> Iterator[Figure]:
         Case(OURS, "arrays"): lambda: ours(function, as_objects=False),
         Case(OURS, "objects"): lambda: ours(function, as_objects=True),
     }
-    found = in_turn("events", cases | peers, task)
+    found = in_turn("events", cases | peers, task, to_warm_up=cases)
     peer = next(iter(peers), None)
     for step, unit in _UNITS.items():
         these = {case: [{step: run[step]} for run in runs] for case, runs in found.items()}

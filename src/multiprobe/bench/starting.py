@@ -60,9 +60,7 @@ def measure(task: Task) -> Iterator[Figure]:
     cases |= peers
     if wanted and shutil.which(TRACE_CMD):
         cases[Case(TRACE_CMD, "function")] = lambda: trace_cmd(task.patterns)
-    task.step("start: once each, for the caches")
-    in_turn("start", cases, Task(task.functions, task.patterns, 1))
-    found = in_turn("start", cases, task)
+    found = in_turn("start", cases, task, to_warm_up=cases)
     n = len(task.functions.attachable())
     yield from figures("start", found, unit="s", peer=next(iter(peers), None), functions=n)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from multiprobe.bench.figures import Figure
+from multiprobe.bench.figures import Figure, spread
 from multiprobe.output.table import Column, TextTable
 from multiprobe.output.units import time_text
 from multiprobe.plurals import plural_text
@@ -14,7 +14,18 @@ _STEPS = ("attach", "detach")
 
 def amount(figure: Figure) -> str:
     """The median in its unit, and the spread of the runs."""
-    return f"{_number(figure)} ±{figure.spread:.0%}" if len(figure.runs) > 1 else _number(figure)
+    return _with_spread(_number(figure), figure.runs)
+
+
+def ratio(figure: Figure | None) -> str:
+    """The median of the ratios, and their spread; "" without any."""
+    if figure is None or figure.ratio is None:
+        return ""
+    return _with_spread(f"{figure.ratio:.2f}", figure.ratios)
+
+
+def _with_spread(text: str, values: Sequence[float]) -> str:
+    return f"{text} ±{spread(values):.0%}" if len(values) > 1 else text
 
 
 def _number(figure: Figure) -> str:
@@ -25,28 +36,26 @@ def _number(figure: Figure) -> str:
     return f"{figure.median:,.0f}"
 
 
-def _ratio(figure: Figure | None) -> str:
-    return "" if figure is None or figure.ratio is None else f"{figure.ratio:.2f}"
-
-
 def _attach(found: Sequence[Figure]) -> TextTable:
-    columns = ("FUNCTIONS", "MECHANISM", "TOOL", "ATTACH", "DETACH", "OF RAW")
-    steps: dict[tuple[str, int, str], dict[str, Figure]] = {}
+    """What stands side by side is what is compared: a step by all tools."""
+    groups: dict[tuple[str, int, str], list[Figure]] = {}
     for one in found:
         if one.step in _STEPS:
-            steps.setdefault((one.way, one.functions or 0, one.tool), {})[one.step] = one
-    rows = []
-    for (way, n, tool), both in steps.items():
-        ratios = " ".join(filter(None, (_ratio(both.get(step)) for step in _STEPS)))
-        rows.append((f"{n:,}", way, tool, *(amount(both[step]) for step in _STEPS), ratios))
-    return _table(columns, rows, texts=("MECHANISM", "TOOL"))
+            groups.setdefault((one.way, one.functions or 0, one.step), []).append(one)
+    rows = [
+        (f"{n:,}", way, step, one.tool, amount(one), ratio(one))
+        for (way, n, step), tools in groups.items()
+        for one in tools
+    ]
+    titles = ("FUNCTIONS", "MECHANISM", "STEP", "TOOL", "TIME", "OF RAW")
+    return _table(titles, rows, texts=titles[1:4])
 
 
 def _hit(found: Sequence[Figure]) -> TextTable:
     rows = []
     for one in found:
         question, _, mechanism = one.way.partition(", ")
-        rows.append((question, mechanism, one.tool, amount(one), _ratio(one)))
+        rows.append((question, mechanism, one.tool, amount(one), ratio(one)))
     cost = "TIME OF A CALL" if found[0].unit == "ns" else "INSTRUCTIONS"
     titles = ("QUESTION", "MECHANISM", "TOOL", cost, "OF BPFTRACE")
     return _table(titles, rows, texts=titles[:3])
@@ -57,7 +66,7 @@ def _events(found: Sequence[Figure]) -> TextTable:
     for one in found:
         cases.setdefault((one.tool, one.way), {})[one.step] = one
     rows = [
-        (tool, way, *(amount(steps[step]) for step in ("rate", "received", "dropped")), _ratio(steps["rate"]))
+        (tool, way, *(amount(steps[step]) for step in ("rate", "received", "dropped")), ratio(steps["rate"]))
         for (tool, way), steps in cases.items()
     ]
     titles = ("TOOL", "AS", "PER CPU SECOND", "RECEIVED", "DROPPED", "OF BPFTRACE")
@@ -70,7 +79,7 @@ def _start(found: Sequence[Figure]) -> TextTable:
     rows = []
     for step in dict.fromkeys(one.step for one in found):
         mine = [cells.get((step, tool)) for tool in tools]
-        rows.append((step, *(amount(one) if one else "" for one in mine), _ratio(cells.get((step, tools[0])))))
+        rows.append((step, *(amount(one) if one else "" for one in mine), ratio(cells.get((step, tools[0])))))
     return _table(("PHASE", *map(str.upper, tools), "OF BPFTRACE"), rows, texts=("PHASE",))
 
 

@@ -83,7 +83,7 @@ def command(
     call of a probed function costs more. events: events received per second of processor time. start: from the command
     line to attached, by phase. memory: kernel memory by command and number of CPUs. Without one of these words: all.
 
-    The tools take turns in every run; the figures are medians with half the distance from the least to the most (±).
+    The tools take turns in every run; the figures are medians with the distance from the least to the most (±).
     bpftrace, and libbpf in C, are measured where they are installed.
     """
     if plot is not None:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from multiprobe.arch import native
 from multiprobe.bench import attaching, bpftrace, hitting, machine, memory, plots, receiving, starting
 from multiprobe.bench.benches import BENCHES
 from multiprobe.bench.bpftrace import Bpftrace
-from multiprobe.bench.figures import Case, Figure, Task, figures, in_turn
+from multiprobe.bench.figures import Case, Figure, Task, figures, in_turn, spread, together
 from multiprobe.bench.tables import tables
 from multiprobe.cli.bench import divide
 from multiprobe.cli.main import run
@@ -78,8 +79,48 @@ def test_a_ratio_is_that_of_runs_side_by_side() -> None:
     ours, raw = figures("attach", runs, unit="s", peer=peer, functions=7)
     assert (ours.ratio, ours.peer, raw.ratio, raw.peer) == (3.0, "raw", None, "")
     assert (ours.median, ours.functions) == (3.0, 7)
-    assert ours.spread == pytest.approx(38 / 2 / 3)
+    assert (ours.ratios, raw.ratios) == ((2.0, 4.0, 3.0), ())
+    assert spread(ours.runs) == pytest.approx(38 / 3)
+    assert spread((0.0, 0.0)) == 0.0
     assert Figure.from_json(json.loads(json.dumps(ours.to_json()))) == ours
+
+
+def test_a_line_without_the_ratios_of_each_run_is_read() -> None:
+    line = some("attach", "attach", "kprobe_multi", 1.0, "s", functions=10).to_json()
+    del line["ratios"]
+    assert Figure.from_json(line).ratios == (12.34,)
+    assert Figure.from_json(line | {"ratio": None}).ratio is None
+
+
+def test_what_first_takes_longer_is_not_counted() -> None:
+    made: list[str] = []
+
+    def tool(name: str) -> dict[str, float]:
+        made.append(name)
+        return {"s": float(len(made))}
+
+    cases = {Case(name, ""): lambda name=name: tool(name) for name in ("one", "two")}
+    found = in_turn("start", cases, Task(None, (), 2), to_warm_up=[Case("two", "")])  # type: ignore[arg-type]
+    assert made == ["two", "one", "two", "one", "two"]
+    assert found[Case("two", "")] == [{"s": 3.0}, {"s": 5.0}]
+
+
+def test_figures_of_several_machines_are_one_with_all_their_runs() -> None:
+    first, other = (
+        Figure(
+            bench="attach", step="attach", tool=tool, way="kprobe_multi", unit="s", runs=(1.0, 2.0), functions=7,
+            peer="raw", ratios=(1.1, 1.2),
+        )
+        for tool in ("multiprobe", "libbpf")
+    )  # fmt: skip
+    second = replace(first, runs=(5.0,), ratios=(1.3,))
+    without = replace(first, runs=(4.0,), peer="", ratios=())
+    elsewhere = replace(first, functions=8)
+    assert together([first, other, without, second, elsewhere]) == [
+        replace(first, runs=(1.0, 2.0, 4.0, 5.0), ratios=(1.1, 1.2, 1.3)),
+        other,
+        elsewhere,
+    ]
 
 
 # On a fake kernel
@@ -221,7 +262,9 @@ def test_without_matplotlib_the_extra_is_named(
 
 def some(bench: str, step: str, way: str, median: float, unit: str, **more: object) -> Figure:
     runs = (median * 0.7, median, median * 1.33)
-    return Figure(bench=bench, step=step, tool="multiprobe", way=way, unit=unit, runs=runs, ratio=12.34, **more)  # type: ignore[arg-type]
+    return Figure(
+        bench=bench, step=step, tool="multiprobe", way=way, unit=unit, runs=runs, ratios=(11.0, 12.34, 13.0), **more
+    )  # type: ignore[arg-type]
 
 
 FIGURES = [
@@ -303,6 +346,17 @@ def test_several_bpftraces_are_told_apart_by_version(peer: Bpftrace, tmp_path: P
     peers = machine.describe({one.name: one.version_line for one in both})["peers"]
     assert isinstance(peers, dict)
     assert peers["bpftrace 0.27.1"] == "0.27.1"
+
+
+def test_bpftraces_of_one_version_are_told_apart_by_path(tmp_path: Path) -> None:
+    paths = [str(tmp_path / name) for name in ("one", "two", "other")]
+    for path, found in zip(paths, ("0.27.1", "0.27.1", "0.17.0"), strict=True):
+        Path(path).write_text(f"#!/bin/sh\necho bpftrace v{found}\n")
+        Path(path).chmod(0o755)
+    names = [one.name for one in bpftrace.at(paths)]
+    assert names == [f"bpftrace 0.27.1 {paths[0]}", f"bpftrace 0.27.1 {paths[1]}", "bpftrace 0.17.0"]
+    peers = dict(zip(names, ("0.27.1", "0.27.1", "0.17.0"), strict=True))
+    assert machine.peer_texts({"peers": peers | {"perf": "6.1"}}) == [*names, "perf 6.1"]
 
 
 def test_ratios_are_to_the_first_bpftrace(peer: Bpftrace, kernel: FakeKernel) -> None:
