@@ -9,8 +9,9 @@ import time
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import multiprobe as mp
-from multiprobe.binaries.mixed import has_kernel_types, has_returns, kernel_of
+from multiprobe.binaries.mixed import has_kernel_types, kernel_of
 from multiprobe.binaries.types import with_types
+from multiprobe.binaries.usdt import has_returns
 from multiprobe.errors import CompileError, UsageError
 from multiprobe.functions.kernel import Kernel
 from multiprobe.instruments.instrument import AttachOptions, Instrument

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from multiprobe.arch import native
 from multiprobe.errors import DataError
@@ -19,8 +18,7 @@ RECORDS = (fmt.STRUCT, fmt.UNION)
 _SIGNED, _BOOL = 1, 4  # BTF_INT_ENCODING
 
 
-@dataclass(frozen=True, slots=True)
-class Scalar:
+class Scalar(NamedTuple):
     """An integer, an enum or a truth value of `size` bytes."""
 
     size: int
@@ -28,8 +26,7 @@ class Scalar:
     is_bool: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StructField:
+class StructField(NamedTuple):
     """A member of a struct or union, seen from its start. `bits` is 0 unless it is a bit field."""
 
     name: str
