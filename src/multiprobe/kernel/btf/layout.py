@@ -95,8 +95,3 @@ def fields(btf: TypeRecords, type_id: int, *, base: int = 0, depth: int = 0) -> 
                 yield StructField(field.name, field.type_id, base + field.bit_offset, field.bits)
         else:
             yield from fields(btf, field.type_id, base=base + field.bit_offset, depth=depth + 1)
-
-
-def find_field(btf: TypeRecords, type_id: int, name: str) -> StructField | None:
-    """The member of that name, also if it is one of an unnamed member."""
-    return next((field for field in fields(btf, type_id) if field.name == name), None)
