@@ -5,9 +5,8 @@ All functions raise DataError for any other file, for one that is cut off, and f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import Struct
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from multiprobe.errors import DataError
 
@@ -32,8 +31,7 @@ class ElfBytes(Protocol):
         """The bytes of a slice without a step."""
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """`size` bytes at `offset` in the file, which are at `address` in memory. `flags`: PF_X, …"""
 
     kind: int
@@ -43,8 +41,7 @@ class Segment:
     flags: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ElfSection:
+class ElfSection(NamedTuple):
     """`size` bytes at `offset` in the file, at `address` in memory (0: in none); `link` is the index of another
     section, such as a table's strings."""
 

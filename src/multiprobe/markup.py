@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import TYPE_CHECKING
 
 from multiprobe.names import printable
@@ -31,7 +30,7 @@ def table(
     shown = rows[:MAX_ROWS]
     lines = ["<table>"]
     if caption:
-        lines.append(f"<caption{_TEXT}>{escape(printable(caption))}</caption>")
+        lines.append(f"<caption{_TEXT}>{text(caption)}</caption>")
     lines.append(f"<thead>{_row('th', titles, styles)}</thead>")
     lines.append("<tbody>")
     lines += [_row("td", row, styles) for row in shown]
@@ -42,5 +41,12 @@ def table(
 
 
 def _row(tag: str, cells: Sequence[object], styles: Sequence[str]) -> str:
-    made = (f"<{tag}{style}>{escape(printable(str(cell)))}</{tag}>" for cell, style in zip(cells, styles, strict=True))
+    made = (f"<{tag}{style}>{text(str(cell))}</{tag}>" for cell, style in zip(cells, styles, strict=True))
     return f"<tr>{''.join(made)}</tr>"
+
+
+def text(raw: str) -> str:
+    """`raw` as the text of an element: printable, and escaped."""
+    from html import escape
+
+    return escape(printable(raw))

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
 from struct import pack, unpack_from
 
 import pytest
@@ -56,7 +55,7 @@ def clock(code: Code) -> int:
 
 def put(code: Code, place: int, opcode: int, registers: int, offset: int, immediate: int) -> Code:
     insn = pack("<BBhi", opcode, registers, offset, immediate)
-    return replace(code, insns=code.insns[: 8 * place] + insn + code.insns[8 * place + 8 :])
+    return code._replace(insns=code.insns[: 8 * place] + insn + code.insns[8 * place + 8 :])
 
 
 def refusal(monkeypatch: pytest.MonkeyPatch, change: Callable[[Code], Code]) -> mp.VerifierError:

@@ -94,18 +94,18 @@ def seen(link: FileDescriptor) -> Seen:
 
 
 def _kprobe_multi(link: FileDescriptor, told: info.KprobeMultiInfo) -> Seen:
-    addresses, cookies = array("Q", bytes(8 * told.count)), array("Q", bytes(8 * told.count))
-    if told.count:
-        request = info.request_kprobe_multi(addresses.buffer_info()[0], told.count, cookies.buffer_info()[0])
+    addresses, cookies = array("Q", bytes(8 * told.n_functions)), array("Q", bytes(8 * told.n_functions))
+    if told.n_functions:
+        request = info.request_kprobe_multi(addresses.buffer_info()[0], told.n_functions, cookies.buffer_info()[0])
         bpf.object_info(link, info.LINK_SIZE, request)
     when = "return" if told.flags & 1 else "entry"
-    return Seen(LinkType.KPROBE_MULTI, told.count, when, tuple(addresses), tuple(cookies))
+    return Seen(LinkType.KPROBE_MULTI, told.n_functions, when, tuple(addresses), tuple(cookies))
 
 
 def _tracing_multi(link: FileDescriptor, told: info.TracingMultiInfo) -> Seen:
     if not told.attach_type:
         return Seen(LinkType.TRACING_MULTI, 0)
-    n = told.count
+    n = told.n_functions
     numbers, addresses, cookies = array("I", bytes(4 * n)), array("Q", bytes(8 * n)), array("Q", bytes(8 * n))
     request = info.request_tracing_multi(
         numbers.buffer_info()[0], n, addresses.buffer_info()[0], cookies.buffer_info()[0]

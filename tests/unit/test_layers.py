@@ -153,11 +153,24 @@ HEAVY = {
 """Libraries that may be imported inside functions, and with them our own modules that import these at their top."""
 
 MAX_ANY = 55
-MAX_DEFERRED = 50
+MAX_DEFERRED = 65
 LIGHT_DEFERRED = {
     "multiprobe.vm: multiprobe.vm.rerun",  # a tenth of the start of a command that runs here
     "multiprobe.cli.measuring: multiprobe.runs.this_run",  # only with --save
+    "multiprobe.cli.measuring: multiprobe.cli.dry_run",
+    "multiprobe.cli.measuring: multiprobe.cli.live",
+    "multiprobe.cli.measuring: multiprobe.cli.following",  # only with --metrics
+    "multiprobe.cli.measuring: multiprobe.binaries.locating",  # only with --pid
+    "multiprobe.cli.measuring: multiprobe.output.page",  # only with --html
     "multiprobe.cli.live: multiprobe.instruments.stacks.callers",  # only with --live
+    "multiprobe.cli.count: multiprobe.cli.count_views",  # only with --live and --metrics, as the next
+    "multiprobe.cli.latency: multiprobe.cli.latency_views",
+    "multiprobe.cli.rights: multiprobe.kernel.limits",  # only for users other than root
+    "multiprobe.cli.main: traceback",  # only with --debug
+    "multiprobe.links.attach: multiprobe.links.mechanisms.harm",  # only for functions of binaries, as the next two
+    "multiprobe.links.mechanisms.linking: multiprobe.links.mechanisms.uprobe_multi",
+    "multiprobe.links.verify: multiprobe.links.mechanisms.uprobe_multi",
+    "multiprobe.markup: html.escape",  # its 2,231 entities; only in notebooks
     "multiprobe.links.plan.usable: multiprobe.kernel.diagnosis",  # only on the way to an error, as the next
     "multiprobe.links.plan.usable: multiprobe.kernel.examine",
 }

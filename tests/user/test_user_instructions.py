@@ -71,7 +71,7 @@ def test_what_is_refused_would_not_be_right(path: Path, monkeypatch: pytest.Monk
     outcomes = try_kinds(frozenset(Kind))
     before = outputs(path)
     is_right: dict[str, bool] = {}
-    monkeypatch.setattr(attach, "harmful_probes", no_harm)
+    monkeypatch.setattr(attach, "_harmful_probes", no_harm)
     with mp.attach(count, functions(path)) as attachment:
         names = list(map(str, attachment.functions))
         untold = {one.function for one in attachment.report.failed} & PREFIXED

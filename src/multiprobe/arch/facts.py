@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class RegisterLayout:
+class RegisterLayout(NamedTuple):
     """Where a function's arguments and its return value are in `struct pt_regs`.
 
     arguments: byte offsets of the argument registers, in order; further arguments lie on the stack
@@ -62,8 +62,7 @@ class CallSite:
         return self.address + self.size
 
 
-@dataclass(frozen=True, slots=True)
-class UprobeCall:
+class UprobeCall(NamedTuple):
     """A call that the kernel has put in the place of a nop: an optimized uprobe.
 
     target: the address that it leads to; is_nop: it is part of a nop again, since the uprobe was removed
@@ -73,8 +72,7 @@ class UprobeCall:
     is_nop: bool
 
 
-@dataclass(frozen=True, slots=True)
-class GuestMachine:
+class GuestMachine(NamedTuple):
     """How a virtual machine of this architecture is made.
 
     debian: Debian's name of the architecture, also the last word of its kernels' flavours
@@ -91,8 +89,7 @@ class GuestMachine:
     image_marks: tuple[tuple[int, bytes], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Arch:
+class Arch(NamedTuple):
     """Everything in which one architecture differs from another.
 
     machine: the name in os.uname().machine

@@ -8,7 +8,6 @@ from itertools import accumulate, chain, groupby
 from typing import TYPE_CHECKING, TypeAlias
 
 from multiprobe.binaries.sets import UserFunction, UserFunctionSet
-from multiprobe.binaries.usdt import UsdtProbeSet
 from multiprobe.errors import NotSupportedError
 from multiprobe.functions.kernel import Kernel
 from multiprobe.functions.sets import FunctionSet
@@ -152,11 +151,6 @@ def has_kernel_types(functions: AnyFunctionSet) -> bool:
     """Whether functions of a kernel with BTF are among them."""
     _, part = kernel_part(functions)
     return part is not None and any(part.btf_ids())
-
-
-def has_returns(functions: AnyFunctionSet) -> bool:
-    """Whether there is a function that returns: USDT probes don't."""
-    return not all(isinstance(part, UsdtProbeSet) for part in parts_of(functions))
 
 
 def only_of_kernel(functions: AnyFunctionSet, what: str) -> FunctionSet:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from multiprobe.errors import PatternError
 
@@ -14,8 +13,7 @@ _WILDCARDS = frozenset("*?[")
 _USDT = "usdt:"
 
 
-@dataclass(frozen=True, slots=True)
-class BinaryRequest:
+class BinaryRequest(NamedTuple):
     """The patterns that were given for one binary, in order, without its name in front of them.
 
     is_usdt: they are for its USDT probes (`BINARY:usdt:…`), not for its functions

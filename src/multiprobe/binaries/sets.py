@@ -10,7 +10,7 @@ from array import array
 from dataclasses import dataclass
 from itertools import compress
 from operator import not_
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from multiprobe.binaries.rules import UserVerdict, forbidding, judge_user
 from multiprobe.errors import UsageError
@@ -39,8 +39,7 @@ NOT_ALLOWED = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Sites:
+class Sites(NamedTuple):
     """The instructions to probe; columns of the same length.
 
     positions: of the function in its set; a function may have several sites

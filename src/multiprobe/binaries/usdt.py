@@ -9,12 +9,14 @@ from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from multiprobe.binaries.mixed import parts_of
 from multiprobe.binaries.sets import Sites, UserFunction, UserFunctionSet
 from multiprobe.binaries.usdt_sites import SOURCE, UsdtSite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.binaries.usdt_table import UsdtTable
 
 _PAGE = 4096
@@ -83,3 +85,8 @@ class UsdtProbeSet(UserFunctionSet):
             one.name, (), one.binary, one.address, one.file_offset, 0, offset, SOURCE, one.verdict, one.symbol,
             sites=self.table.sites[row],
         )  # fmt: skip
+
+
+def has_returns(functions: AnyFunctionSet) -> bool:
+    """Whether there is a function that returns: USDT probes don't."""
+    return not all(isinstance(part, UsdtProbeSet) for part in parts_of(functions))

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 import click
 
 from multiprobe.binaries.mixed import name_fields
-from multiprobe.cli.live import History, Live
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
-from multiprobe.cli.metrics import BY_FUNCTION, label_of, summed
 from multiprobe.cli.options import (
     MeasuringOptions,
     SelectionOption,
@@ -22,8 +20,6 @@ from multiprobe.cli.options import (
 )
 from multiprobe.instruments import count
 from multiprobe.instruments.count import CallCount, CountSample, call_counts
-from multiprobe.output.frame import LiveFrame, LiveRow
-from multiprobe.output.metrics import NumberFamily
 from multiprobe.output.table import Column, TextTable
 from multiprobe.output.units import percent_text
 from multiprobe.plurals import plural_text
@@ -32,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from multiprobe.binaries.mixed import AnyFunctionSet
+    from multiprobe.cli.live import Live
     from multiprobe.compiler.program import Program
     from multiprobe.instruments.instrument import AttachOptions, Instrument
     from multiprobe.output.metrics import Family
@@ -79,15 +76,15 @@ class CountMeasurement(Measurement[CountOptions, CountSample]):
 
     def screen(self) -> Live[CountSample]:
         """All functions that were called, and the recent rates of one."""
-        return _make_screen(self.instrument)
+        from multiprobe.cli.count_views import make_screen
+
+        return make_screen(self.instrument, _table)
 
     def metrics(self, instrument: Instrument[CountSample], sample: CountSample) -> Iterator[Family]:
         """The calls of each function."""
-        counts = call_counts(instrument.functions, sample)
-        calls = summed((label_of(one.function), one.calls) for one in counts)
-        yield NumberFamily(
-            "multiprobe_calls", "Calls by function.", BY_FUNCTION, calls, others="multiprobe_other_calls"
-        )
+        from multiprobe.cli.count_views import families
+
+        return families(call_counts(instrument.functions, sample))
 
     def figures(self, sample: CountSample) -> dict[str, object]:
         """The number of all calls."""
@@ -106,33 +103,6 @@ class CountMeasurement(Measurement[CountOptions, CountSample]):
 
     def _counts(self, sample: CountSample, *, top: int) -> list[CallCount]:
         return call_counts(self.instrument.functions, sample, top=top)
-
-
-def _make_screen(instrument: Instrument[CountSample]) -> Live[CountSample]:
-    history = History()
-    functions = instrument.functions
-
-    def frame(sample: CountSample, before: CountSample | None) -> LiveFrame:
-        counts = call_counts(functions, sample, before=before)
-        history.note(sample.seconds, {count.index: count.calls for count in counts})
-        table = _table(counts)
-        rows = [
-            LiveRow(
-                count.index, tuple(cells), (count.calls, count.rate, count.share, cells[-1]), cells[-1], count.index
-            )
-            for count, cells in zip(counts, table.rows, strict=True)
-        ]
-        attached = plural_text(instrument.report.attached, "function")
-        title = f"{attached} attached, {len(rows):,} called, {sample.seconds:.0f} s"
-        return LiveFrame(title, table.columns, rows, lambda index: details(index, sample), history.recent)
-
-    def details(index: int, sample: CountSample) -> list[str]:
-        rates = history.recent(index).rates
-        last = f"{rates[-1]:,.1f} a second now, {max(rates):,.1f} at most" if rates else "no rate yet"
-        calls = f"{plural_text(sample.totals[index], 'call')}, {last}"
-        return [str(functions[index]), "", calls]
-
-    return Live(frame, functions)
 
 
 def _table(rows: Sequence[CallCount]) -> TextTable:

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import errno
 from contextlib import contextmanager
-from time import CLOCK_BOOTTIME, CLOCK_MONOTONIC, clock_gettime_ns
 from typing import TYPE_CHECKING
 
-from multiprobe.output.perfetto import write_perfetto
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from typing import TextIO
-
-    from multiprobe.output.slices import Track
 
 _OF_FILES = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO))
 
@@ -27,13 +22,6 @@ def naming(path: str) -> Iterator[None]:
         if error.filename is not None or error.errno not in _OF_FILES:
             raise
         raise OSError(error.errno, error.strerror, path) from error
-
-
-def write_trace(path: str, tracks: Iterable[Track]) -> None:
-    """Write calls for ui.perfetto.dev. Raises OSError, which names the file."""
-    ahead = clock_gettime_ns(CLOCK_BOOTTIME) - clock_gettime_ns(CLOCK_MONOTONIC)
-    with naming(path), open(path, "wb") as file:
-        write_perfetto(tracks, file, boottime=ahead)
 
 
 @contextmanager

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from multiprobe.cli.options import MeasuringOptions
     from multiprobe.instruments.instrument import Instrument
     from multiprobe.output.metrics import Family
+    from multiprobe.output.metrics_server import MetricsServer
 
 SampleT = TypeVar("SampleT")
 EVERY = 1.0
@@ -35,15 +36,11 @@ EVERY = 1.0
 
 
 @contextmanager
-def serving(measurement: Measurement[MeasuringOptions, SampleT]) -> Iterator[Callable[[], None]]:
-    """Within the block, requests are answered with the numbers of the moment, if the measurement has a server.
+def serving(measurement: Measurement[MeasuringOptions, SampleT], server: MetricsServer) -> Iterator[Callable[[], None]]:
+    """Within the block, requests are answered with the numbers of the moment.
 
     Yields what is to be called a few times a second, to follow modules.
     """
-    server = measurement.metrics_server
-    if server is None:
-        yield lambda: None
-        return
     follower = ModuleFollower(measurement)
     try:
         with server.serving(follower.families):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from multiprobe.binaries.mixed import has_kernel_types, name_fields
-from multiprobe.cli.files import write_trace, writing
+from multiprobe.cli.files import writing
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
 from multiprobe.cli.options import (
@@ -23,6 +23,7 @@ from multiprobe.cli.options import (
     perfetto_option,
 )
 from multiprobe.cli.params import WholeNumber
+from multiprobe.cli.perfetto_files import write_trace
 from multiprobe.instruments.graph import instrument as graph
 from multiprobe.instruments.graph.instrument import MAX_EVENTS, CallRecorder, GraphSample
 from multiprobe.instruments.graph.program import GraphProbe

@@ -10,10 +10,9 @@ import click
 
 from multiprobe.binaries.mixed import name_fields
 from multiprobe.cli.files import writing
-from multiprobe.cli.live import History, Live
+from multiprobe.cli.latency_table import latency_table
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
-from multiprobe.cli.metrics import BY_FUNCTION, label_of
 from multiprobe.cli.options import (
     MeasuringOptions,
     OutputOption,
@@ -31,26 +30,23 @@ from multiprobe.instruments.latency.instrument import (
     CallTimer,
     Latency,
     LatencySample,
-    add_buckets,
     all_buckets,
     rank,
 )
 from multiprobe.instruments.latency.over_time import FINEST, OverTime
 from multiprobe.instruments.latency.program import BY, LatencyProbe
 from multiprobe.instruments.task_names import TaskNames
-from multiprobe.output.frame import LiveFrame, LiveRow
 from multiprobe.output.heat import HeatMap, heat_svg
-from multiprobe.output.histogram import log2_bounds, log2_lines, sparkline, used_range
-from multiprobe.output.metrics import TimeFamily, single
+from multiprobe.output.histogram import log2_bounds
 from multiprobe.output.page import Picture
-from multiprobe.output.table import Column, TextTable
-from multiprobe.output.units import time_text
+from multiprobe.output.table import TextTable
 from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from multiprobe.binaries.mixed import AnyFunctionSet
+    from multiprobe.cli.live import Live
     from multiprobe.compiler.program import Program
     from multiprobe.instruments.instrument import AttachOptions, Instrument
     from multiprobe.output.metrics import Family
@@ -128,7 +124,9 @@ class LatencyMeasurement(Measurement[LatencyOptions, LatencySample]):
 
     def screen(self) -> Live[LatencySample]:
         """All functions that were called, and the distribution of one's times."""
-        return _make_screen(self.instrument, self.history.names, sort=self.options.sort, by=self.options.by)
+        from multiprobe.cli.latency_views import make_screen
+
+        return make_screen(self.instrument, self.history.names, sort=self.options.sort, by=self.options.by)
 
     def finish(self, sample: LatencySample) -> None:
         """Write the heat map."""
@@ -147,13 +145,9 @@ class LatencyMeasurement(Measurement[LatencyOptions, LatencySample]):
 
     def metrics(self, instrument: Instrument[LatencySample], sample: LatencySample) -> Iterator[Family]:
         """The distribution of each function's times, and the calls that are under way."""
-        times: dict[tuple[str, ...], tuple[list[int], int]] = {}
-        for row in sample.rows:  # functions of the same name are added up
-            buckets, total = times.get(label_of(row.function), ([], 0))
-            times[label_of(row.function)] = add_buckets(buckets, row.buckets), total + row.total
-        text, others = "How long calls took.", "multiprobe_other_calls"
-        yield TimeFamily("multiprobe_call_duration_seconds", text, BY_FUNCTION, times, others=others)
-        yield single("multiprobe_running_calls", "Calls that have not returned, or were missed.", sample.n_running)
+        from multiprobe.cli.latency_views import families
+
+        return families(sample)
 
     def figures(self, sample: LatencySample) -> dict[str, object]:
         """The number of all calls, and their time."""
@@ -181,7 +175,7 @@ class LatencyMeasurement(Measurement[LatencyOptions, LatencySample]):
             self.results.lines([_running_line(sample)])
 
     def _table(self, rows: Sequence[Latency]) -> TextTable:
-        return _table(rows, self.history.names, by=self.options.by, sort=self.options.sort)
+        return latency_table(rows, self.history.names, by=self.options.by, sort=self.options.sort)
 
 
 class LatencyHistory:
@@ -205,39 +199,6 @@ class LatencyHistory:
             self.heat.note(sample.seconds, all_buckets(sample.rows), is_last=is_last)
 
 
-def _make_screen(timer: CallTimer, names: TaskNames, *, sort: str, by: str | None) -> Live[LatencySample]:
-    index_of = {(one.module, one.address): index for index, one in enumerate(timer.functions)}
-    history = History()
-
-    def order(row: Latency, last: str) -> tuple[float | str, ...]:
-        return (row.calls, *_times(row), row.mean, str(row.function), *([last] if by else []))
-
-    def frame(sample: LatencySample, _before: LatencySample | None) -> LiveFrame:
-        shown: dict[int, Latency] = {}
-        table = _table(sample.rows, names, by=by, sort=sort)
-        rows = []
-        for row, cells in zip(sample.rows, table.rows, strict=True):
-            index = index_of[row.function.module, row.function.address]
-            key = index | row.who << 32
-            shown[key] = row
-            text = f"{row.function} {cells[-1]}" if by else str(row.function)
-            rows.append(LiveRow(key, tuple(cells), order(row, cells[-1]), text, index))
-        history.note(sample.seconds, {key: row.calls for key, row in shown.items()})
-        attached = plural_text(timer.report.attached, "function")
-        title = f"{attached} attached, {plural_text(len(rows), 'row')}, {sample.seconds:.0f} s"
-        return LiveFrame(title, table.columns, rows, lambda key: details(shown.get(key)), history.recent)
-
-    def details(row: Latency | None) -> list[str]:
-        if row is None:
-            return ["not called"]
-        task = f", {row.who} {names[row.who]}" if by else ""
-        about = f"{plural_text(row.calls, 'call')}, {time_text(row.total)} in all, {time_text(row.longest)} the longest"
-        return [f"{row.function}{task}", "", about, *log2_lines(row.buckets, form=time_text)]
-
-    titles = ["calls", "total", *(["self"] if timer.has_self else []), *SORTS[3:]]
-    return Live(frame, timer.functions, titles.index(sort))
-
-
 def _running_line(sample: LatencySample) -> str:
     n = sample.n_running
     by_name: dict[str, int] = {}
@@ -247,35 +208,6 @@ def _running_line(sample: LatencySample) -> str:
     most = sorted(by_name.items(), key=lambda item: -item[1])
     names = ", ".join(f"{name} {count:,}" for name, count in most[:5]) + (", …" if len(most) > 5 else "")
     return f"{plural_text(n, 'call')} more {'was' if n == 1 else 'were'} not seen to return: {names}"
-
-
-def _table(rows: Sequence[Latency], names: TaskNames, *, by: str | None, sort: str) -> TextTable:
-    has_self = any(row.own is not None for row in rows)
-    used = used_range(all_buckets(rows))
-    spread = f"{time_text(log2_bounds(used[0])[0])} … {time_text(log2_bounds(used[-1])[1])}" if used else "TIMES"
-    titles = ["CALLS", "TOTAL", *(["SELF"] if has_self else []), "MEAN", "P50", "P90", "P99", "MAX"]
-    drops = {"TOTAL": 1, "CALLS": 2, "SELF": 3, "MAX": 4, "MEAN": 5, "P99": 6, "P50": 7, "P90": 8}
-    last = [Column("PROCESS" if by == "process" else "THREAD")] if by else []
-    columns = (
-        *(Column(title, True, drops[title]) for title in titles),
-        Column(spread, drop=9),
-        Column("FUNCTION"),
-        *last,
-    )
-    key = next((index for index, title in enumerate(titles) if title == sort.upper()), 0)
-    return TextTable(columns, [_cells(row, used, names, by=by) for row in rows], key)
-
-
-def _times(row: Latency) -> list[float]:
-    """Nanoseconds, in the order of the table's columns."""
-    own = [] if row.own is None else [row.own]
-    return [row.total, *own, row.mean, row.quantile(0.5), row.quantile(0.9), row.quantile(0.99), row.longest]
-
-
-def _cells(row: Latency, used: range, names: TaskNames, *, by: str | None) -> list[str]:
-    buckets = [row.buckets[bucket] if bucket < len(row.buckets) else 0 for bucket in used]
-    task = [f"{row.who} {names[row.who]}".rstrip()] if by else []
-    return [f"{row.calls:,}", *map(time_text, _times(row)), sparkline(buckets), str(row.function), *task]
 
 
 def _to_json(row: Latency, names: TaskNames, *, by: str | None) -> dict[str, object]:

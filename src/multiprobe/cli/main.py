@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import traceback
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -82,6 +81,8 @@ def _report_error(error: BaseException, *, is_debug: bool) -> int:
         error.show()
         return error.exit_code
     if is_debug:
+        import traceback
+
         traceback.print_exception(error)
         if isinstance(error, VerifierError):
             print(error.log, file=sys.stderr)

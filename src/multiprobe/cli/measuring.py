@@ -8,17 +8,14 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from contextlib import nullcontext
 from time import monotonic_ns
 from typing import TYPE_CHECKING, TypeVar
 
 import multiprobe as mp
 from multiprobe.binaries.libraries import split_requests
-from multiprobe.binaries.locating import not_mapped
 from multiprobe.binaries.mixed import binary_parts, joined, kernel_of
 from multiprobe.cli.files import writing
-from multiprobe.cli.following import serving
-from multiprobe.cli.live import check as check_live
-from multiprobe.cli.metrics import open_metrics
 from multiprobe.cli.params import is_stream
 from multiprobe.cli.results import Results
 from multiprobe.cli.rights import require_rights
@@ -29,9 +26,7 @@ from multiprobe.functions.request import why_no_match
 from multiprobe.instruments.known_calls import verify
 from multiprobe.instruments.workload import STDERR, STDOUT, Workload
 from multiprobe.kernel.tasks import require_process
-from multiprobe.links.plan.preview import instruction_rate, preview
 from multiprobe.links.plan.request import choose_of_binary
-from multiprobe.output.page import page
 from multiprobe.output.progress import Progress
 from multiprobe.output.terminal import can_redraw, write_lines
 from multiprobe.output.units import time_text
@@ -39,18 +34,18 @@ from multiprobe.plurals import plural_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.cli.measurement import Measurement
     from multiprobe.cli.options import MeasuringOptions
     from multiprobe.instruments.instrument import Instrument
+    from multiprobe.output.metrics_server import MetricsServer
     from multiprobe.output.page import Picture
 
 SampleT = TypeVar("SampleT")
 MANY = 1_000
 """So many attached functions make it worth saying how long attaching and detaching took."""
-OF_MEASUREMENTS = ("csv", "folded", "live", "parquet", "html", "save", "flame", "heatmap", "perfetto")
-"""Options that `--dry-run` leaves without effect."""
 STEPS = (("attach", "attached"), ("detach", "detached"))
 
 
@@ -66,7 +61,9 @@ def measure(measurement: Measurement[MeasuringOptions, SampleT]) -> int:
 def _measure(measurement: Measurement[MeasuringOptions, SampleT]) -> int:
     options = measurement.options
     if options.live:
-        check_live(is_text=options.is_text)
+        from multiprobe.cli.live import check
+
+        check(is_text=options.is_text)
     if options.pid is not None:
         require_process(options.pid)
     if not options.dry_run:
@@ -82,7 +79,12 @@ def _measure(measurement: Measurement[MeasuringOptions, SampleT]) -> int:
     if measurement.uses_types and not options.dry_run:
         functions = _typed(functions)
     with Results(options.output, is_text=options.is_text) as measurement.results:
-        return _print_plan(measurement, functions) if options.dry_run else _run(measurement, functions)
+        if not options.dry_run:
+            return _run(measurement, functions)
+        from multiprobe.cli.dry_run import print_plan
+
+        print_plan(measurement, functions)
+        return 0
 
 
 def _typed(functions: AnyFunctionSet) -> AnyFunctionSet:
@@ -102,7 +104,7 @@ def _run(measurement: Measurement[MeasuringOptions, SampleT], functions: AnyFunc
     stdout = STDOUT if options.is_text or _has_own_file(options.output) else STDERR
     measurement.workload = Workload(options.command, stdout=stdout) if options.command else None
     try:
-        measurement.metrics_server = open_metrics(options)  # first: the port may be in use, and attaching takes long
+        measurement.metrics_server = _open_metrics(options)  # first: the port may be in use, and attaching takes long
         with _attach(measurement, functions) as instrument:
             measurement.instrument = instrument
             measurement.begin()
@@ -115,6 +117,17 @@ def _run(measurement: Measurement[MeasuringOptions, SampleT], functions: AnyFunc
         if measurement.workload is not None:
             measurement.workload.close()
     return 0
+
+
+def _open_metrics(options: MeasuringOptions) -> MetricsServer | None:
+    """The server of `--metrics`, or None; its address is printed. Raises UsageError."""
+    if options.metrics is None:
+        return None
+    from multiprobe.output.metrics_server import MetricsServer
+
+    server = MetricsServer(options.metrics.host, options.metrics.port)
+    write_lines([f"metrics: http://{server.address}/metrics"], sys.stderr)
+    return server
 
 
 def _has_own_file(output: str | None) -> bool:
@@ -147,33 +160,10 @@ def _select(patterns: Sequence[str], *, unsafe: bool, kernel_files: str | None) 
     return functions
 
 
-def _print_plan(measurement: Measurement[MeasuringOptions, SampleT], functions: AnyFunctionSet) -> int:
-    options = measurement.options
-    given = options.attach_options(os.getpid())  # COMMAND is not started; its process would be another
-    planned = preview(
-        functions,
-        options.mechanisms,
-        when=measurement.when,
-        limits=options.limits,
-        program=measurement.program(functions),
-        pid=given["pid"],
-        own=given["own"],
-        children=given["children"],
-        is_replaceable=measurement.is_replaceable,
-    )
-    plan = planned.to_json(rate=instruction_rate())
-    if options.json:
-        measurement.results.json([plan])
-    else:
-        measurement.results.report(plan, None, is_plan=True)
-    unused = [f"--{name}" for name in OF_MEASUREMENTS if getattr(options, name, None)]
-    if unused:
-        write_lines([f"note: --dry-run measures nothing, so nothing is done for {', '.join(unused)}"], sys.stderr)
-    return 0
-
-
 def _note_not_mapped(functions: AnyFunctionSet, pid: int) -> None:
     """Say of which programs and libraries nothing of a process can be measured as it is."""
+    from multiprobe.binaries.locating import not_mapped
+
     files = {part.table.path: part.table.key[1] for _, part in binary_parts(functions)}
     for path in not_mapped(pid, files.items()):
         what = "its children may have, or it may load it later"
@@ -216,10 +206,19 @@ def _watch_run(measurement: Measurement[MeasuringOptions, SampleT], fds: Sequenc
     with Until(duration=measurement.options.duration, process_fds=fds) as until:
         if workload is not None:
             workload.release()
-        with serving(measurement) as follow:
+        with _serving(measurement) as follow:
             _watch_until(measurement, until, follow)
         runs_again = until.why == "process" and measurement.runs_again()
         return None if runs_again else measurement.instrument.finish()
+
+
+def _serving(measurement: Measurement[MeasuringOptions, SampleT]) -> AbstractContextManager[Callable[[], None]]:
+    """Within the block, `--metrics` is answered. Gives what is to be called with every sample."""
+    if measurement.metrics_server is None:
+        return nullcontext(lambda: None)
+    from multiprobe.cli.following import serving
+
+    return serving(measurement, measurement.metrics_server)
 
 
 def _watch_until(measurement: Measurement[MeasuringOptions, SampleT], until: Until, follow: Callable[[], None]) -> None:
@@ -325,6 +324,8 @@ def _write_page(
     path: str, rows: list[Mapping[str, object]], report: Mapping[str, object], pictures: Iterable[Picture]
 ) -> None:
     """The page of `--html`; its title is the command line."""
+    from multiprobe.output.page import page
+
     title = f"multiprobe {shlex.join(sys.argv[1:])}"
     with writing(path) as file:
         file.write(page(title, rows, report, pictures))

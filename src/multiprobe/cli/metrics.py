@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
 
 import multiprobe as mp
 from multiprobe.output.metrics import NumberFamily, single
-from multiprobe.output.terminal import write_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,23 +17,11 @@ if TYPE_CHECKING:
     from multiprobe.cli.options import MeasuringOptions
     from multiprobe.instruments.instrument import Instrument
     from multiprobe.output.metrics import Family
-    from multiprobe.output.metrics_server import MetricsServer
 
 SampleT = TypeVar("SampleT")
 MOST = 1_000
 """Rows that are listed, unless `--top` is given."""
 BY_FUNCTION = ("function", "module")
-
-
-def open_metrics(options: MeasuringOptions) -> MetricsServer | None:
-    """The server of `--metrics`, or None; its address is printed. Raises UsageError."""
-    if options.metrics is None:
-        return None
-    from multiprobe.output.metrics_server import MetricsServer
-
-    server = MetricsServer(options.metrics.host, options.metrics.port)
-    write_lines([f"metrics: http://{server.address}/metrics"], sys.stderr)
-    return server
 
 
 def families_of(

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from multiprobe.binaries.mixed import name_fields
-from multiprobe.cli.files import write_trace
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command
 from multiprobe.cli.options import MeasuringOptions, OutputOption, StoppingOption, measuring_options, perfetto_option
 from multiprobe.cli.params import Duration, WholeNumber
+from multiprobe.cli.perfetto_files import write_trace
 from multiprobe.cli.record_tracks import tracks
 from multiprobe.cli.trace import HEADING, INDENT, ShownTrace
 from multiprobe.instruments.record.instrument import EVERY, FlightRecorder, Recording, start

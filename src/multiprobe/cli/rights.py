@@ -8,7 +8,6 @@ import sys
 
 from multiprobe.errors import NotPermittedError, UsageError
 from multiprobe.instruments.workload import find_program
-from multiprobe.kernel.limits import load_capabilities, may_run_guests
 
 _NEEDED = {"CAP_BPF", "CAP_PERFMON"}
 
@@ -17,6 +16,8 @@ def require_rights() -> None:
     """Raise NotPermittedError for a user without the capabilities that every mechanism needs."""
     if os.geteuid() == 0:
         return
+    from multiprobe.kernel.limits import load_capabilities, may_run_guests
+
     held = load_capabilities()
     lacking = sorted(_NEEDED - held)
     if lacking and "CAP_SYS_ADMIN" not in held:

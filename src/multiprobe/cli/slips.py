@@ -6,7 +6,6 @@ A shell replaces an unquoted `*` by names of files; `ls /` without `--` before i
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Container, Sequence
 
 import click
@@ -95,7 +94,7 @@ def advise(error: MultiprobeError, patterns: Sequence[str]) -> None:
 
 def on_command(words: Sequence[str], *, among: Container[str] | None = None) -> str:
     """The advice for a command that follows the patterns without `--`, or ""; `among`: words that it can be."""
-    at = next((n for n, word in enumerate(words) if n and (among is None or word in among) and _is_program(word)), 0)
+    at = next((n for n, word in enumerate(words) if n and (among is None or word in among) and _program(word)), 0)
     return f"put -- before the command: {' '.join([*words[:at], '--', *words[at:]])}" if at else ""
 
 
@@ -122,7 +121,7 @@ def _on_binaries(patterns: Sequence[str], *, has_near: bool) -> str:
 def _binary(name: str) -> str:
     """What names the binary that is meant by a name, or "": a library, a file of this directory, a program."""
     library = next((one for one in (name, f"lib{name}") if is_library(one)), "")
-    return library or (f"./{name}" if os.path.isfile(name) else shutil.which(name) or "")
+    return library or (f"./{name}" if os.path.isfile(name) else _program(name))
 
 
 def _on_words(patterns: Sequence[str]) -> str:
@@ -132,8 +131,9 @@ def _on_words(patterns: Sequence[str]) -> str:
     return "the system calls are 'syscall:*'" if any(one.startswith("sys_") for one in patterns) else ""
 
 
-def _is_program(word: str) -> bool:
+def _program(word: str) -> str:
+    """The file that a shell would run for a word, or ""."""
     try:
-        return bool(word and find_program(word))
+        return word and find_program(word)
     except UsageError:
-        return False
+        return ""

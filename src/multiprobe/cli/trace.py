@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from multiprobe.binaries.mixed import has_kernel_types, has_returns, name_fields
+from multiprobe.binaries.mixed import has_kernel_types, name_fields
+from multiprobe.binaries.usdt import has_returns
 from multiprobe.cells import left
 from multiprobe.cli.measurement import Measurement
 from multiprobe.cli.measuring_command import measuring_command

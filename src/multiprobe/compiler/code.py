@@ -7,8 +7,8 @@ of 64-bit immediates and calls; must not know Python sources, LLVM or system cal
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import pack_into
+from typing import NamedTuple
 
 from multiprobe.errors import UsageError
 
@@ -20,8 +20,7 @@ PSEUDO_MAP_FD, PSEUDO_MAP_VALUE, PSEUDO_KFUNC_CALL = 1, 2, 2
 INSN_SIZE = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Relocation:
+class Relocation(NamedTuple):
     """The instruction at `insn` waits for the value called `key`.
 
     `kind` "map": a map's descriptor; "map_value": the descriptor of a single-entry array, whose value's address it
@@ -33,8 +32,7 @@ class Relocation:
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Code:
+class Code(NamedTuple):
     """A compiled program. `maps` are the Python names of its maps, in the order of the keys "map0", "map1", ….
 
     `needs` ⊂ {function, cookie, ip, arg, arg_count, ret, is_return, session, veto, pid, ns_pid, cpu, time,

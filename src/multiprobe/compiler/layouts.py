@@ -6,7 +6,7 @@ Knows BTF and NumPy's words for it; must not know programs. Imported only when s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from multiprobe.compiler.frontend.typed import KernelTypes, Ref
 from multiprobe.errors import UsageError
@@ -36,8 +36,7 @@ class NamedType(Protocol):
     binary: HasTypes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """A member: `type` as C spells it, `offset` and `size` in bytes. Of a bit field, `bits` is its width (else 0) and
     `bit_offset` where it begins, in bits from the start of the struct."""
 

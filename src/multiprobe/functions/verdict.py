@@ -7,6 +7,7 @@ fact excludes at the entry and at the return, the sentence for the user, and the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from multiprobe.arch import ALL
 from multiprobe.functions.unsafe import unsafe_reason
@@ -63,8 +64,7 @@ NORETURN_NAMES = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """The mechanisms that one fact excludes at entry and return.
 
     code: the reason in a word; sentence: follows the function's name; kernel: the check in the kernel

@@ -119,7 +119,8 @@ def _kprobe_multi(sources: Sources, fd: FileDescriptor, head: info.LinkInfo) -> 
     has_cookies = has_info(sources, "kprobe_multi.cookies")
     told = info.parse_kprobe_multi(head.rest)
     targets: tuple[Target, ...] = ()
-    answer = bpf.kprobe_multi_functions(fd, told.count, has_cookies=has_cookies) if has_any and told.count else None
+    n = told.n_functions
+    answer = bpf.kprobe_multi_functions(fd, n, has_cookies=has_cookies) if has_any and n else None
     if answer is not None:
         _, addresses, cookies = answer
         has_cookies = _tells_cookies(sources, "kprobe_multi.cookies", cookies)
@@ -128,11 +129,11 @@ def _kprobe_multi(sources: Sources, fd: FileDescriptor, head: info.LinkInfo) -> 
         # Linux kernel commit 7ac8d0d26165 ("bpf: Support ->fill_link_info for kprobe_multi") (in v6.6)
         sources.miss("functions of kprobe.multi links", "this kernel doesn't expose them (Linux 6.6 and later do)")
         return Details("kprobe_multi", "", None, (), None)
-    if told.count and not targets:
+    if n and not targets:
         sources.miss("functions of kprobe.multi links", "the kernel hides addresses from this user", "run as root")
     when = "return" if told.flags & F_KPROBE_MULTI_RETURN else _entry_or_session(sources, head.link_id)
     missed = told.missed if has_info(sources, "kprobe_multi.missed") else None
-    return Details("kprobe_multi", when, told.count, targets, missed)
+    return Details("kprobe_multi", when, n, targets, missed)
 
 
 def _entry_or_session(sources: Sources, link_id: int) -> str:
@@ -145,12 +146,15 @@ def _tracing_multi(sources: Sources, fd: FileDescriptor, head: info.LinkInfo) ->
     if not has_info(sources, "tracing_multi.ids"):
         return _tracing_multi_of_fdinfo(sources, fd)
     targets: tuple[Target, ...] = ()
-    answer = bpf.tracing_multi_functions(fd, told.count) if told.count else None
+    n = told.n_functions
+    answer = bpf.tracing_multi_functions(fd, n) if n else None
     if answer is not None:
         _, ids, addresses, cookies = answer
         symbols = _symbols(sources, addresses)
-        targets = tuple(_of_btf(sources, told.btf_obj_id, ids[i], cookies[i], symbols[i]) for i in range(told.count))
-    return Details("tracing_multi", _SIDES.get(told.attach_type, ""), told.count, targets, None)
+        targets = tuple(
+            _of_btf(sources, told.btf_obj_id, ids[i], cookies[i], symbols[i]) for i in range(told.n_functions)
+        )
+    return Details("tracing_multi", _SIDES.get(told.attach_type, ""), told.n_functions, targets, None)
 
 
 def _tracing_multi_of_fdinfo(sources: Sources, fd: FileDescriptor) -> Details:

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from multiprobe.errors import DataError, KernelError, MultiprobeError, NotPermittedError, VerifierError, errno_name
 from multiprobe.kernel.btf import format as btf_format
@@ -53,8 +52,7 @@ SYMBOLS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """`verdict`: "yes", "no" or "inconclusive"; `evidence`: what it rests on, as a part of a sentence.
 
     `is_forbidden`: the kernel refused for want of rights. `is_built_in`: what its symbols say, None if unreadable.

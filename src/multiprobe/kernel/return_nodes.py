@@ -7,8 +7,7 @@ in v6.7) it is an objpool, with a ring of pointers for each CPU.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from multiprobe.kernel.btf import format as fmt
 
@@ -26,8 +25,7 @@ _RING_HEADER, _POINTER = 16, 8  # struct objpool_slot, and an entry of its ring
 _SLABS = (8, 16, 32, 64, 96, 128, 192, 256)
 
 
-@dataclass(frozen=True, slots=True)
-class ReturnNodes:
+class ReturnNodes(NamedTuple):
     """A pool of return nodes for each link: `size` of a node in bytes; has_rings: a ring of pointers for each CPU."""
 
     size: int

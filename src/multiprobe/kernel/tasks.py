@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from multiprobe.errors import RESOURCES, UsageError
 
@@ -17,8 +16,7 @@ _INITIAL_NAMESPACE = 0xEFFFFFFC
 """The inode of the first pid namespace (include/linux/proc_ns.h: PROC_PID_INIT_INO)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tasks:
+class Tasks(NamedTuple):
     """The processes that programs run in.
 
     pid: the only one, or None; has_own: not without this process and its watchdog
@@ -47,11 +45,11 @@ class Tasks:
 
     def to_mark(self) -> Tasks:
         """The same, as programs are compiled for them: those with children will be marked."""
-        return replace(self, marks={}) if self.has_children else self
+        return self._replace(marks={}) if self.has_children else self
 
     def marked(self, maps: Mapping[str, FileDescriptor]) -> Tasks:
         """The processes that are marked in these maps."""
-        return replace(self, marks={name: fd.fileno() for name, fd in maps.items()})
+        return self._replace(marks={name: fd.fileno() for name, fd in maps.items()})
 
     @property
     def only(self) -> int | None:
@@ -101,8 +99,7 @@ def require_process(pid: int, *, proc: str = "/proc", may_end: bool = False) -> 
         raise UsageError(f"{pid} is a thread of process {leader}", hint=f"use {leader}, the id of the process")
 
 
-@dataclass(frozen=True, slots=True)
-class Born:
+class Born(NamedTuple):
     """When a process began, in clock ticks since the boot, and the id of its parent."""
 
     parent: int

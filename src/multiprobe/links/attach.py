@@ -23,7 +23,6 @@ from multiprobe.kernel.mechanism import Mechanism, mechanism_names
 from multiprobe.kernel.tasks import Tasks
 from multiprobe.links.attaching import Attaching
 from multiprobe.links.guard.limits import Limits
-from multiprobe.links.mechanisms.harm import harmful_probes
 from multiprobe.links.own_calls import may_leave_out, without_own_calls
 from multiprobe.links.plan.mechanisms import Mechanisms
 from multiprobe.links.plan.memory import require_memory
@@ -35,12 +34,13 @@ from multiprobe.maps.cpus import load_n_cpus
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from multiprobe.binaries.mixed import AnyFunctionSet
     from multiprobe.functions.kernel import Kernel
     from multiprobe.links.attachment import Attachment
     from multiprobe.links.ledger import Ledger
+    from multiprobe.links.mechanisms.harm import Harm
     from multiprobe.links.objects import ObjectProgram
     from multiprobe.links.plan.mechanisms import Names
     from multiprobe.links.plan.plan import LinkPlan
@@ -92,7 +92,7 @@ def attach(
     allowed, chosen = Mechanisms.of(mechanisms), choose(functions, kernel, unsafe=unsafe)
     usable = _usable(program, chosen, allowed.allowed, when=side)
     with telling_why(kernel_of(chosen), usable):
-        harmful = harmful_probes(chosen) if usable & Mechanism.UPROBE_MULTI else NOTHING
+        harmful = _harmful_probes(chosen) if usable & Mechanism.UPROBE_MULTI else NOTHING
     placed = cookies_by_position(cookies, chosen)
     tasks = Tasks.of(pid, has_own=own, has_children=children, is_namespaced=_is_namespaced(program))
     for _ in range(ATTEMPTS):
@@ -258,3 +258,10 @@ def _nothing(
 
 def _none_of(n: int) -> str:
     return f"none of the {n:,} requested functions can be attached" if n > 1 else "the function can't be attached"
+
+
+def _harmful_probes(chosen: AnyFunctionSet) -> Mapping[int, Harm]:
+    """Which functions of binaries come to harm by a probe."""
+    from multiprobe.links.mechanisms.harm import harmful_probes
+
+    return harmful_probes(chosen)

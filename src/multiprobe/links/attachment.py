@@ -7,9 +7,9 @@ import os
 import time
 import warnings
 from contextlib import ExitStack
-from html import escape
 from typing import TYPE_CHECKING, overload
 
+from multiprobe import markup
 from multiprobe.binaries.mixed import identities, kernel_of
 from multiprobe.compiler.program import Program
 from multiprobe.errors import AttachError, UsageError, errno_name
@@ -427,7 +427,7 @@ class Attachment:
     def _repr_html_(self) -> str:
         """For notebooks: the program, and the report."""
         state = "closed" if self.is_closed else "attached"
-        return f"<p><b>{escape(self.program.name)}</b>, {state}</p>\n{self.report._repr_html_()}"
+        return f"<p><b>{markup.text(self.program.name)}</b>, {state}</p>\n{self.report._repr_html_()}"
 
     def __repr__(self) -> str:
         functions, links = plural_text(len(self._links.mechanism_of), "function"), plural_text(self._n_links, "link")

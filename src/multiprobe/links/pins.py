@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from multiprobe.binaries.mixed import only_of_kernel
 from multiprobe.cachedir import path_of
@@ -46,8 +45,7 @@ if TYPE_CHECKING:
 VERSION = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(NamedTuple):
     """What `pin` writes about an attachment. links: of each, the mechanism and the indices of its functions."""
 
     program: str
@@ -57,8 +55,7 @@ class Manifest:
     maps: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Pinned:
+class Pinned(NamedTuple):
     """What was opened from a directory of pins."""
 
     functions: FunctionSet

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from multiprobe.binaries.mixed import binary_parts, kernel_part
 from multiprobe.kernel.mechanism import Mechanism
-from multiprobe.links.mechanisms import kprobe_multi, tracing_multi, uprobe_multi
+from multiprobe.links.mechanisms import kprobe_multi, tracing_multi
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +35,8 @@ def differences(links: Sequence[Link], functions: AnyFunctionSet) -> list[str]:
 
 def _in_binary(link: Link, functions: AnyFunctionSet) -> list[str]:
     """The same for a link on a binary, by offsets in the file."""
+    from multiprobe.links.mechanisms import uprobe_multi
+
     planned = link.offsets or array("Q")
     told = uprobe_multi.read_back(link.fd, len(planned))
     if told is None or told == planned or sorted(told) == sorted(planned):

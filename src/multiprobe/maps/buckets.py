@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass
 from itertools import accumulate
 from math import inf, isinf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from multiprobe.errors import UsageError
 
@@ -17,8 +16,7 @@ MAX_BITS = 8
 MAX_BUCKETS = 1 << 14
 
 
-@dataclass(frozen=True, slots=True)
-class Log2:
+class Log2(NamedTuple):
     """Buckets that grow with the numbers: each power of two is divided into 2**bits equal parts.
 
     Bucket 0 is for numbers below 0. A number below 2**bits has a bucket of its own; a bucket of larger numbers is at
@@ -47,8 +45,7 @@ class Log2:
         return part if power == 0 else ((1 << self.bits) + part) << power - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Linear:
+class Linear(NamedTuple):
     """Buckets of `step` numbers each, from `low` up to `high`; the first bucket is for what is below, the last for the
     rest."""
 
@@ -110,8 +107,7 @@ def linear(low: int, high: int, step: int) -> Linear:
     return made
 
 
-@dataclass(frozen=True, slots=True)
-class Percentile:
+class Percentile(NamedTuple):
     """`percent` of the numbers are at most this large. The number itself lies in [low, high), the bounds of a bucket;
     `estimate` assumes that numbers lie evenly in it, so that its error is smaller than the bucket is wide."""
 

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 from _bisect import bisect_left
 from array import array
-from dataclasses import dataclass
 from itertools import islice
 from operator import lt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from multiprobe.errors import UsageError
 
@@ -29,8 +28,7 @@ SHIFTS = (4, 2, 0)
 """Functions are 16-byte aligned on kernels that pad calls (all with IBT); the others are tried where they are not."""
 
 
-@dataclass(frozen=True, slots=True)
-class FunctionIndex:
+class FunctionIndex(NamedTuple):
     """The table ('I'), the shift that programs must be compiled for, and the last offset that they may form."""
 
     table: array[int]

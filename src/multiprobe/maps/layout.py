@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from multiprobe.errors import UsageError
 from multiprobe.maps.rows import CACHE_LINE as CACHE_LINE
@@ -43,8 +42,7 @@ SESSION_FRAME, SESSION_OWNER, SESSION_VALUE = 0, 8, 16
 the address of the call's frame (0: free), its function and the session's 8 bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """A map's sizes in bytes. One that `is_mapped` has a single entry of `value_size` bytes, which is mapped into
     this process: `rows` rows of `row_size` bytes, each with `slots` slots of the spec's type (and padding). A hash
     table has `rows` values for each key, one a CPU, which system calls give in `row_size` bytes. With

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import Struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from multiprobe.errors import UsageError
 from multiprobe.maps.types import FIELD_TYPES, LETTERS, NUMPY, Bytes, Integer, StringType, Vector, alignment
@@ -19,8 +18,7 @@ if TYPE_CHECKING:
 Type = Integer | StringType | Bytes | Vector
 
 
-@dataclass(frozen=True, slots=True)
-class RecordField:
+class RecordField(NamedTuple):
     """One field: `offset` in bytes from the record's start."""
 
     name: str
@@ -28,8 +26,7 @@ class RecordField:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class RecordLayout:
+class RecordLayout(NamedTuple):
     """A record's fields, and its size in bytes (a multiple of its widest integer)."""
 
     fields: tuple[RecordField, ...]

@@ -7,7 +7,7 @@ exact in both. Pure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 CACHE_LINE = 64
 
@@ -22,8 +22,7 @@ USED, TABLE = 0, CACHE_LINE
 """Offsets in a Histogram with hot rows: how many functions asked for hot rows, and the table of functions."""
 
 
-@dataclass(frozen=True, slots=True)
-class HotRows:
+class HotRows(NamedTuple):
     """A Histogram's rows where not every CPU can have one for every function. Offsets and sizes in bytes:
 
         USED      how many functions asked for hot rows, 4 bytes

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from multiprobe.cells import cell_width, fold, left, right
 from multiprobe.markup import table
@@ -22,8 +21,7 @@ _FOLDED = 12
 """Texts are not folded to fewer cells: columns become lines instead."""
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     """A column: its title, and whether its cells are numbers, which are aligned to the right and never cut.
 
     Where a screen is too narrow, columns are left out by `drop`, the highest first; those with 0 always stay.
@@ -34,8 +32,7 @@ class Column:
     drop: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class TextTable:
+class TextTable(NamedTuple):
     """Columns and rows of text. `key`: the index of a column that is never left out."""
 
     columns: tuple[Column, ...]

@@ -465,7 +465,7 @@ def kprobe_multi_functions(
         head = link_info(link, info.request_kprobe_multi(addresses.buffer_info()[0], count, at))
     except KernelError:
         return None
-    return info.parse_kprobe_multi(head.rest).count, addresses, cookies
+    return info.parse_kprobe_multi(head.rest).n_functions, addresses, cookies
 
 
 def tracing_multi_functions(link: FileDescriptor, count: int) -> tuple[int, array[int], array[int], array[int]] | None:
@@ -476,7 +476,7 @@ def tracing_multi_functions(link: FileDescriptor, count: int) -> tuple[int, arra
         head = link_info(link, info.request_tracing_multi(at[0], count, at[1], at[2]))
     except KernelError:
         return None
-    return info.parse_tracing_multi(head.rest).count, ids, addresses, cookies
+    return info.parse_tracing_multi(head.rest).n_functions, ids, addresses, cookies
 
 
 def uprobe_multi_functions(link: FileDescriptor, count: int) -> tuple[int, array[int]] | None:
@@ -489,7 +489,7 @@ def uprobe_multi_functions(link: FileDescriptor, count: int) -> tuple[int, array
         head = link_info(link, info.request_uprobe_multi(offsets.buffer_info()[0], count, 0, 0, 0))
     except KernelError:
         return None
-    return info.parse_uprobe_multi(head.rest).count, offsets
+    return info.parse_uprobe_multi(head.rest).n_functions, offsets
 
 
 def kernel_btf_name(btf: FileDescriptor) -> str:

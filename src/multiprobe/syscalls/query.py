@@ -80,7 +80,7 @@ def uprobe_multi(link: FileDescriptor) -> UprobeMulti | None:
     """
     path = bytearray(_MAX_NAME)
     try:
-        n = info.parse_uprobe_multi(bpf.link_info(link).rest).count
+        n = info.parse_uprobe_multi(bpf.link_info(link).rest).n_functions
         offsets, cookies, counters = (array("Q", bytes(8 * n)) for _ in range(3))
         at = [one.buffer_info()[0] for one in (offsets, cookies, counters)]
         request = info.request_uprobe_multi(at[0], n, at[1], address_of(path), len(path), counters=at[2])

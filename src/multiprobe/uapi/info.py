@@ -5,8 +5,8 @@ Pure. Layouts from include/uapi/linux/bpf.h; fields missing from a shorter resul
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import Struct
+from typing import NamedTuple
 
 from multiprobe.names import decode_name
 
@@ -29,8 +29,7 @@ _MAP = Struct("=IIIIII16s")
 _BTF = Struct("=QIIQII")
 
 
-@dataclass(frozen=True, slots=True)
-class LinkInfo:
+class LinkInfo(NamedTuple):
     """The head of struct bpf_link_info; `rest` is the part that depends on `kind` (a LinkType)."""
 
     kind: int
@@ -47,36 +46,32 @@ class LinkInfo:
         return len(self.rest) >= _TOLD_SINCE_6_7
 
 
-@dataclass(frozen=True, slots=True)
-class KprobeMultiInfo:
+class KprobeMultiInfo(NamedTuple):
     """bpf_link_info.kprobe_multi: how many functions, the flags, and calls missed since attached."""
 
-    count: int
+    n_functions: int
     flags: int
     missed: int
 
 
-@dataclass(frozen=True, slots=True)
-class UprobeMultiInfo:
+class UprobeMultiInfo(NamedTuple):
     """bpf_link_info.uprobe_multi: how many functions, the flags, the only process (0: all), bytes of the path."""
 
-    count: int
+    n_functions: int
     flags: int
     pid: int
     path_size: int
 
 
-@dataclass(frozen=True, slots=True)
-class TracingMultiInfo:
+class TracingMultiInfo(NamedTuple):
     """bpf_link_info.tracing_multi."""
 
     attach_type: int
-    count: int
+    n_functions: int
     btf_obj_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class TracingInfo:
+class TracingInfo(NamedTuple):
     """bpf_link_info.tracing: one trampoline; `cookie` is 0 on kernels that don't tell it."""
 
     attach_type: int
@@ -85,8 +80,7 @@ class TracingInfo:
     cookie: int
 
 
-@dataclass(frozen=True, slots=True)
-class PerfKprobeInfo:
+class PerfKprobeInfo(NamedTuple):
     """bpf_link_info.perf_event for a kprobe: `kind` is a PerfEventLinkType."""
 
     kind: int
@@ -96,8 +90,7 @@ class PerfKprobeInfo:
     cookie: int
 
 
-@dataclass(frozen=True, slots=True)
-class PerfUprobeInfo:
+class PerfUprobeInfo(NamedTuple):
     """bpf_link_info.perf_event for a uprobe: where it is in the file."""
 
     offset: int
@@ -105,8 +98,7 @@ class PerfUprobeInfo:
     counter: int
 
 
-@dataclass(frozen=True, slots=True)
-class ProgInfo:
+class ProgInfo(NamedTuple):
     """The fields of struct bpf_prog_info that this project uses."""
 
     kind: int
@@ -126,8 +118,7 @@ class ProgInfo:
     attach_btf_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class MapInfo:
+class MapInfo(NamedTuple):
     """The head of struct bpf_map_info."""
 
     kind: int
@@ -139,8 +130,7 @@ class MapInfo:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class BtfInfo:
+class BtfInfo(NamedTuple):
     """struct bpf_btf_info: `size` of the raw BTF, its object id, and whether the kernel (or a module) owns it."""
 
     size: int
@@ -267,8 +257,7 @@ def request_prog_images(*, jited: int, jited_len: int, addresses: int, lengths: 
     return _PROG.pack(*fields)
 
 
-@dataclass(frozen=True, slots=True)
-class PerfProbe:
+class PerfProbe(NamedTuple):
     """What a perf event probes: `kind` is an enum bpf_task_fd_type."""
 
     prog_id: int

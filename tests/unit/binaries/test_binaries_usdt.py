@@ -11,9 +11,9 @@ from elf_writer import BASE, GLOBAL, N_FUNCTIONS, OBJECT, Made, make_elf
 
 from multiprobe.binaries import usdt_notes
 from multiprobe.binaries.binary import Binary
-from multiprobe.binaries.mixed import MixedFunctionSet, has_returns, joined
+from multiprobe.binaries.mixed import MixedFunctionSet, joined
 from multiprobe.binaries.naming import BinaryRequest, request_of, requests, split_binary
-from multiprobe.binaries.usdt import UsdtProbeSet
+from multiprobe.binaries.usdt import UsdtProbeSet, has_returns
 from multiprobe.binaries.usdt_notes import UsdtNote, read_notes
 from multiprobe.binaries.usdt_table import build_usdt_table
 from multiprobe.elf import PF_W, PF_X, PT_LOAD, ElfSection, Segment

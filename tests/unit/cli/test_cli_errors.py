@@ -168,7 +168,7 @@ def test_the_screen_shows_each_group_and_what_is_known_of_one(world: FakeWorld) 
 def test_each_and_live_both_want_the_terminal(
     asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("multiprobe.cli.measuring.check_live", lambda *, is_text: None)
+    monkeypatch.setattr("multiprobe.cli.live.check", lambda *, is_text: None)
     assert run(["errors", "tcp_*", "-d", "0", "--each", "--live"]) == 2
     assert "exclude each other" in capsys.readouterr().err
     assert not asked

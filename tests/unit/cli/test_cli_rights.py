@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from multiprobe.cli import main, rights
+from multiprobe.kernel import limits
 
 USER = 1000
 
@@ -22,8 +23,8 @@ def held(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
     monkeypatch.setattr("multiprobe.Kernel", refuse, raising=False)
     monkeypatch.setattr(os, "geteuid", lambda: USER)
-    monkeypatch.setattr(rights, "load_capabilities", lambda: frozenset(names))
-    monkeypatch.setattr(rights, "may_run_guests", lambda: True)
+    monkeypatch.setattr(limits, "load_capabilities", lambda: frozenset(names))
+    monkeypatch.setattr(limits, "may_run_guests", lambda: True)
     monkeypatch.setattr(rights, "find_program", lambda _: "/usr/bin/sudo")
     return names
 
@@ -44,7 +45,7 @@ def test_every_measuring_command_says_first_that_it_takes_root(
 def test_a_virtual_machine_is_advised_only_where_it_works(
     held: set[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(rights, "may_run_guests", lambda: False)
+    monkeypatch.setattr(limits, "may_run_guests", lambda: False)
     assert main.run(["count", "vfs_*"]) == 4
     assert "--vm" not in capsys.readouterr().err
 

@@ -20,7 +20,6 @@ import multiprobe as mp
 from fake_kernel import FUNCTIONS, FakeFunction, FakeKernel
 from multiprobe.cells import cell_width
 from multiprobe.cli import fleet as fleet_command
-from multiprobe.cli import measuring
 from multiprobe.cli.group import SECTIONS
 from multiprobe.cli.main import run
 from multiprobe.hosts.outcome import Fleet, FleetHost
@@ -120,7 +119,7 @@ def test_measurements_fit(
 def test_what_is_examined_fits(
     name: str, width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(measuring, "instruction_rate", lambda: 1e9)
+    monkeypatch.setattr("multiprobe.cli.dry_run.instruction_rate", lambda: 1e9)
     monkeypatch.setattr(fleet_command, "fleet", lambda line, **_: Fleet(tuple(line), HOSTS))
     words, names = EXAMINING[name]
     whole = in_full(words, capsys)
@@ -190,7 +189,7 @@ def test_measurements_are_plain(name: str, environment: dict[str, str], monkeypa
 @PLAIN
 @pytest.mark.parametrize("name", EXAMINING)
 def test_what_is_examined_is_plain(name: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measuring, "instruction_rate", lambda: 1e9)
+    monkeypatch.setattr("multiprobe.cli.dry_run.instruction_rate", lambda: 1e9)
     assert not COLOUR.search(text_of(Terminal(80, "utf-8", monkeypatch), EXAMINING[name][0], environment))
 
 

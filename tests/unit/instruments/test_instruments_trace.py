@@ -309,7 +309,7 @@ def test_arguments_on_the_stack_and_members(tracing: Any) -> None:
     tracing.left.events = [Left(thread=thread, begin=at, end=9, function=0, cpu=3, ret=0) for at in (5, 6)]
     shown = [TracedArgument(f"a{place}", place, ValueType("unsigned")) for place in (0, 7)]
     described = Described(tuple(shown), ValueType("void"), n_slots=8)
-    tracing.tracing._decoders = [(described.decoder(), described.returned)]
+    tracing.tracing._decoders = {0: (described.decoder(), described.returned)}
     assert [call.arguments for call in tracing.tracing.sample()] == [(("a0", 1), ("a7", 77)), (("a0", 1),)]
     assert Block.record_.size == 88
     assert EnteredOn.names_[-1] == "stack"

@@ -39,7 +39,7 @@ GOOD = State(
     hides_addresses=False,
     config=None,
 )
-REFUSED = {name: replace(forbidden("loading: EPERM"), is_built_in=True) for name in FEATURES}
+REFUSED = {name: forbidden("loading: EPERM")._replace(is_built_in=True) for name in FEATURES}
 
 
 def find(state: State) -> dict[str, Finding]:
@@ -111,7 +111,7 @@ def test_no_virtual_machine_is_advised_where_this_user_can_not_run_one() -> None
 
 
 def test_without_root_on_a_kernel_that_lacks_it() -> None:
-    answers = REFUSED | {"kprobe_multi": replace(forbidden("EPERM"), is_built_in=False)}
+    answers = REFUSED | {"kprobe_multi": forbidden("EPERM")._replace(is_built_in=False)}
     found = find(replace(GOOD, limits=NOBODY, answers=answers))["kprobe_multi"]
     assert "seems to lack it" in found.why
     assert "CONFIG_FPROBE" in found.advice

@@ -37,7 +37,8 @@ def queries(panels: list[dict[str, Any]]) -> Iterator[str]:
 def test_these_metrics_are_served_and_described() -> None:
     """`SERVED` is what the sources name, and what the page lists."""
     source = "".join(
-        (ROOT / f"src/multiprobe/cli/{name}.py").read_text() for name in ("metrics", "count", "latency", "errors")
+        (ROOT / f"src/multiprobe/cli/{name}.py").read_text()
+        for name in ("metrics", "count_views", "latency_views", "errors")
     )
     named = set(re.findall(r'"(multiprobe_\w+)"', source))
     assert named == {re.sub(r"_(total|bucket|sum|count)$", "", name) for name in SERVED}

@@ -6,8 +6,7 @@ anything.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from multiprobe.uapi import btf
 
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
 _MAX_LINE = (1 << 22) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class DebugInfo:
+class DebugInfo(NamedTuple):
     """BTF, and the records of PROG_LOAD that refer to it."""
 
     btf: bytes

@@ -83,6 +83,7 @@ class KernelTypes:
         self._modules = modules
         self._programs: dict[str, Btf] = {}
         self._known: dict[str, Btf] = {}
+        self._fields: dict[tuple[str, int], dict[str, layout.StructField]] = {}
         self.is_used = False
         self.has_modules = False
 
@@ -225,12 +226,21 @@ class KernelTypes:
 
     def field(self, ref: Ref, name: str) -> tuple[layout.StructField, Ref]:
         """A member of a struct or union, and its type. UsageError names those that come close."""
-        btf = self.btf(ref.module)
-        found = layout.find_field(btf, ref.type_id, name)
-        if found is None:
-            names = {field.name for field in layout.fields(btf, ref.type_id)}
-            raise UsageError(f"{self.spell(ref)} has no member {name!r}", hint=close(name, names))
-        return found, self.ref(ref.module, found.type_id)
+        known = self._fields_of(ref)
+        if name not in known:
+            raise UsageError(f"{self.spell(ref)} has no member {name!r}", hint=close(name, set(known)))
+        return known[name], self.ref(ref.module, known[name].type_id)
+
+    def _fields_of(self, ref: Ref) -> dict[str, layout.StructField]:
+        """The members of a struct or union by name, the first of each. Read once: a few structs are asked again and
+        again."""
+        key = (ref.module, ref.type_id)
+        if key not in self._fields:
+            found: dict[str, layout.StructField] = {}
+            for field in layout.fields(self.btf(ref.module), ref.type_id):
+                found.setdefault(field.name, field)
+            self._fields[key] = found
+        return self._fields[key]
 
     def enumerators(self, ref: Ref) -> dict[str, int]:
         return self.btf(ref.module).enumerators(ref.type_id)

@@ -18,6 +18,7 @@ from multiprobe.instruments.instrument import AttachOptions, Instrument
 from multiprobe.instruments.record.program import DEFAULT_RECORDS, WORDS, RecordProbe
 from multiprobe.instruments.task_names import task_ids
 from multiprobe.instruments.trace.describe import Describer, Wanted
+from multiprobe.instruments.trace.descriptions import Descriptions
 from multiprobe.instruments.trace.filter import parse_filter
 from multiprobe.instruments.trace.filter_names import FilterNames
 from multiprobe.instruments.trace.instrument import TracedCall
@@ -188,9 +189,9 @@ def start(
     except CompileError as error:
         raise UsageError(f"the condition can't be compiled: {error.message}", hint=error.hint) from error
     try:
-        described = describer.describe(attachment.functions)
-        made = FlightRecorder(attachment, probe, described, last=last)
-        attachment.map(probe.table).fill(tables(described)[0])  # last: from here on, calls are recorded
+        made = FlightRecorder(attachment, probe, Descriptions(describer, attachment.functions), last=last)
+        table, _ = tables(describer.outlines(attachment.functions))
+        attachment.map(probe.table).fill(table)  # last: from here on, calls are recorded
         return made
     except BaseException:
         attachment.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from multiprobe.instruments.trace.reads import BY_VALUE, N_ARGUMENTS, Planner, Text
 from multiprobe.kernel.btf.values import UNKNOWN as NO_TYPES
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from multiprobe.kernel.btf.values import Spelled
 
     Decoded = tuple[tuple[tuple[str, object], ...], Mapping[str, object]]
+    Decoder = Callable[[Sequence[int], Content], Decoded]
 
 _FORMATS = "/sys/kernel/tracing/events/syscalls/sys_enter_{}/format"
 _CALL = re.compile(r"name: sys_enter_(\w+)")
@@ -146,7 +147,7 @@ class Described:
         """The names of the arguments that are shown."""
         return [shown.name for shown in self.shown]
 
-    def decoder(self) -> Callable[[Sequence[int], Content], Decoded]:
+    def decoder(self) -> Decoder:
         """A function that decodes one call: its arguments in order as (name, value), strings in quotes, and the
         members behind those that point to structs, by argument.
         """
@@ -172,6 +173,16 @@ class Described:
     def returned(self, raw: int) -> Spelled | None:
         """The decoded result."""
         return self.result.read_returned(raw)
+
+
+class Outline(NamedTuple):
+    """What the program has to know of a function of the kernel with types, of which it reads the arguments alone."""
+
+    result: ValueType
+    n_slots: int
+    steps: tuple[ReadStep, ...] = ()
+    is_syscall: bool = False
+    is_program: bool = False
 
 
 _NOTHING: Mapping[str, object] = {}

@@ -9,8 +9,9 @@ import time
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import multiprobe as mp
-from multiprobe.binaries.mixed import has_kernel_types, has_returns, kernel_of
+from multiprobe.binaries.mixed import has_kernel_types, kernel_of
 from multiprobe.binaries.types import with_types
+from multiprobe.binaries.usdt import has_returns
 from multiprobe.errors import CompileError, UsageError
 from multiprobe.functions.kernel import Kernel
 from multiprobe.instruments.instrument import AttachOptions, Instrument
@@ -19,16 +20,18 @@ from multiprobe.instruments.stacks.user_symbols import UserResolver
 from multiprobe.instruments.task_names import task_ids
 from multiprobe.instruments.trace.arguments import UNKNOWN, Described
 from multiprobe.instruments.trace.describe import Describer, Wanted
+from multiprobe.instruments.trace.descriptions import Descriptions
 from multiprobe.instruments.trace.filter import Filter, parse_filter
 from multiprobe.instruments.trace.filter_names import FilterNames
 from multiprobe.instruments.trace.program import TraceProbe, tables
 from multiprobe.kernel.resolve import Resolver
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any, Unpack
 
     from multiprobe.binaries.mixed import AnyFunction, AnyFunctionSet
+    from multiprobe.instruments.trace.arguments import Decoder
     from multiprobe.kernel.btf.values import Spelled
     from multiprobe.links.attachment import Attachment
 
@@ -91,11 +94,10 @@ class CallTracer(Instrument[list[TracedCall]]):
     def __init__(self, attachment: Attachment, probe: TraceProbe, described: Sequence[Described]) -> None:
         super().__init__(attachment)
         self._probe = probe
-        decoders = {id(known): (known.decoder(), known.returned) for known in described}
-        self._decoders = [decoders[id(known)] for known in described]
+        self._described = described
+        self._decoders: dict[int, tuple[Decoder, Callable[[int], Spelled | None]]] = {}
         self._named: dict[int, AnyFunction] = {}
         self._callers = None if probe.stacks is None else StackNames(attachment, probe.stacks)
-        self._unknown = (UNKNOWN.decoder(), UNKNOWN.returned)
         self._readers = [attachment.events(stream) for stream in probe.streams]
         self._clock = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
         self._pending: dict[Key, EventRow] = {}
@@ -145,8 +147,10 @@ class CallTracer(Instrument[list[TracedCall]]):
         key = (thread, begin)
         if self._more:
             raw += self._more.pop(key, ())
-        known = function < len(self._decoders)
-        decode, returned = self._decoders[function] if known else self._unknown
+        if function not in self._decoders:  # none is made for functions without a call
+            known = self._described[function] if function < len(self._described) else UNKNOWN
+            self._decoders[function] = known.decoder(), known.returned
+        decode, returned = self._decoders[function]
         arguments, members = decode(raw, self._content.pop(key, {}))
         head = ((begin - self._clock) / 1e9, begin, cpu, *task_ids(thread), comm)
         if function not in self._named:
@@ -185,7 +189,7 @@ def start(
     """
     functions, problems = with_types(functions)
     describer = Describer(kernel_of(functions) or Kernel(), wanted or Wanted())
-    known = describer.describe(functions)
+    known = describer.outlines(functions)
     n_steps = len(tables(known)[1]) // 2
     condition = parse_filter(filter, FilterNames(functions).meaning) if filter is not None else Filter()
     entries_only = entries_only or not has_returns(functions)
@@ -204,11 +208,10 @@ def start(
     except CompileError as error:
         raise UsageError(f"the filter can't be compiled: {error.message}", hint=error.hint) from error
     try:
-        described = describer.describe(attachment.functions)
-        table, steps = tables(described, most=probe.n_steps)
+        table, steps = tables(describer.outlines(attachment.functions), most=probe.n_steps)
         steps.extend([0] * (2 * probe.n_steps - len(steps)))
         attachment.map(probe.steps).fill(steps)
-        made = CallTracer(attachment, probe, described)
+        made = CallTracer(attachment, probe, Descriptions(describer, attachment.functions))
         for problem in problems:
             made.note(problem)
         attachment.map(probe.table).fill(table)  # last: from here on, calls are traced

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from multiprobe.compiler.program import Program
-    from multiprobe.instruments.trace.arguments import Described
+    from multiprobe.instruments.trace.arguments import Described, Outline
     from multiprobe.instruments.trace.reads import ReadStep
 
 TEXT_SIZE = 128
@@ -313,7 +313,7 @@ class TraceProbe:
         return make_generated("trace", source, names, when=self.when, what="filter")
 
 
-def tables(described: Sequence[Described], *, most: int = MOST_STEPS) -> tuple[array[int], array[int]]:
+def tables(described: Sequence[Described | Outline], *, most: int = MOST_STEPS) -> tuple[array[int], array[int]]:
     """The contents of the two tables: a number for each function, and two for each step.
 
     Functions with equal steps use the same ones. Functions whose steps find no room among `most` have none.

@@ -7,7 +7,7 @@ Format: Documentation/bpf/btf.rst, include/uapi/linux/btf.h. Any violation is a 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from multiprobe.errors import DataError
 from multiprobe.names import encode_name
@@ -41,8 +41,7 @@ BIG_STRUCT = 16  # a larger struct is passed and returned in memory (System V AB
 MAX_DEPTH = 32  # of typedefs and qualifiers, as in the kernel (MAX_RESOLVE_DEPTH of kernel/bpf/btf.c)
 
 
-@dataclass(frozen=True, slots=True)
-class Sections:
+class Sections(NamedTuple):
     """A BTF file taken apart: the type section and where it starts, the strings, and the sizes of records.
 
     record_words: for each known kind, how many 32-bit words follow a record, and how many more for each element

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from multiprobe.arch import native
 from multiprobe.errors import DataError
@@ -19,8 +18,7 @@ RECORDS = (fmt.STRUCT, fmt.UNION)
 _SIGNED, _BOOL = 1, 4  # BTF_INT_ENCODING
 
 
-@dataclass(frozen=True, slots=True)
-class Scalar:
+class Scalar(NamedTuple):
     """An integer, an enum or a truth value of `size` bytes."""
 
     size: int
@@ -28,8 +26,7 @@ class Scalar:
     is_bool: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StructField:
+class StructField(NamedTuple):
     """A member of a struct or union, seen from its start. `bits` is 0 unless it is a bit field."""
 
     name: str
@@ -98,8 +95,3 @@ def fields(btf: TypeRecords, type_id: int, *, base: int = 0, depth: int = 0) -> 
                 yield StructField(field.name, field.type_id, base + field.bit_offset, field.bits)
         else:
             yield from fields(btf, field.type_id, base=base + field.bit_offset, depth=depth + 1)
-
-
-def find_field(btf: TypeRecords, type_id: int, name: str) -> StructField | None:
-    """The member of that name, also if it is one of an unnamed member."""
-    return next((field for field in fields(btf, type_id) if field.name == name), None)

@@ -6,7 +6,7 @@ Which BTF types a spelling matches is found by `matching`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from multiprobe.errors import UsageError
 from multiprobe.kernel.btf import format as fmt
@@ -29,8 +29,7 @@ def integer_name(name: str) -> str:
     return sign + (" ".join(sizes) or "int")
 
 
-@dataclass(frozen=True, slots=True)
-class Spelled:
+class Spelled(NamedTuple):
     """A type that was spelled: its innermost type, and the qualifiers (bits) of it and of each pointer around it."""
 
     kinds: tuple[int, ...]

@@ -5,8 +5,7 @@ Hits are dictionaries without the functions that were not hit: of thousands, few
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,8 +23,7 @@ _LEAST_BUSY = 0.1
 """A machine counts as at least this busy (of one CPU): 5 % of nothing would be nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """What happened in `seconds`: `hits` on each CPU; `busy`, the CPU seconds not spent idle, or None."""
 
     seconds: float

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from multiprobe.kernel.pressure import load_stalled
 
@@ -17,8 +16,7 @@ _TIMES_WORSE, _AT_LEAST = 8.0, 0.02
 _STALLED_MORE, _STALLED_LATE = 0.5, 0.005
 
 
-@dataclass(frozen=True, slots=True)
-class WakeupLatency:
+class WakeupLatency(NamedTuple):
     """Wake-ups of a timer: how many, and how many seconds too late: the median, nine in ten, and the worst.
 
     `stalled`: the share of the time in which some task waited for a CPU (PSI), None where the kernel doesn't tell.

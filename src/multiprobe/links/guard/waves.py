@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from multiprobe.links.plan.costs import COSTS
@@ -37,7 +36,7 @@ def in_waves(plan: LinkPlan, *, has_budget: bool, is_careful: bool, hot: Collect
         for positions in _cut(group.positions, size if is_careful else largest, largest):
             groups.append(Group(group.mechanism, positions))
             size *= GROWTH
-    return replace(plan, groups=groups)
+    return plan._replace(groups=groups)
 
 
 def _hot_last(plan: LinkPlan, hot: Collection[int]) -> LinkPlan:

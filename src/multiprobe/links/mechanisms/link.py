@@ -85,11 +85,11 @@ class Link:
         n_functions, missed = None, 0
         if self.mechanism == Mechanism.KPROBE_MULTI:
             multi = info.parse_kprobe_multi(head.rest)
-            n_functions, missed = multi.count or None, multi.missed
+            n_functions, missed = multi.n_functions or None, multi.missed
         elif self.mechanism == Mechanism.TRACING_MULTI:
-            n_functions = info.parse_tracing_multi(head.rest).count
+            n_functions = info.parse_tracing_multi(head.rest).n_functions
         elif self.mechanism == Mechanism.UPROBE_MULTI:
-            n_functions = info.parse_uprobe_multi(head.rest).count or None
+            n_functions = info.parse_uprobe_multi(head.rest).n_functions or None
         elif self.mechanism == Mechanism.KPROBE:
             n_functions, missed = 1, info.parse_perf_kprobe(head.rest).missed
         else:

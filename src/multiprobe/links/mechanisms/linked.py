@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from struct import pack
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from multiprobe.functions.sets import FunctionSet
 from multiprobe.links.mechanisms.parallel import close_all
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from multiprobe.syscalls.fd import FileDescriptor
 
 
-@dataclass(frozen=True, slots=True)
-class Hook:
+class Hook(NamedTuple):
     """What a program is loaded for.
 
     kind, attach_type: a ProgType and an AttachType
@@ -78,8 +77,7 @@ def load_empty(hook: Hook) -> FileDescriptor:
     return hook.load(_RETURN_0, name="empty")
 
 
-@dataclass(frozen=True, slots=True)
-class LinkRequest:
+class LinkRequest(NamedTuple):
     """Functions to attach by one mechanism.
 
     functions: what to attach to; indices: the index of each in the attachment

@@ -6,7 +6,7 @@ from array import array
 from typing import TYPE_CHECKING
 
 from multiprobe.kernel.mechanism import Mechanism
-from multiprobe.links.mechanisms import kprobe, kprobe_multi, tracing_multi, trampoline, uprobe_multi
+from multiprobe.links.mechanisms import kprobe, kprobe_multi, tracing_multi, trampoline
 from multiprobe.links.mechanisms.linked import LinkRequest
 from multiprobe.links.plan.programs import CONTEXTS, sides_of
 
@@ -18,12 +18,19 @@ if TYPE_CHECKING:
     from multiprobe.links.mechanisms.linked import Hook, Linked
     from multiprobe.syscalls.fd import FileDescriptor
 
+
+def _attach_to_binaries(request: LinkRequest) -> Linked:
+    from multiprobe.links.mechanisms import uprobe_multi
+
+    return uprobe_multi.attach(request)
+
+
 _ATTACH: dict[Mechanism, Callable[[LinkRequest], Linked]] = {
     Mechanism.KPROBE_MULTI: kprobe_multi.attach,
     Mechanism.TRACING_MULTI: tracing_multi.attach,
     Mechanism.TRAMPOLINE: trampoline.attach,
     Mechanism.KPROBE: kprobe.attach,
-    Mechanism.UPROBE_MULTI: uprobe_multi.attach,
+    Mechanism.UPROBE_MULTI: _attach_to_binaries,
 }
 
 

@@ -10,13 +10,12 @@ detach, and 20 to 40 ms for the grace period of each link.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from multiprobe.kernel.mechanism import Mechanism
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(NamedTuple):
     """Of one mechanism on one side: instructions per function to attach and to detach, and per hit above the unprobed
     call; whether one link takes many functions; and what each link takes besides, where that is known."""
 

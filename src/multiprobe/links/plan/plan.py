@@ -7,9 +7,8 @@ and makes no system call.
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass, replace
 from itertools import compress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from multiprobe.kernel.mechanism import Mechanism
 from multiprobe.links.plan.costs import COSTS, by_cost
@@ -18,16 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """Functions that go by one mechanism: `positions` are theirs in the request, ascending (a range, if all)."""
 
     mechanism: Mechanism
     positions: Sequence[int]
 
 
-@dataclass(frozen=True, slots=True)
-class LinkPlan:
+class LinkPlan(NamedTuple):
     """`groups` to attach, in this order, and the `refused` positions (their masks were empty).
 
     paired: mask of the mechanisms for which a session is two links
@@ -74,7 +71,7 @@ class LinkPlan:
 
     def with_groups(self, groups: list[Group]) -> LinkPlan:
         """The same plan with other groups."""
-        return replace(self, groups=groups)
+        return self._replace(groups=groups)
 
     def without(self, positions: Collection[int]) -> LinkPlan:
         """The same plan without the functions at these positions."""
