@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from multiprobe.binaries.mixed import kernel_part
 from multiprobe.compiler.code import INSN_SIZE, KFUNC
 from multiprobe.functions.sets import Refusal
-from multiprobe.uapi.bpf import FuncId
+from multiprobe.uapi.bpf import CALL, FuncId
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from multiprobe.links.plan.plan import LinkPlan
 
 CODE = "own_call"
-_CALL = 0x85
-"""The opcode of a call; its source register is 0 for a helper."""
 _KINDS = ("kprobe_multi", "kprobe", "uprobe_multi", "tracing", "trace", "tp", "raw_tp", "pe")
 """Ends of the names of helpers that the kernel has once for each kind of program."""
 
@@ -36,7 +34,7 @@ def called_names(code: Code) -> set[str]:
     found = {relocation.key.removeprefix("kfunc:") for relocation in code.relocations if relocation.kind == KFUNC}
     for start in range(0, len(code.insns), INSN_SIZE):
         opcode, registers = code.insns[start : start + 2]
-        if opcode == _CALL and not registers >> 4:
+        if opcode == CALL and not registers >> 4:  # the source register is 0 for a helper
             number = int.from_bytes(code.insns[start + 4 : start + 8], "little", signed=True)
             with suppress(ValueError):
                 name = f"bpf_{FuncId(number).name.lower()}"
