@@ -145,7 +145,8 @@ class Peek:
     """`size` bytes of memory, `offset` bytes after an address; 0 if they can't be read, which is counted.
 
     The memory is the kernel's, or the current process's if `is_user`. Widened to 64 bits, with their sign if
-    `is_signed`. With `bits`, only so many of them from bit `shift` on.
+    `is_signed`. With `bits`, only so many of them from bit `shift` on. `is_task`: the address is the current task's,
+    which is always there, and the memory one of its members, but not a pointer: the verifier lets programs load it.
     """
 
     address: Expression
@@ -156,6 +157,7 @@ class Peek:
     shift: int = 0
     bits: int = 0
     is_user: bool = False
+    is_task: bool = False
 
 
 @dataclass(frozen=True, slots=True)
