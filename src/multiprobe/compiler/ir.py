@@ -422,3 +422,17 @@ def reaches_end(body: tuple[Statement, ...]) -> bool:
         or (isinstance(statement, If) and not reaches_end(statement.then) and not reaches_end(statement.other))
         for statement in body
     )
+
+
+def n_certain(body: tuple[Statement, ...]) -> int:
+    """How many of the first statements of a helper's body run in every call that comes back."""
+    first = next((n for n, statement in enumerate(body) if _may_leave(statement)), len(body))
+    return first + 1 if first < len(body) and isinstance(body[first], Leave) else first
+
+
+def _may_leave(statement: Statement) -> bool:
+    if isinstance(statement, If):
+        return any(map(_may_leave, (*statement.then, *statement.other)))
+    if isinstance(statement, Count | While):
+        return any(map(_may_leave, statement.body))
+    return isinstance(statement, Leave)
