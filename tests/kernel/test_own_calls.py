@@ -19,10 +19,11 @@ CALLED = "__x64_sys_getppid"
 #: What the machinery's own functions are called. (All functions of 6.12 and 7.3 were tried once: it takes minutes.)
 CANDIDATES = ("trace", "probe", "fgraph", "bpf", "endbr", "preempt", "addr", "text", "lookup", "rethook", "shadow")
 
-#: Functions that serve BPF alone, among others. What walks a stack asks some whether an address is a program's.
+#: Functions that serve BPF alone, among others. What walks a stack asks some whether an address is a program's; and
+#: RCU calls some when a program has long ended.
 SERVING = (
     "*bpf*", "*htab*", "*ringbuf*", "*_elem*", "*freelist*", "*_lru_*", "*pcpu_init*", "check_and_*", "*selem*",
-    "*task_storage*", "*stackid*", "!*bpf_ksym*", "!*is_bpf_text_address*", "!bpf_has_frame_pointer",
+    "*task_storage*", "*stackid*", "!*bpf_ksym*", "!*is_bpf_text_address*", "!bpf_has_frame_pointer", "!*_rcu",
 )  # fmt: skip
 
 calls = mp.PerFunction(mp.u64)
