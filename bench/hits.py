@@ -98,7 +98,8 @@ def chosen(kernel: mp.Kernel, n: int) -> FunctionSet:
     others = [name for name in named if name.startswith("bpf_") or not BUSY.search(name)]
     some = nothing | kernel.functions(*others[: n + n // 8])
     with mp.attach(count, some, mechanisms="kprobe_multi") as attachment:
-        per_call()
+        for pid in (0, NOBODY):
+            per_call(pid)
         hits = attachment.totals(calls)
         quiet = [f.name for f, n_hits in zip(attachment.functions, hits, strict=True) if n_hits < CALLS // 10]
     return nothing | kernel.functions(TARGET, *quiet[: n - 1])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from multiprobe.compiler.shape import Shape
 
-VERSION = 28
+VERSION = 30
 """Raised whenever the same program may get other code than before; a test watches it."""
 
 

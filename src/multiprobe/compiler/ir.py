@@ -145,7 +145,8 @@ class Peek:
     """`size` bytes of memory, `offset` bytes after an address; 0 if they can't be read, which is counted.
 
     The memory is the kernel's, or the current process's if `is_user`. Widened to 64 bits, with their sign if
-    `is_signed`. With `bits`, only so many of them from bit `shift` on.
+    `is_signed`. With `bits`, only so many of them from bit `shift` on. `is_task`: the address is the current task's,
+    which is always there, and the memory one of its members, but not a pointer: the verifier lets programs load it.
     """
 
     address: Expression
@@ -156,6 +157,7 @@ class Peek:
     shift: int = 0
     bits: int = 0
     is_user: bool = False
+    is_task: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -420,3 +422,17 @@ def reaches_end(body: tuple[Statement, ...]) -> bool:
         or (isinstance(statement, If) and not reaches_end(statement.then) and not reaches_end(statement.other))
         for statement in body
     )
+
+
+def n_certain(body: tuple[Statement, ...]) -> int:
+    """How many of the first statements of a helper's body run in every call that comes back."""
+    first = next((n for n, statement in enumerate(body) if _may_leave(statement)), len(body))
+    return first + 1 if first < len(body) and isinstance(body[first], Leave) else first
+
+
+def _may_leave(statement: Statement) -> bool:
+    if isinstance(statement, If):
+        return any(map(_may_leave, (*statement.then, *statement.other)))
+    if isinstance(statement, Count | While):
+        return any(map(_may_leave, statement.body))
+    return isinstance(statement, Leave)

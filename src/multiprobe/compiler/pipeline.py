@@ -14,7 +14,6 @@ from multiprobe.compiler.backend.backedges import separate_back_edges
 from multiprobe.compiler.backend.codegen import generate
 from multiprobe.compiler.backend.constants import fold, shorten
 from multiprobe.compiler.backend.emitter import HOLE, KFUNC_CALL, LOW_HALF_CALL
-from multiprobe.compiler.backend.flow import CALL
 from multiprobe.compiler.backend.llvm import compile_ir
 from multiprobe.compiler.code import (
     CONSTANT,
@@ -27,6 +26,7 @@ from multiprobe.compiler.code import (
 )
 from multiprobe.compiler.frontend.statements import build
 from multiprobe.errors import CompileError
+from multiprobe.uapi.bpf import CALL
 
 if TYPE_CHECKING:
     from multiprobe.compiler.frontend.typed import KernelTypes

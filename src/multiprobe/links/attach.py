@@ -131,7 +131,7 @@ def _without_own_calls(
     planned = plan_program(program, functions, plan, settings, n_cpus=load_n_cpus(), cookies=ordered)
     with ledger.timed("compile"):
         compiled = [planned.code(*hook) for hook in planned.hooks(plan.mechanisms)]
-    plan, refusals = without_own_calls(chosen, plan, compiled)
+    plan, refusals = without_own_calls(chosen, plan, compiled, program.maps)
     ledger.skip(refusals)
     if refusals and not plan.n_functions:
         words = "; ".join(map(str, refusals[:3]))

@@ -149,6 +149,7 @@ class FuncId(IntEnum):
     GET_FUNC_ARG_CNT = 185
 
 
+CALL, EXIT, GOTO = 0x85, 0x95, 0x05  # BPF_JMP | BPF_CALL, BPF_EXIT, BPF_JA: opcodes of instructions
 F_KPROBE_MULTI_RETURN = 1  # link_create.kprobe_multi.flags
 F_UPROBE_MULTI_RETURN = 1  # link_create.uprobe_multi.flags
 F_NO_PREALLOC, F_MMAPABLE = 1 << 0, 1 << 10  # map_create.map_flags

@@ -83,6 +83,56 @@ def by_time(ctx):
     table[ctx.time] += 5
 
 
+@mp.helper
+def value_of(key):
+    found = table[key]
+    return found + 1
+
+
+@mp.helper
+def value_unless(key, is_zero):
+    if is_zero:
+        return 0
+    return table[key]
+
+
+@mp.program
+def by_helpers(ctx):
+    key = ctx.pid
+    seen[0] = value_of(key) + table[ctx.pid]
+    table[ctx.pid] += 5
+
+
+@mp.program
+def helper_with_two_keys(ctx):
+    seen[0] = value_of(ctx.arg(0))
+    seen[1] = value_of(ctx.arg(1))
+    table[ctx.arg(0)] += 5
+
+
+@mp.program
+def helper_that_may_leave(ctx):
+    seen[0] = value_unless(ctx.pid, ctx.arg(0))
+    seen[1] = table[ctx.pid]
+    table[ctx.pid] += 5
+
+
+@mp.helper
+def asked_early(ctx, is_zero):
+    pid = ctx.pid
+    for i in range(4):
+        if i == is_zero:
+            return 0
+    return pid + ctx.cpu
+
+
+@mp.program
+def around_helpers(ctx):
+    seen[0] = asked_early(ctx, ctx.arg(0))
+    seen[1] = ctx.pid
+    seen[2] = ctx.cpu
+
+
 def lookups(program: Program, *hits: tuple[int, ...]) -> tuple[int, Bench]:
     """How many times the program looked keys up in its last hit."""
     bench = Bench(program)
@@ -103,6 +153,23 @@ def test_lookups_of_a_key_that_is_there(program: Program, n: int) -> None:
 @pytest.mark.parametrize(("program", "n"), [(other_key, 2), (keys_that_are_deleted, 2), (by_time, 2)])
 def test_what_may_be_another_entry_is_looked_up(program: Program, n: int) -> None:
     assert lookups(program, (3, 0), (3, 0))[0] == n
+
+
+def test_what_a_helper_calculated_in_any_case_serves_what_follows() -> None:
+    bench = Bench(around_helpers)
+    calls = [bench.code.insns[at + 4] for at in range(0, len(bench.code.insns), 8) if bench.code.insns[at] == 0x85]
+    assert (calls.count(14), calls.count(8)) == (1, 2), "the process once, the CPU again where the helper left before"
+    assert bench.hit(0, pid_tgid=7 << 32, cpu=3).array("seen")[:3] == [0, 7, 3]
+    assert bench.hit(9, pid_tgid=7 << 32, cpu=3).array("seen")[:3] == [10, 7, 3]
+
+
+def test_helpers_look_up_what_they_are_asked_for() -> None:
+    assert lookups(by_helpers, (0,))[1].array("seen")[0] == 1
+    n, bench = lookups(helper_with_two_keys, (3, 4), (3, 4), (4, 3))
+    assert n == 3
+    assert bench.array("seen")[:2] == [1, 11]
+    for hits, expected in (((0,), (0,)), [5, 5]), (((1,), (1,)), [0, 5]):
+        assert lookups(helper_that_may_leave, *hits)[1].array("seen")[:2] == expected
 
 
 def test_a_key_that_was_not_there_is_inserted_once() -> None:

@@ -144,7 +144,7 @@ def test_members(expression: str, expected: int, target: mp.Kernel) -> None:
     machine.write(task + 8, 8, world.first)
     machine.variables = dict.fromkeys(range(200), world.first + 8)
     here = world.first + 8
-    found = world.out(4, 1, 0xFFFFFFFF, task=task, this_cpu=here, per_cpu=world.first + 88)
+    found = world.out(4, 1, 0xFFFFFFFF, task=task, task_btf=task, this_cpu=here, per_cpu=world.first + 88)
     assert found & MASK == expected & MASK
 
 
@@ -175,12 +175,13 @@ def test_what_is_read_together_fails_alone(target: mp.Kernel) -> None:
         ("if p.a:\n    out[0] = p.a + p.d\nout[1] = p.a", 2),
         ("out[0] = p.a\np = p.next\nout[1] = p.a", 3),
         ("for i in range(3):\n    out[i] = p.a + p.a", 3),
-        ("out[0] = ctx.task.pid + ctx.task.pid", 1),
+        ("out[0] = ctx.task.item.a + ctx.task.item.a", 2),
+        ("out[0] = ctx.task.pid + ctx.task.pid", 0),
     ],
 )
 def test_what_was_read_is_not_read_again(body: str, n: int, target: mp.Kernel) -> None:
     world = World(f'p = ctx.arg(0, "struct item *")\n{body}', target)
-    world.out(task=world.first)
+    world.out(task=world.first, task_btf=world.first)
     assert world.bench.machine.n_reads == n
 
 

@@ -12,11 +12,14 @@ from fake_kernel import LIKE_6_12, LIKE_7_3, FakeFunction, FakeKernel
 from fake_kernel.objects import Map
 from multiprobe.compiler.code import Code
 from multiprobe.errors import NoMatchError
+from multiprobe.links.helper_calls import called_by
 from multiprobe.links.own_calls import called_names
 from multiprobe.links.plan import programs
+from multiprobe.uapi.bpf import FuncId
 
 times = mp.PerFunction(mp.u64)
 calls = mp.PerFunction(mp.u64)
+tallies = mp.Hash(mp.u32, mp.u64)
 CLOCK = "bpf_ktime_get_ns"
 
 
@@ -28,6 +31,11 @@ def last_call(ctx):
 @mp.program
 def count(ctx):
     calls[ctx.function] += 1
+
+
+@mp.program
+def tally(ctx):
+    tallies[ctx.tid] += 1
 
 
 @mp.program(when="session")
@@ -106,10 +114,47 @@ def attached_report() -> mp.Report:
         return attachment.report
 
 
+def test_what_a_helper_calls_is_left_out_too(directory: Path) -> None:
+    names = (
+        "__htab_map_lookup_elem", "htab_map_update_elem", "htab_lru_map_update_elem", "pcpu_init_value.part.0",
+        "alloc_htab_elem.isra.0", "alloc_htab_elements", "_raw_spin_lock", "bpf_map_update_elem",
+    )  # fmt: skip
+    with FakeKernel(directory / "helpers", LIKE_6_12, functions=[FakeFunction(name) for name in names]) as booted:
+        with mp.attach(tally, "*") as attachment:
+            left_out = {one.request: one.reason for one in attachment.report.skipped if one.code == "own_call"}
+            assert booted.attached() == {
+                "htab_lru_map_update_elem", "pcpu_init_value.part.0", "alloc_htab_elements", "_raw_spin_lock",
+            }  # fmt: skip
+        assert "by the program itself" in left_out["bpf_map_update_elem"]
+        assert "by bpf_map_update_elem, which the program calls" in left_out["alloc_htab_elem.isra.0"]
+        assert "by bpf_map_lookup_elem, which the program calls" in left_out["__htab_map_lookup_elem"]
+        with mp.attach(tally, ["htab_map_update_elem"]):
+            assert booted.attached() == {"htab_map_update_elem"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "updates"),
+    [
+        (mp.Hash(mp.u32, mp.u64), "htab_map_update_elem"),
+        (mp.Hash(mp.u32, mp.u64, per_cpu=True), "htab_percpu_map_update_elem"),
+        (mp.LruHash(mp.u32, mp.u64), "htab_lru_map_update_elem"),
+        (mp.LruHash(mp.u32, mp.u64, per_cpu=True), "htab_lru_percpu_map_update_elem"),
+    ],
+)
+def test_each_kind_of_hash_table_has_its_own(spec: mp.Hash, updates: str) -> None:
+    found = {name for name in called_by(FuncId.MAP_UPDATE_ELEM, [spec]) if name.endswith("_map_update_elem")}
+    assert found - {f"__{updates}"} == {updates}
+    assert "lookup_elem_raw" in called_by(FuncId.MAP_DELETE_ELEM, [spec])
+
+
+def test_arrays_are_reached_without_a_helper() -> None:
+    assert not list(called_by(FuncId.MAP_LOOKUP_ELEM, [mp.Array(mp.u64, 1), mp.PerFunction(mp.u64)]))
+
+
 def test_names_of_what_is_called() -> None:
     call = b"\x85\x00\x00\x00"
     other = b"\x85\x10\x00\x00"  # a function of the program
     insns = [call + b"\x05\0\0\0", other + b"\x08\0\0\0", call + b"\xad\0\0\0", b"\x95" + bytes(7)]
-    found = called_names(Code(b"".join(insns), (), (), frozenset(), ()))
-    assert {CLOCK, "bpf_get_func_ip", "bpf_get_func_ip_kprobe_multi"} < found
+    found = called_names(Code(b"".join(insns), (), (), frozenset(), ()), {})
+    assert {CLOCK, "bpf_get_func_ip", "bpf_get_func_ip_kprobe_multi"} < found.keys()
     assert "bpf_get_smp_processor_id" not in found

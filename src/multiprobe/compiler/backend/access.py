@@ -127,7 +127,7 @@ class Access:
         self.e.call(FuncId.MAP_DELETE_ELEM, f"i64 {self._map(node.map)}", f"ptr {key}")
 
     def _delete_of_task(self, index: int) -> None:
-        arguments = (f"i64 {self._map(index)}", f"ptr {self._task()}")
+        arguments = (f"i64 {self._map(index)}", f"ptr {self.g.hook.current_task()}")
         answer = self.e.call(FuncId.TASK_STORAGE_DELETE, *arguments)
         count_if(self.e, self.e.make(f"icmp eq i64 {answer}, {_EBUSY}"), FULL_MAPS)
 
@@ -273,13 +273,8 @@ class Access:
 
     def _of_task(self, index: int, flags: int = 0) -> str:
         """The address of the current task's value, or null."""
-        arguments = (f"i64 {self._map(index)}", f"ptr {self._task()}", "i64 0", f"i64 {flags}")
+        arguments = (f"i64 {self._map(index)}", f"ptr {self.g.hook.current_task()}", "i64 0", f"i64 {flags}")
         return self.e.make(f"inttoptr i64 {self.e.call(FuncId.TASK_STORAGE_GET, *arguments)} to ptr")
-
-    def _task(self) -> str:
-        known = self.e.known("task_btf")
-        task = known or self.e.remember("task_btf", self.e.call(FuncId.GET_CURRENT_TASK_BTF))
-        return self.e.make(f"inttoptr i64 {task} to ptr")
 
     # Changing
 

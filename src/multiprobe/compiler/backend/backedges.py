@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from struct import pack_into
 
-from multiprobe.compiler.backend.flow import GOTO, Lines, followers, jumps
+from multiprobe.compiler.backend.flow import Lines, followers, jumps
 from multiprobe.compiler.code import INSN_SIZE
+from multiprobe.uapi.bpf import GOTO
 
 _JUMP_NEXT = bytes((GOTO, 0, 0, 0, 0, 0, 0, 0))
 

@@ -313,8 +313,10 @@ class Generator:
     def _inline(self, node: ir.Inline) -> str:
         end = self.e.label("returned")
         self.leave.append((end, node.result))
+        n = ir.n_certain(node.body)
+        self.block(node.body[:n])  # what is calculated here serves what follows the call
         with self.e.maybe():
-            self.block(node.body)
+            self.block(node.body[n:])
         self.leave.pop()
         self.e.begin(end)
         return self._local(node.result)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from struct import pack_into, unpack_from
 
-from multiprobe.compiler.backend.flow import CALL, EXIT, Lines, followers, is_jump, jumps, without
+from multiprobe.compiler.backend.flow import Lines, followers, is_jump, jumps, without
 from multiprobe.compiler.code import CONSTANT_SOURCE, INSN_SIZE, LD_IMM64, MOVE_IMMEDIATE
+from multiprobe.uapi.bpf import CALL, EXIT
 
 _LOAD, _LOAD_REGISTER, _STORE, _STORE_REGISTER, _JUMP, _JUMP32 = 0, 1, 2, 3, 5, 6
 _ALU = (4, 7)

@@ -130,6 +130,12 @@ class HookContext:
     def task(self) -> str:
         return self.e.call(FuncId.GET_CURRENT_TASK)
 
+    def current_task(self) -> str:
+        """The current task as a pointer of which the verifier knows the type: programs can load from it."""
+        known = self.e.known("task_btf")
+        task = known or self.e.remember("task_btf", self.e.call(FuncId.GET_CURRENT_TASK_BTF))
+        return self.e.make(f"inttoptr i64 {task} to ptr")
+
     def cpu(self) -> str:
         return self.e.call(FuncId.GET_SMP_PROCESSOR_ID)
 
@@ -280,8 +286,7 @@ class HookContext:
 
     def kernel_entry(self) -> str:
         e = self.e
-        task = e.call(FuncId.GET_CURRENT_TASK_BTF)
-        found = e.call(FuncId.TASK_PT_REGS, f"ptr {e.make(f'inttoptr i64 {task} to ptr')}")
+        found = e.call(FuncId.TASK_PT_REGS, f"ptr {self.current_task()}")
         registers = e.make(f"inttoptr i64 {found} to ptr")
         mixed = "0"
         for offset in self.arch.entry:

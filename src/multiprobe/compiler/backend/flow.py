@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 from struct import pack_into, unpack_from
 
 from multiprobe.compiler.code import INSN_SIZE, LD_IMM64
+from multiprobe.uapi.bpf import CALL, EXIT, GOTO
 
-CALL, EXIT, GOTO = 0x85, 0x95, 0x05
 _JUMPS = (5, 6)  # the classes of jumps that compare 64 and 32 bits
 
 Lines = tuple[tuple[int, int], ...]

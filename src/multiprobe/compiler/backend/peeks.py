@@ -102,6 +102,8 @@ class Peeks:
         return None
 
     def _load(self, node: ir.Peek) -> str:
+        if node.is_task:
+            return self._member_of_task(node)
         e, address = self.e, self.g.integer(node.address)
         self._buffer = self._buffer or e.stack("i64")
         if node.bits:
@@ -109,6 +111,13 @@ class Peeks:
         failed = self._copy(self._buffer, address, node.offset, node.size, is_user=node.is_user)
         count_if(e, e.make(f"icmp ne i64 {failed}, 0"), FAILED_READS)
         return self._bits(e.load(self._buffer), node) if node.bits else self._value(self._buffer, node)
+
+    def _member_of_task(self, node: ir.Peek) -> str:
+        # Volatile: LLVM would otherwise load neighbours at once, which the verifier refuses.
+        pointer = self.e.at(self.g.hook.current_task(), node.offset)
+        loaded = self.e.make(f"load volatile i{8 * node.size}, ptr {pointer}, align {node.size}")
+        widened = self.e.widen(loaded, node.size, is_signed=node.is_signed)
+        return self.e.make(f"icmp ne i64 {widened}, 0") if node.kind == BOOL else widened
 
     def _value(self, buffer: str, node: ir.Peek) -> str:
         loaded = self.e.load(buffer, node.size, is_signed=node.is_signed)

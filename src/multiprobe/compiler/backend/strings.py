@@ -32,7 +32,7 @@ def prepare(g: Evaluator, string: ir.String, size: int) -> tuple[str, str | None
     A sleepable program waits here for the pages of user memory: later it may hold what others wait for.
     """
     if string.source == "task":
-        return g.e.call(FuncId.GET_CURRENT_TASK_BTF), None
+        return g.hook.current_task(), None
     operand = "0" if string.address is None else g.integer(string.address)
     limit = None if string.size is None else g.integer(string.size)
     if string.source in ("user", "user_bytes") and g.hook.shape.is_sleepable:
@@ -87,9 +87,8 @@ def write(
 
 def _copy_name(e: Emitter, string: ir.String, task: str, base: str, offset: int) -> None:
     """Copy the name of a task: two loads, where the kernel's helper takes 176 instructions (measured on 6.12)."""
-    name = e.make(f"inttoptr i64 {task} to ptr")
     for at in range(0, COMM_SIZE, 8):
-        loaded = e.make(f"load volatile i64, ptr {e.at(name, string.offset + at)}, align 8")
+        loaded = e.make(f"load volatile i64, ptr {e.at(task, string.offset + at)}, align 8")
         e.store(e.at(base, offset + at), loaded)
 
 

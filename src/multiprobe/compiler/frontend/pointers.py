@@ -183,7 +183,16 @@ class Pointers:
             if size > 8:
                 raise self.b.fail(node, "a bit field that lies in nine bytes can't be read")
         sign, shift, bits = scalar.is_signed, lvalue.shift, lvalue.bits
-        return ir.Peek(lvalue.address, lvalue.offset, size, sign, kind, shift, bits, ref.is_user)
+        is_task = not bits and self._is_of_task(node)
+        return ir.Peek(lvalue.address, lvalue.offset, size, sign, kind, shift, bits, ref.is_user, is_task)
+
+    def _is_of_task(self, node: ast.AST) -> bool:
+        """Whether `node` is `ctx.task.NAME`. Members of its members aren't: the verifier takes a union for the first
+        type in it."""
+        match node:
+            case ast.Attribute(value=ast.Attribute(value=context, attr="task")):
+                return self.b.is_context(context)
+        return False
 
     def address(self, lvalue: Lvalue, ref: Ref) -> Expression:
         """The address of an lvalue, as a pointer of type `ref`."""

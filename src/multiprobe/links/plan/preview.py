@@ -110,7 +110,8 @@ def preview(
     settings = ProgramSettings(tasks, limits.is_guarded or is_replaceable)
     if program is not None and may_leave_out(functions):
         planned = plan_program(program, functions.take(plan.planned), plan, settings, n_cpus=n_possible_cpus())
-        plan, left_out = without_own_calls(functions, plan, _compilable(planned, plan.mechanisms))
+        codes = _compilable(planned, plan.mechanisms)
+        plan, left_out = without_own_calls(functions, plan, codes, program.maps)
         ledger.skip(left_out)
     if any(group.mechanism == Mechanism.UPROBE_MULTI for group in plan.groups):
         plan, failures, unknown = _without_refused(functions, plan)
