@@ -38,6 +38,8 @@ from multiprobe.kernel.memory import kernel_bytes_used, load_meminfo
 TARGET = "__x64_sys_getsid"
 NOBODY = 1 << 22
 """No process has this id: getsid() fails."""
+LONGEST_WAIT = 120.0
+"""Seconds."""
 
 
 def count_found(started: Any, index: int) -> int:
@@ -68,9 +70,12 @@ COMMANDS: dict[str, tuple[Callable[..., Any], Callable[[Any, int], int]]] = {
 
 
 def settled_meminfo() -> dict[str, int]:
-    """/proc/meminfo, once the kernel has freed what earlier commands took: it does that later, by itself."""
+    """/proc/meminfo, once the kernel has freed what earlier commands took: it does that later, by itself. After
+    LONGEST_WAIT as it is.
+    """
     before, now = {}, load_meminfo()
-    while before.get("VmallocUsed") != now["VmallocUsed"]:
+    end = time.monotonic() + LONGEST_WAIT
+    while time.monotonic() < end and (pool_bytes() or before.get("VmallocUsed") != now["VmallocUsed"]):
         time.sleep(2)
         before, now = now, load_meminfo()
     return now
