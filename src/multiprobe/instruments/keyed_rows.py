@@ -27,13 +27,16 @@ MULTIPLIER = 0x9E3779B97F4A7C15
 """2^64 divided by the golden ratio: the product's high bits depend on all of the key's."""
 
 
-def make_rows(width: int, *, bits: int) -> RowArray:
-    """2^bits rows: `width` values in each, besides its key."""
-    return RowArray(mp.u64, 1 << bits, width=WIDTH + width)
+def make_rows(n_rows: int, width: int) -> RowArray:
+    """The rows: `width` values in each, besides its key."""
+    return RowArray(mp.u64, n_rows, width=WIDTH + width)
 
 
-def make_find_row(rows: RowArray, *, bits: int) -> Callable[[int], int]:
-    """The helper that finds the row of a key, which it makes; NO_ROW if it finds no place. Keys are not 0."""
+def make_find_row(rows: RowArray, *, bits: int, first: int = 0) -> Callable[[int], int]:
+    """The helper that finds the row of a key, which it makes; NO_ROW if it finds no place. Keys are not 0.
+
+    It looks among the 2^bits rows from `first` on.
+    """
     n_rows, shift = 1 << bits, 64 - bits
     n_probes = PROBES
 
@@ -41,7 +44,7 @@ def make_find_row(rows: RowArray, *, bits: int) -> Callable[[int], int]:
     def search(key: int, product: int) -> int:
         step = product >> 32 & n_rows - 1 | 1
         for n in range(n_probes):
-            row = (product >> shift) + n * step & n_rows - 1
+            row = first + ((product >> shift) + n * step & n_rows - 1)
             there = rows[row, KEY]
             if not there:
                 there = rows.compare_exchange((row, KEY), 0, key)
@@ -55,7 +58,7 @@ def make_find_row(rows: RowArray, *, bits: int) -> Callable[[int], int]:
     def find_row(wanted: int) -> int:
         key = mp.u64(wanted)
         product = mp.u64(key * MULTIPLIER)
-        row = product >> shift
+        row = first + (product >> shift)
         if rows[row, KEY] != key:
             row = search(key, product)
         return row

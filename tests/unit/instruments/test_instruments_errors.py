@@ -575,20 +575,40 @@ def test_failures_that_have_not_ended(counted: Machine) -> None:
     assert (failure.path, failure.end, n) == ((1, 0), None, 1)
 
 
-def test_kinds_without_room_are_counted(counted: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def small(counted: Machine, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """There is room for two kinds, and for two whose paths are left out."""
     monkeypatch.setattr(keyed_rows, "PROBES", 2)
     monkeypatch.setattr(kinds, "ROW_BITS", 1)
-    monkeypatch.setattr(kinds, "kinds", keyed_rows.make_rows(2, bits=1))
-    small = Machine()
+    monkeypatch.setattr(kinds, "SPARE_BITS", 1)
+    monkeypatch.setattr(kinds, "kinds", keyed_rows.make_rows(4, 2))
+    return Machine()
+
+
+def test_kinds_without_room_are_told_apart_by_the_first_function(small: Machine) -> None:
     for _ in range(3):  # a beginning and an end, which take both rows
         assert fail(small, 1, 0) == [((1, 0), ENOENT, 1)]
-    for _ in range(4):
+    assert fail(small, 2, 1, 0) == [((0,), ENOENT, 2)]
+    assert fail(small, 2, 0) == [((0,), ENOENT, 2)]
+    assert fail(small, 1, 0) == [((1, 0), ENOENT, 1)]
+    assert [failure.is_cut for failure in small.counted] == [False, True]
+    assert list(small.counted.values()) == [4, 2]
+
+
+def test_outermost_calls_that_fail_have_no_other_path(small: Machine) -> None:
+    fail(small, 1, 0)
+    assert fail(small, 0) == [((0,), ENOENT, 0)]
+    assert [failure.is_cut for failure in small.counted] == [False, False]
+
+
+def test_kinds_without_any_room_are_counted(small: Machine) -> None:
+    fail(small, 1, 0)
+    fail(small, 2, 0)
+    for _ in range(3):
         fail_unseen(small)
-        small.leave(1, small.enter(1), 0)
-    assert fail(small, 1, 0) == [((1, 0), ENOENT, 1)] * 5
-    small.leave(0, small.enter(0), -EIO)
-    assert small.bench.array(small._name(kinds.full)) == [1]
-    assert list(small.counted.values()) == [8]
+        small.leave(1, small.enter(1), -EIO)
+    assert small.bench.array(small._name(kinds.full)) == [3]
+    assert sorted(n for _, n in small.kinds.failures(small.rows(), is_last=True)) == [1, 4]
 
 
 @pytest.fixture(scope="module")

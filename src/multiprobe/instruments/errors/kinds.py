@@ -4,6 +4,9 @@ A *beginning* is an error and the path to the call that failed first. An *end* i
 the failure ended, and what that returned. Both have rows in one table (`instruments.keyed_rows`). The key of a
 beginning is a digest, so its first failure is sent to the reader as an event; that of an end says all by itself. A
 failure thus takes no room of its own, however often it happens, and none is lost because a reader is slow.
+
+When there is no room for another beginning, failures are told apart by their error and the call that failed first
+alone, for which some rows are kept.
 """
 
 from __future__ import annotations
@@ -22,9 +25,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-ROW_BITS = 17
-BEGINNING = 1 << 63
-"""Set in the key of a beginning."""
+ROW_BITS, SPARE_BITS = 17, 14
+"""Of the table's rows, 2^ROW_BITS are for all; the 2^SPARE_BITS after them for beginnings without their paths."""
+BEGINNING, OUTERMOST = 1 << 63, 1 << 62
+"""Set in the key of a beginning; and in that without a path of an outermost call's."""
 ERROR_BITS = 14
 ERROR = (1 << ERROR_BITS) - 1
 FUNCTION_SHIFT, BEGINNING_SHIFT = ERROR_BITS, ERROR_BITS + FUNCTION_BITS
@@ -32,7 +36,7 @@ FUNCTION_SHIFT, BEGINNING_SHIFT = ERROR_BITS, ERROR_BITS + FUNCTION_BITS
 COUNT, IS_TOLD = WIDTH, WIDTH + 1
 """Places in a row: how many failures there were; and whether the event of the first one was sent."""
 
-kinds = keyed_rows.make_rows(2, bits=ROW_BITS)
+kinds = keyed_rows.make_rows((1 << ROW_BITS) + (1 << SPARE_BITS), 2)
 full = mp.Array(mp.u64, 1)
 """Failures that were not counted, as the table had no room for their kind."""
 
@@ -44,7 +48,7 @@ def make_begin(
 
     It returns the number of the beginning: its row + 1; or 0, if there is no room.
     """
-    find_row = keyed_rows.make_find_row(kinds, bits=ROW_BITS)
+    find_row, find_spare = _finders()
 
     @mp.helper
     def begin(ctx: mp.Context, row: int, depth: int, call: int, error: int) -> int:
@@ -55,6 +59,9 @@ def make_begin(
                 break
             digest = mp.u64((digest + function) * MULTIPLIER)
         kind = find_row(digest | BEGINNING)
+        if kind == NO_ROW:
+            outermost = 0 if depth else OUTERMOST
+            kind = find_spare(BEGINNING | outermost | error << FUNCTION_BITS | stacks[row, FRAMES + depth] & FUNCTION)
         if kind == NO_ROW:
             full[0] += 1
             return 0
@@ -68,19 +75,29 @@ def make_begin(
 
 def make_end() -> Callable[[int, int, int], None]:
     """The helper that counts the end of a failure: the number of its beginning, a function's index + 1, an error."""
-    find_row = keyed_rows.make_find_row(kinds, bits=ROW_BITS)
+    find_row, find_spare = _finders()
+    n_rows = 1 << ROW_BITS
 
     @mp.helper
     def end(beginning: int, frame: int, error: int) -> None:
         if not beginning:
             return
-        kind = find_row(beginning << BEGINNING_SHIFT | frame << FUNCTION_SHIFT | error)
+        key = beginning << BEGINNING_SHIFT | frame << FUNCTION_SHIFT | error
+        kind = find_row(key)
+        if kind == NO_ROW and beginning > n_rows:
+            kind = find_spare(key)
         if kind == NO_ROW:
             full[0] += 1
         else:
             kinds[kind, COUNT] += 1
 
     return end
+
+
+def _finders() -> tuple[Callable[[int], int], Callable[[int], int]]:
+    """The helpers that find rows: among those for all, and among the spare ones."""
+    find_row = keyed_rows.make_find_row(kinds, bits=ROW_BITS)
+    return find_row, keyed_rows.make_find_row(kinds, bits=SPARE_BITS, first=1 << ROW_BITS)
 
 
 class Kinds:
@@ -94,7 +111,8 @@ class Kinds:
 
     def learn(self, begun: Iterable[tuple[int, FailedCall]]) -> None:
         """Add the first failures of their kinds, each with the number of its beginning."""
-        self._beginnings.update(begun)
+        for number, failure in begun:
+            self._beginnings[number] = failure if number <= 1 << ROW_BITS else _without_path(failure)
 
     def failures(self, rows: NDArray[np.uint64], *, is_last: bool) -> Iterator[tuple[FailedCall, int]]:
         """A failure of each kind, and how many there were, from the rows of `kinds`.
@@ -121,3 +139,8 @@ class Kinds:
             beginning = self._beginnings[key >> BEGINNING_SHIFT]
             known = self._ends[key] = ended(beginning, frame - 1 if frame else None, key & ERROR)
         return known
+
+
+def _without_path(failure: FailedCall) -> FailedCall:
+    """It stands for failures on other paths, too. Those of outermost calls have no other."""
+    return failure if failure.end is not None else failure._replace(path=failure.path[-1:], is_cut=True)

@@ -32,7 +32,7 @@ class TaskTable(NamedTuple):
 def make_table(width: int) -> TaskTable:
     """The table: `width` values in a row, besides its key."""
     more = mp.Hash((mp.u32, mp.i32, mp.u32), mp.u64, MORE_VALUES, preallocated=False)
-    return TaskTable(keyed_rows.make_rows(width, bits=ROW_BITS), more)
+    return TaskTable(keyed_rows.make_rows(1 << ROW_BITS, width), more)
 
 
 def make_find_row(table: RowArray) -> Callable[[int, int], int]:
