@@ -46,7 +46,7 @@ KIND = 3
 MAX_ARGUMENTS = 6
 FOLLOWED, IDENTITY_SHIFT = 1 << ERROR_BITS, ERROR_BITS + 1
 """What is noted of a failed call: its error; FOLLOWED, if another call succeeded since; and which failure it is of."""
-MAX_CALLS = 65_536
+MAX_CALLS = 60_000
 """Calls in progress whose arguments are known; beyond, the least recently used are lost."""
 COOKIE_SHIFT, COOKIE, ROW_SHIFT, TASK_SHIFT = 9, 7, 12, 32
 """The session holds the depth + 1, with TAIL_CALL or without; the function's cookie; the row; and the task."""
