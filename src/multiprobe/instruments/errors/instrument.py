@@ -1,8 +1,7 @@
 """Collects failed calls of the attached functions, and groups equal ones: the instruments and their samples.
 
-The program is in `errors.program`. Which return values are errors is
-derived from the kernel's types, and those of programs. A function of a program whose types are not known is taken to
-return an int.
+The program is in `errors.program`. Which return values are errors is derived from the kernel's types, and those of
+programs. A function of a program whose types are not known is taken to return an int.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ COUNT, IS_TOLD = WIDTH, WIDTH + 1
 
 kinds = keyed_rows.make_rows((1 << ROW_BITS) + (1 << SPARE_BITS), 2)
 full = mp.Array(mp.u64, 1)
-"""Failures that were not counted, as the table had no room for their kind."""
+"""Beginnings and ends that were not counted, as the table had no room for them."""
 
 
 def make_begin(
